@@ -1,0 +1,259 @@
+"""A cohort: patients, their pictures and their folds, kept in one folder that every command reads."""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tomli_w
+
+from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.errors import CohortError
+from fusion_ln.files import hash_table, write_parquet, write_text
+from fusion_ln.terms import (
+    FOLD,
+    HEIGHT,
+    IMAGE,
+    INNER,
+    LABEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SHA256,
+    SITE,
+    VIEW,
+    WIDTH,
+)  # fmt: skip
+
+FORMAT_VERSION = 1
+TABLES = ("patients", "images", "folds")
+IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a cohort folder holds, checked.
+
+    Attributes:
+        root: The cohort folder.
+        pictures: Folder that ``images.path`` is relative to: the cohort folder, or the raw archive it describes.
+        classes: Class names; the position is the label.
+        modalities: Modality names in the order in which they are shown.
+        patients: ``patient_id, label, site`` and any clinical columns, sorted by patient.
+        images: ``image_id, patient_id, modality, view, path, width, height, sha256``, sorted by
+            patient, modality, view.
+        folds: See `draw_folds`.
+        simulated: True for a phantom cohort; every page made from it says so.
+        details: Whatever else its source recorded (seed, command, counts, parameters of a phantom).
+    """
+
+    root: Path
+    name: str
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    source: str
+    licence: str
+    patients: pd.DataFrame
+    images: pd.DataFrame
+    folds: pd.DataFrame
+    pictures: Path
+    simulated: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.folds[FOLD].max()) + 1
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of who was studied and with which pictures; not of where they lie nor of clinical columns."""
+        who = hash_table(self.patients[[PATIENT, LABEL]])
+        which = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256]])
+        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, who, which]}))
+
+    @property
+    def folds_fingerprint(self) -> str:
+        """SHA-256 of the folds."""
+        return hash_table(self.folds)
+
+    def images_of(self, modality: str) -> pd.DataFrame:
+        """Rows of ``images`` of one modality.
+
+        Raises:
+            CohortError: If the cohort has no such modality, or no picture of it.
+        """
+        rows = self.images[self.images[MODALITY] == modality]
+        if modality not in self.modalities or rows.empty:
+            held = ", ".join(m for m in self.modalities if (self.images[MODALITY] == m).any())
+            raise CohortError(
+                f"cohort {self.name}: no picture of modality {modality!r}.", f"It has {held}: choose one of them."
+            )
+        return rows.reset_index(drop=True)
+
+    def patients_with(self, modality: str) -> list[str]:
+        """Patients who have at least one picture of ``modality``."""
+        return self.images.loc[self.images[MODALITY] == modality, PATIENT].drop_duplicates().tolist()
+
+    def training_part(self, fold: int) -> tuple[list[str], list[str]]:
+        """Patients to learn from and inner validation patients of an outer fold; no held-out patient is in either."""
+        training = self.folds[self.folds[FOLD] != fold]
+        inner = training[f"{INNER}{fold}"]
+        return training.loc[~inner, PATIENT].tolist(), training.loc[inner, PATIENT].tolist()
+
+    def held_out(self, fold: int) -> list[str]:
+        """Patients of an outer fold."""
+        return self.folds.loc[self.folds[FOLD] == fold, PATIENT].tolist()
+
+    def picture_path(self, path: str) -> Path:
+        """Where a picture of ``images.path`` lies.
+
+        Raises:
+            CohortError: If the path leads out of the pictures' folder.
+        """
+        folder = self.pictures.resolve()
+        found = (folder / path).resolve()
+        if not found.is_relative_to(folder):
+            raise CohortError(
+                f"cohort {self.name}: picture {path!r} lies outside {folder}.",
+                "Move the pictures into one folder, or give the common folder as SRC.",
+            )
+        return found
+
+
+def save_cohort(cohort: Cohort) -> None:
+    """Write the folder; ``cohort.toml`` comes last, so a folder without it is an unfinished one."""
+    _check(cohort)
+    tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
+    for name, table in tables.items():
+        write_parquet(cohort.root / f"{name}.parquet", table)
+    head: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "name": cohort.name,
+        "classes": list(cohort.classes),
+        "modalities": list(cohort.modalities),
+        "source": cohort.source,
+        "licence": cohort.licence,
+        "simulated": cohort.simulated,
+    }
+    if cohort.pictures.resolve() != cohort.root.resolve():
+        head["root"] = str(cohort.pictures.resolve())
+    head["details"] = cohort.details
+    head["hashes"] = {name: hash_table(table) for name, table in tables.items()}
+    write_text(cohort.root / "cohort.toml", tomli_w.dumps(head))
+
+
+def load_cohort(folder: Path) -> Cohort:
+    """Read a cohort folder and check that its tables fit each other and are those its folds were drawn for.
+
+    Raises:
+        CohortError: If it is not a cohort, is damaged, or was changed since its folds were drawn.
+    """
+    head = _read_head(folder)
+    tables = {name: _read_table(folder / f"{name}.parquet") for name in TABLES}
+    for name, table in tables.items():
+        if hash_table(table) != head.get("hashes", {}).get(name):
+            raise CohortError(
+                f"{folder / name}.parquet: changed since the cohort's folds were drawn.",
+                f"Restore it, or draw new folds with `fusionln cohort folds {folder}` (older runs will not match).",
+            )
+    return _build(folder, head, tables)
+
+
+def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int = 0) -> Cohort:
+    """Accept the tables as they stand now, draw new folds and write the cohort back."""
+    head = _read_head(folder)
+    tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
+    folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=tuple(head["classes"]))
+    cohort = _build(folder, head, {**tables, "folds": folds})
+    save_cohort(cohort)
+    return cohort
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    path = folder / "cohort.toml"
+    if not path.is_file():
+        found = "is not a folder" if not folder.is_dir() else "holds no cohort.toml"
+        raise CohortError(
+            f"{folder}: {found}, so it is not a cohort.",
+            "Make one with `fusionln cohort import SOURCE SRC --out DIR` or `fusionln cohort phantom --out DIR`.",
+        )
+    try:
+        head = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CohortError(f"{path}: not valid TOML ({error}).", "Restore it or import the cohort again.") from None
+    if head.get("format") != FORMAT_VERSION:
+        raise CohortError(
+            f"{path}: cohort format {head.get('format')!r}; this version reads format {FORMAT_VERSION}.",
+            "Import the cohort again.",
+        )
+    return head
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise CohortError(f"{path}: cannot be read ({error}).", "Restore it or import the cohort again.") from None
+
+
+def _build(folder: Path, head: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Cohort:
+    pictures = Path(head.get("root", folder))
+    if not pictures.is_dir():
+        raise CohortError(
+            f"{folder}: its pictures lay in {pictures}, which is no longer there.",
+            "Move them back, or set `root` in cohort.toml to where they are now.",
+        )
+    cohort = Cohort(
+        root=folder,
+        name=head["name"],
+        classes=tuple(head["classes"]),
+        modalities=tuple(head["modalities"]),
+        source=head["source"],
+        licence=head["licence"],
+        simulated=head["simulated"],
+        details=head.get("details", {}),
+        pictures=pictures,
+        **tables,
+    )
+    _check(cohort)
+    return cohort
+
+
+def _check(cohort: Cohort) -> None:
+    """Refuse tables that do not fit each other; every message names the first offender."""
+    patients, images, folds = cohort.patients, cohort.images, cohort.folds
+    _need_columns(cohort, "patients", patients, (PATIENT, LABEL, SITE))
+    _need_columns(cohort, "images", images, IMAGE_COLUMNS)
+    _need_columns(cohort, "folds", folds, (PATIENT, FOLD))
+    _refuse_repeats(cohort, "patients", patients[PATIENT])
+    _refuse_repeats(cohort, "images", images[IMAGE])
+    _refuse_repeats(cohort, "folds", folds[PATIENT])
+    _refuse_unknown(cohort, "images", images[PATIENT], set(patients[PATIENT]), "a patient of patients.parquet")
+    _refuse_unknown(cohort, "images", images[MODALITY], set(cohort.modalities), "a modality of cohort.toml")
+    _refuse_unknown(cohort, "patients", patients[LABEL], set(range(len(cohort.classes))), "a label 0..C-1")
+    if set(folds[PATIENT]) != set(patients[PATIENT]):
+        raise CohortError(
+            f"cohort {cohort.name}: folds.parquet does not hold exactly the patients of patients.parquet.",
+            f"Draw the folds anew with `fusionln cohort folds {cohort.root}`.",
+        )
+    inner = folds[[f"{INNER}{fold}" for fold in range(cohort.n_folds)]].to_numpy()
+    assert not inner[np.arange(len(folds)), folds[FOLD]].any(), "a held-out patient serves inner validation"
+
+
+def _need_columns(cohort: Cohort, name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    if missing := [column for column in columns if column not in table]:
+        raise CohortError(
+            f"cohort {cohort.name}: {name}.parquet lacks the column {missing[0]!r}.", "Import the cohort again."
+        )
+
+
+def _refuse_repeats(cohort: Cohort, name: str, keys: pd.Series) -> None:
+    if keys.duplicated().any():
+        raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {keys[keys.duplicated()].iloc[0]!r} twice.")
+
+
+def _refuse_unknown(cohort: Cohort, name: str, values: pd.Series, known: set[Any], what: str) -> None:
+    if unknown := set(values) - known:
+        raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {sorted(unknown)[0]!r}, which is not {what}.")

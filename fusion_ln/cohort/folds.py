@@ -1,0 +1,85 @@
+"""Outer folds and, within each fold's training part, the inner validation patients: drawn once, then only read."""
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+from fusion_ln.errors import CohortError
+from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE
+
+INNER_SHARE = 0.15
+
+
+def draw_folds(
+    patients: pd.DataFrame, *, k: int = 5, by_site: bool = False, seed: int = 0, classes: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Assign every patient to one outer fold, and to the inner validation set of some of the others.
+
+    Args:
+        patients: One row per patient with ``patient_id``, ``label`` and, with ``by_site``, ``site``.
+        k: Number of outer folds, stratified by label; not used with ``by_site``, where each site is one fold.
+        seed: Same seed and same patients, same folds.
+        classes: Names of the labels, for messages.
+
+    Returns:
+        Columns ``patient_id``, ``fold`` and, for each outer fold f, ``inner_<f>`` (bool): true for about
+        15 % of each class of its training part, at least one patient; false for all held-out patients.
+
+    Raises:
+        CohortError: If a class has fewer patients than there are folds, or is absent from a training part.
+    """
+    patients = patients.sort_values(PATIENT, ignore_index=True)
+    labels = patients[LABEL].to_numpy()
+    fold = _site_folds(patients, classes) if by_site else _stratified_folds(labels, k, seed, classes)
+    table = pd.DataFrame({PATIENT: patients[PATIENT], FOLD: fold})
+    for held_out in range(int(fold.max()) + 1):
+        table[f"{INNER}{held_out}"] = _inner(labels, fold != held_out, np.random.default_rng([seed, held_out]))
+    return table
+
+
+def _stratified_folds(labels: np.ndarray, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
+    if k < 2:
+        raise CohortError(f"{k} folds were asked for; at least 2 are needed.")
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        if count < k:
+            raise CohortError(
+                f"class {_name(label, classes)!r} has {count} patients, fewer than the {k} folds.",
+                f"Add patients, leave the class out, or draw fewer folds (`--folds {max(count, 2)}`).",
+            )
+    fold = np.empty(len(labels), dtype=np.int64)
+    splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
+    for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        fold[held_out] = number
+    return fold
+
+
+def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
+    sites, fold = np.unique(patients[SITE].astype(str), return_inverse=True)
+    if len(sites) < 2:
+        raise CohortError(
+            f"`--folds site` needs at least two sites; the cohort has {', '.join(map(repr, sites)) or 'none'}.",
+            "Draw stratified folds instead (`--folds 5`).",
+        )
+    labels = patients[LABEL].to_numpy()
+    for number, site in enumerate(sites):
+        for label in np.unique(labels):
+            if np.sum(labels[fold != number] == label) < 2:
+                raise CohortError(
+                    f"class {_name(label, classes)!r} has fewer than 2 patients outside site {site!r}.",
+                    "Draw stratified folds instead (`--folds 5`).",
+                )
+    return fold.astype(np.int64)
+
+
+def _inner(labels: np.ndarray, training: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose about 15 % of each class of the training part."""
+    inner = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(training & (labels == label))
+        if len(members) > 1:  # a class of one patient stays in training
+            inner[rng.choice(members, max(1, round(INNER_SHARE * len(members))), replace=False)] = True
+    return inner
+
+
+def _name(label: int, classes: tuple[str, ...]) -> str:
+    return classes[label] if label < len(classes) else str(label)

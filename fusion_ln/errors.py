@@ -1,0 +1,50 @@
+"""Every error that a user of the package may meet."""
+
+
+class FusionLNError(Exception):
+    """A mistake that its user can mend: what is wrong and where, and the way out of it.
+
+    Args:
+        problem: Where, what was found and what was expected.
+        way_out: What to do about it, one sentence or more; may be empty where the problem says it.
+    """
+
+    def __init__(self, problem: str, way_out: str = "") -> None:
+        super().__init__(problem, way_out)
+        self.problem = problem
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n    {self.way_out}" if self.way_out else self.problem
+
+
+class CohortError(FusionLNError):
+    """A cohort folder, its tables or its folds are not what the command needs."""
+
+
+class SourceError(FusionLNError):
+    """A raw archive is not laid out as its source says, or could not be fetched."""
+
+
+class PictureError(FusionLNError):
+    """A picture cannot be decoded, or is not one."""
+
+
+class SettingsError(FusionLNError):
+    """An option, a preset or an experiment file asks for something that does not exist."""
+
+
+class RunError(FusionLNError):
+    """A run folder holds something else than the command needs, or could not be written."""
+
+
+class PredictionsError(FusionLNError):
+    """A table of predictions breaks its schema, or two tables do not fit together."""
+
+
+class WeightsError(FusionLNError):
+    """Weights are missing, or belong to another network."""
+
+
+class DivergedError(FusionLNError):
+    """Training met a loss that is not a finite number."""

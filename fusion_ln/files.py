@@ -1,0 +1,84 @@
+"""Files that are whole or absent, and the hashes that name their content."""
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fusion_ln.errors import RunError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place at once.
+
+    A reader, or a run killed at any instant, sees the old file or the new one, never a part of either.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written to.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The message for a file that could not be written, with the way out that its reason allows."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(f"{path}: no space left on the device.", "Free some space, then run the same command again.")
+    reason = error.strerror or str(error)
+    return RunError(f"{path}: cannot be written ({reason}).", "Choose another place with `--out DIR`.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    write_atomically(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN is a bug here and raises ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write ``table`` without its index, atomically; the same table gives the same bytes."""
+    write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+def hash_table(table: pd.DataFrame) -> str:
+    """SHA-256 over the table's values and column names, in order; the same on every machine."""
+    return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _discard(_: object) -> None:
+    """Make an expression of any value a statement."""

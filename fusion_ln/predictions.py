@@ -1,0 +1,115 @@
+"""The table of predictions: one row per patient, from a model that never saw the patient."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.errors import PredictionsError
+from fusion_ln.files import write_parquet
+from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT, PROB
+
+TOLERANCE = 1e-3  # how far a patient's probabilities may be from summing to 1
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of P patients over C classes, sorted by patient.
+
+    Attributes:
+        classes: Class names, in label order.
+        table: Columns ``patient_id, fold, label, logit_<class>..., prob_<class>...``.
+    """
+
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+
+    @property
+    def patients(self) -> list[str]:
+        return self.table[PATIENT].tolist()
+
+    @property
+    def folds(self) -> np.ndarray:
+        """Outer fold of each patient. Shape (P,)."""
+        return self.table[FOLD].to_numpy()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """True class 0..C-1. Shape (P,)."""
+        return self.table[LABEL].to_numpy()
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Shape (P, C)."""
+        return self.table[[LOGIT + c for c in self.classes]].to_numpy()
+
+    @property
+    def probs(self) -> np.ndarray:
+        """Rows sum to 1. Shape (P, C)."""
+        return self.table[[PROB + c for c in self.classes]].to_numpy()
+
+    def of(self, patients: Iterable[str]) -> "Predictions":
+        """The rows of ``patients``, who must all be there, sorted by patient."""
+        rows = self.table.set_index(PATIENT).loc[sorted(patients)].reset_index(names=PATIENT)
+        return Predictions(self.classes, rows)
+
+
+def predictions_from_logits(
+    classes: tuple[str, ...], patients: Sequence[str], folds: np.ndarray, labels: np.ndarray, logits: np.ndarray
+) -> Predictions:
+    """Build the table from logits (P, C); probabilities are their softmax, both in float64."""
+    logits = logits.astype(np.float64)
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probs = shifted / shifted.sum(axis=1, keepdims=True)
+    table = pd.DataFrame({PATIENT: list(patients), FOLD: folds.astype(np.int64), LABEL: labels.astype(np.int64)})
+    table[[LOGIT + c for c in classes]] = logits
+    table[[PROB + c for c in classes]] = probs
+    return Predictions(classes, table.sort_values(PATIENT, ignore_index=True))
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the table, atomically."""
+    write_parquet(path, predictions.table)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a table of predictions.
+
+    Raises:
+        PredictionsError: If it cannot be read, lacks a column, repeats a patient, holds a label outside 0..C-1,
+            a probability that is not a number in [0, 1], or a row that does not sum to 1.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise PredictionsError(f"{path}: cannot be read as a table of predictions ({error}).") from None
+    classes = tuple(c.removeprefix(PROB) for c in table.columns if c.startswith(PROB))
+    _check_columns(path, table, classes)
+    return Predictions(classes, _checked_rows(path, table, classes))
+
+
+def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    needed = [PATIENT, FOLD, LABEL, *(LOGIT + c for c in classes)]
+    if missing := [column for column in needed if column not in table]:
+        raise PredictionsError(f"{path}: lacks the column {missing[0]!r}.", f"It needs {', '.join(needed)} and prob_*.")
+    if len(classes) < 2:
+        raise PredictionsError(f"{path}: {len(classes)} columns prob_<class>; at least two classes are needed.")
+
+
+def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    if table[PATIENT].duplicated().any():
+        raise PredictionsError(f"{path}: patient {table.loc[table[PATIENT].duplicated(), PATIENT].iloc[0]!r} twice.")
+    if not table[LABEL].isin(range(len(classes))).all():
+        wrong = table.loc[~table[LABEL].isin(range(len(classes))), LABEL].iloc[0]
+        raise PredictionsError(f"{path}: label {wrong!r}; expected 0..{len(classes) - 1} ({', '.join(classes)}).")
+    probs = table[[PROB + c for c in classes]].to_numpy(dtype=np.float64)
+    valid = np.isfinite(probs).all(axis=1) & (np.abs(probs.sum(axis=1) - 1) <= TOLERANCE) & (probs >= 0).all(axis=1)
+    if not valid.all():
+        patient = table.loc[~valid, PATIENT].iloc[0]
+        raise PredictionsError(
+            f"{path}: the probabilities of patient {patient!r} are not numbers from 0 to 1 that sum to 1 "
+            f"({', '.join(f'{p:.4g}' for p in probs[~valid][0])})."
+        )
+    return table.sort_values(PATIENT, ignore_index=True)

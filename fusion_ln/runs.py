@@ -1,0 +1,171 @@
+"""A run: one folder of results. Where each file of it lies, what it records of itself, and when it may be reused."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fusion_ln.errors import RunError
+from fusion_ln.files import write_json
+
+FORMAT_VERSION = 1
+RECORDED_PACKAGES = ("fusion_ln", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places inside a run folder."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def record(self) -> Path:
+        """What the run is: settings, cohort, versions, hardware, time per fold."""
+        return self.root / "run.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Out-of-fold predictions, one row per patient: the run is finished when it is there."""
+        return self.root / "predictions.parquet"
+
+    @property
+    def inner_predictions(self) -> Path:
+        """Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's."""
+        return self.root / "inner_predictions.parquet"
+
+    @property
+    def history(self) -> Path:
+        """Losses and scores, one row per fold and epoch."""
+        return self.root / "history.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def fold(self, number: int) -> Path:
+        return self.root / f"fold_{number}"
+
+    def checkpoint(self, fold: int) -> Path:
+        """Weights of the fold's best epoch, with the settings that rebuild the model."""
+        return self.fold(fold) / "best.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        return self.predictions.is_file()
+
+    def read_record(self) -> dict[str, Any]:
+        """What `write_record` wrote.
+
+        Raises:
+            RunError: If the folder is no run.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            found = "holds no run.json" if isinstance(error, OSError) else "its run.json cannot be read"
+            raise RunError(
+                f"{self.root}: {found}, so it is not a run.", "Make one with `fusionln run baseline|fusion --out DIR`."
+            ) from None
+        return record
+
+    def claim(self, record: dict[str, Any]) -> bool:
+        """Take the folder for a run with these settings and this cohort.
+
+        Returns:
+            True if it already holds this very run, finished or not; False if it was free and now holds ``record``.
+
+        Raises:
+            RunError: If it holds a run with other settings, another cohort or other folds.
+        """
+        if not self.record.is_file():
+            if self.root.is_dir() and any(p for p in self.root.iterdir() if not p.name.startswith(".")):
+                raise RunError(f"{self.root}: not empty and not a run.", "Choose another place with `--out DIR`.")
+            write_json(self.record, record)
+            return False
+        held = self.read_record()
+        if differing := _differences({k: held.get(k) for k in IDENTITY}, {k: record.get(k) for k in IDENTITY}):
+            listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
+            raise RunError(
+                f"{self.root}: holds a run with other settings:\n{listed}",
+                "Choose another folder with `--out DIR`, delete this one, or give the same settings.",
+            )
+        return True
+
+
+# The parts of a record that make it the same run: the rest says how, when and where it was computed.
+IDENTITY = ("format", "kind", "settings", "cohort")
+
+
+def new_record(kind: str, settings: dict[str, Any], cohort: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What run.json holds at the start of a run.
+
+    Args:
+        kind: ``baseline`` or ``fusion``.
+        settings: Resolved settings; part of the run's identity.
+        cohort: See `fusion_ln.training.crossval.describe_cohort`; part of the run's identity.
+        more: Further entries.
+    """
+    return {
+        "format": FORMAT_VERSION,
+        "kind": kind,
+        "settings": settings,
+        "cohort": cohort,
+        "command": shlex.join(["fusionln", *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": installed_versions(),
+        "hardware": hardware(),
+        "folds": [],
+        **more,
+    }
+
+
+def installed_versions() -> dict[str, str]:
+    """Python's version and those of the packages that shape a result."""
+    found = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """The machine that this process runs on."""
+    return {
+        "system": platform.platform(terse=True),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted keys at which two nested dictionaries differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(k for k in old if k not in new)]
+        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [(key, old, new)]
