@@ -1,0 +1,41 @@
+"""The descriptions of data sets that ship with the package: one TOML each, in ``data_manifests``."""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from fusion_ln.errors import SettingsError
+
+_PACKAGE = Path(__file__).resolve().parent
+# An installed package holds the manifests itself; in the repository they lie beside it.
+_FOLDERS = (_PACKAGE / "data_manifests", _PACKAGE.parent / "data_manifests")
+
+
+def manifest_names() -> list[str]:
+    """Names of all manifests, sorted."""
+    return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.toml"))
+
+
+def manifest_path(name: str) -> Path:
+    """Where ``<name>.toml`` lies.
+
+    Raises:
+        SettingsError: If there is no such manifest; names the known ones.
+    """
+    known = manifest_names()
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"{name}: unknown manifest.{guess}", f"Known: {', '.join(known) or 'none'}.")
+    return next(path for folder in _FOLDERS if (path := folder / f"{name}.toml").is_file())
+
+
+def load_manifest(name: str) -> dict[str, Any]:
+    """Read the manifest ``name``.
+
+    Raises:
+        SettingsError: If there is no such manifest.
+    """
+    with manifest_path(name).open("rb") as file:
+        return tomllib.load(file)
