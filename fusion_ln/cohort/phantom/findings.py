@@ -1,0 +1,136 @@
+"""Findings of simulated patients: drawn from the phantom's tables, and what they tell about the class, exactly."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.manifests import load_manifest
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The phantom's class-conditional tables (``data_manifests/phantom.toml``).
+
+    Attributes:
+        classes: Class names; the position is the label.
+        prevalence: Share of each class. Shape (C,).
+        levels: The levels of each finding.
+        shares: P(level | class) of each finding. Shape (C, levels).
+        shown: The findings that a picture of each modality shows.
+    """
+
+    classes: tuple[str, ...]
+    prevalence: np.ndarray
+    levels: dict[str, list[Any]]
+    shares: dict[str, np.ndarray]
+    shown: dict[str, tuple[str, ...]]
+
+    def findings_of(self, modalities: Iterable[str]) -> list[str]:
+        """Findings that pictures of these modalities show together, each named once."""
+        return list(dict.fromkeys(name for modality in modalities for name in self.shown[modality]))
+
+
+@cache
+def tables() -> Tables:
+    """Read the phantom's tables."""
+    manifest = load_manifest("phantom")
+    classes = tuple(manifest["classes"])
+    prevalence = np.array(manifest["prevalence"], dtype=float)
+    findings = manifest["findings"]
+    return Tables(
+        classes=classes,
+        prevalence=prevalence / prevalence.sum(),
+        levels={name: table["levels"] for name, table in findings.items()},
+        shares={name: np.array([table[each] for each in classes], dtype=float) for name, table in findings.items()},
+        shown={modality: tuple(names) for modality, names in manifest["shown"].items()},
+    )
+
+
+def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
+    sizes = range(1, len(modalities) + 1)
+    return {"+".join(subset): subset for size in sizes for subset in combinations(modalities, size)}
+
+
+def draw_findings(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw every finding of patients with these labels. Returns one column per finding, rows as ``labels`` (P,)."""
+    known = tables()
+    columns = {}
+    for name, shares in known.shares.items():
+        bounds = shares.cumsum(axis=1)[labels]  # (P, levels)
+        level = (rng.random((len(labels), 1)) > bounds[:, :-1]).sum(axis=1)
+        columns[name] = np.array(known.levels[name])[level]
+    return pd.DataFrame(columns)
+
+
+def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
+    """Exact class probabilities given what pictures of these modalities show.
+
+    Findings are independent given the class, so Bayes' rule is a product over the tables. No modality: the prevalence.
+
+    Args:
+        findings: One column per finding, as in a phantom's ``patients``. P rows.
+        modalities: Which pictures are seen.
+
+    Returns:
+        Probabilities, rows summing to 1. Shape (P, C).
+    """
+    known = tables()
+    joint = np.tile(known.prevalence, (len(findings), 1))
+    for name in known.findings_of(modalities):
+        level = pd.Index(known.levels[name]).get_indexer(pd.Index(findings[name]))
+        assert (level >= 0).all(), f"{name} holds a level that is not in the tables"
+        joint *= known.shares[name].T[level]
+    return joint / joint.sum(axis=1, keepdims=True)
+
+
+def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
+    """What predicting with ``probs`` scores: ``auc`` (macro one-vs-rest), ``auc_<class>`` and ``recall_<class>``.
+
+    Args:
+        probs: Class probabilities. Shape (P, C).
+        labels: True class 0..C-1. Shape (P,). A class without patients has no figures, nor part in the macro mean.
+        weights: Weight of each row. Shape (P,). All equal by default.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
+    chosen = probs.argmax(axis=1)
+    held = [label for label in range(probs.shape[1]) if 0 < weights[labels == label].sum() < weights.sum()]
+    aucs = {label: _auc(probs[:, label], labels == label, weights) for label in held}
+    figures = {"auc": float(np.mean(list(aucs.values())))} if held else {}
+    names = tables().classes
+    figures |= {f"auc_{names[label]}": aucs[label] for label in held}
+    for label in held:
+        own = weights * (labels == label)
+        figures[f"recall_{names[label]}"] = float(own[chosen == label].sum() / own.sum())
+    return figures
+
+
+def attainable_by_tables(modalities: Sequence[str]) -> dict[str, float]:
+    """Figures of the exact posterior over all patients that the tables can yield.
+
+    Every combination of levels is visited once with its probability, so there is no sampling error.
+    """
+    known = tables()
+    names = known.findings_of(modalities)
+    cells = pd.DataFrame(list(product(*(known.levels[name] for name in names))), columns=names)
+    probs = posterior(cells, modalities)
+    mass = np.ones((len(cells), len(known.classes)))  # P(levels | class)
+    for name in names:
+        mass *= known.shares[name].T[pd.Index(known.levels[name]).get_indexer(pd.Index(cells[name]))]
+    labels = np.tile(np.arange(len(known.classes)), len(cells))
+    return attainable(np.repeat(probs, len(known.classes), axis=0), labels, (mass * known.prevalence).ravel())
+
+
+def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted area under the ROC curve, ties counting half."""
+    # Equal posteriors reached by different products differ in the last bits: rounding makes them ties again.
+    _, rank = np.unique(scores.round(12), return_inverse=True)
+    positives = np.bincount(rank, weights * positive)
+    negatives = np.bincount(rank, weights * ~positive)
+    outranked = negatives.cumsum() - negatives / 2
+    return float(positives @ outranked / (positives.sum() * negatives.sum()))
