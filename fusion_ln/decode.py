@@ -18,6 +18,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", 
 MIN_SIDE = 16  # pixels
 MAX_PIXELS = 100_000_000  # width x height; a decompression bomb is refused from its header
 CONVERT = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG. Else fetch the file again."
+SHRINK = "Save it smaller (an ultrasound picture has about one), or leave it out."
 INSTALL_DICOM = 'Install the DICOM reader with `pip install "fusion_ln[dicom]"`.'
 
 # Pillow warns of bombs at a limit of its own, thread-unsafely; `_check_size` refuses them instead.
@@ -36,8 +37,8 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
     EXIF orientation is applied, transparency is laid over black, palette, CMYK, 1-bit and grey pictures become RGB. Of
     16-bit samples the upper 8 bits are kept, so brightness stays comparable between pictures. Monochrome DICOM goes
-    through its modality and VOI tables (window or LUT), then the whole output range is mapped to 0..255; MONOCHROME1 is
-    inverted.
+    through its modality and VOI tables (window or LUT), then their whole output range is mapped to 0..255; deeper than
+    8 bits and without a window, it is the picture's own range. MONOCHROME1 is inverted.
 
     Args:
         path: PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM; DICOM is also recognised without the suffix ``.dcm``.
@@ -53,8 +54,8 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
     if _is_dicom(path):
         return _read_dicom(path, frame)
     with _open_picture(path) as image:
-        _check_frame(path, frame, getattr(image, "n_frames", 1))
         try:
+            _check_frame(path, frame, getattr(image, "n_frames", 1))
             image.seek(frame)
             return _to_rgb(path, ImageOps.exif_transpose(image))
         except PictureError:
@@ -84,7 +85,7 @@ def _open_picture(path: Path) -> Image.Image:
     except UnidentifiedImageError:
         raise PictureError(f"{path}: {_what_it_holds(path)}, not a picture.", CONVERT) from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{path}: more than {MAX_PIXELS // 10**6} megapixels.", _TOO_LARGE) from None
+        raise PictureError(f"{path}: more than {MAX_PIXELS // 10**6} megapixels.", SHRINK) from None
     except Exception as error:
         raise _damaged(path, error) from None
     try:
@@ -159,6 +160,9 @@ def _read_dicom(path: Path, frame: int) -> np.ndarray:
             pixels = apply_color_lut(pixels, header)[..., :3]
         return (pixels >> 8 * (pixels.itemsize - 1)).astype(np.uint8)
     except Exception as error:  # pydicom's decoders meet damaged files with nearly any exception
+        if "missing dependencies" in str(error):
+            compression = header.file_meta.TransferSyntaxUID.name
+            raise PictureError(f"{path}: no decoder for {compression}.", "Export it uncompressed.") from None
         raise _damaged(path, error) from None
 
 
@@ -167,32 +171,29 @@ def _dicom_grey(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
     values = apply_voi_lut(apply_modality_lut(stored, header), header).astype(np.float64)
-    low, high = _dicom_range(header)
-    grey = np.clip((values - low) / (high - low), 0, 1) * 255
+    low, high = _dicom_range(header, values)
+    grey = np.clip((values - low) / max(high - low, 1), 0, 1) * 255
     if header.PhotometricInterpretation == "MONOCHROME1":
         grey = 255 - grey
     return np.rint(grey).astype(np.uint8)
 
 
-def _dicom_range(header: "Dataset") -> tuple[float, float]:
-    """Lowest and highest value that the tables can put out."""
+def _dicom_range(header: "Dataset", values: np.ndarray) -> tuple[float, float]:
+    """Lowest and highest value that the tables can put out; without a window, that deep pixels do show."""
     for table in ("VOILUTSequence", "ModalityLUTSequence"):
         if sequence := header.get(table):
             return 0.0, 2.0 ** int(sequence[0].LUTDescriptor[2]) - 1
     bits = int(header.BitsStored)
+    if bits > 8 and "WindowWidth" not in header:  # scanners rarely use all the bits that they store
+        return float(values.min()), float(values.max())
     low, high = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if header.PixelRepresentation else (0.0, 2.0**bits - 1)
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
     return low * slope + intercept, high * slope + intercept
 
 
-_TOO_LARGE = "Save it smaller (ultrasound pictures have about one), or leave it out."
-
-
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise PictureError(
-            f"{path}: {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels.", _TOO_LARGE
-        )
+        raise PictureError(f"{path}: {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels.", SHRINK)
     if min(width, height) < MIN_SIDE:
         raise PictureError(f"{path}: {width} x {height} pixels; at least {MIN_SIDE} a side are needed.", CONVERT)
 
@@ -205,7 +206,8 @@ def _check_frame(path: Path, frame: int, n_frames: int) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> PictureError:
-    return PictureError(f"{path}: truncated or damaged ({error or type(error).__name__}).", CONVERT)
+    reason = (str(error).splitlines() or [type(error).__name__])[-1].strip(" .:")
+    return PictureError(f"{path}: truncated or damaged ({reason}).", CONVERT)
 
 
 def _what_it_holds(path: Path) -> str:

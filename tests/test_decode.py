@@ -1,0 +1,249 @@
+import struct
+import sys
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fusion_ln.decode import looks_like_picture, picture_size, read_picture
+from fusion_ln.errors import PictureError
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def png_of_size(width, height):
+    """A PNG that claims that size and holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def save_dicom(path, pixels, photometric, *, preamble=True, **tags):
+    """Write ``pixels`` ((H, W), (H, W, 3) or with frames before them) as an uncompressed DICOM file."""
+    pydicom = pytest.importorskip("pydicom")
+    samples = 1 if photometric.startswith(("MONO", "PALETTE")) else 3
+    rows, columns = pixels.shape[-3:-1] if samples == 3 else pixels.shape[-2:]
+    header = pydicom.Dataset()
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+    header.SOPInstanceUID = "1.2.3"
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.Rows, header.Columns, header.SamplesPerPixel = rows, columns, samples
+    header.PhotometricInterpretation = photometric
+    header.PlanarConfiguration = 0
+    header.BitsAllocated = 8 * pixels.itemsize
+    header.BitsStored = tags.pop("BitsStored", header.BitsAllocated)
+    header.HighBit = header.BitsStored - 1
+    header.PixelRepresentation = 0
+    if pixels.ndim > (3 if samples == 3 else 2):
+        header.NumberOfFrames = pixels.shape[0]
+    for name, value in tags.items():
+        setattr(header, name, value)
+    header.PixelData = pixels.tobytes()
+    header.save_as(path, enforce_file_format=preamble, implicit_vr=False, little_endian=True)
+
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats_give_back_their_pixels(tmp_path, pixels, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, lossless=True)
+    np.testing.assert_array_equal(read_picture(path), pixels)
+    assert picture_size(path) == (30, 20)
+
+
+def test_jpeg_is_close_to_its_pixels(tmp_path):
+    smooth = np.full((32, 32, 3), (200, 40, 90), np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_picture(tmp_path / "a.jpg").astype(int) - smooth).max() <= 3
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path):
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red = read_picture(tmp_path / "a.jpg")[16, 16].astype(int)
+    assert red[0] > 230
+    assert max(red[1], red[2]) < 40
+
+
+def test_palette_one_bit_and_grey_become_rgb(tmp_path, pixels):
+    image = Image.fromarray(pixels)
+    for mode in ("P", "1", "L"):
+        converted = image.convert(mode)
+        converted.save(tmp_path / "a.png")
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), np.asarray(converted.convert("RGB")))
+
+
+def test_transparency_is_laid_over_black(tmp_path, pixels):
+    alpha = np.full((20, 30, 1), 255, np.uint8)
+    alpha[:10] = 0
+    Image.fromarray(np.concatenate([pixels, alpha], axis=2)).save(tmp_path / "rgba.png")
+    Image.fromarray(np.concatenate([pixels[..., :1], alpha], axis=2)).save(tmp_path / "la.png")
+    for name, bottom in (("rgba", pixels[10:]), ("la", pixels[10:, :, :1].repeat(3, 2))):
+        read = read_picture(tmp_path / f"{name}.png")
+        assert not read[:10].any()
+        np.testing.assert_array_equal(read[10:], bottom)
+
+
+def test_sixteen_bit_grey_keeps_its_upper_eight_bits(tmp_path):
+    deep = (np.arange(20 * 30, dtype=np.uint16) * 109).reshape(20, 30)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png")[..., 1], deep // 256)
+
+
+def test_exif_orientation_is_applied_to_pixels_and_size(tmp_path, pixels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to view
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), np.rot90(pixels, -1))
+    assert picture_size(tmp_path / "a.png") == (20, 30)
+
+
+def test_animation_gives_the_frame_asked_for(tmp_path):
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50)
+    assert read_picture(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+    assert read_picture(tmp_path / "a.gif", frame=2)[0, 0].tolist() == [0, 0, 255]
+    with pytest.raises(PictureError, match=r"frame 3 .*holds 3"):
+        read_picture(tmp_path / "a.gif", frame=3)
+
+
+# --- DICOM -----------------------------------------------------------------------------------------------------------
+
+
+def test_dicom_rgb_is_read_by_its_content_without_a_suffix(tmp_path, pixels):
+    save_dicom(tmp_path / "IM0001", pixels, "RGB")
+    assert looks_like_picture(tmp_path / "IM0001")
+    np.testing.assert_array_equal(read_picture(tmp_path / "IM0001"), pixels)
+    assert picture_size(tmp_path / "IM0001") == (30, 20)
+
+
+def test_dicom_monochrome_keeps_eight_bits_and_monochrome1_is_inverted(tmp_path, pixels):
+    for photometric, expected in (("MONOCHROME2", pixels[..., 0]), ("MONOCHROME1", 255 - pixels[..., 0])):
+        save_dicom(tmp_path / "a.dcm", pixels[..., 0], photometric)
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm"), expected[..., None].repeat(3, 2))
+
+
+def test_dicom_window_is_applied(tmp_path):
+    """DICOM PS3.3 C.11.2.1.2.1 by hand: centre 2048, width 1024 of 12 bits maps 1536..2559 to black..white."""
+    stored = np.linspace(0, 4095, 400).astype(np.uint16).reshape(20, 20)
+    save_dicom(tmp_path / "a.dcm", stored, "MONOCHROME2", BitsStored=12, WindowCenter="2048", WindowWidth="1024")
+    expected = np.clip(((stored - 2047.5) / 1023 + 0.5) * 255, 0, 255)
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm")[..., 0], expected, atol=0.51)
+
+
+def test_dicom_rescale_does_not_change_what_is_shown(tmp_path, pixels):
+    save_dicom(tmp_path / "a.dcm", pixels[..., 0], "MONOCHROME2", RescaleSlope="2", RescaleIntercept="-100")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm")[..., 0], pixels[..., 0])
+
+
+def test_deep_dicom_without_a_window_is_spread_over_its_own_range(tmp_path):
+    stored = np.linspace(100, 300, 400).astype(np.uint16).reshape(20, 20)
+    save_dicom(tmp_path / "a.dcm", stored, "MONOCHROME2", BitsStored=12)
+    read = read_picture(tmp_path / "a.dcm")
+    assert (read.min(), read.max()) == (0, 255)
+
+
+def test_dicom_ybr_becomes_rgb(tmp_path, pixels):
+    ybr = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
+    save_dicom(tmp_path / "a.dcm", ybr, "YBR_FULL")
+    assert np.abs(read_picture(tmp_path / "a.dcm").astype(int) - pixels).max() <= 3
+
+
+def test_dicom_multi_frame_gives_the_frame_asked_for(tmp_path, pixels):
+    frames = np.stack([pixels, 255 - pixels])
+    save_dicom(tmp_path / "a.dcm", frames, "RGB")
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm", frame=1), 255 - pixels)
+    with pytest.raises(PictureError, match="holds 2"):
+        read_picture(tmp_path / "a.dcm", frame=2)
+
+
+@pytest.mark.parametrize("name", ["examples_palette", "examples_rgb_color", "examples_ybr_color"])
+def test_ultrasound_dicom_of_several_kinds_agrees_with_pydicom(name):
+    """Palette, RGB and YBR_FULL_422 ultrasound; those that come with pydicom (no download)."""
+    pydicom = pytest.importorskip("pydicom")
+    path = pydicom.data.get_testdata_file(f"{name}.dcm", download=False)
+    if path is None:
+        pytest.skip("this pydicom comes without the file")
+    shown = pydicom.pixels.utils.pixel_array(path, index=0)
+    if shown.ndim == 2:
+        shown = pydicom.pixels.processing.apply_color_lut(shown, pydicom.dcmread(path))
+    np.testing.assert_array_equal(read_picture(Path(path)), shown if shown.itemsize == 1 else shown >> 8)
+
+
+def test_dicom_without_pydicom_says_how_to_install_it(tmp_path, pixels, monkeypatch):
+    save_dicom(tmp_path / "a.dcm", pixels, "RGB")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(PictureError, match=r"pip install \"fusion_ln\[dicom\]\""):
+        read_picture(tmp_path / "a.dcm")
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_each_unreadable_picture_is_refused_by_name(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    Image.fromarray(pixels).save(tmp_path / "whole.jpg")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("patient_id,label\n1,0\n")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-200])
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])
+    (tmp_path / "bomb.png").write_bytes(png_of_size(60_000, 60_000))
+    (tmp_path / "large.png").write_bytes(png_of_size(12_000, 12_000))
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "text.dcm").write_text("not a picture")
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    Image.fromarray(np.zeros((20, 20), np.float32)).save(tmp_path / "float.tiff")
+    expected = {
+        "missing.png": "no such file",
+        "empty.png": "empty",
+        "text.png": "holds text, not a picture",
+        "cut.png": "truncated",
+        "cut.jpg": "truncated",
+        "bomb.png": "100 megapixels",
+        "large.png": "12000 x 12000 pixels, more than 100 megapixels",
+        "folder.png": "not a file",
+        "text.dcm": "without a picture",
+        "dot.png": "1 x 1 pixels; at least 16",
+        "float.tiff": "32-bit",
+    }
+    for name, reason in expected.items():
+        with pytest.raises(PictureError) as caught:
+            read_picture(tmp_path / name)
+        assert name in caught.value.problem, name
+        assert reason in caught.value.problem, name
+        assert caught.value.way_out, name
+
+
+def test_size_is_refused_from_the_header_alone(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png_of_size(60_000, 60_000))
+    with pytest.raises(PictureError, match="megapixels"):
+        picture_size(tmp_path / "bomb.png")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow grumbles about what it can still read
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff"]))
+def test_damaged_bytes_give_a_picture_or_one_clear_error(tmp_path_factory, data, suffix):
+    path = tmp_path_factory.mktemp("damaged") / f"a.{suffix}"
+    Image.fromarray(np.arange(20 * 20, dtype=np.uint8).reshape(20, 20)).save(path)
+    whole = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole[: data.draw(st.integers(1, len(whole)))])
+    with suppress(PictureError):
+        read = read_picture(path)
+        assert read.dtype == np.uint8
+        assert read.shape[2] == 3
