@@ -56,13 +56,19 @@ class Predictions:
         return Predictions(self.classes, rows)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits along the last axis; same shape."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probs
+
+
 def predictions_from_logits(
     classes: tuple[str, ...], patients: Sequence[str], folds: np.ndarray, labels: np.ndarray, logits: np.ndarray
 ) -> Predictions:
     """Build the table from logits (P, C); probabilities are their softmax, both in float64."""
     logits = logits.astype(np.float64)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probs = shifted / shifted.sum(axis=1, keepdims=True)
+    probs = softmax(logits)
     table = pd.DataFrame({PATIENT: list(patients), FOLD: folds.astype(np.int64), LABEL: labels.astype(np.int64)})
     table[[LOGIT + c for c in classes]] = logits
     table[[PROB + c for c in classes]] = probs

@@ -5,6 +5,9 @@ import sys
 import click
 
 from fusion_ln import __version__
+from fusion_ln.cli.bench import bench
+from fusion_ln.cli.predict import predict
+from fusion_ln.cli.run import run
 from fusion_ln.errors import FusionLNError
 
 
@@ -28,3 +31,7 @@ def cli() -> None:
 
     Start with `fusionln run fusion`: without `--cohort` it simulates patients, trains, fuses and reports.
     """
+
+
+for command in (run, predict, bench):
+    cli.add_command(command)

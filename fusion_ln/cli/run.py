@@ -1,0 +1,141 @@
+"""`fusionln run`: baselines, their fusion, and experiments."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES
+
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def run() -> None:
+    """Train single-modality baselines, fuse them, and report."""
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that a baseline and a fusion share."""
+    options = [
+        click.option("--cohort", type=DIRECTORY, help="Cohort folder. Without it: a simulated one."),
+        click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
+        click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True),
+        click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name."),
+        click.option("--weights", help="scratch, imagenet, or a weight file."),
+        click.option("--image-size", type=int, help="Pixels a side."),
+        click.option("--epochs", type=int),
+        click.option("--batch-size", type=int),
+        click.option("--lr", type=float, help="Learning rate (Adam)."),
+        click.option("--schedule", type=click.Choice(["constant", "one-cycle"])),
+        click.option("--patience", type=int, help="Epochs without a lower validation loss before stopping."),
+        click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"])),
+        click.option(
+            "--protocol",
+            type=click.Choice(["nested", "paper"]),
+            default="nested",
+            show_default=True,
+            help="nested stops on inner validation; paper on the held-out fold, which flatters.",
+        ),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs to train on."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@run.command()
+@click.option("--modality", required=True, help="2d, cdfi, elastic, or another of the cohort.")
+@training_options
+def baseline(modality: str, **options: Any) -> None:
+    """Train one network per fold on one modality and report its out-of-fold predictions."""
+    from fusion_ln.report.writer import write_report
+    from fusion_ln.training.experiment import run_baselines
+
+    cohort, out, arguments = _prepare(**options)
+    [trained] = run_baselines(cohort, [modality], out=out, **arguments)
+    write_report(trained.root, [trained], cohort, title=f"{cohort.name}: {modality} alone")
+    _name_what_was_written(trained.root, trained.report)
+
+
+@run.command()
+@click.option(
+    "--head",
+    type=click.Choice(LATE_HEADS),
+    default="late-mean",
+    show_default=True,
+    help="Fusion that the report leads with.",
+)
+@training_options
+def fusion(head: str, **options: Any) -> None:
+    """Train every modality's baseline, fuse them, and report whether fusing helps.
+
+    Baselines that are already in --out with the same settings are reused. All late fusions are computed,
+    since they cost no training.
+    """
+    from fusion_ln.report.writer import write_report
+    from fusion_ln.training.experiment import run_baselines, run_fusions
+
+    cohort, out, arguments = _prepare(**options)
+    baselines = run_baselines(cohort, list(cohort.modalities), out=out, **arguments)
+    heads = [head, *(other for other in LATE_HEADS if other != head)]
+    fusions = run_fusions(cohort, baselines, heads, out)
+    report = write_report(out, [*baselines, *fusions], cohort, title=f"{cohort.name}: does fusion help?")
+    _name_what_was_written(out, report)
+
+
+@run.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs to train on.")
+def experiment(file: Path, out: Path | None, device: str, devices: int) -> None:
+    """Run every run that the experiment FILE (TOML) names, and report on all of them."""
+    from fusion_ln.report.writer import write_report
+    from fusion_ln.training.device import make_fabric
+    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
+
+    settings = read_experiment(file)
+    fits = experiment_fits(settings, str(file))
+    out = out or Path("runs") / settings.name
+    cohort = experiment_cohort(settings, file)
+    fabric = make_fabric(device, devices, next(iter(fits.values())).precision)
+    runs = run_experiment(settings, cohort, fits, out, fabric)
+    report = write_report(out, runs, cohort, title=settings.name, question=settings.question)
+    _name_what_was_written(out, report)
+
+
+def _prepare(
+    *,
+    cohort: Path | None,
+    out: Path | None,
+    preset: str,
+    protocol: str,
+    seed: int,
+    device: str,
+    devices: int,
+    **changes: Any,
+) -> tuple[Any, Path, dict[str, Any]]:
+    """Resolve the options; everything that can be wrong with them is found before anything is simulated or trained."""
+    from fusion_ln.cohort.default import open_cohort
+    from fusion_ln.models.backbones import check_backbone
+    from fusion_ln.settings import resolve_fit
+    from fusion_ln.training.device import make_fabric
+
+    fit = resolve_fit(preset, changes, "options")
+    check_backbone(fit.backbone)
+    opened = open_cohort(cohort)
+    fabric = make_fabric(device, devices, fit.precision)
+    return (
+        opened,
+        out or Path("runs") / opened.name,
+        {"fit": fit, "protocol": protocol, "seed": seed, "fabric": fabric},
+    )
+
+
+def _name_what_was_written(folder: Path, report: Path) -> None:
+    click.echo(f"Runs:   {folder}")
+    click.echo(f"Report: {report}")

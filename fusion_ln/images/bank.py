@@ -1,0 +1,171 @@
+"""Pictures of a cohort, decoded once: one memory-mapped array on disk, from which batches are cut."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.decode import read_picture
+from fusion_ln.errors import CohortError
+from fusion_ln.files import hash_file, write_atomically
+from fusion_ln.progress import progress
+from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
+
+PREPARATION = "letterbox-bicubic-1"  # part of the key: change it when prepare_picture changes
+THREADS = 4  # decoding waits for the disk as much as for a core
+
+
+def prepare_picture(picture: np.ndarray, size: int) -> np.ndarray:
+    """Fit a picture into a square without changing its proportions, which are a finding (the node's axis ratio).
+
+    Args:
+        picture: uint8, shape (H, W, 3).
+        size: Pixels a side.
+
+    Returns:
+        uint8, shape (3, size, size); black where the picture does not reach.
+    """
+    square = ImageOps.pad(Image.fromarray(picture), (size, size), method=Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+@dataclass(frozen=True)
+class ImageBank:
+    """N prepared pictures with their patients and labels; row i of each belongs together.
+
+    Attributes:
+        pixels: uint8 (N, 3, S, S), memory-mapped and read-only.
+        patients: Patient of each picture. Length N.
+        labels: Class of each picture's patient. Shape (N,).
+    """
+
+    pixels: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+
+    def rows_of(self, patients: list[str]) -> np.ndarray:
+        """Rows of the pictures of ``patients``, in the bank's order."""
+        return np.flatnonzero(np.isin(self.patients, patients))
+
+
+def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
+    """The bank of one modality of a cohort, prepared if it is not on disk yet.
+
+    It lies in the cache folder under a key of the pictures' content and the settings, so cohorts that share
+    pictures share it and no edit of a picture can go unnoticed.
+
+    Raises:
+        CohortError: If the modality is absent or a picture is not the one that was imported.
+        PictureError: If a picture cannot be decoded.
+    """
+    images = cohort.images_of(modality)
+    frame = int(cohort.details.get("frame", 0))
+    key = hashlib.sha256(" ".join([PREPARATION, str(size), str(frame), *images[SHA256]]).encode()).hexdigest()[:24]
+    path = cache_folder() / "banks" / f"{key}.npy"
+    if not path.is_file():
+        write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size, frame))
+    labels = cohort.patients.set_index(PATIENT)[LABEL]
+    return ImageBank(
+        pixels=np.load(path, mmap_mode="r"),
+        patients=images[PATIENT].to_numpy(dtype=str),
+        labels=labels.loc[images[PATIENT]].to_numpy(),
+    )
+
+
+def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: int) -> None:
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(images), 3, size, size))
+    title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
+
+    def prepare(row: tuple[str, str]) -> np.ndarray:
+        file = cohort.picture_path(row[0])
+        if file.is_file() and hash_file(file) != row[1]:
+            raise CohortError(
+                f"{file}: not the picture that was imported; it was changed since.",
+                f"Restore it, or import the cohort {cohort.name} again.",
+            )
+        return prepare_picture(read_picture(file, frame=frame), size)
+
+    with ThreadPoolExecutor(THREADS) as pool, progress(title, len(images)) as step:
+        rows = zip(images[PATH], images[SHA256], strict=True)
+        for number, picture in enumerate(pool.map(prepare, rows)):
+            pixels[number] = picture
+            step("")
+    pixels.flush()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pictures on their way to the network.
+
+    Attributes:
+        pictures: uint8 (B, 3, S, S).
+        labels: Shape (B,).
+        patients: Length B.
+    """
+
+    pictures: Tensor
+    labels: Tensor
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The pictures of some patients of a bank, cut into batches; the order depends on nothing but seed and epoch.
+
+    Attributes:
+        rows: Rows of the bank.
+        oversample: Draw pictures of the smaller classes again, at random, until all classes are as frequent
+            as the largest (training only).
+        share: (rank, world size): with several devices each takes its own part of every batch.
+    """
+
+    bank: ImageBank
+    rows: np.ndarray
+    batch_size: int
+    seed: int = 0
+    oversample: bool = False
+    share: tuple[int, int] = (0, 1)
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+        return max(1, self._drawn_per_epoch() // self.batch_size)
+
+    def shuffled(self, epoch: int) -> Iterator[Batch]:
+        """Whole batches in a new order each epoch; the pictures of an incomplete last one wait for another epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        rows = rng.permutation(self._balanced(rng) if self.oversample else self.rows)
+        rank, world = self.share
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self._cut(rows[start : start + self.batch_size][rank::world])
+
+    def in_order(self) -> Iterator[Batch]:
+        """Every picture once, in the bank's order."""
+        for start in range(0, len(self.rows), self.batch_size):
+            yield self._cut(self.rows[start : start + self.batch_size])
+
+    def _drawn_per_epoch(self) -> int:
+        if not self.oversample:
+            return len(self.rows)
+        counts = np.unique(self.bank.labels[self.rows], return_counts=True)[1]
+        return int(counts.max() * len(counts))
+
+    def _balanced(self, rng: np.random.Generator) -> np.ndarray:
+        labels = self.bank.labels[self.rows]
+        classes = [self.rows[labels == label] for label in np.unique(labels)]
+        largest = max(len(rows) for rows in classes)
+        return np.concatenate([np.append(rows, rng.choice(rows, largest - len(rows))) for rows in classes])
+
+    def _cut(self, rows: np.ndarray) -> Batch:
+        return Batch(
+            pictures=torch.from_numpy(self.bank.pixels[rows]),
+            labels=torch.from_numpy(self.bank.labels[rows]),
+            patients=self.bank.patients[rows],
+        )

@@ -1,0 +1,118 @@
+"""What a run is asked to do: small frozen models, read from options and experiment files; an unknown key is refused."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion_ln.errors import SettingsError
+
+Protocol = Literal["nested", "paper"]
+Schedule = Literal["constant", "one-cycle"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def read(cls, values: dict[str, Any], where: str) -> Self:
+        """Build from plain values.
+
+        Raises:
+            SettingsError: If a key is unknown or a value does not fit, naming ``where`` and every offender.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
+            known = f"Known keys: {', '.join(cls.model_fields)}."
+            raise SettingsError(f"{where}: {'; '.join(lines)}", known) from None
+
+
+class FitSettings(Settings):
+    """One training run of one network; the defaults are the ``fast`` preset, sized for two CPU cores."""
+
+    backbone: str = "resnet10t"
+    weights: str = "scratch"  # scratch | imagenet | a file
+    image_size: int = Field(96, ge=32, le=2048)  # pixels a side
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(16, ge=2)
+    lr: float = Field(3e-3, gt=0)
+    schedule: Schedule = "one-cycle"
+    patience: int = Field(12, ge=1)  # epochs without a lower validation loss before training stops
+    head_width: int = Field(256, ge=1)
+    precision: Precision = "auto"  # auto: bf16 where the device is fast at it
+
+
+# Jiang et al. 2025: Adam, 5e-5, batch 16, 384 px, patience 5. The number of epochs is not stated.
+PRESETS: dict[str, FitSettings] = {
+    "fast": FitSettings(),
+    "paper": FitSettings(
+        backbone="resnet152", image_size=384, epochs=100, lr=5e-5, schedule="constant", patience=5, precision="32-true"
+    ),
+}
+
+
+def resolve_fit(preset: str, changes: dict[str, Any], where: str) -> FitSettings:
+    """A preset with some of its values changed; a change of None is none.
+
+    Raises:
+        SettingsError: If the preset is unknown or a change does not fit.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"{where}: unknown preset {preset!r}.", f"Known: {', '.join(PRESETS)}.")
+    given = {key: value for key, value in changes.items() if value is not None}
+    return FitSettings.read({**PRESETS[preset].model_dump(), **given}, where)
+
+
+class BaselineSettings(Settings):
+    """A network per outer fold on the pictures of one modality."""
+
+    modality: str
+    fit: FitSettings = FitSettings()
+    protocol: Protocol = "nested"
+    seed: int = Field(0, ge=0)
+
+
+class LateSettings(Settings):
+    """Fusion of the predictions of one baseline per modality."""
+
+    head: str
+    members: dict[str, BaselineSettings]  # by modality
+
+    @property
+    def protocol(self) -> Protocol:
+        """The members' protocol, which is one and the same."""
+        return next(iter(self.members.values())).protocol
+
+
+class PhantomSettings(Settings):
+    """The simulated cohort of an experiment."""
+
+    patients: int = Field(240, ge=30)
+    image_size: int = Field(96, ge=32)
+    seed: int = Field(0, ge=0)
+    sites: int = Field(3, ge=1)
+    missing: float = Field(0.0, ge=0, lt=1)
+    shortcut: float = Field(0.0, ge=0, le=1)
+
+
+class ExperimentSettings(Settings):
+    """One experiment file: a question, a cohort, and the runs that answer it.
+
+    Every backbone is trained on every modality with every seed, and every head fuses the modalities of each.
+    """
+
+    name: str
+    question: str
+    cohort: str | None = None  # a cohort folder, relative to the file; without it the phantom
+    phantom: PhantomSettings = PhantomSettings()
+    preset: str = "fast"
+    fit: dict[str, Any] = {}  # changes to the preset
+    backbones: list[str] = Field([], description="the preset's alone, where empty")
+    modalities: list[str] = Field([], description="all of the cohort's, where empty")
+    heads: list[str] = []
+    seeds: list[int] = Field([0], min_length=1)
+    protocol: Protocol = "nested"

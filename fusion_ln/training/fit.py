@@ -1,0 +1,207 @@
+"""The only optimisation loop: one task, its best epoch, and a state from which it can go on after any interruption."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from fusion_ln.errors import DivergedError
+from fusion_ln.files import write_atomically
+from fusion_ln.images.bank import Batches
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.tasks import PatientLogits, PictureTask
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a fit; ``val_`` is inner validation (the held-out fold under the ``paper`` protocol)."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_auc: float
+    lr: float  # at its end
+    pictures: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The history of a fit and the weights of its best epoch."""
+
+    history: list[Epoch]
+    weights: dict[str, Tensor]
+
+    @property
+    def best_epoch(self) -> int:
+        return best_epoch(self.history)
+
+
+def best_epoch(history: list[Epoch]) -> int:
+    """The epoch with the lowest validation loss; the first of equals."""
+    return min(history, key=lambda e: e.val_loss).epoch
+
+
+def derive_seed(*parts: int) -> int:
+    """One seed from several numbers (seed, fold, epoch, ...), unrelated to that of any other combination."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def fit(
+    task: PictureTask,
+    train: Batches,
+    val: Batches,
+    *,
+    settings: FitSettings,
+    seed: int,
+    fabric: Fabric,
+    folder: Path,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> FitResult:
+    """Train one task and keep the weights of its best epoch.
+
+    ``val`` is inner validation: the held-out fold never enters here, so the choice of epoch cannot flatter the
+    result. All randomness of an epoch follows from ``seed`` and its number, and ``folder`` keeps the state of
+    the last finished epoch: started again after an interruption the fit goes on from there, to the same weights.
+    ``on_epoch`` may raise (pruning does); it is also told of the epochs that were found finished.
+
+    Raises:
+        DivergedError: If a loss is not finite; names the patients of the batch.
+    """
+    model, optimizer = fabric.setup(
+        task.model.to(memory_format=torch.channels_last), torch.optim.Adam(task.model.parameters(), lr=settings.lr)
+    )
+    schedule = _schedule(optimizer, settings, len(train))
+    state = _State(folder, task.model, optimizer, schedule)
+    history = state.resume()
+    for epoch in history:
+        on_epoch(epoch)
+    while len(history) < settings.epochs and len(history) <= _best_or_start(history) + settings.patience:
+        started, number = time.monotonic(), len(history)
+        torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
+        train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric)
+        judged = _judge(task, val, fabric)
+        history.append(
+            Epoch(
+                epoch=number,
+                train_loss=train_loss,
+                val_loss=judged.loss,
+                val_auc=judged.auc,
+                lr=optimizer.param_groups[0]["lr"],
+                pictures=len(train) * train.batch_size,
+                seconds=time.monotonic() - started,
+            )
+        )
+        if fabric.is_global_zero:
+            state.keep(history)
+        on_epoch(history[-1])
+    fabric.barrier()
+    return FitResult(history, state.best_weights())
+
+
+def _best_or_start(history: list[Epoch]) -> int:
+    return best_epoch(history) if history else 0
+
+
+def _schedule(optimizer: Any, settings: FitSettings, steps_per_epoch: int) -> LRScheduler | None:
+    """None for a constant rate; one-cycle as Smith & Topin 2018 (arXiv 1708.07120)."""
+    if settings.schedule == "constant":
+        return None
+    return OneCycleLR(optimizer.optimizer, settings.lr, total_steps=settings.epochs * steps_per_epoch)
+
+
+def train_epoch(
+    task: PictureTask,
+    model: nn.Module,
+    batches: Iterator[Any],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler | None,
+    fabric: Fabric,
+) -> float:
+    """One pass over the training part; returns the mean loss of its batches."""
+    model.train()
+    losses, patients = [], []
+    for batch in batches:
+        loss = task.loss(model, batch.pictures.to(fabric.device), batch.labels.to(fabric.device))
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        losses.append(loss.detach())
+        patients.append(batch.patients)
+    losses_on_host = torch.stack(losses).cpu()  # one wait for the device per epoch, not per batch
+    if not losses_on_host.isfinite().all():
+        first = int((~losses_on_host.isfinite()).nonzero()[0])
+        raise DivergedError(
+            f"The loss became {float(losses_on_host[first])} at batch {first + 1} of {len(losses)}, "
+            f"with the patients {', '.join(sorted(set(map(str, patients[first]))))}.",
+            "Lower the rate (`--lr`), or look at these patients' pictures (`fusionln cohort check`).",
+        )
+    return float(losses_on_host.double().mean())
+
+
+def _judge(task: PictureTask, val: Batches, fabric: Fabric) -> PatientLogits:
+    """Validation on the first device alone: every patient counts once, and all devices learn the same figures."""
+    judged = None
+    if fabric.is_global_zero:
+        with fabric.autocast():
+            judged = task.predict(task.model, val, fabric.device)
+    if fabric.world_size > 1:
+        judged = fabric.broadcast(judged)
+    assert judged is not None
+    if not np.isfinite(judged.loss):
+        raise DivergedError("The validation loss is no longer a finite number.", "Lower the rate (`--lr`).")
+    return judged
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a fit keeps on disk: the best weights so far, and all that its next epoch starts from."""
+
+    folder: Path
+    model: nn.Module
+    optimizer: Any
+    schedule: LRScheduler | None
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / "best.ckpt"
+
+    def keep(self, history: list[Epoch]) -> None:
+        """Write the state; the best weights first, so that they are never older than what is recorded of them."""
+        if best_epoch(history) == history[-1].epoch:
+            write_atomically(self._best, lambda temporary: torch.save(self.model.state_dict(), temporary))
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "history": [asdict(epoch) for epoch in history],
+        }
+        write_atomically(self._last, lambda temporary: torch.save(state, temporary))
+
+    def resume(self) -> list[Epoch]:
+        """Load the state, if there is one, and return the history up to it."""
+        if not self._last.is_file():
+            return []
+        state = torch.load(self._last, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        return [Epoch(**epoch) for epoch in state["history"]]
+
+    def best_weights(self) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = torch.load(self._best, map_location="cpu", weights_only=True)
+        return weights

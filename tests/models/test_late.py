@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fusion_ln.models.late import LATE, Opinions
+from fusion_ln.predictions import softmax
+
+HEADS = sorted(LATE)
+
+
+def opinions_of(rng, n=12, m=3, c=3):
+    present = rng.random((n, m)) < 0.7
+    present[np.arange(n), rng.integers(0, m, n)] = True
+    return Opinions(rng.normal(size=(n, m, c)), present)
+
+
+def fused(head, opinions, learnt):
+    return softmax(LATE[head].apply(opinions, learnt))
+
+
+def learnt_by(head, rng):
+    return LATE[head].learn(opinions_of(rng, 40), np.arange(40) % 3) if LATE[head].learn else None
+
+
+def test_mean_of_probabilities_by_hand():
+    opinions = Opinions(np.log([[[0.8, 0.2], [0.4, 0.6]], [[0.8, 0.2], [0.4, 0.6]]]), np.array([[1, 1], [0, 1]]) > 0)
+    np.testing.assert_allclose(fused("late-mean", opinions, None), [[0.6, 0.4], [0.4, 0.6]])
+
+
+def test_mean_of_logits_is_the_normalised_geometric_mean():
+    opinions = Opinions(np.log([[[0.8, 0.2], [0.4, 0.6]]]), np.ones((1, 2), dtype=bool))
+    product = np.sqrt([0.8 * 0.4, 0.2 * 0.6])
+    np.testing.assert_allclose(fused("late-logit", opinions, None), [product / product.sum()])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_patient_does_not_depend_on_the_others(head, rng):
+    learnt, opinions = learnt_by(head, rng), opinions_of(rng)
+    alone = [fused(head, Opinions(opinions.logits[[i]], opinions.present[[i]]), learnt)[0] for i in range(12)]
+    np.testing.assert_allclose(fused(head, opinions, learnt), alone)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@given(noise=arrays(np.float64, (12, 3, 3), elements=st.floats(-50, 50)))
+def test_an_absent_modality_cannot_change_the_answer(head, noise):
+    rng = np.random.default_rng(1)
+    learnt, opinions = learnt_by(head, rng), opinions_of(rng)
+    disturbed = Opinions(np.where(opinions.present[..., None], opinions.logits, noise), opinions.present)
+    np.testing.assert_array_equal(fused(head, disturbed, learnt), fused(head, opinions, learnt))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_order_of_modalities_does_not_matter(head, rng):
+    """Learnt and applied on modalities in another order, the answer is the same."""
+    fit, labels, new = opinions_of(rng, 60), rng.integers(0, 3, 60), opinions_of(rng)
+    order = [2, 0, 1]
+
+    def answer(turn):
+        turned = Opinions(fit.logits[:, turn], fit.present[:, turn])
+        learnt = LATE[head].learn(turned, labels) if LATE[head].learn else None
+        return fused(head, Opinions(new.logits[:, turn], new.present[:, turn]), learnt)
+
+    np.testing.assert_allclose(answer(order), answer([0, 1, 2]), atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["late-weighted", "late-stacked"])
+def test_what_is_learnt_prefers_the_modality_that_knows(head, rng):
+    labels = rng.integers(0, 3, 200)
+    logits = rng.normal(size=(200, 3, 3))
+    logits[np.arange(200), 1, labels] += 4
+    opinions = Opinions(logits, np.ones((200, 3), dtype=bool))
+    learnt = LATE[head].learn(opinions, labels)
+    accuracy = [
+        (fused(h, opinions, learnt if h == head else None).argmax(1) == labels).mean() for h in (head, "late-mean")
+    ]
+    assert accuracy[0] > accuracy[1]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_stacking_knows_as_many_classes_as_the_cohort(n_classes, rng):
+    labels = np.arange(30) % n_classes
+    opinions = Opinions(
+        np.eye(n_classes)[labels][:, None] + rng.normal(size=(30, 2, n_classes)) * 0.1, np.ones((30, 2)) > 0
+    )
+    learnt = LATE["late-stacked"].learn(opinions, labels)
+    probs = fused("late-stacked", opinions, learnt)
+    assert probs.shape == (30, n_classes)
+    assert (probs.argmax(1) == labels).all()
+
+
+def test_stacking_never_predicts_a_class_that_inner_validation_lacked(rng):
+    learnt = LATE["late-stacked"].learn(opinions_of(rng, 20), np.arange(20) % 2)
+    assert fused("late-stacked", opinions_of(rng), learnt)[:, 2].max() < 1e-6
