@@ -1,0 +1,250 @@
+"""How sure a figure is: stratified patient bootstrap of every metric, for one model and for pairs of models."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri
+
+from fusion_ln.errors import PredictionsError
+from fusion_ln.metrics import score
+from fusion_ln.predictions import Predictions
+from fusion_ln.terms import FOLD, LABEL
+
+LEVEL = 0.95
+# A metric over all classes stands in the tables with this in the column `class`.
+ALL_CLASSES = "all"
+# The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
+_JACKKNIFE_GROUPS = 500
+_BLOCK = 1 << 23  # counts held at once: 32 MiB
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """M metrics of one model, or M differences between two, with what their intervals are made from.
+
+    Attributes:
+        names: As `fusion_ln.metrics.score` names them.
+        value: On the sample. Shape (M,).
+        draws: On each bootstrap resample. Shape (R, M).
+        influence: Of each patient, or each group of patients: the scaled change when it is left out. Shape (G, M).
+    """
+
+    names: tuple[str, ...]
+    value: np.ndarray
+    draws: np.ndarray
+    influence: np.ndarray
+
+    def minus(self, other: "Resampled") -> "Resampled":
+        """The paired difference: both must come from one call of `resample`, so that their draws are the same."""
+        assert self.names == other.names
+        return Resampled(
+            self.names, self.value - other.value, self.draws - other.draws, self.influence - other.influence
+        )
+
+    def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Limits between which 95 % of the draws lie (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
+        low, high = np.quantile(self.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        return low, high
+
+    def bca_interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `percentile_interval`, corrected for bias and skewness (BCa; Efron & Tibshirani 1993, eq. 14.9-14.15).
+
+        The acceleration is the one for several samples, here the classes (Davison & Hinkley 1997, sec. 5.3.2).
+        """
+        n = len(self.draws)
+        below = ((self.draws < self.value) + 0.5 * (self.draws == self.value)).mean(axis=0)
+        bias = ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
+        spread = np.square(self.influence).sum(axis=0)
+        skew = np.power(self.influence, 3).sum(axis=0)
+        acceleration = np.divide(skew, 6 * spread**1.5, out=np.zeros_like(skew), where=spread > 0)
+
+        limits = []
+        for z in ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2]):
+            share = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+            limits.append(np.array([np.quantile(column, s) for column, s in zip(self.draws.T, share, strict=True)]))
+        return limits[0], limits[1]
+
+    def p_value(self) -> np.ndarray:
+        """Two-sided bootstrap p-value of the hypothesis that the value is 0. Shape (M,).
+
+        Twice the share of draws on the far side of 0, the sample counted as one draw, so never 0; below 0.05 when
+        the percentile interval leaves 0 out.
+        """
+        far = np.minimum((self.draws <= 0).sum(axis=0), (self.draws >= 0).sum(axis=0))
+        shares: np.ndarray = 2 * (far + 1) / (len(self.draws) + 1)
+        return shares.clip(max=1)
+
+    def table(self) -> pd.DataFrame:
+        """One row per metric: ``metric, class, value, ci_low, ci_high, bca_low, bca_high``."""
+        metric, _, label = np.array([name.partition(":") for name in self.names]).T
+        ci_low, ci_high = self.percentile_interval()
+        bca_low, bca_high = self.bca_interval()
+        return pd.DataFrame(
+            {
+                "metric": metric,
+                "class": np.where(label == "", ALL_CLASSES, label),
+                "value": self.value,
+                "ci_low": ci_low,
+                "ci_high": ci_high,
+                "bca_low": bca_low,
+                "bca_high": bca_high,
+            }
+        )
+
+
+def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Every metric of a model with its 95 % intervals.
+
+    Returns:
+        One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, percentile
+        interval ``ci_low, ci_high`` and BCa interval ``bca_low, bca_high``.
+
+    Raises:
+        PredictionsError: If a class has fewer than 2 patients.
+    """
+    return resample([predictions], n_resamples=n_resamples, seed=seed)[0].table()
+
+
+def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Every metric's difference between two models on the same patients, with its 95 % intervals.
+
+    Patients are drawn with replacement within each class, the same draw for both models.
+
+    Returns:
+        One row per metric: ``metric, class, value_a, value_b, difference`` (a - b) ``, ci_low, ci_high, bca_low,
+        bca_high, bootstrap_p``.
+
+    Raises:
+        PredictionsError: If the two differ in patients, folds, classes or labels, or a class has fewer than 2 patients.
+    """
+    resampled_a, resampled_b = resample(list(align(a, b)), n_resamples=n_resamples, seed=seed)
+    return difference_table(resampled_a, resampled_b)
+
+
+def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
+    """The table of `paired_differences`, from resamples that are there already."""
+    difference = a.minus(b)
+    table = difference.table().rename(columns={"value": "difference"})
+    table.insert(2, "value_a", a.value)
+    table.insert(3, "value_b", b.value)
+    table["bootstrap_p"] = difference.p_value()
+    return table
+
+
+def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> list[Resampled]:
+    """Every metric of models that predicted the same patients, on the same bootstrap draws.
+
+    Memory does not grow with patients x draws: counts are made and used block by block.
+
+    Raises:
+        PredictionsError: If a class has fewer than 2 patients: no draw could then vary it.
+    """
+    labels, classes = models[0].labels, models[0].classes
+    _need_two_of_each(labels, classes)
+    probs = [model.probs for model in models]
+    values = [_columns(score(labels, p, classes)) for p in probs]
+    draws: list[list[np.ndarray]] = [[] for _ in models]
+    for counts in resample_counts(labels, n_resamples, seed):
+        for drawn, p in zip(draws, probs, strict=True):
+            drawn.append(_columns(score(labels, p, classes, counts)))
+    influences = _influences(labels, probs, classes)
+    names = tuple(score(labels, probs[0], classes))
+    return [
+        Resampled(names, value[0], np.concatenate(drawn), influence)
+        for value, drawn, influence in zip(values, draws, influences, strict=True)
+    ]
+
+
+def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw ``n`` bootstrap resamples of the patients, with replacement within each class.
+
+    Yields:
+        How often each patient stands in each resample, in blocks of shape (R, P), float32; the blocks' R add up
+        to ``n``. Same labels and seed, same draws.
+    """
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    step = max(1, _BLOCK // len(labels))
+    for start in range(0, n, step):
+        rows = min(step, n - start)
+        counts = np.empty((rows, len(labels)), dtype=np.float32)
+        for patients in members:
+            size = len(patients)
+            cells = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
+            counts[:, patients] = np.bincount(cells.ravel(), minlength=rows * size).reshape(rows, size)
+        yield counts
+
+
+def align(
+    a: Predictions, b: Predictions, *, names: tuple[str, str] = ("model A", "model B"), common_only: bool = False
+) -> tuple[Predictions, Predictions]:
+    """Two models' predictions of the same patients, row by row.
+
+    Args:
+        a, b: The two models' predictions.
+        names: What to call them in messages.
+        common_only: Keep the patients that both have, instead of refusing where they differ.
+
+    Raises:
+        PredictionsError: If classes, their order, patients, labels or folds differ, or no patient is common.
+    """
+    if a.classes != b.classes:
+        raise PredictionsError(
+            f"{names[0]} and {names[1]} have other classes or another order of them: "
+            f"{', '.join(a.classes)} there, {', '.join(b.classes)} here.",
+            "Compare models of one cohort.",
+        )
+    common = sorted(set(a.patients) & set(b.patients))
+    if not common or (not common_only and not len(common) == len(a.patients) == len(b.patients)):
+        raise PredictionsError(
+            f"{names[0]} predicts {len(a.patients)} patients and {names[1]} {len(b.patients)}; "
+            f"{len(common)} are in both.",
+            "Compare models of one cohort and the same folds"
+            + (", or ask for the common patients only." if common else "."),
+        )
+    a, b = a.of(common), b.of(common)
+    for what, column in (("label", LABEL), ("fold", FOLD)):
+        differing = (a.table[column] != b.table[column]).to_numpy()
+        if differing.any():
+            row = int(np.flatnonzero(differing)[0])
+            raise PredictionsError(
+                f"{int(differing.sum())} of {len(common)} patients have another {what} in {names[0]} than in "
+                f"{names[1]}; the first is {common[row]!r}: {a.table[column][row]} against {b.table[column][row]}.",
+                "Compare models of one cohort and the same folds.",
+            )
+    return a, b
+
+
+def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str, ...]) -> list[np.ndarray]:
+    """What `Resampled.influence` holds, for each model: jackknife influence over the class's number of groups."""
+    influences: list[list[np.ndarray]] = [[] for _ in probs]
+    for c in range(len(classes)):
+        members = np.flatnonzero(labels == c)
+        n_groups = min(len(members), _JACKKNIFE_GROUPS)
+        left_out: list[list[np.ndarray]] = [[] for _ in probs]
+        for first in range(0, n_groups, step := max(1, _BLOCK // len(labels))):
+            groups = range(first, min(first + step, n_groups))
+            counts = np.ones((len(groups), len(labels)), dtype=np.float32)
+            for row, group in enumerate(groups):
+                counts[row, members[group::n_groups]] = 0
+            for values, p in zip(left_out, probs, strict=True):
+                values.append(_columns(score(labels, p, classes, counts)))
+        for influence, values in zip(influences, left_out, strict=True):
+            without = np.concatenate(values)
+            influence.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
+    return [np.concatenate(influence) for influence in influences]
+
+
+def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:
+    """Shape (R, M)."""
+    return np.stack(list(scores.values()), axis=1)
+
+
+def _need_two_of_each(labels: np.ndarray, classes: tuple[str, ...]) -> None:
+    for c, name in enumerate(classes):
+        if (count := int(np.sum(labels == c))) < 2:
+            raise PredictionsError(
+                f"class {name!r} has {count} of the {len(labels)} patients; an interval needs at least 2 of each class."
+            )
