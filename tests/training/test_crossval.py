@@ -1,0 +1,196 @@
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fusion_ln.cohort.cohort import load_cohort, save_cohort
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.files import hash_file
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.training.crossval import cross_validate
+from fusion_ln.training.device import make_fabric
+
+FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
+
+
+def run_baseline(cohort, folder, **changes):
+    settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update=changes.pop("fit", {})), **changes)
+    run = RunFolder(folder)
+    return run, cross_validate(cohort, settings, run, fabric=make_fabric("cpu", precision="32-true"))
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_every_patient_is_predicted_once_by_the_fold_that_held_it_out(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    _, predictions = run_baseline(cohort, tmp_path / "run")
+    expected = cohort.folds.set_index("patient_id")["fold"]
+    assert predictions.patients == sorted(cohort.patients["patient_id"])
+    assert predictions.folds.tolist() == expected.loc[predictions.patients].tolist()
+    np.testing.assert_allclose(predictions.probs.sum(axis=1), 1)
+
+
+def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    runs = [run_baseline(cohort, tmp_path / name, seed=seed)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    assert digest(runs[0].predictions) == digest(runs[1].predictions) != digest(runs[2].predictions)
+
+
+def with_other_pictures(cohort, patients):
+    """The same cohort, but with noise for the pictures of some patients, and another label order among them."""
+    images = cohort.images.copy()
+    for row in images.index[images["patient_id"].isin(patients)]:
+        path = cohort.picture_path(images.loc[row, "path"])
+        other = path.with_name(f"other-{path.name}")
+        noise = np.random.default_rng(row).integers(0, 256, (36, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(other)
+        images.loc[row, ["path", "sha256"]] = [f"images/{other.name}", hash_file(other)]
+    return type(cohort)(**{**cohort.__dict__, "images": images})
+
+
+def test_held_out_pictures_cannot_change_the_model_that_predicts_them(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    run, _ = run_baseline(cohort, tmp_path / "a")
+    other, _ = run_baseline(with_other_pictures(cohort, cohort.held_out(0)), tmp_path / "b")
+    assert digest(run.fold(0) / "inner_predictions.parquet") == digest(other.fold(0) / "inner_predictions.parquet")
+    assert digest(run.fold(0) / "predictions.parquet") != digest(other.fold(0) / "predictions.parquet")
+
+
+def test_the_paper_protocol_stops_on_the_held_out_fold(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    nested, _ = run_baseline(cohort, tmp_path / "nested", fit={"patience": 2})
+    paper, predictions = run_baseline(cohort, tmp_path / "paper", protocol="paper", fit={"patience": 2})
+    history = pd.read_parquet(paper.history).set_index(["fold", "epoch"])
+    best = history.loc[0]["val_loss"].min()
+    held_out = predictions.of(cohort.held_out(0))
+    loss = -np.log(held_out.probs[np.arange(len(held_out.labels)), held_out.labels]).mean()
+    assert loss == pytest.approx(best, abs=1e-6)
+    assert not np.allclose(pd.read_parquet(nested.history)["val_loss"], history["val_loss"])
+
+
+def test_patients_without_the_modality_are_left_out_and_counted(make_cohort, tmp_path, capsys):
+    cohort = make_cohort(20, absent={4: {"2d"}, 9: {"2d", "cdfi"}})
+    run, predictions = run_baseline(cohort, tmp_path / "run")
+    assert run.read_record()["patients"] == {"predicted": 18, "skipped": 2}
+    assert "2 of 20 patients have no 2d picture" in capsys.readouterr().err
+    assert not {"P004", "P009"} & set(predictions.patients)
+
+
+def test_a_training_part_without_a_class_is_refused(make_cohort, tmp_path):
+    absent = {number: {"2d"} for number in range(1, 20, 3)}  # no lymphoma has a grey-scale picture
+    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a 2d picture"):
+        run_baseline(make_cohort(20, absent=absent), tmp_path / "run")
+
+
+def test_a_folder_with_other_settings_is_refused_with_the_differing_keys(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    run, _ = run_baseline(cohort, tmp_path / "run")
+    before = digest(run.predictions)
+    with pytest.raises(RunError, match=r"settings\.fit\.lr: 0\.003 there, 0\.1 asked for") as caught:
+        run_baseline(cohort, tmp_path / "run", fit={"lr": 0.1})
+    assert "epochs" not in str(caught.value)
+    assert digest(run.predictions) == before
+
+
+def test_another_cohort_in_the_same_folder_is_refused(make_cohort, tmp_path):
+    run_baseline(make_cohort(20), tmp_path / "run")
+    with pytest.raises(RunError, match=r"cohort\.fingerprint"):
+        run_baseline(make_cohort(22, name="other"), tmp_path / "run")
+
+
+def test_a_folder_that_holds_something_else_is_refused(make_cohort, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("precious")
+    with pytest.raises(RunError, match="not empty and not a run"):
+        run_baseline(make_cohort(20), tmp_path / "thesis")
+
+
+def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_once_there_is_space(make_cohort, tmp_path, monkeypatch):
+    cohort = make_cohort(20)
+    whole, _ = run_baseline(cohort, tmp_path / "whole")
+    real, writes = os.fsync, []
+
+    def full(handle):
+        writes.append(handle)
+        if len(writes) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunError, match="no space left"):
+            run_baseline(cohort, tmp_path / "cut")
+    assert not list((tmp_path / "cut").rglob(".*"))  # no half-written file stays
+    run, _ = run_baseline(cohort, tmp_path / "cut")
+    assert digest(run.predictions) == digest(whole.predictions)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import fusion_ln.files
+from fusion_ln.cohort.cohort import load_cohort
+
+writes, rename = [], Path.replace
+def replace(self, target):
+    # Die at the given write, just before the file is put in place or just after.
+    writes.append(target)
+    if len(writes) == {at} and not {after}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(self, target)
+    if len(writes) == {at}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return target
+Path.replace = replace
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings
+from fusion_ln.training.crossval import cross_validate
+from fusion_ln.training.device import make_fabric
+settings = BaselineSettings.model_validate_json({settings!r})
+fabric = make_fabric("cpu", precision="32-true")
+cross_validate(load_cohort(Path({cohort!r})), settings, RunFolder(Path({run!r})), fabric=fabric)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_write_goes_on_to_the_same_predictions(make_cohort, tmp_path):
+    """Kill -9, again and again in the same folder, each time a little later, just before or just after a rename."""
+    cohort = load_cohort(make_cohort(20).root)
+    whole, _ = run_baseline(cohort, tmp_path / "whole")
+    settings = BaselineSettings(modality="2d", fit=FIT).model_dump_json()
+    for at, after in ((2, True), (3, False), (4, True), (6, False)):
+        code = KILLED.format(
+            tests=str(Path(__file__).parent),
+            settings=settings,
+            cohort=str(cohort.root),
+            run=str(tmp_path / "cut"),
+            at=at,
+            after=after,
+        )
+        killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not RunFolder(tmp_path / "cut").finished
+    run, _ = run_baseline(cohort, tmp_path / "cut")
+    assert digest(run.predictions) == digest(whole.predictions)
+    assert digest(run.inner_predictions) == digest(whole.inner_predictions)
+    assert digest(run.checkpoint(1)) == digest(whole.checkpoint(1))
+
+
+def test_a_cohort_that_cannot_be_found_again_by_its_pictures_is_another_one(make_cohort):
+    """The fingerprint follows the pictures and labels, not where they lie."""
+    cohort = make_cohort(20)
+    save_cohort(cohort)
+    moved = cohort.root.rename(cohort.root.with_name("moved"))
+    assert load_cohort(moved).fingerprint == cohort.fingerprint
+    assert with_other_pictures(load_cohort(moved), ["P000"]).fingerprint != cohort.fingerprint

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fusion_ln.errors import DivergedError
+from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.device import make_fabric
+from fusion_ln.training.fit import fit
+from fusion_ln.training.tasks import PatientLogits, PictureTask
+
+
+class Tiny(nn.Module):
+    """A network with everything that has a state: batch statistics and dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(4, 3),
+        )
+
+    def forward(self, pictures):
+        return self.layers(pictures)
+
+
+@pytest.fixture
+def batches():
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 3
+    pixels = rng.integers(0, 100, (24, 3, 16, 16), dtype=np.uint8)
+    pixels[np.arange(24), labels] += 100
+    bank = ImageBank(pixels, np.array([f"p{i:02d}" for i in range(24)]), labels)
+    return Batches(bank, np.arange(18), 6, seed=1), Batches(bank, np.arange(18, 24), 6)
+
+
+def fit_tiny(batches, folder, *, task=None, on_epoch=lambda e: None, **settings):
+    torch.manual_seed(0)
+    task = task or PictureTask("2d", Tiny())
+    settings = FitSettings(**{"epochs": 5, "lr": 0.01, "patience": 5, **settings})
+    fabric = make_fabric("cpu", precision="32-true")
+    return fit(task, *batches, settings=settings, seed=3, fabric=fabric, folder=folder, on_epoch=on_epoch)
+
+
+def assert_same(a, b):
+    assert [(e.train_loss, e.val_loss) for e in a.history] == [(e.train_loss, e.val_loss) for e in b.history]
+    assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_it_learns(batches, tmp_path, schedule):
+    result = fit_tiny(batches, tmp_path, schedule=schedule, epochs=30, patience=30)
+    assert result.history[-1].train_loss < 0.7 * result.history[0].train_loss
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+@pytest.mark.parametrize("interrupted_after", [0, 2, 4])
+def test_an_interrupted_fit_ends_as_an_uninterrupted_one(batches, tmp_path, schedule, interrupted_after):
+    def interrupt(epoch):
+        if epoch.epoch == interrupted_after:
+            raise KeyboardInterrupt
+
+    whole = fit_tiny(batches, tmp_path / "whole", schedule=schedule)
+    with pytest.raises(KeyboardInterrupt):
+        fit_tiny(batches, tmp_path / "cut", schedule=schedule, on_epoch=interrupt)
+    resumed_at = []
+    assert_same(fit_tiny(batches, tmp_path / "cut", schedule=schedule, on_epoch=resumed_at.append), whole)
+    assert [e.epoch for e in resumed_at] == [0, 1, 2, 3, 4]  # a progress bar is told of the finished ones too
+
+
+class Scripted(PictureTask):
+    """Validation losses as given, whatever the model does."""
+
+    losses = (1.0, 0.8, 0.9, 0.7, 0.75, 0.71, 0.72, 0.6)
+
+    def predict(self, model, batches, device):
+        calls.append(1)
+        wanted = self.losses[len(calls) - 1]  # cross-entropy of one patient with logits (0, x): log(1 + exp(x))
+        return PatientLogits(["p"], np.array([0]), np.array([[0.0, np.log(np.expm1(wanted))]]))
+
+
+calls: list[int] = []
+
+
+@pytest.mark.parametrize(("patience", "epochs_run", "best"), [(1, 3, 1), (2, 6, 3), (3, 7, 3), (4, 8, 7)])
+def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss(
+    batches, tmp_path, patience, epochs_run, best
+):
+    calls.clear()
+    result = fit_tiny(batches, tmp_path, task=Scripted("2d", Tiny()), epochs=8, patience=patience)
+    assert (len(result.history), result.best_epoch) == (epochs_run, best)
+
+
+def test_the_weights_are_those_of_the_best_epoch(batches, tmp_path):
+    calls.clear()
+    seen = []
+    task = Scripted("2d", Tiny())
+    result = fit_tiny(
+        batches, tmp_path, task=task, epochs=6, on_epoch=lambda e: seen.append(task.model.layers[0].weight.clone())
+    )
+    assert torch.equal(result.weights["layers.0.weight"], seen[3])
+    assert not torch.equal(result.weights["layers.0.weight"], seen[5])
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_patients_named(batches, tmp_path):
+    class Poisoned(PictureTask):
+        def loss(self, model, pictures, labels):
+            loss = super().loss(model, pictures, labels)
+            return loss * float("nan") if (pictures == poison).flatten(1).all(1).any() else loss
+
+    poison = torch.from_numpy(batches[0].bank.pixels[7])
+    with pytest.raises(DivergedError, match="p07") as caught:
+        fit_tiny(batches, tmp_path, task=Poisoned("cdfi", Tiny()))
+    assert len(caught.value.problem.split("patients ")[1].split(",")) == 6  # its batch, and no other
+
+
+def test_a_patients_prediction_is_the_mean_of_the_logits_over_the_patients_pictures():
+    pixels = np.zeros((4, 3, 2, 2), dtype=np.uint8)
+    pixels[:, 0, 0, 0] = [51, 102, 255, 0]
+    bank = ImageBank(pixels, np.array(["b", "a", "b", "b"]), np.array([1, 0, 1, 1]))
+
+    class FirstPixel(nn.Module):
+        def forward(self, pictures):
+            return torch.stack([pictures[:, 0, 0, 0], torch.zeros(len(pictures))], 1)
+
+    task = PictureTask("2d", FirstPixel())
+    said = task.predict(task.model, Batches(bank, np.arange(4), 3), torch.device("cpu"))
+    assert said.patients == ["a", "b"]
+    assert said.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(said.logits[:, 0], [0.4, (0.2 + 1 + 0) / 3], rtol=1e-6)
