@@ -62,15 +62,15 @@ def smooth_noise(patch: Patch, rng: np.random.Generator, width_mm: float, height
     left, top = rng.random(2)  # the lattice must not lie the same way in every picture
     box = (left, top, left + sizes[0], top + sizes[1])
     field = np.asarray(lattice.resize((patch.pixels, patch.pixels), Image.Resampling.BICUBIC, box=box))
-    return (field - field.mean()) / max(float(field.std()), 1e-6)
+    return np.asarray((field - field.mean()) / max(float(field.std()), 1e-6))
 
 
 def soft_step(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
     """1 where ``distance_mm`` is negative (inside), 0 where positive, changing over about ``width_mm``."""
-    return 0.5 - 0.5 * np.tanh(distance_mm * (2 / width_mm))
+    return np.asarray(0.5 - 0.5 * np.tanh(distance_mm * (2 / width_mm)))
 
 
-def blend(under: np.ndarray, over: np.ndarray | float, share: np.ndarray) -> np.ndarray:
+def blend(under: np.ndarray, over: np.ndarray | float, share: np.ndarray | float) -> np.ndarray:
     """``over`` where ``share`` is 1, ``under`` where it is 0."""
     return under + (over - under) * share
 
@@ -96,4 +96,4 @@ def scan(echo_db: np.ndarray, patch: Patch, scanner: Scanner, rng: np.random.Gen
         power += gaussian_filter(scatterers, sigma, mode="nearest", truncate=3) ** 2
     power *= 4 * math.pi * sigma[0] * sigma[1] / (2 * LOOKS)  # the mean power of even tissue is its echo strength
     decibel = 10 * np.log10(power + 1e-9) + scanner.gain_db
-    return np.clip(1 + decibel / scanner.dynamic_range_db, 0, 1)
+    return np.asarray(np.clip(1 + decibel / scanner.dynamic_range_db, 0, 1))

@@ -86,7 +86,7 @@ def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
         level = pd.Index(known.levels[name]).get_indexer(pd.Index(findings[name]))
         assert (level >= 0).all(), f"{name} holds a level that is not in the tables"
         joint *= known.shares[name].T[level]
-    return joint / joint.sum(axis=1, keepdims=True)
+    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
 
 def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:

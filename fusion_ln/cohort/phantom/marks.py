@@ -95,7 +95,7 @@ def _bar(picture: Image.Image, pen: ImageDraw.ImageDraw, screen: Screen, modalit
     left, top = (screen.left - width) // 2, screen.top + round(0.10 * screen.size)
     colours = ramp(np.linspace(0, 1, height), BARS[modality]).round().astype(np.uint8)
     picture.paste(Image.fromarray(np.repeat(colours[:, None, :], width, axis=1)), (left, top))
-    box = (left, top, left + width, top + height)
+    box: Box = (left, top, left + width, top + height)
     for end, y, anchor in zip(BAR_ENDS[modality], (top, top + height), ("mb", "mt"), strict=True):
         if end:
             ends = _text(pen, screen, (left + width / 2, y), end, anchor)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_ln.cohort.phantom.bmode import Patch, blend, smooth_noise, soft_step
 
-IRREGULAR_HARMONICS = np.arange(6, 13)
+IRREGULAR_HARMONICS = range(6, 13)  # waves around an irregular outline
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Node:
         u, v = self.axes(patch)
         radius = np.hypot(u, v)
         edge = outline.radius(np.arctan2(v, u)) if outline else 1.0
-        return (radius - edge) * (self.semi_long * self.semi_short) ** 0.5
+        return np.asarray((radius - edge) * (self.semi_long * self.semi_short) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,10 @@ class Outline:
 
     def radius(self, angle: np.ndarray) -> np.ndarray:
         """Radius of the outline in units of the ellipse's, at ``angle`` [rad] from the long axis; any shape."""
-        waves = zip(IRREGULAR_HARMONICS, self.amplitudes, self.phases, strict=True)
-        return 1 + sum(np.float32(size) * np.cos(int(k) * angle + np.float32(phase)) for k, size, phase in waves)
+        radius = np.ones_like(angle)
+        for harmonic, size, phase in zip(IRREGULAR_HARMONICS, self.amplitudes, self.phases, strict=True):
+            radius += size * np.cos(harmonic * angle + phase)
+        return radius
 
 
 def draw_outline(margin: str, rng: np.random.Generator) -> Outline | None:
@@ -61,33 +63,35 @@ def draw_outline(margin: str, rng: np.random.Generator) -> Outline | None:
     return Outline(sizes, phases) if margin == "irregular" else None
 
 
-def neck(patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """Echo strength [dB] of a patch of neck without a node. Shape (H, W)."""
+def neck(patch: Patch, rng: np.random.Generator, *, vessel: bool) -> np.ndarray:
+    """Echo strength [dB] of a patch of neck without a node; ``vessel``: it may hold a large one. Shape (H, W)."""
     skin, fat, muscle = rng.uniform(1.0, 1.6), rng.uniform(3.5, 5.5), rng.uniform(8.0, 10.5)
     tilt = rng.uniform(-0.06, 0.06) * (patch.x - patch.side_mm / 2)
     depth = patch.y + tilt + 0.35 * smooth_noise(patch, rng, 9, 30)
-    echo = -17 + 2.0 * smooth_noise(patch, rng, 4, 2.5) + 1.5 * smooth_noise(patch, rng, 1.5, 1)
+    echo = -21 + 2.0 * smooth_noise(patch, rng, 4, 2.5) + 1.5 * smooth_noise(patch, rng, 1.5, 1)
     echo = _fascia(echo, smooth_noise(patch, rng, 12, 2.2), depth - muscle)
     echo = blend(echo, _muscle(patch, depth, rng), soft_step(depth - muscle, 0.6))
     lobules = smooth_noise(patch, rng, 5, 1.2)
-    echo = blend(echo, -25 + 10 * np.exp(-((lobules / 0.25) ** 2)), soft_step(depth - fat, 0.4))
+    echo = blend(echo, -30 + 11 * np.exp(-((lobules / 0.25) ** 2)), soft_step(depth - fat, 0.4))
     for border in (fat, muscle):
         echo = np.maximum(echo, -6 - ((depth - border) / 0.28) ** 2 * 6)
     echo = blend(echo, -7.0, soft_step(depth - skin, 0.3))
-    echo = _vessel(echo, patch, rng)
-    return echo - 0.12 * patch.y  # deeper echoes are weaker
+    if vessel:
+        echo = _vessel(echo, patch, rng)
+    return np.asarray(echo - 0.12 * patch.y)  # deeper echoes are weaker
 
 
 def _muscle(patch: Patch, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Dark muscle with bright fibres along it."""
     slope, spacing = rng.uniform(-0.12, 0.12), rng.uniform(0.9, 1.3)
     phase = (depth + slope * patch.x) / spacing + 0.35 * smooth_noise(patch, rng, 8, 2)
-    return -27 + 9 * np.clip(np.cos(2 * np.pi * phase), 0, 1) ** 3 * np.clip(smooth_noise(patch, rng, 5, 1) + 0.6, 0, 1)
+    fibres = np.clip(np.cos(2 * np.pi * phase), 0, 1) ** 3 * np.clip(smooth_noise(patch, rng, 5, 1) + 0.6, 0, 1)
+    return np.asarray(-31 + 10 * fibres)
 
 
 def _fascia(echo: np.ndarray, sheets: np.ndarray, below_muscle: np.ndarray) -> np.ndarray:
     """Bright sheets of connective tissue below the muscle."""
-    return echo + 6 * np.exp(-((sheets / 0.18) ** 2)) * (below_muscle > 0)
+    return echo + 8 * np.exp(-((sheets / 0.15) ** 2)) * (below_muscle > 0)
 
 
 def _vessel(echo: np.ndarray, patch: Patch, rng: np.random.Generator) -> np.ndarray:
@@ -103,7 +107,7 @@ def _vessel(echo: np.ndarray, patch: Patch, rng: np.random.Generator) -> np.ndar
 
 def plain_node(echo: np.ndarray, patch: Patch, node: Node) -> np.ndarray:
     """Put a node into ``echo`` that shows its shape and nothing else: no hilum, no capsule, even texture."""
-    return blend(echo, -37.0, soft_step(node.distance(patch), 0.5))
+    return blend(echo, -40.0, soft_step(node.distance(patch), 0.5))
 
 
 def grey_scale_node(
@@ -131,13 +135,13 @@ def grey_scale_node(
 
 def _texture(level: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
     if level == "homogeneous":
-        return -33 + smooth_noise(patch, rng, 3)
+        return -36 + smooth_noise(patch, rng, 3)
     if level == "reticulated":  # nearly black, with a fine bright mesh
-        mesh = np.minimum(np.abs(smooth_noise(patch, rng, 1.5)), np.abs(smooth_noise(patch, rng, 1.5)))
-        return -50 + 26 * np.exp(-((mesh / 0.16) ** 2))
+        mesh = np.minimum(np.abs(smooth_noise(patch, rng, 1.2)), np.abs(smooth_noise(patch, rng, 1.2)))
+        return np.asarray(-52 + 24 * np.exp(-((mesh / 0.16) ** 2)))
     fluid = soft_step(-(smooth_noise(patch, rng, 2.6) - 0.55), 0.4)  # necrosis: black lakes
     specks = soft_step(-(smooth_noise(patch, rng, 0.9) - 1.75), 0.3)  # calcification: bright specks
-    return blend(blend(-27 + 3 * smooth_noise(patch, rng, 1.5), -58.0, fluid), -2.0, specks)
+    return blend(blend(-35 + 3 * smooth_noise(patch, rng, 1.5), -58.0, fluid), -2.0, specks)
 
 
 def _hilum(interior: np.ndarray, level: str, patch: Patch, node: Node, rng: np.random.Generator) -> np.ndarray:
@@ -152,4 +156,4 @@ def _hilum(interior: np.ndarray, level: str, patch: Patch, node: Node, rng: np.r
         radius = np.hypot((u - shift[0]) / 0.56, (v - shift[1]) / 0.46) + ragged
     else:
         radius = np.hypot((u - shift[0]) / 0.46, (v - off_centre) / 0.16) + ragged
-    return blend(interior, -10 + 2 * smooth_noise(patch, rng, 1), soft_step(radius - 1, 0.25))
+    return blend(interior, -13 + 2 * smooth_noise(patch, rng, 1), soft_step(radius - 1, 0.25))

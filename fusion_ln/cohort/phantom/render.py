@@ -63,7 +63,7 @@ def render(
     finer = math.ceil(FINEST / size)
     patch = Patch(screen.side * finer, scanner.depth_mm)
     node = _place(node_size, patch, rng)
-    tissue = neck(patch, rng)
+    tissue = neck(patch, rng, vessel=modality == "2d")  # in the colour box it would need its own colour
     outline = None
     if modality == "2d":
         outline = draw_outline(findings["margin"], rng)

@@ -267,7 +267,8 @@ def _draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     """Long and short axis: their ratio by the shape, their product by chance alone."""
     node = load_manifest("phantom")["node"]
     low, high = np.array([node["ratio"][shape] for shape in findings["shape"]]).T
-    ratio, diameter = rng.uniform(low, high), rng.uniform(*node["mean_diameter_mm"], len(findings))
+    smallest, largest = node["mean_diameter_mm"]
+    ratio, diameter = rng.uniform(low, high), rng.uniform(smallest, largest, len(findings))
     axes = {"long_axis_mm": diameter * np.sqrt(ratio), "short_axis_mm": diameter / np.sqrt(ratio)}
     return pd.DataFrame(axes).round(1)
 
