@@ -39,9 +39,9 @@ def score(
         PredictionsError: If the sample has no patient of some class.
     """
     if counts is None:
-        _need_every_class(labels, classes)
+        need_patients(labels, classes)
         counts = np.ones((1, len(labels)))
-    return {**score_auc(labels, probs, classes, counts), **_score_rest(labels, probs, classes, counts)}
+    return {**score_auc(labels, probs, classes, counts), **score_rest(labels, probs, classes, counts)}
 
 
 def score_auc(
@@ -64,6 +64,40 @@ def score_auc(
     return overall | {f"auc:{name}": one_vs_rest[:, c] for c, name in enumerate(classes)}
 
 
+def score_rest(
+    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], counts: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The rest of `score`: functions of sums over patients, so one matrix product gives them for every resample."""
+    n_classes, rows = len(classes), np.arange(len(labels))
+    predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    cell = _one_hot(labels * n_classes + predicted, n_classes**2)
+    squared_error = np.square(probs - _one_hot(labels, n_classes)).sum(axis=1)
+    surprise = -np.log(np.maximum(probs[rows, labels], np.finfo(np.float64).tiny))
+    gap = _one_hot(equal_mass_bins(confidence), CALIBRATION_BINS) * (confidence - (predicted == labels))[:, None]
+
+    terms = np.column_stack([cell, squared_error, surprise, gap])
+    sums = counts @ terms
+    matrix, brier, log_loss, gaps = np.split(sums, np.cumsum([n_classes**2, 1, 1]), axis=1)
+    n = matrix.sum(axis=1)
+    calibration = {"brier": brier[:, 0] / n, "log_loss": log_loss[:, 0] / n, "ece": np.abs(gaps).sum(axis=1) / n}
+    return _score_confusion(matrix.reshape(-1, n_classes, n_classes), classes) | calibration
+
+
+def need_patients(labels: np.ndarray, classes: tuple[str, ...], at_least: int = 1) -> None:
+    """Refuse a sample that has fewer than ``at_least`` patients of some class.
+
+    Raises:
+        PredictionsError: With the class and its count.
+    """
+    for c, name in enumerate(classes):
+        if (count := int(np.sum(labels == c))) < at_least:
+            raise PredictionsError(
+                f"class {name!r} has {count} of the {len(labels)} patients; at least {at_least} of each class "
+                f"({', '.join(classes)}) must be there.",
+                "Take predictions of a larger cohort, or leave the class out of the cohort.",
+            )
+
+
 def describe(predictions: Predictions) -> dict[str, Any]:
     """What metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each of them.
 
@@ -74,13 +108,13 @@ def describe(predictions: Predictions) -> dict[str, Any]:
     """
     classes, labels, probs = predictions.classes, predictions.labels, predictions.probs
     folds = [(int(fold), predictions.folds == fold) for fold in np.unique(predictions.folds)]
-    pooled = score(labels, probs, classes)
+    by_fold = []
+    for fold, part in folds:
+        scores = score(labels[part], probs[part], classes, np.ones((1, int(part.sum()))))  # NaN where undefined
+        by_fold.append({"fold": fold, "n": int(part.sum()), **_plain(scores)})
     return {
-        "pooled": _plain(pooled),
-        "folds": [
-            {"fold": fold, "n": int(part.sum()), **_plain(_score_sample(labels[part], probs[part], classes))}
-            for fold, part in folds
-        ],
+        "pooled": _plain(score(labels, probs, classes)),
+        "folds": by_fold,
         "confusion": {
             "classes": list(classes),
             "pooled": confusion(labels, probs, len(classes)).tolist(),
@@ -100,21 +134,6 @@ def equal_mass_bins(values: np.ndarray, n_bins: int = CALIBRATION_BINS) -> np.nd
     edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
     bins: np.ndarray = np.searchsorted(edges, values, side="left")
     return bins
-
-
-def _score_sample(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """As `score` on the sample, with NaN instead of a refusal where a class has no patient."""
-    return score(labels, probs, classes, np.ones((1, len(labels))))
-
-
-def _need_every_class(labels: np.ndarray, classes: tuple[str, ...]) -> None:
-    absent = [name for c, name in enumerate(classes) if not np.any(labels == c)]
-    if absent:
-        raise PredictionsError(
-            f"no patient of class {absent[0]!r} among the {len(labels)} predicted; "
-            f"expected at least one of each of {', '.join(classes)}.",
-            "Predict a cohort that has every class, or leave the class out of the cohort.",
-        )
 
 
 def _plain(scores: dict[str, np.ndarray]) -> dict[str, float | None]:
@@ -157,25 +176,6 @@ def _count_wins(high: np.ndarray, low: np.ndarray, high_counts: np.ndarray, low_
         twice *= high_counts[:, part]
         wins[part] = twice.sum(axis=0, dtype=np.float64) / 2
     return wins
-
-
-def _score_rest(
-    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], counts: np.ndarray
-) -> dict[str, np.ndarray]:
-    """All metrics but AUC: each is a function of sums over patients, so one matrix product gives every resample."""
-    n_classes, rows = len(classes), np.arange(len(labels))
-    predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    cell = _one_hot(labels * n_classes + predicted, n_classes**2)
-    squared_error = np.square(probs - _one_hot(labels, n_classes)).sum(axis=1)
-    surprise = -np.log(np.maximum(probs[rows, labels], np.finfo(np.float64).tiny))
-    gap = _one_hot(equal_mass_bins(confidence), CALIBRATION_BINS) * (confidence - (predicted == labels))[:, None]
-
-    terms = np.column_stack([cell, squared_error, surprise, gap])
-    sums = counts @ terms
-    matrix, brier, log_loss, gaps = np.split(sums, np.cumsum([n_classes**2, 1, 1]), axis=1)
-    n = matrix.sum(axis=1)
-    calibration = {"brier": brier[:, 0] / n, "log_loss": log_loss[:, 0] / n, "ece": np.abs(gaps).sum(axis=1) / n}
-    return _score_confusion(matrix.reshape(-1, n_classes, n_classes), classes) | calibration
 
 
 def _one_hot(values: np.ndarray, n_values: int) -> np.ndarray:

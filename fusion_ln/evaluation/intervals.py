@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.metrics import score
+from fusion_ln.metrics import need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
 
@@ -78,20 +78,11 @@ class Resampled:
 
     def table(self) -> pd.DataFrame:
         """One row per metric: ``metric, class, value, ci_low, ci_high, bca_low, bca_high``."""
-        metric, _, label = np.array([name.partition(":") for name in self.names]).T
-        ci_low, ci_high = self.percentile_interval()
-        bca_low, bca_high = self.bca_interval()
-        return pd.DataFrame(
-            {
-                "metric": metric,
-                "class": np.where(label == "", ALL_CLASSES, label),
-                "value": self.value,
-                "ci_low": ci_low,
-                "ci_high": ci_high,
-                "bca_low": bca_low,
-                "bca_high": bca_high,
-            }
-        )
+        table = name_columns(self.names)
+        table["value"] = self.value
+        table["ci_low"], table["ci_high"] = self.percentile_interval()
+        table["bca_low"], table["bca_high"] = self.bca_interval()
+        return table
 
 
 def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -133,6 +124,14 @@ def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
     return table
 
 
+def name_columns(names: tuple[str, ...]) -> pd.DataFrame:
+    """The columns ``metric`` and ``class`` of metrics as `fusion_ln.metrics.score` names them."""
+    split = [name.partition(":") for name in names]
+    return pd.DataFrame(
+        {"metric": [metric for metric, _, _ in split], "class": [of_class or ALL_CLASSES for _, _, of_class in split]}
+    )
+
+
 def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> list[Resampled]:
     """Every metric of models that predicted the same patients, on the same bootstrap draws.
 
@@ -142,7 +141,7 @@ def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> l
         PredictionsError: If a class has fewer than 2 patients: no draw could then vary it.
     """
     labels, classes = models[0].labels, models[0].classes
-    _need_two_of_each(labels, classes)
+    need_patients(labels, classes, at_least=2)
     probs = [model.probs for model in models]
     values = [_columns(score(labels, p, classes)) for p in probs]
     draws: list[list[np.ndarray]] = [[] for _ in models]
@@ -240,11 +239,3 @@ def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str,
 def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:
     """Shape (R, M)."""
     return np.stack(list(scores.values()), axis=1)
-
-
-def _need_two_of_each(labels: np.ndarray, classes: tuple[str, ...]) -> None:
-    for c, name in enumerate(classes):
-        if (count := int(np.sum(labels == c))) < 2:
-            raise PredictionsError(
-                f"class {name!r} has {count} of the {len(labels)} patients; an interval needs at least 2 of each class."
-            )

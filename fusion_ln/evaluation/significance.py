@@ -1,0 +1,106 @@
+"""Paired tests of two models beside DeLong's, and the correction for asking many questions at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from fusion_ln.evaluation.intervals import align, name_columns
+from fusion_ln.metrics import need_patients, score_auc, score_rest
+from fusion_ln.predictions import Predictions
+
+_BLOCK = 1 << 23  # counts held at once: 32 MiB
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Do two models err equally often? Only the patients on whom exactly one is right tell.
+
+    Attributes:
+        table: Patients by model A right, wrong (rows) and model B right, wrong (columns).
+        chi2, p: Without continuity correction: closest to its nominal level (Fagerland et al. 2013).
+        chi2_corrected, p_corrected: With it, R's default; rejects too rarely.
+    """
+
+    table: tuple[tuple[int, int], tuple[int, int]]
+    chi2: float
+    p: float
+    chi2_corrected: float
+    p_corrected: float
+
+
+def mcnemar(a: Predictions, b: Predictions) -> McNemar:
+    """McNemar's test on the accuracy of two models.
+
+    Raises:
+        PredictionsError: If the two do not fit together (see `align`).
+    """
+    a, b = align(a, b)
+    right_a, right_b = (model.probs.argmax(axis=1) == model.labels for model in (a, b))
+    table = np.array([[np.sum((right_a == i) & (right_b == j)) for j in (True, False)] for i in (True, False)])
+    rows = ((int(table[0, 0]), int(table[0, 1])), (int(table[1, 0]), int(table[1, 1])))
+    if table[0, 1] + table[1, 0] == 0:
+        return McNemar(rows, 0.0, 1.0, 0.0, 1.0)
+    plain, corrected = (statsmodels_mcnemar(table, exact=False, correction=c) for c in (False, True))
+    return McNemar(rows, plain.statistic, plain.pvalue, corrected.statistic, corrected.pvalue)
+
+
+def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Test every metric's difference by swapping the two models' predictions of each patient at random.
+
+    For AUC the patients' mid-ranks within each model are swapped, not their probabilities, so that two models with
+    other scales but the same order do not differ (Bandos, Rockette & Gur 2005). The hypothesis tested is that a
+    patient's predictions may be exchanged between the models, which is more than an equal value of the metric.
+
+    Returns:
+        One row per metric: ``metric, class, difference`` (a - b) ``, permutation_p`` (two-sided, never 0).
+
+    Raises:
+        PredictionsError: If the two do not fit together (see `align`), or a class has no patient.
+    """
+    a, b = align(a, b)
+    need_patients(a.labels, a.classes)
+    rng = np.random.default_rng(seed)
+    step = max(1, _BLOCK // (2 * len(a.labels)))
+    observed = _swapped_differences(a, b, np.zeros((1, len(a.labels)), dtype=bool))
+    extreme = dict.fromkeys(observed, 1)  # the observed order is one of the possible ones
+    for start in range(0, n_permutations, step):
+        swaps = rng.random((min(step, n_permutations - start), len(a.labels))) < 0.5
+        for name, differences in _swapped_differences(a, b, swaps).items():
+            # Equal differences may differ in the last bit, by the order of their sums.
+            extreme[name] += int(np.sum(np.abs(differences) >= abs(observed[name][0]) - 1e-12))
+    table = name_columns(tuple(observed))
+    table["difference"] = [value[0] for value in observed.values()]
+    table["permutation_p"] = [count / (n_permutations + 1) for count in extreme.values()]
+    return table
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """P-values that bound the chance of any false rejection in the family (Holm 1979)."""
+    return _adjusted(p_values, "holm")
+
+
+def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
+    """P-values that bound the share of false rejections in the family (Benjamini & Hochberg 1995)."""
+    return _adjusted(p_values, "fdr_bh")
+
+
+def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
+    adjusted: np.ndarray = multipletests(p_values, method=method)[1]
+    return adjusted
+
+
+def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric's difference after swaps (R, P): both models are one sample of 2P, of which each takes a half."""
+    labels = np.concatenate([a.labels, a.labels])
+    probs = np.concatenate([a.probs, b.probs])
+    ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
+    first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)  # (R, 2P)
+    scores = [
+        {**score_auc(labels, ranks, a.classes, half), **score_rest(labels, probs, a.classes, half)}
+        for half in (first, 1 - first)
+    ]
+    return {name: scores[0][name] - scores[1][name] for name in scores[0]}
