@@ -69,7 +69,8 @@ def neck(patch: Patch, rng: np.random.Generator, *, vessel: bool) -> np.ndarray:
     tilt = rng.uniform(-0.06, 0.06) * (patch.x - patch.side_mm / 2)
     depth = patch.y + tilt + 0.35 * smooth_noise(patch, rng, 9, 30)
     echo = -21 + 2.0 * smooth_noise(patch, rng, 4, 2.5) + 1.5 * smooth_noise(patch, rng, 1.5, 1)
-    echo = _fascia(echo, smooth_noise(patch, rng, 12, 2.2), depth - muscle)
+    sheets = smooth_noise(patch, rng, 12, 2.2)
+    echo = echo + 8 * np.exp(-((sheets / 0.15) ** 2))  # connective tissue below the muscle
     echo = blend(echo, _muscle(patch, depth, rng), soft_step(depth - muscle, 0.6))
     lobules = smooth_noise(patch, rng, 5, 1.2)
     echo = blend(echo, -30 + 11 * np.exp(-((lobules / 0.25) ** 2)), soft_step(depth - fat, 0.4))
@@ -87,11 +88,6 @@ def _muscle(patch: Patch, depth: np.ndarray, rng: np.random.Generator) -> np.nda
     phase = (depth + slope * patch.x) / spacing + 0.35 * smooth_noise(patch, rng, 8, 2)
     fibres = np.clip(np.cos(2 * np.pi * phase), 0, 1) ** 3 * np.clip(smooth_noise(patch, rng, 5, 1) + 0.6, 0, 1)
     return np.asarray(-31 + 10 * fibres)
-
-
-def _fascia(echo: np.ndarray, sheets: np.ndarray, below_muscle: np.ndarray) -> np.ndarray:
-    """Bright sheets of connective tissue below the muscle."""
-    return echo + 8 * np.exp(-((sheets / 0.15) ** 2)) * (below_muscle > 0)
 
 
 def _vessel(echo: np.ndarray, patch: Patch, rng: np.random.Generator) -> np.ndarray:
