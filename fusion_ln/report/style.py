@@ -1,0 +1,123 @@
+"""How a report looks: its colours in light and dark, the style of its figures, and how numbers are written."""
+
+import io
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+# Colour name -> (light, dark). A figure is drawn in the light ones; on the page each becomes the variable of its
+# name, so the page's style sheet alone decides. Modalities and fusion differ in lightness as well as in hue.
+COLOURS = {
+    "ink": ("#1b2430", "#e9ecf1"),
+    "muted": ("#5b6776", "#a3adba"),
+    "line": ("#d3d9e1", "#3a4350"),
+    "card": ("#ffffff", "#1b212a"),
+    "2d": ("#8590a0", "#c9d0da"),
+    "cdfi": ("#c8590a", "#f2935a"),
+    "elastic": ("#046c62", "#2fae9d"),
+    "fusion": ("#3a35a8", "#9497ff"),
+    "other-1": ("#a8325a", "#ee86a8"),
+    "other-2": ("#8a6a14", "#d9b65c"),
+    "other-3": ("#2373b5", "#74b4ea"),
+}
+LIGHT = {name: light for name, (light, _) in COLOURS.items()}
+INK, MUTED, LINE, CARD = (LIGHT[name] for name in ("ink", "muted", "line", "card"))
+OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
+
+PNG_DPI = 200
+FIGURE_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be named with a dollar sign
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelsize": 8,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": LINE,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8.5,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """The one style of all figures, for as long as they are drawn and saved."""
+    with mpl.rc_context(FIGURE_STYLE):
+        yield
+
+
+def modality_colour(modality: str, modalities: tuple[str, ...]) -> str:
+    """The colour of a modality; one that we do not know takes its place among the unknown ones of its cohort."""
+    unknown = [m for m in modalities if m not in COLOURS]
+    return modality if modality in COLOURS else OTHERS[unknown.index(modality) % len(OTHERS)]
+
+
+def png_of(figure: Figure, title: str) -> bytes:
+    """The figure on white under its title, for slides and papers; the page has the title elsewhere."""
+    figure.suptitle(title, x=0.02, ha="left", fontsize=9, fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg_of(figure: Figure, name: str) -> str:
+    """The figure as an element of the page: no background, the page's own colours and font.
+
+    Args:
+        figure: The figure.
+        name: Keeps the identifiers inside apart from those of the page's other figures.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # figure_1, axes_1, ...: every figure has them, none is referred to
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"', r"\1", text, count=2)  # the page sets the size
+    for colour, light in LIGHT.items():
+        text = text.replace(light, f"var(--{colour})")
+    return text
+
+
+def number(value: float, digits: int = 3) -> str:
+    """0.918; a dash where there is no number."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """+0.061 or −0.004, with a true minus sign."""
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def spread(low: float, high: float) -> str:
+    """An interval of positive numbers: 0.88–0.95."""
+    return "–" if math.isnan(low) else f"{number(low, 2)}–{number(high, 2)}"
+
+
+def signed_spread(low: float, high: float) -> str:
+    """An interval of differences: +0.031 to +0.091."""
+    return "–" if math.isnan(low) else f"{signed(low)} to {signed(high)}"

@@ -1,0 +1,161 @@
+"""What the figures mean, in the plain words of the report's first page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusion_ln.report.results import MACRO, Model, Results
+from fusion_ln.report.style import number, signed, signed_spread, spread
+from fusion_ln.terms import LABEL
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure of the first page: what it is, the figure itself, and what belongs to it."""
+
+    heading: str
+    figure: str
+    detail: str
+    colour: str = "ink"
+
+
+def verdict(results: Results) -> str:
+    """The answer in one sentence, no stronger than its interval."""
+    single, fusion = results.best_single, results.fusion
+    where = "In simulated patients, " if results.cohort.simulated else ""
+    if fusion is None or single is None:
+        auc = number(results.interval(results.main, MACRO).value)
+        return _sentence(f"{where}{_named(results.main)} told the diagnoses apart with an AUC of {auc}.")
+    row = results.difference(fusion, MACRO)
+    single_name = _named(single)
+    if row.ci_low > 0:
+        return _sentence(f"{where}fusing the pictures told the diagnoses apart better than {single_name} alone.")
+    if row.ci_high < 0:
+        return _sentence(f"{where}fusing the pictures told the diagnoses apart worse than {single_name} alone.")
+    return _sentence(f"{where}no difference was shown between fusing the pictures and {single_name} alone.")
+
+
+def explanation(results: Results) -> str:
+    """The figures behind the verdict, and how sure they are."""
+    single, fusion = results.best_single, results.fusion
+    if fusion is None or single is None:
+        nothing = "Nothing was fused, so nothing is compared here." if fusion is None else ""
+        return f"{_reach(results, results.main)} {nothing}".strip()
+    row = results.difference(fusion, MACRO)
+    interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
+    if row.patients < len(fusion.predictions.table):
+        interval += f", on the {row.patients} patients that both models predicted"
+    if row.ci_low > 0 or row.ci_high < 0:
+        sure = "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
+    else:
+        sure = (
+            f"The interval includes zero: these patients fit a loss of {number(-row.ci_low)} "
+            f"as well as a gain of {number(row.ci_high)}. That is no proof that the two are equal."
+        )
+    return f"{_reach(results, fusion, single)} The difference is {interval}. {sure}"
+
+
+def weak_class_answer(results: Results) -> str:
+    """How many patients of the class to look at first were recognised."""
+    name = results.weak_class
+    sentences = []
+    for model in reversed(results.headline):
+        found, of = recognised(results, model, name)
+        row = results.interval(model, "recall", name)
+        recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
+        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} patients with {name} ({recall}).")
+    if results.fusion and results.best_single:
+        row = results.difference(results.fusion, "recall", name)
+        shown = "excludes" if row.ci_low > 0 or row.ci_high < 0 else "includes"
+        interval = signed_spread(row.ci_low, row.ci_high)
+        sentences.append(f"The difference is {signed(row.difference)} ({interval}), which {shown} zero.")
+    return " ".join(sentences)
+
+
+def reading(results: Results) -> str:
+    """What an AUC says, for whom it is a new word."""
+    auc = results.interval(results.main, MACRO).value
+    return (
+        "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
+        f"averaged over the diagnoses: {number(auc)} means {round(100 * auc)} of 100 such pairs; 0.5 is a coin. "
+        "A 95 % interval shows how much a figure would move had other patients of the same kind been studied."
+    )
+
+
+def choices(results: Results) -> str:
+    """How the two models of the headline were chosen."""
+    sentences = []
+    if len(results.singles) > 1 and (single := results.best_single):
+        auc = number(single.inner_auc)
+        sentences.append(
+            f"{_sentence(_named(single))} is the best single modality on inner validation (mean AUC {auc}), "
+            "patients apart from those that the figures come from."
+        )
+    if len(results.fusions) > 1 and (fusion := results.fusion):
+        sentences.append(
+            f"{_sentence(_named(fusion))} is the fusion that was asked for first; "
+            f"the other {len(results.fusions) - 1} are shown below it, without correction for their number."
+        )
+    return " ".join(sentences)
+
+
+def facts(results: Results) -> list[Fact]:
+    """The figures of the first page."""
+    cohort = results.cohort
+    counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
+    who = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
+    kind = "simulated patients" if cohort.simulated else "patients"
+    found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
+    for model in results.headline:
+        row = results.interval(model, MACRO)
+        heading = "fusion" if model.is_fusion else "best single modality" if len(results.singles) > 1 else "modality"
+        detail = f"AUC ({spread(row.ci_low, row.ci_high)}), {model.title}"
+        found.append(Fact(heading, number(row.value), detail, results.colour_of(model)))
+    hits, of = recognised(results, results.main, results.weak_class)
+    recall = results.interval(results.main, "recall", results.weak_class)
+    detail = f"recall {number(recall.value, 2)} ({spread(recall.ci_low, recall.ci_high)}), {results.main.title}"
+    found.append(Fact(f"{results.weak_class} recognised", f"{hits} of {of}", detail, results.colour_of(results.main)))
+    return found
+
+
+def limits(results: Results) -> list[str]:
+    """What the report must not be used for."""
+    hits, of = recognised(results, results.main, results.weak_class)
+    found = [
+        "To diagnose or treat a patient: this is a result of research, not a medical device.",
+        f"To spare a patient the biopsy: {of - hits} of {of} patients with {results.weak_class} were taken for "
+        "something else.",
+        "To foretell results at another hospital, on another device or in another mix of diseases: every figure comes "
+        f"from cross-validation inside the cohort {results.cohort.name}.",
+    ]
+    if results.cohort.simulated:
+        found.insert(0, "To say anything about real patients: these are simulated. They show whether the method works.")
+    return found
+
+
+def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]:
+    """Patients of a class whom the model gave that class, and all patients of it that it predicted."""
+    label = results.cohort.classes.index(of_class)
+    of = model.predictions.labels == label
+    return int((model.predictions.probs[of].argmax(axis=1) == label).sum()), int(of.sum())
+
+
+def _reach(results: Results, *models: Model) -> str:
+    """On how many patients the models were tested, and the AUC of each."""
+    reached = []
+    for model in models:
+        row = results.interval(model, MACRO)
+        reached.append(f"{_named(model)} reached an AUC of {number(row.value)} ({spread(row.ci_low, row.ci_high)})")
+    counts = sorted({len(model.predictions.table) for model in models})
+    who = " and ".join(map(str, counts))
+    return f"On {who} patients that no training had seen, {' and '.join(reached)}."
+
+
+def _named(model: Model) -> str:
+    """Its title inside a sentence: ``elastography``, ``colour Doppler (CDFI)``, ``the mean of probabilities``."""
+    title = model.title[0].lower() + model.title[1:]
+    return f"the fusion by {title}" if model.is_fusion else title
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

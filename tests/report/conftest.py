@@ -1,0 +1,197 @@
+"""Run folders with made-up predictions: a seeded generator, so that a report needs neither torch nor training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.files import hash_file, write_json, write_parquet
+from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
+from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.terms import INNER, LABEL, LATE_HEADS, MODALITIES, PATIENT
+
+CLASSES = ("benign", "lymphoma", "metastatic")
+SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}
+FIT = {"backbone": "resnet10t", "weights": "scratch", "image_size": 96, "epochs": 8, "batch_size": 16, "lr": 0.003}
+
+
+def build_cohort(folder: Path, n: int = 30, *, simulated: bool = True, seed: int = 0, size: int = 24) -> Cohort:
+    """A cohort of ``n`` patients in classes of 3 : 2 : 5, each with one noise picture per modality."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 1, 2], [n * 3 // 10, n * 2 // 10, n - n * 3 // 10 - n * 2 // 10])
+    patients = pd.DataFrame({PATIENT: [f"p{i:03d}" for i in range(n)], LABEL: labels, "site": "a"})
+    rows = []
+    for patient in patients[PATIENT]:
+        for modality in MODALITIES:
+            path = folder / "pictures" / modality / f"{patient}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
+            where = str(path.relative_to(folder))
+            rows.append((f"{patient}-{modality}", patient, modality, 0, where, size, size, hash_file(path)))
+    columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
+    ceilings = {"2d": 0.92, "cdfi": 0.90, "elastic": 0.94, "2d+cdfi+elastic": 0.98}
+    attainable = {name: {"auc": auc} for name, auc in ceilings.items()}
+    cohort = Cohort(
+        root=folder,
+        name=f"phantom-{n}" if simulated else f"clinic-{n}",
+        classes=CLASSES,
+        modalities=MODALITIES,
+        source="phantom" if simulated else "table",
+        licence="CC0-1.0",
+        patients=patients,
+        images=pd.DataFrame(rows, columns=columns),
+        folds=draw_folds(patients, seed=seed, classes=CLASSES),
+        pictures=folder,
+        simulated=simulated,
+        details={"attainable": {"tables": attainable, "cohort": attainable}} if simulated else {},
+    )
+    save_cohort(cohort)
+    return cohort
+
+
+class RunMaker:
+    """Writes run folders of one cohort; the true class stands out from the noise by a modality's skill."""
+
+    def __init__(self, cohort: Cohort, root: Path, seed: int = 0) -> None:
+        self.cohort, self.root, self.rng = cohort, root, np.random.default_rng(seed)
+        self.baselines: dict[str, RunFolder] = {}
+
+    def baseline(self, modality: str, *, protocol: str = "nested", without: tuple[str, ...] = ()) -> RunFolder:
+        """A finished baseline that predicts everyone but the patients in ``without``."""
+        run = RunFolder(self.root / f"baseline-{modality}")
+        settings = {"modality": modality, "protocol": protocol, "seed": 0, "fit": FIT}
+        skill = SKILL[modality]
+        out = self._out_of_fold(without, skill)
+        self._write(run, "baseline", settings, out, self._inner(without, skill), skipped=len(without))
+        write_parquet(run.history, self._history())
+        self.baselines[modality] = run
+        return run
+
+    def fusion(self, head: str = "late-mean", *, gain: float = 0.0) -> RunFolder:
+        """A finished fusion: the mean of the baselines' logits, the true class raised by ``gain``."""
+        run = RunFolder(self.root / f"fusion-{head}")
+        members = [read_predictions(r.predictions) for r in self.baselines.values()]
+        logits = np.mean([m.logits for m in members], axis=0) + gain * np.eye(len(CLASSES))[members[0].labels]
+        settings = {
+            "head": head,
+            "members": {m: r.read_record()["settings"] for m, r in self.baselines.items()},
+        }
+        first = members[0]
+        out = predictions_from_logits(self.cohort.classes, first.patients, first.folds, first.labels, logits)
+        more = {"members": [f"../{r.name}" for r in self.baselines.values()]}
+        if head == "late-weighted":
+            more["learnt"] = [{"weights": [0.2, 0.3, 0.5]}] * self.cohort.n_folds
+        self._write(run, "fusion", settings, out, self._inner((), 2.0), **more)
+        return run
+
+    def _write(
+        self,
+        run: RunFolder,
+        kind: str,
+        settings: dict[str, Any],
+        out: Predictions,
+        inner: Predictions,
+        skipped: int = 0,
+        **more: Any,
+    ) -> None:
+        cohort = self.cohort
+        described = {
+            "name": cohort.name,
+            "simulated": cohort.simulated,
+            "classes": list(cohort.classes),
+            "modalities": list(cohort.modalities),
+            "patients": len(cohort.patients),
+            "fingerprint": cohort.fingerprint,
+            "folds": cohort.folds_fingerprint,
+            "n_folds": cohort.n_folds,
+        }
+        record = new_record(
+            kind, settings, described, patients={"predicted": len(out.table), "skipped": skipped}, **more
+        )
+        record["command"] = "fusionln run fusion"
+        if kind == "baseline":
+            fold = {"seconds": 12.3, "pictures_per_second": 150.2, "epochs": 8, "best_epoch": 6, "precision": "32-true"}
+            record["folds"] = [{"fold": number, **fold} for number in range(cohort.n_folds)]
+        write_json(run.record, record)
+        write_predictions(run.inner_predictions, inner)
+        write_predictions(run.predictions, out)
+
+    def _out_of_fold(self, without: tuple[str, ...], skill: float) -> Predictions:
+        rows = self.cohort.patients.merge(self.cohort.folds, on=PATIENT)
+        rows = rows[~rows[PATIENT].isin(without)]
+        return self._predictions(rows, rows["fold"].to_numpy(), skill)
+
+    def _inner(self, without: tuple[str, ...], skill: float) -> Predictions:
+        rows = self.cohort.patients.merge(self.cohort.folds, on=PATIENT)
+        rows = rows[~rows[PATIENT].isin(without)]
+        parts = []
+        for fold in range(self.cohort.n_folds):
+            chosen = rows[rows[f"{INNER}{fold}"]]
+            parts.append(self._predictions(chosen, np.full(len(chosen), fold), skill).table)
+        return Predictions(self.cohort.classes, pd.concat(parts, ignore_index=True))
+
+    def _predictions(self, rows: pd.DataFrame, folds: np.ndarray, skill: float) -> Predictions:
+        labels = rows[LABEL].to_numpy()
+        logits = self.rng.normal(size=(len(rows), 3)) + skill * np.eye(3)[labels]
+        logits[:, 1] -= 0.8  # the rarest class is the one that gets missed
+        return predictions_from_logits(self.cohort.classes, rows[PATIENT].tolist(), folds, labels, logits)
+
+    def _history(self) -> pd.DataFrame:
+        epochs = np.arange(FIT["epochs"])
+        parts = []
+        for fold in range(self.cohort.n_folds):
+            noise = self.rng.normal(0, 0.02, (3, len(epochs)))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "fold": fold,
+                        "epoch": epochs,
+                        "train_loss": 1.1 * np.exp(-epochs / 5) + noise[0],
+                        "val_loss": 0.6 + 0.5 * np.exp(-epochs / 3) + 0.01 * epochs + noise[1],
+                        "val_auc": 0.85 - 0.3 * np.exp(-epochs / 2) + noise[2],
+                        "lr": 0.003,
+                        "seconds": 1.5,
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+
+def build_seven(cohort: Cohort, root: Path, gain: float = -0.6) -> list[RunFolder]:
+    """Three baselines and the four late fusions."""
+    maker = RunMaker(cohort, root)
+    baselines = [maker.baseline(modality) for modality in MODALITIES]
+    return baselines + [maker.fusion(head, gain=gain + 0.05 * i) for i, head in enumerate(LATE_HEADS)]
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+    return build_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="session")
+def seven(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[RunFolder]:
+    return build_seven(cohort, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, RunFolder]:
+    """A cohort that is not simulated, and a baseline of it."""
+    folder = tmp_path_factory.mktemp("real")
+    cohort = build_cohort(folder / "cohort", simulated=False)
+    return cohort, RunMaker(cohort, folder).baseline("elastic")
+
+
+@pytest.fixture
+def maker(cohort: Cohort, tmp_path: Path) -> RunMaker:
+    return RunMaker(cohort, tmp_path / "runs")
+
+
+@pytest.fixture
+def other_cohort(tmp_path: Path) -> Cohort:
+    return build_cohort(tmp_path / "other", 40)
