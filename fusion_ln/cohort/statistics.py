@@ -1,0 +1,238 @@
+"""Table 1: who the patients of each class are, and whether the classes differ."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fusion_ln.errors import CohortError
+from fusion_ln.terms import LABEL, PATIENT
+
+CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are scores or codes, not measurements
+MOST_LEVELS = 30  # text with more is free text or an identifier
+NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
+MISSING = "missing"
+# The test of numbers, by whether every class is normal and whether there are just two.
+_TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
+    (True, True): ("t-test (Welch)", partial(stats.ttest_ind, equal_var=False)),
+    (True, False): ("ANOVA", stats.f_oneway),
+    (False, True): ("Mann-Whitney", partial(stats.mannwhitneyu, method="asymptotic")),
+    (False, False): ("Kruskal-Wallis", stats.kruskal),
+}
+
+
+@dataclass(frozen=True)
+class TableOne:
+    """The cohort's Table 1.
+
+    Attributes:
+        table: Columns ``variable, level, <class>..., test, statistic, p``. First the row ``patients``; then per
+            variable one row "mean (SD)" or "median [quartiles]", or one per category with counts and percent of
+            those known, and a row ``missing`` where values are. The test stands in the variable's first row.
+        differences: Standardised differences ``variable, class_a, class_b, difference``.
+        left_out: Columns that the table does not show, with the reason.
+    """
+
+    table: pd.DataFrame
+    differences: pd.DataFrame
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ClassTest:
+    """A test of one variable over the classes; without statistic and p where the data allow none."""
+
+    name: str
+    statistic: float | None = None
+    p: float | None = None
+
+
+def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str, ...] = ()) -> TableOne:
+    """Describe and test every clinical column by class.
+
+    Categories (text, booleans, and whole numbers of at most `CATEGORY_LEVELS` values): chi-square without continuity
+    correction. Numbers: Shapiro-Wilk within each class; where all are normal, Welch's t-test (two classes) or ANOVA,
+    else Mann-Whitney or Kruskal-Wallis. Missing values are left out of a variable's test and counted.
+
+    Args:
+        patients: One row per patient.
+        label: The column that holds the class.
+        classes: Names of the labels 0..C-1; by default the labels name themselves.
+
+    Raises:
+        CohortError: If the column is not there, has missing values, or holds fewer than two classes.
+    """
+    groups = _groups(patients, label, classes)
+    rows: list[dict[str, object]] = [
+        _row("patients", "", {name: str(len(g)) for name, g in groups.items()}, ClassTest(""))
+    ]
+    differences, left_out = [], {}
+    for variable in patients.columns.drop([label, *({PATIENT} & set(patients.columns))]):
+        if reason := _unfit(patients[variable]):
+            left_out[str(variable)] = reason
+            continue
+        values = {name: group[variable] for name, group in groups.items()}
+        categorical = is_category(patients[variable])
+        rows += _category_rows(variable, values) if categorical else _number_rows(variable, values)
+        differences += list(_differences(variable, values, categorical))
+    columns = ["variable", "level", *groups, "test", "statistic", "p"]
+    return TableOne(
+        pd.DataFrame(rows, columns=columns, dtype=object),
+        pd.DataFrame(differences, columns=["variable", "class_a", "class_b", "difference"]),
+        left_out,
+    )
+
+
+def is_category(values: pd.Series) -> bool:
+    """Is the variable a category rather than a measurement? See `table_one`."""
+    known = values.dropna()
+    if pd.api.types.is_bool_dtype(known) or not pd.api.types.is_numeric_dtype(known):
+        return True
+    return bool(known.nunique() <= CATEGORY_LEVELS and (known % 1 == 0).all())
+
+
+def compare_categories(values: dict[str, pd.Series]) -> ClassTest:
+    """Chi-square of category by class, without continuity correction; its name says where counts are small."""
+    counts = _cross(values)
+    counts = counts.loc[:, counts.sum() > 0]
+    if min(counts.shape) < 2:
+        return ClassTest("none: one category or class")
+    result = stats.chi2_contingency(counts, correction=False)
+    small = " (expected counts below 5)" if (result.expected_freq < 5).any() else ""
+    return ClassTest(f"chi-square{small}", float(result.statistic), float(result.pvalue))
+
+
+def compare_numbers(values: dict[str, pd.Series]) -> ClassTest:
+    """The test of `table_one` for numbers."""
+    groups = [known for v in values.values() if len(known := v.dropna().to_numpy(dtype=np.float64))]
+    if len(groups) < 2:
+        return ClassTest("none: fewer than two classes have values")
+    if len(np.unique(np.concatenate(groups))) == 1:
+        return ClassTest("none: all values equal")
+    name, test = _TESTS[all(is_normal(group) for group in groups), len(groups) == 2]
+    result = test(*groups)
+    return ClassTest(name, float(result.statistic), float(result.pvalue))
+
+
+def is_normal(values: np.ndarray) -> bool:
+    """Does Shapiro-Wilk not contradict a normal distribution? Fewer than 3 or equal values do not count as one."""
+    if len(values) < 3 or np.ptp(values) == 0:
+        return False
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*may not be accurate for N > 5000")
+        return bool(stats.shapiro(values).pvalue > NORMAL_ABOVE)
+
+
+def _groups(patients: pd.DataFrame, label: str, classes: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """The patients of each class, in label order."""
+    if label not in patients:
+        raise CohortError(
+            f"no column {label!r} among the patients' {', '.join(map(str, patients.columns))}.",
+            "Name the column that holds the class with `--label COLUMN`.",
+        )
+    if missing := int(patients[label].isna().sum()):
+        raise CohortError(f"{missing} of {len(patients)} patients have no value in {label!r}.", "Fill or remove them.")
+    found = sorted(patients[label].unique())
+    if len(found) < 2:
+        raise CohortError(
+            f"column {label!r} holds {len(found)} class; Table 1 compares at least two.",
+            "Name another column with `--label COLUMN`.",
+        )
+    return {classes[v] if classes else str(v): patients[patients[label] == v] for v in found}
+
+
+def _unfit(values: pd.Series) -> str:
+    """Why a column has no place in the table; empty where it has one."""
+    known = values.dropna()
+    if known.empty:
+        return "no value"
+    if is_category(values) and (levels := known.nunique()) > MOST_LEVELS:
+        return f"{levels} different texts"
+    return ""
+
+
+def _category_rows(variable: str, values: dict[str, pd.Series]) -> list[dict[str, object]]:
+    counts = _cross(values)
+    shares = 100 * counts / counts.sum().clip(lower=1)
+    test = compare_categories(values)
+    rows: list[dict[str, object]] = []
+    for k, level in enumerate(counts.index):
+        cells = {name: f"{counts[name].iloc[k]} ({shares[name].iloc[k]:.1f} %)" for name in values}
+        rows.append(_row(variable, level, cells, test if k == 0 else ClassTest("")))
+    return rows + _missing_rows(variable, values)
+
+
+def _number_rows(variable: str, values: dict[str, pd.Series]) -> list[dict[str, object]]:
+    test = compare_numbers(values)
+    as_mean = test.name.startswith(("t-test", "ANOVA"))
+    cells = {}
+    for name, group in values.items():
+        known = group.dropna()
+        if known.empty:
+            cells[name] = ""
+        elif as_mean:
+            cells[name] = f"{known.mean():.1f} ({known.std():.1f})"
+        else:
+            low, middle, high = known.quantile([0.25, 0.5, 0.75])
+            cells[name] = f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+    row = _row(variable, "mean (SD)" if as_mean else "median [quartiles]", cells, test)
+    return [row, *_missing_rows(variable, values)]
+
+
+def _missing_rows(variable: str, values: dict[str, pd.Series]) -> list[dict[str, object]]:
+    missing = {name: int(group.isna().sum()) for name, group in values.items()}
+    return (
+        [_row(variable, MISSING, {k: str(n) for k, n in missing.items()}, ClassTest(""))]
+        if any(missing.values())
+        else []
+    )
+
+
+def _row(variable: str, level: object, cells: dict[str, str], test: ClassTest) -> dict[str, object]:
+    return {
+        "variable": variable,
+        "level": str(level),
+        **cells,
+        "test": test.name,
+        "statistic": test.statistic,
+        "p": test.p,
+    }
+
+
+def _cross(values: dict[str, pd.Series]) -> pd.DataFrame:
+    """Counts of each category (rows, sorted) in each class (columns)."""
+    counts = pd.DataFrame({name: group.value_counts() for name, group in values.items()})
+    return counts.fillna(0).astype(int).sort_index()
+
+
+def _differences(
+    variable: str, values: dict[str, pd.Series], categorical: bool
+) -> Iterator[tuple[str, str, str, float]]:
+    """The standardised difference of every pair of classes that both have values."""
+    counts = _cross(values) if categorical else pd.DataFrame()
+    shares = {name: (counts[name] / max(counts[name].sum(), 1)).to_numpy() for name in counts}
+    for a, b in combinations([name for name, group in values.items() if group.notna().any()], 2):
+        if categorical:
+            yield variable, a, b, _category_difference(shares[a], shares[b])
+        elif (gap := _number_difference(values[a].dropna(), values[b].dropna())) is not None:
+            yield variable, a, b, gap
+
+
+def _number_difference(a: pd.Series, b: pd.Series) -> float | None:
+    """Difference in means over the root of the mean variance; None without any spread or with single values."""
+    spread = np.sqrt((a.var() + b.var()) / 2)
+    return float(abs(a.mean() - b.mean()) / spread) if spread > 0 else None
+
+
+def _category_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mahalanobis distance of two vectors of shares, the first category left out (Yang & Dalton 2012)."""
+    gap = (a - b)[1:]
+    covariance = sum((np.diag(share[1:]) - np.outer(share[1:], share[1:])) / 2 for share in (a, b))
+    # A category that neither class has makes the matrix singular; the pseudo-inverse leaves it out.
+    return float(np.sqrt(max(0.0, gap @ np.linalg.pinv(covariance) @ gap)))

@@ -1,0 +1,105 @@
+"""Does a model work alike for everyone? Metrics by site, sex and age band, and their spread."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.meta_analysis import combine_effects
+
+from fusion_ln.errors import PredictionsError
+from fusion_ln.evaluation.intervals import Resampled, name_columns, resample
+from fusion_ln.predictions import Predictions
+
+UNKNOWN = "unknown"
+AGE_BANDS = {"under 40": 40, "40 to 59": 60, "60 and over": np.inf}  # first age beyond the band, in years
+METRIC_COLUMNS = ["level", "metric", "class", "value", "ci_low", "ci_high"]
+SPREAD_COLUMNS = ["metric", "class", "lowest", "lowest_level", "highest", "highest_level", "range", "q", "p"]
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """A model's metrics by the levels of one variable.
+
+    Attributes:
+        counts: One row per level: ``level, n, <class>..., scored``; a level with fewer than 2 patients of some class
+            is counted but not scored.
+        metrics: ``level, metric, class, value, ci_low, ci_high`` of the scored levels.
+        spread: ``metric, class, lowest, lowest_level, highest, highest_level, range, q, p``: how far the levels lie
+            apart, and Cochran's test that they do so by chance. Empty with fewer than two scored levels.
+    """
+
+    counts: pd.DataFrame
+    metrics: pd.DataFrame
+    spread: pd.DataFrame
+
+
+def subgroups(predictions: Predictions, levels: pd.Series, *, n_resamples: int = 2000, seed: int = 0) -> Subgroups:
+    """Score each level of a variable on its own, with patient-bootstrap intervals.
+
+    Args:
+        predictions: Out-of-fold predictions.
+        levels: The variable, indexed by patient; a missing value is the level `UNKNOWN`.
+        n_resamples, seed: Of the bootstrap.
+
+    Raises:
+        PredictionsError: If a predicted patient is not in ``levels``.
+    """
+    if strangers := set(predictions.patients) - set(levels.index):
+        raise PredictionsError(
+            f"{len(strangers)} predicted patients have no row in the cohort's patients, such as {min(strangers)!r}.",
+            "Give the cohort that the models were trained on.",
+        )
+    of_patient = levels.loc[predictions.patients]
+    counts, metrics, scored = [], [], {}
+    for level, members in _by_level(of_patient).items():
+        part = predictions.of(members)
+        sizes = np.bincount(part.labels, minlength=len(part.classes)).tolist()
+        by_class = dict(zip(part.classes, sizes, strict=True))
+        counts.append({"level": level, "n": len(part.labels), **by_class, "scored": min(sizes) >= 2})
+        if min(sizes) >= 2:
+            scored[level] = resample([part], n_resamples=n_resamples, seed=seed)[0]
+            metrics.append(scored[level].table().assign(level=level)[METRIC_COLUMNS])
+    return Subgroups(
+        pd.DataFrame(counts),
+        pd.concat(metrics, ignore_index=True) if metrics else pd.DataFrame(columns=METRIC_COLUMNS),
+        _spread(scored),
+    )
+
+
+def age_bands(ages: pd.Series) -> pd.Series:
+    """The band of `AGE_BANDS` that each age in years falls in, in their order; missing ages stay missing."""
+    return pd.cut(ages, [-np.inf, *AGE_BANDS.values()], right=False, labels=list(AGE_BANDS))
+
+
+def _by_level(of_patient: pd.Series) -> dict[str, list[str]]:
+    """The patients of each level, levels in their own order (bands) or sorted, the unknown last."""
+    known = of_patient.dropna()
+    ordered = known.cat.categories if isinstance(known.dtype, pd.CategoricalDtype) else sorted(known.unique())
+    groups = {str(level): known.index[known == level].tolist() for level in ordered}
+    groups[UNKNOWN] = [*groups.get(UNKNOWN, []), *of_patient.index[of_patient.isna()]]
+    return {level: members for level, members in groups.items() if members}
+
+
+def _spread(scored: dict[str, Resampled]) -> pd.DataFrame:
+    """See `Subgroups.spread`; q and p are None where a level's metric does not vary, as a recall of 1."""
+    if len(scored) < 2:
+        return pd.DataFrame(columns=SPREAD_COLUMNS)
+    names = list(scored)
+    values = np.stack([r.value for r in scored.values()])  # (levels, M)
+    variances = np.stack([r.draws.var(axis=0, ddof=1) for r in scored.values()])
+    table = name_columns(scored[names[0]].names)
+    for end, places in (("lowest", values.argmin(axis=0)), ("highest", values.argmax(axis=0))):
+        table[end] = values[places, np.arange(values.shape[1])]
+        table[f"{end}_level"] = [names[place] for place in places]
+    table["range"] = table["highest"] - table["lowest"]
+    tests = [_homogeneity(v, s) for v, s in zip(values.T, variances.T, strict=True)]
+    table["q"], table["p"] = (pd.Series(column, dtype=object) for column in zip(*tests, strict=True))
+    return table[SPREAD_COLUMNS]
+
+
+def _homogeneity(values: np.ndarray, variances: np.ndarray) -> tuple[float | None, float | None]:
+    """Cochran's Q and its p-value (Cochran 1954)."""
+    if not variances.all():
+        return None, None
+    test = combine_effects(values, variances).test_homogeneity()
+    return float(test.statistic), float(test.pvalue)

@@ -1,0 +1,153 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusion_ln.cohort.statistics import MISSING, compare_categories, compare_numbers, is_normal, table_one
+from fusion_ln.errors import CohortError
+
+CLASSES = ("benign", "lymphoma", "metastatic")
+REFERENCE = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
+SIX_DIGITS = 5e-7
+VARIABLES = ["age", "long_axis_mm", "short_axis_mm", "sex", "elastography_score", "hilum"]
+
+
+@pytest.fixture(scope="module")
+def patients() -> pd.DataFrame:
+    if not REFERENCE.is_dir():
+        pytest.skip(f"{REFERENCE} is not there; set FUSIONLN_SHARED")
+    return pd.read_csv(REFERENCE / "two_models_586.csv")[["patient_id", "label", *VARIABLES]]
+
+
+@pytest.fixture(scope="module")
+def r_figures() -> dict:
+    return json.loads((REFERENCE / "two_models_586.r.json").read_text())
+
+
+def by_class(patients: pd.DataFrame, variable: str, labels: tuple[int, ...] = (0, 1, 2)) -> dict[str, pd.Series]:
+    return {CLASSES[c]: patients.loc[patients["label"] == c, variable] for c in labels}
+
+
+def test_tests_of_three_classes_agree_with_r(patients, r_figures):
+    table = table_one(patients, classes=CLASSES).table
+    found = table[table["test"] != ""].set_index("variable")
+    chosen = {"age": "anova", "long_axis_mm": "kruskal", "short_axis_mm": "kruskal"}
+    expected = {r["variable"]: list(r[chosen[r["variable"]]].values()) for r in r_figures["continuous"]}
+    expected |= {r["variable"]: [r["chi2"], r["p"]] for r in r_figures["categorical"]}
+    assert set(found.index) == set(expected)
+    for variable, (statistic, p) in expected.items():
+        assert found.loc[variable, "statistic"] == pytest.approx(statistic, rel=SIX_DIGITS)
+        assert found.loc[variable, "p"] == pytest.approx(p, rel=SIX_DIGITS)
+    assert found["test"].to_dict() == {
+        "age": "ANOVA",
+        "long_axis_mm": "Kruskal-Wallis",
+        "short_axis_mm": "Kruskal-Wallis",
+        **dict.fromkeys(["sex", "elastography_score", "hilum"], "chi-square"),
+    }
+
+
+def test_tests_of_two_classes_agree_with_r(patients, r_figures):
+    for figures in r_figures["continuous"]:
+        found = compare_numbers(by_class(patients, figures["variable"], (0, 2)))
+        normal = figures["variable"] == "age"
+        expected = figures["t_welch_benign_vs_metastatic" if normal else "mannwhitney_benign_vs_metastatic"]
+        assert found.name == ("t-test (Welch)" if normal else "Mann-Whitney")
+        assert [found.statistic, found.p] == pytest.approx(list(expected.values()), rel=SIX_DIGITS)
+
+
+def test_normality_is_judged_as_r_does(patients, r_figures):
+    for figures in r_figures["continuous"]:
+        for c, expected in enumerate(figures["shapiro_by_class"]):
+            values = by_class(patients, figures["variable"])[CLASSES[c]].to_numpy()
+            assert is_normal(values) == (expected["p"] > 0.05)
+
+
+def test_counts_agree_with_r(patients, r_figures):
+    table = table_one(patients, classes=CLASSES).table
+    for figures in r_figures["categorical"]:
+        rows = table.loc[table["variable"] == figures["variable"], list(CLASSES)]
+        assert [[int(cell.split()[0]) for cell in row] for row in rows.to_numpy()] == figures["table"]
+
+
+def test_columns_are_the_contract(patients):
+    result = table_one(patients, classes=CLASSES)
+    assert result.table.columns.tolist() == ["variable", "level", *CLASSES, "test", "statistic", "p"]
+    assert result.table.iloc[0].tolist() == ["patients", "", "170", "127", "289", "", None, None]
+    assert not result.differences.isna().any().any()
+
+
+def test_missing_values_are_counted_and_left_out_of_the_test(patients):
+    holes = patients.assign(
+        age=patients["age"].mask(patients.index < 40), hilum=patients["hilum"].mask(patients.index < 9)
+    )
+    result = table_one(holes, classes=CLASSES).table
+    missing = result[result["level"] == MISSING].set_index("variable")[list(CLASSES)].astype(int)
+    assert missing.sum(axis=1).to_dict() == {"age": 40, "hilum": 9}
+    complete = table_one(patients[40:], classes=CLASSES).table
+    first = [t[t["variable"] == "age"].iloc[0]["p"] for t in (result, complete)]
+    assert first[0] == first[1]
+
+
+def test_standardised_differences_match_their_definitions():
+    """Yang & Dalton: the difference in means, or in shares, over the root of the mean variance."""
+    table = pd.DataFrame(
+        {
+            "label": [0] * 4 + [1] * 4,
+            "axis": [1.5, 2, 3, 4, 4, 5, 6, 9.5],
+            "hilum": ["yes", "yes", "yes", "no", "no", "no", "yes", "no"],
+        }
+    )
+    found = table_one(table).differences.set_index("variable")["difference"]
+    low, high = table["axis"][:4], table["axis"][4:]
+    assert found["axis"] == pytest.approx((high.mean() - low.mean()) / np.sqrt((low.var() + high.var()) / 2))
+    assert found["hilum"] == pytest.approx((0.75 - 0.25) / np.sqrt(0.75 * 0.25))
+
+
+def test_small_expected_counts_are_named():
+    few = {"a": pd.Series(["x", "x", "y"]), "b": pd.Series(["y", "y", "x"])}
+    assert compare_categories(few).name == "chi-square (expected counts below 5)"
+
+
+@pytest.mark.parametrize(
+    ("groups", "reason"),
+    [
+        ({"a": [1.0, 1.0], "b": [1.0]}, "all values equal"),
+        ({"a": [1.0, 2.0], "b": [np.nan]}, "fewer than two classes"),
+    ],
+)
+def test_where_numbers_allow_no_test_the_reason_stands_instead(groups, reason):
+    found = compare_numbers({name: pd.Series(values) for name, values in groups.items()})
+    assert reason in found.name
+    assert (found.statistic, found.p) == (None, None)
+
+
+def test_one_category_allows_no_test():
+    found = compare_categories({"a": pd.Series(["x", "x"]), "b": pd.Series(["x"])})
+    assert found.name.startswith("none")
+
+
+def test_free_text_and_empty_columns_are_left_out_with_the_reason():
+    table = pd.DataFrame({"label": [0, 1] * 20, "note": [f"text {i}" for i in range(40)], "empty": [None] * 40})
+    assert table_one(table).left_out == {"note": "40 different texts", "empty": "no value"}
+
+
+def test_labels_of_a_bare_table_name_themselves(patients):
+    table = patients.assign(outcome=patients["label"].map(dict(enumerate(CLASSES)))).drop(columns="label")
+    result = table_one(table, label="outcome").table
+    assert result.columns[2:5].tolist() == list(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("table", "label", "message"),
+    [
+        (pd.DataFrame({"label": [0, 1]}), "outcome", "no column 'outcome'"),
+        (pd.DataFrame({"label": [0, None, 1]}), "label", "1 of 3 patients have no value"),
+        (pd.DataFrame({"label": [0, 0]}), "label", "holds 1 class"),
+    ],
+)
+def test_an_unusable_label_is_refused(table, label, message):
+    with pytest.raises(CohortError, match=message):
+        table_one(table, label=label)
