@@ -29,6 +29,7 @@ from fusion_ln.terms import (
 
 FORMAT_VERSION = 1
 TABLES = ("patients", "images", "folds")
+HEAD_KEYS = ("name", "classes", "modalities", "source", "licence", "simulated")
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
 
@@ -188,6 +189,8 @@ def _read_head(folder: Path) -> dict[str, Any]:
             f"{path}: cohort format {head.get('format')!r}; this version reads format {FORMAT_VERSION}.",
             "Import the cohort again.",
         )
+    if missing := [key for key in HEAD_KEYS if key not in head]:
+        raise CohortError(f"{path}: lacks {missing[0]!r}.", "Restore it or import the cohort again.")
     return head
 
 
@@ -238,6 +241,7 @@ def _check(cohort: Cohort) -> None:
             f"cohort {cohort.name}: folds.parquet does not hold exactly the patients of patients.parquet.",
             f"Draw the folds anew with `fusionln cohort folds {cohort.root}`.",
         )
+    _need_columns(cohort, "folds", folds, tuple(f"{INNER}{fold}" for fold in range(cohort.n_folds)))
     inner = folds[[f"{INNER}{fold}" for fold in range(cohort.n_folds)]].to_numpy()
     assert not inner[np.arange(len(folds)), folds[FOLD]].any(), "a held-out patient serves inner validation"
 

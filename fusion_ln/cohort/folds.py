@@ -40,11 +40,12 @@ def draw_folds(
 def _stratified_folds(labels: np.ndarray, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
     if k < 2:
         raise CohortError(f"{k} folds were asked for; at least 2 are needed.")
-    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+    for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
         if count < k:
+            fewer = f", or draw fewer folds (`--folds {count}`)" if count > 1 else ""
             raise CohortError(
                 f"class {_name(label, classes)!r} has {count} patients, fewer than the {k} folds.",
-                f"Add patients, leave the class out, or draw fewer folds (`--folds {max(count, 2)}`).",
+                f"Add patients, leave the class out{fewer}.",
             )
     fold = np.empty(len(labels), dtype=np.int64)
     splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
@@ -57,7 +58,7 @@ def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
     sites, fold = np.unique(patients[SITE].astype(str), return_inverse=True)
     if len(sites) < 2:
         raise CohortError(
-            f"`--folds site` needs at least two sites; the cohort has {', '.join(map(repr, sites)) or 'none'}.",
+            f"`--folds site` needs at least two sites; the cohort names {', '.join(filter(None, sites)) or 'none'}.",
             "Draw stratified folds instead (`--folds 5`).",
         )
     labels = patients[LABEL].to_numpy()

@@ -1,0 +1,229 @@
+"""Reads every picture of a cohort and lists what is wrong or odd: damaged, changed, repeated, misfiled."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.duplicates import near_pairs, thumbnail
+from fusion_ln.decode import read_picture
+from fusion_ln.errors import FusionLNError
+from fusion_ln.files import hash_file
+from fusion_ln.progress import progress
+from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
+
+Row = dict[str, Any]  # a picture with its patient's class and fold; or a finding
+PROBLEM, NOTE = "problem", "note"
+COLUMNS = (
+    "severity", "kind", IMAGE, PATIENT, "class", FOLD,
+    "other_image_id", "other_patient_id", "other_class", "other_fold", "detail",
+)  # fmt: skip
+
+# What each kind of finding means to its reader: its title and the way out of it.
+KINDS = {
+    "unreadable": (
+        "Pictures that cannot be read",
+        "Restore the files, or import again with `--skip-unreadable`.",
+    ),
+    "changed": (
+        "Files that are not those that were imported",
+        "Restore them, or import the cohort again (older runs will not match).",
+    ),
+    "two labels": (
+        "The same or nearly the same picture under two labels",
+        "Find out which label is right, and import again without the other (`--leave-out PATH`).",
+    ),
+    "two patients": (
+        "The same or nearly the same picture under two patients",
+        "Give the patient one name (`--patient-pattern`, patient_id of a table), or use one only (`--leave-out PATH`).",
+    ),
+    "two modalities": (
+        "The same picture under two modalities of a patient",
+        "Find out which it is, and import again without the other (`--leave-out PATH`).",
+    ),
+    "repeated": ("The same picture twice for one patient", ""),
+    "grey": ("Grey pictures under a colour modality", ""),
+    "coloured": ("Coloured pictures under the grey-scale modality", ""),
+    "missing modality": ("Patients who lack a modality", ""),
+}  # fmt: skip
+
+# A channel spread above this makes a pixel coloured: JPEG leaves less on grey pictures.
+COLOUR_SPREAD = 32
+# Share of coloured pixels: a Doppler frame without flow still has its colour bar (0.5 % on BUSI's); grey ones have 0.
+COLOURED_FROM, GREY_BELOW = 0.003, 0.0005
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        findings: One row per finding, problems first; columns `COLUMNS`. Those of the second picture are empty where
+            there is none.
+    """
+
+    cohort: Cohort
+    findings: pd.DataFrame
+
+    @property
+    def has_problems(self) -> bool:
+        return bool((self.findings["severity"] == PROBLEM).any())
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is kept of a picture."""
+
+    digest: bytes  # SHA-256 of its pixels
+    thumbnail: np.ndarray
+    coloured: float  # share of pixels
+    changed: bool
+
+
+def audit_cohort(cohort: Cohort) -> Audit:
+    """Read every picture of ``cohort`` and list problems (to be mended) and notes (to be known).
+
+    A problem is a file that cannot be read or was changed since the import, and a picture that stands, the same or
+    nearly the same, under two labels, two patients or two modalities; nearly the same pictures of two patients with
+    one label in one fold are a note.
+    """
+    images = cohort.images.merge(_patients(cohort), on=PATIENT)
+    looks: list[tuple[Row, _Look]] = []
+    findings: list[Row] = []
+    with (
+        progress("Checking pictures", len(images)) as step,
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
+        rows: list[Row] = [dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)]
+        for row, look in zip(rows, pool.map(partial(_look, cohort), rows), strict=True):
+            if isinstance(look, FusionLNError):
+                findings.append(_finding(PROBLEM, "unreadable", row, look.problem))
+            else:
+                looks.append((row, look))
+            step("")
+    findings += [_finding(PROBLEM, "changed", row, "its SHA-256 differs") for row, look in looks if look.changed]
+    findings += _repeats(looks)
+    findings += _near_repeats(looks, cohort.modalities)
+    findings += _misfiled(looks)
+    findings += _missing(cohort)
+    table = pd.DataFrame(findings, columns=list(COLUMNS)).fillna("")
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    rank = (table["severity"] != PROBLEM) * len(KINDS) + table["kind"].map(order)
+    return Audit(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True))
+
+
+def describe(audit: Audit, *, at_most: int = 10) -> str:
+    """What a person reads: counts, then each kind of finding with its first few cases and its way out."""
+    cohort, findings = audit.cohort, audit.findings
+    lines = [f"Cohort {cohort.name}: {len(cohort.patients)} patients, {len(cohort.images)} pictures."]
+    images = cohort.images.merge(_patients(cohort), on=PATIENT)
+    for name in cohort.classes:
+        of_class = images[images["class"] == name]
+        counts = ", ".join(f"{m} {(of_class[MODALITY] == m).sum()}" for m in cohort.modalities)
+        lines.append(f"  {name}: {of_class[PATIENT].nunique()} patients; pictures: {counts}")
+    for (severity, kind), cases in findings.groupby(["severity", "kind"], sort=False):
+        title, way_out = KINDS[str(kind)]
+        lines += ["", f"{str(severity).capitalize()}: {title} ({len(cases)})"]
+        lines += [f"  {_line(case)}" for _, case in cases.head(at_most).iterrows()]
+        if len(cases) > at_most:
+            lines.append(f"  ... and {len(cases) - at_most} more")
+        if severity == PROBLEM:
+            lines.append(f"  {way_out}")
+    if findings.empty:
+        lines += ["", "Nothing wrong or odd was found."]
+    return "\n".join(lines)
+
+
+def _line(case: pd.Series) -> str:
+    first = case[IMAGE] or case[PATIENT]
+    if case["other_image_id"]:
+        first += f" ({case['class']}) = {case['other_image_id']} ({case['other_class']})"
+    return f"{first}: {case['detail']}"
+
+
+def _patients(cohort: Cohort) -> pd.DataFrame:
+    """Patient, class name and fold."""
+    patients = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds[[PATIENT, FOLD]], on=PATIENT)
+    patients["class"] = [cohort.classes[label] for label in patients.pop(LABEL)]
+    return patients
+
+
+def _look(cohort: Cohort, row: Row) -> _Look | FusionLNError:
+    try:
+        path = cohort.picture_path(row[PATH])
+        pixels = read_picture(path, frame=int(cohort.details.get("frame", 0)))
+    except FusionLNError as error:
+        return error
+    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    return _Look(
+        digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
+        thumbnail=thumbnail(pixels),
+        coloured=float((spread > COLOUR_SPREAD).mean()),
+        changed=hash_file(path) != row[SHA256],
+    )
+
+
+def _finding(severity: str, kind: str, row: Row, detail: str, other: Row | None = None) -> Row:
+    finding: Row = {"severity": severity, "kind": kind, "detail": detail}
+    finding |= {column: row.get(column, "") for column in (IMAGE, PATIENT, "class", FOLD)}
+    return finding | {f"other_{column}": other[column] for column in (IMAGE, PATIENT, "class", FOLD) if other}
+
+
+def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
+    """Pictures with the same pixels, each beside the first of them."""
+    first: dict[bytes, Row] = {}
+    for row, look in looks:
+        other = first.setdefault(look.digest, row)
+        if other is row:
+            continue
+        if other[PATIENT] != row[PATIENT]:
+            yield _across(other, row, "the same pixels", PROBLEM)
+        elif other[MODALITY] != row[MODALITY]:
+            yield _finding(PROBLEM, "two modalities", other, "the same pixels", row)
+        else:
+            yield _finding(NOTE, "repeated", other, "the same pixels", row)
+
+
+def _near_repeats(looks: list[tuple[Row, _Look]], modalities: tuple[str, ...]) -> Iterator[Row]:
+    """Nearly the same pictures of two patients; pictures of one modality share a layout, so each is looked at alone."""
+    for modality in modalities:
+        of_modality = [(row, look) for row, look in looks if row[MODALITY] == modality]
+        if not of_modality:
+            continue
+        pairs, correlations = near_pairs(np.stack([look.thumbnail for _, look in of_modality]))
+        for (i, j), correlation in zip(pairs, correlations, strict=True):
+            (row, look), (other, other_look) = of_modality[i], of_modality[j]
+            if row[PATIENT] != other[PATIENT] and look.digest != other_look.digest:
+                yield _across(row, other, f"nearly the same (correlation {correlation:.3f})", NOTE)
+
+
+def _across(row: Row, other: Row, how: str, severity: str) -> Row:
+    """A picture of two patients: a problem where it may teach a wrong label or what a held-out fold shows."""
+    if row[FOLD] != other[FOLD]:
+        how += f", in folds {row[FOLD]} and {other[FOLD]}"
+    leaks = row[FOLD] != other[FOLD] or row["class"] != other["class"]
+    kind = "two labels" if row["class"] != other["class"] else "two patients"
+    return _finding(PROBLEM if leaks else severity, kind, row, how, other)
+
+
+def _misfiled(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
+    for row, look in looks:
+        detail = f"{look.coloured:.2%} of its pixels are coloured"
+        if row[MODALITY] in COLOUR_MODALITIES and look.coloured < GREY_BELOW:
+            yield _finding(NOTE, "grey", row, f"{row[MODALITY]}, and {detail}")
+        if row[MODALITY] == "2d" and look.coloured > COLOURED_FROM:
+            yield _finding(NOTE, "coloured", row, detail)
+
+
+def _missing(cohort: Cohort) -> Iterator[Row]:
+    held = {modality: set(cohort.patients_with(modality)) for modality in cohort.modalities}
+    for patient, name, fold in _patients(cohort).itertuples(index=False):
+        if lacking := [modality for modality in cohort.modalities if patient not in held[modality]]:
+            yield _finding(NOTE, "missing modality", {PATIENT: patient, "class": name, FOLD: fold}, ", ".join(lacking))

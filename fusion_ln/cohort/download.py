@@ -1,0 +1,234 @@
+"""Fetches a public archive as its manifest says, and unpacks it without trusting it."""
+
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from fusion_ln.errors import SettingsError, SourceError
+from fusion_ln.files import cannot_write
+from fusion_ln.manifests import load_manifest, manifest_names
+from fusion_ln.progress import progress, say
+
+MEGABYTE = 1_000_000
+# Pictures hardly compress: an archive that grows more than this is a decompression bomb.
+MAX_GROWTH = 100
+HARMLESS = 100 * MEGABYTE  # unpacked size that is never refused
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to fetch; ``checksum`` is ``algorithm:hex``, or None where nobody states one."""
+
+    name: str
+    url: str
+    checksum: str | None
+
+
+def downloadable() -> list[str]:
+    """Names of the manifests that say where their archive comes from."""
+    return [name for name in manifest_names() if "download" in load_manifest(name)]
+
+
+def download_archive(name: str, out: Path) -> Path | None:
+    """Fetch the archive ``name`` into ``out`` and unpack it there; licence and citation are said first.
+
+    Files that are there with the right checksum are kept, so a broken download goes on with the next file.
+
+    Returns:
+        The folder, or None where people must fetch the archive themselves: the page and the steps were said instead.
+
+    Raises:
+        SettingsError: If the archive is not known.
+        SourceError: If a file cannot be fetched, has a wrong checksum or cannot be unpacked safely.
+    """
+    if name not in downloadable():
+        raise SettingsError(f"{name}: no archive to download.", f"Known: {', '.join(downloadable())}.")
+    manifest = load_manifest(name)
+    say(f"{manifest['title']}\n  Licence: {manifest['licence']}\n  Cite: {manifest['citation']}")
+    if steps := manifest["download"].get("steps"):
+        lines = [f"  {number}. {step}" for number, step in enumerate([*steps, _import_step(name, "SRC")], start=1)]
+        say(
+            "\n".join(
+                ["Its owner wants a login or an agreement, so fetch it yourself:", f"  {manifest['page']}", *lines]
+            )
+        )
+        return None
+    for file in _files(manifest):
+        path = _fetch(file, out, manifest["page"])
+        if _is_archive(path):
+            unpack(path, out / path.name.split(".")[0])
+    return out
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar file into ``folder``; nothing where the folder exists, so it is whole or absent.
+
+    Raises:
+        SourceError: If a member leads out of the folder or is a link, or the archive grows beyond belief or is damaged.
+    """
+    if folder.exists():
+        say(f"{folder}: unpacked before, kept.")
+        return
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with ExitStack() as stack:
+            if zipfile.is_zipfile(archive):
+                members = _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)))
+            else:
+                members = _tar_members(archive, stack.enter_context(tarfile.open(archive)))
+            _write_members(members, unfinished)
+        unfinished.rename(folder)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f"{archive}: cannot be unpacked ({error}).", "Delete it and download it again.") from None
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _import_step(name: str, folder: str | Path) -> str:
+    return f"fusionln cohort import {name} {folder} --out DIR"
+
+
+def _files(manifest: dict[str, Any]) -> list[_File]:
+    """The files of the manifest; of a DOI, those that its registry lists now, with their checksums."""
+    plan = manifest["download"]
+    if "doi" not in plan:
+        return [_File(file["name"], file["url"], file.get("checksum")) for file in plan["files"]]
+    import pooch
+    import requests
+
+    base = f"doi:{plan['doi']}/"
+    registry = pooch.create(path="", base_url=base)
+    try:
+        registry.load_registry_from_doi()
+    except (requests.RequestException, ValueError, KeyError) as error:
+        raise _cannot_fetch(f"https://doi.org/{plan['doi']}", error, manifest["page"]) from None
+    return [_File(file, base + file, registry.registry[file]) for file in registry.registry_files]
+
+
+def _fetch(file: _File, out: Path, page: str) -> Path:
+    """Fetch one file, unless it is there already; the checksum decides."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        with ExitStack() as stack:
+            meter = _Meter(file.name, stack)
+            fetch = pooch.DOIDownloader if file.url.startswith("doi:") else pooch.HTTPDownloader
+            downloader = fetch(progressbar=meter, chunk_size=MEGABYTE)
+            path = pooch.retrieve(file.url, file.checksum, fname=file.name, path=out, downloader=downloader)
+    except (requests.RequestException, ValueError) as error:
+        raise _cannot_fetch(file.url, error, page) from None
+    except OSError as error:
+        raise cannot_write(out / file.name, error) from error
+    say(f"{file.name}: {'checksum is right' if file.checksum else 'nobody states a checksum, so none was checked'}.")
+    return Path(path)
+
+
+class _Meter:
+    """Our progress in the shape that pooch asks of a progress bar: it counts chunks, which are megabytes here."""
+
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self.name, self.stack = name, stack
+        self.total = 0  # bytes; pooch sets it once it knows
+        self.left = -1  # megabytes; negative before the first one came
+        self.step: Callable[[str], None] = lambda note: None
+
+    def update(self, _: int) -> None:
+        if self.left < 0:
+            self.left = max(1, -(-self.total // MEGABYTE))
+            self.step = self.stack.enter_context(progress(f"{self.name} (MB)", self.left))
+        if self.left > 0:
+            self.left -= 1
+            self.step("")
+
+    def reset(self) -> None:
+        """Winds nothing back: pooch calls it before it fills its bar once more at the end."""
+
+    def close(self) -> None:
+        """The stack closes it."""
+
+
+def _cannot_fetch(url: str, error: Exception, page: str) -> SourceError:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        reason = f"the server answers {error.response.status_code} {error.response.reason}"
+    elif isinstance(error, requests.ConnectionError | requests.Timeout):
+        reason = "no connection, or it broke off"
+    else:
+        reason = str(error).splitlines()[0]  # pooch says which checksum it found and which it expected
+    way_out = f"Try again later (finished files are kept), or fetch it by hand from {page}."
+    return SourceError(f"{url}: cannot be fetched ({reason}).", way_out)
+
+
+def _is_archive(path: Path) -> bool:
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+# A member that may be written: its path within the archive, and a function that opens its content.
+_Member = tuple[PurePosixPath, Any]
+
+
+def _zip_members(archive: Path, file: zipfile.ZipFile) -> list[_Member]:
+    infos = [info for info in file.infolist() if not info.is_dir()]
+    for info in infos:
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise _unsafe(archive, info.filename, "is a link")
+    # A reader gets no more bytes than the directory states, so the stated size can be trusted as an upper bound.
+    _refuse_bomb(archive, sum(info.file_size for info in infos))
+    return [(_inside(archive, info.filename), lambda info=info: file.open(info)) for info in infos]
+
+
+def _tar_members(archive: Path, file: tarfile.TarFile) -> list[_Member]:
+    infos = [info for info in file.getmembers() if not info.isdir()]
+    for info in infos:
+        if not info.isfile():
+            raise _unsafe(archive, info.name, "is a link or a device")
+    _refuse_bomb(archive, sum(info.size for info in infos))
+    return [(_inside(archive, info.name), lambda info=info: file.extractfile(info)) for info in infos]
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
+        raise _unsafe(archive, name, "leads out of its folder")
+    return path
+
+
+def _refuse_bomb(archive: Path, unpacked: int) -> None:
+    packed = archive.stat().st_size
+    if unpacked > max(HARMLESS, MAX_GROWTH * packed):
+        raise SourceError(
+            f"{archive}: {packed / MEGABYTE:.1f} MB would become {unpacked / MEGABYTE:.0f} MB, as no pictures do.",
+            "Nothing was unpacked. Do not trust this file; tell the owner of the archive.",
+        )
+
+
+def _write_members(members: Iterable[_Member], folder: Path) -> None:
+    members = list(members)
+    folder.mkdir(parents=True)
+    with progress("Unpacking", len(members)) as step:
+        for path, open_content in members:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content: IO[bytes]
+            with open_content() as content, target.open("wb") as written:
+                shutil.copyfileobj(content, written, MEGABYTE)
+            step("")
+
+
+def _unsafe(archive: Path, member: str, reason: str) -> SourceError:
+    return SourceError(
+        f"{archive}: its member {member!r} {reason}.",
+        "Nothing was unpacked. Do not trust this file; tell the owner of the archive.",
+    )

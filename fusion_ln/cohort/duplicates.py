@@ -1,0 +1,84 @@
+"""Pictures that are the same or nearly so: found by the correlation of small grey copies."""
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+SIDE = 32  # pixels of a thumbnail
+# Chosen on BUSI: all pairs above are frames of one lesion, those below are mostly not (see `near_pairs`).
+SAME_PICTURE = 0.95
+SAME_CONTENT = 0.80
+BLOCK = 512  # rows of the correlation matrix at a time: 20,000 pictures need 40 MB
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """A picture as a point on a sphere: 32 x 32 grey values, mean 0, length 1; a flat picture is the origin.
+
+    Args:
+        pixels: uint8. Shape (H, W, 3).
+
+    Returns:
+        float32. Shape (1024,). The dot product of two is their correlation.
+    """
+    grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    values = np.asarray(grey, dtype=np.float32).ravel()
+    values = values - values.mean()
+    length = float(np.linalg.norm(values))
+    return values / length if length > 1e-6 else np.zeros_like(values)
+
+
+def near_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of pictures that show nearly the same.
+
+    Two pictures from one scanner share their layout (border, scale, text) and correlate by that alone. So both must
+    correlate by 0.95 as they are, and by 0.80 once the mean of all other pictures is subtracted from them.
+
+    Args:
+        thumbnails: As `thumbnail` makes them, of pictures that may share a layout. Shape (P, 1024).
+
+    Returns:
+        Indices i < j of each pair, in order, and the correlation of the two pictures. Shapes (K, 2) and (K,).
+    """
+    total = thumbnails.sum(axis=0)
+    with_total = thumbnails @ total
+    pairs, correlations = [], []
+    for start in range(0, len(thumbnails), BLOCK):
+        block = thumbnails[start : start + BLOCK] @ thumbnails[start:].T
+        i, j = np.nonzero(np.triu(block >= SAME_PICTURE, k=1))
+        correlation, i, j = block[i, j], i + start, j + start
+        content = _content_correlation(
+            correlation, with_total[i], with_total[j], float(total @ total), len(thumbnails) - 2
+        )
+        same = content >= SAME_CONTENT
+        pairs.append(np.stack([i[same], j[same]], axis=1))
+        correlations.append(correlation[same])
+    if not pairs:
+        return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32)
+    return np.concatenate(pairs), np.concatenate(correlations)
+
+
+def clusters(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Number the groups of pictures that pairs join, directly or through others. Shapes (K, 2) -> (n,)."""
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    groups: np.ndarray = connected_components(graph, directed=False)[1]
+    return groups
+
+
+def _content_correlation(
+    correlation: np.ndarray, i_total: np.ndarray, j_total: np.ndarray, total: float, others: int
+) -> np.ndarray:
+    """Correlation of x_i - m and x_j - m, where m is the mean of the others, from dot products alone.
+
+    With s the sum of all, u = x_i + x_j - s and n others, x_i - m = x_i + u / n. The mean of few pictures still holds
+    their content, which adds the same to both and feigns agreement: of n others the share 1 / (n + 1), taken out last.
+    """
+    if others < 1:
+        return correlation
+    i_u, j_u = 1 + correlation - i_total, 1 + correlation - j_total
+    u_u = 2 + 2 * correlation + total - 2 * i_total - 2 * j_total
+    product = correlation + (i_u + j_u) / others + u_u / others**2
+    lengths = (1 + 2 * i_u / others + u_u / others**2) * (1 + 2 * j_u / others + u_u / others**2)
+    raw = product / np.sqrt(np.maximum(lengths, 1e-12))
+    corrected: np.ndarray = ((others + 1) * raw - 1) / others
+    return corrected
