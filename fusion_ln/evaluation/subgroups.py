@@ -101,5 +101,6 @@ def _homogeneity(values: np.ndarray, variances: np.ndarray) -> tuple[float | Non
     """Cochran's Q and its p-value (Cochran 1954)."""
     if not variances.all():
         return None, None
-    test = combine_effects(values, variances).test_homogeneity()
+    with np.errstate(divide="ignore"):  # statsmodels also computes I squared, which Q = 0 leaves undefined
+        test = combine_effects(values, variances).test_homogeneity()
     return float(test.statistic), float(test.pvalue)
