@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from fusion_ln.errors import RunError
+from fusion_ln.predictions import softmax
+from fusion_ln.runs import RunFolder
+from fusion_ln.serve.predictor import load_predictor
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.device import make_fabric
+from fusion_ln.training.experiment import run_baselines, run_fusions
+
+FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
+
+
+@pytest.fixture
+def runs(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    fabric = make_fabric("cpu", precision="32-true")
+    baselines = run_baselines(
+        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, fabric=fabric
+    )
+    return cohort, baselines, run_fusions(cohort, baselines, ["late-mean", "late-stacked"], tmp_path / "runs")
+
+
+def pictures_of(cohort, patient):
+    rows = cohort.images[cohort.images["patient_id"] == patient]
+    return {row.modality: cohort.picture_path(row.path) for row in rows.itertuples()}
+
+
+def probs(table):
+    return table[[c for c in table if c.startswith("prob_")]].to_numpy()
+
+
+def test_a_held_out_patient_gets_what_cross_validation_said(runs):
+    """The models, the preprocessing and the fusion are those of training: fold by fold the logits agree."""
+    cohort, baselines, _ = runs
+    from fusion_ln.predictions import read_predictions
+
+    said = read_predictions(baselines[0].predictions)
+    predictor = load_predictor(baselines[0])
+    single = type(predictor)(**{**predictor.__dict__, "members": {"2d": predictor.members["2d"][:1]}})  # fold 0 alone
+    for patient in cohort.held_out(0)[:3]:
+        expected = said.of([patient]).probs
+        np.testing.assert_allclose(probs(single.predict_pictures(pictures_of(cohort, patient))), expected, atol=1e-5)
+
+
+def test_a_prediction_is_the_mean_of_the_folds(runs):
+    cohort, baselines, _ = runs
+    predictor = load_predictor(baselines[1])
+    picture = pictures_of(cohort, "P003")
+    alone = [
+        probs(type(predictor)(**{**predictor.__dict__, "members": {"cdfi": [fold]}}).predict_pictures(picture))
+        for fold in predictor.members["cdfi"]
+    ]
+    np.testing.assert_allclose(probs(predictor.predict_pictures(picture)), np.mean(alone, axis=0))
+
+
+def test_one_patient_and_the_same_patient_in_a_cohort_get_the_same_answer(runs):
+    cohort, _, fusions = runs
+    for fusion in fusions:
+        predictor = load_predictor(fusion)
+        table = predictor.predict_cohort(cohort).set_index("patient_id")
+        alone = predictor.predict_pictures(pictures_of(cohort, "P007"))
+        np.testing.assert_allclose(probs(table.loc[["P007"]]), probs(alone), atol=1e-5)
+
+
+def test_any_subset_of_the_triplet_is_answered_and_said(runs):
+    cohort, baselines, fusions = runs
+    pictures = pictures_of(cohort, "P001")
+    del pictures["cdfi"]
+    table = load_predictor(fusions[0]).predict_pictures(pictures)
+    assert table["modalities"].tolist() == ["2d+elastic"]
+    means = [probs(load_predictor(baselines[i]).predict_pictures(pictures)) for i in (0, 2)]
+    assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0))).argmax()
+
+
+def test_a_run_without_its_modality_says_what_it_takes(runs):
+    cohort, baselines, _ = runs
+    with pytest.raises(RunError, match="takes elastic"):
+        load_predictor(baselines[2]).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
+
+
+def test_a_missing_checkpoint_is_named(runs):
+    _, baselines, fusions = runs
+    baselines[1].checkpoint(1).unlink()
+    with pytest.raises(RunError, match=r"baseline-cdfi/fold_1/best\.safetensors: is missing"):
+        load_predictor(fusions[0])
+
+
+def test_an_unfinished_run_is_refused(runs):
+    _, baselines, _ = runs
+    baselines[0].predictions.unlink()
+    with pytest.raises(RunError, match="not finished"):
+        load_predictor(baselines[0])
+    with pytest.raises(RunError, match="not a run"):
+        load_predictor(RunFolder(baselines[0].root / "fold_0"))

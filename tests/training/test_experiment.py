@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from fusion_ln.errors import SettingsError
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.device import make_fabric
+from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
+
+FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precision": "32-true", "weights": "scratch"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path):
+    """On a tiny cohort, with a tiny network in the place of each backbone."""
+    cohort = make_cohort(30, k=5)
+    experiment = read_experiment(path)
+    fits = experiment_fits(experiment, str(path))
+    tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
+    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", make_fabric("cpu"))
+    assert all(run.finished for run in runs)
+    n_expected = (
+        len(fits) * len(experiment.seeds) * (len(experiment.modalities or cohort.modalities) + len(experiment.heads))
+    )
+    assert len({run.root for run in runs}) == n_expected
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_experiment_says_what_it_asks_how_long_it_takes_and_what_to_expect(path):
+    header = path.read_text(encoding="utf-8")
+    assert f"fusionln run experiment experiments/{path.name}" in header
+    assert all(word in header for word in ("# Question:", "# Time:", "# Expect:"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "cannot be read as TOML"),
+        ('name = "x"', "question"),
+        ('name = "x"\nquestion = "?"\nsedes = [1]', "sedes"),
+        ('name = "x"\nquestion = "?"\nheads = ["late-meen"]', "unknown head 'late-meen'"),
+        ('name = "x"\nquestion = "?"\npreset = "quick"', "unknown preset 'quick'"),
+        ('name = "x"\nquestion = "?"\n[fit]\nepochs = 0', "epochs"),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_named(tmp_path, text, message):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        experiment_fits(read_experiment(path), str(path))
+    assert "x.toml" in str(caught.value)
