@@ -43,24 +43,25 @@ class Plate:
     figure: Figure
 
 
-def draw_auc(results: Results) -> Plate:
-    """AUC of every model with its interval and, on a phantom, the attainable one."""
-    figure, axes = _rows(results.models, results)
+def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> Plate:
+    """AUC of the models with its interval and, on a phantom, the attainable one."""
+    figure, axes = _rows(models, results)
     ceilings = []
-    for y, model in enumerate(results.models):
+    for y, model in enumerate(models):
         row = results.interval(model, MACRO)
         _interval(axes, y, row.value, row.ci_low, row.ci_high, results, model)
-        _note(axes, y, f"{number(row.value)}  ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
+        _note(axes, y, f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
         if found := results.attainable(model):
             ceilings.append(found["cohort"])
             axes.plot([ceilings[-1]] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
-    lows = [results.interval(m, MACRO).ci_low for m in results.models]
+    lows = [results.interval(m, MACRO).ci_low for m in models]
     axes.set_xlim(np.floor(20 * (min(lows) - 0.01)) / 20, 1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
-    caption = "Dot: AUC on patients the model never saw. Line: its 95 % interval."
+    caption = "Dot: AUC on held-out patients. Line: its 95 % interval."
     if ceilings:
         caption += " Upright tick: the AUC attainable from what these pictures show, known because they are simulated."
-    return _plate("auc", "AUC of every model", caption, figure, results)
+    title = "AUC of every model" if models == results.models else "AUC"
+    return _plate(name, title, caption, figure, results)
 
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:
@@ -70,7 +71,7 @@ def draw_differences(results: Results, metric: str, of_class: str, what: str) ->
     for y, model in enumerate(results.fusions):
         row = results.difference(model, metric, of_class)
         _interval(axes, y, row.difference, row.ci_low, row.ci_high, results, model)
-        text = f"{signed(row.difference)}  ({signed_spread(row.ci_low, row.ci_high)})"
+        text = f"{signed(row.difference)} ({signed_spread(row.ci_low, row.ci_high)})"
         _note(axes, y, text, bold=model == results.fusion)
     reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
     axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
@@ -112,7 +113,7 @@ def draw_roc(results: Results, of_class: str) -> Plate:
             lw=1.9 if main else 1.0,
             alpha=1 if main else 0.75,
             ls="-" if main else DASHES[others.index(model) % len(DASHES)],
-            label=f"{_short(model)}  {number(results.interval(model, 'auc', of_class).value)}",
+            label=f"{_short(model)}\u2002{number(results.interval(model, 'auc', of_class).value)}",
             zorder=3 if main else 2,
         )
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
@@ -155,12 +156,14 @@ def draw_learning(results: Results, model: Model) -> Plate:
     figure = Figure(figsize=(NARROW, 2.4), layout="constrained")
     axes = figure.add_subplot()
     colour = _colour(results, model)
+    history = model.history.assign(epoch=model.history["epoch"] + 1)  # people count from one
     for column, style, label in (("train_loss", (0, (3, 1.5)), "training"), ("val_loss", "-", "validation")):
-        by_epoch = model.history.pivot_table(index="epoch", columns="fold", values=column)  # one column per fold
+        by_epoch = history.pivot_table(index="epoch", columns="fold", values=column)  # one column per fold
         axes.plot(by_epoch.index, by_epoch, color=colour, lw=0.7, alpha=0.35, ls=style)
         axes.plot(by_epoch.index, by_epoch.mean(axis=1), color=colour, lw=1.9, ls=style, label=label)
-    best = model.history.loc[model.history.groupby("fold")["val_loss"].idxmin()]
+    best = history.loc[history.groupby("fold")["val_loss"].idxmin()]
     axes.scatter(best["epoch"], best["val_loss"], s=14, color=INK, lw=0, zorder=4)
+    axes.set_xlim(0.5, history["epoch"].max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Epoch")
     axes.set_ylabel("Loss")
@@ -190,7 +193,7 @@ def _rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
     axes.set_yticks([])
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.spines[["left", "bottom"]].set_visible(False)
     for y, model in enumerate(models):
         _text(axes, 0, y, model.title, bold=model in results.headline)
@@ -230,7 +233,8 @@ def _colour(results: Results, model: Model) -> str:
 
 def _short(model: Model) -> str:
     """The title without what stands in brackets."""
-    return model.title.partition(" (")[0]
+    short = model.what.partition(" (")[0]
+    return f"{short} · {model.group}" if model.group else short
 
 
 def _file_name(model: Model) -> str:

@@ -34,7 +34,8 @@ class Model:
 
     Attributes:
         name: Its folder relative to the runs' common parent; names it in every table.
-        title: What a person reads.
+        what: Its modality or the way it fuses, as a person reads it.
+        group: The folders above its own up to the common parent, such as the backbone's; empty without any.
         modalities: What it sees, in the cohort's order.
         record: Its run.json.
         predictions: Out-of-fold predictions.
@@ -43,12 +44,17 @@ class Model:
     """
 
     name: str
-    title: str
+    what: str
+    group: str
     modalities: tuple[str, ...]
     record: dict[str, Any]
     predictions: Predictions
     inner: Predictions
     history: pd.DataFrame | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.what} · {self.group}" if self.group else self.what
 
     @property
     def is_fusion(self) -> bool:
@@ -189,11 +195,11 @@ def _read_model(run: RunFolder, name: Path, cohort: Cohort) -> Model:
         )
     predictions = read_predictions(run.predictions)
     settings = record["settings"]
-    title = modality_title(settings["modality"]) if "modality" in settings else _head_title(settings["head"])
     seen = {settings["modality"]} if "modality" in settings else set(settings.get("members", cohort.modalities))
     return Model(
         name=name.as_posix(),
-        title=" · ".join([*name.parts[:-1], title]),
+        what=modality_title(settings["modality"]) if "modality" in settings else _head_title(settings["head"]),
+        group=" · ".join(name.parts[:-1]),
         modalities=tuple(m for m in cohort.modalities if m in seen),
         record=record,
         predictions=predictions,

@@ -58,6 +58,8 @@ FIGURE_STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "lines.solid_capstyle": "round",
+    "figure.constrained_layout.w_pad": 0.07,  # inches
+    "figure.constrained_layout.h_pad": 0.07,
     "svg.fonttype": "none",
 }
 

@@ -48,10 +48,10 @@ def model_table(results: Results) -> pd.DataFrame:
     for model in results.models:
         row: dict[str, Any] = {"model": model.name, "title": model.title, "patients": len(model.predictions.table)}
         row["inner_auc"] = model.inner_auc
-        for metric, of_class, _ in shown_metrics(results):
+        own = results.intervals[results.intervals["model"] == model.name]
+        for metric, of_class, value, low, high in own[["metric", "class", "value", "ci_low", "ci_high"]].to_numpy():
             column = metric if of_class == ALL_CLASSES else f"{metric}:{of_class}"
-            found = results.interval(model, metric, of_class)
-            row |= {column: found.value, f"{column}_low": found.ci_low, f"{column}_high": found.ci_high}
+            row |= {column: value, f"{column}_low": low, f"{column}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 

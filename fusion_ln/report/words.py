@@ -43,8 +43,13 @@ def explanation(results: Results) -> str:
         return f"{_reach(results, results.main)} {nothing}".strip()
     row = results.difference(fusion, MACRO)
     interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
-    if row.patients < len(fusion.predictions.table):
-        interval += f", on the {row.patients} patients that both models predicted"
+    if row.patients == len(fusion.predictions.table) == len(single.predictions.table):
+        reached = _reach(results, fusion, single)
+    else:
+        reached = (
+            f"On the {row.patients} held-out patients that both predicted, {_named(fusion)} reached an AUC of "
+            f"{number(row.value_a)} and {_named(single)} {number(row.value_b)}."
+        )
     if row.ci_low > 0 or row.ci_high < 0:
         sure = "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
     else:
@@ -52,7 +57,7 @@ def explanation(results: Results) -> str:
             f"The interval includes zero: these patients fit a loss of {number(-row.ci_low)} "
             f"as well as a gain of {number(row.ci_high)}. That is no proof that the two are equal."
         )
-    return f"{_reach(results, fusion, single)} The difference is {interval}. {sure}"
+    return f"{reached} The difference is {interval}. {sure}"
 
 
 def weak_class_answer(results: Results) -> str:
@@ -63,7 +68,7 @@ def weak_class_answer(results: Results) -> str:
         found, of = recognised(results, model, name)
         row = results.interval(model, "recall", name)
         recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
-        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} patients with {name} ({recall}).")
+        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} patients ({recall}).")
     if results.fusion and results.best_single:
         row = results.difference(results.fusion, "recall", name)
         shown = "excludes" if row.ci_low > 0 or row.ci_high < 0 else "includes"
@@ -105,6 +110,8 @@ def facts(results: Results) -> list[Fact]:
     counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
     who = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
     kind = "simulated patients" if cohort.simulated else "patients"
+    if left_out := len(cohort.patients) - len(results.main.predictions.table):
+        who += f"; {left_out} without a prediction"
     found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
     for model in results.headline:
         row = results.interval(model, MACRO)
@@ -118,12 +125,22 @@ def facts(results: Results) -> list[Fact]:
     return found
 
 
+def effort(results: Results) -> str:
+    """How long the training took and how fast it was."""
+    fits = [fold for model in results.models for fold in model.record["folds"]]
+    if not fits:
+        return "Nothing was trained for the runs of this page."
+    minutes = sum(fold["seconds"] for fold in fits) / 60
+    speed = float(np.median([fold["pictures_per_second"] for fold in fits]))
+    return f"{minutes:.1f} minutes for {len(fits)} fits; median {speed:.0f} pictures/s."
+
+
 def limits(results: Results) -> list[str]:
     """What the report must not be used for."""
     hits, of = recognised(results, results.main, results.weak_class)
     found = [
         "To diagnose or treat a patient: this is a result of research, not a medical device.",
-        f"To spare a patient the biopsy: {of - hits} of {of} patients with {results.weak_class} were taken for "
+        f"To spare a patient the biopsy: {of - hits} of {of} {results.weak_class} patients were taken for "
         "something else.",
         "To foretell results at another hospital, on another device or in another mix of diseases: every figure comes "
         f"from cross-validation inside the cohort {results.cohort.name}.",
@@ -141,20 +158,19 @@ def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]
 
 
 def _reach(results: Results, *models: Model) -> str:
-    """On how many patients the models were tested, and the AUC of each."""
+    """The AUC of models that predicted the same number of patients."""
     reached = []
     for model in models:
         row = results.interval(model, MACRO)
         reached.append(f"{_named(model)} reached an AUC of {number(row.value)} ({spread(row.ci_low, row.ci_high)})")
-    counts = sorted({len(model.predictions.table) for model in models})
-    who = " and ".join(map(str, counts))
-    return f"On {who} patients that no training had seen, {' and '.join(reached)}."
+    return f"On {len(models[0].predictions.table)} held-out patients, {' and '.join(reached)}."
 
 
 def _named(model: Model) -> str:
-    """Its title inside a sentence: ``elastography``, ``colour Doppler (CDFI)``, ``the mean of probabilities``."""
-    title = model.title[0].lower() + model.title[1:]
-    return f"the fusion by {title}" if model.is_fusion else title
+    """Its title inside a sentence: ``elastography``, ``the fusion by mean of probabilities (resnet152)``."""
+    what = model.what[0].lower() + model.what[1:]
+    named = f"the fusion by {what}" if model.is_fusion else what
+    return f"{named} ({model.group})" if model.group else named
 
 
 def _sentence(text: str) -> str:

@@ -17,6 +17,8 @@ from fusion_ln.report.tables import Sheet, all_sheets, shown_metrics
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import SIMULATED
 
+MANY_MODELS = 9  # more than the first page has room for
+
 Plates = dict[str, list[Plate]]
 
 
@@ -58,8 +60,13 @@ def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str
 
 def _draw(results: Results) -> Plates:
     """All figures of the page, by section."""
+    first = results.models
+    if len(first) > MANY_MODELS:  # the first page shows what belongs to its answer, the models' section all
+        groups = {model.group for model in results.headline}
+        first = tuple(model for model in results.models if model.group in groups)
     plates: Plates = {
-        "auc": [figures.draw_auc(results)],
+        "auc": [figures.draw_auc(results, first)],
+        "auc_all": [figures.draw_auc(results, results.models, "auc_all")] if first != results.models else [],
         "differences": [],
         "examples": [draw_example(results, example) for example in choose_examples(results)],
         "confusion": [figures.draw_confusion(results, model) for model in results.models],
@@ -100,7 +107,7 @@ def _render(
         n_resamples=N_RESAMPLES,
         colours=style.COLOURS,
         record=results.main.record,
-        paper=[m.title for m in results.models if m.protocol == "paper"],
+        paper=[model for model in results.models if model.protocol == "paper"],
     )
 
 

@@ -41,7 +41,7 @@ def test_a_run_is_named_by_its_path_below_the_common_parent(cohort, maker, tmp_p
     runs = [RunFolder(tmp_path / "many" / backbone / run.name) for backbone in ("resnet", "vit")]
     models = read_results(runs, cohort).models
     assert [m.name for m in models] == ["resnet/baseline-2d", "vit/baseline-2d"]
-    assert [m.title for m in models] == ["resnet · Grey scale (2D)", "vit · Grey scale (2D)"]
+    assert [m.title for m in models] == ["Grey scale (2D) · resnet", "Grey scale (2D) · vit"]
     assert read_results(runs[:1], cohort).models[0].name == "baseline-2d"
 
 

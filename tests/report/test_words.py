@@ -41,3 +41,11 @@ def test_only_a_simulated_cohort_is_called_simulated(real):
     results = read_results([run], cohort)
     text = " ".join([words.verdict(results), *words.limits(results), *(f.heading for f in words.facts(results))])
     assert "simulated" not in text.lower()
+
+
+def test_models_of_other_patients_are_described_on_the_patients_of_both(cohort, maker):
+    single = maker.baseline("elastic", without=tuple(cohort.patients["patient_id"].iloc[:2]))
+    maker.baselines.clear()
+    maker.baseline("2d")
+    text = words.explanation(read_results([single, maker.fusion()], cohort))
+    assert f"On the {len(cohort.patients) - 2} held-out patients that both predicted" in text
