@@ -7,11 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from fusion_ln.cohort.phantom.bmode import Patch
+from fusion_ln.cohort.phantom.colours import AWAY, TOWARDS, ramp
 from fusion_ln.cohort.phantom.neck import Node
-
-# From slow to fast.
-TOWARDS = np.array([[150, 0, 0], [235, 30, 10], [255, 190, 40]], dtype=np.float32)
-AWAY = np.array([[0, 0, 150], [20, 50, 240], [70, 210, 255]], dtype=np.float32)
 
 Vessel = tuple[np.ndarray, float]  # path in units of the node's semi-axes (K, 2), radius in millimetres
 
@@ -44,12 +41,6 @@ def flow_colours(grey: np.ndarray, patch: Patch, node: Node, flow: str, rng: np.
         seen = np.clip(value * 4 - 0.8, 0, 1)[:, :, None]
         picture += (ramp(np.clip(value * 1.1, 0, 1), colours) - picture) * seen
     return picture
-
-
-def ramp(value: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours along a ramp: ``value`` in [0, 1], shape (...), -> RGB of shape (..., 3)."""
-    steps = np.linspace(0, 1, len(colours))
-    return np.stack([np.interp(value, steps, colours[:, channel]) for channel in range(3)], axis=-1)
 
 
 def _stroke(pen: ImageDraw.ImageDraw, start: np.ndarray, end: np.ndarray, radius: float) -> None:

@@ -3,12 +3,9 @@
 import numpy as np
 
 from fusion_ln.cohort.phantom.bmode import Patch, blend, smooth_noise, soft_step
-from fusion_ln.cohort.phantom.doppler import ramp
+from fusion_ln.cohort.phantom.colours import SOFT_TO_HARD, ramp
 from fusion_ln.cohort.phantom.neck import Node
 
-SOFT_TO_HARD = np.array(
-    [[215, 25, 25], [250, 150, 20], [225, 225, 40], [40, 190, 60], [20, 170, 190], [25, 40, 210]], dtype=np.float32
-)
 # Share of the node that is hard, per score (after Alam et al. 2008: hardly any, < 45 %, >= 45 %, nearly all).
 HARD_SHARE = {1: (0.0, 0.06), 2: (0.24, 0.36), 3: (0.56, 0.70), 4: (0.92, 1.0)}
 OPACITY = 0.6

@@ -7,16 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fusion_ln.cohort.phantom.bmode import Scanner
-from fusion_ln.cohort.phantom.doppler import AWAY, TOWARDS, ramp
-from fusion_ln.cohort.phantom.elastogram import SOFT_TO_HARD
+from fusion_ln.cohort.phantom.colours import BARS, ramp
 
-GREYS = np.array([[0, 0, 0], [255, 255, 255]], dtype=np.float32)
-# From the top of the bar to its foot.
-BARS = {
-    "2d": GREYS[::-1],
-    "cdfi": np.concatenate([TOWARDS[::-1], np.zeros((1, 3), np.float32), AWAY]),
-    "elastic": SOFT_TO_HARD,
-}
 BAR_ENDS = {"2d": ("", ""), "cdfi": ("+", "-"), "elastic": ("S", "H")}
 MODES = {"2d": "B", "cdfi": "CF", "elastic": "ELA"}
 TEXT, SCALE = (215, 215, 215), (150, 150, 150)

@@ -94,9 +94,8 @@ def _colour(
         coloured, border = flow_colours(0.85 * grey, patch, node, findings["flow"], rng), (200, 200, 200)
     else:
         coloured, border = strain_colours(grey, patch, node, findings["elastography_score"], rng), (230, 200, 60)
-    left, top, right, bottom = (patch.pixels * rng.uniform([0.03, 0.2, 0.95, 0.93], [0.05, 0.26, 0.97, 0.97])).astype(
-        int
-    )
+    box = patch.pixels * rng.uniform([0.03, 0.20, 0.95, 0.93], [0.05, 0.26, 0.97, 0.97])
+    left, top, right, bottom = box.astype(int)
     plain[top:bottom, left:right] = coloured[top:bottom, left:right]
     boxed = Image.fromarray(np.clip(plain, 0, 255).astype(np.uint8))
     line = max(round(0.2 * patch.pixels_per_mm), 1)
