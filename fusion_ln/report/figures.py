@@ -4,6 +4,7 @@ Every function draws inside `style.figure_style` and returns a figure of its own
 touched. Models keep their colour from figure to figure: each modality its own, fusion always the accent.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,7 +148,7 @@ def draw_confusion(results: Results, model: Model) -> Plate:
     axes.set_xlabel("Predicted")
     axes.set_ylabel("Truth")
     axes.spines[:].set_visible(False)
-    return _plate(f"confusion_{_file_name(model)}", model.title, "", figure, results)
+    return _plate(f"confusion_{model.name}", model.title, "", figure, results)
 
 
 def draw_learning(results: Results, model: Model) -> Plate:
@@ -171,7 +172,7 @@ def draw_learning(results: Results, model: Model) -> Plate:
     axes.tick_params(labelcolor=MUTED, length=3)
     axes.grid(axis="y")
     axes.legend(loc="upper right", ncols=2, handlelength=2.2)
-    return _plate(f"learning_{_file_name(model)}", model.title, "", figure, results)
+    return _plate(f"learning_{model.name}", model.title, "", figure, results)
 
 
 def mark_simulated(figure: Figure, results: Results) -> None:
@@ -182,7 +183,7 @@ def mark_simulated(figure: Figure, results: Results) -> None:
 
 def _plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
     mark_simulated(figure, results)
-    return Plate(name, title, caption, figure)
+    return Plate(re.sub(r"[^\w.+-]", "_", name), title, caption, figure)  # a class may be named with a slash
 
 
 def _rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
@@ -235,7 +236,3 @@ def _short(model: Model) -> str:
     """The title without what stands in brackets."""
     short = model.what.partition(" (")[0]
     return f"{short} · {model.group}" if model.group else short
-
-
-def _file_name(model: Model) -> str:
-    return model.name.replace("/", "_")

@@ -35,10 +35,6 @@ FIGURE_STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "text.color": INK,
     "text.parse_math": False,  # a class may be named with a dollar sign
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
     "axes.labelsize": 8,
     "axes.labelcolor": MUTED,
     "axes.edgecolor": LINE,
