@@ -65,7 +65,8 @@ def import_(
 ) -> None:
     """Describe a raw archive as a cohort.
 
-    The pictures of the archive SRC stay where they are. SOURCE is cv4lymphnode, us3m, busi or table (SRC is then a CSV file with one row per patient or per picture).
+    The pictures of the archive SRC stay where they are. SOURCE is cv4lymphnode, us3m, busi or table (SRC is then a
+    CSV file with one row per patient or per picture).
     """
     from fusion_ln.cohort.importing import import_cohort, open_source
 

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.errors import CohortError
+
+
+def patients_of(counts, sites=None):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    names = [f"P{number:03d}" for number in range(len(labels))]
+    site = np.resize(sites or [""], len(labels))
+    return pd.DataFrame({"patient_id": names, "label": labels, "site": site})
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts=st.lists(st.integers(6, 40), min_size=2, max_size=4), k=st.integers(2, 6), seed=st.integers(0, 2**32 - 1))
+def test_every_patient_is_held_out_once_and_never_validates_that_fold(counts, k, seed):
+    patients = patients_of(counts)
+    folds = draw_folds(patients, k=k, seed=seed)
+    assert folds["patient_id"].tolist() == patients["patient_id"].tolist()
+    assert set(folds["fold"]) == set(range(k))
+    for fold in range(k):
+        inner = folds[f"inner_{fold}"]
+        assert not inner[folds["fold"] == fold].any()
+        for label, count in enumerate(counts):
+            training = (folds["fold"] != fold) & (patients["label"] == label)
+            chosen = (inner & training).sum()
+            assert chosen == max(1, round(0.15 * training.sum()))  # 15 % of each class, at least one
+            held_out = count - training.sum()
+            assert held_out in (count // k, -(-count // k))  # stratified to within one patient
+
+
+def test_same_seed_gives_same_folds_whatever_the_order_of_the_table():
+    patients = patients_of([20, 30])
+    shuffled = patients.sample(frac=1, random_state=3)
+    pd.testing.assert_frame_equal(draw_folds(patients, seed=5), draw_folds(shuffled, seed=5))
+    assert not draw_folds(patients, seed=5).equals(draw_folds(patients, seed=6))
+
+
+def test_site_folds_hold_out_one_site_each():
+    patients = patients_of([12, 12], sites=["Harbin", "Changchun", "Jilin"])
+    folds = draw_folds(patients, by_site=True)
+    assert folds.groupby("fold")["patient_id"].count().tolist() == [8, 8, 8]
+    assert [len(set(sites)) for _, sites in patients["site"].groupby(folds["fold"])] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "arguments", "problem", "way_out"),
+    [
+        ([10, 3], {"k": 5}, "class 'malignant' has 3 patients, fewer than the 5 folds", "--folds 3"),
+        ([10, 1], {"k": 5}, "class 'malignant' has 1 patients", "leave the class out."),
+        ([10, 0], {"k": 5}, "class 'malignant' has 0 patients", "Add patients"),
+        ([10, 10], {"k": 1}, "at least 2 are needed", ""),
+        ([10, 10], {"by_site": True}, "at least two sites; the cohort names none", "--folds 5"),
+    ],
+)
+def test_folds_that_cannot_be_drawn_are_refused(counts, arguments, problem, way_out):
+    with pytest.raises(CohortError) as caught:
+        draw_folds(patients_of(counts), **arguments, classes=("benign", "malignant"))
+    assert problem in caught.value.problem
+    assert way_out in caught.value.way_out
+
+
+def test_a_class_that_only_one_site_has_cannot_be_held_out_with_it():
+    patients = pd.DataFrame(
+        {"patient_id": list("abcdef"), "label": [0, 0, 0, 0, 1, 1], "site": ["A", "A", "B", "B", "B", "B"]}
+    )
+    with pytest.raises(CohortError, match="fewer than 2 patients outside site 'B'"):
+        draw_folds(patients, by_site=True)

@@ -1,0 +1,236 @@
+import pytest
+
+from fusion_ln.cohort.sources.busi import BUSI
+from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
+from fusion_ln.cohort.sources.table import Table
+from fusion_ln.cohort.sources.us3m import US3M
+from fusion_ln.errors import SettingsError, SourceError
+
+
+def as_tuples(archive):
+    return [
+        (row.patient_id, row.label, row.modality, row.path.relative_to(archive.root).as_posix())
+        for row in archive.images
+    ]
+
+
+# --- cv4lymphnode ----------------------------------------------------------------------------------------------------
+
+
+def test_cv4lymphnode_takes_the_part_before_the_dash_within_the_class_folder(tmp_path, draw):
+    for name in ("2d/0/171-1.jpg", "2d/1/171-1.jpg", "cdfi/0/171-12.jpg", "elastic/2/9-3.jpg"):
+        draw(tmp_path / name)
+    (tmp_path / "2d" / "0" / "Thumbs.db").touch()
+    assert as_tuples(CV4LymphNode(tmp_path).read()) == [
+        ("0/171", "benign", "2d", "2d/0/171-1.jpg"),
+        ("1/171", "lymphoma", "2d", "2d/1/171-1.jpg"),
+        ("0/171", "benign", "cdfi", "cdfi/0/171-12.jpg"),
+        ("2/9", "metastatic", "elastic", "elastic/2/9-3.jpg"),
+    ]
+
+
+def test_cv4lymphnode_lies_up_to_two_folders_deep(tmp_path, draw):
+    draw(tmp_path / "a" / "b" / "2d" / "0" / "1-1.jpg")
+    assert CV4LymphNode(tmp_path).read().root == tmp_path / "a" / "b"
+
+
+def test_patient_pattern_overrides_the_dash(tmp_path, draw):
+    draw(tmp_path / "2d" / "0" / "id007_node2.jpg")
+    archive = CV4LymphNode(tmp_path, patient_pattern=r"id(\d+)_").read()
+    assert archive.images[0].patient_id == "0/007"
+
+
+@pytest.mark.parametrize("pattern", ["(", "no group", "(two)(groups)"])
+def test_a_bad_patient_pattern_is_refused(tmp_path, draw, pattern):
+    draw(tmp_path / "2d" / "0" / "1-1.jpg")
+    with pytest.raises(SettingsError, match="--patient-pattern"):
+        CV4LymphNode(tmp_path, patient_pattern=pattern).read()
+
+
+def test_a_file_without_a_patient_is_named(tmp_path, draw):
+    draw(tmp_path / "2d" / "0" / "1-1.jpg")
+    with pytest.raises(SourceError, match=r"1-1\.jpg.*finds no patient"):
+        CV4LymphNode(tmp_path, patient_pattern=r"P(\d+)").read()
+
+
+# --- us3m ------------------------------------------------------------------------------------------------------------
+
+
+def test_us3m_reads_labels_from_a_table(tmp_path, draw):
+    for name in ("001/BUS_1.jpg", "001/BUS_2.jpg", "001/EUS_1.jpg", "002/DUS_1.jpg"):
+        draw(tmp_path / name)
+    (tmp_path / "labels.csv").write_text("case,label\n001,1\n002,benign\n003,0\n")
+    archive = US3M(tmp_path).read()
+    assert as_tuples(archive) == [
+        ("001", "malignant", "2d", "001/BUS_1.jpg"),
+        ("001", "malignant", "2d", "001/BUS_2.jpg"),
+        ("001", "malignant", "elastic", "001/EUS_1.jpg"),
+        ("002", "benign", "cdfi", "002/DUS_1.jpg"),
+    ]
+    assert [row.view for row in archive.images] == [1, 2, 1, 1]
+    assert "1 of the 3 cases" in archive.remarks[0]
+
+
+def test_us3m_reads_labels_from_class_folders_with_cases_numbered_anew_in_each(tmp_path, draw):
+    for name in ("benign/001/BUS_1.jpg", "malignant/001/BUS_1.jpg"):
+        draw(tmp_path / "US3M" / name)
+    assert as_tuples(US3M(tmp_path).read()) == [
+        ("benign/001", "benign", "2d", "benign/001/BUS_1.jpg"),
+        ("malignant/001", "malignant", "2d", "malignant/001/BUS_1.jpg"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        (None, "not laid out as expected"),
+        ("id,label\n001,1\n", "no column 'case'; it has id, label"),
+        ("case,label\n001,cyst\n", "line 2: case 001 has the unknown label 'cyst'"),
+        ("case,label\n002,1\n", "1 cases have no label:\n    001"),
+        ("case,label\n001,1\n001,0\n", "case 001 stands in it twice"),
+    ],
+)
+def test_us3m_says_what_its_labels_lack(tmp_path, draw, labels, problem):
+    draw(tmp_path / "001" / "BUS_1.jpg")
+    if labels:
+        (tmp_path / "labels.csv").write_text(labels)
+    with pytest.raises(SourceError) as caught:
+        US3M(tmp_path).read()
+    assert problem in str(caught.value)
+
+
+def test_us3m_names_a_picture_of_no_known_modality(tmp_path, draw):
+    draw(tmp_path / "benign" / "001" / "MRI_1.jpg")
+    with pytest.raises(SourceError, match="unknown name 'MRI_1'"):
+        US3M(tmp_path).read()
+
+
+# --- busi ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_busi_leaves_masks_out_and_knows_no_patients(busi, above):
+    archive = BUSI(busi.parent if above else busi).read()
+    assert archive.root == busi
+    assert [row.path.name for row in archive.images if row.label == "benign"] == [
+        f"benign ({number}).png" for number in (1, 2, 3, 4, 5, 10)
+    ]
+    assert {row.patient_id for row in archive.images} == {None}
+
+
+# --- table -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def write_table(tmp_path, draw):
+    for name in "abcdef":
+        draw(tmp_path / "pictures" / f"{name}.png")
+
+    def write(text, encoding="utf-8"):
+        (tmp_path / "patients.csv").write_text(text, encoding=encoding)
+        return tmp_path / "patients.csv"
+
+    return write
+
+
+def test_table_with_one_row_per_patient(write_table):
+    path = write_table(
+        "patient_id,label,2d,cdfi,site,age,sex\n"
+        "007,malignant,pictures/a.png,pictures/b.png,Harbin,61,f\n"
+        "008,benign,pictures/c.png,,Jilin,,m\n"
+    )
+    archive = Table(path).read()
+    assert as_tuples(archive) == [
+        ("007", "malignant", "2d", "pictures/a.png"),
+        ("007", "malignant", "cdfi", "pictures/b.png"),
+        ("008", "benign", "2d", "pictures/c.png"),
+    ]
+    assert archive.classes == ("benign", "malignant")
+    assert archive.modalities == ("2d", "cdfi")
+    assert [row.site for row in archive.images] == ["Harbin", "Harbin", "Jilin"]
+    assert archive.clinical["patient_id"].tolist() == ["007", "008"]
+    assert archive.clinical["age"].iloc[0] == 61
+    assert archive.clinical["age"].isna().tolist() == [False, True]
+    assert archive.clinical["sex"].tolist() == ["f", "m"]
+
+
+def test_table_with_one_row_per_picture_own_modalities_and_labels_by_number(write_table):
+    path = write_table(
+        "patient_id;label;modality;path;view;device;age\r\n"
+        "p1;0;ceus;pictures/a.png;2;X;50\r\n\r\np1;0;2d;pictures/b.png;1;Y;50\r\np2;1;2d;pictures/c.png;1;X;60\r\n",
+        encoding="utf-8-sig",
+    )
+    archive = Table(path, class_names=("benign", "lymphoma")).read()
+    assert archive.modalities == ("2d", "ceus")
+    assert [(row.patient_id, row.label, row.view) for row in archive.images] == [
+        ("p1", "benign", 2),
+        ("p1", "benign", 1),
+        ("p2", "lymphoma", 1),
+    ]
+    assert list(archive.clinical.columns) == ["patient_id", "age"]
+    assert "'device' differs" in archive.remarks[0]
+
+
+HEADER = "patient_id,label,2d\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "empty"),
+        (HEADER, "no patients below its header"),
+        ("patient,label,2d\n1,0,pictures/a.png\n", "no column patient_id; it has patient, label, 2d"),
+        ("patient_id,label,bmode\n1,0,pictures/a.png\n", "no column modality and path, or one of 2d, cdfi, elastic"),
+        ("patient_id,label,label,2d\n1,0,0,pictures/a.png\n", "column 'label' stands in it twice"),
+        (HEADER + "1,0,pictures/a.png,x\n", "line 2: 4 cells, but the header has 3 columns"),
+        (HEADER + "1,0,pictures/a.png\n2,cyst,pictures/b.png\n", "line 3: unknown label 'cyst'"),
+        (HEADER + "1,7,pictures/a.png\n", "line 2: unknown label '7'"),
+        (HEADER + "1,,pictures/a.png\n", "line 2: no label"),
+        (HEADER + ",0,pictures/a.png\n", "line 2: no patient_id"),
+        (HEADER + "1,0,\n", "line 2: patient 1 has no picture"),
+        (HEADER + "1,0,pictures/a.png\n\n1,1,pictures/b.png\n", "patient 1 is benign in line 2, malignant in line 4"),
+        (HEADER + "1,0,../a.png\n", "line 2: ../a.png leads out of the folder"),
+        (HEADER + "1,0,/etc/hostname\n", "line 2: /etc/hostname leads out of the folder"),
+        (HEADER + "1,0,pictures/a.png\n2,1,pictures/a.png\n", "a.png stands in line 2 and in line 3"),
+        (HEADER + "1,0,pictures/a.png\n2,1,pictures/zz.png\n", "pictures that do not exist (1):\n    line 3: "),
+        ("patient_id,label,modality,path\n1,0,,pictures/a.png\n", "line 2: no modality"),
+        ("patient_id,label,modality,path,view\n1,0,2d,pictures/a.png,left\n", "line 2: view 'left'"),
+    ],
+)
+def test_each_mistake_in_a_table_is_named_with_its_line(write_table, text, problem):
+    with pytest.raises(SourceError) as caught:
+        Table(write_table(text), class_names=("benign", "malignant")).read()
+    assert problem in caught.value.problem
+    assert caught.value.way_out
+
+
+def test_a_table_that_is_no_text_or_no_file_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(SourceError, match="not UTF-8"):
+        Table(tmp_path / "a.csv").read()
+    with pytest.raises(SourceError, match="no such file"):
+        Table(tmp_path / "b.csv").read()
+    with pytest.raises(SourceError, match="is a folder"):
+        Table(tmp_path).read()
+
+
+# --- all folders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [CV4LymphNode, US3M, BUSI])
+def test_a_missing_an_empty_and_a_foreign_folder_get_the_layout_that_is_expected(tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign" / "holiday").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    expected = {"missing": "no such folder", "empty": "empty", "foreign": "not laid out", "file": "is a file"}
+    for name, problem in expected.items():
+        with pytest.raises(SourceError, match=problem) as caught:
+            source(tmp_path / name).read()
+        assert "Expected: " in caught.value.way_out
+
+
+def test_two_archives_in_one_folder_are_told_apart_by_the_user(tmp_path, draw):
+    for name in ("one", "two"):
+        draw(tmp_path / name / "2d" / "0" / "1-1.jpg")
+    with pytest.raises(SourceError, match=r"several folders look like the archive .*one.*two"):
+        CV4LymphNode(tmp_path).read()
