@@ -1,0 +1,119 @@
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+
+TINY = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+
+
+def fusionln(*arguments, code=0):
+    result = CliRunner().invoke(cli, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_help_loads_neither_torch_nor_pandas():
+    code = "import sys; from fusion_ln.cli.main import cli; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    assert "run" in fusionln("--help")
+
+
+def test_fusion_trains_what_is_missing_reuses_what_is_there_and_reports(make_cohort, tmp_path):
+    cohort, out = make_cohort(20), tmp_path / "out"
+    fusionln("run", "baseline", "--modality", "cdfi", "--cohort", cohort.root, "--out", out, *TINY)
+    trained = (out / "baseline-cdfi" / "fold_0" / "best.safetensors").stat().st_mtime_ns
+    assert (out / "baseline-cdfi" / "report.html").is_file()
+    output = fusionln("run", "fusion", "--cohort", cohort.root, "--out", out, *TINY)
+    assert (out / "baseline-cdfi" / "fold_0" / "best.safetensors").stat().st_mtime_ns == trained
+    names = {path.parent.name for path in out.glob("*/predictions.parquet")}
+    fusions = {f"fusion-{head}" for head in ("late-mean", "late-logit", "late-weighted", "late-stacked")}
+    assert names == {"baseline-2d", "baseline-cdfi", "baseline-elastic"} | fusions
+    assert str(out / "report.html") in output.splitlines()[-1]
+    for name in names:
+        assert json.loads((out / name / "metrics.json").read_text())["pooled"]["auc_ovr"] > 0
+
+
+def test_without_a_cohort_a_simulated_one_is_made_and_said(tmp_path, monkeypatch):
+    from fusion_ln.settings import PhantomSettings
+
+    monkeypatch.setattr(PhantomSettings.model_fields["patients"], "default", 30)
+    PhantomSettings.model_rebuild(force=True)
+    monkeypatch.chdir(tmp_path)
+    output = fusionln("run", "baseline", "--modality", "2d", *TINY)
+    assert "simulating 30 patients" in output
+    assert "simulated" in (tmp_path / "runs" / "phantom-30" / "baseline-2d" / "report.html").read_text().lower()
+
+
+def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_cohort, tmp_path):
+    cohort, new = make_cohort(20), make_cohort(9, name="new", absent={2: {"2d"}})
+    fusionln("run", "fusion", "--cohort", cohort.root, "--out", tmp_path / "out", *TINY)
+    run = tmp_path / "out" / "fusion-late-mean"
+    picture = new.picture_path(new.images_of("elastic")["path"].iloc[0])
+    assert "elastic" in fusionln("predict", run, "--elastic", picture)
+    fusionln("predict", run, "--cohort", new.root, "--csv", tmp_path / "new.csv")
+    table = pd.read_csv(tmp_path / "new.csv").set_index("patient_id")
+    assert len(table) == 9
+    assert table.loc["P002", "modalities"] == "cdfi+elastic"
+    assert table.filter(like="prob_").sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_predicting_the_patients_of_training_is_refused_with_the_honest_file(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    fusionln("run", "baseline", "--modality", "2d", "--cohort", cohort.root, "--out", tmp_path / "out", *TINY)
+    run = tmp_path / "out" / "baseline-2d"
+    assert "predictions.parquet" in fusionln("predict", run, "--cohort", cohort.root, code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "baseline", "--modality", "ceus"], "no picture of modality 'ceus'"),
+        (["run", "baseline", "--modality", "2d", "--backbone", "resent152"], "Did you mean 'resnet152'"),
+        (["run", "baseline", "--modality", "2d", "--epochs", "0"], "epochs"),
+        (["run", "baseline", "--modality", "2d", "--weights", "absent.pth"], "no such weight file"),
+        (["run", "baseline", "--modality", "2d", "--device", "cuda"], "--device cpu"),
+        (["run", "fusion", "--head", "late-meen"], "late-mean"),
+        (["run", "experiment", "absent.toml"], "does not exist"),
+        (["predict", "absent"], "Give either pictures"),
+        (["predict", "absent", "--2d", "x.png"], "not a run"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(20)
+    if arguments[:2] in (["run", "baseline"], ["run", "fusion"]):
+        arguments = [*arguments[:2], "--cohort", str(cohort.root), *TINY, *arguments[2:]]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_folder_that_is_no_cohort_is_named_with_the_way_out(tmp_path):
+    for folder in (tmp_path / "absent", tmp_path):
+        assert "fusionln cohort import" in fusionln("run", "fusion", "--cohort", folder, code=1)
+
+
+def test_ctrl_c_ends_cleanly_and_the_run_goes_on(make_cohort, tmp_path, monkeypatch):
+    import fusion_ln.training.crossval as crossval
+
+    cohort, out = make_cohort(20), tmp_path / "out"
+    arguments = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, "--out", out, *TINY]
+    real, fits = crossval.fit, []
+
+    def interrupted(*args, **kwargs):
+        fits.append(1)
+        if len(fits) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(crossval, "fit", interrupted)
+    assert "the same command goes on from there" in fusionln(*arguments, code=1)
+    fusionln(*arguments)
+    assert len(fits) == 3  # the first fold was not trained again
