@@ -113,7 +113,7 @@ def audit_cohort(cohort: Cohort) -> Audit:
     findings += _near_repeats(looks, cohort.modalities)
     findings += _misfiled(looks)
     findings += _missing(cohort)
-    table = pd.DataFrame(findings, columns=list(COLUMNS)).fillna("")
+    table = pd.DataFrame(findings, columns=list(COLUMNS))
     order = {kind: number for number, kind in enumerate(KINDS)}
     rank = (table["severity"] != PROBLEM) * len(KINDS) + table["kind"].map(order)
     return Audit(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True))
@@ -171,9 +171,10 @@ def _look(cohort: Cohort, row: Row) -> _Look | FusionLNError:
 
 
 def _finding(severity: str, kind: str, row: Row, detail: str, other: Row | None = None) -> Row:
-    finding: Row = {"severity": severity, "kind": kind, "detail": detail}
-    finding |= {column: row.get(column, "") for column in (IMAGE, PATIENT, "class", FOLD)}
-    return finding | {f"other_{column}": other[column] for column in (IMAGE, PATIENT, "class", FOLD) if other}
+    finding = dict.fromkeys(COLUMNS, "") | {"severity": severity, "kind": kind, "detail": detail}
+    for prefix, picture in (("", row), ("other_", other or {})):
+        finding |= {prefix + column: picture.get(column, "") for column in (IMAGE, PATIENT, "class", FOLD)}
+    return finding
 
 
 def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:

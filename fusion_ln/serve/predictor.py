@@ -103,7 +103,7 @@ class Predictor:
             model, checkpoint = models[fold]
             bank = banks[modality]
             batches = Batches(bank, np.arange(len(bank.patients)), checkpoint.settings.fit.batch_size)
-            said = PictureTask(modality, model).predict(model, batches, torch.device("cpu"))
+            said = PictureTask(modality, model).predict(batches, torch.device("cpu"))
             rows = np.searchsorted(patients, said.patients)
             logits[rows, column], present[rows, column] = said.logits, True
         return Opinions(logits, present)

@@ -137,7 +137,7 @@ def _run_fold(
         save_checkpoint(run.checkpoint(number), result.weights, Checkpoint(settings, cohort.classes, number))
         task.model.load_state_dict(result.weights)
         with fabric.autocast():
-            said = {name: task.predict(task.model, batches, fabric.device) for name, batches in judges.items()}
+            said = {name: task.predict(batches, fabric.device) for name, batches in judges.items()}
         _write_fold(run.fold(number), cohort, number, said, result, precision_of(fabric))
     fabric.barrier()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from fusion_ln.errors import DivergedError
 from fusion_ln.files import write_atomically
-from fusion_ln.images.bank import Batches
 from fusion_ln.settings import FitSettings
-from fusion_ln.training.tasks import PatientLogits, PictureTask
+from fusion_ln.training.tasks import Labelled, Source, Task, Verdict
+
+
+B = TypeVar("B", bound=Labelled)
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ def derive_seed(*parts: int) -> int:
 
 
 def fit(
-    task: PictureTask,
-    train: Batches,
-    val: Batches,
+    task: Task[B],
+    train: Source[B],
+    val: Source[B],
     *,
     settings: FitSettings,
     seed: int,
@@ -87,13 +89,13 @@ def fit(
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
         train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric)
-        judged = _judge(task, val, fabric)
+        verdict = _judge(task, val, fabric)
         history.append(
             Epoch(
                 epoch=number,
                 train_loss=train_loss,
-                val_loss=judged.loss,
-                val_auc=judged.auc,
+                val_loss=verdict.loss,
+                val_auc=verdict.auc,
                 lr=optimizer.param_groups[0]["lr"],
                 pictures=len(train) * train.batch_size,
                 seconds=time.monotonic() - started,
@@ -118,9 +120,9 @@ def _schedule(optimizer: Any, settings: FitSettings, steps_per_epoch: int) -> LR
 
 
 def train_epoch(
-    task: PictureTask,
+    task: Task[B],
     model: nn.Module,
-    batches: Iterator[Any],
+    batches: Iterator[B],
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler | None,
     fabric: Fabric,
@@ -129,7 +131,7 @@ def train_epoch(
     model.train()
     losses, patients = [], []
     for batch in batches:
-        loss = task.loss(model, batch.pictures.to(fabric.device), batch.labels.to(fabric.device))
+        loss = task.loss(model, batch, fabric.device)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
@@ -148,18 +150,18 @@ def train_epoch(
     return float(losses_on_host.double().mean())
 
 
-def _judge(task: PictureTask, val: Batches, fabric: Fabric) -> PatientLogits:
+def _judge(task: Task[B], val: Source[B], fabric: Fabric) -> Verdict:
     """Validation on the first device alone: every patient counts once, and all devices learn the same figures."""
-    judged = None
+    verdict = None
     if fabric.is_global_zero:
         with fabric.autocast():
-            judged = task.predict(task.model, val, fabric.device)
+            verdict = task.judge(val, fabric.device)
     if fabric.world_size > 1:
-        judged = fabric.broadcast(judged)
-    assert judged is not None
-    if not np.isfinite(judged.loss):
+        verdict = fabric.broadcast(verdict)
+    assert verdict is not None
+    if not np.isfinite(verdict.loss):
         raise DivergedError("The validation loss is no longer a finite number.", "Lower the rate (`--lr`).")
-    return judged
+    return verdict
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What is learned: a model, its loss on a batch, and its score on patients who were not trained on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -9,9 +11,60 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batches
+from fusion_ln.images.bank import Batch
 from fusion_ln.metrics import score
 from fusion_ln.predictions import softmax
+
+
+class Labelled(Protocol):
+    """Any batch: what `fit` itself needs to know of it."""
+
+    @property
+    def patients(self) -> np.ndarray:
+        """Patients of the batch. Length B."""
+
+
+B_co = TypeVar("B_co", bound=Labelled, covariant=True)
+B_contra = TypeVar("B_contra", bound=Labelled, contravariant=True)
+
+
+class Source(Protocol[B_co]):
+    """Where batches come from."""
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures or patients of a batch."""
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+
+    def shuffled(self, epoch: int) -> Iterator[B_co]:
+        """The batches of a training epoch; the same for the same epoch."""
+
+    def in_order(self) -> Iterator[B_co]:
+        """Everything once."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How good a model is on patients who were not trained on; the loss decides which epoch is best."""
+
+    loss: float
+    auc: float
+
+
+class Task(Protocol[B_contra]):
+    """What `fit` learns."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained, and what the checkpoint holds."""
+
+    def loss(self, model: nn.Module, batch: B_contra, device: torch.device) -> Tensor:
+        """Loss of a training batch; ``model`` is `model` as the device runs it."""
+
+    def judge(self, batches: Source[B_contra], device: torch.device) -> Verdict:
+        """Score of `model` on whole patients."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +82,15 @@ class PatientLogits:
     logits: np.ndarray
 
     @property
-    def loss(self) -> float:
-        """Mean cross-entropy over the patients."""
-        return float(F.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)))
-
-    @property
-    def auc(self) -> float:
-        """Macro one-vs-rest AUC; not a number where a class has no patient."""
+    def verdict(self) -> Verdict:
+        """Mean cross-entropy over the patients, and macro one-vs-rest AUC (nan where a class has no patient)."""
+        loss = float(F.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)))
         classes = tuple(map(str, range(self.logits.shape[1])))
         try:
-            return float(score(self.labels, softmax(self.logits), classes)["auc_ovr"][0])
+            auc = float(score(self.labels, softmax(self.logits), classes)["auc_ovr"][0])
         except PredictionsError:
-            return float("nan")
+            auc = float("nan")
+        return Verdict(loss, auc)
 
 
 @dataclass(frozen=True)
@@ -50,14 +100,18 @@ class PictureTask:
     modality: str
     model: nn.Module
 
-    def loss(self, model: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of one augmented batch; ``pictures`` uint8 (B, 3, S, S) on the model's device."""
-        logits: Tensor = model(augment(as_network_input(pictures), self.modality))
-        return F.cross_entropy(logits, labels)
+    def loss(self, model: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """Cross-entropy of one batch, augmented."""
+        logits: Tensor = model(augment(as_network_input(batch.pictures.to(device)), self.modality))
+        return F.cross_entropy(logits, batch.labels.to(device))
 
-    def predict(self, model: nn.Module, batches: Batches, device: torch.device) -> PatientLogits:
+    def judge(self, batches: Source[Batch], device: torch.device) -> Verdict:
+        """Score on the patients of ``batches``."""
+        return self.predict(batches, device).verdict
+
+    def predict(self, batches: Source[Batch], device: torch.device) -> PatientLogits:
         """Logits of every patient of ``batches``."""
-        model.eval()
+        model = self.model.eval()
         logits, labels, patients = [], [], []
         with torch.inference_mode():
             for batch in batches.in_order():

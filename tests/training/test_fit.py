@@ -79,7 +79,7 @@ class Scripted(PictureTask):
 
     losses = (1.0, 0.8, 0.9, 0.7, 0.75, 0.71, 0.72, 0.6)
 
-    def predict(self, model, batches, device):
+    def predict(self, batches, device):
         calls.append(1)
         wanted = self.losses[len(calls) - 1]  # cross-entropy of one patient with logits (0, x): log(1 + exp(x))
         return PatientLogits(["p"], np.array([0]), np.array([[0.0, np.log(np.expm1(wanted))]]))
@@ -110,9 +110,9 @@ def test_the_weights_are_those_of_the_best_epoch(batches, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_the_patients_named(batches, tmp_path):
     class Poisoned(PictureTask):
-        def loss(self, model, pictures, labels):
-            loss = super().loss(model, pictures, labels)
-            return loss * float("nan") if (pictures == poison).flatten(1).all(1).any() else loss
+        def loss(self, model, batch, device):
+            loss = super().loss(model, batch, device)
+            return loss * float("nan") if (batch.pictures == poison).flatten(1).all(1).any() else loss
 
     poison = torch.from_numpy(batches[0].bank.pixels[7])
     with pytest.raises(DivergedError, match="p07") as caught:
@@ -130,7 +130,7 @@ def test_a_patients_prediction_is_the_mean_of_the_logits_over_the_patients_pictu
             return torch.stack([pictures[:, 0, 0, 0], torch.zeros(len(pictures))], 1)
 
     task = PictureTask("2d", FirstPixel())
-    said = task.predict(task.model, Batches(bank, np.arange(4), 3), torch.device("cpu"))
+    said = task.predict(Batches(bank, np.arange(4), 3), torch.device("cpu"))
     assert said.patients == ["a", "b"]
     assert said.labels.tolist() == [0, 1]
     np.testing.assert_allclose(said.logits[:, 0], [0.4, (0.2 + 1 + 0) / 3], rtol=1e-6)
