@@ -193,6 +193,7 @@ def test_dicom_without_pydicom_says_how_to_install_it(tmp_path, pixels, monkeypa
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest switches it on again
 def test_each_unreadable_picture_is_refused_by_name(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "whole.png")
     Image.fromarray(pixels).save(tmp_path / "whole.jpg")

@@ -74,7 +74,7 @@ def import_(
     if patient_pattern is not None:
         options["patient_pattern"] = patient_pattern
     if classes is not None:
-        options["class_names"] = _split(classes)
+        options["classes"] = _split(classes)
     made = import_cohort(
         open_source(source, src, **options),
         out,

@@ -1,9 +1,7 @@
 """Reads every picture of a cohort and lists what is wrong or odd: damaged, changed, repeated, misfiled."""
 
 import hashlib
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,8 +14,8 @@ from fusion_ln.cohort.duplicates import near_pairs, thumbnail
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import FusionLNError
 from fusion_ln.files import hash_file
-from fusion_ln.progress import progress
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
+from fusion_ln.threads import map_with_progress
 
 Row = dict[str, Any]  # a picture with its patient's class and fold; or a finding
 PROBLEM, NOTE = "problem", "note"
@@ -97,17 +95,13 @@ def audit_cohort(cohort: Cohort) -> Audit:
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
     looks: list[tuple[Row, _Look]] = []
     findings: list[Row] = []
-    with (
-        progress("Checking pictures", len(images)) as step,
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
-    ):
-        rows: list[Row] = [dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)]
-        for row, look in zip(rows, pool.map(partial(_look, cohort), rows), strict=True):
-            if isinstance(look, FusionLNError):
-                findings.append(_finding(PROBLEM, "unreadable", row, look.problem))
-            else:
-                looks.append((row, look))
-            step("")
+    rows: list[Row] = [dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)]
+    results = map_with_progress("Checking pictures", partial(_look, cohort), rows)
+    for row, look in zip(rows, results, strict=True):
+        if isinstance(look, FusionLNError):
+            findings.append(_finding(PROBLEM, "unreadable", row, look.problem))
+        else:
+            looks.append((row, look))
     findings += [_finding(PROBLEM, "changed", row, "its SHA-256 differs") for row, look in looks if look.changed]
     findings += _repeats(looks)
     findings += _near_repeats(looks, cohort.modalities)

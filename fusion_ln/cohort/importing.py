@@ -1,10 +1,8 @@
 """A raw archive becomes a cohort: its pictures are read once, where they lie, and described."""
 
 import fnmatch
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -25,11 +23,12 @@ from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
 from fusion_ln.files import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
-from fusion_ln.progress import progress, say
+from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
+from fusion_ln.threads import map_with_progress
 
-# The one table of sources: name -> class, made of SRC and, some of them, of one option of their own.
-SOURCES: dict[str, Callable[..., Source]] = {source.name: source for source in (CV4LymphNode, US3M, BUSI, Table)}
+# The one table of sources; each is made of SRC and, some of them, of an option of their own.
+SOURCES: dict[str, type[Any]] = {source.name: source for source in (CV4LymphNode, US3M, BUSI, Table)}
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,12 @@ def open_source(name: str, src: Path, **options: Any) -> Source:
         near = get_close_matches(name, SOURCES, n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise SettingsError(f"{name}: unknown source.{guess}", f"Known: {', '.join(SOURCES)}.")
-    known = SOURCES[name].__dataclass_fields__  # type: ignore[attr-defined]
+    known = {field.name for field in fields(SOURCES[name])}
     for option in options:
         if option not in known:
-            raise SettingsError(f"source {name}: takes no {option.replace('_', ' ')}.", "Leave the option out.")
-    return SOURCES[name](src, **options)
+            raise SettingsError(f"source {name}: takes no `--{option.replace('_', '-')}`.", "Leave the option out.")
+    source: Source = SOURCES[name](src, **options)
+    return source
 
 
 def import_cohort(
@@ -154,17 +154,12 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
 def _read_pictures(archive: Archive, frame: int) -> tuple[list[_Picture], list[tuple[str, PictureError]]]:
     """Decode every picture; returns those that could be read, in order, and path and reason of those that could not."""
     pictures, unreadable = [], []
-    describe = partial(_describe, archive.root, frame)
-    with (
-        progress("Reading pictures", len(archive.images)) as step,
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
-    ):
-        for row, result in zip(archive.images, pool.map(describe, archive.images), strict=True):
-            if isinstance(result, PictureError):
-                unreadable.append((row.path.relative_to(archive.root).as_posix(), result))
-            else:
-                pictures.append(result)
-            step("")
+    results = map_with_progress("Reading pictures", partial(_describe, archive.root, frame), archive.images)
+    for row, result in zip(archive.images, results, strict=True):
+        if isinstance(result, PictureError):
+            unreadable.append((row.path.relative_to(archive.root).as_posix(), result))
+        else:
+            pictures.append(result)
     return pictures, unreadable
 
 

@@ -36,6 +36,20 @@ def test_every_patient_of_an_import_is_in_one_fold_only(cv4lymphnode, tmp_path):
     assert len(folds_of_pictures) == 12
 
 
+def test_us3m_becomes_triplets_with_every_patient_in_one_fold(tmp_path, draw):
+    for label in ("benign", "malignant"):
+        for case in range(3):
+            for name in ("BUS_1", "BUS_2", "DUS_1", "EUS_1"):
+                draw(tmp_path / "raw" / label / f"{case:03d}" / f"{name}.jpg", colour=name[0] != "B")
+    cohort = import_cohort(open_source("us3m", tmp_path / "raw"), tmp_path / "cohort", k=3)
+    assert cohort.modalities == ("2d", "cdfi", "elastic")
+    assert len(cohort.patients) == 6
+    assert cohort.folds["patient_id"].is_unique
+    held_out = [set(cohort.held_out(fold)) for fold in range(3)]
+    assert all(len(patients) == 2 for patients in held_out)
+    assert set.union(*held_out) == set(cohort.patients["patient_id"])
+
+
 def test_a_partial_copy_is_a_warning_with_both_counts(cv4lymphnode, tmp_path, capsys):
     import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
     said = capsys.readouterr().err
@@ -178,7 +192,7 @@ def test_dicom_stands_wherever_a_picture_may_and_the_frame_is_remembered(cv4lymp
 def test_an_unknown_source_gets_the_nearest_and_an_option_only_where_it_belongs(tmp_path):
     with pytest.raises(SettingsError, match="Did you mean 'busi'"):
         open_source("bussi", tmp_path)
-    with pytest.raises(SettingsError, match="source busi: takes no patient pattern"):
+    with pytest.raises(SettingsError, match="source busi: takes no `--patient-pattern`"):
         open_source("busi", tmp_path, patient_pattern="(.)")
     assert set(SOURCES) >= {"cv4lymphnode", "us3m", "busi", "table"}
 

@@ -160,7 +160,7 @@ def test_table_with_one_row_per_picture_own_modalities_and_labels_by_number(writ
         "p1;0;ceus;pictures/a.png;2;X;50\r\n\r\np1;0;2d;pictures/b.png;1;Y;50\r\np2;1;2d;pictures/c.png;1;X;60\r\n",
         encoding="utf-8-sig",
     )
-    archive = Table(path, class_names=("benign", "lymphoma")).read()
+    archive = Table(path, classes=("benign", "lymphoma")).read()
     assert archive.modalities == ("2d", "ceus")
     assert [(row.patient_id, row.label, row.view) for row in archive.images] == [
         ("p1", "benign", 2),
@@ -199,7 +199,7 @@ HEADER = "patient_id,label,2d\n"
 )
 def test_each_mistake_in_a_table_is_named_with_its_line(write_table, text, problem):
     with pytest.raises(SourceError) as caught:
-        Table(write_table(text), class_names=("benign", "malignant")).read()
+        Table(write_table(text), classes=("benign", "malignant")).read()
     assert problem in caught.value.problem
     assert caught.value.way_out
 

@@ -25,12 +25,12 @@ class Table:
     """A CSV with one row per patient or one row per picture; paths are relative to the CSV's folder.
 
     Attributes:
-        class_names: The classes in the order of their labels, so that a label may be a name or a number; without
+        classes: The classes in the order of their labels, so that a label may be a name or a number; without
             them, the labels of the file in natural order.
     """
 
     root: Path
-    class_names: tuple[str, ...] = field(default=())
+    classes: tuple[str, ...] = field(default=())
     name: ClassVar[str] = "table"
 
     def read(self) -> Archive:
@@ -38,7 +38,7 @@ class Table:
         columns, lines = _read_lines(self.root)
         per_image = MODALITY in columns and PATH in columns
         _need_columns(self.root, columns, per_image)
-        classes = self.class_names or tuple(sorted({cells[LABEL] for _, cells in lines}, key=natural))
+        classes = self.classes or tuple(sorted({cells[LABEL] for _, cells in lines}, key=natural))
         rows = [row for line in lines for row in self._rows(line, per_image, classes)]
         self._refuse_two_labels(rows)
         self._refuse_repeats(rows)
