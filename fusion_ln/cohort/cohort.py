@@ -167,9 +167,15 @@ def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int =
     head = _read_head(folder)
     tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
     folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=tuple(head["classes"]))
+    head["details"] = head.get("details", {}) | {"folds": folds_origin(k, by_site, seed)}
     cohort = _build(folder, head, {**tables, "folds": folds})
     save_cohort(cohort)
     return cohort
+
+
+def folds_origin(k: int, by_site: bool, seed: int) -> str:
+    """How folds were drawn, for the cohort's details."""
+    return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
 
 
 def _read_head(folder: Path) -> dict[str, Any]:

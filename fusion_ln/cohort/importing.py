@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.cohort import TABLES, Cohort, save_cohort
+from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.sources.busi import BUSI
@@ -96,14 +96,14 @@ def import_cohort(
     labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
     classes = tuple(name for name in archive.classes if name in labels)
     patients = _patient_table(pictures, classes, archive.clinical)
-    folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
     remarks = [*archive.remarks, *_compare_with_stated(source.name, pictures, archive.classes)]
     remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
     remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
     for remark in remarks:
         say(remark)
-    details: dict[str, Any] = {"seed": seed, "folds": "site" if by_site else k, "frame": frame, "remarks": remarks}
-    details |= {"skipped": [path for path, _ in unreadable], "left_out": list(leave_out)}
+    folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
+    details: dict[str, Any] = {"frame": frame, "remarks": remarks, "left_out": list(leave_out)}
+    details |= {"skipped": [path for path, _ in unreadable], "folds": folds_origin(k, by_site, seed)}
     cohort = Cohort(
         root=out,
         name=out.resolve().name if source.name == Table.name else source.name,

@@ -41,8 +41,10 @@ def test_a_table_changed_since_its_folds_were_drawn_is_refused_until_they_are_dr
     with pytest.raises(CohortError, match="changed since the cohort's folds were drawn") as caught:
         load_cohort(cohort.root)
     assert "fusionln cohort folds" in caught.value.way_out
-    redraw_folds(cohort.root, k=3)
-    assert load_cohort(cohort.root).n_folds == 3
+    redraw_folds(cohort.root, k=3, seed=8)
+    redrawn = load_cohort(cohort.root)
+    assert redrawn.n_folds == 3
+    assert redrawn.details["folds"] == "3, stratified by label, seed 8"
 
 
 def test_a_modality_that_the_cohort_lacks_is_named_with_those_it_has(make_cohort):
