@@ -32,7 +32,7 @@ class Comparison:
         comparison: AUC differences, see `COMPARISON_COLUMNS`: model_a is compared with model_b, the reference, and
             the difference is a - b. DeLong's columns are None in the row `MACRO`. p_holm corrects over `FAMILY`.
         models: One row per model, the reference first: ``model, n`` and for every metric ``<metric>, <metric>_low,
-            <metric>_high`` (95 % percentile interval), per class as ``<metric>:<class>``.
+            <metric>_high`` (95 % BCa interval), per class as ``<metric>:<class>``.
         differences: Every metric: ``model_a, model_b, metric, class, value_a, value_b, difference, ci_low, ci_high,
             bca_low, bca_high, bootstrap_p, permutation_p``.
         tests: ``model_a, model_b, test, class, statistic, p, p_holm, p_bh``: the family of ``comparison`` under both
@@ -140,7 +140,7 @@ def _family(comparison: pd.DataFrame) -> np.ndarray:
 
 def _model_row(name: str, predictions: Predictions, resampled: Resampled) -> dict[str, float | int | str]:
     row: dict[str, float | int | str] = {"model": name, "n": len(predictions.labels)}
-    low, high = resampled.percentile_interval()
+    low, high = resampled.bca_interval()
     for k, metric in enumerate(resampled.names):
         row |= {metric: resampled.value[k], f"{metric}_low": low[k], f"{metric}_high": high[k]}
     return row

@@ -1,4 +1,8 @@
-"""How sure a figure is: stratified patient bootstrap of every metric, for one model and for pairs of models."""
+"""How sure a figure is: stratified patient bootstrap of every metric, for one model and for pairs of models.
+
+Which interval a table gives first was decided by simulation (``experiments/evidence_calibration.py``): BCa for a
+metric, whose draws are skewed, the percentile interval for a difference, whose draws are not.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +19,11 @@ from fusion_ln.terms import FOLD, LABEL
 LEVEL = 0.95
 # A metric over all classes stands in the tables with this in the column `class`.
 ALL_CLASSES = "all"
+# What a reader of an interval must be told of a metric.
+CAVEATS = {
+    "ece": "The calibration error of a sample is larger than the model's, the more so the fewer the patients: "
+    "its interval describes the sample and holds the model's value too rarely."
+}
 # The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
 _JACKKNIFE_GROUPS = 500
 _BLOCK = 1 << 23  # counts held at once: 32 MiB
@@ -77,11 +86,11 @@ class Resampled:
         return shares.clip(max=1)
 
     def table(self) -> pd.DataFrame:
-        """One row per metric: ``metric, class, value, ci_low, ci_high, bca_low, bca_high``."""
+        """The table of `metric_intervals`."""
         table = name_columns(self.names)
         table["value"] = self.value
-        table["ci_low"], table["ci_high"] = self.percentile_interval()
-        table["bca_low"], table["bca_high"] = self.bca_interval()
+        table["ci_low"], table["ci_high"] = self.bca_interval()
+        table["percentile_low"], table["percentile_high"] = self.percentile_interval()
         return table
 
 
@@ -89,8 +98,8 @@ def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed:
     """Every metric of a model with its 95 % intervals.
 
     Returns:
-        One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, percentile
-        interval ``ci_low, ci_high`` and BCa interval ``bca_low, bca_high``.
+        One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, the BCa interval
+        ``ci_low, ci_high``, and ``percentile_low, percentile_high``. See `CAVEATS`.
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
@@ -104,8 +113,8 @@ def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 200
     Patients are drawn with replacement within each class, the same draw for both models.
 
     Returns:
-        One row per metric: ``metric, class, value_a, value_b, difference`` (a - b) ``, ci_low, ci_high, bca_low,
-        bca_high, bootstrap_p``.
+        One row per metric: ``metric, class, value_a, value_b, difference`` (a - b), the percentile interval ``ci_low,
+        ci_high``, ``bca_low, bca_high`` and ``bootstrap_p``. See `CAVEATS`.
 
     Raises:
         PredictionsError: If the two differ in patients, folds, classes or labels, or a class has fewer than 2 patients.
@@ -117,9 +126,9 @@ def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 200
 def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
     """The table of `paired_differences`, from resamples that are there already."""
     difference = a.minus(b)
-    table = difference.table().rename(columns={"value": "difference"})
-    table.insert(2, "value_a", a.value)
-    table.insert(3, "value_b", b.value)
+    table = name_columns(a.names).assign(value_a=a.value, value_b=b.value, difference=difference.value)
+    table["ci_low"], table["ci_high"] = difference.percentile_interval()
+    table["bca_low"], table["bca_high"] = difference.bca_interval()
     table["bootstrap_p"] = difference.p_value()
     return table
 

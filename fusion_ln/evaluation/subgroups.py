@@ -23,7 +23,7 @@ class Subgroups:
     Attributes:
         counts: One row per level: ``level, n, <class>..., scored``; a level with fewer than 2 patients of some class
             is counted but not scored.
-        metrics: ``level, metric, class, value, ci_low, ci_high`` of the scored levels.
+        metrics: ``level, metric, class, value, ci_low, ci_high`` (BCa) of the scored levels.
         spread: ``metric, class, lowest, lowest_level, highest, highest_level, range, q, p``: how far the levels lie
             apart, and Cochran's test that they do so by chance. Empty with fewer than two scored levels.
     """

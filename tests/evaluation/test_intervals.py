@@ -46,7 +46,7 @@ def test_draws_are_whatever_the_block_size(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "columns"), [("percentile", ["ci_low", "ci_high"]), ("BCa", ["bca_low", "bca_high"])]
+    ("method", "columns"), [("percentile", ["percentile_low", "percentile_high"]), ("BCa", ["ci_low", "ci_high"])]
 )
 def test_intervals_agree_with_scipy(method, columns):
     predictions = model(0)
@@ -94,7 +94,7 @@ def test_same_seed_same_interval_and_other_seed_another():
 def test_no_table_holds_nan_even_for_a_perfect_model():
     table = paired_differences(model(0, skill=100), model(1), n_resamples=100)
     assert not table.isna().any().any()
-    assert row(metric_intervals(model(0, skill=100), n_resamples=100), "auc_ovr")["bca_low"] == 1
+    assert row(metric_intervals(model(0, skill=100), n_resamples=100), "auc_ovr")["ci_low"] == 1
 
 
 def test_differences_are_paired_and_of_a_minus_b():
