@@ -22,11 +22,11 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     from fusion_ln.runs import hardware, installed_versions
     from fusion_ln.settings import resolve_fit
     from fusion_ln.training.bench import bench_fit
-    from fusion_ln.training.device import make_fabric, precision_of
+    from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
 
     changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
     settings = resolve_fit("fast", changes, "options")
-    fabric = make_fabric(device)
+    fabric = make_fabric(DeviceSettings(device=device), settings.precision)
     rates = bench_fit(settings, fabric, n_pictures=pictures, rounds=rounds)
     machine = hardware()
     where = machine["processor"] if fabric.device.type == "cpu" else "GPU"

@@ -39,8 +39,22 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
             help="nested stops on inner validation; paper on the held-out fold, which flatters.",
         ),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return device_options(command)
+
+
+def device_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where fits run."""
+    options = [
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-        click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs to train on."),
+        click.option(
+            "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share one fit."
+        ),
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Fits at once.  [default: one per core, or one on a GPU]"
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -90,20 +104,19 @@ def fusion(head: str, **options: Any) -> None:
 @run.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs to train on.")
-def experiment(file: Path, out: Path | None, device: str, devices: int) -> None:
+@device_options
+def experiment(file: Path, out: Path | None, device: str, devices: int, workers: int | None) -> None:
     """Run every run that the experiment FILE (TOML) names, and report on all of them."""
     from fusion_ln.report.writer import write_report
-    from fusion_ln.training.device import make_fabric
+    from fusion_ln.training.device import DeviceSettings
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
     out = out or Path("runs") / settings.name
     cohort = experiment_cohort(settings, file)
-    fabric = make_fabric(device, devices, next(iter(fits.values())).precision)
-    runs = run_experiment(settings, cohort, fits, out, fabric)
+    where = DeviceSettings(device=device, devices=devices, workers=workers or 0)
+    runs = run_experiment(settings, cohort, fits, out, where)
     report = write_report(out, runs, cohort, title=settings.name, question=settings.question)
     _name_what_was_written(out, report)
 
@@ -117,23 +130,22 @@ def _prepare(
     seed: int,
     device: str,
     devices: int,
+    workers: int | None,
     **changes: Any,
 ) -> tuple[Any, Path, dict[str, Any]]:
     """Resolve the options; everything that can be wrong with them is found before anything is simulated or trained."""
     from fusion_ln.cohort.default import open_cohort
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.device import make_fabric
+    from fusion_ln.training.device import DeviceSettings, make_fabric
 
     fit = resolve_fit(preset, changes, "options")
     check_backbone(fit.backbone)
+    where = DeviceSettings(device=device, devices=devices, workers=workers or 0)
+    make_fabric(where, fit.precision)
     opened = open_cohort(cohort)
-    fabric = make_fabric(device, devices, fit.precision)
-    return (
-        opened,
-        out or Path("runs") / opened.name,
-        {"fit": fit, "protocol": protocol, "seed": seed, "fabric": fabric},
-    )
+    arguments = {"fit": fit, "protocol": protocol, "seed": seed, "device": where}
+    return opened, out or Path("runs") / opened.name, arguments
 
 
 def _name_what_was_written(folder: Path, report: Path) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files import hash_file, write_atomically
-from fusion_ln.progress import progress
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
+from fusion_ln.threads import map_with_progress
 
 PREPARATION = "letterbox-bicubic-1"  # part of the key: change it when prepare_picture changes
-THREADS = 4  # decoding waits for the disk as much as for a core
 
 
 def prepare_picture(picture: np.ndarray, size: int) -> np.ndarray:
@@ -93,11 +91,9 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: in
             )
         return prepare_picture(read_picture(file, frame=frame), size)
 
-    with ThreadPoolExecutor(THREADS) as pool, progress(title, len(images)) as step:
-        rows = zip(images[PATH], images[SHA256], strict=True)
-        for number, picture in enumerate(pool.map(prepare, rows)):
-            pixels[number] = picture
-            step("")
+    rows = list(zip(images[PATH], images[SHA256], strict=True))
+    for number, picture in enumerate(map_with_progress(title, prepare, rows)):
+        pixels[number] = picture
     pixels.flush()
 
 

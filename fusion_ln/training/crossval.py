@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,40 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.build import build_classifier
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
-from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
-from fusion_ln.progress import progress, say
+from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
+from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.terms import FOLD, PATIENT
-from fusion_ln.training.device import precision_of
+from fusion_ln.training.device import DeviceSettings, precision_of
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 # A finished fold's own files; the run's tables are made of them once all folds are there.
 FOLD_RECORD = "fold.json"
 FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fit: everything that a process needs to know to do it on its own."""
+
+    cohort: Path
+    settings: BaselineSettings
+    run: RunFolder
+    fold: int
+    device: DeviceSettings
+
+    @property
+    def finished(self) -> bool:
+        return (self.run.fold(self.fold) / FOLD_RECORD).is_file()
 
 
 def describe_cohort(cohort: Cohort) -> dict[str, Any]:
@@ -46,8 +62,8 @@ def describe_cohort(cohort: Cohort) -> dict[str, Any]:
     }
 
 
-def cross_validate(cohort: Cohort, settings: BaselineSettings, run: RunFolder, *, fabric: Fabric) -> Predictions:
-    """Train a baseline on every outer fold and write its run; finished folds are kept, a begun one goes on.
+def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
+    """Claim the run folder, prepare the pictures, and list the fits that are still to be done.
 
     Patients without the modality are left out, and their number is recorded and said. The ``paper`` protocol
     differs in one thing alone, the patients that stop the training (the held-out ones, as in Jiang et al. 2025),
@@ -56,38 +72,95 @@ def cross_validate(cohort: Cohort, settings: BaselineSettings, run: RunFolder, *
     Raises:
         CohortError: If the modality is absent, or a class has no patient with it in some training part.
         RunError: If the folder holds another run, or cannot be written.
-        DivergedError: If a loss stops being a number; the finished folds stay.
     """
-    described = describe_cohort(cohort)
-    skipped = len(cohort.patients) - len(cohort.patients_with(settings.modality))
+    with_modality = cohort.patients_with(settings.modality)
+    skipped = len(cohort.patients) - len(with_modality)
     record = new_record(
         "baseline",
         settings.model_dump(),
-        described,
+        describe_cohort(cohort),
         cohort_path=str(cohort.root.resolve()),
-        patients={"predicted": len(cohort.patients) - skipped, "skipped": skipped},
+        patients={"predicted": len(with_modality), "skipped": skipped},
     )
+    bank = open_bank(cohort, settings.modality, settings.fit.image_size)
+    _check_classes(cohort, bank, settings)
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
-        return read_predictions(run.predictions)
-    bank = open_bank(cohort, settings.modality, settings.fit.image_size)
+        return []
     if skipped:
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
-    _check_classes(cohort, bank, settings)
-    with progress(run.name, cohort.n_folds * settings.fit.epochs) as step:
-        for number in range(cohort.n_folds):
-            if not (run.fold(number) / FOLD_RECORD).is_file():
-                _run_fold(cohort, settings, run, bank, number, fabric, step)
-            else:
-                _skip(step, settings.fit.epochs, f"fold {number} is there")
+    jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
+    return [job for job in jobs if not job.finished]
+
+
+def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) -> None:
+    """Fit one fold, predict its held-out and its inner validation patients, and write both.
+
+    Raises:
+        DivergedError: If a loss stops being a number.
+        RunError: If the folder cannot be written.
+    """
+    cohort = _cohort(job.cohort)
+    settings, number, folder = job.settings, job.fold, job.run.fold(job.fold)
+    bank = open_bank(cohort, settings.modality, settings.fit.image_size)
+    training, inner = cohort.training_part(number)
+    size, seed = settings.fit.batch_size, derive_seed(settings.seed, number)
+    share = (fabric.global_rank, fabric.world_size)
+    train = Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share)
+    judges = {
+        name: Batches(bank, bank.rows_of(who), size)
+        for name, who in (("inner", inner), ("held out", cohort.held_out(number)))
+    }
+    torch.manual_seed(seed)  # the first weights
+    task = PictureTask(settings.modality, build_classifier(settings.fit, len(cohort.classes)))
+    result = fit(
+        task,
+        train,
+        judges["held out" if settings.protocol == "paper" else "inner"],
+        settings=settings.fit,
+        seed=seed,
+        fabric=fabric,
+        folder=folder,
+        on_epoch=on_epoch,
+    )
     if fabric.is_global_zero:
-        _gather(run, run.read_record(), cohort.n_folds)
+        save_checkpoint(job.run.checkpoint(number), result.weights, Checkpoint(settings, cohort.classes, number))
+        task.model.load_state_dict(result.weights)
+        with fabric.autocast():
+            said = {name: task.predict(batches, fabric.device) for name, batches in judges.items()}
+        _write_fold(folder, cohort.classes, number, said, result, precision_of(fabric))
     fabric.barrier()
-    return read_predictions(run.predictions)
+
+
+def finish(run: RunFolder) -> None:
+    """Put the folds' tables together; the predictions come last, since a run that has them is finished."""
+    if run.finished:
+        return
+    record = run.read_record()
+    folders = [run.fold(number) for number in range(record["cohort"]["n_folds"])]
+    out, inner, history = (pd.concat([pd.read_parquet(f / name) for f in folders]) for name in FOLD_TABLES)
+    record["folds"] = [json.loads((folder / FOLD_RECORD).read_text(encoding="utf-8")) for folder in folders]
+    write_json(run.record, record)
+    write_parquet(run.history, history)
+    classes = tuple(record["cohort"]["classes"])
+    write_predictions(run.inner_predictions, Predictions(classes, inner))
+    predictions = Predictions(classes, out.sort_values(PATIENT, ignore_index=True))
+    write_json(run.metrics, describe(predictions))
+    write_predictions(run.predictions, predictions)
+
+
+@lru_cache(maxsize=1)
+def _read_cohort(folder: Path, written: int) -> Cohort:
+    return load_cohort(folder)
+
+
+def _cohort(folder: Path) -> Cohort:
+    """The cohort, read once per process as long as it stays as it is."""
+    return _read_cohort(folder, (folder / "cohort.toml").stat().st_mtime_ns)
 
 
 def _check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) -> None:
-    """Every class needs patients to learn from and to judge by, in every fold."""
+    """Every class needs patients to learn from, and there must be some to judge by, in every fold."""
     for number in range(cohort.n_folds):
         for part, patients in zip(("training", "inner validation"), cohort.training_part(number), strict=True):
             present = set(bank.labels[bank.rows_of(patients)].tolist())
@@ -100,65 +173,18 @@ def _check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) 
                 )
 
 
-def _run_fold(
-    cohort: Cohort,
-    settings: BaselineSettings,
-    run: RunFolder,
-    bank: ImageBank,
-    number: int,
-    fabric: Fabric,
-    step: Callable[[str], None],
-) -> None:
-    """Fit one fold, predict its held-out and its inner validation patients, and write both."""
-    training, inner = cohort.training_part(number)
-    held_out = cohort.held_out(number)
-    size, seed = settings.fit.batch_size, derive_seed(settings.seed, number)
-    share = (fabric.global_rank, fabric.world_size)
-    train = Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share)
-    judges = {name: Batches(bank, bank.rows_of(who), size) for name, who in (("inner", inner), ("out", held_out))}
-    torch.manual_seed(seed)  # the first weights
-    task = PictureTask(settings.modality, build_classifier(settings.fit, len(cohort.classes)))
-
-    def on_epoch(epoch: Epoch) -> None:
-        step(f"fold {number}: validation loss {epoch.val_loss:.3f}, AUC {epoch.val_auc:.3f}")
-
-    result = fit(
-        task,
-        train,
-        judges["out" if settings.protocol == "paper" else "inner"],
-        settings=settings.fit,
-        seed=seed,
-        fabric=fabric,
-        folder=run.fold(number),
-        on_epoch=on_epoch,
-    )
-    _skip(step, settings.fit.epochs - len(result.history), f"fold {number} stopped early")
-    if fabric.is_global_zero:
-        save_checkpoint(run.checkpoint(number), result.weights, Checkpoint(settings, cohort.classes, number))
-        task.model.load_state_dict(result.weights)
-        with fabric.autocast():
-            said = {name: task.predict(batches, fabric.device) for name, batches in judges.items()}
-        _write_fold(run.fold(number), cohort, number, said, result, precision_of(fabric))
-    fabric.barrier()
-
-
-def _skip(step: Callable[[str], None], epochs: int, note: str) -> None:
-    for _ in range(epochs):
-        step(note)
-
-
 def _write_fold(
-    folder: Path, cohort: Cohort, number: int, said: dict[str, PatientLogits], result: FitResult, precision: str
+    folder: Path,
+    classes: tuple[str, ...],
+    number: int,
+    said: dict[str, PatientLogits],
+    result: FitResult,
+    precision: str,
 ) -> None:
-    for name, file in (("out", FOLD_TABLES[0]), ("inner", FOLD_TABLES[1])):
-        table = predictions_from_logits(
-            cohort.classes,
-            said[name].patients,
-            np.full(len(said[name].patients), number),
-            said[name].labels,
-            said[name].logits,
-        )
-        write_predictions(folder / file, table)
+    for name, file in (("held out", FOLD_TABLES[0]), ("inner", FOLD_TABLES[1])):
+        who = said[name]
+        folds = np.full(len(who.patients), number)
+        write_predictions(folder / file, predictions_from_logits(classes, who.patients, folds, who.labels, who.logits))
     write_parquet(folder / FOLD_TABLES[2], pd.DataFrame([{FOLD: number, **asdict(e)} for e in result.history]))
     seconds = sum(e.seconds for e in result.history)
     write_json(
@@ -174,17 +200,3 @@ def _write_fold(
     )
     for state in folder.glob("*.ckpt"):
         state.unlink()
-
-
-def _gather(run: RunFolder, record: dict[str, Any], n_folds: int) -> None:
-    """Put the folds' tables together; the predictions come last, since a run that has them is finished."""
-    folders = [run.fold(number) for number in range(n_folds)]
-    out, inner, history = (pd.concat([pd.read_parquet(f / name) for f in folders]) for name in FOLD_TABLES)
-    record["folds"] = [json.loads((folder / FOLD_RECORD).read_text(encoding="utf-8")) for folder in folders]
-    write_json(run.record, record)
-    write_parquet(run.history, history)
-    classes = tuple(record["cohort"]["classes"])
-    write_predictions(run.inner_predictions, Predictions(classes, inner))
-    predictions = Predictions(classes, out.sort_values(PATIENT, ignore_index=True))
-    write_json(run.metrics, describe(predictions))
-    write_predictions(run.predictions, predictions)

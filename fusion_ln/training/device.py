@@ -1,37 +1,62 @@
 """Where and how precisely a model is computed."""
 
 import logging
+import os
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from pydantic import Field
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import Precision
+from fusion_ln.settings import Precision, Settings
 
 
-def make_fabric(device: str = "auto", devices: int = 1, precision: Precision = "auto") -> Fabric:
+class DeviceSettings(Settings):
+    """What computes the fits; no part of a run's identity."""
+
+    device: str = "auto"  # auto | cpu | cuda
+    devices: int = Field(1, ge=1)  # GPUs that share one fit
+    workers: int = Field(0, ge=0)  # fits at once; 0: as many as there are cores, or one on a GPU
+
+    @property
+    def accelerator(self) -> str:
+        """What ``auto`` becomes on this machine."""
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+    def fits_at_once(self, n_fits: int) -> int:
+        """How many of ``n_fits`` run side by side."""
+        if self.accelerator != "cpu" or self.devices > 1:
+            return 1
+        return max(1, min(self.workers or cores(), n_fits))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def make_fabric(settings: DeviceSettings, precision: Precision) -> Fabric:
     """Set up Lightning Fabric for one process or, with several devices, distributed data parallel.
 
     Args:
-        device: ``auto``, ``cpu`` or ``cuda``.
-        devices: Number of devices of that kind.
+        settings: The device.
         precision: ``auto`` takes bf16 where the device is fast at it.
 
     Raises:
         SettingsError: If the machine has no such device, or fewer of them.
     """
-    accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if accelerator == "cuda" and torch.cuda.device_count() < devices:
+    accelerator = settings.accelerator
+    if accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
         raise SettingsError(
-            f"--device cuda --devices {devices}: this machine has {torch.cuda.device_count()} GPUs that torch can use.",
+            f"--device cuda --devices {settings.devices}: this machine has {torch.cuda.device_count()} GPUs that "
+            "torch can use.",
             "Give `--device cpu`, or fewer devices.",
         )
     chosen = precision if precision != "auto" else ("bf16-mixed" if _fast_at_bf16(accelerator) else "32-true")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as run.json does
-    fabric = Fabric(
-        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=chosen
-    )
+    strategy = "ddp" if settings.devices > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=settings.devices, strategy=strategy, precision=chosen)
     fabric.launch()
     return fabric
 

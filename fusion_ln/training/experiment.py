@@ -3,28 +3,42 @@
 import tomllib
 from pathlib import Path
 
-from lightning_fabric import Fabric
-
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.errors import SettingsError
 from fusion_ln.models.late import LATE
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, Protocol, resolve_fit
-from fusion_ln.training.crossval import cross_validate
+from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.fuse import fuse_late
+from fusion_ln.training.scale import run_jobs
 
 
 def run_baselines(
-    cohort: Cohort, modalities: list[str], fit: FitSettings, out: Path, *, protocol: Protocol, seed: int, fabric: Fabric
+    cohort: Cohort,
+    modalities: list[str],
+    fit: FitSettings,
+    out: Path,
+    *,
+    protocol: Protocol,
+    seed: int,
+    device: DeviceSettings,
 ) -> list[RunFolder]:
-    """Train ``out/baseline-<modality>`` for each modality, or keep what is there already."""
-    runs = []
+    """Train ``out/baseline-<modality>`` for each modality, or keep what is there already.
+
+    Raises:
+        CohortError, RunError, SettingsError, WeightsError: Before any training, if something does not fit.
+        DivergedError: If a loss stops being a number; the finished folds stay.
+    """
+    runs, jobs = [], []
     for modality in modalities:
-        run = RunFolder(out / f"baseline-{modality}")
+        runs.append(RunFolder(out / f"baseline-{modality}"))
         settings = BaselineSettings(modality=modality, fit=fit, protocol=protocol, seed=seed)
-        cross_validate(cohort, settings, run, fabric=fabric)
-        runs.append(run)
+        jobs += begin(cohort, settings, runs[-1], device)
+    run_jobs(jobs, n_folds=cohort.n_folds)
+    for run in runs:
+        finish(run)
     return runs
 
 
@@ -81,7 +95,7 @@ def experiment_fits(experiment: ExperimentSettings, where: str) -> dict[str, Fit
 
 
 def run_experiment(
-    experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings], out: Path, fabric: Fabric
+    experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings], out: Path, device: DeviceSettings
 ) -> list[RunFolder]:
     """Run everything that an experiment names, one after another; finished runs are kept.
 
@@ -94,6 +108,6 @@ def run_experiment(
             folder = out.joinpath(*levels)
             modalities = experiment.modalities or list(cohort.modalities)
             protocol = experiment.protocol
-            baselines = run_baselines(cohort, modalities, fit, folder, protocol=protocol, seed=seed, fabric=fabric)
+            baselines = run_baselines(cohort, modalities, fit, folder, protocol=protocol, seed=seed, device=device)
             runs += [*baselines, *run_fusions(cohort, baselines, experiment.heads, folder)]
     return runs

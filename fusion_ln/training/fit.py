@@ -17,7 +17,6 @@ from fusion_ln.files import write_atomically
 from fusion_ln.settings import FitSettings
 from fusion_ln.training.tasks import Labelled, Source, Task, Verdict
 
-
 B = TypeVar("B", bound=Labelled)
 
 

@@ -8,7 +8,20 @@ from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
 
-TINY = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4", "--device", "cpu"]
+TINY = [
+    "--backbone",
+    "test_resnet",
+    "--image-size",
+    "32",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+    "--workers",
+    "1",
+]
 
 
 def fusionln(*arguments, code=0):
@@ -101,7 +114,7 @@ def test_a_folder_that_is_no_cohort_is_named_with_the_way_out(tmp_path):
 
 
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on(make_cohort, tmp_path, monkeypatch):
-    import fusion_ln.training.crossval as crossval
+    from fusion_ln.training import crossval
 
     cohort, out = make_cohort(20), tmp_path / "out"
     arguments = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, "--out", out, *TINY]

@@ -6,7 +6,7 @@ from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.predictor import load_predictor
 from fusion_ln.settings import FitSettings
-from fusion_ln.training.device import make_fabric
+from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
@@ -15,9 +15,9 @@ FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4,
 @pytest.fixture
 def runs(make_cohort, tmp_path):
     cohort = make_cohort(20)
-    fabric = make_fabric("cpu", precision="32-true")
+    device = DeviceSettings(device="cpu", workers=1)
     baselines = run_baselines(
-        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, fabric=fabric
+        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=device
     )
     return cohort, baselines, run_fusions(cohort, baselines, ["late-mean", "late-stacked"], tmp_path / "runs")
 

@@ -12,20 +12,25 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files import hash_file
+from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings
-from fusion_ln.training.crossval import cross_validate
-from fusion_ln.training.device import make_fabric
+from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.device import DeviceSettings
+from fusion_ln.training.scale import run_jobs
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
 
 
 def run_baseline(cohort, folder, **changes):
+    device = DeviceSettings(device="cpu", workers=changes.pop("workers", 1))
     settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update=changes.pop("fit", {})), **changes)
     run = RunFolder(folder)
-    return run, cross_validate(cohort, settings, run, fabric=make_fabric("cpu", precision="32-true"))
+    run_jobs(begin(cohort, settings, run, device), n_folds=cohort.n_folds)
+    finish(run)
+    return run, read_predictions(run.predictions)
 
 
 def digest(path: Path) -> str:
@@ -48,7 +53,7 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(make_co
 
 
 def with_other_pictures(cohort, patients):
-    """The same cohort, but with noise for the pictures of some patients, and another label order among them."""
+    """The same cohort in another folder, but with noise for the pictures of some patients."""
     images = cohort.images.copy()
     for row in images.index[images["patient_id"].isin(patients)]:
         path = cohort.picture_path(images.loc[row, "path"])
@@ -56,7 +61,9 @@ def with_other_pictures(cohort, patients):
         noise = np.random.default_rng(row).integers(0, 256, (36, 40, 3), dtype=np.uint8)
         Image.fromarray(noise).save(other)
         images.loc[row, ["path", "sha256"]] = [f"images/{other.name}", hash_file(other)]
-    return type(cohort)(**{**cohort.__dict__, "images": images})
+    other = type(cohort)(**{**cohort.__dict__, "root": cohort.root.with_name("noisy"), "images": images})
+    save_cohort(other)
+    return other
 
 
 def test_held_out_pictures_cannot_change_the_model_that_predicts_them(make_cohort, tmp_path):
@@ -155,11 +162,14 @@ def replace(self, target):
 Path.replace = replace
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings
-from fusion_ln.training.crossval import cross_validate
-from fusion_ln.training.device import make_fabric
+from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.device import DeviceSettings
+from fusion_ln.training.scale import run_jobs
 settings = BaselineSettings.model_validate_json({settings!r})
-fabric = make_fabric("cpu", precision="32-true")
-cross_validate(load_cohort(Path({cohort!r})), settings, RunFolder(Path({run!r})), fabric=fabric)
+run = RunFolder(Path({run!r}))
+jobs = begin(load_cohort(Path({cohort!r})), settings, run, DeviceSettings(device="cpu", workers=1))
+run_jobs(jobs, n_folds=2)
+finish(run)
 """
 
 
@@ -194,3 +204,17 @@ def test_a_cohort_that_cannot_be_found_again_by_its_pictures_is_another_one(make
     moved = cohort.root.rename(cohort.root.with_name("moved"))
     assert load_cohort(moved).fingerprint == cohort.fingerprint
     assert with_other_pictures(load_cohort(moved), ["P000"]).fingerprint != cohort.fingerprint
+
+
+@pytest.mark.slow
+def test_fits_side_by_side_give_the_same_bytes_as_one_after_another(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    alone, _ = run_baseline(cohort, tmp_path / "alone")
+    together, _ = run_baseline(cohort, tmp_path / "together", workers=2)
+    assert digest(alone.predictions) == digest(together.predictions)
+
+
+@pytest.mark.slow
+def test_an_error_of_one_fit_ends_the_others_and_is_told(make_cohort, tmp_path):
+    with pytest.raises(DivergedError, match="with the patients P0"):
+        run_baseline(make_cohort(20), tmp_path / "run", workers=2, fit={"lr": 1e30, "epochs": 50})

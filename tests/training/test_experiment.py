@@ -4,7 +4,7 @@ import pytest
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import FitSettings
-from fusion_ln.training.device import make_fabric
+from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
@@ -18,7 +18,7 @@ def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path):
     experiment = read_experiment(path)
     fits = experiment_fits(experiment, str(path))
     tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
-    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", make_fabric("cpu"))
+    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", DeviceSettings(device="cpu", workers=1))
     assert all(run.finished for run in runs)
     n_expected = (
         len(fits) * len(experiment.seeds) * (len(experiment.modalities or cohort.modalities) + len(experiment.heads))

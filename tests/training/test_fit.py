@@ -6,7 +6,7 @@ from torch import nn
 from fusion_ln.errors import DivergedError
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.settings import FitSettings
-from fusion_ln.training.device import make_fabric
+from fusion_ln.training.device import DeviceSettings, make_fabric
 from fusion_ln.training.fit import fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
@@ -44,7 +44,7 @@ def fit_tiny(batches, folder, *, task=None, on_epoch=lambda e: None, **settings)
     torch.manual_seed(0)
     task = task or PictureTask("2d", Tiny())
     settings = FitSettings(**{"epochs": 5, "lr": 0.01, "patience": 5, **settings})
-    fabric = make_fabric("cpu", precision="32-true")
+    fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
     return fit(task, *batches, settings=settings, seed=3, fabric=fabric, folder=folder, on_epoch=on_epoch)
 
 
