@@ -45,12 +45,19 @@ def cohort() -> None:
 @FOLDS
 @SEED
 @click.option("--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of multi-frame files.")
-@click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that cannot be read; they are named.")
+@click.option(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Go on without pictures that cannot be read or have no label; they are named.",
+)
 @click.option(
     "--leave-out", multiple=True, metavar="PATH", help="Picture to leave out, relative to SRC; * and ? match."
 )
 @click.option("--patient-pattern", metavar="REGEX", help="cv4lymphnode: its one group is the patient in a file name.")
 @click.option("--classes", metavar="A,B,...", help="table: the classes, in the order of their numbers.")
+@click.option("--malignant-from", metavar="TI-RADS", help="ddti: the lowest category that is malignant.  [default: 4a]")
+@click.option("--cut-points", metavar="EF,...", help="edcu: ejection fractions between the classes.  [default: 40,50]")
+@click.option("--frames", type=click.IntRange(min=1), help="edcu: pictures per video.  [default: 4]")
 def import_(
     source: str,
     src: Path,
@@ -62,11 +69,15 @@ def import_(
     leave_out: tuple[str, ...],
     patient_pattern: str | None,
     classes: str | None,
+    malignant_from: str | None,
+    cut_points: str | None,
+    frames: int | None,
 ) -> None:
     """Describe a raw archive as a cohort.
 
-    The pictures of the archive SRC stay where they are. SOURCE is cv4lymphnode, us3m, busi or table (SRC is then a
-    CSV file with one row per patient or per picture).
+    The pictures of the archive SRC stay where they are; of videos, frames are written to the cohort. SOURCE is
+    cv4lymphnode, us3m, auli, ocau, busi, ddti, edcu or table (SRC is then a CSV file with one row per patient or per
+    picture).
     """
     from fusion_ln.cohort.importing import import_cohort, open_source
 
@@ -75,6 +86,9 @@ def import_(
         options["patient_pattern"] = patient_pattern
     if classes is not None:
         options["classes"] = _split(classes)
+    if cut_points is not None:
+        options["cut_points"] = _numbers("--cut-points", cut_points)
+    options |= {k: v for k, v in {"malignant_from": malignant_from, "frames": frames}.items() if v is not None}
     made = import_cohort(
         open_source(source, src, **options),
         out,
@@ -181,6 +195,13 @@ def _split(names: str) -> tuple[str, ...]:
     if not all(parts) or len(set(parts)) != len(parts) or len(parts) < 2:
         raise SettingsError(f"--classes {names!r}: expected two or more different names, separated by commas.")
     return parts
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"{option} {text!r}: expected numbers, separated by commas.") from None
 
 
 def _name_what_was_written(made: "Cohort") -> None:

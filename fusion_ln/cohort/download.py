@@ -52,12 +52,9 @@ def download_archive(name: str, out: Path) -> Path | None:
     manifest = load_manifest(name)
     say(f"{manifest['title']}\n  Licence: {manifest['licence']}\n  Cite: {manifest['citation']}")
     if steps := manifest["download"].get("steps"):
+        reason = manifest["download"].get("reason", "Its owner wants a login or an agreement")
         lines = [f"  {number}. {step}" for number, step in enumerate([*steps, _import_step(name, "SRC")], start=1)]
-        say(
-            "\n".join(
-                ["Its owner wants a login or an agreement, so fetch it yourself:", f"  {manifest['page']}", *lines]
-            )
-        )
+        say("\n".join([f"{reason}, so fetch it yourself:", f"  {manifest['page']}", *lines]))
         return None
     for file in _files(manifest):
         path = _fetch(file, out, manifest["page"])

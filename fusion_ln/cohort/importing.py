@@ -1,7 +1,9 @@
 """A raw archive becomes a cohort: its pictures are read once, where they lie, and described."""
 
 import fnmatch
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import partial
@@ -10,25 +12,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.sources.auli import AULI
 from fusion_ln.cohort.sources.busi import BUSI
 from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
+from fusion_ln.cohort.sources.ddti import DDTI
+from fusion_ln.cohort.sources.edcu import EDCU
+from fusion_ln.cohort.sources.ocau import OCAU
 from fusion_ln.cohort.sources.rows import Archive, ImageRow, Source, named
 from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.sources.us3m import US3M
+from fusion_ln.cohort.video import sample_frames
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
-from fusion_ln.files import hash_file
+from fusion_ln.files import cannot_write, hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 from fusion_ln.threads import map_with_progress
 
 # The one table of sources; each is made of SRC and, some of them, of an option of their own.
-SOURCES: dict[str, type[Any]] = {source.name: source for source in (CV4LymphNode, US3M, BUSI, Table)}
+SOURCES: dict[str, type[Any]] = {
+    source.name: source for source in (CV4LymphNode, US3M, AULI, OCAU, BUSI, DDTI, EDCU, Table)
+}
+FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
 
 
 @dataclass(frozen=True)
@@ -79,46 +90,48 @@ def import_cohort(
         out: The cohort folder to make.
         k, by_site, seed: How the folds are drawn, see `draw_folds`.
         frame: Frame of animations and of multi-frame DICOM files.
-        skip_unreadable: Go on without pictures that cannot be read; they are named here and in the cohort's details.
+        skip_unreadable: Go on without pictures that cannot be read or have no label; they are named here and in the
+            cohort's details.
         leave_out: Patterns (``*`` and ``?``) of paths, relative to the archive, that are not to be used.
+
+    Frames of videos are written to ``out/frames`` as PNG, so that the cohort needs no video reader.
 
     Raises:
         SourceError: If the archive is not laid out as expected.
-        PictureError: If pictures cannot be read; names the first ten of them.
+        PictureError: If pictures cannot be read or have no label; names the first ten of them.
         CohortError: If ``out`` holds something, or the folds cannot be drawn. Nothing is written then.
     """
     refuse_occupied(out)
     archive = _without(source.read(), leave_out)
-    pictures, unreadable = _read_pictures(archive, frame)
-    if unreadable:
-        _answer_unreadable(unreadable, n_found=len(archive.images), skip=skip_unreadable)
-    pictures = _number_views(_name_patients(pictures))
-    labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
-    classes = tuple(name for name in archive.classes if name in labels)
-    patients = _patient_table(pictures, classes, archive.clinical)
-    remarks = [*archive.remarks, *_compare_with_stated(source.name, pictures, archive.classes)]
-    remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
-    remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
-    for remark in remarks:
-        say(remark)
-    folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
-    details: dict[str, Any] = {"frame": frame, "remarks": remarks, "left_out": list(leave_out)}
-    details |= {"skipped": [path for path, _ in unreadable], "folds": folds_origin(k, by_site, seed)}
-    cohort = Cohort(
-        root=out,
-        name=out.resolve().name if source.name == Table.name else source.name,
-        classes=classes,
-        modalities=tuple(name for name in archive.modalities if name in modalities),
-        source=source.name,
-        licence=_manifest(source.name).get("licence", "not stated"),
-        patients=patients,
-        images=_image_table(pictures),
-        folds=folds,
-        pictures=archive.root,
-        details=details,
-    )
-    save_cohort(cohort)
-    return cohort
+    with _removed_on_failure(out / FRAMES):
+        pictures, skipped, root = _read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
+        pictures = _number_views(_name_patients(pictures))
+        labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
+        classes = tuple(name for name in archive.classes if name in labels)
+        patients = _patient_table(pictures, classes, archive.clinical)
+        remarks = [*archive.remarks, *_compare_with_stated(source.name, pictures, archive.classes)]
+        remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
+        remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
+        for remark in remarks:
+            say(remark)
+        folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
+        details: dict[str, Any] = {"frame": frame, "remarks": remarks, "left_out": list(leave_out)}
+        details |= {"skipped": skipped, "folds": folds_origin(k, by_site, seed)}
+        cohort = Cohort(
+            root=out,
+            name=out.resolve().name if source.name == Table.name else source.name,
+            classes=classes,
+            modalities=tuple(name for name in archive.modalities if name in modalities),
+            source=source.name,
+            licence=_manifest(source.name).get("licence", "not stated"),
+            patients=patients,
+            images=_image_table(pictures),
+            folds=folds,
+            pictures=root,
+            details=details,
+        )
+        save_cohort(cohort)
+        return cohort
 
 
 def refuse_occupied(out: Path) -> None:
@@ -128,39 +141,87 @@ def refuse_occupied(out: Path) -> None:
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if "cohort.toml" in held:
         raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
-    own = tuple(f"{table}.parquet" for table in TABLES)  # or a temporary file beside one of them
+    own = (*(f"{table}.parquet" for table in TABLES), FRAMES)  # or a temporary file beside one of them
     if other := sorted(name for name in held if not name.lstrip(".").startswith(own)):
         raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
 
 
 def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     paths = [row.path.relative_to(archive.root).as_posix() for row in archive.images]
-    gone = np.zeros(len(paths), dtype=bool)
+    everything = [*paths, *(path for path, _ in archive.unusable)]
+    gone: set[str] = set()
     for pattern in patterns:
-        matches = np.array([path == pattern or fnmatch.fnmatchcase(path, pattern) for path in paths], dtype=bool)
-        if not matches.any():
+        matches = {path for path in everything if path == pattern or fnmatch.fnmatchcase(path, pattern)}
+        if not matches:
             raise SettingsError(
                 f"--leave-out {pattern!r}: matches no picture.",
-                f"Paths look like {paths[0] if paths else 'nothing'!r}.",
+                f"Paths look like {everything[0] if everything else 'nothing'!r}.",
             )
         gone |= matches
-    kept = [row for row, out in zip(archive.images, gone, strict=True) if not out]
-    if not kept:
+    kept = [row for row, path in zip(archive.images, paths, strict=True) if path not in gone]
+    unusable = tuple((path, reason) for path, reason in archive.unusable if path not in gone)
+    if not kept and not unusable:
         raise SourceError(f"{archive.root}: no pictures.", "Check SRC and `--leave-out`.")
-    remarks = (f"Left out as asked: {int(gone.sum())} of {len(paths)} pictures.",) if patterns else ()
-    return replace(archive, images=kept, remarks=(*archive.remarks, *remarks))
+    n_gone = sum(path in gone for path in everything)
+    remarks = (f"Left out as asked: {n_gone} of {len(everything)} pictures.",) if patterns else ()
+    return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
 
 
-def _read_pictures(archive: Archive, frame: int) -> tuple[list[_Picture], list[tuple[str, PictureError]]]:
-    """Decode every picture; returns those that could be read, in order, and path and reason of those that could not."""
-    pictures, unreadable = [], []
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _read_pictures(archive: Archive, frames: Path, frame: int, *, skip: bool) -> tuple[list[_Picture], list[str], Path]:
+    """Decode every picture; frames of videos become PNG files in ``frames`` first.
+
+    Returns:
+        The pictures in order, the paths that were skipped, and the folder that holds the pictures.
+    """
+    if any(row.frames for row in archive.images):
+        archive = _with_frames(archive, frames)
+    pictures, unreadable = [], list(archive.unusable)
     results = map_with_progress("Reading pictures", partial(_describe, archive.root, frame), archive.images)
     for row, result in zip(archive.images, results, strict=True):
         if isinstance(result, PictureError):
             unreadable.append((row.path.relative_to(archive.root).as_posix(), result))
         else:
             pictures.append(result)
-    return pictures, unreadable
+    if unreadable:
+        _answer_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
+    return pictures, [path for path, _ in unreadable], archive.root
+
+
+def _with_frames(archive: Archive, folder: Path) -> Archive:
+    """The archive with frames of its videos, written to ``folder``, in the place of the videos."""
+    rows: list[ImageRow] = []
+    unusable = list(archive.unusable)
+    results = map_with_progress("Taking frames of videos", partial(_take_frames, folder), archive.images)
+    for row, result in zip(archive.images, results, strict=True):
+        if isinstance(result, PictureError):
+            unusable.append((row.path.relative_to(archive.root).as_posix(), result))
+        else:
+            rows += result
+    return replace(archive, root=folder.parent, images=rows, unusable=tuple(unusable))
+
+
+def _take_frames(folder: Path, row: ImageRow) -> list[ImageRow] | PictureError:
+    rows = []
+    try:
+        for number, pixels in enumerate(sample_frames(row.path, row.frames)):
+            path = folder / row.path.stem / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+            rows.append(replace(row, path=path, view=number, frames=0))
+    except PictureError as error:
+        return error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return rows
 
 
 def _describe(root: Path, frame: int, row: ImageRow) -> _Picture | PictureError:
@@ -177,10 +238,11 @@ def _describe(root: Path, frame: int, row: ImageRow) -> _Picture | PictureError:
 
 def _answer_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_found: int, skip: bool) -> None:
     what = (
-        f"{len(unreadable)} of {n_found} pictures cannot be read:\n{named([error.problem for _, error in unreadable])}"
+        f"{len(unreadable)} of {n_found} pictures cannot be read or have no label:\n"
+        f"{named([error.problem for _, error in unreadable])}"
     )
     if not skip:
-        ways = sorted({error.way_out for _, error in unreadable})
+        ways = sorted({error.way_out for _, error in unreadable if error.way_out})
         raise PictureError(what, "\n    ".join([*ways, "Or go on without them: `--skip-unreadable`."]))
     if len(unreadable) == n_found:
         raise PictureError(what, "None is left.")
@@ -197,11 +259,14 @@ def _name_patients(pictures: list[_Picture]) -> list[_Picture]:
         return pictures
     pairs, _ = near_pairs(np.stack([pictures[index].thumbnail for index in unknown]))  # type: ignore[misc]
     labels = np.array([pictures[index].row.label for index in unknown])
-    groups = clusters(len(unknown), pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]])
+    same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    groups = clusters(len(unknown), pairs[same])
     say(
         f"No patient ids in this archive: {len(unknown)} pictures form {len(np.unique(groups))} groups of those that "
         "look alike, each taken for one patient."
     )
+    if n_torn := int((~same).sum()):
+        say(f"Warning: {n_torn} pairs look alike under two labels; `fusionln cohort check` names them.")
     first: dict[int, str] = {}
     for index, group in zip(unknown, groups, strict=True):
         picture = pictures[index]

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import pandas as pd
 
 from fusion_ln.decode import looks_like_picture
-from fusion_ln.errors import SourceError
+from fusion_ln.errors import PictureError, SourceError
 
 NAMED_AT_MOST = 10  # offenders that one message names; it says how many there are
 
@@ -22,6 +22,7 @@ class ImageRow:
         patient_id: None where the archive does not tell: pictures that look alike then become one patient.
         label: A class name.
         view: None: numbered from 0 in the order of the paths.
+        frames: 0 for a picture; of a video, how many of its frames become pictures.
     """
 
     patient_id: str | None
@@ -30,6 +31,7 @@ class ImageRow:
     path: Path
     view: int | None = None
     site: str = ""
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Archive:
         root: Folder that holds all the pictures.
         clinical: Further columns, one row per ``patient_id``.
         remarks: What a person should hear: what was found, what was left out.
+        unusable: Path, relative to ``root``, and reason of what should have become a picture with a label but cannot.
     """
 
     root: Path
@@ -48,6 +51,7 @@ class Archive:
     images: Sequence[ImageRow]
     clinical: pd.DataFrame | None = None
     remarks: tuple[str, ...] = field(default=())
+    unusable: tuple[tuple[str, PictureError], ...] = field(default=())
 
 
 class Source(Protocol):

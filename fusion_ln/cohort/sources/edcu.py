@@ -1,0 +1,83 @@
+"""EDCU (EchoNet-Dynamic): videos of the heart with the ejection fraction."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout
+from fusion_ln.errors import PictureError, SettingsError, SourceError
+from fusion_ln.manifests import load_manifest
+
+TABLE, VIDEOS = "FileList.csv", "Videos"
+LAYOUT = f"{TABLE} (columns FileName, EF) beside {VIDEOS}/<FileName>.avi"
+
+
+@dataclass(frozen=True)
+class EDCU:
+    """EchoNet-Dynamic (Ouyang et al. 2020): ``FileList.csv`` with the ejection fraction, ``Videos/<FileName>.avi``.
+
+    One video per patient; ``frames`` of each, evenly spaced, become pictures.
+
+    Attributes:
+        cut_points: Ejection fractions [%] between the classes, rising; a value on a cut point belongs above it.
+            Without them the manifest's.
+        frames: Pictures per video.
+    """
+
+    root: Path
+    cut_points: tuple[float, ...] = ()
+    frames: int = 4
+    name: ClassVar[str] = "edcu"
+
+    def read(self) -> Archive:
+        """See `Source.read`."""
+        cuts = self._cuts()
+        root = find_layout(self.root, lambda folder: (folder / TABLE).is_file(), LAYOUT)
+        classes = _class_names(cuts)
+        images, unusable = [], []
+        for line, (name, ef) in enumerate(self._lines(root / TABLE), start=2):
+            path = root / VIDEOS / f"{name}.avi"
+            if problem := _problem(path, ef):
+                unusable.append((f"{VIDEOS}/{path.name}", PictureError(f"{root / TABLE}, line {line}: {problem}.", "")))
+            else:
+                label = classes[sum(float(ef) >= cut for cut in cuts)]
+                images.append(ImageRow(name, label, "2d", path, frames=self.frames))
+        remark = f"Labels by ejection fraction: {', '.join(classes)} %; {self.frames} frames of each video."
+        return Archive(root, classes, ("2d",), images, remarks=(remark,), unusable=tuple(unusable))
+
+    def _cuts(self) -> tuple[float, ...]:
+        cuts = self.cut_points or tuple(load_manifest(self.name)["labels"]["cut_points"])
+        if list(cuts) != sorted(set(cuts)) or not all(0 < cut < 100 for cut in cuts):
+            raise SettingsError(f"--cut-points {cuts}: expected rising numbers between 0 and 100, such as 40,50.")
+        return cuts
+
+    def _lines(self, path: Path) -> list[tuple[str, str]]:
+        """File name without suffix (some copies of the table have one) and ejection fraction, as written."""
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        if missing := [column for column in ("FileName", "EF") if column not in table]:
+            raise SourceError(f"{path}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
+        names = table["FileName"].str.strip().str.removesuffix(".avi")
+        if (twice := names.duplicated()).any():
+            raise SourceError(f"{path}: {names[twice].iloc[0]!r} stands in it twice.", "Keep one of the lines.")
+        return list(zip(names, table["EF"], strict=True))
+
+
+def _class_names(cuts: tuple[float, ...]) -> tuple[str, ...]:
+    """``EF below 40``, ``EF 40 to 50``, ``EF from 50``."""
+    told = [f"{cut:g}" for cut in cuts]
+    between = [f"EF {low} to {high}" for low, high in pairwise(told)]
+    return (f"EF below {told[0]}", *between, f"EF from {told[-1]}")
+
+
+def _problem(video: Path, ef: str) -> str:
+    """What is wrong with a line of the table; empty if nothing is."""
+    if not video.is_file():
+        return f"the video {VIDEOS}/{video.name} is missing"
+    try:
+        value = float(ef)
+    except ValueError:
+        return f"the ejection fraction {ef!r} of {video.name} is no number"
+    return "" if 0 <= value <= 100 else f"the ejection fraction {ef} of {video.name} is not between 0 and 100 %"

@@ -1,0 +1,75 @@
+"""Frames of a video: evenly spaced, counted by decoding, since the count that a file states is often wrong."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusion_ln.errors import PictureError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+INSTALL_VIDEO = 'Install the video reader with `pip install "fusion_ln[video]"`.'
+COMPLETE = 0.95  # of the frames that the file states; the last few are often not there
+
+
+def sample_frames(path: Path, n: int) -> list[np.ndarray]:
+    """Decode ``n`` frames from the middles of ``n`` equal parts of a video; all of them where it has fewer.
+
+    The video is decoded twice, first to count its frames: only ``n`` of them are ever held.
+
+    Returns:
+        RGB pictures, uint8, each of shape (H, W, 3).
+
+    Raises:
+        PictureError: If PyAV is not installed, or the file is no video, holds no frame, stops decoding before its end,
+            or has far fewer frames than it states.
+    """
+    total = _count_frames(path)
+    wanted = {int((part + 0.5) * total / n) for part in range(n)}
+    with _decoding(path) as container:
+        frames = enumerate(container.decode(video=0))
+        return [np.asarray(frame.to_ndarray(format="rgb24")) for number, frame in frames if number in wanted]
+
+
+def _count_frames(path: Path) -> int:
+    count = 0
+    with _decoding(path) as container:
+        stated = container.streams.video[0].frames  # 0 where the format does not tell
+        try:
+            for _ in container.decode(video=0):
+                count += 1
+        except Exception as error:  # PyAV meets damaged files with errors of many kinds
+            raise PictureError(
+                f"{path}: stops decoding after {count} frames ({_reason(error)}).", "Fetch the file again."
+            ) from None
+    if count < COMPLETE * stated:
+        raise PictureError(f"{path}: ends after {count} of {stated} frames.", "Fetch the file again.")
+    if count == 0:
+        raise PictureError(f"{path}: holds no frame.", "Fetch the file again.")
+    return count
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator["InputContainer"]:
+    try:
+        import av
+    except ImportError:
+        raise PictureError(f"{path}: a video, and PyAV is not installed.", INSTALL_VIDEO) from None
+    try:
+        container = av.open(str(path))
+    except Exception as error:
+        raise PictureError(
+            f"{path}: cannot be opened as a video ({_reason(error)}).", "Fetch the file again."
+        ) from None
+    with container:
+        if not container.streams.video:
+            raise PictureError(f"{path}: holds no moving picture.", "Leave it out, or fetch the file again.")
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
