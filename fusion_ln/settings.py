@@ -31,17 +31,23 @@ class Settings(BaseModel):
             raise SettingsError(f"{where}: {'; '.join(lines)}", known) from None
 
 
-class FitSettings(Settings):
+class LoopSettings(Settings):
+    """How the training loop runs."""
+
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(16, ge=2)
+    lr: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)  # decoupled (AdamW); 0 is Adam
+    schedule: Schedule = "one-cycle"
+    patience: int = Field(12, ge=1)  # epochs without a lower validation loss before training stops
+
+
+class FitSettings(LoopSettings):
     """One training run of one network; the defaults are the ``fast`` preset, sized for two CPU cores."""
 
     backbone: str = "resnet10t"
     weights: str = "scratch"  # scratch | imagenet | a file
     image_size: int = Field(96, ge=32, le=2048)  # pixels a side
-    epochs: int = Field(12, ge=1)
-    batch_size: int = Field(16, ge=2)
-    lr: float = Field(3e-3, gt=0)
-    schedule: Schedule = "one-cycle"
-    patience: int = Field(12, ge=1)  # epochs without a lower validation loss before training stops
     head_width: int = Field(256, ge=1)
     precision: Precision = "auto"  # auto: bf16 where the device is fast at it
 
@@ -81,6 +87,41 @@ class LateSettings(Settings):
 
     head: str
     members: dict[str, BaselineSettings]  # by modality
+
+    @property
+    def protocol(self) -> Protocol:
+        """The members' protocol, which is one and the same."""
+        return next(iter(self.members.values())).protocol
+
+
+class HeadSettings(LoopSettings):
+    """A fusion head over the tokens of a fold's own baselines."""
+
+    head: str = "cross-attention"
+    tokens: Literal["fitted", "pretrained"] = "fitted"  # from the fold's baseline, or from the weights it began with
+    variants: int = Field(4, ge=1)  # augmented versions of each training picture, besides the picture itself
+    grid: int = Field(4, ge=1)  # at most so many tokens a side
+    width: int = Field(64, ge=8)
+    depth: int = Field(1, ge=1)
+    heads: int = Field(4, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    modality_dropout: float = Field(0.2, ge=0, lt=1)
+    anchored: bool = True  # start at late fusion
+    clinical: tuple[str, ...] = ()
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    patience: int = Field(20, ge=1)
+
+
+class TrainedFusionSettings(Settings):
+    """A trained head on one baseline per modality."""
+
+    head: str
+    members: dict[str, BaselineSettings]  # by modality
+    training: HeadSettings
+    seed: int = Field(0, ge=0)
 
     @property
     def protocol(self) -> Protocol:

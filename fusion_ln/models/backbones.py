@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
@@ -24,7 +25,8 @@ class Backbone(nn.Module):
     """A timm network without its classifier, and the normalisation that it was made for.
 
     Attributes:
-        n_features: D.
+        n_features: D, width of the pooled features.
+        n_token_features: D', width of the tokens.
     """
 
     mean: Tensor
@@ -34,14 +36,45 @@ class Backbone(nn.Module):
         super().__init__()
         statistics = resolve_model_data_config(body)  # type: ignore[no-untyped-call]
         self.body = body
+        self.n_token_features = int(body.num_features)
         self.n_features = int(getattr(body, "head_hidden_size", None) or body.num_features)
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics["std"]).view(3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures in [0, 1], shape (B, 3, H, W), to pooled features (B, D)."""
-        features: Tensor = self.body((pictures - self.mean) / self.std)
+        return self.pool(self.feature_map(pictures))
+
+    def feature_map(self, pictures: Tensor) -> Tensor:
+        """What the network's last stage says, in the network's own layout."""
+        features: Tensor = self.body.forward_features((pictures - self.mean) / self.std)
         return features
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """A feature map to pooled features (B, D)."""
+        pooled: Tensor = self.body.forward_head(feature_map, pre_logits=True)
+        return pooled
+
+    def tokens(self, feature_map: Tensor, grid: int) -> Tensor:
+        """A feature map to tokens, averaged over cells where it is finer than ``grid`` x ``grid``.
+
+        Returns:
+            Shape (B, T, D'), T at most ``grid`` squared, row by row; D' is `n_token_features`.
+
+        Raises:
+            SettingsError: If the network keeps no spatial features.
+        """
+        if feature_map.ndim == 3:  # (B, prefix + h * w, D'): patches behind class and register tokens
+            patches = feature_map[:, self.body.num_prefix_tokens :]
+            side = round(patches.shape[1] ** 0.5)
+            planes = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+        elif feature_map.ndim == 4:
+            channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+            planes = feature_map.permute(0, 3, 1, 2) if channels_last else feature_map
+        else:
+            raise SettingsError("This backbone keeps no spatial features.", "Choose another, such as `resnet152`.")
+        height, width = planes.shape[2:]
+        return F.adaptive_avg_pool2d(planes, (min(grid, height), min(grid, width))).flatten(2).transpose(1, 2)
 
 
 def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> Backbone:

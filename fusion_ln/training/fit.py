@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from fusion_ln.errors import DivergedError
 from fusion_ln.files import write_atomically
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import LoopSettings
 from fusion_ln.training.tasks import Labelled, Source, Task, Verdict
 
 B = TypeVar("B", bound=Labelled)
@@ -60,7 +60,7 @@ def fit(
     train: Source[B],
     val: Source[B],
     *,
-    settings: FitSettings,
+    settings: LoopSettings,
     seed: int,
     fabric: Fabric,
     folder: Path,
@@ -76,9 +76,7 @@ def fit(
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
     """
-    model, optimizer = fabric.setup(
-        task.model.to(memory_format=torch.channels_last), torch.optim.Adam(task.model.parameters(), lr=settings.lr)
-    )
+    model, optimizer = fabric.setup(task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings))
     schedule = _schedule(optimizer, settings, len(train))
     state = _State(folder, task.model, optimizer, schedule)
     history = state.resume()
@@ -111,7 +109,11 @@ def _best_or_start(history: list[Epoch]) -> int:
     return best_epoch(history) if history else 0
 
 
-def _schedule(optimizer: Any, settings: FitSettings, steps_per_epoch: int) -> LRScheduler | None:
+def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+def _schedule(optimizer: Any, settings: LoopSettings, steps_per_epoch: int) -> LRScheduler | None:
     """None for a constant rate; one-cycle as Smith & Topin 2018 (arXiv 1708.07120)."""
     if settings.schedule == "constant":
         return None

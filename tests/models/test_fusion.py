@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion_ln.models.fusion import HEADS, Triplets, TripletShape, build_head, late_logits
+from fusion_ln.models.late import Opinions, mean_probability
+from fusion_ln.predictions import softmax
+from fusion_ln.settings import HeadSettings
+from fusion_ln.terms import TRAINED_HEADS
+
+SHAPE = TripletShape(n_modalities=3, n_features=12, n_classes=3)
+
+
+def make_head(name, anchored=True):
+    """A head whose correction is not zero, as after training."""
+    torch.manual_seed(0)
+    head = build_head(HeadSettings(head=name, width=16, anchored=anchored), SHAPE).eval()
+    torch.nn.init.normal_(head.last[-1].weight)
+    return head
+
+
+def triplets_of(seed, n=5, views=2, **sizes):
+    g = torch.Generator().manual_seed(seed)
+    present = torch.rand(n, 3, views, generator=g) < 0.6
+    present[torch.arange(n), torch.randint(0, 3, (n,), generator=g), 0] = True
+    tokens = torch.randn(n, 3, views, 4, 12, generator=g)
+    return Triplets(tokens, torch.randn(n, 3, views, 3, generator=g), present, torch.zeros(n, 0))
+
+
+def pick(triplets, rows):
+    return Triplets(*(getattr(triplets, name)[rows] for name in ("tokens", "logits", "present", "clinical")))
+
+
+def test_the_table_of_names_is_the_one_of_the_command_line():
+    assert tuple(HEADS) == TRAINED_HEADS
+
+
+@pytest.mark.parametrize("name", HEADS)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_a_patient_does_not_depend_on_batch_mates(name, seed):
+    head, triplets = make_head(name), triplets_of(seed)
+    alone = torch.cat([head(pick(triplets, [i])) for i in range(5)])
+    torch.testing.assert_close(head(triplets), alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@given(seed=st.integers(0, 10**6), noise=st.sampled_from([1e4, float("nan"), float("inf")]))
+@settings(max_examples=15, deadline=None)
+def test_an_absent_picture_cannot_change_the_answer(name, seed, noise):
+    head, triplets = make_head(name), triplets_of(seed)
+    absent = ~triplets.present[..., None]
+    other = Triplets(
+        triplets.tokens.masked_fill(absent[..., None], noise),
+        triplets.logits.masked_fill(absent, noise),
+        triplets.present,
+        triplets.clinical,
+    )
+    assert torch.equal(head(triplets), head(other))
+
+
+@pytest.mark.parametrize("name", HEADS)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_the_order_of_views_cannot_change_the_answer(name, seed):
+    head, triplets = make_head(name), triplets_of(seed, views=3)
+    turned = Triplets(
+        triplets.tokens[:, :, [2, 0, 1]],
+        triplets.logits[:, :, [2, 0, 1]],
+        triplets.present[:, :, [2, 0, 1]],
+        triplets.clinical,
+    )
+    torch.testing.assert_close(head(triplets), head(turned), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_gradients_reach_every_present_picture_and_none_that_is_absent(name):
+    head, triplets = make_head(name), triplets_of(3)
+    tokens = triplets.tokens.clone().requires_grad_()
+    head(Triplets(tokens, triplets.logits, triplets.present, triplets.clinical))[:, 0].sum().backward()
+    reached = tokens.grad.abs().sum((3, 4)) > 0
+    assert torch.equal(reached, triplets.present)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_anchored_head_starts_at_late_fusion(name):
+    triplets = triplets_of(1)
+    head = build_head(HeadSettings(head=name, width=16), SHAPE).eval()
+    torch.testing.assert_close(head(triplets), late_logits(triplets))
+
+
+def test_late_logits_are_the_mean_of_probabilities_of_late_fusion():
+    """The same numbers as the fusion that reads prediction tables, with views averaged first."""
+    triplets = triplets_of(2)
+    views = triplets.present.numpy()[..., None]
+    logits = (triplets.logits.numpy() * views).sum(2) / np.maximum(views.sum(2), 1)
+    expected = softmax(mean_probability(Opinions(logits, triplets.present.any(2).numpy())))
+    np.testing.assert_allclose(late_logits(triplets).softmax(-1).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_can_learn_what_only_the_whole_triplet_shows(name):
+    """The class is the sum of three digits, one per modality, modulo 3: no pair of pictures tells it."""
+    torch.manual_seed(0)
+    digits = torch.randint(0, 3, (300, 3))
+    tokens = torch.nn.functional.one_hot(digits, 12).float()[:, :, None, None].repeat(1, 1, 1, 4, 1) * 3
+    n = len(digits)
+    triplets = Triplets(tokens, torch.zeros(n, 3, 1, 3), torch.ones(n, 3, 1, dtype=torch.bool), torch.zeros(n, 0))
+    labels = digits.sum(1) % 3
+    head = build_head(HeadSettings(head=name, width=64, depth=2, dropout=0), SHAPE)
+    optimizer = torch.optim.Adam(head.parameters(), 3e-3)
+    for _ in range(400):
+        loss = torch.nn.functional.cross_entropy(head(triplets), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (head.eval()(triplets).argmax(1) == labels).float().mean() > 0.95
