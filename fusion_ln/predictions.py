@@ -87,13 +87,31 @@ def read_predictions(path: Path) -> Predictions:
         PredictionsError: If it cannot be read, lacks a column, repeats a patient, holds a label outside 0..C-1,
             a probability that is not a number in [0, 1], or a row that does not sum to 1.
     """
+    return _read(path, key=[PATIENT])
+
+
+def read_inner_predictions(path: Path) -> Predictions:
+    """Read and check predictions of inner validation patients, sorted by fold and patient.
+
+    ``fold`` is that of the model; a patient stands there once per fold that it served.
+
+    Raises:
+        PredictionsError: As `read_predictions`; a patient may not stand twice in one fold.
+    """
+    return _read(path, key=[FOLD, PATIENT])
+
+
+def _read(path: Path, key: list[str]) -> Predictions:
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise PredictionsError(f"{path}: cannot be read as a table of predictions ({error}).") from None
+        raise PredictionsError(
+            f"{path}: cannot be read as a table of predictions ({error}).",
+            "Give a run folder, or a predictions.parquet of one.",
+        ) from None
     classes = tuple(c.removeprefix(PROB) for c in table.columns if c.startswith(PROB))
     _check_columns(path, table, classes)
-    return Predictions(classes, _checked_rows(path, table, classes))
+    return Predictions(classes, _checked_rows(path, table, classes, key))
 
 
 def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
@@ -104,9 +122,12 @@ def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) ->
         raise PredictionsError(f"{path}: {len(classes)} columns prob_<class>; at least two classes are needed.")
 
 
-def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    if table[PATIENT].duplicated().any():
-        raise PredictionsError(f"{path}: patient {table.loc[table[PATIENT].duplicated(), PATIENT].iloc[0]!r} twice.")
+def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key: list[str]) -> pd.DataFrame:
+    if (repeated := table.duplicated(key)).any():
+        raise PredictionsError(
+            f"{path}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.",
+            "A table of predictions has one row per patient: the mean over the patient's pictures.",
+        )
     if not table[LABEL].isin(range(len(classes))).all():
         wrong = table.loc[~table[LABEL].isin(range(len(classes))), LABEL].iloc[0]
         raise PredictionsError(f"{path}: label {wrong!r}; expected 0..{len(classes) - 1} ({', '.join(classes)}).")
@@ -118,4 +139,4 @@ def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> 
             f"{path}: the probabilities of patient {patient!r} are not numbers from 0 to 1 that sum to 1 "
             f"({', '.join(f'{p:.4g}' for p in probs[~valid][0])})."
         )
-    return table.sort_values(PATIENT, ignore_index=True)
+    return table.sort_values(key, ignore_index=True)

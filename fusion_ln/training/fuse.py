@@ -12,7 +12,13 @@ from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
 from fusion_ln.metrics import describe
 from fusion_ln.models.late import LATE, Opinions
-from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
+from fusion_ln.predictions import (
+    Predictions,
+    predictions_from_logits,
+    read_inner_predictions,
+    read_predictions,
+    write_predictions,
+)
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import BaselineSettings, LateSettings
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
@@ -36,7 +42,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     """
     settings = LateSettings(head=head, members={s.modality: s for s in (_baseline(cohort, m) for m in members)})
     out = _line_up([read_predictions(m.predictions) for m in members])
-    inner = _line_up([read_inner(m) for m in members])
+    inner = _line_up([read_inner_predictions(m.inner_predictions) for m in members])
     record = new_record(
         "fusion",
         settings.model_dump(),
@@ -64,11 +70,6 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
     return predictions
-
-
-def read_inner(run: RunFolder) -> Predictions:
-    """The predictions of each fold's inner validation patients; a patient stands there once per fold it served."""
-    return Predictions(tuple(run.read_record()["cohort"]["classes"]), pd.read_parquet(run.inner_predictions))
 
 
 def _baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
