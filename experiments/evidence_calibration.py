@@ -2,8 +2,9 @@
 
 Question  Do intervals hold the true value 95 times in 100, and do tests reject 5 times in 100 where nothing differs?
 Command   python experiments/evidence_calibration.py [--replicates 1000]
-Time      about 5 minutes on one core with 1,000 replicates; the kept table has 4,000
-Expect    coverage from 0.935 to 0.965 and rejection from 0.04 to 0.06, but for the methods named in the table's notes
+Time      about 9 minutes on one core with 1,000 replicates; the kept table has 2,000
+Expect    coverage from 0.935 to 0.965 and rejection from 0.04 to 0.06; benchmarks/evidence_calibration.md names what
+          falls outside, and why
 
 Two models see each patient through logits = skill x true class + noise; a part of the noise is the patient's and shared
 by both. "same": equal skill, so no difference is true. "apart": model b is better. The true value of every metric is

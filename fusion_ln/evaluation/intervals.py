@@ -1,7 +1,8 @@
 """How sure a figure is: stratified patient bootstrap of every metric, for one model and for pairs of models.
 
 Which interval a table gives first was decided by simulation (``experiments/evidence_calibration.py``): BCa for a
-metric, whose draws are skewed, the percentile interval for a difference, whose draws are not.
+metric, whose draws are skewed, the percentile interval for a difference, whose draws are not. With 586 patients both
+hold in 0.935 to 0.965 of simulated cohorts; with 150, differences in one class's AUC or recall in 0.915 to 0.95.
 """
 
 from collections.abc import Iterator, Sequence
