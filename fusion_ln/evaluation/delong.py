@@ -35,7 +35,8 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
     """Each class's one-vs-rest AUC in both models, with 95 % intervals, and the test of their difference.
 
     The intervals rest on a normal approximation and are too narrow for small classes (they held in 0.91 to 0.93 of
-    simulated cohorts of 150 patients, where BCa held in 0.94 to 0.95); the test rejected in 0.035 to 0.053 of those without a difference.
+    simulated cohorts of 150 patients, where BCa held in 0.94 to 0.95); the test rejected in 0.035 to 0.053 of those
+    without a difference.
 
     Returns:
         One row per class: ``class, auc_a, a_low, a_high, auc_b, b_low, b_high, var_a, var_b, cov_ab, difference``
