@@ -1,8 +1,10 @@
 """One function on many files at once: decoding and hashing let go of the interpreter, so threads suffice."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from fusion_ln.progress import progress
@@ -13,10 +15,15 @@ R = TypeVar("R")
 
 def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Results of ``function``, in the order of ``items``; progress is shown, and Ctrl-C leaves the rest undone."""
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    n_threads = len(os.sched_getaffinity(0))
+    pool = ThreadPoolExecutor(n_threads)
+    running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up
+    left = iter(items)
     try:
         with progress(title, len(items)) as step:
-            for result in pool.map(function, items):
+            for _ in items:
+                running += (pool.submit(function, item) for item in islice(left, 4 * n_threads - len(running)))
+                result = running.popleft().result()
                 step("")
                 yield result
     finally:

@@ -21,11 +21,21 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32. Shape (1024,). The dot product of two is their correlation.
     """
+    return np.asarray(on_sphere(grey_copy(pixels)[None])[0])
+
+
+def grey_copy(pixels: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) as 32 x 32 grey values: what a thumbnail is made of, a quarter of its size. uint8 (1024,)."""
     grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    values = np.asarray(grey, dtype=np.float32).ravel()
-    values = values - values.mean()
-    length = float(np.linalg.norm(values))
-    return values / length if length > 1e-6 else np.zeros_like(values)
+    return np.asarray(grey).ravel()
+
+
+def on_sphere(grey_copies: np.ndarray) -> np.ndarray:
+    """Grey copies as thumbnails, float32. Shape (P, 1024)."""
+    values = grey_copies.astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.where(lengths > 1e-6, values / np.maximum(lengths, 1e-6), np.float32(0))
 
 
 def near_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,6 +65,37 @@ def near_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         correlations.append(correlation[same])
     if not pairs:
         return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32)
+    return np.concatenate(pairs), np.concatenate(correlations)
+
+
+def near_pairs_between(grey_copies: np.ndarray, thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a picture of one set and a picture of another that show nearly the same, by the rule of `near_pairs`.
+
+    Args:
+        grey_copies: Of the one set; may lie on disk, since only a block at a time is held. Shape (P, 1024).
+        thumbnails: Of the other set. Shape (Q, 1024).
+
+    Returns:
+        Row of ``grey_copies`` and row of ``thumbnails`` of each pair, in order, and the correlation of the two.
+        Shapes (K, 2) and (K,).
+    """
+    starts = range(0, len(grey_copies), BLOCK)
+    total = thumbnails.sum(axis=0)
+    for start in starts:
+        total = total + on_sphere(grey_copies[start : start + BLOCK]).sum(axis=0)
+    others = len(grey_copies) + len(thumbnails) - 2
+    pairs, correlations = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
+    for start in starts:
+        block = on_sphere(grey_copies[start : start + BLOCK])
+        correlation = block @ thumbnails.T
+        i, j = np.nonzero(correlation >= SAME_PICTURE)
+        correlation = correlation[i, j]
+        content = _content_correlation(
+            correlation, (block @ total)[i], (thumbnails @ total)[j], float(total @ total), others
+        )
+        same = content >= SAME_CONTENT
+        pairs.append(np.stack([i[same] + start, j[same]], axis=1))
+        correlations.append(correlation[same])
     return np.concatenate(pairs), np.concatenate(correlations)
 
 

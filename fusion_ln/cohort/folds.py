@@ -33,7 +33,8 @@ def draw_folds(
     fold = _site_folds(patients, classes) if by_site else _stratified_folds(labels, k, seed, classes)
     table = pd.DataFrame({PATIENT: patients[PATIENT], FOLD: fold})
     for held_out in range(int(fold.max()) + 1):
-        table[f"{INNER}{held_out}"] = _inner(labels, fold != held_out, np.random.default_rng([seed, held_out]))
+        rng = np.random.default_rng([seed, held_out])
+        table[f"{INNER}{held_out}"] = _share(labels, fold != held_out, INNER_SHARE, rng)
     return table
 
 
@@ -72,14 +73,19 @@ def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
     return fold.astype(np.int64)
 
 
-def _inner(labels: np.ndarray, training: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose about 15 % of each class of the training part."""
-    inner = np.zeros(len(labels), dtype=bool)
+def draw_share(patients: pd.DataFrame, share: float, seed: int) -> np.ndarray:
+    """Choose this share of each class, at least one patient of it, but none of a class of one. Bool, shape (P,)."""
+    labels = patients[LABEL].to_numpy()
+    return _share(labels, np.ones(len(labels), dtype=bool), share, np.random.default_rng(seed))
+
+
+def _share(labels: np.ndarray, among: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
-        members = np.flatnonzero(training & (labels == label))
+        members = np.flatnonzero(among & (labels == label))
         if len(members) > 1:  # a class of one patient stays in training
-            inner[rng.choice(members, max(1, round(INNER_SHARE * len(members))), replace=False)] = True
-    return inner
+            chosen[rng.choice(members, max(1, round(share * len(members))), replace=False)] = True
+    return chosen
 
 
 def _name(label: int, classes: tuple[str, ...]) -> str:

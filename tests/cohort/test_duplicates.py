@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
+from fusion_ln.cohort.duplicates import clusters, grey_copy, near_pairs, near_pairs_between, on_sphere, thumbnail
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.decode import read_picture
 
@@ -87,3 +87,14 @@ def test_clusters_join_what_pairs_join():
     assert groups[0] == groups[2] == groups[5]
     assert groups[3] == groups[4]
     assert len(set(groups)) == 3
+
+
+def test_pairs_between_two_sets_are_those_that_the_union_of_both_has_across_them(rng):
+    pictures = [smooth_picture(rng) for _ in range(40)]
+    first, second = pictures[:25], [*pictures[25:], (pictures[4] * 0.8 + 20).astype(np.uint8), pictures[7]]
+    copies = np.stack([grey_copy(picture) for picture in first])
+    thumbnails = np.stack([thumbnail(picture) for picture in second])
+    pairs, correlations = near_pairs_between(copies, thumbnails)
+    union, _ = near_pairs(np.concatenate([on_sphere(copies), thumbnails]))
+    assert pairs.tolist() == [[i, j - 25] for i, j in union.tolist() if i < 25 <= j] == [[4, 15], [7, 16]]
+    assert (correlations > 0.95).all()
