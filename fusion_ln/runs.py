@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,16 @@ class RunFolder:
         return self.root / "inner_predictions.parquet"
 
     @property
+    def subset_predictions(self) -> Path:
+        """Out-of-fold predictions of a fusion from every subset of the modalities, named in a further column."""
+        return self.root / "subset_predictions.parquet"
+
+    @property
+    def backbone(self) -> Path:
+        """Backbone of the best epoch of a pre-training: it is finished when this is there."""
+        return self.root / "backbone.safetensors"
+
+    @property
     def history(self) -> Path:
         """Losses and scores, one row per fold and epoch."""
         return self.root / "history.parquet"
@@ -58,6 +69,10 @@ class RunFolder:
 
     def fold(self, number: int) -> Path:
         return self.root / f"fold_{number}"
+
+    def task(self, name: str) -> Path:
+        """What a pre-training keeps of one of its tasks."""
+        return self.root / ("task_" + re.sub(r"[^\w.+-]", "_", name))
 
     def checkpoint(self, fold: int) -> Path:
         """Weights of the fold's best epoch, with the settings that rebuild the model."""
@@ -114,7 +129,7 @@ def new_record(kind: str, settings: dict[str, Any], cohort: dict[str, Any], **mo
     """What run.json holds at the start of a run.
 
     Args:
-        kind: ``baseline`` or ``fusion``.
+        kind: ``baseline``, ``fusion`` or ``pretraining``.
         settings: Resolved settings; part of the run's identity.
         cohort: See `fusion_ln.training.crossval.describe_cohort`; part of the run's identity.
         more: Further entries.

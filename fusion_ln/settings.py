@@ -155,5 +155,7 @@ class ExperimentSettings(Settings):
     backbones: list[str] = Field([], description="the preset's alone, where empty")
     modalities: list[str] = Field([], description="all of the cohort's, where empty")
     heads: list[str] = []
+    head: dict[str, Any] = {}  # changes to the settings of all trained heads
+    variants: dict[str, dict[str, Any]] = {}  # further trained heads: by name, `head` and changes to its settings
     seeds: list[int] = Field([0], min_length=1)
     protocol: Protocol = "nested"

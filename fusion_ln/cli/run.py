@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES
+from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
@@ -78,25 +78,33 @@ def baseline(modality: str, **options: Any) -> None:
 @run.command()
 @click.option(
     "--head",
-    type=click.Choice(LATE_HEADS),
+    "heads",
     default="late-mean",
     show_default=True,
-    help="Fusion that the report leads with.",
+    metavar="NAME[,NAME...]",
+    help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first.",
 )
+@click.option("--tokens", type=click.Choice(["fitted", "pretrained"]), help="Whose tokens trained heads see.")
+@click.option("--modality-dropout", type=click.FloatRange(0, 1, max_open=True), help="Of trained heads, in training.")
+@click.option("--clinical", metavar="COLUMN", multiple=True, help="Clinical column for trained heads; repeatable.")
 @training_options
-def fusion(head: str, **options: Any) -> None:
+def fusion(
+    heads: str, tokens: str | None, modality_dropout: float | None, clinical: tuple[str, ...], **options: Any
+) -> None:
     """Train every modality's baseline, fuse them, and report whether fusing helps.
 
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
-    since they cost no training.
+    since they cost no training; the other heads learn from what the baselines see.
     """
     from fusion_ln.report.writer import write_report
-    from fusion_ln.training.experiment import run_baselines, run_fusions
+    from fusion_ln.training.experiment import head_settings, run_baselines, run_fusions
 
+    changes = {"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical or None}
+    named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
+    wanted = head_settings(named, changes, "--head")
     cohort, out, arguments = _prepare(**options)
     baselines = run_baselines(cohort, list(cohort.modalities), out=out, **arguments)
-    heads = [head, *(other for other in LATE_HEADS if other != head)]
-    fusions = run_fusions(cohort, baselines, heads, out)
+    fusions = run_fusions(cohort, baselines, wanted, out, seed=arguments["seed"], device=arguments["device"])
     report = write_report(out, [*baselines, *fusions], cohort, title=f"{cohort.name}: does fusion help?")
     _name_what_was_written(out, report)
 

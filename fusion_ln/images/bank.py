@@ -97,6 +97,13 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: in
     pixels.flush()
 
 
+def balanced_rows(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random over-sampling: all of ``rows``, and of the smaller classes some again until all are equally frequent."""
+    classes = [rows[labels == label] for label in np.unique(labels)]
+    largest = max(len(own) for own in classes)
+    return np.concatenate([np.append(own, rng.choice(own, largest - len(own))) for own in classes])
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some pictures on their way to the network.
@@ -137,7 +144,8 @@ class Batches:
     def shuffled(self, epoch: int) -> Iterator[Batch]:
         """Whole batches in a new order each epoch; the pictures of an incomplete last one wait for another epoch."""
         rng = np.random.default_rng([self.seed, epoch])
-        rows = rng.permutation(self._balanced(rng) if self.oversample else self.rows)
+        rows = balanced_rows(self.rows, self.bank.labels[self.rows], rng) if self.oversample else self.rows
+        rows = rng.permutation(rows)
         rank, world = self.share
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield self._cut(rows[start : start + self.batch_size][rank::world])
@@ -152,12 +160,6 @@ class Batches:
             return len(self.rows)
         counts = np.unique(self.bank.labels[self.rows], return_counts=True)[1]
         return int(counts.max() * len(counts))
-
-    def _balanced(self, rng: np.random.Generator) -> np.ndarray:
-        labels = self.bank.labels[self.rows]
-        classes = [self.rows[labels == label] for label in np.unique(labels)]
-        largest = max(len(rows) for rows in classes)
-        return np.concatenate([np.append(rows, rng.choice(rows, largest - len(rows))) for rows in classes])
 
     def _cut(self, rows: np.ndarray) -> Batch:
         return Batch(

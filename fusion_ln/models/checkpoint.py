@@ -1,8 +1,9 @@
 """A trained model as one safetensors file: its weights, and the settings that rebuild it as JSON metadata."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -11,7 +12,8 @@ from torch import Tensor
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
 from fusion_ln.models.build import Classifier, build_classifier
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.models.fusion import FusionHead, TripletShape, build_head
+from fusion_ln.settings import BaselineSettings, HeadSettings
 
 METADATA_KEY = "fusion_ln"
 
@@ -25,6 +27,26 @@ class Checkpoint:
     fold: int
 
 
+HEAD_KEY = "fusion_ln.head"
+
+
+def save_head(path: Path, weights: dict[str, Tensor], settings: HeadSettings, shape: TripletShape) -> None:
+    """Write a fusion head and what rebuilds it, atomically."""
+    _save(path, weights, HEAD_KEY, {"settings": settings.model_dump(), "shape": asdict(shape)})
+
+
+def load_head(path: Path) -> FusionHead:
+    """Rebuild a trained fusion head, in evaluation mode on the CPU.
+
+    Raises:
+        RunError: If the file is missing or holds no head.
+    """
+    described = _describe(path, HEAD_KEY)
+    head = build_head(HeadSettings.read(described["settings"], str(path)), TripletShape(**described["shape"]))
+    head.load_state_dict(load_file(path))
+    return head.eval()
+
+
 def save_checkpoint(path: Path, weights: dict[str, Tensor], checkpoint: Checkpoint) -> None:
     """Write weights and description in one file, atomically."""
     described = {
@@ -32,8 +54,7 @@ def save_checkpoint(path: Path, weights: dict[str, Tensor], checkpoint: Checkpoi
         "classes": checkpoint.classes,
         "fold": checkpoint.fold,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, {METADATA_KEY: json.dumps(described)}))
+    _save(path, weights, METADATA_KEY, described)
 
 
 def load_checkpoint(path: Path) -> tuple[Classifier, Checkpoint]:
@@ -54,11 +75,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunError: As `load_checkpoint`.
     """
+    described = _describe(path, METADATA_KEY)
+    settings = BaselineSettings.read(described["settings"], str(path))
+    return Checkpoint(settings, tuple(described["classes"]), described["fold"])
+
+
+def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any]) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, {key: json.dumps(described)}))
+
+
+def _describe(path: Path, key: str) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})[METADATA_KEY])
+            described: dict[str, Any] = json.loads((file.metadata() or {})[key])
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
         raise RunError(f"{path}: {found}.", "Train the run again, or choose another RUN.") from None
-    settings = BaselineSettings.read(described["settings"], str(path))
-    return Checkpoint(settings, tuple(described["classes"]), described["fold"])
+    return described

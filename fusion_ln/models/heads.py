@@ -1,8 +1,24 @@
 """Heads: features to logits."""
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 
 def mlp_head(n_features: int, width: int, n_classes: int) -> nn.Sequential:
     """The paper's head (Jiang et al. 2025, section 2.4): Linear, ReLU, Linear. (B, D) to (B, C)."""
     return nn.Sequential(nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_classes))
+
+
+class MultiTask(nn.Module):
+    """One backbone under one head per task."""
+
+    def __init__(self, backbone: nn.Module, heads: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, pictures: Tensor, task: int) -> Tensor:
+        """Pictures in [0, 1], shape (B, 3, H, W), to the logits of one task (B, C)."""
+        logits: Tensor = self.heads[task](self.backbone(pictures))
+        return logits

@@ -18,10 +18,9 @@ from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint
 from fusion_ln.models.late import LATE, Opinions
 from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import PATIENT, PROB
+from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
 from fusion_ln.training.tasks import PictureTask
 
-MODALITIES_USED = "modalities"  # column: which pictures a prediction rests on
 PREDICTED = "predicted"
 
 

@@ -132,6 +132,24 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     fabric.barrier()
 
 
+def history_table(number: int, result: FitResult) -> pd.DataFrame:
+    """The epochs of a fold's fit, as they stand in ``history.parquet``."""
+    return pd.DataFrame([{FOLD: number, **asdict(epoch)} for epoch in result.history])
+
+
+def fold_record(number: int, result: FitResult, precision: str) -> dict[str, Any]:
+    """What run.json says of a fold."""
+    seconds = sum(epoch.seconds for epoch in result.history)
+    return {
+        "fold": number,
+        "seconds": round(seconds, 2),
+        "pictures_per_second": round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
+        "precision": precision,
+    }
+
+
 def finish(run: RunFolder) -> None:
     """Put the folds' tables together; the predictions come last, since a run that has them is finished."""
     if run.finished:
@@ -185,18 +203,7 @@ def _write_fold(
         who = said[name]
         folds = np.full(len(who.patients), number)
         write_predictions(folder / file, predictions_from_logits(classes, who.patients, folds, who.labels, who.logits))
-    write_parquet(folder / FOLD_TABLES[2], pd.DataFrame([{FOLD: number, **asdict(e)} for e in result.history]))
-    seconds = sum(e.seconds for e in result.history)
-    write_json(
-        folder / FOLD_RECORD,
-        {
-            "fold": number,
-            "seconds": round(seconds, 2),
-            "pictures_per_second": round(sum(e.pictures for e in result.history) / seconds, 1),
-            "epochs": len(result.history),
-            "best_epoch": result.best_epoch,
-            "precision": precision,
-        },
-    )
+    write_parquet(folder / FOLD_TABLES[2], history_table(number, result))
+    write_json(folder / FOLD_RECORD, fold_record(number, result, precision))
     for state in folder.glob("*.ckpt"):
         state.unlink()

@@ -40,7 +40,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     Raises:
         RunError: If a member is not a finished baseline of this cohort and its folds, or ``run`` is another run.
     """
-    settings = LateSettings(head=head, members={s.modality: s for s in (_baseline(cohort, m) for m in members)})
+    settings = LateSettings(head=head, members={s.modality: s for s in (finished_baseline(cohort, m) for m in members)})
     out = _line_up([read_predictions(m.predictions) for m in members])
     inner = _line_up([read_inner_predictions(m.inner_predictions) for m in members])
     record = new_record(
@@ -72,8 +72,12 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     return predictions
 
 
-def _baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
-    """The settings of a finished baseline of this cohort and these folds."""
+def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
+    """The settings of a finished baseline of this cohort and these folds.
+
+    Raises:
+        RunError: If ``run`` is something else.
+    """
     record = run.read_record()
     if record["kind"] != "baseline" or not run.finished:
         raise RunError(f"{run.root}: not a finished baseline.", "Finish it with `fusionln run baseline`.")

@@ -118,7 +118,7 @@ class PictureTask:
                 logits.append(model(as_network_input(batch.pictures.to(device))).double().cpu().numpy())
                 labels.append(batch.labels.numpy())
                 patients.append(batch.patients)
-        return _mean_over_pictures(np.concatenate(patients), np.concatenate(labels), np.concatenate(logits))
+        return mean_over_pictures(np.concatenate(patients), np.concatenate(labels), np.concatenate(logits))
 
 
 def as_network_input(pictures: Tensor) -> Tensor:
@@ -126,7 +126,8 @@ def as_network_input(pictures: Tensor) -> Tensor:
     return pictures.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
-def _mean_over_pictures(patients: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> PatientLogits:
+def mean_over_pictures(patients: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> PatientLogits:
+    """Patient and label of each picture, shape (N,), and its logits (N, C), to one row per patient."""
     names, first, owner = np.unique(patients, return_index=True, return_inverse=True)
     total = np.zeros((len(names), logits.shape[1]))
     np.add.at(total, owner, logits)

@@ -19,7 +19,13 @@ def runs(make_cohort, tmp_path):
     baselines = run_baselines(
         cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=device
     )
-    return cohort, baselines, run_fusions(cohort, baselines, ["late-mean", "late-stacked"], tmp_path / "runs")
+    return (
+        cohort,
+        baselines,
+        run_fusions(
+            cohort, baselines, {"late-mean": None, "late-stacked": None}, tmp_path / "runs", seed=0, device=device
+        ),
+    )
 
 
 def pictures_of(cohort, patient):

@@ -1,0 +1,97 @@
+"""No picture may serve both pre-training and the study that follows: what a pre-training saw is kept and compared."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, thumbnail
+from fusion_ln.cohort.sources.rows import named
+from fusion_ln.decode import read_picture
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.files import write_atomically, write_parquet
+from fusion_ln.progress import say
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import IMAGE, MODALITY, PATH, SHA256
+from fusion_ln.threads import map_with_progress
+
+# In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
+PICTURES, COPIES = "pictures.parquet", "pictures.npy"
+TASK = "task"
+
+
+def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
+    """Write what the pictures of a pre-training look like, so that they are known even where they are no longer."""
+    tables = [c.images[[IMAGE, SHA256]].assign(**{TASK: c.name}) for c in cohorts]
+    total = sum(map(len, tables))
+
+    def fill(temporary: Path) -> None:
+        copies = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, SIDE * SIDE))
+        row = 0
+        for cohort in cohorts:
+            paths = [cohort.picture_path(path) for path in cohort.images[PATH]]
+            frame = int(cohort.details.get("frame", 0))
+            looks = map_with_progress(
+                f"Looking at {cohort.name}", lambda path, f=frame: grey_copy(read_picture(path, frame=f)), paths
+            )
+            for look in looks:
+                copies[row], row = look, row + 1
+        copies.flush()
+
+    if not (run.root / COPIES).is_file():
+        write_atomically(run.root / COPIES, fill)
+    write_parquet(run.root / PICTURES, pd.concat(tables, ignore_index=True))
+
+
+def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: str) -> None:
+    """Refuse to fine-tune on pictures that the weights were pre-trained on.
+
+    Args:
+        cohort: What would be fine-tuned on.
+        modalities: Of the pictures that would be used.
+        weights: As given to ``--weights``. Only a pre-training of ours tells its pictures.
+
+    Raises:
+        CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten.
+        RunError: If the pre-training lost the record of its pictures.
+    """
+    if weights in ("scratch", "imagenet"):
+        return
+    run = RunFolder(Path(weights) if Path(weights).is_dir() else Path(weights).parent)
+    if not run.record.is_file() or run.read_record()["kind"] != "pretraining":
+        say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
+        return
+    for name in (PICTURES, COPIES):
+        if not (run.root / name).is_file():
+            raise RunError(f"{run.root}: {name} is missing, so its pictures are unknown.", "Restore it.")
+    shared = [line for modality in modalities for line in _shared(cohort.root, cohort.fingerprint, modality, run.root)]
+    if shared:
+        raise CohortError(
+            f"{len(shared)} pictures of {cohort.name} also stand in what {weights} was pre-trained on:\n{named(shared)}",
+            "Import the cohort without them (`--leave-out PATH`), or pre-train without that set.",
+        )
+
+
+@lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed
+def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> tuple[str, ...]:
+    """One line per picture of the modality that a pre-training saw, and the picture that it saw."""
+    cohort = load_cohort(cohort_root)
+    images = cohort.images[cohort.images[MODALITY] == modality]
+    seen = pd.read_parquet(run / PICTURES)
+    found = {
+        row.image_id: f"{row.image_id}: the same file as {row.task}, {row.image_id_seen}"
+        for row in images.merge(seen, on=SHA256, suffixes=("", "_seen")).itertuples()
+    }
+    frame = int(cohort.details.get("frame", 0))
+    paths = [cohort.picture_path(path) for path in images[PATH]]
+    title = f"Comparing {modality} pictures with the pre-training's"
+    looks = list(map_with_progress(title, lambda path: thumbnail(read_picture(path, frame=frame)), paths))
+    pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), np.stack(looks))
+    for (i, j), correlation in zip(pairs, correlations, strict=True):
+        image, other = images[IMAGE].iloc[j], seen.iloc[i]
+        line = f"{image}: nearly the same as {other[TASK]}, {other[IMAGE]} (correlation {correlation:.3f})"
+        found.setdefault(image, line)
+    return tuple(found.values())

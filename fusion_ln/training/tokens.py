@@ -1,0 +1,213 @@
+"""What a fold's own baselines see in every picture, computed once and kept on disk, and batches of patients from it."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import SettingsError
+from fusion_ln.files import hash_file, write_atomically
+from fusion_ln.images.augment import augment
+from fusion_ln.images.bank import Batches, ImageBank, balanced_rows, open_bank
+from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.build import Classifier
+from fusion_ln.models.checkpoint import load_checkpoint
+from fusion_ln.models.fusion import Triplets
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.terms import LABEL, PATIENT, cache_folder
+from fusion_ln.training.fit import derive_seed
+from fusion_ln.training.tasks import as_network_input
+
+VERSION = "tokens-1"  # part of the key: change it when what is stored changes
+
+
+@dataclass(frozen=True)
+class PictureTokens:
+    """Tokens of the N pictures of one modality in A versions: as they are, then augmented.
+
+    Attributes:
+        tokens: float16, shape (N, A, T, D), memory-mapped.
+        logits: Of the fold's baseline. float32, shape (N, A, C).
+        patients: Patient of each picture. Length N.
+    """
+
+    tokens: np.ndarray
+    logits: np.ndarray
+    patients: np.ndarray
+
+
+def picture_tokens(
+    cohort: Cohort, baseline: RunFolder, fold: int, settings: HeadSettings, device: torch.device
+) -> PictureTokens:
+    """Tokens of all pictures of a baseline's modality from the network of one fold; from disk if they are there.
+
+    They lie in the cache folder under a key of the checkpoint's content, the pictures and the settings, so tokens
+    of another network cannot be taken for them.
+
+    Raises:
+        RunError: If the checkpoint is missing.
+        SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
+    """
+    path = baseline.checkpoint(fold)
+    model, checkpoint = load_checkpoint(path)
+    own = checkpoint.settings
+    bank = open_bank(cohort, own.modality, own.fit.image_size)
+    parts = [VERSION, hash_file(path), settings.tokens, str(settings.variants), str(settings.grid)]
+    pictures = cohort.images_of(own.modality)
+    key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
+    folder = cache_folder() / "tokens"
+    files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
+    if not all(file.is_file() for file in files.values()):
+        logits, tokens = _compute(_source(model, own, settings), model, own.modality, bank, settings, device)
+        _save(files["logits"], logits)
+        _save(files["tokens"], tokens)
+    return PictureTokens(
+        tokens=np.load(files["tokens"], mmap_mode="r"), logits=np.load(files["logits"]), patients=bank.patients
+    )
+
+
+def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Classifier:
+    """The network that the tokens come from."""
+    if settings.tokens == "fitted":
+        return model
+    if own.fit.weights == "scratch":
+        raise SettingsError(
+            "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
+            "Train them with `--weights`, or take `--tokens fitted`.",
+        )
+    backbone = create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
+    return Classifier(backbone, model.head)
+
+
+def _compute(
+    source: Classifier,
+    model: Classifier,
+    modality: str,
+    bank: ImageBank,
+    settings: HeadSettings,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, A, C) of the baseline and tokens (N, A, T, D) of the source."""
+    source, model = source.eval().to(device), model.eval().to(device)
+    batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
+    logits, tokens = [], []
+    torch.manual_seed(derive_seed(0))  # the augmented versions
+    with torch.inference_mode():
+        for batch in batches.in_order():
+            pictures = as_network_input(batch.pictures.to(device))
+            versions = [pictures, *(augment(pictures, modality) for _ in range(settings.variants))]
+            maps = [source.backbone.feature_map(version) for version in versions]
+            tokens.append(torch.stack([source.backbone.tokens(m, settings.grid) for m in maps], 1).half().cpu())
+            said = [model(version) for version in versions]
+            logits.append(torch.stack(said, 1).float().cpu())
+    return torch.cat(logits).numpy(), torch.cat(tokens).numpy()
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.save would append its own suffix to a name
+            np.save(file, values)
+
+    write_atomically(path, write)
+
+
+@dataclass(frozen=True)
+class TripletBatch:
+    """Some patients on their way to a fusion head."""
+
+    triplets: Triplets
+    labels: Tensor
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class TripletBank:
+    """All patients of a cohort with a picture, as the fold's baselines see them.
+
+    Attributes:
+        pictures: Tokens by modality, in the order of the heads.
+        rows: Rows of ``pictures`` that belong to each patient, -1 where there is none. Shape (P, M, V).
+        patients: Sorted. Shape (P,).
+        labels: Shape (P,).
+        clinical: Standardised on the training part. float32, shape (P, K).
+    """
+
+    pictures: list[PictureTokens]
+    rows: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    clinical: np.ndarray
+
+    def of(self, patients: list[str]) -> np.ndarray:
+        """Positions of those of ``patients`` who have a picture."""
+        return np.flatnonzero(np.isin(self.patients, patients))
+
+    def cut(self, who: np.ndarray, versions: np.ndarray) -> TripletBatch:
+        """The patients at positions ``who``; ``versions`` (B, M) says which augmented version of each modality."""
+        rows = self.rows[who]
+        tokens = [p.tokens[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]  # (B, V, T, D) each
+        logits = [p.logits[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]
+        triplets = Triplets(
+            tokens=torch.from_numpy(np.stack(tokens, 1)),
+            logits=torch.from_numpy(np.stack(logits, 1)),
+            present=torch.from_numpy(rows >= 0),
+            clinical=torch.from_numpy(self.clinical[who]),
+        )
+        return TripletBatch(triplets, torch.from_numpy(self.labels[who]), self.patients[who])
+
+
+def triplet_bank(cohort: Cohort, pictures: list[PictureTokens], clinical: np.ndarray) -> TripletBank:
+    """Gather the pictures of each patient, by patient, never by position.
+
+    Args:
+        cohort: The cohort of the pictures.
+        pictures: Tokens by modality.
+        clinical: One row per row of ``cohort.patients``. Shape (P', K).
+    """
+    patients = np.array(sorted({str(p) for tokens in pictures for p in tokens.patients}))
+    own = [pd.Series(np.arange(len(p.patients))).groupby(p.patients).apply(list).to_dict() for p in pictures]
+    n_views = max(len(views) for by_patient in own for views in by_patient.values())
+    rows = np.full((len(patients), len(pictures), n_views), -1)
+    for m, by_patient in enumerate(own):
+        for row, patient in enumerate(patients):
+            views = by_patient.get(patient, [])
+            rows[row, m, : len(views)] = views
+    place = pd.Index(cohort.patients[PATIENT]).get_indexer(patients)
+    return TripletBank(pictures, rows, patients, cohort.patients[LABEL].to_numpy()[place], clinical[place])
+
+
+@dataclass(frozen=True)
+class TripletBatches:
+    """Batches of patients; in training the classes are balanced and every modality comes in a random version."""
+
+    bank: TripletBank
+    who: np.ndarray
+    batch_size: int
+    seed: int = 0
+
+    def __len__(self) -> int:
+        """Number of batches of a training epoch."""
+        counts = np.unique(self.bank.labels[self.who], return_counts=True)[1]
+        return max(1, int(counts.max() * len(counts)) // self.batch_size)
+
+    def shuffled(self, epoch: int) -> Iterator[TripletBatch]:
+        """The batches of a training epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        who = rng.permutation(balanced_rows(self.who, self.bank.labels[self.who], rng))
+        n_versions = self.bank.pictures[0].logits.shape[1]
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            chosen = who[start : start + self.batch_size]
+            yield self.bank.cut(chosen, rng.integers(0, n_versions, (len(chosen), len(self.bank.pictures))))
+
+    def in_order(self) -> Iterator[TripletBatch]:
+        """Every patient once, with the pictures as they are."""
+        for start in range(0, len(self.who), self.batch_size):
+            chosen = self.who[start : start + self.batch_size]
+            yield self.bank.cut(chosen, np.zeros((len(chosen), len(self.bank.pictures)), dtype=int))
