@@ -34,12 +34,12 @@ class Settings(BaseModel):
 class LoopSettings(Settings):
     """How the training loop runs."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(10, ge=1)
     batch_size: int = Field(16, ge=2)
     lr: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)  # decoupled (AdamW); 0 is Adam
     schedule: Schedule = "one-cycle"
-    patience: int = Field(12, ge=1)  # epochs without a lower validation loss before training stops
+    patience: int = Field(10, ge=1)  # epochs without a lower validation loss before training stops
 
 
 class FitSettings(LoopSettings):

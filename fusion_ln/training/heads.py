@@ -114,10 +114,11 @@ def train_head(
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
     folds = []
+    labels = cohort.patients.set_index(PATIENT)[LABEL]
     with progress(run.name, cohort.n_folds) as step:
         for number in range(cohort.n_folds):
             pictures = [picture_tokens(cohort, member, number, settings, fabric.device) for member in members]
-            bank = triplet_bank(cohort, pictures, _standardised(clinical, cohort, number))
+            bank = triplet_bank(pictures, labels, _standardised(clinical, cohort, number))
             folds.append(_train_fold(cohort, bank, list(own), settings, run, number, seed, fabric))
             step("")
     predictions = Predictions(

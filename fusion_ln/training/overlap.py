@@ -1,14 +1,14 @@
 """No picture may serve both pre-training and the study that follows: what a pre-training saw is kept and compared."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, thumbnail
+from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, on_sphere
 from fusion_ln.cohort.sources.rows import named
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, RunError
@@ -32,12 +32,9 @@ def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
         copies = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, SIDE * SIDE))
         row = 0
         for cohort in cohorts:
-            paths = [cohort.picture_path(path) for path in cohort.images[PATH]]
-            frame = int(cohort.details.get("frame", 0))
-            looks = map_with_progress(
-                f"Looking at {cohort.name}", lambda path, f=frame: grey_copy(read_picture(path, frame=f)), paths
-            )
-            for look in looks:
+            for look in map_with_progress(
+                f"Looking at {cohort.name}", partial(_look, cohort), list(cohort.images[PATH])
+            ):
                 copies[row], row = look, row + 1
         copies.flush()
 
@@ -70,7 +67,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     shared = [line for modality in modalities for line in _shared(cohort.root, cohort.fingerprint, modality, run.root)]
     if shared:
         raise CohortError(
-            f"{len(shared)} pictures of {cohort.name} also stand in what {weights} was pre-trained on:\n{named(shared)}",
+            f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n{named(shared)}",
             "Import the cohort without them (`--leave-out PATH`), or pre-train without that set.",
         )
 
@@ -85,13 +82,15 @@ def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> tu
         row.image_id: f"{row.image_id}: the same file as {row.task}, {row.image_id_seen}"
         for row in images.merge(seen, on=SHA256, suffixes=("", "_seen")).itertuples()
     }
-    frame = int(cohort.details.get("frame", 0))
-    paths = [cohort.picture_path(path) for path in images[PATH]]
     title = f"Comparing {modality} pictures with the pre-training's"
-    looks = list(map_with_progress(title, lambda path: thumbnail(read_picture(path, frame=frame)), paths))
-    pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), np.stack(looks))
+    looks = on_sphere(np.stack(list(map_with_progress(title, partial(_look, cohort), list(images[PATH])))))
+    pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), looks)
     for (i, j), correlation in zip(pairs, correlations, strict=True):
         image, other = images[IMAGE].iloc[j], seen.iloc[i]
         line = f"{image}: nearly the same as {other[TASK]}, {other[IMAGE]} (correlation {correlation:.3f})"
         found.setdefault(image, line)
     return tuple(found.values())
+
+
+def _look(cohort: Cohort, path: str) -> np.ndarray:
+    return grey_copy(read_picture(cohort.picture_path(path), frame=int(cohort.details.get("frame", 0))))

@@ -149,7 +149,7 @@ def _fit(
     )
     train = TaskBatches(parts, settings.order, settings.seed, watch.on_batch)
     with progress("Pre-training (batches)", settings.fit.epochs * len(train)) as step:
-        watch.begin(step, len(train))
+        watch.step, watch.n_batches = step, len(train)
         return fit(
             task,
             train,
@@ -168,26 +168,24 @@ class _Watch:
 
     folder: Path
     names: tuple[str, ...]
-    epoch: int = 0
-    n_batches: int = 0
-    seen: int = -1  # the last epoch whose batches were shown
+    step: Callable[[str], None] = lambda note: None
+    n_batches: int = 0  # of an epoch
+    epoch: int = -1  # the last one whose batches were shown
     note: str = ""
 
-    def begin(self, step: Callable[[str], None], n_batches: int) -> None:
-        self.step, self.n_batches = step, n_batches
-
     def on_batch(self, epoch: int, task: int) -> None:
-        self.epoch = self.seen = epoch
+        self.epoch = epoch
         self.step(f"epoch {epoch + 1}, {self.names[task]}{self.note}")
 
     def keep(self, verdicts: list[Verdict]) -> None:
         told = {name: asdict(verdict) for name, verdict in zip(self.names, verdicts, strict=True)}
-        write_json(self._file(self.epoch), told)
+        finite = {name: {k: v if np.isfinite(v) else None for k, v in part.items()} for name, part in told.items()}
+        write_json(self._file(self.epoch), finite)
 
     def on_epoch(self, epoch: Epoch) -> None:
         losses = ", ".join(f"{name} {verdict['loss']:.3f}" for name, verdict in self.verdicts(epoch.epoch).items())
         self.note = f"; validation loss {epoch.val_loss:.3f} ({losses})"
-        if epoch.epoch > self.seen:  # finished before this run was started again
+        if epoch.epoch > self.epoch:  # finished before this run was started again
             for _ in range(self.n_batches):
                 self.step(f"epoch {epoch.epoch + 1}{self.note}")
 

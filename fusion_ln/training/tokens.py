@@ -15,13 +15,13 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.files import hash_file, write_atomically
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, balanced_rows, open_bank
-from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.build import Classifier
 from fusion_ln.models.checkpoint import load_checkpoint
 from fusion_ln.models.fusion import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
-from fusion_ln.terms import LABEL, PATIENT, cache_folder
+from fusion_ln.terms import cache_folder
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.tasks import as_network_input
 
@@ -65,49 +65,60 @@ def picture_tokens(
     folder = cache_folder() / "tokens"
     files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
     if not all(file.is_file() for file in files.values()):
-        logits, tokens = _compute(_source(model, own, settings), model, own.modality, bank, settings, device)
-        _save(files["logits"], logits)
-        _save(files["tokens"], tokens)
+        computed = compute_tokens(model, own, bank, settings, versions=settings.variants, device=device)
+        _save(files["logits"], computed.logits)
+        _save(files["tokens"], computed.tokens)
     return PictureTokens(
         tokens=np.load(files["tokens"], mmap_mode="r"), logits=np.load(files["logits"]), patients=bank.patients
     )
 
 
-def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Classifier:
+def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Backbone:
     """The network that the tokens come from."""
     if settings.tokens == "fitted":
-        return model
+        return model.backbone
     if own.fit.weights == "scratch":
         raise SettingsError(
             "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
             "Train them with `--weights`, or take `--tokens fitted`.",
         )
-    backbone = create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
-    return Classifier(backbone, model.head)
+    return create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
 
 
-def _compute(
-    source: Classifier,
+def compute_tokens(
     model: Classifier,
-    modality: str,
+    own: BaselineSettings,
     bank: ImageBank,
     settings: HeadSettings,
+    *,
+    versions: int,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, A, C) of the baseline and tokens (N, A, T, D) of the source."""
-    source, model = source.eval().to(device), model.eval().to(device)
+) -> PictureTokens:
+    """Tokens and logits of all pictures of a bank: as they are, and in so many augmented versions.
+
+    Args:
+        model: The baseline.
+        own: Its settings.
+        bank: Its modality's pictures.
+        settings: Of the head that will see the tokens.
+        versions: Number of augmented versions.
+        device: Where to compute.
+
+    Raises:
+        SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
+    """
+    source, model = _source(model, own, settings).eval().to(device), model.eval().to(device)
     batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
     logits, tokens = [], []
     torch.manual_seed(derive_seed(0))  # the augmented versions
     with torch.inference_mode():
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            versions = [pictures, *(augment(pictures, modality) for _ in range(settings.variants))]
-            maps = [source.backbone.feature_map(version) for version in versions]
-            tokens.append(torch.stack([source.backbone.tokens(m, settings.grid) for m in maps], 1).half().cpu())
-            said = [model(version) for version in versions]
-            logits.append(torch.stack(said, 1).float().cpu())
-    return torch.cat(logits).numpy(), torch.cat(tokens).numpy()
+            seen = [pictures, *(augment(pictures, own.modality) for _ in range(versions))]
+            maps = [source.feature_map(version) for version in seen]
+            tokens.append(torch.stack([source.tokens(m, settings.grid) for m in maps], 1).half().cpu())
+            logits.append(torch.stack([model(version) for version in seen], 1).float().cpu())
+    return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -163,13 +174,13 @@ class TripletBank:
         return TripletBatch(triplets, torch.from_numpy(self.labels[who]), self.patients[who])
 
 
-def triplet_bank(cohort: Cohort, pictures: list[PictureTokens], clinical: np.ndarray) -> TripletBank:
+def triplet_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: np.ndarray) -> TripletBank:
     """Gather the pictures of each patient, by patient, never by position.
 
     Args:
-        cohort: The cohort of the pictures.
         pictures: Tokens by modality.
-        clinical: One row per row of ``cohort.patients``. Shape (P', K).
+        labels: Class of every patient, by patient.
+        clinical: One row per row of ``labels``. Shape (P', K).
     """
     patients = np.array(sorted({str(p) for tokens in pictures for p in tokens.patients}))
     own = [pd.Series(np.arange(len(p.patients))).groupby(p.patients).apply(list).to_dict() for p in pictures]
@@ -179,8 +190,8 @@ def triplet_bank(cohort: Cohort, pictures: list[PictureTokens], clinical: np.nda
         for row, patient in enumerate(patients):
             views = by_patient.get(patient, [])
             rows[row, m, : len(views)] = views
-    place = pd.Index(cohort.patients[PATIENT]).get_indexer(patients)
-    return TripletBank(pictures, rows, patients, cohort.patients[LABEL].to_numpy()[place], clinical[place])
+    place = labels.index.get_indexer(pd.Index(patients))
+    return TripletBank(pictures, rows, patients, labels.to_numpy()[place], clinical[place])
 
 
 @dataclass(frozen=True)

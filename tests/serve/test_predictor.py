@@ -1,13 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.predictor import load_predictor
-from fusion_ln.settings import FitSettings
-from fusion_ln.training.device import DeviceSettings
+from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.training.device import DeviceSettings, make_fabric
 from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.heads import train_head
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
 
@@ -100,3 +104,22 @@ def test_an_unfinished_run_is_refused(runs):
         load_predictor(baselines[0])
     with pytest.raises(RunError, match="not a run"):
         load_predictor(RunFolder(baselines[0].root / "fold_0"))
+
+
+def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp_path):
+    """Fold by fold, the probabilities of held-out patients are those of the subset table."""
+    cohort, baselines, _ = runs
+    run = RunFolder(tmp_path / "runs" / "head")
+    settings = HeadSettings(width=16, epochs=2, batch_size=8, variants=1)
+    fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
+    train_head(cohort, baselines, settings, run, seed=0, fabric=fabric)
+    said = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
+    predictor = load_predictor(run)
+    first = replace(predictor, members={m: p[:1] for m, p in predictor.members.items()}, heads=predictor.heads[:1])
+    patient = cohort.held_out(0)[0]
+    pictures = pictures_of(cohort, patient)
+    for subset in ("2d+cdfi+elastic", "2d+elastic", "cdfi"):
+        table = first.predict_pictures({m: pictures[m] for m in subset.split("+")})
+        assert table["modalities"].tolist() == [subset]
+        expected = said.loc[(subset, patient), [c for c in said if c.startswith("prob_")]]
+        np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16

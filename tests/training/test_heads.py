@@ -89,7 +89,7 @@ def test_tokens_are_computed_once_and_anew_for_another_network(trained):
 def test_a_patients_pictures_are_found_by_patient(trained):
     cohort, members = trained(views=2, absent={2: {"cdfi"}})
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
-    bank = triplet_bank(cohort, pictures, np.zeros((24, 0)))
+    bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
     batch = next(TripletBatches(bank, bank.of(["P002", "P005"]), 4).in_order())
     assert batch.patients.tolist() == ["P002", "P005"]
     assert batch.triplets.present.tolist() == [[[True, True], [False, False], [True, True]], [[True, True]] * 3]
