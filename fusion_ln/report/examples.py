@@ -10,8 +10,8 @@ from PIL import Image
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import PictureError
-from fusion_ln.report.figures import Plate, mark_simulated
-from fusion_ln.report.results import Results
+from fusion_ln.report.plates import Plate, colour_of, make_plate
+from fusion_ln.report.results import Model, Results
 from fusion_ln.report.style import INK, LINE, MUTED, number
 from fusion_ln.terms import MODALITY, PATH, PATIENT, modality_title
 
@@ -54,19 +54,43 @@ def choose_examples(results: Results) -> list[Example]:
 
 def draw_example(results: Results, example: Example) -> Plate:
     """The patient's pictures in a row, and below them the probability of each class, the true one dark."""
-    modalities, classes = results.cohort.modalities, results.cohort.classes
+    classes = results.cohort.classes
+    figure, bars = _pictures(results, example.patient, 0.24 * len(classes))
+    _bars(bars, classes, example)
+    title = f"{classes[example.label]}, {example.rule}"
+    name = f"example_{example.label}_{example.rule.split()[0]}"
+    return make_plate(name, title, example.patient, figure, results)
+
+
+def draw_disagreement(results: Results, patient: str, models: tuple[Model, ...]) -> Plate:
+    """The patient's pictures in a row, and below them the probability that each model gives each class."""
+    classes = results.cohort.classes
+    figure, bars = _pictures(results, patient, 0.36 * len(classes))
+    bars.barh(range(len(classes)), [1] * len(classes), height=0.7, color=LINE, alpha=0.35, lw=0)
+    height = 0.7 / len(models)
+    for index, model in enumerate(models):
+        shown = model.predictions.of([patient])
+        places = np.arange(len(classes)) - 0.35 + height * (index + 0.5)
+        bars.barh(places, shown.probs[0], height=0.86 * height, color=colour_of(results, model), lw=0)
+        for place, prob in zip(places, shown.probs[0], strict=True):
+            bars.text(1.02, place, number(prob, 2), va="center", fontsize=7)
+    label = int(models[0].predictions.of([patient]).labels[0])
+    _name_classes(bars, classes, label)
+    said = ", ".join(f"{classes[m.predictions.of([patient]).probs[0].argmax()]} ({m.title})" for m in models)
+    return make_plate(f"disagreement_{patient}", classes[label], f"{patient}. {said}.", figure, results)
+
+
+def _pictures(results: Results, patient: str, below: float) -> tuple[Figure, Axes]:
+    """A figure with the patient's pictures in a row and empty axes of height ``below`` [inches] under them."""
+    modalities = results.cohort.modalities
     picture_side = 3.5 / max(len(modalities), 2)
-    figure = Figure(figsize=(3.5, picture_side + 0.5 + 0.24 * len(classes)), layout="constrained")
-    heights = [picture_side, 0.24 * len(classes)]
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights, hspace=0.02)
+    figure = Figure(figsize=(3.5, picture_side + 0.5 + below), layout="constrained")
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[picture_side, below], hspace=0.02)
     top, bottom = parts[:, 0]
     panels = top.subplots(1, len(modalities), squeeze=False)[0]
     for axes, modality in zip(panels, modalities, strict=True):
-        _show(axes, results.cohort, example.patient, modality)
-    _bars(bottom.subplots(), classes, example)
-    mark_simulated(figure, results)
-    title = f"{classes[example.label]}, {example.rule}"
-    return Plate(f"example_{example.label}_{example.rule.split()[0]}", title, example.patient, figure)
+        _show(axes, results.cohort, patient, modality)
+    return figure, bottom.subplots()
 
 
 def _show(axes: Axes, cohort: Cohort, patient: str, modality: str) -> None:
@@ -96,7 +120,12 @@ def _bars(axes: Axes, classes: tuple[str, ...], example: Example) -> None:
     axes.barh(places, example.probs, height=0.5, color=colours, lw=0)
     for place, prob in zip(places, example.probs, strict=True):
         axes.text(1.02, place, number(prob, 2), va="center", fontsize=7.5)
+    _name_classes(axes, classes, example.label)
+
+
+def _name_classes(axes: Axes, classes: tuple[str, ...], truth: int) -> None:
+    """The classes' names on the left, the truth with a dot."""
     axes.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xticks=[])
-    axes.set_yticks(places, [f"{name}{' ●' if i == example.label else ''}" for i, name in enumerate(classes)])
+    axes.set_yticks(range(len(classes)), [f"{name}{' ●' if i == truth else ''}" for i, name in enumerate(classes)])
     axes.tick_params(length=0, labelsize=7.5)
     axes.spines[:].set_visible(False)

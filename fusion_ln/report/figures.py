@@ -4,11 +4,8 @@ Every function draws inside `style.figure_style` and returns a figure of its own
 touched. Models keep their colour from figure to figure: each modality its own, fusion always the accent.
 """
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -17,41 +14,30 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import confusion
+from fusion_ln.report.plates import (
+    NARROW,
+    Plate,
+    colour_of,
+    draw_interval,
+    make_plate,
+    model_rows,
+    short_title,
+    write_note,
+)
 from fusion_ln.report.results import MACRO, Model, Results
-from fusion_ln.report.style import CARD, INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
-from fusion_ln.terms import SIMULATED
+from fusion_ln.report.style import INK, LINE, MUTED, number, signed, signed_spread, spread
 
-WIDE, NARROW = 4.1, 3.3  # inches
-ROW = 0.46  # inches per model
-TEXT_ABOVE = 0.3  # rows between a model's name and its interval
 DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))  # of the fusions beside the headline's
-
-
-@dataclass(frozen=True)
-class Plate:
-    """A figure with what stands around it.
-
-    Attributes:
-        name: Of its PNG file.
-        title: A few words; also what a screen reader says.
-        caption: What is to be seen, in a sentence or two; may be empty.
-        figure: The figure.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
 
 
 def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> Plate:
     """AUC of the models with its interval and, on a phantom, the attainable one."""
-    figure, axes = _rows(models, results)
+    figure, axes = model_rows(models, results)
     ceilings = []
     for y, model in enumerate(models):
         row = results.interval(model, MACRO)
-        _interval(axes, y, row.value, row.ci_low, row.ci_high, results, model)
-        _note(axes, y, f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
+        draw_interval(axes, y, row.value, row.ci_low, row.ci_high, colour_of(results, model), fused=model.is_fusion)
+        write_note(axes, y, f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
         if found := results.attainable(model):
             ceilings.append(found["cohort"])
             axes.plot([ceilings[-1]] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
@@ -62,46 +48,54 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
     if ceilings:
         caption += " Upright tick: the AUC attainable from what these pictures show, known because they are simulated."
     title = "AUC of every model" if models == results.models else "AUC"
-    return _plate(name, title, caption, figure, results)
+    return make_plate(name, title, caption, figure, results)
 
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:
-    """Forest plot: each fusion minus the best single modality."""
-    figure, axes = _rows(results.fusions, results)
+    """Forest plot: each other model minus the reference."""
+    figure, axes = model_rows(results.others, results)
     axes.axvline(0, color=INK, lw=0.9, zorder=1)
-    for y, model in enumerate(results.fusions):
+    for y, model in enumerate(results.others):
         row = results.difference(model, metric, of_class)
-        _interval(axes, y, row.difference, row.ci_low, row.ci_high, results, model)
+        draw_interval(
+            axes, y, row.difference, row.ci_low, row.ci_high, colour_of(results, model), fused=model.is_fusion
+        )
         text = f"{signed(row.difference)} ({signed_spread(row.ci_low, row.ci_high)})"
-        _note(axes, y, text, bold=model == results.fusion)
+        write_note(axes, y, text, bold=model is results.candidate)
     reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
     axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
-    axes.set_xlabel("Difference; right of zero the fusion is better")
-    assert results.best_single is not None
+    axes.set_xlabel("Difference; left of zero the reference is better")
+    assert results.reference is not None
     name = "_".join(["difference", metric, *([of_class] if of_class != ALL_CLASSES else [])])
-    caption = f"Same patients for both models; 95 % patient-bootstrap interval. Reference: {results.best_single.title}."
-    return _plate(name, f"Difference in {what}", caption, figure, results)
+    caption = f"Same patients for all models; 95 % percentile bootstrap. Reference: {results.reference.title}."
+    return make_plate(name, f"Difference in {what}", caption, figure, results)
 
 
 def draw_folds(results: Results) -> Plate:
     """AUC of every held-out fold."""
-    figure, axes = _rows(results.models, results)
+    figure, axes = model_rows(results.models, results)
     for y, model in enumerate(results.models):
         folds = model.auc_by_fold().dropna()
-        axes.scatter(folds, [y] * len(folds), s=26, color=_colour(results, model), alpha=0.6, lw=0, zorder=3)
-        axes.plot([folds.mean()] * 2, [y - 0.15, y + 0.15], color=_colour(results, model), lw=2, zorder=4)
-        _note(axes, y, f"{number(folds.min(), 2)} to {number(folds.max(), 2)}")
+        axes.scatter(folds, [y] * len(folds), s=26, color=colour_of(results, model), alpha=0.6, lw=0, zorder=3)
+        axes.plot([folds.mean()] * 2, [y - 0.15, y + 0.15], color=colour_of(results, model), lw=2, zorder=4)
+        write_note(axes, y, f"{number(folds.min(), 2)} to {number(folds.max(), 2)}")
     axes.set_xlim(right=1.0)
     axes.set_xlabel("AUC (mean of each class against the rest)")
-    return _plate("auc_by_fold", "AUC by fold", "Dot: one held-out fold. Line: mean of the folds.", figure, results)
+    return make_plate("auc_by_fold", "AUC by fold", "Dot: one held-out fold. Line: mean of the folds.", figure, results)
 
 
-def draw_roc(results: Results, of_class: str) -> Plate:
-    """ROC curves of one class against the rest: the headline's models drawn out, the other fusions beside them."""
+def draw_roc(results: Results, of_class: str, bands: dict[str, pd.DataFrame]) -> Plate:
+    """ROC curves of one class against the rest: the headline's models with their bands, the others beside them.
+
+    Args:
+        results: What the report shows.
+        of_class: The class.
+        bands: By model of the headline, see `fusion_ln.evaluation.roc.roc_band`.
+    """
     figure = Figure(figsize=(NARROW, NARROW + 0.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
-    others = [m for m in results.fusions if m not in results.headline]
+    others = [m for m in (results.fusions or results.models) if m not in results.headline]
     for model in [*results.headline, *others]:
         shown = model.predictions
         label = shown.classes.index(of_class)
@@ -110,19 +104,23 @@ def draw_roc(results: Results, of_class: str) -> Plate:
         axes.plot(
             x,
             y,
-            color=_colour(results, model),
+            color=colour_of(results, model),
             lw=1.9 if main else 1.0,
             alpha=1 if main else 0.75,
             ls="-" if main else DASHES[others.index(model) % len(DASHES)],
-            label=f"{_short(model)}\u2002{number(results.interval(model, 'auc', of_class).value)}",
+            label=f"{short_title(model)}\u2002{number(results.interval(model, 'auc', of_class).value)}",
             zorder=3 if main else 2,
         )
+        if main:
+            band = bands[model.name]
+            rates = band["false_positive_rate"]
+            axes.fill_between(rates, band["ci_low"], band["ci_high"], color=colour_of(results, model), alpha=0.13, lw=0)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("Sensitivity")
     axes.tick_params(labelcolor=MUTED, length=3)
     axes.legend(loc="lower right", title="AUC", title_fontsize=7.5, alignment="right", handlelength=1.8)
-    return _plate(f"roc_{of_class}", f"{of_class} against the rest", "", figure, results)
+    return make_plate(f"roc_{of_class}", f"{of_class} against the rest", "", figure, results)
 
 
 def draw_confusion(results: Results, model: Model) -> Plate:
@@ -135,7 +133,7 @@ def draw_confusion(results: Results, model: Model) -> Plate:
     axes = figure.add_subplot()
     for (truth, said), count in np.ndenumerate(counts):
         share = shares[truth, said]
-        face = to_rgba(_colour(results, model), 0.04 + 0.5 * share)
+        face = to_rgba(colour_of(results, model), 0.04 + 0.5 * share)
         axes.add_patch(Rectangle((said + 0.02, truth + 0.02), 0.96, 0.96, facecolor=face, lw=0))
         weight = "bold" if truth == said else "normal"
         axes.text(said + 0.5, truth + 0.44, str(count), ha="center", va="center", fontsize=10, fontweight=weight)
@@ -148,7 +146,7 @@ def draw_confusion(results: Results, model: Model) -> Plate:
     axes.set_xlabel("Predicted")
     axes.set_ylabel("Truth")
     axes.spines[:].set_visible(False)
-    return _plate(f"confusion_{model.name}", model.title, "", figure, results)
+    return make_plate(f"confusion_{model.name}", model.title, "", figure, results)
 
 
 def draw_learning(results: Results, model: Model) -> Plate:
@@ -156,7 +154,7 @@ def draw_learning(results: Results, model: Model) -> Plate:
     assert model.history is not None
     figure = Figure(figsize=(NARROW, 2.4), layout="constrained")
     axes = figure.add_subplot()
-    colour = _colour(results, model)
+    colour = colour_of(results, model)
     history = model.history.assign(epoch=model.history["epoch"] + 1)  # people count from one
     for column, style, label in (("train_loss", (0, (3, 1.5)), "training"), ("val_loss", "-", "validation")):
         by_epoch = history.pivot_table(index="epoch", columns="fold", values=column)  # one column per fold
@@ -172,67 +170,4 @@ def draw_learning(results: Results, model: Model) -> Plate:
     axes.tick_params(labelcolor=MUTED, length=3)
     axes.grid(axis="y")
     axes.legend(loc="upper right", ncols=2, handlelength=2.2)
-    return _plate(f"learning_{model.name}", model.title, "", figure, results)
-
-
-def mark_simulated(figure: Figure, results: Results) -> None:
-    """Write what stands on everything that comes from a phantom, at the figure's foot."""
-    if results.cohort.simulated:
-        figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
-
-
-def _plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
-    mark_simulated(figure, results)
-    return Plate(re.sub(r"[^\w.+-]", "_", name), title, caption, figure)  # a class may be named with a slash
-
-
-def _rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
-    """An empty chart with one row per model, the first on top; its name stands above the row, from the left."""
-    figure = Figure(figsize=(WIDE, 0.65 + ROW * len(models)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_ylim(len(models) - 0.55, -0.65)
-    axes.set_yticks([])
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.spines[["left", "bottom"]].set_visible(False)
-    for y, model in enumerate(models):
-        _text(axes, 0, y, model.title, bold=model in results.headline)
-        if y and model.is_fusion and not models[y - 1].is_fusion:
-            axes.axhline(y - 0.6, color=LINE, lw=0.8)
-    return figure, axes
-
-
-def _interval(axes: Axes, y: float, value: float, low: float, high: float, results: Results, model: Model) -> None:
-    colour = _colour(results, model)
-    axes.plot([low, high], [y, y], color=colour, lw=2.4, alpha=0.5, solid_capstyle="butt", zorder=2)
-    axes.scatter([value], [y], s=40, color=colour, marker="D" if model.is_fusion else "o", lw=0, zorder=3)
-
-
-def _note(axes: Axes, y: float, text: str, *, bold: bool = False) -> None:
-    """Figures at the right end of a row."""
-    _text(axes, 1, y, text, bold=bold)
-
-
-def _text(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None:
-    axes.text(
-        x,
-        y - TEXT_ABOVE,
-        text,
-        transform=axes.get_yaxis_transform(),
-        ha="right" if x else "left",
-        va="center",
-        fontsize=8.5,
-        fontweight="bold" if bold else "normal",
-        bbox={"facecolor": CARD, "linewidth": 0, "pad": 1.2},
-    ).set_in_layout(False)
-
-
-def _colour(results: Results, model: Model) -> str:
-    return LIGHT[results.colour_of(model)]
-
-
-def _short(model: Model) -> str:
-    """The title without what stands in brackets."""
-    short = model.what.partition(" (")[0]
-    return f"{short} · {model.group}" if model.group else short
+    return make_plate(f"learning_{model.name}", model.title, "", figure, results)

@@ -1,46 +1,40 @@
-"""What a report shows: finished runs of one cohort, the models it compares, and the statistics of both."""
+"""What a report shows: the models of one cohort, the one that the rest is compared with, and their statistics."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.errors import RunError
-from fusion_ln.evaluation.intervals import ALL_CLASSES, align, metric_intervals, paired_differences
+from fusion_ln.evaluation.compare import Comparison, compare
+from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
 from fusion_ln.metrics import describe
-from fusion_ln.predictions import Predictions, read_predictions
-from fusion_ln.report.style import modality_colour
-from fusion_ln.runs import RunFolder
+from fusion_ln.predictions import Predictions
+from fusion_ln.report.style import OTHERS, modality_colour
 from fusion_ln.terms import PATIENT, modality_title
 
-HEAD_TITLES = {
-    "late-mean": "Mean of probabilities",
-    "late-logit": "Mean of logits",
-    "late-weighted": "Learnt weights",
-    "late-stacked": "Stacking",
-}
 MACRO = "auc_ovr"  # the metric by which models are chosen and compared
-N_RESAMPLES = 2000  # bootstrap draws behind every interval
+N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
 WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
+NOT_MALIGNANT = frozenset({"benign", "normal"})
 
 
 @dataclass(frozen=True)
 class Model:
-    """A finished run as the report shows it.
+    """A finished run, or a bare table of predictions, as the report shows it.
 
     Attributes:
         name: Its folder relative to the runs' common parent; names it in every table.
         what: Its modality or the way it fuses, as a person reads it.
         group: The folders above its own up to the common parent, such as the backbone's; empty without any.
-        modalities: What it sees, in the cohort's order.
-        record: Its run.json.
+        modalities: What it sees, in the cohort's order; empty for a bare table.
+        record: Its run.json; of kind ``table`` for a bare table.
         predictions: Out-of-fold predictions.
-        inner: Predictions of the inner validation patients; ``fold`` is the model's.
+        inner: Predictions of the inner validation patients, ``fold`` being the model's; None for a bare table.
         history: Losses per fold and epoch; None where nothing was trained.
+        subsets: Predictions from each subset of the modalities, by the subset's name; empty where there are none.
     """
 
     name: str
@@ -49,8 +43,9 @@ class Model:
     modalities: tuple[str, ...]
     record: dict[str, Any]
     predictions: Predictions
-    inner: Predictions
-    history: pd.DataFrame | None
+    inner: Predictions | None = None
+    history: pd.DataFrame | None = None
+    subsets: dict[str, Predictions] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -59,6 +54,16 @@ class Model:
     @property
     def is_fusion(self) -> bool:
         return str(self.record["kind"]) == "fusion"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it reads one modality; of a bare table that is not known."""
+        return str(self.record["kind"]) == "baseline"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a bare table of predictions, which says nothing about its making."""
+        return str(self.record["kind"]) == "table"
 
     @property
     def protocol(self) -> str:
@@ -73,19 +78,28 @@ class Model:
     @cached_property
     def inner_auc(self) -> float:
         """Mean over the folds of the macro AUC on inner validation: what a choice between models may look at."""
-        return float(_auc_by_fold(self.inner).mean())
+        return float(_auc_by_fold(self.inner).mean()) if self.inner else np.nan
 
 
 @dataclass(frozen=True)
 class Results:
-    """The models of one report, single modalities first, each group in the order in which its runs were given."""
+    """The models of one report, fusions last, else in the order in which they were given.
+
+    Attributes:
+        cohort: Who was studied; without pictures and clinical columns where its folder is not at hand.
+        models: At least one.
+        named_reference: Name of the model to compare with; empty for the best single modality.
+        n_resamples: Bootstrap draws behind every interval.
+    """
 
     cohort: Cohort
     models: tuple[Model, ...]
+    named_reference: str = ""
+    n_resamples: int = N_RESAMPLES
 
     @property
     def singles(self) -> tuple[Model, ...]:
-        return tuple(m for m in self.models if not m.is_fusion)
+        return tuple(m for m in self.models if m.is_single)
 
     @property
     def fusions(self) -> tuple[Model, ...]:
@@ -97,21 +111,35 @@ class Results:
         return max(self.singles, key=lambda m: m.inner_auc, default=None)
 
     @property
-    def fusion(self) -> Model | None:
-        """The fusion of the headline: the first that was asked for, so that its result has no say either."""
-        return next(iter(self.fusions), None)
+    def reference(self) -> Model | None:
+        """The model that every other one is compared with: the named one or the best single modality."""
+        if self.named_reference:
+            return next(m for m in self.models if m.name == self.named_reference)
+        return self.best_single
+
+    @property
+    def others(self) -> tuple[Model, ...]:
+        """The models that are compared with the reference; none where there is no reference."""
+        return tuple(m for m in self.models if m is not self.reference) if self.reference else ()
+
+    @property
+    def candidate(self) -> Model | None:
+        """The model that the headline sets against the reference, chosen without a look at its result.
+
+        The first fusion that was asked for; without one, the first other model if the reference was named.
+        """
+        fusions = [m for m in self.others or self.models if m.is_fusion]
+        return next(iter([*fusions, *(self.others if self.named_reference else ())]), None)
 
     @property
     def main(self) -> Model:
-        """The model that the report is about: the fusion or, without one, the best single modality."""
-        main = self.fusion or self.best_single
-        assert main is not None, "a report has at least one model"
-        return main
+        """The model that the report is about."""
+        return self.candidate or self.reference or self.models[0]
 
     @property
     def headline(self) -> tuple[Model, ...]:
-        """The best single modality and the fusion of the headline, as far as there are such."""
-        return tuple(m for m in (self.best_single, self.fusion) if m is not None)
+        """The reference and the candidate, as far as there are such."""
+        return tuple(m for m in (self.reference, self.candidate) if m is not None) or (self.main,)
 
     @cached_property
     def weak_class(self) -> str:
@@ -119,37 +147,60 @@ class Results:
         recalls = {c: self.interval(self.main, "recall", c).value for c in self.cohort.classes}
         return WEAK_CLASS if WEAK_CLASS in recalls else min(recalls, key=lambda c: recalls[c])
 
+    @property
+    def malignant(self) -> tuple[str, ...]:
+        """The classes that a test for malignancy shall find; empty where no class is named benign or normal."""
+        found = tuple(c for c in self.cohort.classes if c not in NOT_MALIGNANT)
+        return found if len(found) < len(self.cohort.classes) else ()
+
     @cached_property
     def intervals(self) -> pd.DataFrame:
-        """``model, metric, class, value, ci_low, ci_high``: every metric with its 95 % patient-bootstrap interval."""
-        tables = {m.name: metric_intervals(m.predictions, n_resamples=N_RESAMPLES) for m in self.models}
-        return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
+        """``model, metric, class, value, ci_low, ci_high, ...``: every metric, on all patients of its model."""
+        tables = {m.name: metric_intervals(m.predictions, n_resamples=self.n_resamples) for m in self.models}
+        return stack(tables)
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """Every other model against the reference; None where there is nothing to compare.
+
+        Runs of one cohort are compared on the patients whom all of them predicted: some lack a modality. That two bare
+        tables belong together is not recorded anywhere, so tables of other patients are refused.
+        """
+        if not (self.others and self.reference):
+            return None
+        models = {m.name: m.predictions for m in (self.reference, *self.others)}
+        are_runs = not any(m.is_table for m in self.models)
+        return compare(models, self.reference.name, n_resamples=self.n_resamples, common_only=are_runs)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """Each fusion minus the best single modality on the patients of both, a row per fusion, metric and class."""
-        tables = {}
-        if single := self.best_single:
-            for fusion in self.fusions:
-                names = (fusion.name, single.name)
-                pair = align(fusion.predictions, single.predictions, names=names, common_only=True)
-                table = paired_differences(*pair, n_resamples=N_RESAMPLES)
-                tables[fusion.name] = table.assign(reference=single.name, patients=len(pair[0].table))
-        if not tables:
+        """Each other model minus the reference: ``model, reference, patients, metric, class, value_a, ...``."""
+        if self.comparison is None:
             return pd.DataFrame()
-        return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
+        table = self.comparison.differences.rename(columns={"model_a": "model", "model_b": "reference"})
+        table.insert(2, "patients", self.compared_patients)
+        return table
+
+    @property
+    def compared_patients(self) -> int:
+        """Patients whom every model predicted."""
+        return len(set.intersection(*(set(m.predictions.patients) for m in self.models)))
 
     def colour_of(self, model: Model) -> str:
         """The name in `style.COLOURS` of a model's colour, the same in every figure."""
-        return "fusion" if model.is_fusion else modality_colour(model.modalities[0], self.cohort.modalities)
+        if model.is_fusion:
+            return "fusion"
+        if not model.modalities:
+            return OTHERS[self.models.index(model) % len(OTHERS)]
+        return modality_colour(model.modalities[0], self.cohort.modalities)
 
     def interval(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
         """The row of ``intervals`` of a model's metric."""
         return self._interval_rows[model.name, metric, of_class]
 
-    def difference(self, fusion: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
-        """The row of ``differences`` of a fusion's metric."""
-        return self._difference_rows[fusion.name, metric, of_class]
+    def difference(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
+        """The row of ``differences`` of a model's metric."""
+        return self._difference_rows[model.name, metric, of_class]
 
     @cached_property
     def _interval_rows(self) -> dict[tuple[str, str, str], Any]:
@@ -170,66 +221,15 @@ class Results:
         return {of: float(found[of][key]["auc"]) for of in ("tables", "cohort") if key in found.get(of, {})} or None
 
 
-def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
-    """Read finished runs of one cohort.
-
-    Raises:
-        RunError: If a run is unfinished, or belongs to another cohort or to other folds.
-        PredictionsError: If its predictions break their schema.
-    """
-    assert runs, "a report needs a run"
-    roots = [run.root.resolve() for run in runs]
-    parent = Path(os.path.commonpath([root.parent for root in roots]))
-    names = [root.relative_to(parent) for root in roots]
-    models = [_read_model(run, name, cohort) for run, name in zip(runs, names, strict=True)]
-    return Results(cohort, tuple(sorted(models, key=lambda m: m.is_fusion)))
-
-
-def _read_model(run: RunFolder, name: Path, cohort: Cohort) -> Model:
-    record = run.read_record()
-    _check_cohort(run, record, cohort)
-    if not run.finished:
-        raise RunError(
-            f"{run.root}: unfinished, it has no {run.predictions.name} yet.",
-            f"The same command again goes on from where it stopped: {record['command']}",
-        )
-    predictions = read_predictions(run.predictions)
-    settings = record["settings"]
-    seen = {settings["modality"]} if "modality" in settings else set(settings.get("members", cohort.modalities))
-    return Model(
-        name=name.as_posix(),
-        what=modality_title(settings["modality"]) if "modality" in settings else _head_title(settings["head"]),
-        group=" · ".join(name.parts[:-1]),
-        modalities=tuple(m for m in cohort.modalities if m in seen),
-        record=record,
-        predictions=predictions,
-        inner=Predictions(predictions.classes, pd.read_parquet(run.inner_predictions)),
-        history=pd.read_parquet(run.history) if run.history.is_file() else None,
-    )
-
-
-def _check_cohort(run: RunFolder, record: dict[str, Any], cohort: Cohort) -> None:
-    of = record["cohort"]
-    for held, expected, what in (
-        (of["fingerprint"], cohort.fingerprint, "cohort"),
-        (of["folds"], cohort.folds_fingerprint, "folds"),
-    ):
-        if held != expected:
-            raise RunError(
-                f"{run.root}: made on other {what} than the report's: "
-                f"{of['name']} ({what} {held[:8]}) there, {cohort.name} ({what} {expected[:8]}) here.",
-                "Report on the cohort that the run was made on, or run it again on this one.",
-            )
-
-
-def _head_title(head: str) -> str:
-    return HEAD_TITLES.get(head, head)
-
-
 def _auc_by_fold(predictions: Predictions) -> pd.Series:
     """By fold; NaN where a fold lacks a class."""
     folds = describe(predictions)["folds"]
     return pd.Series({fold["fold"]: fold[MACRO] for fold in folds}, dtype=float, name=MACRO)
+
+
+def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of several models as one, the model in the first column."""
+    return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
 
 
 def _by_key(table: pd.DataFrame) -> dict[tuple[str, str, str], Any]:

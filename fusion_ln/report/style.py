@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 # Colour name -> (light, dark). A figure is drawn in the light ones; on the page each becomes the variable of its
 # name, so the page's style sheet alone decides. Modalities and fusion differ in lightness as well as in hue.
@@ -30,6 +31,7 @@ INK, MUTED, LINE, CARD = (LIGHT[name] for name in ("ink", "muted", "line", "card
 OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 
 PNG_DPI = 200
+TITLE_HEIGHT = 0.3  # inches
 FIGURE_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
     "font.size": 8.5,
@@ -74,10 +76,16 @@ def modality_colour(modality: str, modalities: tuple[str, ...]) -> str:
 
 
 def png_of(figure: Figure, title: str) -> bytes:
-    """The figure on white under its title, for slides and papers; the page has the title elsewhere."""
-    figure.suptitle(title, x=0.02, ha="left", fontsize=9, fontweight="bold")
+    """The figure on white under its title, for slides and papers; the page has the title elsewhere.
+
+    Call it after `svg_of`, which lays the figure out.
+    """
+    figure.set_layout_engine("none")  # it was laid out for the page; the title goes above
+    width, height = figure.get_size_inches()
+    figure.text(0.02, 1 + 0.5 * TITLE_HEIGHT / height, title, va="center", fontsize=9, fontweight="bold")
+    whole = Bbox([[0, 0], [width, height + TITLE_HEIGHT]])
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}, bbox_inches=whole)
     return buffer.getvalue()
 
 

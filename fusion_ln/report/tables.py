@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import pandas as pd
 
+from fusion_ln.evaluation.compare import Comparison
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import confusion
+from fusion_ln.report.checklists import CLAIM, TRIPOD_AI, checklist
+from fusion_ln.report.evidence import Evidence
+from fusion_ln.report.published import published_table
 from fusion_ln.report.results import MACRO, Model, Results, skipped_patients
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE
 
@@ -31,9 +36,24 @@ class Sheet:
     title: str
     table: pd.DataFrame
 
-    def is_text(self, column: str) -> bool:
-        """Whether a column holds words, which are read from the left."""
-        return not pd.api.types.is_numeric_dtype(self.table[column])
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """Columns that hold words, which are read from the left."""
+        numbers = {c for c in self.table if all(isinstance(value, Number) for value in self.table[c].dropna())}
+        return frozenset(self.table.columns) - numbers
+
+    def only(self, **values: Any) -> "Sheet":
+        """The rows in which each named column (``class_`` for class) holds one of its values.
+
+        A column of which one value is asked for is left out.
+        """
+        table = self.table
+        for name, chosen in values.items():
+            column = name.rstrip("_")
+            many = isinstance(chosen, list)
+            table = table[table[column].isin(chosen if many else [chosen])]
+            table = table if many else table.drop(columns=column)
+        return Sheet(self.name, self.title, table)
 
 
 def shown_metrics(results: Results) -> list[tuple[str, str, str]]:
@@ -105,7 +125,7 @@ def attainable_table(results: Results) -> pd.DataFrame:
 def settings_table(results: Results) -> pd.DataFrame:
     """Every setting once: its value and the models that have it."""
     rows = [(key, str(value), m.name) for m in results.models for key, value in _flat(_own_settings(m))]
-    table = pd.DataFrame(rows, columns=["setting", "value", "models"])
+    table = pd.DataFrame(rows, columns=["setting", "value", "models"], dtype=str)
     return table.groupby(["setting", "value"], sort=False)["models"].agg(", ".join).reset_index()
 
 
@@ -132,22 +152,44 @@ def history_table(results: Results) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def all_sheets(results: Results) -> dict[str, Sheet]:
+def all_sheets(evidence: Evidence, question: str) -> dict[str, Sheet]:
     """Every table that has a row, by name."""
+    results, comparison = evidence.results, evidence.results.comparison
     sheets = [
         Sheet("models", "Every metric of every model", model_table(results)),
-        Sheet("differences", "Fusion minus the best single modality", results.differences),
+        Sheet("comparison", "AUC of each model minus that of the reference", _part(comparison, "comparison")),
+        Sheet("differences", "Every metric of each model minus that of the reference", results.differences),
+        Sheet("tests", "Tests and corrections", _part(comparison, "tests")),
+        Sheet("published", "Beside the paper", published_table(results)),
         Sheet("cohort", "Patients and pictures", cohort_table(results)),
         Sheet("auc_by_fold", "AUC by fold", fold_table(results)),
         Sheet("confusion", "Truth and prediction", confusion_table(results)),
+        Sheet("disagreements", "Patients on whom the models disagree", evidence.disagreements),
+        Sheet("reliability", "Predicted probability and observed share", evidence.reliability),
+        Sheet("calibration", "Calibration error and the parts of the Brier score", evidence.calibration),
+        Sheet("temperatures", "Temperature of each fold", evidence.temperatures),
+        Sheet("decision_curves", "Net benefit", evidence.decisions),
+        Sheet("operating_points", "Operating points", evidence.points),
+        Sheet("conformal_coverage", "Coverage and size of conformal sets", evidence.coverage),
+        Sheet("undecided", "Patients left undecided", evidence.undecided),
+        Sheet("subgroups", "Metrics by subgroup", evidence.subgroup_metrics),
+        Sheet("subgroup_spread", "How far subgroups lie apart", evidence.subgroup_spread),
+        Sheet("subsets", "Metrics by the pictures given", evidence.subsets),
         Sheet("attainable", "Achieved and attainable AUC", attainable_table(results)),
         Sheet("settings", "Settings", settings_table(results)),
         Sheet("time", "Time and speed of every fit", time_table(results)),
         Sheet("learnt_weights", "Learnt weights", learnt_table(results)),
         Sheet("learning_curves", "Losses by epoch", history_table(results)),
         Sheet("skipped", "Patients without a prediction", skipped_patients(results)),
+        Sheet("tripod_ai", "TRIPOD+AI", checklist(TRIPOD_AI, evidence, question)),
+        Sheet("claim", "CLAIM", checklist(CLAIM, evidence, question)),
     ]
     return {sheet.name: sheet for sheet in sheets if len(sheet.table)}
+
+
+def _part(comparison: Comparison | None, name: str) -> pd.DataFrame:
+    table: pd.DataFrame = getattr(comparison, name) if comparison else pd.DataFrame()
+    return table
 
 
 def _own_settings(model: Model) -> dict[str, Any]:

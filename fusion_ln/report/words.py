@@ -21,34 +21,36 @@ class Fact:
 
 def verdict(results: Results) -> str:
     """The answer in one sentence, no stronger than its interval."""
-    single, fusion = results.best_single, results.fusion
+    reference, candidate = results.reference, results.candidate
     where = "In simulated patients, " if results.cohort.simulated else ""
-    if fusion is None or single is None:
+    if candidate is None or reference is None:
         auc = number(results.interval(results.main, MACRO).value)
         return _sentence(f"{where}{_named(results.main)} told the diagnoses apart with an AUC of {auc}.")
-    row = results.difference(fusion, MACRO)
-    single_name = _named(single)
+    row = results.difference(candidate, MACRO)
+    fused = candidate.is_fusion and reference.is_single
+    subject = "fusing the pictures" if fused else _named(candidate)
+    against = f"{_named(reference)} alone" if fused else _named(reference)
     if row.ci_low > 0:
-        return _sentence(f"{where}fusing the pictures told the diagnoses apart better than {single_name} alone.")
+        return _sentence(f"{where}{subject} told the diagnoses apart better than {against}.")
     if row.ci_high < 0:
-        return _sentence(f"{where}fusing the pictures told the diagnoses apart worse than {single_name} alone.")
-    return _sentence(f"{where}no difference was shown between fusing the pictures and {single_name} alone.")
+        return _sentence(f"{where}{subject} told the diagnoses apart worse than {against}.")
+    return _sentence(f"{where}no difference was shown between {subject} and {against}.")
 
 
 def explanation(results: Results) -> str:
     """The figures behind the verdict, and how sure they are."""
-    single, fusion = results.best_single, results.fusion
-    if fusion is None or single is None:
-        nothing = "Nothing was fused, so nothing is compared here." if fusion is None else ""
+    reference, candidate = results.reference, results.candidate
+    if candidate is None or reference is None:
+        nothing = "Nothing was fused, so nothing is compared here." if not results.fusions else ""
         return f"{_reach(results, results.main)} {nothing}".strip()
-    row = results.difference(fusion, MACRO)
+    row = results.difference(candidate, MACRO)
     interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
-    if row.patients == len(fusion.predictions.table) == len(single.predictions.table):
-        reached = _reach(results, fusion, single)
+    if row.patients == len(candidate.predictions.table) == len(reference.predictions.table):
+        reached = _reach(results, candidate, reference)
     else:
         reached = (
-            f"On the {row.patients} held-out patients that both predicted, {_named(fusion)} reached an AUC of "
-            f"{number(row.value_a)} and {_named(single)} {number(row.value_b)}."
+            f"On the {row.patients} held-out patients that every model predicted, {_named(candidate)} reached an AUC "
+            f"of {number(row.value_a)} and {_named(reference)} {number(row.value_b)}."
         )
     if row.ci_low > 0 or row.ci_high < 0:
         sure = "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
@@ -69,8 +71,8 @@ def weak_class_answer(results: Results) -> str:
         row = results.interval(model, "recall", name)
         recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
         sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} patients ({recall}).")
-    if results.fusion and results.best_single:
-        row = results.difference(results.fusion, "recall", name)
+    if results.candidate and results.reference:
+        row = results.difference(results.candidate, "recall", name)
         shown = "excludes" if row.ci_low > 0 or row.ci_high < 0 else "includes"
         interval = signed_spread(row.ci_low, row.ci_high)
         sentences.append(f"The difference is {signed(row.difference)} ({interval}), which {shown} zero.")
@@ -90,16 +92,20 @@ def reading(results: Results) -> str:
 def choices(results: Results) -> str:
     """How the two models of the headline were chosen."""
     sentences = []
-    if len(results.singles) > 1 and (single := results.best_single):
-        auc = number(single.inner_auc)
+    reference, candidate = results.reference, results.candidate
+    if results.named_reference and reference:
+        sentences.append(f"{_sentence(_named(reference))} is the reference that was asked for.")
+    elif len(results.singles) > 1 and reference:
+        auc = number(reference.inner_auc)
         sentences.append(
-            f"{_sentence(_named(single))} is the best single modality on inner validation (mean AUC {auc}), "
+            f"{_sentence(_named(reference))} is the best single modality on inner validation (mean AUC {auc}), "
             "patients apart from those that the figures come from."
         )
-    if len(results.fusions) > 1 and (fusion := results.fusion):
+    if candidate and len(results.others) > 1:
+        kind = "fusion" if candidate.is_fusion else "model"
         sentences.append(
-            f"{_sentence(_named(fusion))} is the fusion that was asked for first; "
-            f"the other {len(results.fusions) - 1} are shown below it, without correction for their number."
+            f"{_sentence(_named(candidate))} is the {kind} that was asked for first; the interval above is its own. "
+            f"All {len(results.others)} comparisons stand under Differences, with p-values corrected for their number."
         )
     return " ".join(sentences)
 
@@ -115,7 +121,7 @@ def facts(results: Results) -> list[Fact]:
     found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
     for model in results.headline:
         row = results.interval(model, MACRO)
-        heading = "fusion" if model.is_fusion else "best single modality" if len(results.singles) > 1 else "modality"
+        heading = _role(results, model)
         detail = f"AUC ({spread(row.ci_low, row.ci_high)}), {model.title}"
         found.append(Fact(heading, number(row.value), detail, results.colour_of(model)))
     hits, of = recognised(results, results.main, results.weak_class)
@@ -123,6 +129,17 @@ def facts(results: Results) -> list[Fact]:
     detail = f"recall {number(recall.value, 2)} ({spread(recall.ci_low, recall.ci_high)}), {results.main.title}"
     found.append(Fact(f"{results.weak_class} recognised", f"{hits} of {of}", detail, results.colour_of(results.main)))
     return found
+
+
+def _role(results: Results, model: Model) -> str:
+    """What a model of the headline is, in a word or two."""
+    if model.is_fusion:
+        return "fusion"
+    if model.is_single and model is results.best_single and len(results.singles) > 1:
+        return "best single modality"
+    if model.is_single:
+        return "modality"
+    return "reference" if model is results.reference else "model"
 
 
 def effort(results: Results) -> str:

@@ -8,22 +8,33 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.evaluation.compare import FAMILY
+from fusion_ln.evaluation.intervals import CAVEATS
 from fusion_ln.files import write_atomically, write_text
+from fusion_ln.progress import progress
 from fusion_ln.report import figures, style, words
-from fusion_ln.report.examples import choose_examples, draw_example
-from fusion_ln.report.figures import Plate
-from fusion_ln.report.results import MACRO, N_RESAMPLES, Results, read_results
+from fusion_ln.report.evidence import Evidence
+from fusion_ln.report.evidence_figures import draw_decisions, draw_reliability, draw_subgroups, draw_subsets
+from fusion_ln.report.examples import choose_examples, draw_disagreement, draw_example
+from fusion_ln.report.model_card import model_card
+from fusion_ln.report.plates import Plate
+from fusion_ln.report.reading import read_results
+from fusion_ln.report.results import MACRO, Results
 from fusion_ln.report.tables import Sheet, all_sheets, shown_metrics
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import SIMULATED
+from fusion_ln.terms import PATIENT, SIMULATED
 
 MANY_MODELS = 9  # more than the first page has room for
+MOST_DISAGREEMENTS = 6  # patients shown with their pictures; the table lists all
+TINY = 0.0005  # three digits would say 0
 
 Plates = dict[str, list[Plate]]
 
 
 def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "") -> Path:
-    """Write ``report.html``, ``figures/*.png`` and ``tables/*.csv`` into ``out``; it never calls a model.
+    """Write ``report.html``, ``model_card.md``, ``figures/*.png`` and ``tables/*.csv`` into ``out``.
+
+    It reads what the runs wrote and never calls a model.
 
     The best single modality is the one with the highest mean AUC on inner validation; the fusion of the headline is
     the first one in ``runs``. Neither choice looks at the held-out predictions that the figures come from.
@@ -43,37 +54,60 @@ def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str
         RunError: If a run is unfinished, belongs to another cohort or other folds, or ``out`` cannot be written to.
         PredictionsError: If a run's predictions break their schema, or a class has fewer than 2 patients.
     """
-    results = read_results(runs, cohort)
-    sheets = all_sheets(results)
+    return write_results(out, read_results(runs, cohort), title=title, question=question)
+
+
+def write_results(out: Path, results: Results, *, title: str, question: str = "") -> Path:
+    """As `write_report`, from results that are read already."""
+    evidence = Evidence(results)
+    sheets = all_sheets(evidence, question)
     with style.figure_style():
-        plates = _draw(results)
+        plates = _draw(evidence)
+        every = [plate for group in plates.values() for plate in group]
         pictures = {}
-        for plate in (plate for group in plates.values() for plate in group):
-            pictures[plate.name] = style.svg_of(plate.figure, plate.name)
-            _write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+        with progress("Report", len(every)) as step:
+            for plate in every:
+                pictures[plate.name] = style.svg_of(plate.figure, plate.name)
+                _write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+                step("")
     for sheet in sheets.values():
-        write_text(out / "tables" / f"{sheet.name}.csv", _csv(sheet, cohort))
+        write_text(out / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, results.cohort))
+    write_text(out / "model_card.md", model_card(results))
     page = out / "report.html"
-    write_text(page, _render(results, title, question, plates, pictures, sheets))
+    write_text(page, _render(evidence, title, question, plates, pictures, sheets))
     return page
 
 
-def _draw(results: Results) -> Plates:
+def _draw(evidence: Evidence) -> Plates:
     """All figures of the page, by section."""
+    results = evidence.results
     first = results.models
     if len(first) > MANY_MODELS:  # the first page shows what belongs to its answer, the models' section all
         groups = {model.group for model in results.headline}
         first = tuple(model for model in results.models if model.group in groups)
+    classes = results.cohort.classes
+    has_pictures = len(results.cohort.images) > 0
+    bands = {name: {m.name: evidence.roc_band(m, name) for m in results.headline} for name in classes}
     plates: Plates = {
         "auc": [figures.draw_auc(results, first)],
         "auc_all": [figures.draw_auc(results, results.models, "auc_all")] if first != results.models else [],
         "differences": [],
-        "examples": [draw_example(results, example) for example in choose_examples(results)],
+        "examples": [draw_example(results, example) for example in choose_examples(results)] if has_pictures else [],
+        "disagreements": [],
         "confusion": [figures.draw_confusion(results, model) for model in results.models],
-        "roc": [figures.draw_roc(results, name) for name in results.cohort.classes],
+        "roc": [figures.draw_roc(results, name, bands[name]) for name in classes],
+        "reliability": [],
+        "decisions": [draw_decisions(evidence)] if len(evidence.decisions) else [],
+        "subgroups": [draw_subgroups(evidence, variable) for variable in evidence.by_variable],
+        "subsets": [draw_subsets(evidence, model) for model in results.models if model.subsets],
         "folds": [figures.draw_folds(results)],
         "learning": [figures.draw_learning(results, m) for m in results.models if m.history is not None],
     }
+    if has_pictures and len(evidence.disagreements):
+        listed = evidence.disagreements[PATIENT][:MOST_DISAGREEMENTS]
+        plates["disagreements"] = [draw_disagreement(results, patient, results.headline) for patient in listed]
+    if results.main.name in evidence.scaled:
+        plates["reliability"] = [draw_reliability(evidence, name) for name in classes]
     if not results.differences.empty:
         weak = results.weak_class
         plates["differences"] = [
@@ -84,8 +118,9 @@ def _draw(results: Results) -> Plates:
 
 
 def _render(
-    results: Results, title: str, question: str, plates: Plates, pictures: dict[str, str], sheets: dict[str, Sheet]
+    evidence: Evidence, title: str, question: str, plates: Plates, pictures: dict[str, str], sheets: dict[str, Sheet]
 ) -> str:
+    results = evidence.results
     environment = Environment(
         loader=PackageLoader("fusion_ln.report"),
         autoescape=True,
@@ -93,10 +128,18 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cell": _cell, "number": style.number}
+    titles = {model.name: model.title for model in results.models}
+    environment.filters |= {
+        "cell": lambda value: titles.get(value) or _cell(value),
+        "heading": lambda column: titles.get(column) or column.replace("_", " "),
+        "number": style.number,
+    }
     environment.globals |= {"spread": style.spread}
     return environment.get_template("report.html").render(
         results=results,
+        evidence=evidence,
+        family=FAMILY,
+        caveats=CAVEATS,
         title=title,
         question=question,
         words=words,
@@ -104,7 +147,7 @@ def _render(
         pictures={name: Markup(svg) for name, svg in pictures.items()},
         sheets=sheets,
         metrics=shown_metrics(results),
-        n_resamples=N_RESAMPLES,
+        n_resamples=results.n_resamples,
         colours=style.COLOURS,
         record=results.main.record,
         paper=[model for model in results.models if model.protocol == "paper"],
@@ -118,16 +161,19 @@ def _write_png(path: Path, png: bytes) -> None:
     write_atomically(path, write)
 
 
-def _csv(sheet: Sheet, cohort: Cohort) -> str:
-    """The sheet with a column that says so where the patients are simulated."""
-    table = sheet.table.assign(**{SIMULATED: True}) if cohort.simulated else sheet.table
+def csv_of(table: pd.DataFrame, cohort: Cohort) -> str:
+    """The table with a column that says so where the patients are simulated."""
+    table = table.assign(**{SIMULATED: True}) if cohort.simulated else table
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text
 
 
 def _cell(value: Any) -> str:
-    """A table's value on the page: three digits for a fraction, a dash for nothing."""
+    """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return "–"
     if isinstance(value, float):
-        whole = abs(value) >= 100
-        return "–" if pd.isna(value) else style.number(value, 1 if whole else 3)
+        if 0 < abs(value) < TINY:
+            return f"{value:.0e}".replace("-", "−")
+        return style.number(value, 1 if abs(value) >= 100 else 3)
     return str(value)

@@ -7,7 +7,8 @@ import pytest
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
 from fusion_ln.predictions import predictions_from_logits, write_predictions
-from fusion_ln.report.results import read_results, skipped_patients
+from fusion_ln.report.reading import read_results
+from fusion_ln.report.results import skipped_patients
 from fusion_ln.runs import RunFolder
 
 
@@ -30,8 +31,8 @@ def test_the_best_single_modality_is_chosen_by_inner_validation_not_by_held_out_
 def test_the_fusion_of_the_headline_is_the_first_given_however_good_the_others_are(cohort, maker):
     baselines = [maker.baseline("2d"), maker.baseline("cdfi")]
     worse, better = maker.fusion("late-logit", gain=-1.0), maker.fusion("late-mean", gain=3.0)
-    assert read_results([*baselines, worse, better], cohort).fusion.name == "fusion-late-logit"
-    assert read_results([better, worse, *baselines], cohort).fusion.name == "fusion-late-mean"
+    assert read_results([*baselines, worse, better], cohort).candidate.name == "fusion-late-logit"
+    assert read_results([better, worse, *baselines], cohort).candidate.name == "fusion-late-mean"
 
 
 def test_a_run_is_named_by_its_path_below_the_common_parent(cohort, maker, tmp_path):

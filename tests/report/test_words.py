@@ -1,7 +1,7 @@
 import pytest
 
 from fusion_ln.report import words
-from fusion_ln.report.results import read_results
+from fusion_ln.report.reading import read_results
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_models_of_other_patients_are_described_on_the_patients_of_both(cohort, 
     maker.baselines.clear()
     maker.baseline("2d")
     text = words.explanation(read_results([single, maker.fusion()], cohort))
-    assert f"On the {len(cohort.patients) - 2} held-out patients that both predicted" in text
+    assert f"On the {len(cohort.patients) - 2} held-out patients that every model predicted" in text
