@@ -7,6 +7,7 @@ import click
 from fusion_ln import __version__
 from fusion_ln.cli.bench import bench
 from fusion_ln.cli.cohort import cohort
+from fusion_ln.cli.compare import compare
 from fusion_ln.cli.predict import predict
 from fusion_ln.cli.run import run
 from fusion_ln.errors import FusionLNError
@@ -34,5 +35,5 @@ def cli() -> None:
     """
 
 
-for command in (cohort, run, predict, bench):
+for command in (cohort, run, compare, predict, bench):
     cli.add_command(command)
