@@ -72,7 +72,7 @@ class RunFolder:
 
     def task(self, name: str) -> Path:
         """What a pre-training keeps of one of its tasks."""
-        return self.root / ("task_" + re.sub(r"[^\w.+-]", "_", name))
+        return self.root / f"task_{as_file_name(name)}"
 
     def checkpoint(self, fold: int) -> Path:
         """Weights of the fold's best epoch, with the settings that rebuild the model."""
@@ -119,6 +119,29 @@ class RunFolder:
                 "Choose another folder with `--out DIR`, delete this one, or give the same settings.",
             )
         return True
+
+
+def weight_file(weights: Path) -> Path:
+    """The file of the weights: ``weights`` itself or, of the folder of a pre-training, its backbone.
+
+    Raises:
+        RunError: If it is a folder, but not of a finished pre-training.
+    """
+    if not weights.is_dir():
+        return weights
+    run = RunFolder(weights)
+    if run.read_record()["kind"] != "pretraining":
+        raise RunError(
+            f"{weights}: not a pre-training.", "Make one with `fusionln pretrain --out DIR`, or give a file."
+        )
+    if not run.backbone.is_file():
+        raise RunError(f"{weights}: an unfinished pre-training.", "The command that began it goes on from there.")
+    return run.backbone
+
+
+def as_file_name(text: str) -> str:
+    """What users name (classes, tasks) as the name of a file."""
+    return re.sub(r"[^\w.+-]", "_", text)
 
 
 # The parts of a record that make it the same run: the rest says how, when and where it was computed.

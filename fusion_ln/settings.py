@@ -143,7 +143,8 @@ class PhantomSettings(Settings):
 class ExperimentSettings(Settings):
     """One experiment file: a question, a cohort, and the runs that answer it.
 
-    Every backbone is trained on every modality with every seed, and every head fuses the modalities of each.
+    Every backbone is trained from all weights on every modality with every seed, and every head fuses the modalities
+    of each.
     """
 
     name: str
@@ -153,6 +154,8 @@ class ExperimentSettings(Settings):
     preset: str = "fast"
     fit: dict[str, Any] = {}  # changes to the preset
     backbones: list[str] = Field([], description="the preset's alone, where empty")
+    # Where networks start, as `--weights`; `pretrained`: from a pre-training on the simulated organ tasks, done first.
+    weights: list[str] = Field([], description="the preset's alone, where empty")
     modalities: list[str] = Field([], description="all of the cohort's, where empty")
     heads: list[str] = []
     head: dict[str, Any] = {}  # changes to the settings of all trained heads

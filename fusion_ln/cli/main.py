@@ -9,6 +9,7 @@ from fusion_ln.cli.bench import bench
 from fusion_ln.cli.cohort import cohort
 from fusion_ln.cli.compare import compare
 from fusion_ln.cli.predict import predict
+from fusion_ln.cli.pretrain import pretrain
 from fusion_ln.cli.run import run
 from fusion_ln.errors import FusionLNError
 
@@ -35,5 +36,5 @@ def cli() -> None:
     """
 
 
-for command in (cohort, run, compare, predict, bench):
+for command in (cohort, pretrain, run, compare, predict, bench):
     cli.add_command(command)

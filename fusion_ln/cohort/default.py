@@ -1,8 +1,9 @@
-"""The cohort that a command uses when it is given none."""
+"""The cohorts that a command uses when it is given none."""
 
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.progress import say
 from fusion_ln.settings import PhantomSettings
@@ -35,3 +36,17 @@ def open_phantom(settings: PhantomSettings) -> Cohort:
         missing=settings.missing,
         shortcut=settings.shortcut,
     )
+
+
+ORGAN_PATIENTS = 480  # of each organ task
+
+
+def open_organs(image_size: int) -> list[Cohort]:
+    """The simulated organ tasks, from the cache folder; made there first if they are new."""
+    folder = cache_folder() / "cohorts" / f"organs-patients={ORGAN_PATIENTS}-image_size={image_size}"
+    cohorts = [folder / f"simulated-{organ.name}" for organ in ORGANS]
+    if all((cohort / "cohort.toml").is_file() for cohort in cohorts):
+        say(f"Using the simulated organ tasks in {folder}")
+        return [load_cohort(cohort) for cohort in cohorts]
+    say(f"No task given: simulating {len(ORGANS)} organ tasks of {ORGAN_PATIENTS} patients in {folder}")
+    return simulate_organs(folder, n_patients=ORGAN_PATIENTS, image_size=image_size)

@@ -14,6 +14,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError, WeightsError
+from fusion_ln.runs import weight_file
 from fusion_ln.terms import PAPER_BACKBONES, cache_folder
 
 # The paper's four under their torchvision names, where timm's differ; any other name is timm's own.
@@ -83,11 +84,13 @@ def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> 
     Args:
         name: One of `PAPER_BACKBONES` or any timm name.
         image_size: Pixels a side; networks with position embeddings are built for it.
-        weights: ``scratch``, ``imagenet``, or the path of a weight file: timm's own format, or a checkpoint of ours.
+        weights: ``scratch``, ``imagenet``, the path of a weight file (timm's own format, or a checkpoint of ours), or
+            the folder of a pre-training.
 
     Raises:
         SettingsError: If the name is unknown; the nearest known ones are named.
         WeightsError: If the weights cannot be had, or are another network's.
+        RunError: If the folder is not that of a finished pre-training.
     """
     check_backbone(name)
     timm_name = TIMM_NAMES.get(name, name)
@@ -96,7 +99,7 @@ def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> 
         return Backbone(timm.create_model(timm_name, num_classes=0, **size))
     if weights == "imagenet":
         return Backbone(_imagenet(timm_name, size))
-    return _from_file(timm_name, Path(weights), size)
+    return _from_file(timm_name, weight_file(Path(weights)), size)
 
 
 def check_backbone(name: str) -> None:
@@ -145,7 +148,7 @@ def _imagenet(timm_name: str, size: dict[str, Any]) -> nn.Module:
 def _from_file(timm_name: str, path: Path, size: dict[str, Any]) -> Backbone:
     if not path.is_file():
         raise WeightsError(
-            f"{path}: no such weight file.", "`--weights` takes `scratch`, `imagenet` or the path of a file."
+            f"{path}: no such weight file.", "`--weights` takes `scratch`, `imagenet`, a file or a pre-training."
         )
     if not _is_ours(path):
         return Backbone(_load(timm_name, path, size))

@@ -2,20 +2,25 @@
 
 import tomllib
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.cohort.default import open_phantom
-from fusion_ln.errors import SettingsError
-from fusion_ln.runs import RunFolder
+from fusion_ln.cohort.default import open_organs, open_phantom
+from fusion_ln.errors import CohortError, SettingsError
+from fusion_ln.runs import RunFolder, as_file_name
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, Protocol, resolve_fit
 from fusion_ln.terms import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.training.crossval import begin, finish
 from fusion_ln.training.device import DeviceSettings, make_fabric
 from fusion_ln.training.fuse import fuse_late
 from fusion_ln.training.heads import train_head
+from fusion_ln.training.overlap import refuse_shared_pictures
+from fusion_ln.training.pretrain import PATIENCE, PretrainSettings, pretrain
 from fusion_ln.training.scale import run_jobs
+
+PRETRAINED = "pretrained"  # among the weights of an experiment
 
 
 def run_baselines(
@@ -34,6 +39,7 @@ def run_baselines(
         CohortError, RunError, SettingsError, WeightsError: Before any training, if something does not fit.
         DivergedError: If a loss stops being a number; the finished folds stay.
     """
+    refuse_shared_pictures(cohort, modalities, fit.weights)
     runs, jobs = [], []
     for modality in modalities:
         runs.append(RunFolder(out / f"baseline-{modality}"))
@@ -69,6 +75,31 @@ def run_fusions(
             train_head(cohort, baselines, settings, run, seed=seed, fabric=make_fabric(device, "32-true"))
         runs.append(run)
     return runs
+
+
+def run_ladder(
+    cohort: Cohort,
+    modalities: list[str],
+    heads: dict[str, HeadSettings | None],
+    fit: FitSettings,
+    out: Path,
+    *,
+    protocol: Protocol,
+    seed: int,
+    device: DeviceSettings,
+) -> list[RunFolder]:
+    """The baselines of some modalities and their fusions; see `run_baselines` and `run_fusions`.
+
+    Raises:
+        CohortError: If there is but one modality to fuse; before any training.
+    """
+    if heads and len(modalities) < 2:
+        raise CohortError(
+            f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
+            "Train it alone with `fusionln run baseline --modality`.",
+        )
+    baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
+    return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
 
 
 def head_settings(heads: Iterable[str], changes: dict[str, Any], where: str) -> dict[str, HeadSettings | None]:
@@ -135,16 +166,34 @@ def run_experiment(
 ) -> list[RunFolder]:
     """Run everything that an experiment names, one after another; finished runs are kept.
 
-    Runs lie in ``out/<backbone>/seed-<seed>/``, without the level of which there is only one.
+    Runs lie in ``out/<backbone>/<weights>/seed-<seed>/``, without the level of which there is only one.
     """
-    runs = []
+    runs: list[RunFolder] = []
+    modalities = experiment.modalities or list(cohort.modalities)
+    heads = experiment_heads(experiment, experiment.name)
     for backbone, fit in fits.items():
-        for seed in experiment.seeds:
-            levels = [backbone] * (len(fits) > 1) + [f"seed-{seed}"] * (len(experiment.seeds) > 1)
-            folder = out.joinpath(*levels)
-            modalities = experiment.modalities or list(cohort.modalities)
-            protocol = experiment.protocol
-            baselines = run_baselines(cohort, modalities, fit, folder, protocol=protocol, seed=seed, device=device)
-            heads = experiment_heads(experiment, experiment.name)
-            runs += [*baselines, *run_fusions(cohort, baselines, heads, folder, seed=seed, device=device)]
+        own = out / backbone if len(fits) > 1 else out
+        starts = {name: _starting_from(name, fit, own, device) for name in experiment.weights or [fit.weights]}
+        for (name, start), seed in product(starts.items(), experiment.seeds):
+            levels = [as_file_name(name)] * (len(starts) > 1) + [f"seed-{seed}"] * (len(experiment.seeds) > 1)
+            runs += run_ladder(
+                cohort,
+                modalities,
+                heads,
+                start,
+                own.joinpath(*levels),
+                protocol=experiment.protocol,
+                seed=seed,
+                device=device,
+            )
     return runs
+
+
+def _starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSettings) -> FitSettings:
+    """The settings with these weights; of ``pretrained``, after the pre-training in ``out/pretraining``."""
+    if weights != PRETRAINED:
+        return fit.model_copy(update={"weights": weights})
+    run = RunFolder(out / "pretraining")
+    learnt = fit.model_copy(update={"weights": "scratch", "patience": PATIENCE})
+    pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, device)
+    return fit.model_copy(update={"weights": str(run.root)})

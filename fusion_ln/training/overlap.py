@@ -14,8 +14,8 @@ from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet
 from fusion_ln.progress import say
-from fusion_ln.runs import RunFolder
-from fusion_ln.terms import IMAGE, MODALITY, PATH, SHA256
+from fusion_ln.runs import RunFolder, weight_file
+from fusion_ln.terms import IMAGE, PATH, SHA256
 from fusion_ln.threads import map_with_progress
 
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
@@ -52,12 +52,16 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         weights: As given to ``--weights``. Only a pre-training of ours tells its pictures.
 
     Raises:
-        CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten.
+        CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten. Or if
+            the cohort lacks a modality.
         RunError: If the pre-training lost the record of its pictures.
     """
     if weights in ("scratch", "imagenet"):
         return
-    run = RunFolder(Path(weights) if Path(weights).is_dir() else Path(weights).parent)
+    file = weight_file(Path(weights))
+    if not file.is_file():
+        return  # loading it says so
+    run = RunFolder(file.parent)
     if not run.record.is_file() or run.read_record()["kind"] != "pretraining":
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
         return
@@ -76,7 +80,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
 def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> tuple[str, ...]:
     """One line per picture of the modality that a pre-training saw, and the picture that it saw."""
     cohort = load_cohort(cohort_root)
-    images = cohort.images[cohort.images[MODALITY] == modality]
+    images = cohort.images_of(modality)
     seen = pd.read_parquet(run / PICTURES)
     found = {
         row.image_id: f"{row.image_id}: the same file as {row.task}, {row.image_id_seen}"

@@ -8,21 +8,25 @@ from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "heads": 2, "variants": 1, "grid": 1}
 TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precision": "32-true", "weights": "scratch"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path):
+def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, monkeypatch):
     """On a tiny cohort, with a tiny network in the place of each backbone."""
+    monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
     cohort = make_cohort(30, k=5)
     experiment = read_experiment(path)
+    variants = {name: {**changes, **TINY_HEAD} for name, changes in experiment.variants.items()}
+    experiment = experiment.model_copy(update={"head": TINY_HEAD, "variants": variants})
     fits = experiment_fits(experiment, str(path))
     tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
     runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", DeviceSettings(device="cpu", workers=1))
     assert all(run.finished for run in runs)
-    n_expected = (
-        len(fits) * len(experiment.seeds) * (len(experiment.modalities or cohort.modalities) + len(experiment.heads))
-    )
+    n_heads = len(experiment.heads) + len(experiment.variants)
+    n_starts = len(fits) * max(1, len(experiment.weights))
+    n_expected = n_starts * len(experiment.seeds) * (len(experiment.modalities or cohort.modalities) + n_heads)
     assert len({run.root for run in runs}) == n_expected
 
 

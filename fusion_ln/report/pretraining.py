@@ -1,0 +1,238 @@
+"""The page of a pre-training: how well each set was learnt, on patients that the backbone did not learn from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import roc_curve
+
+from fusion_ln.errors import RunError
+from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
+from fusion_ln.files import write_atomically, write_text
+from fusion_ln.metrics import confusion, score
+from fusion_ln.predictions import Predictions, read_predictions
+from fusion_ln.report import style
+from fusion_ln.report.plates import Plate
+from fusion_ln.report.style import INK, LIGHT, LINE, MUTED, OTHERS, number, spread
+from fusion_ln.report.tables import SHOWN, Sheet
+from fusion_ln.runs import RunFolder, as_file_name
+from fusion_ln.terms import SIMULATED
+
+BARS = ("auc_ovr", "accuracy", "precision", "recall", "f1", "mcc")
+TASK_COLOURS = ("fusion", "elastic", "cdfi", "2d", *OTHERS)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One set of a pre-training.
+
+    Attributes:
+        record: What run.json says of its cohort.
+        predictions: Of its validation patients.
+        intervals: See `metric_intervals`; without intervals where a class has too few patients for them.
+    """
+
+    name: str
+    record: dict[str, Any]
+    predictions: Predictions
+    intervals: pd.DataFrame
+    colour: str
+
+    def interval(self, metric: str) -> Any:
+        """Value and interval of a metric over all classes."""
+        rows = self.intervals[(self.intervals["metric"] == metric) & (self.intervals["class"] == ALL_CLASSES)]
+        return next(rows.itertuples())
+
+
+def write_pretraining_report(run: RunFolder) -> Path:
+    """Write ``report.html``, ``figures/*.png`` and ``tables/*.csv`` into the folder of a finished pre-training.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunError: If it is not a finished pre-training, or the folder cannot be written to.
+    """
+    record = run.read_record()
+    if record["kind"] != "pretraining" or not run.backbone.is_file():
+        raise RunError(f"{run.root}: not a finished pre-training.", "Make one with `fusionln pretrain`.")
+    history = pd.read_parquet(run.history)
+    tasks = [_read(run, number, held) for number, held in enumerate(record["cohort"]["tasks"])]
+    simulated = bool(record["simulated"])
+    sheets = [_metrics(tasks), _confusions(tasks), Sheet("learning_curves", "Losses by epoch", history)]
+    with style.figure_style():
+        plates = {
+            "bars": [_plate("tasks", "Every metric of every task", _draw_bars(tasks), simulated)],
+            "roc": [_plate(f"roc_{t.name}", t.name, _draw_roc(t), simulated) for t in tasks],
+            "confusion": [_plate(f"confusion_{t.name}", t.name, _draw_confusion(t), simulated) for t in tasks],
+            "learning": [_plate("learning", "Validation loss by epoch", _draw_learning(tasks, history), simulated)],
+        }
+        pictures = {}
+        for plate in (plate for group in plates.values() for plate in group):
+            pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
+            _write_png(run.root / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+    for sheet in sheets:
+        table = sheet.table.assign(**{SIMULATED: True}) if simulated else sheet.table
+        write_text(run.root / "tables" / f"{sheet.name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    page = (
+        _environment()
+        .get_template("pretraining.html")
+        .render(
+            name=run.name,
+            record=record,
+            tasks=tasks,
+            plates=plates,
+            pictures=pictures,
+            metrics=list(SHOWN.items()),
+            colours=style.COLOURS,
+        )
+    )
+    write_text(run.report, page)
+    return run.report
+
+
+def _read(run: RunFolder, position: int, held: dict[str, Any]) -> TaskResult:
+    predictions = read_predictions(run.task(held["name"]) / run.predictions.name)
+    classes = predictions.classes
+    if np.bincount(predictions.labels, minlength=len(classes)).min() > 1:
+        intervals = metric_intervals(predictions)
+    else:
+        scores = score(predictions.labels, predictions.probs, classes)
+        intervals = name_columns(tuple(scores)).assign(value=np.concatenate([*scores.values()]))
+        intervals[["ci_low", "ci_high"]] = np.nan
+    return TaskResult(held["name"], held, predictions, intervals, TASK_COLOURS[position % len(TASK_COLOURS)])
+
+
+def _metrics(tasks: list[TaskResult]) -> Sheet:
+    rows = [t.intervals[["metric", "class", "value", "ci_low", "ci_high"]].assign(task=t.name) for t in tasks]
+    table = pd.concat(rows, ignore_index=True)
+    return Sheet("metrics", "Every metric of every task", table[["task", *table.columns.drop("task")]])
+
+
+def _confusions(tasks: list[TaskResult]) -> Sheet:
+    rows = []
+    for task in tasks:
+        classes = task.predictions.classes
+        counts = confusion(task.predictions.labels, task.predictions.probs, len(classes))
+        rows += [(task.name, a, b, counts[i, j]) for i, a in enumerate(classes) for j, b in enumerate(classes)]
+    return Sheet("confusion", "Truth and prediction", pd.DataFrame(rows, columns=["task", "truth", "said", "patients"]))
+
+
+def _plate(name: str, title: str, figure: Figure, simulated: bool) -> Plate:
+    if simulated:
+        figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
+    return Plate(as_file_name(name), title, "", figure)
+
+
+def _draw_bars(tasks: list[TaskResult]) -> Figure:
+    """Grouped bars, a group per metric and a bar per task (Jiang et al. 2025, figure 3), with 95 % intervals."""
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.84 / len(tasks)
+    for position, task in enumerate(tasks):
+        rows = [task.interval(metric) for metric in BARS]
+        x = np.arange(len(BARS)) + (position - (len(tasks) - 1) / 2) * width
+        values = np.array([row.value for row in rows])
+        axes.bar(x, values, 0.9 * width, color=LIGHT[task.colour], label=task.name, alpha=0.85)
+        axes.vlines(x, [row.ci_low for row in rows], [row.ci_high for row in rows], color=INK, lw=0.9)
+    axes.set_xticks(range(len(BARS)), ["AUC", *(SHOWN[metric] for metric in BARS[1:])])
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.0)
+    axes.axhline(0, color=LINE, lw=0.8)
+    axes.tick_params(labelcolor=MUTED, length=0)
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper center", ncols=min(len(tasks), 5))
+    return figure
+
+
+def _draw_roc(task: TaskResult) -> Figure:
+    """Each class against the rest."""
+    figure, axes = _square()
+    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    shades = np.linspace(1, 0.35, len(task.predictions.classes))
+    for label, (of_class, shade) in enumerate(zip(task.predictions.classes, shades, strict=True)):
+        x, y, _ = roc_curve(task.predictions.labels == label, task.predictions.probs[:, label])
+        rows = task.intervals[(task.intervals["metric"] == "auc") & (task.intervals["class"] == of_class)]
+        text = f"{of_class}\u2002{number(float(rows['value'].iloc[0]))}"
+        axes.plot(x, y, color=to_rgba(LIGHT[task.colour], shade), lw=1.7, label=text)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set_xlabel("1 − specificity")
+    axes.set_ylabel("Sensitivity")
+    axes.tick_params(labelcolor=MUTED, length=3)
+    axes.legend(loc="lower right", title="AUC", title_fontsize=7.5, alignment="right")
+    return figure
+
+
+def _draw_confusion(task: TaskResult) -> Figure:
+    """Validation patients by truth and most probable class; the shade is the share of the row."""
+    classes = task.predictions.classes
+    counts = confusion(task.predictions.labels, task.predictions.probs, len(classes))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = _square()
+    for (truth, said), count in np.ndenumerate(counts):
+        face = to_rgba(LIGHT[task.colour], 0.04 + 0.5 * float(shares[truth, said]))
+        axes.add_patch(Rectangle((said + 0.02, truth + 0.02), 0.96, 0.96, facecolor=face, lw=0))
+        weight = "bold" if truth == said else "normal"
+        axes.text(said + 0.5, truth + 0.5, str(count), ha="center", va="center", fontweight=weight)
+    ticks = np.arange(len(classes)) + 0.5
+    axes.set(xlim=(0, len(classes)), ylim=(len(classes), 0), aspect="equal")
+    axes.set_xticks(ticks, classes, rotation=0 if max(map(len, classes)) * len(classes) < 30 else 40, ha="right")
+    axes.set_yticks(ticks, classes)
+    axes.tick_params(length=0, labelsize=7.5, labelcolor=INK)
+    axes.set_xlabel("Predicted")
+    axes.set_ylabel("Truth")
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def _draw_learning(tasks: list[TaskResult], history: pd.DataFrame) -> Figure:
+    """Validation loss of each task and their mean; the dot marks the epoch whose backbone was kept."""
+    figure = Figure(figsize=(8.4, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    epochs = history["epoch"] + 1  # people count from one
+    for task in tasks:
+        axes.plot(epochs, history[f"val_loss:{task.name}"], color=LIGHT[task.colour], lw=1.1, label=task.name)
+    axes.plot(epochs, history["val_loss"], color=INK, lw=2, label="mean")
+    best = int(history["val_loss"].argmin())
+    axes.scatter(epochs.iloc[best], history["val_loss"].iloc[best], s=26, color=INK, lw=0, zorder=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel("Validation loss")
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelcolor=MUTED, length=3)
+    axes.grid(axis="y")
+    figure.legend(loc="outside upper center", ncols=min(len(tasks) + 1, 6))
+    return figure
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(3.3, 3.3), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _write_png(path: Path, png: bytes) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(png)
+
+    write_atomically(path, write)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fusion_ln.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number}
+    environment.globals |= {"spread": spread}
+    return environment
