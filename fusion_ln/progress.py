@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,9 +9,15 @@ from contextlib import contextmanager
 SECONDS_BETWEEN_LINES = 10.0
 
 
+def first_process() -> bool:
+    """False in all but one of the processes that share a fit: the one that speaks and reports."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """Print one line for the person who watches, at once; results go through ``click.echo`` instead."""
-    print(text, file=sys.stderr, flush=True)
+    if first_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -19,7 +26,7 @@ def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
 
     Its argument is a short note shown behind the bar ("fold 2, AUC 0.91") and may be empty.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and first_process():
         with _bar(title, total) as step:
             yield step
     else:

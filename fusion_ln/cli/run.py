@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from fusion_ln.progress import first_process
 from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
 
+QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -23,7 +25,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
         click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True),
         click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name."),
-        click.option("--weights", help="scratch, imagenet, or a weight file."),
+        click.option("--weights", help="scratch, imagenet, a weight file, or the folder of a pre-training."),
         click.option("--image-size", type=int, help="Pixels a side."),
         click.option("--epochs", type=int),
         click.option("--batch-size", type=int),
@@ -66,13 +68,11 @@ def device_options(command: Callable[..., None]) -> Callable[..., None]:
 @training_options
 def baseline(modality: str, **options: Any) -> None:
     """Train one network per fold on one modality and report its out-of-fold predictions."""
-    from fusion_ln.report.writer import write_report
     from fusion_ln.training.experiment import run_baselines
 
     cohort, out, arguments = _prepare(**options)
     [trained] = run_baselines(cohort, [modality], out=out, **arguments)
-    write_report(trained.root, [trained], cohort, title=f"{cohort.name}: {modality} alone")
-    _name_what_was_written(trained.root, trained.report)
+    _report(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone")
 
 
 @run.command()
@@ -96,17 +96,14 @@ def fusion(
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
     since they cost no training; the other heads learn from what the baselines see.
     """
-    from fusion_ln.report.writer import write_report
-    from fusion_ln.training.experiment import head_settings, run_baselines, run_fusions
+    from fusion_ln.training.experiment import head_settings, run_ladder
 
     changes = {"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical or None}
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
     wanted = head_settings(named, changes, "--head")
     cohort, out, arguments = _prepare(**options)
-    baselines = run_baselines(cohort, list(cohort.modalities), out=out, **arguments)
-    fusions = run_fusions(cohort, baselines, wanted, out, seed=arguments["seed"], device=arguments["device"])
-    report = write_report(out, [*baselines, *fusions], cohort, title=f"{cohort.name}: does fusion help?")
-    _name_what_was_written(out, report)
+    runs = run_ladder(cohort, list(cohort.modalities), wanted, out=out, **arguments)
+    _report(out, runs, cohort, f"{cohort.name}: does fusion help?", QUESTION)
 
 
 @run.command()
@@ -115,7 +112,7 @@ def fusion(
 @device_options
 def experiment(file: Path, out: Path | None, device: str, devices: int, workers: int | None) -> None:
     """Run every run that the experiment FILE (TOML) names, and report on all of them."""
-    from fusion_ln.report.writer import write_report
+    from fusion_ln.report.ablation import write_ablation
     from fusion_ln.training.device import DeviceSettings
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
 
@@ -125,8 +122,10 @@ def experiment(file: Path, out: Path | None, device: str, devices: int, workers:
     cohort = experiment_cohort(settings, file)
     where = DeviceSettings(device=device, devices=devices, workers=workers or 0)
     runs = run_experiment(settings, cohort, fits, out, where)
-    report = write_report(out, runs, cohort, title=settings.name, question=settings.question)
-    _name_what_was_written(out, report)
+    _report(out, runs, cohort, settings.name, settings.question)
+    if len(settings.weights) > 1 and first_process():
+        page = write_ablation(out, runs, cohort, title=settings.name, question=settings.question)
+        click.echo(f"Starts: {page}")
 
 
 def _prepare(
@@ -156,6 +155,11 @@ def _prepare(
     return opened, out or Path("runs") / opened.name, arguments
 
 
-def _name_what_was_written(folder: Path, report: Path) -> None:
-    click.echo(f"Runs:   {folder}")
-    click.echo(f"Report: {report}")
+def _report(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
+    """Write the report and name what was written; of the processes that share fits, one does it."""
+    from fusion_ln.report.writer import write_report
+
+    if first_process():
+        page = write_report(out, runs, cohort, title=title, question=question)
+        click.echo(f"Runs:   {out}")
+        click.echo(f"Report: {page}")

@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
+from fusion_ln.cohort.cohort import save_cohort
 
 TINY = [
     "--backbone",
@@ -106,6 +108,14 @@ def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monk
     assert result.exit_code in (1, 2)
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_cohort_of_one_modality_is_not_fused(make_cohort, tmp_path):
+    cohort = make_cohort(20, absent={number: {"cdfi", "elastic"} for number in range(20)})
+    save_cohort(replace(cohort, modalities=("2d",)))
+    output = fusionln("run", "fusion", "--cohort", cohort.root, "--out", tmp_path / "out", *TINY, code=1)
+    assert "nothing to fuse" in output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_no_cohort_is_named_with_the_way_out(tmp_path):
