@@ -1,11 +1,13 @@
 """`fusionln bench`: measured speed."""
 
+from pathlib import Path
+
 import click
 
 
 @click.group()
 def bench() -> None:
-    """Measure how fast this machine trains."""
+    """Measure how fast this machine trains and computes statistics."""
 
 
 @bench.command()
@@ -41,3 +43,42 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     for name in ("bare", "research"):
         ratios = [ours / other for ours, other in zip(rates["ours"], rates[name], strict=True)]
         click.echo(f"  fusion_ln / {titles[name]:34} {median(ratios):.2f}  ({min(ratios):.2f} - {max(ratios):.2f})")
+
+
+@bench.command()
+@click.option("--models", type=click.IntRange(min=2), default=13, show_default=True)
+@click.option("--patients", type=click.IntRange(min=30), default=586, show_default=True)
+@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--many", type=click.IntRange(min=30), default=100_000, show_default=True, help="Patients, for memory.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
+def statistics(models: int, patients: int, resamples: int, many: int, out: Path | None) -> None:
+    """Seconds and memory of bootstrap, tests and corrections."""
+    import shlex
+    import sys
+    from datetime import UTC, datetime
+
+    from fusion_ln.evaluation.bench import bench_statistics
+    from fusion_ln.files import write_text
+    from fusion_ln.runs import hardware, installed_versions
+
+    machine, versions = hardware(), installed_versions()
+    lines = [
+        "# Speed and memory of the statistics",
+        "",
+        f"Command: `{shlex.join(['fusionln', *sys.argv[1:]])}`",
+        f"Date: {datetime.now(UTC):%Y-%m-%d}",
+        f"Hardware: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
+        f"Versions: python {versions['python']}, numpy {versions['numpy']}, fusion_ln {versions['fusion_ln']}",
+        "",
+        "| Task | Seconds | Most memory of the process so far [MiB] |",
+        "| --- | --- | --- |",
+    ]
+    for line in lines:
+        click.echo(line)
+    sizes = {"n_models": models, "n_patients": patients, "n_resamples": resamples, "n_many": many}
+    for timing in bench_statistics(**sizes):
+        lines.append(f"| {timing.task} | {timing.seconds:.2f} | {timing.peak_mib:.0f} |")
+        click.echo(lines[-1])
+    if out:
+        write_text(out, "\n".join(lines) + "\n")
+        click.echo(f"Wrote {out}")

@@ -190,6 +190,22 @@ def phantom(
     _name_what_was_written(made)
 
 
+@cohort.command()
+@click.argument("place", metavar="DIR|CSV", type=click.Path(exists=True, path_type=Path))
+@click.option("--label", metavar="COLUMN", help="Column that holds the class.  [default for a cohort: label]")
+@click.option("--out", type=DIRECTORY, help="Folder to write to.  [default: DIR/statistics, or beside the CSV]")
+def stats(place: Path, label: str | None, out: Path | None) -> None:
+    """Describe the patients of each class (Table 1), with figures.
+
+    Takes a cohort folder or a CSV file with one row per patient; writes CSV, HTML and LaTeX.
+    """
+    from fusion_ln.report.cohort_page import read_patients, write_statistics
+
+    folder = out or (place / "statistics" if place.is_dir() else place.with_name(f"{place.stem}-statistics"))
+    for path in write_statistics(folder, read_patients(place, label)):
+        click.echo(f"Wrote {path}")
+
+
 def _split(names: str) -> tuple[str, ...]:
     parts = tuple(name.strip() for name in names.split(","))
     if not all(parts) or len(set(parts)) != len(parts) or len(parts) < 2:

@@ -43,8 +43,8 @@ def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None,
     assert comparison is not None, "there are two models or more, one of which is the reference"
     for name, table in (("comparison", comparison.comparison), ("models", comparison.models)):
         write_text(out / f"{name}.csv", csv_of(table, results.cohort))
-    title = f"{len(results.models)} models of cohort {results.cohort.name}"
-    question = f"How do {len(results.others)} other models compare with {comparison.reference}?"
+    title = f"{len(results.models)} models compared"
+    question = f"Does any of them tell the diagnoses apart better than {comparison.reference}?"
     report = write_results(out, results, title=title, question=question)
     for path in (out / "comparison.csv", out / "models.csv", out / "model_card.md", report):
         click.echo(f"Wrote {path}")

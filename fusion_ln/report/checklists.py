@@ -195,6 +195,6 @@ def _between_sites(evidence: Evidence) -> str:
     groups = evidence.by_variable.get("site", {}).get(evidence.results.main.name)
     if groups is None or groups.spread.empty:
         return ""
-    row = groups.spread.set_index("metric").loc[MACRO]
+    [row] = groups.spread[groups.spread["metric"] == MACRO].to_dict("records")
     ends = [f"{number(row[end])} ({row[f'{end}_level']})" for end in ("lowest", "highest")]
     return f"AUC between sites from {' to '.join(ends)}."

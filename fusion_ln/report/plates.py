@@ -34,15 +34,20 @@ class Plate:
     figure: Figure
 
 
-def mark_simulated(figure: Figure, results: Results) -> None:
+def mark_simulated(figure: Figure, simulated: bool) -> None:
     """Write what stands on everything that comes from a phantom, at the figure's foot."""
-    if results.cohort.simulated:
+    if simulated:
         figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
 
 
 def make_plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
     """The figure with its name made fit for a file and, on a phantom, the word that says so."""
-    mark_simulated(figure, results)
+    return mark_plate(name, title, caption, figure, results.cohort.simulated)
+
+
+def mark_plate(name: str, title: str, caption: str, figure: Figure, simulated: bool) -> Plate:
+    """As `make_plate`, where there are no models."""
+    mark_simulated(figure, simulated)
     return Plate(re.sub(r"[^\w.+-]", "_", name), title, caption, figure)  # a class may be named with a slash
 
 

@@ -219,7 +219,7 @@ def _cohort_of(predictions: Predictions, runs: list[RunFolder]) -> Cohort:
     patients = predictions.table[[PATIENT, LABEL]].assign(**{SITE: "unknown"})
     return Cohort(
         root=Path(),
-        name=described.get("name", f"of {len(patients)} patients"),
+        name=described.get("name", f"{len(patients)} patients"),
         classes=predictions.classes,
         modalities=tuple(described.get("modalities", ())),
         source="",

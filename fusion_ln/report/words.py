@@ -94,7 +94,7 @@ def choices(results: Results) -> str:
     sentences = []
     reference, candidate = results.reference, results.candidate
     if results.named_reference and reference:
-        sentences.append(f"{_sentence(_named(reference))} is the reference that was asked for.")
+        sentences.append(f"{_sentence(_named(reference))} is the reference that the others are compared with.")
     elif len(results.singles) > 1 and reference:
         auc = number(reference.inner_auc)
         sentences.append(

@@ -68,7 +68,7 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
         with progress("Report", len(every)) as step:
             for plate in every:
                 pictures[plate.name] = style.svg_of(plate.figure, plate.name)
-                _write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+                write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
                 step("")
     for sheet in sheets.values():
         write_text(out / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, results.cohort))
@@ -130,7 +130,7 @@ def _render(
     )
     titles = {model.name: model.title for model in results.models}
     environment.filters |= {
-        "cell": lambda value: titles.get(value) or _cell(value),
+        "cell": lambda value: titles.get(value) or as_cell(value),
         "heading": lambda column: titles.get(column) or column.replace("_", " "),
         "number": style.number,
     }
@@ -154,7 +154,9 @@ def _render(
     )
 
 
-def _write_png(path: Path, png: bytes) -> None:
+def write_png(path: Path, png: bytes) -> None:
+    """Write a picture file, atomically."""
+
     def write(temporary: Path) -> None:
         temporary.write_bytes(png)
 
@@ -168,7 +170,7 @@ def csv_of(table: pd.DataFrame, cohort: Cohort) -> str:
     return text
 
 
-def _cell(value: Any) -> str:
+def as_cell(value: Any) -> str:
     """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "–"

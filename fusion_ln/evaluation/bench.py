@@ -1,0 +1,72 @@
+"""Speed and memory of the statistics on made-up predictions."""
+
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from fusion_ln.evaluation.compare import compare
+from fusion_ln.evaluation.intervals import metric_intervals, resample, resample_counts
+from fusion_ln.metrics import score_auc
+from fusion_ln.predictions import Predictions, predictions_from_logits
+
+CLASSES = ("benign", "lymphoma", "metastatic")
+SHARES = (164 / 586, 122 / 586, 300 / 586)  # of Jiang et al. 2025
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was computed, how long it took, and the most memory that the process has held so far."""
+
+    task: str
+    seconds: float
+    peak_mib: float
+
+
+def bench_statistics(*, n_models: int, n_patients: int, n_resamples: int, n_many: int) -> Iterator[Timing]:
+    """Time the statistics of ``n_models`` on ``n_patients``, then of one model on ``n_many`` patients.
+
+    Yields:
+        One timing per task, smallest memory first, since the peak of a process never falls.
+    """
+    models = [make_predictions(n_patients, 1.2 + 0.1 * k, seed=k) for k in range(n_models)]
+    size = f"{n_models} models x {n_patients} patients x {n_resamples:,} resamples"
+
+    def auc_alone() -> None:
+        labels = models[0].labels
+        for counts in resample_counts(labels, n_resamples, seed=0):
+            for model in models:
+                score_auc(labels, model.probs, CLASSES, counts)
+
+    yield _time(f"AUC alone (one-vs-rest, one-vs-one, per class): {size}", auc_alone)
+    yield _time(
+        f"every metric with percentile and BCa intervals: {size}",
+        lambda: [found.table() for found in resample(models, n_resamples=n_resamples, seed=0)],
+    )
+    named = {f"model {k}": model for k, model in enumerate(models)}
+    yield _time(
+        f"the whole of `compare` (with DeLong, McNemar, 2,000 permutations, Holm, BH): {size}",
+        lambda: compare(named, "model 0", n_resamples=n_resamples),
+    )
+    many = make_predictions(n_many, 1.6, seed=0)
+    yield _time(
+        f"every metric with its intervals: 1 model x {n_many:,} patients x 1,000 resamples",
+        lambda: metric_intervals(many, n_resamples=1000),
+    )
+
+
+def make_predictions(n: int, skill: float, seed: int) -> Predictions:
+    """Predictions of ``n`` patients in the paper's classes: logits are the truth times ``skill`` plus noise."""
+    labels = np.searchsorted(np.round(np.cumsum(SHARES) * n), np.arange(n), side="right").clip(max=len(CLASSES) - 1)
+    logits = skill * np.eye(len(CLASSES))[labels] + np.random.default_rng(seed).normal(size=(n, len(CLASSES)))
+    patients = [f"P{number:07d}" for number in range(n)]
+    return predictions_from_logits(CLASSES, patients, np.arange(n) % 5, labels, logits)
+
+
+def _time(task: str, work: Callable[[], object]) -> Timing:
+    start = perf_counter()
+    work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    return Timing(task, perf_counter() - start, peak)

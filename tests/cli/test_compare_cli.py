@@ -1,0 +1,173 @@
+"""`fusionln compare` on run folders and bare tables, and every bad input with its message."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
+from fusion_ln.report.reading import read_inputs
+
+CLASSES = ("benign", "lymphoma", "metastatic")
+COLUMNS = [
+    "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
+    "delong_p", "p_holm",
+]  # fmt: skip
+
+
+def predict(skill: float, *, n: int = 40, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Predictions:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % len(classes)
+    logits = rng.normal(size=(n, len(classes))) + skill * np.eye(len(classes))[labels]
+    return predictions_from_logits(classes, [f"P{i:03d}" for i in range(n)], np.arange(n) % 5, labels, logits)
+
+
+def write(path: Path, predictions: Predictions) -> str:
+    write_predictions(path, predictions)
+    return str(path)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["compare", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def good(tmp_path):
+    return write(tmp_path / "good.parquet", predict(2.0))
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bare")
+    a, b = (
+        write(folder / f"{name}.parquet", predict(skill, seed=i))
+        for i, (name, skill) in enumerate([("a", 2), ("b", 1)])
+    )
+    return run(a, b, "--out", str(folder / "out")), folder / "out"
+
+
+def test_bare_tables_give_the_tables_of_the_contract_and_a_report(compared):
+    (code, said), out = compared
+    assert code == 0
+    assert all(f"Wrote {out / name}" in said for name in ("comparison.csv", "models.csv", "report.html"))
+    table = pd.read_csv(out / "comparison.csv")
+    assert table.columns.tolist() == COLUMNS
+    assert table["class"].tolist() == [*CLASSES, "macro"]
+    assert set(table["model_a"]) == {"a"}  # the last one is the reference where nothing tells the best
+    models = pd.read_csv(out / "models.csv")
+    assert models["model"].tolist() == ["b", "a"]
+    assert {"auc_ovr", "auc_ovr_low", "auc_ovr_high", "ece", "recall:lymphoma_low"} <= set(models.columns)
+    assert not models.isna().any().any()
+
+
+def test_a_bare_table_gives_the_sections_it_can_and_says_what_is_left_out(compared):
+    page = (compared[1] / "report.html").read_text()
+    assert 'id="differences"' in page
+    assert 'id="sets"' in page
+    assert "no inner validation predictions" in page
+    assert 'id="subgroups"' not in page
+    assert 'id="examples"' not in page
+    assert "simulated" not in page.partition("</style>")[2].lower()
+    assert (compared[1] / "model_card.md").read_text().startswith("---\n")
+
+
+def test_the_reference_may_be_named(good, tmp_path):
+    other = write(tmp_path / "other.parquet", predict(1.0, seed=1))
+    results = read_inputs([Path(good), Path(other)], reference=Path(good), n_resamples=100)
+    assert set(results.comparison.comparison["model_b"]) == {"good"}
+    assert (results.reference.name, results.candidate.name) == ("good", "other")
+
+
+def change(predictions: Predictions, **columns: object) -> Predictions:
+    return Predictions(predictions.classes, predictions.table.assign(**columns))
+
+
+def bad_inputs() -> dict[str, tuple[Predictions, str]]:
+    base = predict(1.0, seed=1)
+    few = base.of(["P000", "P001"])
+    lost = base.of([p for p, label in zip(base.patients, base.labels, strict=True) if label != 1])
+    return {
+        "other folds": (change(base, fold=(base.folds + 1) % 5), "another fold"),
+        "other labels": (change(base, label=(base.labels + 1) % 3), "another label"),
+        "other patients": (predict(1.0, n=37, seed=1), "37 are in both"),
+        "no common patient": (change(base, patient_id=[f"Q{i:03d}" for i in range(40)]), "0 are in both"),
+        "other label order": (predict(1.0, seed=1, classes=CLASSES[::-1]), "another order"),
+        "duplicate patients": (change(base, patient_id=["P000", *base.patients[:-1]]), "'P000' twice"),
+        "sums to more than 1": (change(base, prob_benign=base.probs[:, 0] + 2e-3), "sum to 1"),
+        "not a number": (change(base, prob_benign=np.nan), "sum to 1"),
+        "two patients": (few, "2 are in both"),
+        "a class without patients": (lost, "are in both"),
+    }
+
+
+@pytest.mark.parametrize("what", bad_inputs())
+def test_predictions_that_do_not_fit_are_refused_in_one_clear_message(good, tmp_path, what):
+    predictions, message = bad_inputs()[what]
+    code, said = run(good, write(tmp_path / "bad.parquet", predictions), "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert message in said
+    assert "Error: " in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [(["P000", "P001"], "class 'benign' has 1 of the 2 patients"), (None, "class 'lymphoma' has 0")],
+)
+def test_too_few_patients_of_a_class_are_named(tmp_path, kept, message):
+    paths = []
+    for seed in (0, 1):
+        base = predict(1.0, seed=seed)
+        chosen = kept or [p for p, label in zip(base.patients, base.labels, strict=True) if label != 1]
+        paths.append(write(tmp_path / f"m{seed}.parquet", base.of(chosen)))
+    code, said = run(*paths, "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert message in said
+
+
+def test_one_model_is_refused(good):
+    code, said = run(good)
+    assert code == 1
+    assert "one model only" in said
+
+
+def test_the_same_model_twice_is_refused(good):
+    code, said = run(good, good)
+    assert code == 1
+    assert "given twice" in said
+
+
+def test_a_reference_that_was_not_given_is_refused(good, tmp_path):
+    other, third = (write(tmp_path / f"{name}.parquet", predict(1.0, seed=1)) for name in ("other", "third"))
+    code, said = run(good, other, "--reference", third)
+    assert code == 1
+    assert "none of the models given (good, other)" in said
+
+
+def test_a_file_that_is_no_table_and_a_folder_that_is_no_run_are_refused(good, tmp_path):
+    (tmp_path / "text.parquet").write_text("no table")
+    assert "cannot be read as a table of predictions" in run(good, str(tmp_path / "text.parquet"))[1]
+    (tmp_path / "folder").mkdir()
+    assert "it is not a run" in run(good, str(tmp_path / "folder"))[1]
+
+
+def test_a_run_folder_is_not_written_over(good, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({}))
+    code, said = run(good, good, "--out", str(tmp_path / "run"))
+    assert code == 1
+    assert "would be lost" in said
+
+
+def test_predictions_that_do_not_fit_the_named_cohort_are_refused(good, make_cohort, tmp_path):
+    other = write(tmp_path / "other.parquet", predict(1.0, seed=1))
+    code, said = run(good, other, "--cohort", str(make_cohort(20).root))
+    assert code == 1
+    assert "unknown to the cohort tiny" in said
