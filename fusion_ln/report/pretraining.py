@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -17,15 +15,13 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
-from fusion_ln.files import write_atomically, write_text
 from fusion_ln.metrics import confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report import style
-from fusion_ln.report.plates import Plate
-from fusion_ln.report.style import INK, LIGHT, LINE, MUTED, OTHERS, number, spread
+from fusion_ln.report.page import plate, write_page
+from fusion_ln.report.style import INK, LIGHT, LINE, MUTED, OTHERS, number
 from fusion_ln.report.tables import SHOWN, Sheet
-from fusion_ln.runs import RunFolder, as_file_name
-from fusion_ln.terms import SIMULATED
+from fusion_ln.runs import RunFolder
 
 BARS = ("auc_ovr", "accuracy", "precision", "recall", "f1", "mcc")
 TASK_COLOURS = ("fusion", "elastic", "cdfi", "2d", *OTHERS)
@@ -68,36 +64,29 @@ def write_pretraining_report(run: RunFolder) -> Path:
     history = pd.read_parquet(run.history)
     tasks = [_read(run, number, held) for number, held in enumerate(record["cohort"]["tasks"])]
     simulated = bool(record["simulated"])
-    sheets = [_metrics(tasks), _confusions(tasks), Sheet("learning_curves", "Losses by epoch", history)]
     with style.figure_style():
         plates = {
-            "bars": [_plate("tasks", "Every metric of every task", _draw_bars(tasks), simulated)],
-            "roc": [_plate(f"roc_{t.name}", t.name, _draw_roc(t), simulated) for t in tasks],
-            "confusion": [_plate(f"confusion_{t.name}", t.name, _draw_confusion(t), simulated) for t in tasks],
-            "learning": [_plate("learning", "Validation loss by epoch", _draw_learning(tasks, history), simulated)],
+            "bars": [plate("tasks", "Every metric of every task", "", _draw_bars(tasks), simulated=simulated)],
+            "roc": [plate(f"roc_{t.name}", t.name, "", _draw_roc(t), simulated=simulated) for t in tasks],
+            "confusion": [
+                plate(f"confusion_{t.name}", t.name, "", _draw_confusion(t), simulated=simulated) for t in tasks
+            ],
+            "learning": [
+                plate("learning", "Validation loss by epoch", "", _draw_learning(tasks, history), simulated=simulated)
+            ],
         }
-        pictures = {}
-        for plate in (plate for group in plates.values() for plate in group):
-            pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
-            _write_png(run.root / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
-    for sheet in sheets:
-        table = sheet.table.assign(**{SIMULATED: True}) if simulated else sheet.table
-        write_text(run.root / "tables" / f"{sheet.name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    page = (
-        _environment()
-        .get_template("pretraining.html")
-        .render(
-            name=run.name,
-            record=record,
-            tasks=tasks,
-            plates=plates,
-            pictures=pictures,
-            metrics=list(SHOWN.items()),
-            colours=style.COLOURS,
-        )
+    return write_page(
+        run.report,
+        "pretraining.html",
+        [each for group in plates.values() for each in group],
+        [_metrics(tasks), _confusions(tasks), Sheet("learning_curves", "Losses by epoch", history)],
+        simulated=simulated,
+        name=run.name,
+        record=record,
+        tasks=tasks,
+        plates=plates,
+        metrics=list(SHOWN.items()),
     )
-    write_text(run.report, page)
-    return run.report
 
 
 def _read(run: RunFolder, position: int, held: dict[str, Any]) -> TaskResult:
@@ -125,12 +114,6 @@ def _confusions(tasks: list[TaskResult]) -> Sheet:
         counts = confusion(task.predictions.labels, task.predictions.probs, len(classes))
         rows += [(task.name, a, b, counts[i, j]) for i, a in enumerate(classes) for j, b in enumerate(classes)]
     return Sheet("confusion", "Truth and prediction", pd.DataFrame(rows, columns=["task", "truth", "said", "patients"]))
-
-
-def _plate(name: str, title: str, figure: Figure, simulated: bool) -> Plate:
-    if simulated:
-        figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
-    return Plate(as_file_name(name), title, "", figure)
 
 
 def _draw_bars(tasks: list[TaskResult]) -> Figure:
@@ -216,23 +199,3 @@ def _draw_learning(tasks: list[TaskResult], history: pd.DataFrame) -> Figure:
 def _square() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(3.3, 3.3), layout="constrained")
     return figure, figure.add_subplot()
-
-
-def _write_png(path: Path, png: bytes) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(png)
-
-    write_atomically(path, write)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("fusion_ln.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number}
-    environment.globals |= {"spread": spread}
-    return environment
