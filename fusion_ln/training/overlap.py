@@ -12,7 +12,7 @@ from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, on_
 from fusion_ln.cohort.sources.rows import named
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.files import write_atomically, write_parquet
+from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder, weight_file
 from fusion_ln.terms import IMAGE, PATH, SHA256
@@ -21,6 +21,7 @@ from fusion_ln.threads import map_with_progress
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
 PICTURES, COPIES = "pictures.parquet", "pictures.npy"
 TASK = "task"
+SHARED = "shared_pictures.csv"  # in the cohort folder: what was refused
 
 
 def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
@@ -68,32 +69,35 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     for name in (PICTURES, COPIES):
         if not (run.root / name).is_file():
             raise RunError(f"{run.root}: {name} is missing, so its pictures are unknown.", "Restore it.")
-    shared = [line for modality in modalities for line in _shared(cohort.root, cohort.fingerprint, modality, run.root)]
+    shared: dict[str, str] = {}
+    for modality in modalities:
+        shared |= _shared(cohort.root, cohort.fingerprint, modality, run.root)
     if shared:
+        table = pd.DataFrame({IMAGE: list(shared), "detail": list(shared.values())})
+        write_text(cohort.root / SHARED, table.to_csv(index=False))
         raise CohortError(
-            f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n{named(shared)}",
-            "Import the cohort without them (`--leave-out PATH`), or pre-train without that set.",
+            f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n"
+            f"{named([f'{image}: {detail}' for image, detail in shared.items()])}",
+            f"Import the cohort without them (`--leave-out PATH`; all are listed in {cohort.root / SHARED}), "
+            "or pre-train without that set.",
         )
 
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed
-def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> tuple[str, ...]:
-    """One line per picture of the modality that a pre-training saw, and the picture that it saw."""
+def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
+    """The cohort's pictures of the modality that a pre-training saw, each with the picture that it saw."""
     cohort = load_cohort(cohort_root)
     images = cohort.images_of(modality)
     seen = pd.read_parquet(run / PICTURES)
-    found = {
-        row.image_id: f"{row.image_id}: the same file as {row.task}, {row.image_id_seen}"
-        for row in images.merge(seen, on=SHA256, suffixes=("", "_seen")).itertuples()
-    }
+    same = images.merge(seen, on=SHA256, suffixes=("", "_seen"))
+    found = {str(row.image_id): f"the same file as {row.task}, {row.image_id_seen}" for row in same.itertuples()}
     title = f"Comparing {modality} pictures with the pre-training's"
     looks = on_sphere(np.stack(list(map_with_progress(title, partial(_look, cohort), list(images[PATH])))))
     pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), looks)
     for (i, j), correlation in zip(pairs, correlations, strict=True):
-        image, other = images[IMAGE].iloc[j], seen.iloc[i]
-        line = f"{image}: nearly the same as {other[TASK]}, {other[IMAGE]} (correlation {correlation:.3f})"
-        found.setdefault(image, line)
-    return tuple(found.values())
+        detail = f"nearly the same as {seen[TASK][i]}, {seen[IMAGE][i]} (correlation {correlation:.3f})"
+        found.setdefault(images[IMAGE][j], detail)
+    return found
 
 
 def _look(cohort: Cohort, path: str) -> np.ndarray:

@@ -1,6 +1,9 @@
 import json
+import os
+import shutil
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.importing import import_cohort, open_source
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.images.bank import Batches, ImageBank
@@ -28,6 +32,8 @@ from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.pretrain import PretrainSettings, pretrain
 
+SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
+BUSI = ("busi", "busi_256")
 CPU = DeviceSettings(device="cpu", workers=1)
 TINY = FitSettings(backbone="test_resnet", image_size=32, epochs=3, batch_size=4, head_width=4, precision="32-true")
 
@@ -308,3 +314,35 @@ def test_an_unfinished_pre_training_has_no_report(make_task, tmp_path):
     run.backbone.unlink()
     with pytest.raises(RunError, match="not a finished pre-training"):
         write_pretraining_report(run)
+
+
+# --- real pictures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (SHARED / "data" / "thyroid_tinet").is_dir(), reason="no real pictures here")
+def test_real_organs_breasts_and_thyroids_are_learnt_together(tmp_path):
+    data = SHARED / "data"
+    lines = [f"{label}-{n},{label},{data.name}/{label}/{n}.jpg" for label in ("benign", "malignant") for n in (1, 2, 3)]
+    shutil.copytree(data / "thyroid_tinet" / "sample", tmp_path / data.name)
+    (tmp_path / "thyroid.csv").write_text("\n".join(["patient_id,label,2d", *lines]))
+    sources = {"ocau": data / "ocau", "busi": data / "busi", "table": tmp_path / "thyroid.csv"}
+    cohorts = [import_cohort(open_source(name, src), tmp_path / name, k=2) for name, src in sources.items()]
+    run = learn(cohorts, tmp_path / "run", batch_size=16)
+    metrics = json.loads(run.metrics.read_text())
+    assert set(metrics) == {"ocau", "busi", "table"}
+    assert metrics["ocau"]["pooled"]["auc_ovr"] > 0.6
+    with pytest.raises(CohortError, match="97 pictures of busi also served the pre-training"):
+        fine_tune(cohorts[1], run.root, tmp_path / "out")
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (SHARED / "data" / "busi_256").is_dir(), reason="no real pictures here")
+def test_a_real_picture_that_was_squeezed_and_filed_elsewhere_is_found(tmp_path):
+    """Picture benign (437) of one copy of BUSI, 256 x 256, shows what normal (34) of the other does at its own size."""
+    copies = {name: import_cohort(open_source("busi", SHARED / "data" / name), tmp_path / name) for name in BUSI}
+    run = learn([copies["busi"]], tmp_path / "run", epochs=1, batch_size=16)
+    with pytest.raises(CohortError, match=r"shared_pictures\.csv"):
+        fine_tune(copies["busi_256"], run.root, tmp_path / "out")
+    shared = pd.read_csv(tmp_path / "busi_256" / "shared_pictures.csv").set_index("image_id")["detail"]
+    assert "nearly the same as busi, normal/normal (34).png" in shared["benign/benign (437).png"]
