@@ -135,9 +135,11 @@ def load_predictor(run: RunFolder) -> Predictor:
     """Load the models of all folds of a finished run.
 
     Raises:
-        RunError: If the run is not finished, or a checkpoint of it or of a member is missing.
+        RunError: If the run is a pre-training or not finished, or a checkpoint of it or of a member is missing.
     """
     record = run.read_record()
+    if record["kind"] == "pretraining":
+        raise RunError(f"{run.root}: a pre-training, which predicts nothing.", "Fine-tune it: `run fusion --weights`.")
     if not run.finished:
         raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
     baselines = [run] if record["kind"] == "baseline" else [RunFolder(run.root / m) for m in record["members"]]

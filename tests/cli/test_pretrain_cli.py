@@ -24,6 +24,7 @@ def test_without_tasks_five_simulated_ones_are_made_and_the_result_is_a_start(ma
     study = ["run", "baseline", "--modality", "2d", "--cohort", make_cohort().root, "--out", tmp_path / "out"]
     fusionln(*study, "--weights", tmp_path / "pre", "--workers", 1, *TINY)
     assert (tmp_path / "out" / "baseline-2d" / "report.html").is_file()
+    assert "a pre-training, which predicts nothing" in fusionln("predict", tmp_path / "pre", "--2d", "x.png", code=1)
     assert "kept" in fusionln("pretrain", "--out", tmp_path / "pre", "--schedule", "interleaved", *TINY)
 
 
