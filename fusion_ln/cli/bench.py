@@ -53,6 +53,7 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
 def statistics(models: int, patients: int, resamples: int, many: int, out: Path | None) -> None:
     """Seconds and memory of bootstrap, tests and corrections."""
+    import os
     import shlex
     import sys
     from datetime import UTC, datetime
@@ -66,18 +67,18 @@ def statistics(models: int, patients: int, resamples: int, many: int, out: Path 
         "# Speed and memory of the statistics",
         "",
         f"Command: `{shlex.join(['fusionln', *sys.argv[1:]])}`",
-        f"Date: {datetime.now(UTC):%Y-%m-%d}",
+        f"Date: {datetime.now(UTC):%Y-%m-%d}; load of the machine at the start: {os.getloadavg()[0]:.1f}",
         f"Hardware: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
         f"Versions: python {versions['python']}, numpy {versions['numpy']}, fusion_ln {versions['fusion_ln']}",
         "",
-        "| Task | Seconds | Most memory of the process so far [MiB] |",
-        "| --- | --- | --- |",
+        "| Task | Seconds | CPU seconds | Most memory of the process so far [MiB] |",
+        "| --- | --- | --- | --- |",
     ]
     for line in lines:
         click.echo(line)
     sizes = {"n_models": models, "n_patients": patients, "n_resamples": resamples, "n_many": many}
     for timing in bench_statistics(**sizes):
-        lines.append(f"| {timing.task} | {timing.seconds:.2f} | {timing.peak_mib:.0f} |")
+        lines.append(f"| {timing.task} | {timing.seconds:.2f} | {timing.cpu_seconds:.2f} | {timing.peak_mib:.0f} |")
         click.echo(lines[-1])
     if out:
         write_text(out, "\n".join(lines) + "\n")

@@ -1,6 +1,7 @@
 """`fusionln compare` on run folders and bare tables, and every bad input with its message."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fusion_ln.cli.main import cli
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.report.reading import read_inputs
 
+REFERENCE = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
 CLASSES = ("benign", "lymphoma", "metastatic")
 COLUMNS = [
     "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
@@ -75,6 +77,25 @@ def test_a_bare_table_gives_the_sections_it_can_and_says_what_is_left_out(compar
     assert 'id="examples"' not in page
     assert "simulated" not in page.partition("</style>")[2].lower()
     assert (compared[1] / "model_card.md").read_text().startswith("---\n")
+
+
+def test_the_comparison_of_two_tables_on_disk_agrees_with_r(tmp_path):
+    if not REFERENCE.is_dir():
+        pytest.skip(f"{REFERENCE} is not there; set FUSIONLN_SHARED")
+    held = pd.read_csv(REFERENCE / "two_models_586.csv")
+    expected = json.loads((REFERENCE / "two_models_586.r.json").read_text())["delong"]
+    paths = []
+    for model in "ab":
+        table = held[["patient_id", "label"]].assign(fold=0)
+        for name in CLASSES:
+            table[f"prob_{name}"] = held[f"{model}_{name}"]
+            table[f"logit_{name}"] = np.log(table[f"prob_{name}"])
+        paths.append(tmp_path / f"{model}.parquet")
+        table.to_parquet(paths[-1])
+    found = read_inputs(paths, n_resamples=100).comparison.comparison
+    for row, of_class in zip(found.itertuples(), expected, strict=False):
+        values = [row.auc_a, row.auc_b, row.delong_z, row.delong_p]
+        assert values == pytest.approx([of_class[key] for key in ("auc_a", "auc_b", "z", "p")], rel=5e-7)
 
 
 def test_the_reference_may_be_named(good, tmp_path):

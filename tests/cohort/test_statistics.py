@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from fusion_ln.cohort.statistics import MISSING, compare_categories, compare_numbers, is_normal, table_one
+from fusion_ln.cohort.statistics import _TESTS, MISSING, compare_categories, compare_numbers, is_normal, table_one
 from fusion_ln.errors import CohortError
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -63,6 +64,27 @@ def test_normality_is_judged_as_r_does(patients, r_figures):
         for c, expected in enumerate(figures["shapiro_by_class"]):
             values = by_class(patients, figures["variable"])[CLASSES[c]].to_numpy()
             assert is_normal(values) == (expected["p"] > 0.05)
+
+
+def test_every_test_agrees_with_r_on_every_number_also_where_another_is_chosen(patients, r_figures):
+    """The tests that `table_one` chooses from, and Student's t-test and Shapiro-Wilk's W, which it does not show."""
+    (_, welch), (_, anova), (_, mann_whitney), (_, kruskal) = _TESTS.values()
+    for figures in r_figures["continuous"]:
+        three = [values.to_numpy() for values in by_class(patients, figures["variable"]).values()]
+        two = [three[0], three[2]]
+        found = {
+            "anova": anova(*three),
+            "kruskal": kruskal(*three),
+            "t_welch_benign_vs_metastatic": welch(*two),
+            "t_student_benign_vs_metastatic": stats.ttest_ind(*two),
+            "mannwhitney_benign_vs_metastatic": mann_whitney(*two),
+            "shapiro_all": stats.shapiro(patients[figures["variable"]]),
+        }
+        for name, result in found.items():
+            assert [result.statistic, result.pvalue] == pytest.approx(list(figures[name].values()), rel=SIX_DIGITS)
+        for values, expected in zip(three, figures["shapiro_by_class"], strict=True):
+            result = stats.shapiro(values)
+            assert [result.statistic, result.pvalue] == pytest.approx([expected["W"], expected["p"]], rel=SIX_DIGITS)
 
 
 def test_counts_agree_with_r(patients, r_figures):

@@ -1,3 +1,6 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ from fusion_ln.report.model_card import model_card
 from fusion_ln.report.published import published_table
 from fusion_ln.report.reading import read_results
 from fusion_ln.report.results import Results
+from fusion_ln.report.writer import write_results
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_a_cohort_of_one_site_without_sex_and_age_has_no_subgroups(evidence):
 
 def test_subgroups_are_scored_on_their_own_patients(cohort, seven):
     patients = cohort.patients.assign(site=np.where(np.arange(len(cohort.patients)) % 2, "a", "b"))
-    cohort = type(cohort)(**{**cohort.__dict__, "patients": patients})
+    cohort = replace(cohort, patients=patients)
     results = Results(cohort, read_results(seven, cohort).models)
     table = Evidence(results).subgroup_metrics
     row = table[(table["model"] == results.main.name) & (table["level"] == "a") & (table["metric"] == "auc_ovr")].iloc[
@@ -96,7 +100,7 @@ def test_subsets_of_the_pictures_are_read_from_the_run_and_scored(cohort, maker)
 def test_the_papers_figures_stand_beside_ours_only_on_its_cohort(cohort, seven):
     results = read_results(seven, cohort)
     assert published_table(results).empty
-    paper = Results(type(cohort)(**{**cohort.__dict__, "source": "cv4lymphnode"}), results.models)
+    paper = Results(replace(cohort, source="cv4lymphnode"), results.models)
     table = published_table(paper)
     assert table["published,_other_protocol"].tolist() == [0.906, 0.896, 0.925, 0.792, 0.745, 0.657, 0.48]
     assert table["ours"].notna().all()
@@ -122,3 +126,34 @@ def test_the_model_card_has_metadata_and_says_simulated(cohort, seven, real):
     assert "simulated" in metadata["tags"]
     assert "**Simulated.**" in text
     assert "imulated" not in model_card(read_results([real[1]], real[0]))
+
+
+def test_a_page_with_everything_shows_every_section(cohort, seven, tmp_path):
+    """Two sites, sex and age, subsets of the pictures, and the paper's cohort: one report draws them all."""
+    n = len(cohort.patients)
+    patients = cohort.patients.assign(
+        site=np.where(np.arange(n) % 2, "a", "b"),
+        sex=np.array(["female", "male", None], dtype=object)[np.arange(n) % 3],
+        age=np.linspace(20, 80, n),
+    )
+    cohort = replace(cohort, patients=patients, source="cv4lymphnode", simulated=False)
+    models = read_results(seven[2:4], cohort).models
+    whole = models[-1]
+    models = (*models[:-1], replace(whole, subsets={"2d": whole.predictions, "2d+cdfi": whole.predictions}))
+    page = write_results(tmp_path, Results(cohort, models, n_resamples=200), title="All").read_text()
+    for section in (
+        "calibration",
+        "decisions",
+        "sets",
+        "subgroups",
+        "subsets",
+        "published",
+        "disagreements",
+        "checklists",
+    ):
+        assert f'id="{section}"' in page
+    assert "published, other protocol" in page
+    assert "too few to score" in page  # the oldest of so few patients are of one class
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"auc_by_site", "auc_by_sex", "auc_by_age_band", "decision_curves", "reliability_lymphoma"} <= figures
+    assert not re.search(r">nan<", page)
