@@ -72,7 +72,8 @@ def baseline(modality: str, **options: Any) -> None:
 
     cohort, out, arguments = _prepare(**options)
     [trained] = run_baselines(cohort, [modality], out=out, **arguments)
-    _report(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone")
+    question = f"How well does {modality} alone tell the classes apart?"
+    _report(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone", question)
 
 
 @run.command()
