@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
@@ -26,10 +25,10 @@ from fusion_ln.cohort.sources.ocau import OCAU
 from fusion_ln.cohort.sources.rows import Archive, ImageRow, Source, named
 from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.sources.us3m import US3M
-from fusion_ln.cohort.video import sample_frames
+from fusion_ln.cohort.video import with_frames
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
-from fusion_ln.files import cannot_write, hash_file
+from fusion_ln.files import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
@@ -183,7 +182,7 @@ def _read_pictures(archive: Archive, frames: Path, frame: int, *, skip: bool) ->
         The pictures in order, the paths that were skipped, and the folder that holds the pictures.
     """
     if any(row.frames for row in archive.images):
-        archive = _with_frames(archive, frames)
+        archive = with_frames(archive, frames)
     pictures, unreadable = [], list(archive.unusable)
     results = map_with_progress("Reading pictures", partial(_describe, archive.root, frame), archive.images)
     for row, result in zip(archive.images, results, strict=True):
@@ -194,34 +193,6 @@ def _read_pictures(archive: Archive, frames: Path, frame: int, *, skip: bool) ->
     if unreadable:
         _answer_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
     return pictures, [path for path, _ in unreadable], archive.root
-
-
-def _with_frames(archive: Archive, folder: Path) -> Archive:
-    """The archive with frames of its videos, written to ``folder``, in the place of the videos."""
-    rows: list[ImageRow] = []
-    unusable = list(archive.unusable)
-    results = map_with_progress("Taking frames of videos", partial(_take_frames, folder), archive.images)
-    for row, result in zip(archive.images, results, strict=True):
-        if isinstance(result, PictureError):
-            unusable.append((row.path.relative_to(archive.root).as_posix(), result))
-        else:
-            rows += result
-    return replace(archive, root=folder.parent, images=rows, unusable=tuple(unusable))
-
-
-def _take_frames(folder: Path, row: ImageRow) -> list[ImageRow] | PictureError:
-    rows = []
-    try:
-        for number, pixels in enumerate(sample_frames(row.path, row.frames)):
-            path = folder / row.path.stem / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-            rows.append(replace(row, path=path, view=number, frames=0))
-    except PictureError as error:
-        return error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    return rows
 
 
 def _describe(root: Path, frame: int, row: ImageRow) -> _Picture | PictureError:

@@ -2,18 +2,58 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
+from fusion_ln.cohort.sources.rows import Archive, ImageRow
 from fusion_ln.errors import PictureError
+from fusion_ln.files import cannot_write
+from fusion_ln.threads import map_with_progress
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
 INSTALL_VIDEO = 'Install the video reader with `pip install "fusion_ln[video]"`.'
 COMPLETE = 0.95  # of the frames that the file states; the last few are often not there
+
+
+def with_frames(archive: Archive, folder: Path) -> Archive:
+    """The archive with frames of its videos, written to ``folder`` as PNG, in the place of the videos.
+
+    A video that cannot be decoded becomes one of ``unusable``.
+
+    Raises:
+        RunError: If the frames cannot be written.
+    """
+    rows: list[ImageRow] = []
+    unusable = list(archive.unusable)
+    results = map_with_progress("Taking frames of videos", partial(_take_frames, folder), archive.images)
+    for row, result in zip(archive.images, results, strict=True):
+        if isinstance(result, PictureError):
+            unusable.append((row.path.relative_to(archive.root).as_posix(), result))
+        else:
+            rows += result
+    return replace(archive, root=folder.parent, images=rows, unusable=tuple(unusable))
+
+
+def _take_frames(folder: Path, row: ImageRow) -> list[ImageRow] | PictureError:
+    rows = []
+    try:
+        for number, pixels in enumerate(sample_frames(row.path, row.frames)):
+            path = folder / row.path.stem / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+            rows.append(replace(row, path=path, view=number, frames=0))
+    except PictureError as error:
+        return error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return rows
 
 
 def sample_frames(path: Path, n: int) -> list[np.ndarray]:

@@ -195,5 +195,6 @@ def _starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSett
         return fit.model_copy(update={"weights": weights})
     run = RunFolder(out / "pretraining")
     learnt = fit.model_copy(update={"weights": "scratch", "patience": PATIENCE})
-    pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, device)
+    one = device.model_copy(update={"devices": 1})  # a batch trains one head: its others have nothing to share
+    pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, one)
     return fit.model_copy(update={"weights": str(run.root)})
