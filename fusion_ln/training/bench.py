@@ -19,6 +19,7 @@ from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.build import build_classifier
 from fusion_ln.progress import progress
 from fusion_ln.settings import FitSettings
+from fusion_ln.training.device import cores, threads_per_fit
 from fusion_ln.training.fit import train_epoch
 from fusion_ln.training.tasks import PictureTask
 
@@ -34,9 +35,11 @@ def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds:
 
     Returns:
         ``ours``: batches cut from a memory-mapped bank, augmentation, our loop. ``bare``: whole batches of floats
-        already on the device, forward, backward, step, in the same precision and memory layout. ``research``:
-        ImageFolder on PNG files, DataLoader with a worker per core, float32.
+        already on the device, forward, backward, step, in the same precision and memory layout; both with the
+        threads that a fit of five folds gets. ``research``: ImageFolder on PNG files, DataLoader with a worker per
+        core, float32, all threads.
     """
+    threads = {"ours": threads_per_fit(5), "bare": threads_per_fit(5), "research": cores()}
     with tempfile.TemporaryDirectory() as folder:
         loops = {
             "ours": _ours(settings, fabric, Path(folder), n_pictures),
@@ -47,6 +50,7 @@ def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds:
         with progress("Timing", (rounds + 1) * len(loops)) as step:
             for number in range(rounds + 1):
                 for name, loop in loops.items():
+                    torch.set_num_threads(threads[name])
                     started = time.perf_counter()
                     n_trained = loop(number)
                     if fabric.device.type == "cuda":
@@ -111,7 +115,7 @@ def _research(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Ca
         batch_size=settings.batch_size,
         shuffle=True,
         drop_last=True,
-        num_workers=torch.get_num_threads(),
+        num_workers=cores(),
     )
     model = build_classifier(settings, CLASSES).to(fabric.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)

@@ -36,6 +36,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def threads_per_fit(n_folds: int) -> int:
+    """Threads of one fit on a CPU: its share of the cores if all folds of a run stood side by side."""
+    return max(1, cores() // n_folds)
+
+
 def make_fabric(settings: DeviceSettings, precision: Precision) -> Fabric:
     """Set up Lightning Fabric for one process or, with several devices, distributed data parallel.
 

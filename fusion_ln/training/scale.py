@@ -13,7 +13,7 @@ import torch
 
 from fusion_ln.progress import progress
 from fusion_ln.training.crossval import FoldJob, run_fold
-from fusion_ln.training.device import cores, make_fabric
+from fusion_ln.training.device import make_fabric, threads_per_fit
 from fusion_ln.training.fit import Epoch
 
 POLL_SECONDS = 0.2
@@ -33,7 +33,7 @@ def run_jobs(jobs: list[FoldJob], *, n_folds: int) -> None:
     if not jobs:
         return
     at_once = jobs[0].device.fits_at_once(len(jobs))
-    threads = max(1, cores() // n_folds)
+    threads = threads_per_fit(n_folds)
     names = sorted({job.run.name for job in jobs})
     total = sum(job.settings.fit.epochs for job in jobs)
     with progress(names[0] if len(names) == 1 else f"{len(names)} baselines", total) as step:
