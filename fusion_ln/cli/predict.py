@@ -42,7 +42,7 @@ def predict(
         say(f"{run} does not take {', '.join(unused)}: not used.")
     if cohort:
         opened = load_cohort(cohort)
-        if opened.fingerprint == predictor.run.read_record()["cohort"]["fingerprint"]:
+        if opened.fingerprint == predictor.trained.run.read_record()["cohort"]["fingerprint"]:
             raise RunError(
                 f"{run}: its models were trained on the patients of {cohort}.",
                 "Their honest predictions, each by the model that never saw the patient, are in "
@@ -52,7 +52,7 @@ def predict(
         say(f"{len(table)} of {len(opened.patients)} patients predicted.")
     else:
         table = predictor.predict_pictures(pictures, frame=frame)
-    if predictor.simulated:
+    if predictor.trained.simulated:
         say("These models learnt from simulated patients: their answers say nothing about real ones.")
     if out:
         write_text(out, table.to_csv(index=False))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from fusion_ln.models.late import Opinions, mean_probability
 from fusion_ln.settings import HeadSettings
 
 
@@ -49,19 +50,17 @@ class TripletShape:
     n_clinical: int = 0
 
 
-def late_logits(triplets: Triplets) -> Tensor:
-    """Logarithm of the mean probability of the modalities a patient has (B, C): what fusion starts from."""
+def opinions_of(triplets: Triplets) -> Opinions:
+    """What each modality's own network says of a patient: the mean of its logits over the views."""
     views = triplets.present[..., None]
-    per_modality = torch.where(views, triplets.logits, 0).sum(2) / views.sum(2).clamp(min=1)  # (B, M, C)
-    there = triplets.present.any(2)[..., None]
-    probs = torch.where(there, per_modality.softmax(-1), 0).sum(1) / there.sum(1)
-    return probs.clamp(min=1e-6).log()
+    logits = torch.where(views, triplets.logits, 0).sum(2) / views.sum(2).clamp(min=1)  # (B, M, C)
+    return Opinions(logits, triplets.present.any(2))
 
 
 class FusionHead(nn.Module):
     """A head: a starting point, and a correction of it that is learnt.
 
-    With ``anchored`` settings it starts at late fusion (`late_logits`), with a correction of zero, so that it need
+    With ``anchored`` settings it starts at late fusion (`mean_probability`), with a correction of zero, so that it need
     only learn what late fusion lacks; otherwise the correction is all there is.
     """
 
@@ -83,7 +82,7 @@ class FusionHead(nn.Module):
         if self.clinical is not None:
             fused = fused + self.clinical(triplets.clinical)
         correction: Tensor = self.last(fused)
-        return late_logits(triplets) + correction if self.anchored else correction
+        return mean_probability(opinions_of(triplets)) + correction if self.anchored else correction
 
 
 class Pooled(nn.Module):

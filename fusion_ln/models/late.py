@@ -1,14 +1,16 @@
-"""Late fusion: one opinion per patient from the modalities' own predictions. Plain arrays, no torch."""
+"""Late fusion: one opinion per patient from what the modalities' own networks say."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy.optimize import minimize
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-
-from fusion_ln.predictions import softmax
+from torch import Tensor
 
 SMALLEST = 1e-12  # keeps logarithms finite
 
@@ -22,31 +24,28 @@ class Opinions:
         present: Which modalities each patient has. bool, shape (P, M), at least one per row.
     """
 
-    logits: np.ndarray
-    present: np.ndarray
+    logits: Tensor
+    present: Tensor
 
     @property
-    def probs(self) -> np.ndarray:
+    def probs(self) -> Tensor:
         """Shape (P, M, C); an absent modality's are uniform."""
-        return softmax(self.centred)
+        return self.centred.softmax(-1)
 
     @property
-    def centred(self) -> np.ndarray:
+    def centred(self) -> Tensor:
         """Logits with mean zero over the classes; zero, that is no opinion, for an absent modality. (P, M, C)."""
-        centred = self.logits - self.logits.mean(axis=-1, keepdims=True)
-        return np.where(self.present[..., None], centred, 0.0)
+        return torch.where(self.present[..., None], self.logits - self.logits.mean(-1, keepdim=True), 0)
 
 
-def mean_probability(opinions: Opinions, learnt: None = None) -> np.ndarray:
+def mean_probability(opinions: Opinions, learnt: None = None) -> Tensor:
     """Mean of the probabilities of the modalities a patient has, as logits (P, C)."""
-    return _weighted_probability(opinions, np.ones(opinions.present.shape[1]))
+    return _weighted_probability(opinions, opinions.logits.new_ones(opinions.present.shape[1]))
 
 
-def mean_logit(opinions: Opinions, learnt: None = None) -> np.ndarray:
+def mean_logit(opinions: Opinions, learnt: None = None) -> Tensor:
     """Mean of the logits of the modalities a patient has (P, C): the normalised product of the probabilities."""
-    weights = opinions.present / opinions.present.sum(axis=1, keepdims=True)
-    mean: np.ndarray = np.einsum("pm,pmc->pc", weights, opinions.centred)
-    return mean
+    return opinions.centred.sum(1) / opinions.present.sum(1, keepdim=True)
 
 
 def learn_weights(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
@@ -55,25 +54,27 @@ def learn_weights(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
     A normal prior on their logarithms counts as much as one patient, so that a few patients cannot
     silence a modality.
     """
+    truth = torch.from_numpy(np.array(labels))
 
     def loss(logarithms: np.ndarray) -> float:
-        fused = _weighted_probability(opinions, softmax(logarithms))
-        return _log_loss(fused, labels) + float(logarithms @ logarithms) / (2 * len(labels))
+        fused = _weighted_probability(opinions, torch.from_numpy(softmax(logarithms)))
+        return float(F.cross_entropy(fused, truth)) + float(logarithms @ logarithms) / (2 * len(labels))
 
     start = np.zeros(opinions.present.shape[1])
     return {"weights": softmax(minimize(loss, start).x).tolist()}
 
 
-def apply_weights(opinions: Opinions, learnt: dict[str, Any]) -> np.ndarray:
+def apply_weights(opinions: Opinions, learnt: dict[str, Any]) -> Tensor:
     """Weighted mean of probabilities, renormalised over the modalities a patient has, as logits (P, C)."""
-    return _weighted_probability(opinions, np.asarray(learnt["weights"]))
+    return _weighted_probability(opinions, opinions.logits.new_tensor(learnt["weights"]))
 
 
 def learn_stack(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
     """Multinomial logistic regression with ridge penalty on all modalities' logits (stacking, Wolpert 1992)."""
     n_classes = opinions.logits.shape[2]
-    model = LogisticRegression(C=STACK_C, max_iter=1000).fit(_columns(opinions), labels)
-    coefficients = np.zeros((n_classes, _columns(opinions).shape[1]))
+    columns = opinions.centred.flatten(1).numpy()
+    model = LogisticRegression(C=STACK_C, max_iter=1000).fit(columns, labels)
+    coefficients = np.zeros((n_classes, columns.shape[1]))
     intercept = np.full(n_classes, -1e3)  # a class that inner validation lacks cannot be predicted
     # Two classes get one row of coefficients, that of the second against the first.
     rows = model.coef_ if len(model.classes_) > 2 else np.concatenate([-model.coef_, model.coef_]) / 2
@@ -82,10 +83,10 @@ def learn_stack(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
     return {"coefficients": coefficients.tolist(), "intercept": intercept.tolist()}
 
 
-def apply_stack(opinions: Opinions, learnt: dict[str, Any]) -> np.ndarray:
+def apply_stack(opinions: Opinions, learnt: dict[str, Any]) -> Tensor:
     """Logits (P, C) of the learnt regression."""
-    logits: np.ndarray = _columns(opinions) @ np.asarray(learnt["coefficients"]).T + np.asarray(learnt["intercept"])
-    return logits
+    columns = opinions.centred.flatten(1)
+    return F.linear(columns, columns.new_tensor(learnt["coefficients"]), columns.new_tensor(learnt["intercept"]))
 
 
 STACK_C = 0.3  # few patients, many columns: lean on the mean of the modalities
@@ -95,7 +96,7 @@ STACK_C = 0.3  # few patients, many columns: lean on the mean of the modalities
 class LateHead:
     """How to fuse, and what to learn from inner validation first, if anything."""
 
-    apply: Callable[[Opinions, Any], np.ndarray]
+    apply: Callable[[Opinions, Any], Tensor]
     learn: Callable[[Opinions, np.ndarray], dict[str, Any]] | None = None
 
 
@@ -107,19 +108,9 @@ LATE: dict[str, LateHead] = {
 }
 
 
-def _weighted_probability(opinions: Opinions, weights: np.ndarray) -> np.ndarray:
+def _weighted_probability(opinions: Opinions, weights: Tensor) -> Tensor:
     held = opinions.present * weights
     # Where every modality a patient has was given the weight zero, they count alike.
-    held = np.where(held.sum(axis=1, keepdims=True) > SMALLEST, held, opinions.present)
-    probs = np.einsum("pm,pmc->pc", held / held.sum(axis=1, keepdims=True), opinions.probs)
-    logits: np.ndarray = np.log(np.maximum(probs, SMALLEST))
-    return logits
-
-
-def _log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(-np.log(np.maximum(softmax(logits)[np.arange(len(labels)), labels], SMALLEST)).mean())
-
-
-def _columns(opinions: Opinions) -> np.ndarray:
-    """Shape (P, M * C)."""
-    return opinions.centred.reshape(len(opinions.centred), -1)
+    held = torch.where(held.sum(1, keepdim=True) > SMALLEST, held, opinions.present.to(held.dtype))
+    probs = ((held / held.sum(1, keepdim=True))[..., None] * opinions.probs).sum(1)
+    return probs.clamp(min=SMALLEST).log()

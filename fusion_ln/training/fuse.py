@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
@@ -61,7 +62,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
         found = LATE[head].learn
         learnt.append(found(validation[1], validation[0][LABEL].to_numpy()) if found else None)
         for (table, opinions), place in ((held_out, fused), (validation, fused_inner)):
-            logits = LATE[head].apply(opinions, learnt[-1])
+            logits = LATE[head].apply(opinions, learnt[-1]).numpy()
             keys = (table[PATIENT].tolist(), table[FOLD].to_numpy(), table[LABEL].to_numpy())
             place.append(predictions_from_logits(cohort.classes, *keys, logits).table)
     predictions = Predictions(cohort.classes, pd.concat(fused).sort_values(PATIENT, ignore_index=True))
@@ -102,10 +103,10 @@ def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, Opinions]:
         values = joined[[LOGIT + c for c in member.classes]].to_numpy()
         present.append(~np.isnan(values).any(axis=1))
         logits.append(np.nan_to_num(values))
-    return rows, Opinions(np.stack(logits, axis=1), np.stack(present, axis=1))
+    return rows, Opinions(torch.from_numpy(np.stack(logits, 1)), torch.from_numpy(np.stack(present, 1)))
 
 
 def _part(rows: pd.DataFrame, opinions: Opinions, fold: int) -> tuple[pd.DataFrame, Opinions]:
     """The rows of one outer fold."""
-    chosen = (rows[FOLD] == fold).to_numpy()
-    return rows[chosen], Opinions(opinions.logits[chosen], opinions.present[chosen])
+    chosen = np.flatnonzero(rows[FOLD] == fold)
+    return rows.iloc[chosen], Opinions(opinions.logits[chosen], opinions.present[chosen])

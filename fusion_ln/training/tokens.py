@@ -15,6 +15,7 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.files import hash_file, write_atomically
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, balanced_rows, open_bank
+from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.build import Classifier
 from fusion_ln.models.checkpoint import load_checkpoint
@@ -182,14 +183,7 @@ def triplet_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: np.
         labels: Class of every patient, by patient.
         clinical: One row per row of ``labels``. Shape (P', K).
     """
-    patients = np.array(sorted({str(p) for tokens in pictures for p in tokens.patients}))
-    own = [pd.Series(np.arange(len(p.patients))).groupby(p.patients).apply(list).to_dict() for p in pictures]
-    n_views = max(len(views) for by_patient in own for views in by_patient.values())
-    rows = np.full((len(patients), len(pictures), n_views), -1)
-    for m, by_patient in enumerate(own):
-        for row, patient in enumerate(patients):
-            views = by_patient.get(patient, [])
-            rows[row, m, : len(views)] = views
+    patients, rows = rows_by_patient([p.patients for p in pictures])
     place = labels.index.get_indexer(pd.Index(patients))
     return TripletBank(pictures, rows, patients, labels.to_numpy()[place], clinical[place])
 

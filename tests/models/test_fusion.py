@@ -4,9 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_ln.models.fusion import HEADS, Triplets, TripletShape, build_head, late_logits
-from fusion_ln.models.late import Opinions, mean_probability
-from fusion_ln.predictions import softmax
+from fusion_ln.models.fusion import HEADS, Triplets, TripletShape, build_head, opinions_of
+from fusion_ln.models.late import mean_probability
 from fusion_ln.settings import HeadSettings
 from fusion_ln.terms import TRAINED_HEADS
 
@@ -88,16 +87,19 @@ def test_gradients_reach_every_present_picture_and_none_that_is_absent(name):
 def test_an_anchored_head_starts_at_late_fusion(name):
     triplets = triplets_of(1)
     head = build_head(HeadSettings(head=name, width=16), SHAPE).eval()
-    torch.testing.assert_close(head(triplets), late_logits(triplets))
+    torch.testing.assert_close(head(triplets), mean_probability(opinions_of(triplets)))
 
 
-def test_late_logits_are_the_mean_of_probabilities_of_late_fusion():
-    """The same numbers as the fusion that reads prediction tables, with views averaged first."""
+def test_the_views_of_a_modality_are_one_opinion():
+    """Averaged one by one, over those there are."""
     triplets = triplets_of(2)
-    views = triplets.present.numpy()[..., None]
-    logits = (triplets.logits.numpy() * views).sum(2) / np.maximum(views.sum(2), 1)
-    expected = softmax(mean_probability(Opinions(logits, triplets.present.any(2).numpy())))
-    np.testing.assert_allclose(late_logits(triplets).softmax(-1).numpy(), expected, atol=1e-5)
+    opinions = opinions_of(triplets)
+    for patient, modality in np.ndindex(5, 3):
+        there = triplets.present[patient, modality]
+        assert bool(opinions.present[patient, modality]) == bool(there.any())
+        if there.any():
+            mean = triplets.logits[patient, modality][there].mean(0)
+            torch.testing.assert_close(opinions.logits[patient, modality], mean)
 
 
 @pytest.mark.parametrize("name", HEADS)

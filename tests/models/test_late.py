@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given as drawn
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -10,14 +11,18 @@ from fusion_ln.predictions import softmax
 HEADS = sorted(LATE)
 
 
+def given(logits, present):
+    return Opinions(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.asarray(present)))
+
+
 def opinions_of(rng, n=12, m=3, c=3):
     present = rng.random((n, m)) < 0.7
     present[np.arange(n), rng.integers(0, m, n)] = True
-    return Opinions(rng.normal(size=(n, m, c)), present)
+    return given(rng.normal(size=(n, m, c)), present)
 
 
 def fused(head, opinions, learnt):
-    return softmax(LATE[head].apply(opinions, learnt))
+    return softmax(LATE[head].apply(opinions, learnt).numpy())
 
 
 def learnt_by(head, rng):
@@ -25,12 +30,12 @@ def learnt_by(head, rng):
 
 
 def test_mean_of_probabilities_by_hand():
-    opinions = Opinions(np.log([[[0.8, 0.2], [0.4, 0.6]], [[0.8, 0.2], [0.4, 0.6]]]), np.array([[1, 1], [0, 1]]) > 0)
+    opinions = given(np.log([[[0.8, 0.2], [0.4, 0.6]], [[0.8, 0.2], [0.4, 0.6]]]), np.array([[1, 1], [0, 1]]) > 0)
     np.testing.assert_allclose(fused("late-mean", opinions, None), [[0.6, 0.4], [0.4, 0.6]])
 
 
 def test_mean_of_logits_is_the_normalised_geometric_mean():
-    opinions = Opinions(np.log([[[0.8, 0.2], [0.4, 0.6]]]), np.ones((1, 2), dtype=bool))
+    opinions = given(np.log([[[0.8, 0.2], [0.4, 0.6]]]), np.ones((1, 2), dtype=bool))
     product = np.sqrt([0.8 * 0.4, 0.2 * 0.6])
     np.testing.assert_allclose(fused("late-logit", opinions, None), [product / product.sum()])
 
@@ -43,11 +48,13 @@ def test_a_patient_does_not_depend_on_the_others(head, rng):
 
 
 @pytest.mark.parametrize("head", HEADS)
-@given(noise=arrays(np.float64, (12, 3, 3), elements=st.floats(-50, 50)))
+@drawn(noise=arrays(np.float64, (12, 3, 3), elements=st.floats(-50, 50)))
 def test_an_absent_modality_cannot_change_the_answer(head, noise):
     rng = np.random.default_rng(1)
     learnt, opinions = learnt_by(head, rng), opinions_of(rng)
-    disturbed = Opinions(np.where(opinions.present[..., None], opinions.logits, noise), opinions.present)
+    disturbed = Opinions(
+        torch.where(opinions.present[..., None], opinions.logits, torch.from_numpy(noise)), opinions.present
+    )
     np.testing.assert_array_equal(fused(head, disturbed, learnt), fused(head, opinions, learnt))
 
 
@@ -70,7 +77,7 @@ def test_what_is_learnt_prefers_the_modality_that_knows(head, rng):
     labels = rng.integers(0, 3, 200)
     logits = rng.normal(size=(200, 3, 3))
     logits[np.arange(200), 1, labels] += 4
-    opinions = Opinions(logits, np.ones((200, 3), dtype=bool))
+    opinions = given(logits, np.ones((200, 3), dtype=bool))
     learnt = LATE[head].learn(opinions, labels)
     accuracy = [
         (fused(h, opinions, learnt if h == head else None).argmax(1) == labels).mean() for h in (head, "late-mean")
@@ -81,7 +88,7 @@ def test_what_is_learnt_prefers_the_modality_that_knows(head, rng):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_stacking_knows_as_many_classes_as_the_cohort(n_classes, rng):
     labels = np.arange(30) % n_classes
-    opinions = Opinions(
+    opinions = given(
         np.eye(n_classes)[labels][:, None] + rng.normal(size=(30, 2, n_classes)) * 0.1, np.ones((30, 2)) > 0
     )
     learnt = LATE["late-stacked"].learn(opinions, labels)

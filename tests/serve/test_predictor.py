@@ -37,6 +37,11 @@ def pictures_of(cohort, patient):
     return {row.modality: cohort.picture_path(row.path) for row in rows.itertuples()}
 
 
+def of_fold(predictor, fold):
+    """The same run as if it had this fold alone."""
+    return replace(predictor, trained=replace(predictor.trained, models=predictor.trained.models[fold : fold + 1]))
+
+
 def probs(table):
     return table[[c for c in table if c.startswith("prob_")]].to_numpy()
 
@@ -48,7 +53,7 @@ def test_a_held_out_patient_gets_what_cross_validation_said(runs):
 
     said = read_predictions(baselines[0].predictions)
     predictor = load_predictor(baselines[0])
-    single = type(predictor)(**{**predictor.__dict__, "members": {"2d": predictor.members["2d"][:1]}})  # fold 0 alone
+    single = of_fold(predictor, 0)
     for patient in cohort.held_out(0)[:3]:
         expected = said.of([patient]).probs
         np.testing.assert_allclose(probs(single.predict_pictures(pictures_of(cohort, patient))), expected, atol=1e-5)
@@ -58,10 +63,7 @@ def test_a_prediction_is_the_mean_of_the_folds(runs):
     cohort, baselines, _ = runs
     predictor = load_predictor(baselines[1])
     picture = pictures_of(cohort, "P003")
-    alone = [
-        probs(type(predictor)(**{**predictor.__dict__, "members": {"cdfi": [fold]}}).predict_pictures(picture))
-        for fold in predictor.members["cdfi"]
-    ]
+    alone = [probs(of_fold(predictor, fold).predict_pictures(picture)) for fold in range(len(predictor.trained.models))]
     np.testing.assert_allclose(probs(predictor.predict_pictures(picture)), np.mean(alone, axis=0))
 
 
@@ -115,7 +117,7 @@ def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp
     train_head(cohort, baselines, settings, run, seed=0, fabric=fabric)
     said = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run)
-    first = replace(predictor, members={m: p[:1] for m, p in predictor.members.items()}, heads=predictor.heads[:1])
+    first = of_fold(predictor, 0)
     patient = cohort.held_out(0)[0]
     pictures = pictures_of(cohort, patient)
     for subset in ("2d+cdfi+elastic", "2d+elastic", "cdfi"):

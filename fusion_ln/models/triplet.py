@@ -1,0 +1,169 @@
+"""A fold's whole model, from a patient's pictures to logits, whatever run it comes from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion_ln.errors import RunError
+from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.build import Classifier
+from fusion_ln.models.checkpoint import load_checkpoint, load_head
+from fusion_ln.models.fusion import FusionHead, Triplets, opinions_of
+from fusion_ln.models.late import LATE
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import HeadSettings
+
+
+class Single(nn.Module):
+    """No fusion: the mean of the logits over the views of the only modality."""
+
+    def forward(self, triplets: Triplets) -> Tensor:
+        """Logits of each patient. Shape (B, C)."""
+        return opinions_of(triplets).logits[:, 0]
+
+
+class LateFusion(nn.Module):
+    """A late head with what it learnt."""
+
+    def __init__(self, head: str, learnt: dict[str, Any] | None) -> None:
+        super().__init__()
+        self.head = head
+        self.learnt = learnt
+
+    def forward(self, triplets: Triplets) -> Tensor:
+        """Logits of each patient. Shape (B, C)."""
+        return LATE[self.head].apply(opinions_of(triplets), self.learnt)
+
+
+class TripletModel(nn.Module):
+    """A network per modality, and what makes one opinion of theirs.
+
+    Attributes:
+        members: The networks, by modality, in the order in which ``forward`` takes the pictures.
+        fusion: `Single`, `LateFusion` or a `FusionHead`; only the last reads tokens.
+        sources: Networks that the tokens come from; the members themselves but for ``--tokens pretrained``.
+        sides: Pixels a side of the pictures of each modality.
+    """
+
+    def __init__(
+        self,
+        members: Mapping[str, Classifier],
+        fusion: nn.Module,
+        sides: Mapping[str, int],
+        *,
+        grid: int = 1,
+        sources: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleDict(dict(members))
+        self.fusion = fusion
+        self.sides = dict(sides)
+        self.grid = grid
+        self.sources = nn.ModuleDict(dict(sources or {}))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.sides)
+
+    def forward(self, pictures: Sequence[Tensor], present: Tensor, clinical: Tensor | None = None) -> Tensor:
+        """Logits of each patient; what stands where no picture is, is neither computed nor read.
+
+        Args:
+            pictures: Of each modality, up to V views, in [0, 1]. Each of shape (B, V, 3, S, S).
+            present: Which pictures there are. bool, shape (B, M, V), at least one per patient.
+            clinical: Standardised columns (B, K), for a head that takes them.
+
+        Returns:
+            Shape (B, C).
+        """
+        seen = [self._see(m, views[there], there) for m, views, there in self._parts(pictures, present)]
+        tokens, logits = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
+        none = logits.new_zeros(len(present), 0)
+        fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
+        return fused
+
+    def _parts(self, pictures: Sequence[Tensor], present: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        return list(zip(self.modalities, pictures, present.unbind(1), strict=True))
+
+    def _see(self, modality: str, pictures: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, V, T, D) and logits (B, V, C) of a modality from its pictures (N, 3, S, S), zero elsewhere."""
+        member: Any = self.members[modality]
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        # With no picture at all, one that is black tells the shapes.
+        seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
+        maps = member.backbone.feature_map(seen)
+        parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
+        if isinstance(self.fusion, FusionHead):
+            source: Any = self.sources[modality] if len(self.sources) else member.backbone
+            parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
+        spread = []
+        for part in parts:
+            everyone = part.new_zeros(*there.shape, *part.shape[1:])
+            everyone[there] = part[: len(pictures)]
+            spread.append(everyone)
+        return spread[0], spread[1]
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a finished run has learnt.
+
+    Attributes:
+        run: Its folder.
+        classes: Class names, in label order.
+        simulated: Whether it learnt from simulated patients.
+        models: One per outer fold, in evaluation mode on the CPU.
+        clinical: Clinical columns that the models take besides pictures.
+    """
+
+    run: RunFolder
+    classes: tuple[str, ...]
+    simulated: bool
+    models: list[TripletModel]
+    clinical: tuple[str, ...] = ()
+
+    @property
+    def sides(self) -> dict[str, int]:
+        """Modalities that the models take, with the pixels a side of their pictures."""
+        return self.models[0].sides
+
+
+def load_run(run: RunFolder) -> TrainedRun:
+    """Load the models of all folds of a finished run.
+
+    Raises:
+        RunError: If the run is a pre-training or not finished, or a checkpoint of it or of a member is missing.
+    """
+    record = run.read_record()
+    if record["kind"] == "pretraining":
+        raise RunError(f"{run.root}: a pre-training, which predicts nothing.", "Fine-tune it: `run fusion --weights`.")
+    if not run.finished:
+        raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
+    models = [_load_fold(run, record, fold) for fold in range(record["cohort"]["n_folds"])]
+    trained = record["settings"].get("training", {})
+    classes = tuple(record["cohort"]["classes"])
+    return TrainedRun(run, classes, record["cohort"]["simulated"], models, tuple(trained.get("clinical", ())))
+
+
+def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletModel:
+    baselines = [run] if record["kind"] == "baseline" else [RunFolder(run.root / m) for m in record["members"]]
+    loaded = [load_checkpoint(baseline.checkpoint(fold)) for baseline in baselines]
+    own = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
+    members = {modality: model for modality, (model, _) in zip(own, loaded, strict=True)}
+    sides = {modality: fit.image_size for modality, fit in own.items()}
+    if record["kind"] == "baseline":
+        return TripletModel(members, Single(), sides).eval()
+    if "training" not in record["settings"]:
+        return TripletModel(members, LateFusion(record["settings"]["head"], record["learnt"][fold]), sides).eval()
+    settings = HeadSettings.read(record["settings"]["training"], str(run.record))
+    sources = {}
+    if settings.tokens == "pretrained":
+        sources = {
+            modality: create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
+            for modality, fit in own.items()
+        }
+    head = load_head(run.checkpoint(fold))
+    return TripletModel(members, head, sides, grid=settings.grid, sources=sources).eval()

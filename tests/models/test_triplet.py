@@ -1,0 +1,106 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fusion_ln.models.build import Classifier
+from fusion_ln.models.fusion import TripletShape, build_head
+from fusion_ln.models.late import LATE
+from fusion_ln.models.triplet import LateFusion, Single, TripletModel
+from fusion_ln.settings import HeadSettings
+from fusion_ln.terms import MODALITIES, TRAINED_HEADS
+
+SIDE, CLASSES = 8, 3
+LEARNT = {
+    "late-weighted": {"weights": [0.5, 0.2, 0.3]},
+    "late-stacked": {"coefficients": torch.randn(3, 9, generator=torch.Generator().manual_seed(1)).tolist(),
+                     "intercept": [0.1, 0.2, 0.3]},
+}  # fmt: skip
+
+
+class TinyBackbone(nn.Module):
+    """What a Classifier and a fusion head ask of a backbone, in one convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 6, 2, stride=2)
+
+    def feature_map(self, pictures):
+        return self.body(pictures).tanh()
+
+    def pool(self, maps):
+        return maps.mean((2, 3))
+
+    def tokens(self, maps, grid):
+        return nn.functional.adaptive_avg_pool2d(maps, grid).flatten(2).transpose(1, 2)
+
+
+def whole_model(fusion):
+    torch.manual_seed(0)
+    names = MODALITIES[:1] if fusion == "single" else MODALITIES
+    members = {m: Classifier(TinyBackbone(), nn.Linear(6, CLASSES)) for m in names}
+    if fusion == "single":
+        last = Single()
+    elif fusion in LATE:
+        last = LateFusion(fusion, LEARNT.get(fusion))
+    else:
+        last = build_head(HeadSettings(head=fusion, width=16), TripletShape(3, 6, CLASSES))
+        nn.init.normal_(last.last[-1].weight)
+    return TripletModel(members, last, dict.fromkeys(names, SIDE), grid=2).eval()
+
+
+def patients_of(model, seed, n=4, views=2):
+    g = torch.Generator().manual_seed(seed)
+    m = len(model.modalities)
+    present = torch.rand(n, m, views, generator=g) < 0.6
+    present[torch.arange(n), torch.randint(0, m, (n,), generator=g), 0] = True
+    return [torch.rand(n, views, 3, SIDE, SIDE, generator=g) for _ in range(m)], present
+
+
+FUSIONS = ["single", *LATE, *TRAINED_HEADS]
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=5, deadline=None)
+def test_a_patient_does_not_depend_on_batch_mates(fusion, seed):
+    model = whole_model(fusion)
+    pictures, present = patients_of(model, seed)
+    alone = torch.cat([model([p[[i]] for p in pictures], present[[i]]) for i in range(len(present))])
+    torch.testing.assert_close(model(pictures, present), alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@given(seed=st.integers(0, 10**6), noise=st.sampled_from([0.0, 1e4, float("nan")]))
+@settings(max_examples=5, deadline=None)
+def test_the_pixels_of_an_absent_picture_cannot_change_the_answer(fusion, seed, noise):
+    model = whole_model(fusion)
+    pictures, present = patients_of(model, seed)
+    other = [p.clone().masked_fill(~present[:, m, :, None, None, None], noise) for m, p in enumerate(pictures)]
+    assert torch.equal(model(pictures, present), model(other, present))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_order_of_views_cannot_change_the_answer(fusion):
+    model = whole_model(fusion)
+    pictures, present = patients_of(model, 5, views=3)
+    turned = [p[:, [2, 0, 1]] for p in pictures]
+    torch.testing.assert_close(model(pictures, present), model(turned, present[:, :, [2, 0, 1]]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_gradients_reach_every_present_picture_and_none_that_is_absent(fusion):
+    model = whole_model(fusion)
+    pictures, present = patients_of(model, 3)
+    leaves = [p.requires_grad_() for p in pictures]
+    model(leaves, present)[:, 0].sum().backward()
+    for m, leaf in enumerate(leaves):
+        assert torch.equal(leaf.grad.abs().sum((2, 3, 4)) > 0, present[:, m])
+
+
+def test_a_modality_that_nobody_has_is_left_out():
+    model = whole_model("cross-attention")
+    pictures, present = patients_of(model, 1)
+    present[:, 0], present[:, 1:] = False, True
+    assert model(pictures, present).isfinite().all()
