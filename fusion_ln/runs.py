@@ -78,6 +78,10 @@ class RunFolder:
         """Weights of the fold's best epoch, with the settings that rebuild the model."""
         return self.fold(fold) / "best.safetensors"
 
+    def cross_checkpoint(self, fold: int, part: int) -> Path:
+        """As `checkpoint`, of the fold's network that did not see one part of the training patients."""
+        return self.fold(fold) / f"cross_{part}" / "best.safetensors"
+
     @property
     def finished(self) -> bool:
         return self.predictions.is_file()

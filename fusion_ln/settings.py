@@ -94,20 +94,38 @@ class LateSettings(Settings):
         return next(iter(self.members.values())).protocol
 
 
+class FinetuneSettings(LoopSettings):
+    """Training of a whole model, backbones and head, after its head was trained on stored tokens."""
+
+    epochs: int = Field(4, ge=1)
+    lr: float = Field(5e-4, gt=0)  # of the head
+    backbone_rate: float = Field(0.1, gt=0, le=1)  # share of it that the backbones learn at
+    weight_decay: float = Field(0.05, ge=0)
+    patience: int = Field(4, ge=1)
+    accumulate: int = Field(1, ge=1)  # batches whose gradients are added up before each step
+    precision: Precision = "auto"
+
+
 class HeadSettings(LoopSettings):
     """A fusion head over the tokens of a fold's own baselines."""
 
     head: str = "cross-attention"
-    tokens: Literal["fitted", "pretrained"] = "fitted"  # from the fold's baseline, or from the weights it began with
+    # Whose tokens: of the fold's baseline; in training of networks that did not see the patient, at the end of the
+    # baseline; or of the weights that the baseline began with.
+    tokens: Literal["fitted", "cross-fitted", "pretrained"] = "fitted"
     variants: int = Field(4, ge=1)  # augmented versions of each training picture, besides the picture itself
     grid: int = Field(4, ge=1)  # at most so many tokens a side
     width: int = Field(64, ge=8)
     depth: int = Field(1, ge=1)
     heads: int = Field(4, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
+    drop_path: float = Field(0.0, ge=0, lt=1)
     modality_dropout: float = Field(0.2, ge=0, lt=1)
+    auxiliary: float = Field(0.0, ge=0)  # weight of the loss of each modality alone
     anchored: bool = True  # start at late fusion
+    seeds: int = Field(1, ge=1)  # heads whose logits are averaged
     clinical: tuple[str, ...] = ()
+    finetune: FinetuneSettings | None = None
     epochs: int = Field(20, ge=1)
     batch_size: int = Field(32, ge=2)
     lr: float = Field(1e-3, gt=0)

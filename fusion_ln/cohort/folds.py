@@ -73,6 +73,15 @@ def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
     return fold.astype(np.int64)
 
 
+def draw_parts(patients: pd.DataFrame, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
+    """Deal patients into k parts, stratified by label; part of each patient. Shape (P,).
+
+    Raises:
+        CohortError: If a class has fewer than k patients.
+    """
+    return _stratified_folds(patients[LABEL].to_numpy(), k, seed, classes)
+
+
 def draw_share(patients: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """Choose this share of each class, at least one patient of it, but none of a class of one. Bool, shape (P,)."""
     labels = patients[LABEL].to_numpy()

@@ -12,7 +12,7 @@ from torch import Tensor
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
 from fusion_ln.models.build import Classifier, build_classifier
-from fusion_ln.models.fusion import FusionHead, TripletShape, build_head
+from fusion_ln.models.fusion import HeadMean, TripletShape
 from fusion_ln.settings import BaselineSettings, HeadSettings
 
 METADATA_KEY = "fusion_ln"
@@ -28,22 +28,27 @@ class Checkpoint:
 
 
 HEAD_KEY = "fusion_ln.head"
+FUSION = "fusion."  # prefix of a head's tensors among those of a whole model
 
 
 def save_head(path: Path, weights: dict[str, Tensor], settings: HeadSettings, shape: TripletShape) -> None:
-    """Write a fusion head and what rebuilds it, atomically."""
+    """Write a fusion head, or the whole model that fine-tuning made of it, and what rebuilds it, atomically."""
     _save(path, weights, HEAD_KEY, {"settings": settings.model_dump(), "shape": asdict(shape)})
 
 
-def load_head(path: Path) -> FusionHead:
+def load_head(path: Path) -> HeadMean:
     """Rebuild a trained fusion head, in evaluation mode on the CPU.
 
     Raises:
         RunError: If the file is missing or holds no head.
     """
     described = _describe(path, HEAD_KEY)
-    head = build_head(HeadSettings.read(described["settings"], str(path)), TripletShape(**described["shape"]))
-    head.load_state_dict(load_file(path))
+    settings = HeadSettings.read(described["settings"], str(path))
+    head = HeadMean(settings, TripletShape(**described["shape"]))
+    tensors = load_file(path)
+    if settings.finetune:
+        tensors = {k.removeprefix(FUSION): tensor for k, tensor in tensors.items() if k.startswith(FUSION)}
+    head.load_state_dict(tensors)
     return head.eval()
 
 

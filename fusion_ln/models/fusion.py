@@ -49,6 +49,11 @@ class TripletShape:
     n_classes: int
     n_clinical: int = 0
 
+    @property
+    def n_parts(self) -> int:
+        """What heads fuse: the modalities and, if there are any, the clinical columns."""
+        return self.n_modalities + (self.n_clinical > 0)
+
 
 def opinions_of(triplets: Triplets) -> Opinions:
     """What each modality's own network says of a patient: the mean of its logits over the views."""
@@ -68,7 +73,6 @@ class FusionHead(nn.Module):
         super().__init__()
         self.fuse = fuse
         self.anchored = settings.anchored
-        self.clinical = nn.Linear(shape.n_clinical, settings.width) if shape.n_clinical else None
         last = nn.Linear(settings.width, shape.n_classes)
         if settings.anchored:
             nn.init.zeros_(last.weight)
@@ -78,28 +82,42 @@ class FusionHead(nn.Module):
     def forward(self, triplets: Triplets) -> Tensor:
         """Logits of each patient. Shape (B, C)."""
         tokens = torch.where(triplets.present[..., None, None], triplets.tokens, 0)
-        fused = self.fuse(tokens, triplets.present)
-        if self.clinical is not None:
-            fused = fused + self.clinical(triplets.clinical)
-        correction: Tensor = self.last(fused)
+        correction: Tensor = self.last(self.fuse(tokens, triplets.present, triplets.clinical))
         return mean_probability(opinions_of(triplets)) + correction if self.anchored else correction
 
 
-class Pooled(nn.Module):
-    """Each modality as one vector: its tokens, averaged over the pictures there are, normalised and projected."""
+class Projection(nn.Module):
+    """Each modality's tokens, normalised and projected to the head's width, and the clinical columns as one token."""
 
     def __init__(self, shape: TripletShape, width: int) -> None:
         super().__init__()
-        self.project = nn.ModuleList(
+        self.pictures = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(shape.n_features), nn.Linear(shape.n_features, width))
             for _ in range(shape.n_modalities)
         )
+        self.clinical = nn.Linear(shape.n_clinical, width) if shape.n_clinical else None
 
-    def forward(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, M, V, T, D) and (B, M, V) to vectors (B, M, width), zero where absent, and presence (B, M, 1)."""
-        there = present.any(2)[..., None]
+    def forward(self, tokens: Tensor, clinical: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M, ..., D) and (B, K) to tokens (B, M, ..., width) and clinical tokens, one or none (B, 0|1, width)."""
+        projected = torch.stack([project(tokens[:, m]) for m, project in enumerate(self.pictures)], 1)
+        if self.clinical is None:
+            return projected, projected.new_zeros(len(tokens), 0, projected.shape[-1])
+        return projected, self.clinical(clinical)[:, None]
+
+
+class Pooled(nn.Module):
+    """Each modality as one vector, the projected mean of its tokens over the pictures there are, then the clinical."""
+
+    def __init__(self, shape: TripletShape, width: int) -> None:
+        super().__init__()
+        self.project = Projection(shape, width)
+
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M, V, T, D), (B, M, V) and (B, K) to vectors (B, parts, width), zero where absent, and presence."""
         mean = tokens.mean(3).sum(2) / present.sum(2).clamp(min=1)[..., None]  # absent tokens are zero
-        vectors = torch.stack([project(mean[:, m]) for m, project in enumerate(self.project)], 1)
+        vectors = torch.cat(self.project(mean, clinical), 1)
+        there = present.any(2)
+        there = torch.cat([there, there.new_ones(len(there), vectors.shape[1] - there.shape[1])], 1)[..., None]
         return torch.where(there, vectors, 0), there
 
 
@@ -110,13 +128,13 @@ class Concatenation(nn.Module):
         super().__init__()
         self.pooled = Pooled(shape, settings.width)
         self.mix = nn.Sequential(
-            nn.Linear(shape.n_modalities * (settings.width + 1), settings.width),
+            nn.Linear(shape.n_parts * (settings.width + 1), settings.width),
             nn.GELU(),
             nn.Dropout(settings.dropout),
         )
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        vectors, there = self.pooled(tokens, present)
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        vectors, there = self.pooled(tokens, present, clinical)
         mixed: Tensor = self.mix(torch.cat([vectors, there.to(vectors.dtype)], -1).flatten(1))
         return mixed
 
@@ -130,10 +148,10 @@ class Gated(nn.Module):
     def __init__(self, shape: TripletShape, settings: HeadSettings) -> None:
         super().__init__()
         self.pooled = Pooled(shape, settings.width)
-        self.gate = nn.Linear(shape.n_modalities * settings.width, shape.n_modalities * settings.width)
+        self.gate = nn.Linear(shape.n_parts * settings.width, shape.n_parts * settings.width)
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        vectors, there = self.pooled(tokens, present)
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        vectors, there = self.pooled(tokens, present, clinical)
         gates = self.gate(vectors.flatten(1)).view_as(vectors).sigmoid()
         fused: Tensor = (there * gates * vectors.tanh()).sum(1)
         return fused
@@ -151,13 +169,13 @@ class LowRank(nn.Module):
     def __init__(self, shape: TripletShape, settings: HeadSettings) -> None:
         super().__init__()
         self.pooled = Pooled(shape, settings.width)
-        factors = [nn.Linear(settings.width, self.RANK * settings.width) for _ in range(shape.n_modalities)]
+        factors = [nn.Linear(settings.width, self.RANK * settings.width) for _ in range(shape.n_parts)]
         for factor in factors:
             nn.init.ones_(factor.bias)  # a product of small numbers would pass no gradient on
         self.factors = nn.ModuleList(factors)
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        vectors, _ = self.pooled(tokens, present)
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        vectors, _ = self.pooled(tokens, present, clinical)
         product = torch.stack([factor(vectors[:, m]) for m, factor in enumerate(self.factors)]).prod(0)
         fused: Tensor = product.view(len(product), self.RANK, -1).sum(1)
         return fused
@@ -168,22 +186,25 @@ class TokenSequence(nn.Module):
 
     def __init__(self, shape: TripletShape, settings: HeadSettings) -> None:
         super().__init__()
-        self.project = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(shape.n_features), nn.Linear(shape.n_features, settings.width))
-            for _ in range(shape.n_modalities)
-        )
+        self.project = Projection(shape, settings.width)
         self.modality = nn.Parameter(torch.randn(shape.n_modalities, 1, 1, settings.width) * 0.02)
         self.query = nn.Parameter(torch.randn(1, 1, settings.width) * 0.02)
 
-    def forward(self, tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The patient's query (B, 1, width), the sequence (B, S, width), and what of it to ignore (B, S)."""
-        projected = torch.stack([project(tokens[:, m]) for m, project in enumerate(self.project)], 1) + self.modality
+        pictures, columns = self.project(tokens, clinical)
         absent = ~present[..., None].expand(tokens.shape[:4])
-        return self.query.expand(len(tokens), -1, -1), projected.flatten(1, 3), absent.flatten(1)
+        sequence = torch.cat([(pictures + self.modality).flatten(1, 3), columns], 1)
+        ignore = torch.cat([absent.flatten(1), absent.new_zeros(columns.shape[:2])], 1)
+        return self.query.expand(len(tokens), -1, -1), sequence, ignore
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block (Xiong et al. 2020, arXiv 2002.04745); ``x`` attends to ``context``."""
+    """A pre-norm transformer block (Xiong et al. 2020, arXiv 2002.04745); ``x`` attends to ``context``.
+
+    In training each of its two branches is left out at random for a share of the patients (stochastic depth, Huang et
+    al. 2016, arXiv 1603.09382).
+    """
 
     def __init__(self, settings: HeadSettings) -> None:
         super().__init__()
@@ -193,13 +214,20 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(settings.dropout), nn.Linear(2 * width, width)
         )
+        self.drop_path = settings.drop_path
 
     def forward(self, x: Tensor, context: Tensor, ignore: Tensor) -> Tensor:
         """(B, Q, width), (B, S, width), bool (B, S) to (B, Q, width)."""
         keys = self.norm_context(context)
-        x = x + self.attention(self.norm_x(x), keys, keys, key_padding_mask=ignore, need_weights=False)[0]
-        out: Tensor = x + self.mlp(self.norm_mlp(x))
-        return out
+        attended = self.attention(self.norm_x(x), keys, keys, key_padding_mask=ignore, need_weights=False)[0]
+        x = x + self._kept(attended)
+        return x + self._kept(self.mlp(self.norm_mlp(x)))
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop_path
+        return branch * keep / (1 - self.drop_path)
 
 
 class CrossAttention(nn.Module):
@@ -210,8 +238,8 @@ class CrossAttention(nn.Module):
         self.sequence = TokenSequence(shape, settings)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        query, sequence, ignore = self.sequence(tokens, present)
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        query, sequence, ignore = self.sequence(tokens, present, clinical)
         for block in self.blocks:
             query = block(query, sequence, ignore)
         fused: Tensor = query[:, 0]
@@ -226,8 +254,8 @@ class LateTransformer(nn.Module):
         self.sequence = TokenSequence(shape, settings)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.depth))
 
-    def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
-        query, sequence, ignore = self.sequence(tokens, present)
+    def forward(self, tokens: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        query, sequence, ignore = self.sequence(tokens, present, clinical)
         x = torch.cat([query, sequence], 1)
         ignore = torch.cat([ignore.new_zeros(len(ignore), 1), ignore], 1)
         for block in self.blocks:
@@ -245,6 +273,19 @@ HEADS: dict[str, Callable[[TripletShape, HeadSettings], nn.Module]] = {
 }
 
 
+class HeadMean(nn.Module):
+    """Heads that differ in nothing but their seed; their answer is the mean of their logits."""
+
+    def __init__(self, settings: HeadSettings, shape: TripletShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.heads = nn.ModuleList(build_head(settings, shape) for _ in range(settings.seeds))
+
+    def forward(self, triplets: Triplets) -> Tensor:
+        """Logits of each patient. Shape (B, C)."""
+        return torch.stack([head(triplets) for head in self.heads]).mean(0)
+
+
 def build_head(settings: HeadSettings, shape: TripletShape) -> FusionHead:
-    """The head of these settings, drawn from torch's global generator."""
+    """One head of these settings, drawn from torch's global generator."""
     return FusionHead(HEADS[settings.head](shape, settings), shape, settings)

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusion_ln.errors import RunError
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.build import Classifier
-from fusion_ln.models.checkpoint import load_checkpoint, load_head
-from fusion_ln.models.fusion import FusionHead, Triplets, opinions_of
+from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
+from fusion_ln.models.fusion import HeadMean, Triplets, opinions_of
 from fusion_ln.models.late import LATE
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
@@ -43,7 +45,7 @@ class TripletModel(nn.Module):
 
     Attributes:
         members: The networks, by modality, in the order in which ``forward`` takes the pictures.
-        fusion: `Single`, `LateFusion` or a `FusionHead`; only the last reads tokens.
+        fusion: `Single`, `LateFusion` or a `HeadMean`; only the last reads tokens.
         sources: Networks that the tokens come from; the members themselves but for ``--tokens pretrained``.
         sides: Pixels a side of the pictures of each modality.
     """
@@ -67,6 +69,14 @@ class TripletModel(nn.Module):
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.sides)
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module, but batch normalisation keeps the baselines' statistics: batches of triplets are small."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     def forward(self, pictures: Sequence[Tensor], present: Tensor, clinical: Tensor | None = None) -> Tensor:
         """Logits of each patient; what stands where no picture is, is neither computed nor read.
@@ -96,7 +106,7 @@ class TripletModel(nn.Module):
         seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(seen)
         parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
-        if isinstance(self.fusion, FusionHead):
+        if isinstance(self.fusion, HeadMean):
             source: Any = self.sources[modality] if len(self.sources) else member.backbone
             parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
         spread = []
@@ -151,19 +161,30 @@ def load_run(run: RunFolder) -> TrainedRun:
 def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletModel:
     baselines = [run] if record["kind"] == "baseline" else [RunFolder(run.root / m) for m in record["members"]]
     loaded = [load_checkpoint(baseline.checkpoint(fold)) for baseline in baselines]
-    own = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
-    members = {modality: model for modality, (model, _) in zip(own, loaded, strict=True)}
-    sides = {modality: fit.image_size for modality, fit in own.items()}
     if record["kind"] == "baseline":
-        return TripletModel(members, Single(), sides).eval()
+        return assemble(loaded, Single()).eval()
     if "training" not in record["settings"]:
-        return TripletModel(members, LateFusion(record["settings"]["head"], record["learnt"][fold]), sides).eval()
+        return assemble(loaded, LateFusion(record["settings"]["head"], record["learnt"][fold])).eval()
     settings = HeadSettings.read(record["settings"]["training"], str(run.record))
+    model = assemble(loaded, load_head(run.checkpoint(fold)), settings)
+    if settings.finetune:
+        model.load_state_dict(load_file(run.checkpoint(fold)))
+    return model.eval()
+
+
+def assemble(
+    loaded: list[tuple[Classifier, Checkpoint]], fusion: nn.Module, settings: HeadSettings | None = None
+) -> TripletModel:
+    """Put a fold's networks, one per modality, and a fusion together; ``settings`` are those of a trained head."""
+    fits = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
+    members = {modality: model for modality, (model, _) in zip(fits, loaded, strict=True)}
+    sides = {modality: fit.image_size for modality, fit in fits.items()}
+    if settings is None:
+        return TripletModel(members, fusion, sides)
     sources = {}
     if settings.tokens == "pretrained":
         sources = {
             modality: create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
-            for modality, fit in own.items()
+            for modality, fit in fits.items()
         }
-    head = load_head(run.checkpoint(fold))
-    return TripletModel(members, head, sides, grid=settings.grid, sources=sources).eval()
+    return TripletModel(members, fusion, sides, grid=settings.grid, sources=sources)

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
@@ -31,21 +32,33 @@ from fusion_ln.training.tasks import PatientLogits, PictureTask
 # A finished fold's own files; the run's tables are made of them once all folds are there.
 FOLD_RECORD = "fold.json"
 FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
+CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients out each, for `--tokens cross-fitted`
 
 
 @dataclass(frozen=True)
 class FoldJob:
-    """One fit: everything that a process needs to know to do it on its own."""
+    """One fit: everything that a process needs to know to do it on its own.
+
+    Attributes:
+        part: Part of the training patients that this fit must not see either; None: it is the fold's own.
+    """
 
     cohort: Path
     settings: BaselineSettings
     run: RunFolder
     fold: int
     device: DeviceSettings
+    part: int | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trained network goes."""
+        own = self.run.checkpoint(self.fold)
+        return own if self.part is None else self.run.cross_checkpoint(self.fold, self.part)
 
     @property
     def finished(self) -> bool:
-        return (self.run.fold(self.fold) / FOLD_RECORD).is_file()
+        return (self.run.fold(self.fold) / FOLD_RECORD).is_file() if self.part is None else self.checkpoint.is_file()
 
 
 def describe_cohort(cohort: Cohort) -> dict[str, Any]:
@@ -93,18 +106,43 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     return [job for job in jobs if not job.finished]
 
 
+def cross_fits(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
+    """The fits still to be done before every training patient of a finished baseline has a network that never saw it.
+
+    Raises:
+        CohortError: If a training part has fewer patients of a class than there are parts.
+    """
+    pairs = [(fold, part) for fold in range(cohort.n_folds) for part in range(CROSS_PARTS)]
+    for fold in range(cohort.n_folds):
+        training_parts(cohort, fold)
+    jobs = [FoldJob(cohort.root, settings, run, fold, device, part) for fold, part in pairs]
+    return [job for job in jobs if not job.finished]
+
+
+def training_parts(cohort: Cohort, fold: int) -> list[list[str]]:
+    """The training patients of a fold, dealt into `CROSS_PARTS` parts."""
+    training = cohort.patients[cohort.patients[PATIENT].isin(cohort.training_part(fold)[0])]
+    part = draw_parts(training, CROSS_PARTS, fold, cohort.classes)
+    return [training.loc[part == number, PATIENT].tolist() for number in range(CROSS_PARTS)]
+
+
 def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) -> None:
     """Fit one fold, predict its held-out and its inner validation patients, and write both.
+
+    Of a fit that leaves out a part of the training patients only the network is kept.
 
     Raises:
         DivergedError: If a loss stops being a number.
         RunError: If the folder cannot be written.
     """
     cohort = _cohort(job.cohort)
-    settings, number, folder = job.settings, job.fold, job.run.fold(job.fold)
+    settings, number, folder = job.settings, job.fold, job.checkpoint.parent
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
     training, inner = cohort.training_part(number)
     size, seed = settings.fit.batch_size, derive_seed(settings.seed, number)
+    if job.part is not None:
+        unseen = set(training_parts(cohort, number)[job.part])
+        training = [patient for patient in training if patient not in unseen]
     share = (fabric.global_rank, fabric.world_size)
     train = Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share)
     judges = {
@@ -124,7 +162,8 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
         on_epoch=on_epoch,
     )
     if fabric.is_global_zero:
-        save_checkpoint(job.run.checkpoint(number), result.weights, Checkpoint(settings, cohort.classes, number))
+        save_checkpoint(job.checkpoint, result.weights, Checkpoint(settings, cohort.classes, number))
+    if fabric.is_global_zero and job.part is None:
         task.model.load_state_dict(result.weights)
         with fabric.autocast():
             said = {name: task.predict(batches, fabric.device) for name, batches in judges.items()}

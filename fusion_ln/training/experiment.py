@@ -12,9 +12,9 @@ from fusion_ln.errors import CohortError, SettingsError
 from fusion_ln.runs import RunFolder, as_file_name
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, Protocol, resolve_fit
 from fusion_ln.terms import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.training.crossval import begin, finish
-from fusion_ln.training.device import DeviceSettings, make_fabric
-from fusion_ln.training.fuse import fuse_late
+from fusion_ln.training.crossval import begin, cross_fits, finish
+from fusion_ln.training.device import DeviceSettings
+from fusion_ln.training.fuse import finished_baseline, fuse_late
 from fusion_ln.training.heads import train_head
 from fusion_ln.training.overlap import refuse_shared_pictures
 from fusion_ln.training.pretrain import PATIENCE, PretrainSettings, pretrain
@@ -66,13 +66,20 @@ def run_fusions(
         RunError: If a baseline is unfinished or of another cohort or other folds.
         CohortError, SettingsError: If a trained head's settings do not fit the cohort or the baselines.
     """
+    if any(settings and settings.tokens == "cross-fitted" for settings in heads.values()):
+        jobs = [
+            job
+            for baseline in baselines
+            for job in cross_fits(cohort, finished_baseline(cohort, baseline), baseline, device)
+        ]
+        run_jobs(jobs, n_folds=cohort.n_folds)
     runs = []
     for name, settings in heads.items():
         run = RunFolder(out / f"fusion-{name}")
         if settings is None:
             fuse_late(cohort, baselines, name, run)
         else:
-            train_head(cohort, baselines, settings, run, seed=seed, fabric=make_fabric(device, "32-true"))
+            train_head(cohort, baselines, settings, run, seed=seed, device=device)
         runs.append(run)
     return runs
 

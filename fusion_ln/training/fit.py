@@ -1,9 +1,11 @@
 """The only optimisation loop: one task, its best epoch, and a state from which it can go on after any interruption."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -65,19 +67,24 @@ def fit(
     fabric: Fabric,
     folder: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    slower: Mapping[str, float] = MappingProxyType({}),
+    accumulate: int = 1,
 ) -> FitResult:
     """Train one task and keep the weights of its best epoch.
 
     ``val`` is inner validation: the held-out fold never enters here, so the choice of epoch cannot flatter the
     result. All randomness of an epoch follows from ``seed`` and its number, and ``folder`` keeps the state of
     the last finished epoch: started again after an interruption the fit goes on from there, to the same weights.
-    ``on_epoch`` may raise (pruning does); it is also told of the epochs that were found finished.
+    ``on_epoch`` may raise (pruning does); it is also told of the epochs that were found finished. Parameters whose
+    names begin with a key of ``slower`` learn at that share of the rate. A step follows ``accumulate`` batches.
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
     """
-    model, optimizer = fabric.setup(task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings))
-    schedule = _schedule(optimizer, settings, len(train))
+    model, optimizer = fabric.setup(
+        task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, slower)
+    )
+    schedule = _schedule(optimizer, settings, -(-len(train) // accumulate))
     state = _State(folder, task.model, optimizer, schedule)
     history = state.resume()
     for epoch in history:
@@ -85,7 +92,7 @@ def fit(
     while len(history) < settings.epochs and len(history) <= _best_or_start(history) + settings.patience:
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
-        train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric)
+        train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
         verdict = _judge(task, val, fabric)
         history.append(
             Epoch(
@@ -109,15 +116,20 @@ def _best_or_start(history: list[Epoch]) -> int:
     return best_epoch(history) if history else 0
 
 
-def _optimizer(model: nn.Module, settings: LoopSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+def _optimizer(model: nn.Module, settings: LoopSettings, slower: Mapping[str, float]) -> torch.optim.Optimizer:
+    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *slower)}
+    for name, parameter in model.named_parameters():
+        groups[next((prefix for prefix in slower if name.startswith(prefix)), "")].append(parameter)
+    rates = [{"params": own, "lr": settings.lr * slower.get(prefix, 1.0)} for prefix, own in groups.items() if own]
+    return torch.optim.AdamW(rates, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def _schedule(optimizer: Any, settings: LoopSettings, steps_per_epoch: int) -> LRScheduler | None:
     """None for a constant rate; one-cycle as Smith & Topin 2018 (arXiv 1708.07120)."""
     if settings.schedule == "constant":
         return None
-    return OneCycleLR(optimizer.optimizer, settings.lr, total_steps=settings.epochs * steps_per_epoch)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer.optimizer, rates, total_steps=settings.epochs * steps_per_epoch)
 
 
 def train_epoch(
@@ -127,19 +139,21 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     schedule: LRScheduler | None,
     fabric: Fabric,
+    accumulate: int = 1,
 ) -> float:
     """One pass over the training part; returns the mean loss of its batches."""
     model.train()
     losses, patients = [], []
-    for batch in batches:
-        loss = task.loss(model, batch, fabric.device)
+    while group := list(islice(batches, accumulate)):
         optimizer.zero_grad()
-        fabric.backward(loss)
+        for batch in group:
+            loss = task.loss(model, batch, fabric.device)
+            fabric.backward(loss / len(group))
+            losses.append(loss.detach())
+            patients.append(batch.patients)
         optimizer.step()
         if schedule is not None:
             schedule.step()
-        losses.append(loss.detach())
-        patients.append(batch.patients)
     losses_on_host = torch.stack(losses).cpu()  # one wait for the device per epoch, not per batch
     if not losses_on_host.isfinite().all():
         first = int((~losses_on_host.isfinite()).nonzero()[0])

@@ -1,75 +1,41 @@
-"""Training of fusion heads on the tokens of finished baselines, fold by fold, for every subset of the modalities."""
+"""Training of fusion heads on finished baselines, fold by fold, for every subset of the modalities."""
 
 import itertools
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.errors import CohortError
+from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
-from fusion_ln.models.checkpoint import save_head
-from fusion_ln.models.fusion import FusionHead, TripletShape, build_head
+from fusion_ln.models.checkpoint import load_checkpoint, save_head
+from fusion_ln.models.fusion import HeadMean, TripletShape
+from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.progress import progress
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import HeadSettings, TrainedFusionSettings
-from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, SITE
+from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT
+from fusion_ln.training.clinical import clinical_columns, standardised
 from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
-from fusion_ln.training.device import precision_of
-from fusion_ln.training.fit import derive_seed, fit
+from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
+from fusion_ln.training.finetune import finetune, peak_memory_mib
+from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fuse import finished_baseline
-from fusion_ln.training.tasks import PatientLogits, Source, Verdict
-from fusion_ln.training.tokens import TripletBank, TripletBatch, TripletBatches, picture_tokens, triplet_bank
+from fusion_ln.training.patients import FusionTask, Learnt, PatientBatches
+from fusion_ln.training.tasks import PatientLogits
+from fusion_ln.training.tokens import TripletBank, picture_tokens, triplet_bank
 
-
-@dataclass(frozen=True)
-class FusionTask:
-    """Tell the classes apart from a patient's tokens, also where modalities are missing."""
-
-    model: FusionHead
-    modality_dropout: float
-
-    def loss(self, model: nn.Module, batch: TripletBatch, device: torch.device) -> Tensor:
-        """Cross-entropy, each present modality left out at random, but never all of a patient's."""
-        triplets = batch.triplets.to(device)
-        there = triplets.present.any(2)
-        kept = there & (torch.rand(there.shape, device=device) >= self.modality_dropout)
-        kept = torch.where(kept.any(1, keepdim=True), kept, there)
-        logits: Tensor = model(triplets.of(kept))
-        return F.cross_entropy(logits, batch.labels.to(device))
-
-    def judge(self, batches: Source[TripletBatch], device: torch.device) -> Verdict:
-        """Score with all pictures there are."""
-        return self.predict(batches, device).verdict
-
-    def predict(
-        self, batches: Source[TripletBatch], device: torch.device, modalities: Sequence[bool] | None = None
-    ) -> PatientLogits:
-        """Logits of the patients of ``batches`` who have all of some modalities, from these alone (None: any, all)."""
-        model = self.model.eval()
-        logits, labels, patients = [], [], []
-        with torch.inference_mode():
-            for batch in batches.in_order():
-                triplets, complete = batch.triplets.to(device), np.ones(len(batch.patients), dtype=bool)
-                if modalities is not None:
-                    chosen = torch.tensor(modalities)
-                    complete = batch.triplets.present.any(2)[:, chosen].all(1).numpy()
-                    triplets = triplets.of(chosen.to(device))
-                if complete.any():
-                    logits.append(model(triplets).double().cpu().numpy()[complete])
-                    labels.append(batch.labels.numpy()[complete])
-                    patients += batch.patients[complete].tolist()
-        return PatientLogits(patients, np.concatenate(labels), np.concatenate(logits))
+STATES = "states"  # folder of a fold in which its unfinished fits keep theirs
 
 
 @dataclass(frozen=True)
@@ -90,20 +56,24 @@ def train_head(
     run: RunFolder,
     *,
     seed: int,
-    fabric: Fabric,
+    device: DeviceSettings,
 ) -> Predictions:
-    """Train a head for every outer fold on the tokens of that fold's own baselines, and write the run.
+    """Train a head for every outer fold on that fold's own baselines, and write the run.
 
-    Besides the out-of-fold predictions the run holds those from every subset of the modalities
-    (``subset_predictions.parquet``), of the patients who have all of it.
+    The head learns from stored tokens; with ``settings.finetune`` the whole model then goes on learning from pictures
+    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054). Besides the out-of-fold predictions the
+    run holds those from every subset of the modalities (``subset_predictions.parquet``), of the patients who have all
+    of it.
 
     Raises:
         RunError: If a member is not a finished baseline of this cohort and folds, or ``run`` is another run.
         CohortError: If a clinical column is missing, constant, or not a number.
+        SettingsError: If the members' networks do not fit together under one head.
     """
-    own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
-    clinical = _clinical_columns(cohort, settings.clinical)
-    recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
+    own = [finished_baseline(cohort, member) for member in members]
+    clinical = clinical_columns(cohort, settings.clinical)
+    by_modality = {s.modality: s for s in own}
+    recorded = TrainedFusionSettings(head=settings.head, members=by_modality, training=settings, seed=seed)
     record = new_record(
         "fusion",
         recorded.model_dump(mode="json"),
@@ -114,12 +84,10 @@ def train_head(
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
     folds = []
-    labels = cohort.patients.set_index(PATIENT)[LABEL]
     with progress(run.name, cohort.n_folds) as step:
         for number in range(cohort.n_folds):
-            pictures = [picture_tokens(cohort, member, number, settings, fabric.device) for member in members]
-            bank = triplet_bank(pictures, labels, _standardised(clinical, cohort, number))
-            folds.append(_train_fold(cohort, bank, list(own), settings, run, number, seed, fabric))
+            columns = standardised(clinical, cohort, number)
+            folds.append(_train_fold(cohort, members, settings, run, number, columns, seed=seed, device=device))
             step("")
     predictions = Predictions(
         cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
@@ -131,7 +99,33 @@ def train_head(
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
+    for number in range(cohort.n_folds):
+        shutil.rmtree(run.fold(number) / STATES)
     return predictions
+
+
+def fold_tokens(
+    cohort: Cohort,
+    members: list[RunFolder],
+    settings: HeadSettings,
+    fold: int,
+    clinical: np.ndarray,
+    device: torch.device,
+) -> TripletBank:
+    """All patients as a fold's baselines see them.
+
+    Raises:
+        SettingsError: If the networks' tokens differ in number or width, or see `picture_tokens`.
+    """
+    pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
+    shapes = {member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
+        raise SettingsError(
+            f"head {settings.head}: the baselines' networks give different tokens ({told}).",
+            "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
+        )
+    return triplet_bank(pictures, cohort.patients.set_index(PATIENT)[LABEL], clinical)
 
 
 def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -140,84 +134,102 @@ def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
 
 
-def _train_fold(
+def fit_head(
     cohort: Cohort,
     bank: TripletBank,
-    modalities: list[str],
     settings: HeadSettings,
-    run: RunFolder,
     number: int,
+    *,
     seed: int,
     fabric: Fabric,
-) -> FoldResult:
-    """Fit the head of one fold and keep it."""
-    seed = derive_seed(seed, number)
-    training, inner = cohort.training_part(number)
-    parts = {"training": training, "inner": inner, "out": cohort.held_out(number)}
-    batches = {name: TripletBatches(bank, bank.of(who), settings.batch_size, seed=seed) for name, who in parts.items()}
+    folder: Path,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Learnt:
+    """Fit the heads of one fold on stored tokens; of several, the history is the first one's.
+
+    Args:
+        bank: See `fold_tokens`.
+        number: The fold; its held-out patients are not looked at.
+        seed: Of the run.
+        folder: For the state of an interrupted fit.
+        on_epoch: See `fit`.
+    """
     shape = TripletShape(
-        n_modalities=len(modalities),
+        n_modalities=len(bank.pictures),
         n_features=bank.pictures[0].tokens.shape[-1],
         n_classes=len(cohort.classes),
         n_clinical=bank.clinical.shape[1],
     )
-    torch.manual_seed(seed)
-    task = FusionTask(build_head(settings, shape), settings.modality_dropout)
-    folder = run.fold(number)
-    result = fit(
-        task, batches["training"], batches["inner"], settings=settings, seed=seed, fabric=fabric, folder=folder
-    )
-    save_head(run.checkpoint(number), result.weights, settings, shape)
-    for state in folder.glob("*.ckpt"):
-        state.unlink()
-    task.model.load_state_dict(result.weights)
-    said = {
-        "+".join(subset): task.predict(batches["out"], fabric.device, [m in subset for m in modalities])
-        for subset in subsets(modalities)
-    }
+    torch.manual_seed(derive_seed(seed, number))
+    heads, results = HeadMean(settings, shape), []
+    for member, head in enumerate(heads.heads):
+        own_seed = derive_seed(seed, number, member)
+        training, inner = (
+            PatientBatches(bank, bank.of(who), settings.batch_size, own_seed) for who in cohort.training_part(number)
+        )
+        task = FusionTask(head, settings.modality_dropout, settings.auxiliary)
+        results.append(
+            fit(
+                task,
+                training,
+                inner,
+                settings=settings,
+                seed=own_seed,
+                fabric=fabric,
+                folder=folder / f"head_{member}",
+                on_epoch=on_epoch,
+            )
+        )
+        head.load_state_dict(results[-1].weights)
+    return Learnt(FusionTask(heads), bank, results[0])
+
+
+def _train_fold(
+    cohort: Cohort,
+    members: list[RunFolder],
+    settings: HeadSettings,
+    run: RunFolder,
+    number: int,
+    clinical: np.ndarray,
+    *,
+    seed: int,
+    device: DeviceSettings,
+) -> FoldResult:
+    """Fit the head of one fold and, if asked, its whole model; keep the weights and what they say of the patients."""
+    states = run.fold(number) / STATES
+    fabric = make_fabric(device, "32-true")
+    tokens = fold_tokens(cohort, members, settings, number, clinical, fabric.device)
+    learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
+    heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
+    assert isinstance(heads, HeadMean)
+    if how:
+        fabric, batch_size = make_fabric(device, how.precision), how.batch_size
+        model = assemble([load_checkpoint(member.checkpoint(number)) for member in members], heads, settings)
+        learnt = finetune(
+            cohort, model, settings, how, tokens.clinical, number, seed=seed, fabric=fabric, folder=states / "whole"
+        )
+    save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape)
+
+    def said(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
+        batches = PatientBatches(learnt.bank, learnt.bank.of(patients), batch_size)
+        with fabric.autocast():
+            return _table(cohort, number, learnt.task.predict(batches, fabric.device, modalities))
+
+    names = [finished_baseline(cohort, member).modality for member in members]
+    held_out = cohort.held_out(number)
     return FoldResult(
-        held_out=_table(cohort, number, task.predict(batches["out"], fabric.device)),
-        inner=_table(cohort, number, task.predict(batches["inner"], fabric.device)),
-        subsets=pd.concat([_table(cohort, number, s).assign(**{MODALITIES_USED: name}) for name, s in said.items()]),
-        history=history_table(number, result),
-        record=fold_record(number, result, precision_of(fabric)),
+        held_out=said(held_out),
+        inner=said(cohort.training_part(number)[1]),
+        subsets=pd.concat(
+            said(held_out, [m in subset for m in names]).assign(**{MODALITIES_USED: "+".join(subset)})
+            for subset in subsets(names)
+        ),
+        history=history_table(number, learnt.result),
+        record=fold_record(number, learnt.result, precision_of(fabric))
+        | {"peak_memory_mib": peak_memory_mib(fabric.device)},
     )
 
 
 def _table(cohort: Cohort, number: int, said: PatientLogits) -> pd.DataFrame:
     folds = np.full(len(said.patients), number)
     return predictions_from_logits(cohort.classes, said.patients, folds, said.labels, said.logits).table
-
-
-def _clinical_columns(cohort: Cohort, columns: tuple[str, ...]) -> np.ndarray:
-    """Values of clinical columns, one row per row of ``cohort.patients``; missing ones are NaN. Shape (P, K)."""
-    values = []
-    for column in columns:
-        if column not in cohort.patients:
-            known = ", ".join(c for c in cohort.patients.columns if c not in (PATIENT, LABEL, SITE))
-            raise CohortError(f"cohort {cohort.name}: no clinical column {column!r}.", f"It has {known}.")
-        held = cohort.patients[column]
-        if held.nunique() < 2:
-            raise CohortError(
-                f"cohort {cohort.name}: column {column!r} is constant, so it tells nothing.",
-                "Leave it out of `--clinical`.",
-            )
-        if not pd.api.types.is_numeric_dtype(held):
-            kinds = held.dropna().unique()
-            if len(kinds) != 2:
-                raise CohortError(
-                    f"cohort {cohort.name}: column {column!r} is text with {len(kinds)} values; "
-                    "a number, or two values, is needed.",
-                    "Leave it out of `--clinical`, or code it as numbers in the source.",
-                )
-            held = held.map({kind: position for position, kind in enumerate(sorted(kinds))})
-        values.append(held.to_numpy(dtype=np.float64))
-    return np.stack(values, 1) if values else np.zeros((len(cohort.patients), 0))
-
-
-def _standardised(values: np.ndarray, cohort: Cohort, fold: int) -> np.ndarray:
-    """Mean 0 and standard deviation 1 over the fold's training patients; a missing value is the mean. float32."""
-    training = cohort.patients[PATIENT].isin(cohort.training_part(fold)[0]).to_numpy()
-    mean, spread = np.nanmean(values[training], axis=0), np.nanstd(values[training], axis=0)
-    scaled: np.ndarray = np.nan_to_num((values - mean) / np.where(spread > 0, spread, 1)).astype(np.float32)
-    return scaled

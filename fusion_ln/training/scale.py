@@ -52,7 +52,8 @@ def _one_after_another(jobs: list[FoldJob], threads: int, step: Callable[[str], 
 
 def _do(job: FoldJob, step: Callable[[str], None]) -> None:
     """One fit, with a step per epoch, also for those that early stopping saves."""
-    where = f"{job.settings.modality}, fold {job.fold}"
+    part = "" if job.part is None else f" without part {job.part}"
+    where = f"{job.settings.modality}, fold {job.fold}{part}"
     seen = 0
 
     def on_epoch(epoch: Epoch) -> None:

@@ -1,20 +1,20 @@
 """What a fold's own baselines see in every picture, computed once and kept on disk, and batches of patients from it."""
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import hash_file, write_atomically
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batches, ImageBank, balanced_rows, open_bank
+from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.build import Classifier
@@ -23,10 +23,12 @@ from fusion_ln.models.fusion import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
 from fusion_ln.terms import cache_folder
+from fusion_ln.training.crossval import training_parts
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.tasks import as_network_input
 
 VERSION = "tokens-1"  # part of the key: change it when what is stored changes
+TRANSLATION_RIDGE = 10.0  # of features of the order of 1
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,33 @@ class PictureTokens:
 def picture_tokens(
     cohort: Cohort, baseline: RunFolder, fold: int, settings: HeadSettings, device: torch.device
 ) -> PictureTokens:
-    """Tokens of all pictures of a baseline's modality from the network of one fold; from disk if they are there.
+    """Tokens of all pictures of a baseline's modality as one fold's head sees them; from disk if they are there.
 
     They lie in the cache folder under a key of the checkpoint's content, the pictures and the settings, so tokens
-    of another network cannot be taken for them.
+    of another network cannot be taken for them. Cross-fitted ones are those of the fold's network, but for the
+    training patients: see `_cross_fitted`.
 
     Raises:
-        RunError: If the checkpoint is missing.
+        RunError: If a checkpoint is missing.
         SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
     """
-    path = baseline.checkpoint(fold)
+    own = _stored(cohort, baseline.checkpoint(fold), settings, device)
+    return own if settings.tokens != "cross-fitted" else _cross_fitted(own, cohort, baseline, fold, settings, device)
+
+
+def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.device) -> PictureTokens:
+    """Tokens of all pictures of a network's modality, memory-mapped."""
     model, checkpoint = load_checkpoint(path)
     own = checkpoint.settings
     bank = open_bank(cohort, own.modality, own.fit.image_size)
-    parts = [VERSION, hash_file(path), settings.tokens, str(settings.variants), str(settings.grid)]
+    source = "pretrained" if settings.tokens == "pretrained" else "fitted"
+    parts = [VERSION, hash_file(path), source, str(settings.variants), str(settings.grid)]
     pictures = cohort.images_of(own.modality)
     key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
     folder = cache_folder() / "tokens"
     files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
     if not all(file.is_file() for file in files.values()):
-        computed = compute_tokens(model, own, bank, settings, versions=settings.variants, device=device)
+        computed = compute_tokens(model, own, bank, settings, device=device)
         _save(files["logits"], computed.logits)
         _save(files["tokens"], computed.tokens)
     return PictureTokens(
@@ -74,35 +83,47 @@ def picture_tokens(
     )
 
 
-def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Backbone:
-    """The network that the tokens come from."""
-    if settings.tokens == "fitted":
-        return model.backbone
-    if own.fit.weights == "scratch":
-        raise SettingsError(
-            "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
-            "Train them with `--weights`, or take `--tokens fitted`.",
+def _cross_fitted(
+    own: PictureTokens,
+    cohort: Cohort,
+    baseline: RunFolder,
+    fold: int,
+    settings: HeadSettings,
+    device: torch.device,
+) -> PictureTokens:
+    """The tokens of training patients from networks that did not see them, in the fold's own network's terms.
+
+    A network makes features of its own, whose order and scale mean nothing to another one. On the pictures that both
+    were trained on, a ridge regression learns to say what the fold's network would, from what the other one sees;
+    it is then applied to the pictures that the other one never saw. Logits need no translation.
+    """
+    tokens, logits = np.array(own.tokens), own.logits.copy()
+    parts = training_parts(cohort, fold)
+    for number, part in enumerate(parts):
+        other = _stored(cohort, baseline.cross_checkpoint(fold, number), settings, device)
+        unseen = np.isin(own.patients, part)
+        seen = np.isin(own.patients, [patient for those in parts if those is not part for patient in those])
+        width = tokens.shape[-1]
+        translate = Ridge(alpha=TRANSLATION_RIDGE).fit(
+            other.tokens[seen].reshape(-1, width).astype(np.float32),
+            own.tokens[seen].reshape(-1, width).astype(np.float32),
         )
-    return create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
+        said = translate.predict(other.tokens[unseen].reshape(-1, width).astype(np.float32))
+        tokens[unseen] = said.reshape(tokens[unseen].shape).astype(np.float16)
+        logits[unseen] = other.logits[unseen]
+    return PictureTokens(tokens, logits, own.patients)
 
 
 def compute_tokens(
-    model: Classifier,
-    own: BaselineSettings,
-    bank: ImageBank,
-    settings: HeadSettings,
-    *,
-    versions: int,
-    device: torch.device,
+    model: Classifier, own: BaselineSettings, bank: ImageBank, settings: HeadSettings, *, device: torch.device
 ) -> PictureTokens:
-    """Tokens and logits of all pictures of a bank: as they are, and in so many augmented versions.
+    """Tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
 
     Args:
         model: The baseline.
         own: Its settings.
         bank: Its modality's pictures.
         settings: Of the head that will see the tokens.
-        versions: Number of augmented versions.
         device: Where to compute.
 
     Raises:
@@ -115,11 +136,25 @@ def compute_tokens(
     with torch.inference_mode():
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            seen = [pictures, *(augment(pictures, own.modality) for _ in range(versions))]
-            maps = [source.feature_map(version) for version in seen]
+            seen = [pictures, *(augment(pictures, own.modality) for _ in range(settings.variants))]
+            maps = [model.backbone.feature_map(version) for version in seen]
+            logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
+            if source is not model.backbone:
+                maps = [source.feature_map(version) for version in seen]
             tokens.append(torch.stack([source.tokens(m, settings.grid) for m in maps], 1).half().cpu())
-            logits.append(torch.stack([model(version) for version in seen], 1).float().cpu())
     return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
+
+
+def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Backbone:
+    """The network that the tokens come from."""
+    if settings.tokens != "pretrained":
+        return model.backbone
+    if own.fit.weights == "scratch":
+        raise SettingsError(
+            "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
+            "Train them with `--weights`, or take `--tokens fitted`.",
+        )
+    return create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -137,6 +172,15 @@ class TripletBatch:
     triplets: Triplets
     labels: Tensor
     patients: np.ndarray
+
+    @property
+    def there(self) -> Tensor:
+        """Which modalities each patient has. bool, shape (B, M)."""
+        return self.triplets.present.any(2)
+
+    def inputs(self, kept: Tensor, device: torch.device) -> tuple[Triplets]:
+        """What a head takes, of these modalities (B, M) only."""
+        return (self.triplets.of(kept).to(device),)
 
 
 @dataclass(frozen=True)
@@ -161,8 +205,11 @@ class TripletBank:
         """Positions of those of ``patients`` who have a picture."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
-    def cut(self, who: np.ndarray, versions: np.ndarray) -> TripletBatch:
-        """The patients at positions ``who``; ``versions`` (B, M) says which augmented version of each modality."""
+    def cut(self, who: np.ndarray, rng: np.random.Generator | None = None) -> TripletBatch:
+        """The patients at positions ``who``, as they are; with ``rng`` every modality in a random version."""
+        n_versions = self.pictures[0].logits.shape[1]
+        shape = (len(who), len(self.pictures))
+        versions = np.zeros(shape, dtype=int) if rng is None else rng.integers(0, n_versions, shape)
         rows = self.rows[who]
         tokens = [p.tokens[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]  # (B, V, T, D) each
         logits = [p.logits[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]
@@ -186,33 +233,3 @@ def triplet_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: np.
     patients, rows = rows_by_patient([p.patients for p in pictures])
     place = labels.index.get_indexer(pd.Index(patients))
     return TripletBank(pictures, rows, patients, labels.to_numpy()[place], clinical[place])
-
-
-@dataclass(frozen=True)
-class TripletBatches:
-    """Batches of patients; in training the classes are balanced and every modality comes in a random version."""
-
-    bank: TripletBank
-    who: np.ndarray
-    batch_size: int
-    seed: int = 0
-
-    def __len__(self) -> int:
-        """Number of batches of a training epoch."""
-        counts = np.unique(self.bank.labels[self.who], return_counts=True)[1]
-        return max(1, int(counts.max() * len(counts)) // self.batch_size)
-
-    def shuffled(self, epoch: int) -> Iterator[TripletBatch]:
-        """The batches of a training epoch."""
-        rng = np.random.default_rng([self.seed, epoch])
-        who = rng.permutation(balanced_rows(self.who, self.bank.labels[self.who], rng))
-        n_versions = self.bank.pictures[0].logits.shape[1]
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = who[start : start + self.batch_size]
-            yield self.bank.cut(chosen, rng.integers(0, n_versions, (len(chosen), len(self.bank.pictures))))
-
-    def in_order(self) -> Iterator[TripletBatch]:
-        """Every patient once, with the pictures as they are."""
-        for start in range(0, len(self.who), self.batch_size):
-            chosen = self.who[start : start + self.batch_size]
-            yield self.bank.cut(chosen, np.zeros((len(chosen), len(self.bank.pictures)), dtype=int))

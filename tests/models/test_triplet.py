@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fusion_ln.models.build import Classifier
-from fusion_ln.models.fusion import TripletShape, build_head
+from fusion_ln.models.fusion import HeadMean, TripletShape
 from fusion_ln.models.late import LATE
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
 from fusion_ln.settings import HeadSettings
@@ -45,8 +45,9 @@ def whole_model(fusion):
     elif fusion in LATE:
         last = LateFusion(fusion, LEARNT.get(fusion))
     else:
-        last = build_head(HeadSettings(head=fusion, width=16), TripletShape(3, 6, CLASSES))
-        nn.init.normal_(last.last[-1].weight)
+        last = HeadMean(HeadSettings(head=fusion, width=16, seeds=2), TripletShape(3, 6, CLASSES))
+        for head in last.heads:
+            nn.init.normal_(head.last[-1].weight)
     return TripletModel(members, last, dict.fromkeys(names, SIDE), grid=2).eval()
 
 

@@ -9,7 +9,7 @@ from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.predictor import load_predictor
 from fusion_ln.settings import FitSettings, HeadSettings
-from fusion_ln.training.device import DeviceSettings, make_fabric
+from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.heads import train_head
 
@@ -113,8 +113,7 @@ def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp
     cohort, baselines, _ = runs
     run = RunFolder(tmp_path / "runs" / "head")
     settings = HeadSettings(width=16, epochs=2, batch_size=8, variants=1)
-    fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
-    train_head(cohort, baselines, settings, run, seed=0, fabric=fabric)
+    train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
     said = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run)
     first = of_fold(predictor, 0)

@@ -10,11 +10,12 @@ from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import FitSettings, HeadSettings
 from fusion_ln.terms import TRAINED_HEADS, cache_folder
-from fusion_ln.training.device import DeviceSettings, make_fabric
+from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.heads import subsets, train_head
+from fusion_ln.training.patients import PatientBatches
 from fusion_ln.training.tasks import as_network_input
-from fusion_ln.training.tokens import TripletBatches, picture_tokens, triplet_bank
+from fusion_ln.training.tokens import picture_tokens, triplet_bank
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=2, grid=2)
@@ -36,7 +37,7 @@ def trained(make_cohort, tmp_path):
 def head_run(cohort, members, folder, **changes):
     run = RunFolder(folder)
     settings = HEAD.model_copy(update=changes)
-    return run, train_head(cohort, members, settings, run, seed=0, fabric=make_fabric(CPU, "32-true"))
+    return run, train_head(cohort, members, settings, run, seed=0, device=CPU)
 
 
 def test_all_subsets_of_a_triplet_are_seven():
@@ -90,7 +91,7 @@ def test_a_patients_pictures_are_found_by_patient(trained):
     cohort, members = trained(views=2, absent={2: {"cdfi"}})
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
     bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
-    batch = next(TripletBatches(bank, bank.of(["P002", "P005"]), 4).in_order())
+    batch = next(PatientBatches(bank, bank.of(["P002", "P005"]), 4).in_order())
     assert batch.patients.tolist() == ["P002", "P005"]
     assert batch.triplets.present.tolist() == [[[True, True], [False, False], [True, True]], [[True, True]] * 3]
     rows = np.flatnonzero(pictures[1].patients == "P005")
@@ -121,7 +122,7 @@ def test_clinical_columns_are_standardised_on_the_training_part(trained, tmp_pat
     clinical = type(cohort)(**{**cohort.__dict__, "patients": patients})
     run, predictions = head_run(clinical, members, tmp_path / "head", clinical=("age", "sex"))
     assert len(predictions.patients) == 24
-    assert load_head(run.checkpoint(0)).clinical.in_features == 2
+    assert load_head(run.checkpoint(0)).heads[0].fuse.sequence.project.clinical.in_features == 2
 
 
 @pytest.mark.parametrize(
