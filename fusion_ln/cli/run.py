@@ -85,12 +85,27 @@ def baseline(modality: str, **options: Any) -> None:
     metavar="NAME[,NAME...]",
     help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first.",
 )
-@click.option("--tokens", type=click.Choice(["fitted", "pretrained"]), help="Whose tokens trained heads see.")
+@click.option(
+    "--tokens",
+    type=click.Choice(["fitted", "cross-fitted", "pretrained"]),
+    help="Whose tokens trained heads see: of the fold's network, of networks that did not see the patient (trained for "
+    "it), or of the weights that training began with.",
+)
 @click.option("--modality-dropout", type=click.FloatRange(0, 1, max_open=True), help="Of trained heads, in training.")
 @click.option("--clinical", metavar="COLUMN", multiple=True, help="Clinical column for trained heads; repeatable.")
+@click.option("--finetune", is_flag=True, help="Then train the whole model of each fold, networks and head.")
+@click.option(
+    "--accumulate", type=click.IntRange(min=1), default=1, show_default=True, help="Batches per step of --finetune."
+)
 @training_options
 def fusion(
-    heads: str, tokens: str | None, modality_dropout: float | None, clinical: tuple[str, ...], **options: Any
+    heads: str,
+    tokens: str | None,
+    modality_dropout: float | None,
+    clinical: tuple[str, ...],
+    finetune: bool,
+    accumulate: int,
+    **options: Any,
 ) -> None:
     """Train every modality's baseline, fuse them, and report whether fusing helps.
 
@@ -99,7 +114,12 @@ def fusion(
     """
     from fusion_ln.training.experiment import head_settings, run_ladder
 
-    changes = {"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical or None}
+    changes = {
+        "tokens": tokens,
+        "modality_dropout": modality_dropout,
+        "clinical": clinical or None,
+        "finetune": {"accumulate": accumulate} if finetune else None,
+    }
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
     wanted = head_settings(named, changes, "--head")
     cohort, out, arguments = _prepare(**options)

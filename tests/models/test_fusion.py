@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_ln.models.fusion import HEADS, Triplets, TripletShape, build_head, opinions_of
+from fusion_ln.models.fusion import HEADS, Block, Triplets, TripletShape, build_head, opinions_of
 from fusion_ln.models.late import mean_probability
 from fusion_ln.settings import HeadSettings
 from fusion_ln.terms import TRAINED_HEADS
@@ -81,6 +83,27 @@ def test_gradients_reach_every_present_picture_and_none_that_is_absent(name):
     head(Triplets(tokens, triplets.logits, triplets.present, triplets.clinical))[:, 0].sum().backward()
     reached = tokens.grad.abs().sum((3, 4)) > 0
     assert torch.equal(reached, triplets.present)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_clinical_columns_reach_the_answer(name):
+    torch.manual_seed(0)
+    head = build_head(HeadSettings(head=name, width=16), replace(SHAPE, n_clinical=2)).eval()
+    torch.nn.init.normal_(head.last[-1].weight)
+    triplets = replace(triplets_of(4), clinical=torch.randn(5, 2).requires_grad_())
+    head(triplets)[:, 0].sum().backward()
+    assert (triplets.clinical.grad.abs() > 0).all()
+
+
+def test_stochastic_depth_leaves_out_branches_of_whole_patients_and_keeps_their_mean():
+    torch.manual_seed(0)
+    block = Block(HeadSettings(width=16, drop_path=0.25, dropout=0))
+    branch = torch.ones(4000, 3, 16)
+    kept = block._kept(branch)
+    assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (kept.flatten(1).std(1) == 0).all()
+    assert kept.mean() == pytest.approx(1, abs=0.05)
+    assert torch.equal(block.eval()._kept(branch), branch)
 
 
 @pytest.mark.parametrize("name", HEADS)

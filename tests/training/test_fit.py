@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,13 @@ class Tiny(nn.Module):
 
     def forward(self, pictures):
         return self.layers(pictures)
+
+
+class Unchanged(PictureTask):
+    """Without augmentation."""
+
+    def loss(self, model, batch, device):
+        return nn.functional.cross_entropy(model(batch.pictures / 255), batch.labels)
 
 
 @pytest.fixture
@@ -134,3 +143,39 @@ def test_a_patients_prediction_is_the_mean_of_the_logits_over_the_patients_pictu
     assert said.patients == ["a", "b"]
     assert said.labels.tolist() == [0, 1]
     np.testing.assert_allclose(said.logits[:, 0], [0.4, (0.2 + 1 + 0) / 3], rtol=1e-6)
+
+
+def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(tmp_path):
+    """Two batches of 4 with one step after both, or one batch of 8: the same weights."""
+    rng = np.random.default_rng(0)
+    bank = ImageBank(rng.integers(0, 255, (16, 3, 4, 4), dtype=np.uint8), np.arange(16).astype(str), np.arange(16) % 3)
+    weights = []
+    for size, accumulate in ((8, 1), (4, 2)):
+        torch.manual_seed(0)
+        task = Unchanged("cdfi", nn.Sequential(nn.Flatten(), nn.Linear(48, 3)))
+        batches = Batches(bank, np.arange(16), size, seed=1)
+        settings = FitSettings(epochs=2, lr=0.01)
+        fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
+        folder = tmp_path / str(size)
+        result = fit(
+            task, batches, batches, settings=settings, seed=0, fabric=fabric, folder=folder, accumulate=accumulate
+        )
+        weights.append(result.weights)
+    torch.testing.assert_close(weights[0], weights[1])
+
+
+def test_named_parameters_learn_at_a_share_of_the_rate(tmp_path):
+    """Adam's first step is as long as the rate."""
+    bank = ImageBank(np.full((4, 3, 4, 4), 200, dtype=np.uint8), np.arange(4).astype(str), np.arange(4) % 2)
+    batches = Batches(bank, np.arange(4), 4)
+    model = nn.Sequential(OrderedDict(flat=nn.Flatten(), slow=nn.Linear(48, 4), quick=nn.Linear(4, 2)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    settings = FitSettings(epochs=1, lr=0.01, schedule="constant")
+    fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
+    result = fit(
+        Unchanged("cdfi", model), batches, batches, settings=settings, seed=0, fabric=fabric, folder=tmp_path,
+        slower={"slow": 0.1},
+    )  # fmt: skip
+    step = {name: (result.weights[name] - before[name]).abs().max().item() for name in before}
+    assert step["quick.weight"] == pytest.approx(0.01, rel=0.01)
+    assert step["slow.weight"] == pytest.approx(0.001, rel=0.01)

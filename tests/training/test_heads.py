@@ -1,19 +1,30 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
-from fusion_ln.cohort.cohort import redraw_folds
+from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.errors import CohortError, RunError, SettingsError
+from fusion_ln.files import hash_file
 from fusion_ln.images.bank import open_bank
+from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
+from fusion_ln.models.triplet import load_run
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.serve.predictor import logits_of
+from fusion_ln.settings import FinetuneSettings, FitSettings, HeadSettings
 from fusion_ln.terms import TRAINED_HEADS, cache_folder
+from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
 from fusion_ln.training.device import DeviceSettings
-from fusion_ln.training.experiment import run_baselines
+from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.fuse import finished_baseline
 from fusion_ln.training.heads import subsets, train_head
-from fusion_ln.training.patients import PatientBatches
+from fusion_ln.training.patients import FusionTask, PatientBatches
+from fusion_ln.training.scale import run_jobs
 from fusion_ln.training.tasks import as_network_input
 from fusion_ln.training.tokens import picture_tokens, triplet_bank
 
@@ -113,6 +124,126 @@ def test_held_out_patients_cannot_change_the_head_that_predicts_them(trained, tm
     second, _ = head_run(cohort, members, tmp_path / "b")
     assert first.checkpoint(0).read_bytes() == second.checkpoint(0).read_bytes()
     assert first.checkpoint(1).read_bytes() == second.checkpoint(1).read_bytes()
+
+
+def test_cross_fits_never_see_the_part_they_are_for(trained, make_cohort, tmp_path):
+    """With noise in the place of these patients' pictures, the network is the same, byte for byte."""
+    cohort, members = trained()
+    job = cross_fits(cohort, finished_baseline(cohort, members[0]), members[0], CPU)[1]
+    unseen = training_parts(cohort, job.fold)[job.part]
+    spoiled = make_cohort(24, name="spoiled")
+    images = spoiled.images.copy()
+    for row in images[images["patient_id"].isin(unseen)].itertuples():
+        noise = np.random.default_rng(row.Index).integers(0, 255, (36, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(spoiled.picture_path(row.path))
+        images.loc[row.Index, "sha256"] = hash_file(spoiled.picture_path(row.path))
+    save_cohort(replace(spoiled, images=images))
+    other = replace(job, cohort=spoiled.root, run=RunFolder(tmp_path / "other"))
+    run_jobs([job, other], n_folds=2)
+    assert unseen
+    assert job.checkpoint.read_bytes() == other.checkpoint.read_bytes()
+    assert job.checkpoint.read_bytes() != members[0].checkpoint(job.fold).read_bytes()
+
+
+def test_cross_fitted_tokens_of_a_network_that_is_the_folds_own_are_its_own(trained):
+    """Nothing to translate: what training patients get is what they had. Logits are those of the other network."""
+    cohort, members = trained()
+    for part in range(CROSS_PARTS):
+        place = members[0].cross_checkpoint(0, part)
+        place.parent.mkdir(parents=True)
+        shutil.copy(members[0].checkpoint(0), place)
+    fitted, crossed = (
+        picture_tokens(cohort, members[0], 0, HEAD.model_copy(update={"tokens": whose}), torch.device("cpu"))
+        for whose in ("fitted", "cross-fitted")
+    )
+    np.testing.assert_array_equal(fitted.logits, crossed.logits)
+    training = np.isin(fitted.patients, cohort.training_part(0)[0])
+    np.testing.assert_array_equal(fitted.tokens[~training], crossed.tokens[~training])
+    spread = fitted.tokens[training].std()
+    assert np.abs(fitted.tokens[training] - crossed.tokens[training]).mean() < 0.2 * spread
+
+
+def test_a_head_learns_from_cross_fitted_tokens(trained, tmp_path):
+    cohort, members = trained()
+    [run] = run_fusions(
+        cohort, members, {"crossed": HEAD.model_copy(update={"tokens": "cross-fitted"})}, tmp_path, seed=0, device=CPU
+    )
+    assert run.finished
+    members[1].cross_checkpoint(0, 0).unlink()
+    with pytest.raises(RunError, match=r"cross_0/best\.safetensors: is missing"):
+        head_run(cohort, members, tmp_path / "again", tokens="cross-fitted")
+
+
+FINETUNE = {"epochs": 2, "batch_size": 6, "lr": 1e-2, "accumulate": 2, "precision": "32-true"}
+
+
+def test_fine_tuning_trains_networks_and_head_and_keeps_the_baselines(trained, tmp_path):
+    cohort, members = trained(absent={3: {"2d"}})
+    before = members[1].checkpoint(0).read_bytes()
+    run, predictions = head_run(cohort, members, tmp_path / "head", finetune=FinetuneSettings(**FINETUNE))
+    assert predictions.patients == sorted(cohort.patients["patient_id"])
+    assert members[1].checkpoint(0).read_bytes() == before
+    baseline, model = load_checkpoint(members[1].checkpoint(0))[0], load_run(run).models[0]
+    tuned, old = model.members["cdfi"].state_dict(), baseline.state_dict()
+    moved = {name for name in old if not torch.equal(old[name], tuned[name])}
+    assert any("conv" in name for name in moved)
+    assert not any("running_" in name for name in moved)  # statistics of batches of triplets would be poor ones
+    assert run.read_record()["folds"][0]["peak_memory_mib"] > 0
+
+
+def test_a_fine_tuned_model_predicts_new_pictures_as_it_did_in_cross_validation(trained, tmp_path):
+    cohort, members = trained(views=2)
+    run, predictions = head_run(cohort, members, tmp_path / "head", finetune=FinetuneSettings(**FINETUNE))
+    model = load_run(run).models[1]
+    given = gather_pictures({m: open_bank(cohort, m, 32) for m in cohort.modalities})
+    held_out = cohort.held_out(1)
+    logits = logits_of(model, given.cut(given.of(held_out)))
+    np.testing.assert_allclose(logits, predictions.of(held_out).logits, atol=1e-4)
+
+
+def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatch):
+    """Stopped in the last epoch of the last fold, it ends with the bytes of a run that was not."""
+    cohort, members = trained()
+    how = FinetuneSettings(**FINETUNE)
+    whole, _ = head_run(cohort, members, tmp_path / "whole", finetune=how)
+    judge, calls = FusionTask.judge, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == 2 * (HEAD.epochs + how.epochs):  # the last epoch of the last fold
+            raise KeyboardInterrupt
+        return judge(self, *args)
+
+    monkeypatch.setattr(FusionTask, "judge", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        head_run(cohort, members, tmp_path / "stopped", finetune=how)
+    stopped, _ = head_run(cohort, members, tmp_path / "stopped", finetune=how)
+    assert stopped.predictions.read_bytes() == whole.predictions.read_bytes()
+    assert not list(stopped.root.glob("fold_*/states"))
+
+
+def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
+    cohort, members = trained()
+    run, predictions = head_run(cohort, members, tmp_path / "head", seeds=3)
+    heads = load_head(run.checkpoint(0))
+    pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
+    bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
+    held_out = cohort.held_out(0)
+    batch = bank.cut(bank.of(held_out))
+    with torch.no_grad():
+        alone = [head(*batch.inputs(batch.there, torch.device("cpu"))).numpy() for head in heads.heads]
+    assert not np.allclose(alone[0], alone[1], atol=1e-4)
+    np.testing.assert_allclose(predictions.of(held_out).logits, np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_networks_that_give_other_tokens_cannot_share_a_head(trained, tmp_path):
+    cohort, members = trained()
+    other = run_baselines(
+        cohort, ["elastic"], FIT.model_copy(update={"backbone": "resnet10t"}), tmp_path / "other",
+        protocol="nested", seed=0, device=CPU,
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match=r"different tokens \(baseline-2d 1 of 96, .*elastic 1 of 512\)"):
+        head_run(cohort, [*members[:2], *other], tmp_path / "head")
 
 
 def test_clinical_columns_are_standardised_on_the_training_part(trained, tmp_path):
