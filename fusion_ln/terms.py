@@ -1,6 +1,8 @@
 """The one spelling of every word that is written to disk or typed by a user. Imports nothing heavy."""
 
 import os
+from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 # The triplet, in the order in which it is always shown.
@@ -35,6 +37,12 @@ SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
 def modality_title(modality: str) -> str:
     """What a person reads for ``modality``; the name itself where the cohort brings one of its own."""
     return MODALITY_TITLES.get(modality, modality)
+
+
+def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
+    sizes = range(1, len(modalities) + 1)
+    return {"+".join(subset): subset for size in sizes for subset in combinations(modalities, size)}
 
 
 def cache_folder() -> Path:

@@ -99,7 +99,7 @@ def _draw(evidence: Evidence) -> Plates:
         "reliability": [],
         "decisions": [draw_decisions(evidence)] if len(evidence.decisions) else [],
         "subgroups": [draw_subgroups(evidence, variable) for variable in evidence.by_variable],
-        "subsets": [draw_subsets(evidence, model) for model in results.models if model.subsets],
+        "subsets": [draw_subsets(evidence, model) for model in first if model.subsets],
         "folds": [figures.draw_folds(results)],
         "learning": [figures.draw_learning(results, m) for m in results.models if m.history is not None],
     }

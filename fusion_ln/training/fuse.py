@@ -10,7 +10,7 @@ import torch
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
+from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
 from fusion_ln.models.late import LATE, Opinions
 from fusion_ln.predictions import (
@@ -22,7 +22,7 @@ from fusion_ln.predictions import (
 )
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import BaselineSettings, LateSettings
-from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
+from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.crossval import describe_cohort
 
 
@@ -56,17 +56,20 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
         return read_predictions(run.predictions)
     fused: list[pd.DataFrame] = []
     fused_inner: list[pd.DataFrame] = []
+    fused_subsets: list[pd.DataFrame] = []
     learnt: list[Any] = []
     for fold in range(cohort.n_folds):
         held_out, validation = _part(*out, fold), _part(*inner, fold)
         found = LATE[head].learn
         learnt.append(found(validation[1], validation[0][LABEL].to_numpy()) if found else None)
-        for (table, opinions), place in ((held_out, fused), (validation, fused_inner)):
-            logits = LATE[head].apply(opinions, learnt[-1]).numpy()
-            keys = (table[PATIENT].tolist(), table[FOLD].to_numpy(), table[LABEL].to_numpy())
-            place.append(predictions_from_logits(cohort.classes, *keys, logits).table)
+        fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
+        fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
+        for name, subset in subsets(list(settings.members)).items():
+            seen = _restrict(*held_out, np.isin(list(settings.members), subset))
+            fused_subsets.append(_apply(head, learnt[-1], *seen, cohort.classes).assign(**{MODALITIES_USED: name}))
     predictions = Predictions(cohort.classes, pd.concat(fused).sort_values(PATIENT, ignore_index=True))
     write_json(run.record, {**record, "learnt": learnt})
+    write_parquet(run.subset_predictions, pd.concat(fused_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
@@ -104,6 +107,21 @@ def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, Opinions]:
         present.append(~np.isnan(values).any(axis=1))
         logits.append(np.nan_to_num(values))
     return rows, Opinions(torch.from_numpy(np.stack(logits, 1)), torch.from_numpy(np.stack(present, 1)))
+
+
+def _apply(
+    head: str, learnt: dict[str, Any] | None, rows: pd.DataFrame, opinions: Opinions, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    logits = LATE[head].apply(opinions, learnt).numpy()
+    keys = (rows[PATIENT].tolist(), rows[FOLD].to_numpy(), rows[LABEL].to_numpy())
+    return predictions_from_logits(classes, *keys, logits).table
+
+
+def _restrict(rows: pd.DataFrame, opinions: Opinions, chosen: np.ndarray) -> tuple[pd.DataFrame, Opinions]:
+    """The patients who have all of the ``chosen`` modalities (bool, shape (M,)), with these alone."""
+    kept = torch.from_numpy(chosen)
+    complete = opinions.present[:, kept].all(1)
+    return rows[complete.numpy()], Opinions(opinions.logits[complete], opinions.present[complete] & kept)
 
 
 def _part(rows: pd.DataFrame, opinions: Opinions, fold: int) -> tuple[pd.DataFrame, Opinions]:

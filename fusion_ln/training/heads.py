@@ -1,6 +1,5 @@
 """Training of fusion heads on finished baselines, fold by fold, for every subset of the modalities."""
 
-import itertools
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, read_pre
 from fusion_ln.progress import progress
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import HeadSettings, TrainedFusionSettings
-from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT
+from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.clinical import clinical_columns, standardised
 from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
 from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
@@ -128,12 +127,6 @@ def fold_tokens(
     return triplet_bank(pictures, cohort.patients.set_index(PATIENT)[LABEL], clinical)
 
 
-def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """All non-empty subsets, smallest first, each in the order of the modalities."""
-    sizes = range(1, len(modalities) + 1)
-    return [subset for size in sizes for subset in itertools.combinations(modalities, size)]
-
-
 def fit_head(
     cohort: Cohort,
     bank: TripletBank,
@@ -221,8 +214,8 @@ def _train_fold(
         held_out=said(held_out),
         inner=said(cohort.training_part(number)[1]),
         subsets=pd.concat(
-            said(held_out, [m in subset for m in names]).assign(**{MODALITIES_USED: "+".join(subset)})
-            for subset in subsets(names)
+            said(held_out, [m in subset for m in names]).assign(**{MODALITIES_USED: name})
+            for name, subset in subsets(names).items()
         ),
         history=history_table(number, learnt.result),
         record=fold_record(number, learnt.result, precision_of(fabric))

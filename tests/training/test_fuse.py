@@ -8,7 +8,7 @@ from fusion_ln.files import write_json
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import BaselineSettings
-from fusion_ln.terms import LATE_HEADS
+from fusion_ln.terms import LATE_HEADS, subsets
 from fusion_ln.training.crossval import describe_cohort
 from fusion_ln.training.fuse import fuse_late
 
@@ -52,6 +52,23 @@ def test_the_mean_of_probabilities_is_that_of_the_modalities_a_patient_has(cohor
         own = [t.loc[patient, "prob_lymphoma"] for t in tables if patient in t.index]
         assert fused.loc[patient, "prob_lymphoma"] == pytest.approx(np.mean(own))
     assert len(fused) == 30
+
+
+@pytest.mark.parametrize("head", LATE_HEADS)
+def test_one_modality_alone_says_what_its_baseline_does(cohort, members, head, tmp_path):
+    """As far as the class goes: stacking may bend probabilities. Of the patients who have it."""
+    run = RunFolder(tmp_path / "f")
+    fuse_late(cohort, members, head, run)
+    table = pd.read_parquet(run.subset_predictions)
+    assert set(table["modalities"]) == set(subsets(cohort.modalities))
+    for member, modality in zip(members, cohort.modalities, strict=True):
+        alone = table[table["modalities"] == modality].set_index("patient_id")
+        said = read_predictions(member.predictions).table.set_index("patient_id")
+        assert set(alone.index) == set(said.index)
+        if head in ("late-mean", "late-logit", "late-weighted"):
+            np.testing.assert_allclose(alone["prob_benign"], said.loc[alone.index, "prob_benign"])
+    pair = table[table["modalities"] == "2d+cdfi"]
+    assert set(pair["patient_id"]) == set(cohort.patients["patient_id"]) - {"P005", "P006"}
 
 
 @pytest.mark.parametrize("head", LATE_HEADS)

@@ -22,7 +22,7 @@ from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
 from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fuse import finished_baseline
-from fusion_ln.training.heads import subsets, train_head
+from fusion_ln.training.heads import train_head
 from fusion_ln.training.patients import FusionTask, PatientBatches
 from fusion_ln.training.scale import run_jobs
 from fusion_ln.training.tasks import as_network_input
@@ -49,12 +49,6 @@ def head_run(cohort, members, folder, **changes):
     run = RunFolder(folder)
     settings = HEAD.model_copy(update=changes)
     return run, train_head(cohort, members, settings, run, seed=0, device=CPU)
-
-
-def test_all_subsets_of_a_triplet_are_seven():
-    assert ["+".join(s) for s in subsets(("2d", "cdfi", "elastic"))] == [
-        "2d", "cdfi", "elastic", "2d+cdfi", "2d+elastic", "cdfi+elastic", "2d+cdfi+elastic",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("head", TRAINED_HEADS)

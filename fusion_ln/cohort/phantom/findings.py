@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,6 @@ def tables() -> Tables:
         shares={name: np.array([table[each] for each in classes], dtype=float) for name, table in findings.items()},
         shown={modality: tuple(names) for modality, names in manifest["shown"].items()},
     )
-
-
-def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
-    sizes = range(1, len(modalities) + 1)
-    return {"+".join(subset): subset for size in sizes for subset in combinations(modalities, size)}
 
 
 def draw_findings(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:

@@ -20,7 +20,6 @@ from fusion_ln.cohort.phantom.findings import (
     attainable_by_tables,
     draw_findings,
     posterior,
-    subsets,
     tables,
 )
 from fusion_ln.cohort.phantom.render import NodeSize, Picture, render
@@ -41,6 +40,7 @@ from fusion_ln.terms import (
     SITE,
     VIEW,
     WIDTH,
+    subsets,
 )  # fmt: skip
 
 SUBSET = "subset"  # column of the posteriors: names of modalities joined by +; empty: no picture seen

@@ -7,10 +7,9 @@ from fusion_ln.cohort.phantom.findings import (
     attainable_by_tables,
     draw_findings,
     posterior,
-    subsets,
     tables,
 )
-from fusion_ln.terms import MODALITIES
+from fusion_ln.terms import MODALITIES, subsets
 
 ALL = subsets(MODALITIES)
 
