@@ -66,6 +66,12 @@ def make_fabric(settings: DeviceSettings, precision: Precision) -> Fabric:
     return fabric
 
 
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """What a model of this precision is computed under where no Fabric does it."""
+    fast = precision == "bf16-mixed" or (precision == "auto" and _fast_at_bf16(device.type))
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def precision_of(fabric: Fabric) -> str:
     """The precision that ``auto`` became."""
     return str(fabric._precision.precision)

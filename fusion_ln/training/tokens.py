@@ -24,10 +24,11 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import training_parts
+from fusion_ln.training.device import autocast
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.tasks import as_network_input
 
-VERSION = "tokens-1"  # part of the key: change it when what is stored changes
+VERSION = "tokens-2"  # part of the key: change it when what is stored changes
 TRANSLATION_RIDGE = 10.0  # of features of the order of 1
 
 
@@ -133,7 +134,7 @@ def compute_tokens(
     batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
     logits, tokens = [], []
     torch.manual_seed(derive_seed(0))  # the augmented versions
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(device, own.fit.precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
             seen = [pictures, *(augment(pictures, own.modality) for _ in range(settings.variants))]
