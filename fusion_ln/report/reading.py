@@ -147,10 +147,11 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
             f"The same command again goes on from where it stopped: {record['command']}",
         )
     settings = record["settings"]
-    seen = {settings["modality"]} if "modality" in settings else set(settings.get("members", modalities))
+    single = settings.get("modality")
+    seen = {single} if single else set(settings.get("members", modalities))
     return Model(
         name=name.as_posix(),
-        what=modality_title(settings["modality"]) if "modality" in settings else _head_title(settings["head"]),
+        what=modality_title(single) if single else _head_title(settings["head"], name.name),
         group=" · ".join(name.parts[:-1]),
         modalities=tuple(m for m in modalities if m in seen),
         record=record,
@@ -270,5 +271,8 @@ def _check_same(run: RunFolder, record: dict[str, Any], expected: dict[str, Any]
             )
 
 
-def _head_title(head: str) -> str:
-    return HEAD_TITLES.get(head, head)
+def _head_title(head: str, folder: str) -> str:
+    """What a person calls the head; with what its folder adds, where it is a variant (``fusion-concat-plain``)."""
+    title = HEAD_TITLES.get(head, head)
+    own = f"fusion-{head}-"
+    return f"{title}, {folder.removeprefix(own)}" if folder.startswith(own) else title

@@ -50,6 +50,14 @@ def test_a_table_in_its_run_folder_stands_for_the_run_and_elsewhere_for_itself(p
     assert model.inner is not None
 
 
+def test_a_variant_of_a_head_is_told_from_the_head_itself(paths, cohort):
+    set_cohort(paths, cohort.root)
+    again = shutil.copytree(paths[2], paths[2].with_name("fusion-late-mean-again"))
+    assert [m.what for m in read_inputs([*paths, again]).fusions] == [
+        "Mean of probabilities", "Mean of probabilities, again",
+    ]  # fmt: skip
+
+
 def test_runs_of_two_cohorts_are_refused(paths, other_cohort, maker, tmp_path):
     maker.cohort, maker.root = other_cohort, tmp_path / "others"
     with pytest.raises(RunError, match="made on other cohort than baseline-2d's"):
