@@ -1,14 +1,17 @@
 """Files that are whole or absent, and the hashes that name their content."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import RunError
@@ -40,6 +43,26 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` in the body; other processes that come to it wait.
+
+    On storage that knows no locks nobody waits.
+
+    Raises:
+        RunError: If the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def cannot_write(path: Path, error: OSError) -> RunError:
     """The message for a file that could not be written, with the way out that its reason allows."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -61,6 +84,16 @@ def write_json(path: Path, value: Any) -> None:
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write ``table`` without its index, atomically; the same table gives the same bytes."""
     write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays under their names in one compressed NumPy file (``.npz``), atomically."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # a name would get NumPy's own suffix
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    write_atomically(path, write)
 
 
 def hash_table(table: pd.DataFrame) -> str:

@@ -11,7 +11,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def first_process() -> bool:
     """False in all but one of the processes that share a fit: the one that speaks and reports."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    ranks = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK")  # torchrun's, or Fabric's own launcher's
+    return all(os.environ.get(rank, "0") == "0" for rank in ranks)
 
 
 def say(text: str) -> None:

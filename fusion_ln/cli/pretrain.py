@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from fusion_ln.cli.run import sharing_options
 from fusion_ln.terms import PAPER_BACKBONES
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -33,9 +34,17 @@ DIRECTORY = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"]))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@sharing_options
 def pretrain(
-    tasks: tuple[Path, ...], out: Path, order: str, preset: str, seed: int, device: str, **changes: Any
+    tasks: tuple[Path, ...],
+    out: Path,
+    order: str,
+    preset: str,
+    seed: int,
+    device: str,
+    devices: int,
+    nodes: int,
+    **changes: Any,
 ) -> None:
     """Train one backbone on several sets, each under a head of its own.
 
@@ -48,14 +57,16 @@ def pretrain(
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.device import DeviceSettings, make_fabric
+    from fusion_ln.training.device import DeviceSettings
     from fusion_ln.training.pretrain import PretrainSettings
     from fusion_ln.training.pretrain import pretrain as learn
+    from fusion_ln.training.scale import ready
 
     fit = resolve_fit(preset, changes, "options")
     check_backbone(fit.backbone)
-    where = DeviceSettings(device=device)
-    make_fabric(where, fit.precision)
+    where = DeviceSettings(device=device, devices=devices, nodes=nodes)
+    if not ready(where, fit):
+        return
     cohorts = [load_cohort(task) for task in tasks] or open_organs(fit.image_size)
     run = RunFolder(out)
     settings = PretrainSettings.read({"fit": fit, "order": order, "seed": seed}, "options")

@@ -14,7 +14,7 @@ from torch import Tensor
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError
-from fusion_ln.files import hash_file, write_atomically
+from fusion_ln.files import hash_file, locked, write_atomically
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
 
@@ -69,7 +69,9 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     key = hashlib.sha256(" ".join([PREPARATION, str(size), str(frame), *images[SHA256]]).encode()).hexdigest()[:24]
     path = cache_folder() / "banks" / f"{key}.npy"
     if not path.is_file():
-        write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size, frame))
+        with locked(cache_folder() / "locks" / key):  # of the fits of a machine, one prepares and the others wait
+            if not path.is_file():
+                write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size, frame))
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return ImageBank(
         pixels=np.load(path, mmap_mode="r"),

@@ -23,7 +23,7 @@ from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings import BaselineSettings, FitSettings
 from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.training.device import DeviceSettings, precision_of
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
@@ -55,6 +55,10 @@ class FoldJob:
         """Where the trained network goes."""
         own = self.run.checkpoint(self.fold)
         return own if self.part is None else self.run.cross_checkpoint(self.fold, self.part)
+
+    def __str__(self) -> str:
+        part = "" if self.part is None else f" without part {self.part}"
+        return f"{self.settings.modality}, fold {self.fold}{part}"
 
     @property
     def finished(self) -> bool:
@@ -135,40 +139,75 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
         DivergedError: If a loss stops being a number.
         RunError: If the folder cannot be written.
     """
-    cohort = _cohort(job.cohort)
-    settings, number, folder = job.settings, job.fold, job.checkpoint.parent
+    cohort = read_cohort(job.cohort)
+    number, folder = job.fold, job.checkpoint.parent
+    settings = job.settings.model_copy(update={"fit": job.settings.fit.of_fold(number)})
+    fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part)
+    if fabric.is_global_zero:
+        save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
+    if fabric.is_global_zero and job.part is None:
+        parts = {"held out": cohort.held_out(number), "inner": cohort.training_part(number)[1]}
+        said = {name: fitted.predict(who, fabric) for name, who in parts.items()}
+        _write_fold(folder, cohort.classes, number, said, fitted.result, precision_of(fabric))
+    fabric.barrier()
+
+
+@dataclass(frozen=True)
+class FittedFold:
+    """A fold's network with the weights of its best epoch."""
+
+    task: PictureTask
+    bank: ImageBank
+    settings: FitSettings
+    result: FitResult
+
+    def predict(self, patients: list[str], fabric: Fabric) -> PatientLogits:
+        """Logits of those of ``patients`` who have a picture."""
+        batches = Batches(self.bank, self.bank.rows_of(patients), self.settings.batch_size)
+        with fabric.autocast():
+            return self.task.predict(batches, fabric.device)
+
+
+def fit_fold(
+    cohort: Cohort,
+    settings: BaselineSettings,
+    number: int,
+    fabric: Fabric,
+    folder: Path,
+    on_epoch: Callable[[Epoch], None],
+    *,
+    part: int | None = None,
+) -> FittedFold:
+    """Fit one fold; its state lies in ``folder``. Held-out patients are looked at under the ``paper`` protocol alone.
+
+    With a ``part`` the fit does without that one of `training_parts`.
+
+    Raises:
+        DivergedError: If a loss stops being a number.
+    """
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
     training, inner = cohort.training_part(number)
     size, seed = settings.fit.batch_size, derive_seed(settings.seed, number)
-    if job.part is not None:
-        unseen = set(training_parts(cohort, number)[job.part])
+    if part is not None:
+        unseen = set(training_parts(cohort, number)[part])
         training = [patient for patient in training if patient not in unseen]
     share = (fabric.global_rank, fabric.world_size)
-    train = Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share)
-    judges = {
-        name: Batches(bank, bank.rows_of(who), size)
-        for name, who in (("inner", inner), ("held out", cohort.held_out(number)))
-    }
+    judged_by = cohort.held_out(number) if settings.protocol == "paper" else inner
     torch.manual_seed(seed)  # the first weights
-    task = PictureTask(settings.modality, build_classifier(settings.fit, len(cohort.classes)))
+    model = build_classifier(settings.fit, len(cohort.classes))
+    task = PictureTask(settings.modality, model, settings.fit.augmentation)
     result = fit(
         task,
-        train,
-        judges["held out" if settings.protocol == "paper" else "inner"],
+        Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share),
+        Batches(bank, bank.rows_of(judged_by), size),
         settings=settings.fit,
         seed=seed,
         fabric=fabric,
         folder=folder,
         on_epoch=on_epoch,
     )
-    if fabric.is_global_zero:
-        save_checkpoint(job.checkpoint, result.weights, Checkpoint(settings, cohort.classes, number))
-    if fabric.is_global_zero and job.part is None:
-        task.model.load_state_dict(result.weights)
-        with fabric.autocast():
-            said = {name: task.predict(batches, fabric.device) for name, batches in judges.items()}
-        _write_fold(folder, cohort.classes, number, said, result, precision_of(fabric))
-    fabric.barrier()
+    task.model.load_state_dict(result.weights)
+    return FittedFold(task, bank, settings.fit, result)
 
 
 def history_table(number: int, result: FitResult) -> pd.DataFrame:
@@ -211,7 +250,7 @@ def _read_cohort(folder: Path, written: int) -> Cohort:
     return load_cohort(folder)
 
 
-def _cohort(folder: Path) -> Cohort:
+def read_cohort(folder: Path) -> Cohort:
     """The cohort, read once per process as long as it stays as it is."""
     return _read_cohort(folder, (folder / "cohort.toml").stat().st_mtime_ns)
 

@@ -2,22 +2,40 @@
 
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from pydantic import Field
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import Precision, Settings
+
+PATIENCE = timedelta(days=7)  # of processes that wait for the first: it may prepare a million pictures meanwhile
 
 
 class DeviceSettings(Settings):
     """What computes the fits; no part of a run's identity."""
 
     device: str = "auto"  # auto | cpu | cuda
-    devices: int = Field(1, ge=1)  # GPUs that share one fit
+    devices: int = Field(1, ge=1)  # GPUs (processes, on a CPU) of a machine that share one fit
+    nodes: int = Field(1, ge=1)  # machines that share one fit
     workers: int = Field(0, ge=0)  # fits at once; 0: as many as there are cores, or one on a GPU
+    engine: Literal["local", "ray"] = "local"  # where fits run: here, or on a Ray cluster
+    address: str | None = None  # of the Ray cluster; None: the one that this machine belongs to
+
+    @property
+    def processes(self) -> int:
+        """Processes that share one fit."""
+        return self.devices * self.nodes
+
+    @property
+    def here(self) -> "DeviceSettings":
+        """One device of this machine, for the work that is not handed on to others."""
+        return DeviceSettings(device="auto" if self.engine == "ray" else self.device)
 
     @property
     def accelerator(self) -> str:
@@ -26,9 +44,23 @@ class DeviceSettings(Settings):
 
     def fits_at_once(self, n_fits: int) -> int:
         """How many of ``n_fits`` run side by side."""
-        if self.accelerator != "cpu" or self.devices > 1:
+        if self.accelerator != "cpu" or self.processes > 1:
             return 1
         return max(1, min(self.workers or cores(), n_fits))
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse a batch that the processes of a fit cannot share equally: ``batch_size`` is that of all together.
+
+        Raises:
+            SettingsError: Naming the nearest size that works.
+        """
+        n = self.processes
+        if n > 1 and (batch_size % n or batch_size < 2 * n):
+            raise SettingsError(
+                f"--batch-size {batch_size}: {n} processes (--devices {self.devices} --nodes {self.nodes}) share a "
+                "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
+                f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
+            )
 
 
 def cores() -> int:
@@ -41,12 +73,13 @@ def threads_per_fit(n_folds: int) -> int:
     return max(1, cores() // n_folds)
 
 
-def make_fabric(settings: DeviceSettings, precision: Precision) -> Fabric:
-    """Set up Lightning Fabric for one process or, with several devices, distributed data parallel.
+def make_fabric(settings: DeviceSettings, precision: Precision, *, rests: bool = False) -> Fabric:
+    """Set up Lightning Fabric for one process or, with several devices or nodes, distributed data parallel.
 
     Args:
         settings: The device.
         precision: ``auto`` takes bf16 where the device is fast at it.
+        rests: Whether parts of the model may take no part in a batch, as the heads of other tasks.
 
     Raises:
         SettingsError: If the machine has no such device, or fewer of them.
@@ -60,8 +93,13 @@ def make_fabric(settings: DeviceSettings, precision: Precision) -> Fabric:
         )
     chosen = precision if precision != "auto" else ("bf16-mixed" if _fast_at_bf16(accelerator) else "32-true")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as run.json does
-    strategy = "ddp" if settings.devices > 1 else "auto"
-    fabric = Fabric(accelerator=accelerator, devices=settings.devices, strategy=strategy, precision=chosen)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=DDPStrategy(timeout=PATIENCE, find_unused_parameters=rests) if settings.processes > 1 else "auto",
+        precision=chosen,
+    )
     fabric.launch()
     return fabric
 

@@ -108,8 +108,10 @@ def fit(
         if fabric.is_global_zero:
             state.keep(history)
         on_epoch(history[-1])
-    fabric.barrier()
-    return FitResult(history, state.best_weights())
+    fabric.barrier()  # the first process has written what all read now
+    result = FitResult(history, state.best_weights())
+    fabric.barrier()  # all have read what the first may clear away now
+    return result
 
 
 def _best_or_start(history: list[Epoch]) -> int:
@@ -154,12 +156,16 @@ def train_epoch(
         optimizer.step()
         if schedule is not None:
             schedule.step()
-    losses_on_host = torch.stack(losses).cpu()  # one wait for the device per epoch, not per batch
+    # One wait for the device per epoch, not per batch. The mean over the processes of a fit is the loss of the batch.
+    shared = fabric.all_reduce(torch.stack(losses), reduce_op="mean")
+    assert isinstance(shared, Tensor)
+    losses_on_host = shared.cpu()
     if not losses_on_host.isfinite().all():
         first = int((~losses_on_host.isfinite()).nonzero()[0])
+        shares = [fabric.broadcast(patients[first].tolist(), src=rank) for rank in range(fabric.world_size)]
         raise DivergedError(
             f"The loss became {float(losses_on_host[first])} at batch {first + 1} of {len(losses)}, "
-            f"with the patients {', '.join(sorted(set(map(str, patients[first]))))}.",
+            f"with the patients {', '.join(sorted({str(patient) for share in shares for patient in share}))}.",
             "Lower the rate (`--lr`), or look at these patients' pictures (`fusionln cohort check`).",
         )
     return float(losses_on_host.double().mean())

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lightning_fabric import Fabric
 from pydantic import Field
 from safetensors.torch import save_file
 
-from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_atomically, write_json, write_parquet
@@ -30,6 +31,7 @@ from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.multitask import MultiTaskLearning, Order, TaskBatches
 from fusion_ln.training.overlap import keep_pictures
+from fusion_ln.training.shared import handed_on
 from fusion_ln.training.tasks import Verdict
 
 VALIDATION_SHARE = 0.2  # each set is split 4:1 (Jiang et al. 2025)
@@ -84,13 +86,38 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
         return
     record = run.read_record()
     keep_pictures(cohorts, run)
+    roots = [cohort.root for cohort in cohorts]
+    files = [*(root / "cohort.toml" for root in roots), run.record]
+    with handed_on(device, files, partial(_take_part, roots, settings, run, device)):
+        learnt = _learn(cohorts, settings, run, device)
+    _write(run, record, settings, learnt)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """A finished fit, and what it takes to judge it."""
+
+    sets: list[TaskSet]
+    task: MultiTaskLearning
+    result: FitResult
+    watch: "_Watch"
+    fabric: Fabric
+
+
+def _learn(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, device: DeviceSettings) -> _Learnt:
+    """Fit the model; of the processes that share the fit, each does this."""
     sets = [_open(cohort, settings) for cohort in cohorts]
-    fabric = make_fabric(device, settings.fit.precision)
+    fabric = make_fabric(device, settings.fit.precision, rests=True)
     watch = _Watch(run.root / "fit", tuple(each.cohort.name for each in sets))
     task = _task(sets, settings, watch)
     result = _fit(task, sets, settings, watch, fabric)
     task.model.load_state_dict(result.weights)
-    _write(run, record, sets, settings, task, result, watch, fabric)
+    return _Learnt(sets, task, result, watch, fabric)
+
+
+def _take_part(roots: list[Path], settings: PretrainSettings, run: RunFolder, device: DeviceSettings) -> None:
+    """The part of a process that shares the fit with the first."""
+    _learn([load_cohort(root) for root in roots], settings, run, device)
 
 
 def _check(cohorts: list[Cohort]) -> None:
@@ -143,7 +170,12 @@ def _fit(
 ) -> FitResult:
     parts = tuple(
         Batches(
-            each.bank, each.bank.rows_of(each.training), settings.fit.batch_size, seed=settings.seed, oversample=True
+            each.bank,
+            each.bank.rows_of(each.training),
+            settings.fit.batch_size,
+            seed=settings.seed,
+            oversample=True,
+            share=(fabric.global_rank, fabric.world_size),
         )
         for each in sets
     )
@@ -158,7 +190,7 @@ def _fit(
             seed=derive_seed(settings.seed),
             fabric=fabric,
             folder=watch.folder,
-            on_epoch=watch.on_epoch,
+            on_epoch=watch.on_epoch if fabric.is_global_zero else lambda epoch: None,
         )
 
 
@@ -206,17 +238,9 @@ class _Watch:
         return self.folder / f"epoch_{epoch}.json"
 
 
-def _write(
-    run: RunFolder,
-    record: dict[str, object],
-    sets: list[TaskSet],
-    settings: PretrainSettings,
-    task: MultiTaskLearning,
-    result: FitResult,
-    watch: _Watch,
-    fabric: Fabric,
-) -> None:
+def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings, learnt: _Learnt) -> None:
     """Predictions of each set's validation patients, metrics and history; the backbone last."""
+    sets, task, result, watch, fabric = learnt.sets, learnt.task, learnt.result, learnt.watch, learnt.fabric
     with fabric.autocast():
         said = task.predict(_judges(sets, settings), fabric.device)
     metrics = {}

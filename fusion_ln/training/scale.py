@@ -1,23 +1,50 @@
-"""Where fits run: one after another here, or side by side in worker processes of this machine."""
+"""Where fits run: one after another here, side by side in processes of this machine, or on a Ray cluster."""
 
-import ctypes
 import multiprocessing
 import os
 import queue
 import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import torch
 
+from fusion_ln.errors import SettingsError
 from fusion_ln.progress import progress
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.cluster import connect, describe, run_on_cluster
 from fusion_ln.training.crossval import FoldJob, run_fold
-from fusion_ln.training.device import make_fabric, threads_per_fit
+from fusion_ln.training.device import DeviceSettings, make_fabric, threads_per_fit
 from fusion_ln.training.fit import Epoch
+from fusion_ln.training.shared import die_with_parent, handed_on, leads
 
 POLL_SECONDS = 0.2
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def ready(device: DeviceSettings, fit: FitSettings) -> bool:
+    """Find out what is wrong with where fits shall run, before anything is prepared.
+
+    Returns:
+        False in a process that helped another with its fits and has nothing left to do.
+
+    Raises:
+        SettingsError: If the options do not go together, the machine has no such device, or no cluster answers.
+    """
+    if device.engine == "local":
+        if device.address is not None:
+            raise SettingsError("--address: is that of a Ray cluster.", "Give `--engine ray` too, or leave it out.")
+        device.check_batch(fit.batch_size)
+        make_fabric(device.here, fit.precision)
+        return leads(device)
+    if device.processes > 1:
+        raise SettingsError(
+            "--engine ray: gives each fit one device, so it does not go with --devices or --nodes.",
+            "Leave them out, or share fits among devices with torchrun (`--nodes`) and no --engine.",
+        )
+    connect(device.address)
+    return True
 
 
 def run_jobs(jobs: list[FoldJob], *, n_folds: int) -> None:
@@ -32,19 +59,22 @@ def run_jobs(jobs: list[FoldJob], *, n_folds: int) -> None:
     """
     if not jobs:
         return
-    at_once = jobs[0].device.fits_at_once(len(jobs))
+    device = jobs[0].device
+    at_once = device.fits_at_once(len(jobs))
     threads = threads_per_fit(n_folds)
-    names = sorted({job.run.name for job in jobs})
+    runs = sorted({job.run.root for job in jobs})
     total = sum(job.settings.fit.epochs for job in jobs)
-    with progress(names[0] if len(names) == 1 else f"{len(names)} baselines", total) as step:
-        if at_once == 1:
+    with progress(runs[0].name if len(runs) == 1 else f"{len(runs)} baselines", total) as step:
+        if device.engine == "ray":
+            run_on_cluster(jobs, threads, step)
+        elif at_once == 1:
             _one_after_another(jobs, threads, step)
         else:
             _side_by_side(jobs, at_once, threads, step)
 
 
 def _one_after_another(jobs: list[FoldJob], threads: int, step: Callable[[str], None]) -> None:
-    if jobs[0].device.accelerator == "cpu":
+    if jobs[0].device.accelerator == "cpu" and jobs[0].device.processes == 1:
         torch.set_num_threads(threads)
     for job in jobs:
         _do(job, step)
@@ -52,18 +82,22 @@ def _one_after_another(jobs: list[FoldJob], threads: int, step: Callable[[str], 
 
 def _do(job: FoldJob, step: Callable[[str], None]) -> None:
     """One fit, with a step per epoch, also for those that early stopping saves."""
-    part = "" if job.part is None else f" without part {job.part}"
-    where = f"{job.settings.modality}, fold {job.fold}{part}"
     seen = 0
 
     def on_epoch(epoch: Epoch) -> None:
         nonlocal seen
         seen += 1
-        step(f"{where}: validation loss {epoch.val_loss:.3f}, AUC {epoch.val_auc:.3f}")
+        step(f"{job}: {describe(epoch)}")
 
-    run_fold(job, make_fabric(job.device, job.settings.fit.precision), on_epoch)
+    with handed_on(job.device, [job.cohort / "cohort.toml", job.run.record], partial(_take_part, job)):
+        run_fold(job, make_fabric(job.device, job.settings.fit.precision), on_epoch)
     for _ in range(job.settings.fit.epochs - seen):
-        step(f"{where}: stopped early")
+        step(f"{job}: stopped early")
+
+
+def _take_part(job: FoldJob) -> None:
+    """The part of a process that shares the fit with the first."""
+    run_fold(job, make_fabric(job.device, job.settings.fit.precision), lambda epoch: None)
 
 
 def _side_by_side(jobs: list[FoldJob], at_once: int, threads: int, step: Callable[[str], None]) -> None:
@@ -99,7 +133,7 @@ class _StoppedError(Exception):
 
 def _start_worker(notes: Any, stop: Any, threads: int, parent: int) -> None:
     """Set a worker process up: its threads, the way back for notes, and that it never outlives its parent."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and sets `stop`

@@ -1,8 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fusion_ln.errors import CohortError
+from fusion_ln.images import bank as bank_module
 from fusion_ln.images.bank import Batches, ImageBank, open_bank, prepare_picture
 from fusion_ln.terms import cache_folder
 
@@ -84,3 +87,11 @@ def test_several_devices_share_every_batch_without_overlap():
 def test_in_order_gives_every_picture_once():
     rows = [int(p[0, 0, 0]) for b in Batches(bank_of([0] * 11), np.arange(11), 4).in_order() for p in b.pictures]
     assert rows == list(range(11))
+
+
+def test_of_fits_that_need_the_same_bank_one_prepares_it(make_cohort, monkeypatch):
+    cohort, prepared, real = make_cohort(6), [], bank_module.prepare_picture
+    monkeypatch.setattr(bank_module, "prepare_picture", lambda *args: prepared.append(1) or real(*args))
+    with ThreadPoolExecutor(3) as pool:
+        banks = list(pool.map(lambda _: open_bank(cohort, "2d", 32), range(3)))
+    assert len(prepared) == len(banks[0].patients) == 6
