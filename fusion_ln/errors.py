@@ -46,5 +46,9 @@ class WeightsError(FusionLNError):
     """Weights are missing, or belong to another network."""
 
 
+class StudyError(FusionLNError):
+    """A study is another one than the command needs, has nothing to show, or its storage cannot be reached."""
+
+
 class DivergedError(FusionLNError):
     """Training met a loss that is not a finite number."""

@@ -2,13 +2,23 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from fusion_ln.errors import SettingsError
 
 Protocol = Literal["nested", "paper"]
 Schedule = Literal["constant", "one-cycle"]
+Scheme = Literal["pooled", "per-fold"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
+LATER = {"folds", "head_dropout", "augmentation"}
 
 
 class Settings(BaseModel):
@@ -40,6 +50,35 @@ class LoopSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)  # decoupled (AdamW); 0 is Adam
     schedule: Schedule = "one-cycle"
     patience: int = Field(10, ge=1)  # epochs without a lower validation loss before training stops
+    folds: tuple[dict[str, Any], ...] | None = None  # changes for each outer fold, where a study tuned them one by one
+
+    def of_fold(self, number: int) -> Self:
+        """The settings of one outer fold.
+
+        Raises:
+            SettingsError: If there are changes for some folds, but none for this one.
+        """
+        if self.folds is None:
+            return self
+        if number >= len(self.folds):
+            raise SettingsError(
+                f"settings for {len(self.folds)} folds, but the cohort has a fold {number}.",
+                "Tune again on this cohort: `fusionln study run`.",
+            )
+        return self.read({**self.model_dump(exclude={"folds"}), **self.folds[number]}, f"fold {number}")
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        for changes in self.folds or ():
+            type(self).model_validate({**self.model_dump(exclude={"folds"}), **changes})
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_news(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings that came after the first runs are written only where they are used, so that those runs match."""
+        values: dict[str, Any] = dump(self)
+        later = {key for key in LATER & values.keys() if values[key] == type(self).model_fields[key].default}
+        return {key: value for key, value in values.items() if key not in later}
 
 
 class FitSettings(LoopSettings):
@@ -49,6 +88,8 @@ class FitSettings(LoopSettings):
     weights: str = "scratch"  # scratch | imagenet | a file
     image_size: int = Field(96, ge=32, le=2048)  # pixels a side
     head_width: int = Field(256, ge=1)
+    head_dropout: float = Field(0.0, ge=0, lt=1)
+    augmentation: float = Field(1.0, ge=0, le=3)  # strength: all amounts of `images.augment` times this
     precision: Precision = "auto"  # auto: bf16 where the device is fast at it
 
 
@@ -132,6 +173,12 @@ class HeadSettings(LoopSettings):
     weight_decay: float = Field(0.05, ge=0)
     patience: int = Field(20, ge=1)
 
+    @model_validator(mode="after")
+    def _check_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
 
 class TrainedFusionSettings(Settings):
     """A trained head on one baseline per modality."""
@@ -158,6 +205,18 @@ class PhantomSettings(Settings):
     shortcut: float = Field(0.0, ge=0, le=1)
 
 
+class StudySettings(Settings):
+    """How an experiment's settings are tuned: every study has the same budget."""
+
+    trials: int | None = Field(None, ge=1, description="finished trials; 40 where no `seconds` are given either")
+    seconds: float | None = Field(None, gt=0)  # of computing
+    # One study for all outer folds, or one for each; None: baselines pooled, heads per fold.
+    scheme: Scheme | None = None
+    objectives: tuple[str, ...] = Field(("auc",), min_length=1)
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = Field(0, ge=0)
+
+
 class ExperimentSettings(Settings):
     """One experiment file: a question, a cohort, and the runs that answer it.
 
@@ -180,3 +239,6 @@ class ExperimentSettings(Settings):
     variants: dict[str, dict[str, Any]] = {}  # further trained heads: by name, `head` and changes to its settings
     seeds: list[int] = Field([0], min_length=1)
     protocol: Protocol = "nested"
+    study: StudySettings = StudySettings()
+    space: dict[str, dict[str, Any]] = {}  # what to tune, for `baseline` and `head`: see `training.space`
+    tuned: dict[str, dict[str, Any]] = {}  # what tuning found, by the name of a run

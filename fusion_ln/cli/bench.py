@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def bench() -> None:
-    """Measure how fast this machine trains and computes statistics."""
+    """Measure how fast this machine trains, keeps trials of studies and computes statistics."""
 
 
 @bench.command()
@@ -43,6 +43,58 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     for name in ("bare", "research"):
         ratios = [ours / other for ours, other in zip(rates["ours"], rates[name], strict=True)]
         click.echo(f"  fusion_ln / {titles[name]:34} {median(ratios):.2f}  ({min(ratios):.2f} - {max(ratios):.2f})")
+
+
+@bench.command()
+@click.option("--trials", type=click.IntRange(min=10), default=1000, show_default=True)
+@click.option("--storage", "storages", metavar="URL", multiple=True, help="Repeatable.  [default: a journal file]")
+@click.option("--sampler", "samplers", type=click.Choice(["random", "tpe"]), multiple=True, default=["random", "tpe"])
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
+def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out: Path | None) -> None:
+    """Milliseconds that a trial which computes nothing takes, from the first to the last of a study."""
+    import os
+    import shlex
+    import sys
+    import tempfile
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    from fusion_ln.cohort.default import open_phantom
+    from fusion_ln.files import write_text
+    from fusion_ln.runs import hardware, installed_versions
+    from fusion_ln.settings import PhantomSettings
+    from fusion_ln.training.bench_study import BLOCKS, bench_study
+    from fusion_ln.training.trials import shown
+
+    machine, versions = hardware(), installed_versions()
+    cohort = open_phantom(PhantomSettings(patients=60, image_size=48)).root
+    size = trials // BLOCKS
+    lines = [
+        "# What the machinery of studies costs",
+        "",
+        "Trials that compute nothing, with 5 reported epochs and 4 parameters; milliseconds per trial, wall (CPU).",
+        "",
+        f"Command: `{shown(shlex.join(['fusionln', *sys.argv[1:]]))}`",
+        f"Date: {datetime.now(UTC):%Y-%m-%d}; load of the machine at the start: {os.getloadavg()[0]:.1f}",
+        f"Hardware: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
+        f"Versions: python {versions['python']}, fusion_ln {versions['fusion_ln']}, optuna {version('optuna')}",
+        "",
+        "| Storage | Sampler | " + " | ".join(f"trials {k * size}-{(k + 1) * size - 1}" for k in range(BLOCKS)) + " |",
+        "| --- | --- |" + " --- |" * BLOCKS,
+    ]
+    for line in lines:
+        click.echo(line)
+    with tempfile.TemporaryDirectory() as folder:
+        for storage in storages or (f"{folder}/study.journal",):
+            kind = storage.partition("+")[0] if "://" in storage else "journal file"
+            for sampler in samplers:
+                blocks = bench_study(storage, cohort, trials=trials - trials % BLOCKS, sampler=sampler)
+                cells = " | ".join(f"{b.milliseconds:.1f} ({b.cpu_milliseconds:.1f})" for b in blocks)
+                lines.append(f"| {kind} | {sampler} | {cells} |")
+                click.echo(lines[-1])
+    if out:
+        write_text(out, "\n".join(lines) + "\n")
+        click.echo(f"Wrote {out}")
 
 
 @bench.command()

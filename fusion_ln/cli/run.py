@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from fusion_ln.progress import first_process
 from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
@@ -47,16 +46,45 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     return device_options(command)
 
 
-def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where fits run."""
+def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what computes one fit."""
     options = [
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option(
-            "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that share one fit."
+            "--devices",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="GPUs of a machine (processes, on a CPU) that share one fit.",
         ),
+        click.option(
+            "--nodes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Machines that share one fit, each with --devices; started by torchrun.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def device_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where fits run."""
+    options: list[Callable[..., Any]] = [
+        sharing_options,
         click.option(
             "--workers", type=click.IntRange(min=1), help="Fits at once.  [default: one per core, or one on a GPU]"
         ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Where fits run: here, or on a Ray cluster.",
+        ),
+        click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster.  [default: this machine's]"),
     ]
     for option in reversed(options):
         command = option(command)
@@ -70,10 +98,13 @@ def baseline(modality: str, **options: Any) -> None:
     """Train one network per fold on one modality and report its out-of-fold predictions."""
     from fusion_ln.training.experiment import run_baselines
 
-    cohort, out, arguments = _prepare(**options)
+    prepared = _prepare(**options)
+    if prepared is None:
+        return
+    cohort, out, arguments = prepared
     [trained] = run_baselines(cohort, [modality], out=out, **arguments)
     question = f"How well does {modality} alone tell the classes apart?"
-    _report(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone", question)
+    report_runs(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone", question)
 
 
 @run.command()
@@ -122,29 +153,42 @@ def fusion(
     }
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
     wanted = head_settings(named, changes, "--head")
-    cohort, out, arguments = _prepare(**options)
+    prepared = _prepare(**options)
+    if prepared is None:
+        return
+    cohort, out, arguments = prepared
     runs = run_ladder(cohort, list(cohort.modalities), wanted, out=out, **arguments)
-    _report(out, runs, cohort, f"{cohort.name}: does fusion help?", QUESTION)
+    report_runs(out, runs, cohort, f"{cohort.name}: does fusion help?", QUESTION)
 
 
 @run.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]")
 @device_options
-def experiment(file: Path, out: Path | None, device: str, devices: int, workers: int | None) -> None:
-    """Run every run that the experiment FILE (TOML) names, and report on all of them."""
+def experiment(file: Path, out: Path | None, **options: Any) -> None:
+    """Run every run that the experiment FILE (TOML) names, and report on all of them.
+
+    An experiment with a search space is tuned first, as by `study run` and `study apply`.
+    """
     from fusion_ln.report.ablation import write_ablation
-    from fusion_ln.training.device import DeviceSettings
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
+    from fusion_ln.training.scale import ready
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
+    where = device_settings(options)
+    if not ready(where, next(iter(fits.values()))):
+        return
     out = out or Path("runs") / settings.name
+    if settings.space:
+        from fusion_ln.cli.study import tune_and_apply
+
+        tune_and_apply(file, settings, out, where)
+        return
     cohort = experiment_cohort(settings, file)
-    where = DeviceSettings(device=device, devices=devices, workers=workers or 0)
     runs = run_experiment(settings, cohort, fits, out, where)
-    _report(out, runs, cohort, settings.name, settings.question)
-    if len(settings.weights) > 1 and first_process():
+    report_runs(out, runs, cohort, settings.name, settings.question)
+    if len(settings.weights) > 1:
         page = write_ablation(out, runs, cohort, title=settings.name, question=settings.question)
         click.echo(f"Starts: {page}")
 
@@ -156,31 +200,39 @@ def _prepare(
     preset: str,
     protocol: str,
     seed: int,
-    device: str,
-    devices: int,
-    workers: int | None,
-    **changes: Any,
-) -> tuple[Any, Path, dict[str, Any]]:
-    """Resolve the options; everything that can be wrong with them is found before anything is simulated or trained."""
+    **options: Any,
+) -> tuple[Any, Path, dict[str, Any]] | None:
+    """Resolve the options; everything that can be wrong with them is found before anything is simulated or trained.
+
+    None in a process that helped another with its fits and has nothing left to do.
+    """
     from fusion_ln.cohort.default import open_cohort
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.device import DeviceSettings, make_fabric
+    from fusion_ln.training.scale import ready
 
-    fit = resolve_fit(preset, changes, "options")
+    where = device_settings(options)
+    fit = resolve_fit(preset, options, "options")
     check_backbone(fit.backbone)
-    where = DeviceSettings(device=device, devices=devices, workers=workers or 0)
-    make_fabric(where, fit.precision)
+    if not ready(where, fit):
+        return None
     opened = open_cohort(cohort)
     arguments = {"fit": fit, "protocol": protocol, "seed": seed, "device": where}
     return opened, out or Path("runs") / opened.name, arguments
 
 
-def _report(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
-    """Write the report and name what was written; of the processes that share fits, one does it."""
+def device_settings(options: dict[str, Any]) -> Any:
+    """Take the options that say where fits run out of ``options``."""
+    from fusion_ln.training.device import DeviceSettings
+
+    taken = {key: options.pop(key) for key in DeviceSettings.model_fields}
+    return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})
+
+
+def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
+    """Write the report and name what was written."""
     from fusion_ln.report.writer import write_report
 
-    if first_process():
-        page = write_report(out, runs, cohort, title=title, question=question)
-        click.echo(f"Runs:   {out}")
-        click.echo(f"Report: {page}")
+    page = write_report(out, runs, cohort, title=title, question=question)
+    click.echo(f"Runs:   {out}")
+    click.echo(f"Report: {page}")

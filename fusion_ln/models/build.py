@@ -33,4 +33,4 @@ def build_classifier(fit: FitSettings, n_classes: int, *, weights: str | None = 
         SettingsError, WeightsError: See `create_backbone`.
     """
     backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=weights or fit.weights)
-    return Classifier(backbone, mlp_head(backbone.n_features, fit.head_width, n_classes))
+    return Classifier(backbone, mlp_head(backbone.n_features, fit.head_width, n_classes, fit.head_dropout))

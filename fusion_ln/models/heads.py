@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 
-def mlp_head(n_features: int, width: int, n_classes: int) -> nn.Sequential:
+def mlp_head(n_features: int, width: int, n_classes: int, dropout: float = 0.0) -> nn.Sequential:
     """The paper's head (Jiang et al. 2025, section 2.4): Linear, ReLU, Linear. (B, D) to (B, C)."""
-    return nn.Sequential(nn.Linear(n_features, width), nn.ReLU(), nn.Linear(width, n_classes))
+    bend = (
+        nn.Sequential(nn.ReLU(), nn.Dropout(dropout)) if dropout else nn.ReLU()
+    )  # one place: weights keep their names
+    return nn.Sequential(nn.Linear(n_features, width), bend, nn.Linear(width, n_classes))
 
 
 class MultiTask(nn.Module):

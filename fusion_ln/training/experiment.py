@@ -1,9 +1,10 @@
 """Sets of runs: the baselines of a cohort, their fusions, and experiments made of them."""
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
@@ -19,8 +20,10 @@ from fusion_ln.training.heads import train_head
 from fusion_ln.training.overlap import refuse_shared_pictures
 from fusion_ln.training.pretrain import PATIENCE, PretrainSettings, pretrain
 from fusion_ln.training.scale import run_jobs
+from fusion_ln.training.space import changed
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
+TUNED = "tuned"  # folder of the tuned runs
 
 
 def run_baselines(
@@ -32,23 +35,47 @@ def run_baselines(
     protocol: Protocol,
     seed: int,
     device: DeviceSettings,
+    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> list[RunFolder]:
     """Train ``out/baseline-<modality>`` for each modality, or keep what is there already.
+
+    ``tuned`` are changes to the settings by the name of the run.
 
     Raises:
         CohortError, RunError, SettingsError, WeightsError: Before any training, if something does not fit.
         DivergedError: If a loss stops being a number; the finished folds stay.
     """
     refuse_shared_pictures(cohort, modalities, fit.weights)
-    runs, jobs = [], []
-    for modality in modalities:
-        runs.append(RunFolder(out / f"baseline-{modality}"))
-        settings = BaselineSettings(modality=modality, fit=fit, protocol=protocol, seed=seed)
-        jobs += begin(cohort, settings, runs[-1], device)
+    wanted = baselines_in(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned)
+    train_baselines(cohort, wanted, device)
+    return list(wanted)
+
+
+def baselines_in(
+    out: Path,
+    modalities: list[str],
+    fit: FitSettings,
+    *,
+    protocol: Protocol,
+    seed: int,
+    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> dict[RunFolder, BaselineSettings]:
+    """Where the baseline of each modality lies, and what it is."""
+    names = {modality: f"baseline-{modality}" for modality in modalities}
+    return {
+        RunFolder(out / name): BaselineSettings(
+            modality=modality, fit=changed(fit, tuned.get(name, {})), protocol=protocol, seed=seed
+        )
+        for modality, name in names.items()
+    }
+
+
+def train_baselines(cohort: Cohort, wanted: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> None:
+    """Do all fits of all runs, at once where there is room for them; see `run_baselines`."""
+    jobs = [job for run, settings in wanted.items() for job in begin(cohort, settings, run, device)]
     run_jobs(jobs, n_folds=cohort.n_folds)
-    for run in runs:
+    for run in wanted:
         finish(run)
-    return runs
 
 
 def run_fusions(
@@ -66,22 +93,34 @@ def run_fusions(
         RunError: If a baseline is unfinished or of another cohort or other folds.
         CohortError, SettingsError: If a trained head's settings do not fit the cohort or the baselines.
     """
-    if any(settings and settings.tokens == "cross-fitted" for settings in heads.values()):
+    fit_crosswise(cohort, baselines, heads.values(), device)
+    runs = []
+    for name, settings in heads.items():
+        run = RunFolder(out / fusion_name(name))
+        if settings is None:
+            fuse_late(cohort, baselines, name, run)
+        else:
+            train_head(cohort, baselines, settings, run, seed=seed, device=device.here)
+        runs.append(run)
+    return runs
+
+
+def fit_crosswise(
+    cohort: Cohort, baselines: list[RunFolder], heads: Iterable[HeadSettings | None], device: DeviceSettings
+) -> None:
+    """Do the further fits that cross-fitted tokens need, if one of the heads takes such."""
+    if any(settings and settings.tokens == "cross-fitted" for settings in heads):
         jobs = [
             job
             for baseline in baselines
             for job in cross_fits(cohort, finished_baseline(cohort, baseline), baseline, device)
         ]
         run_jobs(jobs, n_folds=cohort.n_folds)
-    runs = []
-    for name, settings in heads.items():
-        run = RunFolder(out / f"fusion-{name}")
-        if settings is None:
-            fuse_late(cohort, baselines, name, run)
-        else:
-            train_head(cohort, baselines, settings, run, seed=seed, device=device)
-        runs.append(run)
-    return runs
+
+
+def fusion_name(head: str) -> str:
+    """Of the run of a head."""
+    return f"fusion-{head}"
 
 
 def run_ladder(
@@ -100,13 +139,17 @@ def run_ladder(
     Raises:
         CohortError: If there is but one modality to fuse; before any training.
     """
+    _check_fusible(cohort, modalities, heads)
+    baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
+    return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
+
+
+def _check_fusible(cohort: Cohort, modalities: list[str], heads: dict[str, HeadSettings | None]) -> None:
     if heads and len(modalities) < 2:
         raise CohortError(
             f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
             "Train it alone with `fusionln run baseline --modality`.",
         )
-    baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
-    return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
 
 
 def head_settings(heads: Iterable[str], changes: dict[str, Any], where: str) -> dict[str, HeadSettings | None]:
@@ -147,7 +190,9 @@ def read_experiment(path: Path) -> ExperimentSettings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
     experiment = ExperimentSettings.read(values, str(path))
-    experiment_heads(experiment, str(path))
+    heads = experiment_heads(experiment, str(path))
+    if unknown := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
+        raise SettingsError(f"{path}: tuned.{unknown[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
     return experiment
 
 
@@ -171,37 +216,74 @@ def experiment_fits(experiment: ExperimentSettings, where: str) -> dict[str, Fit
 def run_experiment(
     experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings], out: Path, device: DeviceSettings
 ) -> list[RunFolder]:
-    """Run everything that an experiment names, one after another; finished runs are kept.
+    """Run everything that an experiment names: all baselines first, then their fusions; finished runs are kept.
 
-    Runs lie in ``out/<backbone>/<weights>/seed-<seed>/``, without the level of which there is only one.
+    Runs lie in ``out/<backbone>/<weights>/seed-<seed>/``, without the level of which there is only one; tuned ones lie
+    in a folder ``tuned`` of that.
+
+    Raises:
+        CohortError: If there is but one modality to fuse; before any training.
     """
-    runs: list[RunFolder] = []
     modalities = experiment.modalities or list(cohort.modalities)
     heads = experiment_heads(experiment, experiment.name)
+    _check_fusible(cohort, modalities, heads)
+    ladders: list[tuple[Path, int, FitSettings, dict[RunFolder, BaselineSettings]]] = []
     for backbone, fit in fits.items():
         own = out / backbone if len(fits) > 1 else out
-        starts = {name: _starting_from(name, fit, own, device) for name in experiment.weights or [fit.weights]}
+        starts = {name: starting_from(name, fit, own, device) for name in experiment.weights or [fit.weights]}
         for (name, start), seed in product(starts.items(), experiment.seeds):
+            refuse_shared_pictures(cohort, modalities, start.weights)
             levels = [as_file_name(name)] * (len(starts) > 1) + [f"seed-{seed}"] * (len(experiment.seeds) > 1)
-            runs += run_ladder(
-                cohort,
-                modalities,
-                heads,
-                start,
-                own.joinpath(*levels),
-                protocol=experiment.protocol,
-                seed=seed,
-                device=device,
-            )
+            place = own.joinpath(*levels)
+            wanted = baselines_in(place, modalities, start, protocol=experiment.protocol, seed=seed)
+            ladders.append((place, seed, start, wanted))
+    train_baselines(cohort, {run: settings for *_, wanted in ladders for run, settings in wanted.items()}, device)
+    runs: list[RunFolder] = []
+    for place, seed, start, wanted in ladders:
+        if experiment.tuned:
+            runs += run_tuned(experiment, cohort, start, place, seed=seed, device=device)
+        runs += [*wanted, *run_fusions(cohort, list(wanted), heads, place, seed=seed, device=device)]
     return runs
 
 
-def _starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSettings) -> FitSettings:
+def run_tuned(
+    experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, place: Path, *, seed: int, device: DeviceSettings
+) -> list[RunFolder]:
+    """The tuned runs of one seed, in ``place/tuned``; late fusions only where the baselines are tuned."""
+    baselines = run_members(experiment, cohort, fit, place, seed=seed, device=device)
+    tuned = [run for run in baselines if run.root.parent.name == TUNED]
+    heads: dict[str, HeadSettings | None] = {}
+    for name, settings in experiment_heads(experiment, experiment.name).items():
+        if settings is not None and fusion_name(name) in experiment.tuned:
+            heads[name] = changed(settings, experiment.tuned[fusion_name(name)])
+        elif settings is None and tuned:
+            heads[name] = None
+    return [*tuned, *run_fusions(cohort, baselines, heads, place / TUNED, seed=seed, device=device)]
+
+
+def run_members(
+    experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, place: Path, *, seed: int, device: DeviceSettings
+) -> list[RunFolder]:
+    """The baselines that tuned heads stand on: in ``place/tuned`` if they are tuned themselves, else in ``place``."""
+    is_tuned = any(name.startswith("baseline-") for name in experiment.tuned)
+    return run_baselines(
+        cohort,
+        experiment.modalities or list(cohort.modalities),
+        fit,
+        place / TUNED if is_tuned else place,
+        protocol=experiment.protocol,
+        seed=seed,
+        device=device,
+        tuned=experiment.tuned,
+    )
+
+
+def starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSettings) -> FitSettings:
     """The settings with these weights; of ``pretrained``, after the pre-training in ``out/pretraining``."""
     if weights != PRETRAINED:
         return fit.model_copy(update={"weights": weights})
     run = RunFolder(out / "pretraining")
     learnt = fit.model_copy(update={"weights": "scratch", "patience": PATIENCE})
-    one = device.model_copy(update={"devices": 1})  # a batch trains one head: its others have nothing to share
-    pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, one)
+    where = device.here if device.engine == "ray" else device
+    pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, where)
     return fit.model_copy(update={"weights": str(run.root)})

@@ -86,7 +86,8 @@ def train_head(
     with progress(run.name, cohort.n_folds) as step:
         for number in range(cohort.n_folds):
             columns = standardised(clinical, cohort, number)
-            folds.append(_train_fold(cohort, members, settings, run, number, columns, seed=seed, device=device))
+            own_settings = settings.of_fold(number)
+            folds.append(_train_fold(cohort, members, own_settings, run, number, columns, seed=seed, device=device))
             step("")
     predictions = Predictions(
         cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)

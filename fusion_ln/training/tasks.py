@@ -99,10 +99,12 @@ class PictureTask:
 
     modality: str
     model: nn.Module
+    augmentation: float = 1.0  # strength
 
     def loss(self, model: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Cross-entropy of one batch, augmented."""
-        logits: Tensor = model(augment(as_network_input(batch.pictures.to(device)), self.modality))
+        pictures = as_network_input(batch.pictures.to(device))
+        logits: Tensor = model(augment(pictures, self.modality, self.augmentation))
         return F.cross_entropy(logits, batch.labels.to(device))
 
     def judge(self, batches: Source[Batch], device: torch.device) -> Verdict:

@@ -6,6 +6,8 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.settings import FitSettings
 from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
+from fusion_ln.training.tuning import Tuning, budget_of, found_settings, tune
+from fusion_ln.training.work import Conditions
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "heads": 2, "variants": 1, "grid": 1}
@@ -23,12 +25,26 @@ def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, 
     experiment = experiment.model_copy(update={"head": TINY_HEAD, "variants": variants, "seeds": seeds})
     fits = experiment_fits(experiment, str(path))
     tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
-    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", DeviceSettings(device="cpu", workers=1))
+    device = DeviceSettings(device="cpu", workers=1)
+    if experiment.space:
+        experiment = tuned(experiment, cohort, tiny, tmp_path / "out", device)
+    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", device)
     assert all(run.finished for run in runs)
     n_heads = len(experiment.heads) + len(experiment.variants)
-    n_starts = len(fits) * max(1, len(experiment.weights))
+    n_starts = len(fits) * max(1, len(experiment.weights)) * (2 if experiment.tuned else 1)
     n_expected = n_starts * len(experiment.seeds) * (len(experiment.modalities or cohort.modalities) + n_heads)
     assert len({run.root for run in runs}) == n_expected
+
+
+def tuned(experiment, cohort, fits, out, device):
+    """The space of the file with the values of the tiny head, one trial per study, one seed."""
+    sizes = {"width": [8, 16], "heads": [2], "head_width": [4, 8]}
+    space = {k: {n: sizes.get(n, d) for n, d in table.items()} for k, table in experiment.space.items()}
+    study = experiment.study.model_copy(update={"trials": 1})
+    experiment = experiment.model_copy(update={"space": space, "study": study, "seeds": [0]})
+    storage = str(out / "study.journal")
+    tune(Tuning(experiment, cohort, *fits.values(), out), Conditions(storage, budget_of(experiment), device))
+    return experiment.model_copy(update={"tuned": found_settings(experiment, storage), "space": {}})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
