@@ -16,7 +16,9 @@ from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
 
 FORMAT_VERSION = 1
+AUDIT_PAGE = "audit.html"
 RECORDED_PACKAGES = ("fusion_ln", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
+PASSWORD = re.compile(r"(://[^/@:\s]*):[^@\s]*@")  # in the URL of a database
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ class RunFolder:
     def report(self) -> Path:
         return self.root / "report.html"
 
+    @property
+    def explanation(self) -> "ExplanationFolder":
+        """Where an explanation of the run lies, unless it was put elsewhere."""
+        return ExplanationFolder(self.root / "explanation")
+
+    @property
+    def audit(self) -> Path:
+        """Folder of the run's shortcut audit, unless it was put elsewhere."""
+        return self.root / "audit"
+
     def fold(self, number: int) -> Path:
         return self.root / f"fold_{number}"
 
@@ -116,13 +128,57 @@ class RunFolder:
             write_json(self.record, record)
             return False
         held = self.read_record()
-        if differing := _differences({k: held.get(k) for k in IDENTITY}, {k: record.get(k) for k in IDENTITY}):
+        if differing := differences({k: held.get(k) for k in IDENTITY}, {k: record.get(k) for k in IDENTITY}):
             listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
             raise RunError(
                 f"{self.root}: holds a run with other settings:\n{listed}",
                 "Choose another folder with `--out DIR`, delete this one, or give the same settings.",
             )
         return True
+
+
+@dataclass(frozen=True)
+class ExplanationFolder:
+    """The places inside the folder of an explanation of a run."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """What was explained: the run, its classes and modalities, the methods."""
+        return self.root / "explanation.json"
+
+    @property
+    def patients(self) -> Path:
+        """One row per explained patient: fold, label, the class that was explained, and what its model says."""
+        return self.root / "patients.parquet"
+
+    @property
+    def figures(self) -> Path:
+        """One row per patient, method and picture: where the weight of its map lies."""
+        return self.root / "figures.parquet"
+
+    @property
+    def contributions(self) -> Path:
+        """One row per patient, class and modality: its Shapley value, and the exact one on a phantom."""
+        return self.root / "contributions.parquet"
+
+    @property
+    def interactions(self) -> Path:
+        """One row per patient, class and pair of modalities: its Shapley interaction index."""
+        return self.root / "interactions.parquet"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "explanation.html"
+
+    def pictures(self, patient: str) -> Path:
+        """Prepared pictures by modality (V, 3, S, S); on a phantom also ``node-`` and ``marks-`` masks (V, S, S)."""
+        return self.root / "pictures" / f"{as_file_name(patient)}.npz"
+
+    def maps(self, method: str, patient: str) -> Path:
+        """Maps by modality (V, S, S), and what the tests said of them."""
+        return self.root / "maps" / method / f"{as_file_name(patient)}.npz"
 
 
 def weight_file(weights: Path) -> Path:
@@ -166,7 +222,7 @@ def new_record(kind: str, settings: dict[str, Any], cohort: dict[str, Any], **mo
         "kind": kind,
         "settings": settings,
         "cohort": cohort,
-        "command": shlex.join(["fusionln", *sys.argv[1:]]),
+        "command": PASSWORD.sub(r"\1:***@", shlex.join(["fusionln", *sys.argv[1:]])),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": installed_versions(),
         "hardware": hardware(),
@@ -205,9 +261,9 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted keys at which two nested dictionaries differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*new, *(k for k in old if k not in new)]
-        return [d for k in keys for d in _differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
     return [] if old == new else [(key, old, new)]

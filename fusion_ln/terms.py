@@ -31,6 +31,7 @@ INNER = "inner_"  # + outer fold: is the patient part of that fold's inner valid
 TRAINED_HEADS = ("concat", "gated", "lowrank", "cross-attention", "transformer")
 LATE_HEADS = ("late-mean", "late-logit", "late-weighted", "late-stacked")
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
+RANDOM_MAPS = "random"  # attribution maps that know nothing, which a method has to beat
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
 
 
@@ -43,6 +44,11 @@ def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
     sizes = range(1, len(modalities) + 1)
     return {"+".join(subset): subset for size in sizes for subset in combinations(modalities, size)}
+
+
+def short_title(modality: str) -> str:
+    """The title without what stands in brackets."""
+    return modality_title(modality).partition(" (")[0]
 
 
 def cache_folder() -> Path:

@@ -89,19 +89,21 @@ class TripletModel(nn.Module):
         Returns:
             Shape (B, C).
         """
-        seen = [self._see(m, views[there], there) for m, views, there in self._parts(pictures, present)]
+        there = present.unbind(1)
+        seen = [self.see(m, views, held) for m, views, held in zip(self.modalities, pictures, there, strict=True)]
+        return self.fuse(seen, present, clinical)
+
+    def fuse(self, seen: Sequence[tuple[Tensor, Tensor]], present: Tensor, clinical: Tensor | None = None) -> Tensor:
+        """Logits of each patient (B, C) from what `see` says of each modality."""
         tokens, logits = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
         none = logits.new_zeros(len(present), 0)
         fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
         return fused
 
-    def _parts(self, pictures: Sequence[Tensor], present: Tensor) -> list[tuple[str, Tensor, Tensor]]:
-        return list(zip(self.modalities, pictures, present.unbind(1), strict=True))
-
-    def _see(self, modality: str, pictures: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, V, T, D) and logits (B, V, C) of a modality from its pictures (N, 3, S, S), zero elsewhere."""
+    def see(self, modality: str, views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, V, T, D) and logits (B, V, C) of a modality's pictures (B, V, 3, S, S), zero where none is."""
         member: Any = self.members[modality]
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        pictures = views[there].contiguous(memory_format=torch.channels_last)
         # With no picture at all, one that is black tells the shapes.
         seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(seen)
@@ -165,7 +167,7 @@ def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletMode
         return assemble(loaded, Single()).eval()
     if "training" not in record["settings"]:
         return assemble(loaded, LateFusion(record["settings"]["head"], record["learnt"][fold])).eval()
-    settings = HeadSettings.read(record["settings"]["training"], str(run.record))
+    settings = HeadSettings.read(record["settings"]["training"], str(run.record)).of_fold(fold)
     model = assemble(loaded, load_head(run.checkpoint(fold)), settings)
     if settings.finetune:
         model.load_state_dict(load_file(run.checkpoint(fold)))

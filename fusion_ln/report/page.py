@@ -13,7 +13,7 @@ from fusion_ln.report import style
 from fusion_ln.report.plates import Plate
 from fusion_ln.report.tables import Sheet
 from fusion_ln.runs import as_file_name
-from fusion_ln.terms import SIMULATED
+from fusion_ln.terms import SIMULATED, short_title
 
 
 def plate(name: str, title: str, caption: str, figure: Figure, *, simulated: bool) -> Plate:
@@ -47,7 +47,7 @@ def _render(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": style.number, "signed": style.signed}
+    environment.filters |= {"number": style.number, "signed": style.signed, "short": short_title}
     environment.globals |= {"spread": style.spread, "signed_spread": style.signed_spread, "colours": style.COLOURS}
     return environment.get_template(template).render(values)
 

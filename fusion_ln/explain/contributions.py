@@ -1,0 +1,77 @@
+"""What the modalities of patients contribute, as tables; on a phantom beside what its exact posterior says."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.phantom.simulate import SUBSET, Truth
+from fusion_ln.explain.held_out import HeldOut
+from fusion_ln.explain.network import Case
+from fusion_ln.explain.shapley import Coalition, coalition_values, coalitions, interactions, shapley_values
+from fusion_ln.progress import progress
+from fusion_ln.terms import FOLD, LABEL, MODALITY, PATIENT, PROB
+
+Values = dict[Coalition, np.ndarray]
+
+
+def contributions(held_out: HeldOut, patients: Sequence[str], truth: Truth | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Shapley values of all modalities, and interactions of all pairs, for every class.
+
+    Args:
+        held_out: Models and patients.
+        patients: Of the run.
+        truth: Of a phantom cohort.
+
+    Returns:
+        ``patient_id, fold, label, class, modality, present, contribution, prior, prob`` and ``patient_id, class, pair,
+        interaction``, sorted by patient; with ``truth`` both also ``exact``.
+    """
+    priors = [held_out.prior(fold) for fold in range(held_out.cohort.n_folds)]
+    shares, pairs = [], []
+    with progress("Contributions", len(patients)) as step:
+        for patient in sorted(patients, key=held_out.fold):
+            fold, case = held_out.fold(patient), held_out.case(patient)
+            values = coalition_values(held_out.explained(fold), case, priors[fold])
+            exact = _exact(held_out, patient, case, truth) if truth else None
+            shares += list(_shares(held_out, patient, case, values, exact))
+            pairs += list(_pairs(held_out, patient, values, exact))
+            step(patient)
+    first, second = (
+        pd.DataFrame(rows).sort_values(PATIENT, ignore_index=True, kind="stable") for rows in (shares, pairs)
+    )
+    return first, second
+
+
+def _exact(held_out: HeldOut, patient: str, case: Case, truth: Truth) -> Values:
+    """The same game played by the exact posterior."""
+    own = truth.posteriors[truth.posteriors[PATIENT] == patient].set_index(SUBSET)
+    posteriors = own[[PROB + name for name in held_out.trained.classes]]
+    values = {}
+    for chosen in coalitions(len(held_out.modalities)):
+        held = {held_out.modalities[m] for m in chosen if m in case.modalities}
+        name = "+".join(m for m in held_out.cohort.modalities if m in held)
+        values[chosen] = posteriors.loc[name].to_numpy(dtype=float)
+    return values
+
+
+def _shares(
+    held_out: HeldOut, patient: str, case: Case, values: Values, exact: Values | None
+) -> Iterator[dict[str, object]]:
+    own, true = shapley_values(values), shapley_values(exact) if exact else None
+    everything = tuple(range(len(held_out.modalities)))
+    for c, name in enumerate(held_out.trained.classes):
+        for m, modality in enumerate(held_out.modalities):
+            row = {PATIENT: patient, FOLD: held_out.fold(patient), LABEL: held_out.label(patient)}
+            row |= {"class": name, MODALITY: modality, "present": m in case.modalities}
+            row |= {"contribution": own[m, c], "prior": values[()][c], "prob": values[everything][c]}
+            yield row if true is None else {**row, "exact": true[m, c]}
+
+
+def _pairs(held_out: HeldOut, patient: str, values: Values, exact: Values | None) -> Iterator[dict[str, object]]:
+    true = interactions(exact) if exact else None
+    for (a, b), found in interactions(values).items():
+        for c, name in enumerate(held_out.trained.classes):
+            pair = f"{held_out.modalities[a]}+{held_out.modalities[b]}"
+            row = {PATIENT: patient, "class": name, "pair": pair, "interaction": found[c]}
+            yield row if true is None else {**row, "exact": true[a, b][c]}

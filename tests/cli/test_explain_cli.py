@@ -1,0 +1,49 @@
+"""`fusionln explain`: its one command with a default, and every bad input with its message."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.explain import ExplainGroup
+from fusion_ln.cli.main import cli
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["explain", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def group() -> ExplainGroup:
+    """A group with the default command and another one, both of which only say that they were called."""
+    group = ExplainGroup("explain")
+    for name in ("maps", "audit"):
+        said = click.Command(
+            name,
+            params=[click.Argument(["run"]), click.Option(["--out"])],
+            callback=lambda run, out, name=name: click.echo(f"{name} {run} {out}"),
+        )
+        group.add_command(said)
+    return group
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["RUN"], "maps RUN None"),
+        (["RUN", "--out", "x"], "maps RUN x"),
+        (["--out", "x", "RUN"], "maps RUN x"),
+        (["audit", "RUN"], "audit RUN None"),
+        (["./audit"], "maps ./audit None"),  # a run of that name
+    ],
+)
+def test_without_a_name_the_explanation_is_meant(group, arguments, said):
+    assert CliRunner().invoke(group, arguments).output.strip() == said
+
+
+def test_help_shows_the_options_of_the_explanation():
+    code, said = run("--help")
+    assert code == 0
+    assert "RUN" in said.splitlines()[0]
+    assert "--out" in said

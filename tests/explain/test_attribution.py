@@ -1,0 +1,211 @@
+"""Maps of every method: against an independent library, against models whose sensitive pixels are known."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from captum.attr import GuidedGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from fusion_ln.errors import SettingsError
+from fusion_ln.explain import attribution
+from fusion_ln.explain.attribution import METHODS, fitting_methods, grad_cam, guided_grad_cam, integrated_gradients
+from fusion_ln.explain.network import Explained, Planes
+from fusion_ln.models.backbones import Backbone
+from fusion_ln.models.build import Classifier
+from fusion_ln.models.triplet import Single, TripletModel
+
+SIDE = 64
+
+
+class Spots(nn.Module):
+    """A network that looks at nothing but a square: its one feature is the mean of the square's pixels, squared."""
+
+    def __init__(self, top: int = 16, left: int = 32, side: int = 16) -> None:
+        super().__init__()
+        self.num_features = 1
+        self.pretrained_cfg = {}
+        self.window = (..., slice(top, top + side), slice(left, left + side))
+
+    def forward_features(self, x):
+        return x[self.window].mean((1, 2, 3), keepdim=True)[..., None] ** 2
+
+    def forward_head(self, x, pre_logits=True):
+        return x.flatten(1)[:, :1]
+
+
+@pytest.fixture
+def spots():
+    body = Spots()
+    backbone = Backbone(body)
+    backbone.mean.zero_()
+    backbone.std.fill_(1)
+    head = nn.Linear(1, 3)
+    nn.init.constant_(head.weight, 1.0)
+    model = TripletModel({"2d": Classifier(backbone, head)}, Single(), {"2d": SIDE})
+    inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    inside[body.window] = True
+    return Explained(model), inside
+
+
+def normalised(values):
+    values = np.asarray(values, dtype=np.float64)
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def own_target(case, explained):
+    """The class whose Grad-CAM is not blank."""
+    return next(c for c in range(3) if float(grad_cam(explained, case.of(c)).maps[0].sum()) > 0)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
+def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
+    model, case = make_model(backbone), make_case()
+    explained = Explained(model)
+    case = case.of(own_target(case, explained))
+    ours = grad_cam(explained, case).maps[0][0]
+    classifier = model.members["2d"]
+    body = classifier.backbone.body
+    if backbone == "test_vit":
+        layers, grid = [body.blocks[-1].norm1], body.patch_embed.grid_size
+        assert grid == (4, 4)  # 64 pixels in patches of 16, whatever the grid of the network's own size
+
+        def planes(tokens):
+            return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)
+    else:
+        layers, planes = [body.layer4], None
+    other = GradCAM(model=classifier, target_layers=layers, reshape_transform=planes)
+    theirs = other(input_tensor=case.pictures[0][0], targets=[ClassifierOutputTarget(case.target)])[0]
+    np.testing.assert_allclose(normalised(ours), normalised(theirs), atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:captum")
+def test_guided_grad_cam_agrees_with_captums_own(make_model, make_case):
+    explained, case = Explained(make_model()), make_case()
+    case = case.of(own_target(case, explained))
+    ours = guided_grad_cam(explained, case).maps[0]
+    member = explained.model.members["2d"].requires_grad_()
+    theirs = GuidedGradCam(member, explained.planes("2d")).attribute(
+        case.pictures[0][0], case.target, interpolate_mode="bilinear"
+    )
+    assert float(ours.abs().sum()) > 0
+    torch.testing.assert_close(ours, theirs.sum(1))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_byobnet"])
+def test_every_kind_of_network_has_planes(make_model, make_case, name):
+    explained, case = Explained(make_model(name)), make_case()
+    maps = [grad_cam(explained, case.of(target)).maps[0] for target in range(3)]
+    assert all(m.shape == (1, SIDE, SIDE) for m in maps)
+    assert any(float(m.sum()) > 0 for m in maps)
+    assert explained.grids["2d"] == ((4, 4) if name == "test_vit" else (2, 2))
+
+
+def test_planes_of_a_layer_do_not_change_what_a_network_says(make_model, make_case):
+    for name in ("test_vit", "test_resnet", "test_convnext"):
+        explained, case = Explained(make_model(name)), make_case()
+        before = explained.probs(case)
+        explained.planes("2d")
+        torch.testing.assert_close(explained.probs(case), before)
+
+
+def test_the_grid_of_a_vision_transformer_at_384_pixels_is_24_by_24():
+    with torch.device("meta"):
+        body = timm.create_model("vit_base_patch16_384", num_classes=0)
+    assert Planes(nn.Identity(), body)._grid_of(576) == (24, 24)
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion"])
+def test_maps_lie_on_the_only_pixels_that_matter(spots, make_case, method):
+    explained, inside = spots
+    values = METHODS[method].attribute(explained, make_case()).maps[0][0]
+    weight = values.abs()
+    reach = inside.clone()
+    if method == "occlusion":  # a window that touches the square reaches out of it by less than its side
+        reach[9:39, 25:55] = True
+    assert float(weight[reach].sum()) == pytest.approx(float(weight.sum()), rel=1e-5)
+    assert float(values[inside].min()) > 0
+
+
+def test_integrated_gradients_add_up_to_the_change_of_the_logit(make_model, make_case):
+    for backbone, head, views in (("test_resnet", "late-mean", (1, 2, 1)), ("test_vit", "cross-attention", (1, 0, 1))):
+        explained, case = Explained(make_model(backbone, head)), make_case(views)
+        found = integrated_gradients(explained, case)
+        black = case.seen([torch.zeros_like(p) for p in case.pictures])
+        with torch.no_grad():
+            change = (explained(*case.pictures, *case.more) - explained(*black.pictures, *case.more))[0, case.target]
+        total = sum(float(m.sum()) for m in found.maps)
+        assert total == pytest.approx(float(change), rel=0.01)
+        assert found.error < 0.01
+
+
+@pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
+def test_an_absent_modality_and_an_absent_view_have_blank_maps(make_model, make_case, backbone, head):
+    explained, case = Explained(make_model(backbone, head)), make_case((2, 0, 1))
+    names = fitting_methods(explained)
+    assert set(names) >= {"gradcam", "ig", "occlusion"}
+    for name in names:
+        maps = METHODS[name].attribute(explained, case).maps
+        assert [m.shape for m in maps] == [(2, SIDE, SIDE)] * 3
+        assert float(maps[1].abs().sum()) == 0
+        assert float(maps[2][1].abs().sum()) == 0
+
+
+def test_maps_do_not_change_the_pixels_or_the_model(explained, make_case):
+    case = make_case((1, 1, 1))
+    before, said = [p.clone() for p in case.pictures], explained.probs(case)
+    for name in fitting_methods(explained):
+        METHODS[name].attribute(explained, case)
+    assert all(torch.equal(a, b) for a, b in zip(before, case.pictures, strict=True))
+    torch.testing.assert_close(explained.probs(case), said)
+
+
+def test_attention_shares_one_among_the_tokens_of_all_pictures(make_model, make_case):
+    explained, case = Explained(make_model("test_vit", "cross-attention")), make_case((1, 0, 2))
+    maps = METHODS["attention"].attribute(explained, case).maps
+    corners = [m[:, :: SIDE - 1, :: SIDE - 1] for m in maps]  # 2 x 2 tokens: their values stand in the corners
+    assert sum(float(c.sum()) for c in corners) == pytest.approx(1, abs=1e-5)
+
+
+def test_only_the_cross_attention_head_has_attention_maps(explained, make_case):
+    with pytest.raises(SettingsError, match="only a run of the head `cross-attention`"):
+        METHODS["attention"].attribute(explained, make_case((1, 1, 1)))
+
+
+def test_a_network_without_relu_has_no_guided_grad_cam(make_model, make_case):
+    explained = Explained(make_model("test_vit"))
+    assert fitting_methods(explained) == ["gradcam", "ig", "occlusion"]
+    with pytest.raises(SettingsError, match="guides the gradients of ReLUs"):
+        METHODS["guided-gradcam"].attribute(explained, make_case())
+
+
+def test_a_network_without_spatial_features_is_refused_by_grad_cam_alone(spots, make_case):
+    explained, _ = spots
+    assert fitting_methods(explained) == ["ig", "occlusion"]
+    with pytest.raises(SettingsError, match="keeps no spatial features"):
+        grad_cam(explained, make_case())
+
+
+def test_a_last_stage_of_a_single_place_is_refused(make_model, make_case):
+    with pytest.raises(SettingsError, match="32 x 32 pixels as a single place"):
+        grad_cam(Explained(make_model(side=32)), make_case(side=32))
+
+
+def test_where_memory_runs_out_less_is_computed_at_once(capsys):
+    asked = []
+
+    def compute(at_once):
+        asked.append(at_once)
+        if at_once > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return "done"
+
+    assert attribution.within_memory(compute) == "done"
+    assert asked == [32, 16, 8]
+    assert "going on with 8 versions" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="does not hold one picture"):
+        attribution.within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
+    with pytest.raises(RuntimeError, match="another"):
+        attribution.within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("another")))

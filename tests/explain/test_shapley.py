@@ -1,0 +1,74 @@
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fusion_ln.explain.network import Explained
+from fusion_ln.explain.shapley import coalition_values, coalitions, interactions, shapley_values
+
+PRIOR = np.array([0.3, 0.2, 0.5])
+
+
+def game(rng, n=3, shape=(3,)):
+    return {chosen: rng.normal(size=shape) for chosen in coalitions(n)}
+
+
+def brute_force(values, n):
+    """The mean over all orders in which the players can come of what each adds."""
+    total = np.zeros((n, *values[()].shape))
+    orders = list(itertools.permutations(range(n)))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = tuple(sorted(order[:place]))
+            total[player] += values[tuple(sorted((*before, player)))] - values[before]
+    return total / len(orders)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_shapley_values_are_the_mean_over_all_orders(rng, n):
+    values = game(rng, n)
+    np.testing.assert_allclose(shapley_values(values), brute_force(values, n))
+
+
+def test_interactions_are_the_mean_over_all_orders_of_what_a_pair_adds_beyond_its_parts(rng):
+    """The pair comes together, as one player, into every order of the others (Grabisch & Roubens 1999)."""
+    values = game(rng)
+    for (a, b), found in interactions(values).items():
+        [other] = {0, 1, 2} - {a, b}
+        gains = []
+        for before in ((), (other,)):
+            both, one, two = (tuple(sorted((*before, *own))) for own in ((a, b), (a,), (b,)))
+            gains.append(values[both] - values[one] - values[two] + values[before])
+        np.testing.assert_allclose(found, np.mean(gains, axis=0))
+
+
+def test_players_that_do_the_same_get_the_same_and_one_that_does_nothing_gets_nothing():
+    values = {chosen: np.array(float(len(set(chosen) & {0, 1}) ** 2)) for chosen in coalitions(3)}
+    shares = shapley_values(values)
+    assert shares[0] == pytest.approx(shares[1])
+    assert shares[2] == 0
+    assert interactions(values)[0, 2] == 0
+    assert interactions(values)[0, 1] == pytest.approx(2)  # 4 together, 1 each alone
+
+
+@pytest.mark.parametrize("head", ["late-mean", "late-logit", "cross-attention"])
+@pytest.mark.parametrize("views", [(1, 1, 1), (1, 0, 2)])
+def test_contributions_add_up_to_the_prediction_minus_the_prior(make_model, make_case, head, views):
+    explained, case = Explained(make_model("test_vit", head)), make_case(views)
+    values = coalition_values(explained, case, PRIOR)
+    assert len(values) == 8
+    shares = shapley_values(values)
+    np.testing.assert_allclose(shares.sum(0), explained.probs(case)[0].numpy() - PRIOR, atol=1e-6)
+    assert np.abs(shares).max() > 1e-3
+    if 0 in views:
+        assert np.abs(shares[1]).max() == 0
+
+
+def test_a_subset_is_what_the_model_says_of_its_pictures_alone(explained, make_case):
+    case = make_case((1, 1, 1))
+    values = coalition_values(explained, case, PRIOR)
+    alone = replace(case, present=torch.tensor([[[True], [False], [True]]]))
+    np.testing.assert_allclose(values[0, 2], explained.probs(alone)[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(values[()], PRIOR)
