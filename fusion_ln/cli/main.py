@@ -5,12 +5,15 @@ import sys
 import click
 
 from fusion_ln import __version__
+from fusion_ln.cli.audit import audit
 from fusion_ln.cli.bench import bench
 from fusion_ln.cli.cohort import cohort
 from fusion_ln.cli.compare import compare
+from fusion_ln.cli.explain import explain
 from fusion_ln.cli.predict import predict
 from fusion_ln.cli.pretrain import pretrain
 from fusion_ln.cli.run import run
+from fusion_ln.cli.study import study
 from fusion_ln.errors import FusionLNError
 
 
@@ -36,5 +39,6 @@ def cli() -> None:
     """
 
 
-for command in (cohort, pretrain, run, compare, predict, bench):
+for command in (cohort, pretrain, run, study, compare, explain, predict, bench):
     cli.add_command(command)
+explain.add_command(audit)

@@ -13,7 +13,7 @@ from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.predictions import Predictions, read_inner_predictions, read_predictions
 from fusion_ln.progress import say
 from fusion_ln.report.results import N_RESAMPLES, Model, Results
-from fusion_ln.runs import RunFolder
+from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
 
 HEAD_TITLES = {
@@ -159,6 +159,8 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
         inner=_read_inner(run.inner_predictions),
         history=pd.read_parquet(run.history) if run.history.is_file() else None,
         subsets=_read_subsets(run.subset_predictions),
+        explanation=run.explanation.page if run.explanation.page.is_file() else None,
+        audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,
     )
 
 

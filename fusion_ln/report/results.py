@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class Model:
         inner: Predictions of the inner validation patients, ``fold`` being the model's; None for a bare table.
         history: Losses per fold and epoch; None where nothing was trained.
         subsets: Predictions from each subset of the modalities, by the subset's name; empty where there are none.
+        explanation: The page of its explanation, where there is one.
+        audit: The page of its shortcut audit, where there is one.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Model:
     inner: Predictions | None = None
     history: pd.DataFrame | None = None
     subsets: dict[str, Predictions] = field(default_factory=dict)
+    explanation: Path | None = None
+    audit: Path | None = None
 
     @property
     def title(self) -> str:

@@ -1,7 +1,9 @@
 """Write a report: one page that needs nothing else, its figures as PNG and its tables as CSV beside it."""
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -74,7 +76,7 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
         write_text(out / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, results.cohort))
     write_text(out / "model_card.md", model_card(results))
     page = out / "report.html"
-    write_text(page, _render(evidence, title, question, plates, pictures, sheets))
+    write_text(page, _render(evidence, title, question, plates, pictures, sheets, out))
     return page
 
 
@@ -118,7 +120,13 @@ def _draw(evidence: Evidence) -> Plates:
 
 
 def _render(
-    evidence: Evidence, title: str, question: str, plates: Plates, pictures: dict[str, str], sheets: dict[str, Sheet]
+    evidence: Evidence,
+    title: str,
+    question: str,
+    plates: Plates,
+    pictures: dict[str, str],
+    sheets: dict[str, Sheet],
+    out: Path,
 ) -> str:
     results = evidence.results
     environment = Environment(
@@ -150,8 +158,15 @@ def _render(
         n_resamples=results.n_resamples,
         colours=style.COLOURS,
         record=results.main.record,
+        explanations={m.title: relative_link(m.explanation, out) for m in results.models if m.explanation},
+        audits={m.title: relative_link(m.audit, out) for m in results.models if m.audit},
         paper=[model for model in results.models if model.protocol == "paper"],
     )
+
+
+def relative_link(page: Path, folder: Path) -> str:
+    """The address of a page for a link from a page in ``folder``; both may move together."""
+    return quote(Path(os.path.relpath(page.resolve(), folder.resolve())).as_posix())
 
 
 def write_png(path: Path, png: bytes) -> None:

@@ -1,0 +1,34 @@
+"""`fusionln explain audit`: does a run rely on something outside the node?"""
+
+from pathlib import Path
+
+import click
+
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=DIRECTORY)
+@click.option("--cohort", type=DIRECTORY, help="Cohort folder, if it is no longer where the run was made on it.")
+@click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the swaps.")
+def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: int) -> None:
+    """Tell whether RUN relies on something outside the node.
+
+    Predicts every patient, by the model of the fold that held the patient out, from altered pictures: the node
+    hidden, only frame and texts left, texts painted over, colours greyed, pictures swapped between patients.
+    """
+    from fusion_ln.explain.audit import audit as ask
+    from fusion_ln.report.audit import read_audit, verdict, write_audit_page
+    from fusion_ln.runs import RunFolder
+    from fusion_ln.training.device import DeviceSettings, make_fabric
+
+    where, asked = DeviceSettings(device=device), RunFolder(run)
+    out = out or asked.audit
+    make_fabric(where, "32-true")  # refuses a device that is not there
+    ask(asked, cohort, out, device=where.accelerator, seed=seed)
+    judged = read_audit(out)
+    page = write_audit_page(judged)
+    click.echo(verdict(judged))
+    click.echo(f"Audit: {page}")

@@ -1,0 +1,102 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.files import write_json
+from fusion_ln.settings import FitSettings
+from fusion_ln.training.device import DeviceSettings
+from fusion_ln.training.experiment import run_baselines
+
+SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
+FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
+
+
+def fusionln(*arguments, code=0):
+    result = CliRunner().invoke(cli, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def train(cohort, modality, out):
+    device = DeviceSettings(device="cpu", workers=1)
+    [run] = run_baselines(cohort, [modality], FIT, out, protocol="nested", seed=0, device=device)
+    return run
+
+
+@pytest.fixture
+def cohort(make_cohort):
+    return make_cohort(20, absent={3: {"cdfi"}})
+
+
+@pytest.fixture
+def run(cohort, tmp_path):
+    return train(cohort, "cdfi", tmp_path)
+
+
+def test_an_audit_says_its_verdict_and_where_its_page_is(run):
+    output = fusionln("explain", "audit", run.root, "--device", "cpu")
+    page = run.root / "audit" / "audit.html"
+    assert f"Audit: {page}" in output
+    assert "relies on something outside the node." in output
+    assert (run.root / "audit" / "tables" / "audit.csv").is_file()
+    assert (run.root / "audit" / "figures" / "auc.png").is_file()
+    assert "19 patients" in page.read_text(encoding="utf-8")  # one lacks the modality
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: run.checkpoint(1).unlink(), "best.safetensors: is missing"),
+        (lambda run: run.predictions.unlink(), "not finished"),
+        (lambda run: run.record.unlink(), "it is not a run"),
+        (lambda run: write_json(run.record, run.read_record() | {"kind": "pretraining"}), "predicts nothing"),
+    ],
+)
+def test_a_run_that_lacks_something_ends_in_one_message(run, spoil, message):
+    spoil(run)
+    assert message in fusionln("explain", "audit", run.root, code=1)
+    assert not (run.root / "audit").exists()
+
+
+def test_another_cohort_is_refused(run, make_cohort):
+    other = make_cohort(22, name="other")
+    output = fusionln("explain", "audit", run.root, "--cohort", other.root, code=1)
+    assert "made on another cohort" in output
+
+
+def test_a_cohort_that_moved_is_named(run, cohort, tmp_path):
+    cohort.root.rename(tmp_path / "moved")
+    assert str(cohort.root) in fusionln("explain", "audit", run.root, code=1)
+    fusionln("explain", "audit", run.root, "--cohort", tmp_path / "moved", "--out", tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "audit.html").is_file()
+
+
+def test_a_head_with_clinical_columns_is_refused(run, cohort, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from fusion_ln.explain import audit
+    from fusion_ln.models.triplet import load_run
+
+    monkeypatch.setattr(audit, "load_run", lambda run: replace(load_run(run), clinical=("age",)))
+    assert "learnt from age" in fusionln("explain", "audit", run.root, code=1)
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not (SHARED / "data" / "busi").is_dir(), reason="FUSIONLN_SHARED is not there")
+def test_real_pictures_without_masks_are_audited(tmp_path):
+    for folder in ("benign", "malignant", "normal"):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+        for path in sorted((SHARED / "data" / "busi_256").rglob(f"{folder} (*).png"))[:10]:
+            shutil.copy(path, tmp_path / "raw" / folder)
+    fusionln("cohort", "import", "busi", tmp_path / "raw", "--out", tmp_path / "busi")
+    run = train(load_cohort(tmp_path / "busi"), "2d", tmp_path)
+    fusionln("explain", "audit", run.root)
+    page = (run.root / "audit" / "audit.html").read_text(encoding="utf-8")
+    assert "The cohort has no masks" in page
+    assert "SIMULATED" not in page
