@@ -73,7 +73,7 @@ if fabric.is_global_zero:
 fabric.barrier()
 
 # A pre-training, in which the head of one task rests while the other's learns.
-fusion_ln.training.multitask.augment = lambda pictures, modality: pictures
+fusion_ln.training.multitask.augment = lambda pictures, modality, strength=1.0: pictures
 if leads(device):
     how = FitSettings(backbone="test_vit", image_size=32, epochs=2, batch_size=4, lr=0.001, precision="32-true")
     cohorts = [load_cohort(Path(root)) for root in sys.argv[3:]]
@@ -116,7 +116,7 @@ COMMAND = """
 import sys
 import fusion_ln.report.writer, fusion_ln.training.tasks
 fusion_ln.report.writer.write_report = lambda *args, **more: "a page"
-fusion_ln.training.tasks.augment = lambda pictures, modality: pictures
+fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
 from fusion_ln.cli.main import cli
 cli()
 """
@@ -148,7 +148,7 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     options += ["--precision", "32-true", "--device", "cpu"]
     fusionln = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
     with monkeypatch.context() as patch:
-        patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality: pictures)
+        patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
         patch.setattr("fusion_ln.report.writer.write_report", lambda *args, **more: "a page")
         alone = CliRunner().invoke(cli, [*map(str, fusionln), "--out", str(tmp_path / "one"), "--workers", "1"])
     assert alone.exit_code == 0, alone.output
