@@ -142,7 +142,7 @@ def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str
         f"{PATIENTS} patients, {IMAGE_SIZE} px, resnet10t, {EPOCHS} epochs, five folds. "
         f"`{shlex.join(['python', 'experiments/shortcut_control.py', *sys.argv[1:]])}`, {seconds:.0f} s, "
         f"{datetime.now(UTC):%Y-%m-%d}.",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}; "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version != "not installed")
         + ".",
     ]
