@@ -27,7 +27,7 @@ from fusion_ln.training.study import StudyJob, best_trial, check_objectives
 from fusion_ln.training.targets import BaselineTarget, HeadTarget, _bank
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.training.tokens import picture_tokens
-from fusion_ln.training.trials import Budget, open_storage
+from fusion_ln.training.trials import Budget, Pulse, open_storage
 from fusion_ln.training.work import work
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
@@ -124,8 +124,9 @@ def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, c
 
 
 def test_workers_side_by_side_neither_lose_nor_double_a_trial(storage, cohort):
+    how = conditions(storage, 15, pulse=Pulse(interval=1, grace=300))  # on a busy machine nobody is dead yet
     with ThreadPoolExecutor(3) as pool:
-        for worker in [pool.submit(work, [toy_job(cohort.root)], conditions(storage, 15)) for _ in range(3)]:
+        for worker in [pool.submit(work, [toy_job(cohort.root)], how) for _ in range(3)]:
             worker.result()
     study = optuna.load_study(study_name="toy", storage=open_storage(storage))
     kept = [t for t in study.trials if t.state != TrialState.FAIL]
