@@ -1,6 +1,5 @@
 """A study: trials of other settings, each scored on inner validation; held-out patients are never looked at."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,10 +107,13 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
     sampler = Sampler(job.sampler, job.seed)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=job.epochs // 4)
     wanted = job.identity()
-    with suppress(optuna.exceptions.DuplicatedStudyError):
+    try:
         optuna.create_study(study_name=job.name, storage=storage, directions=job.directions)
+        made = True
+    except optuna.exceptions.DuplicatedStudyError:
+        made = False
     study = optuna.load_study(study_name=job.name, storage=storage, sampler=sampler, pruner=pruner)
-    if IDENTITY not in study.user_attrs:  # new, or its maker died here
+    if made:  # of workers that come at the same instant one queues the known settings
         study.set_metric_names(list(job.objectives))
         for values in job.known:
             study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)
