@@ -69,10 +69,9 @@ def train_head(
         CohortError: If a clinical column is missing, constant, or not a number.
         SettingsError: If the members' networks do not fit together under one head.
     """
-    own = [finished_baseline(cohort, member) for member in members]
+    own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
     clinical = clinical_columns(cohort, settings.clinical)
-    by_modality = {s.modality: s for s in own}
-    recorded = TrainedFusionSettings(head=settings.head, members=by_modality, training=settings, seed=seed)
+    recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
     record = new_record(
         "fusion",
         recorded.model_dump(mode="json"),
@@ -87,7 +86,8 @@ def train_head(
         for number in range(cohort.n_folds):
             columns = standardised(clinical, cohort, number)
             own_settings = settings.of_fold(number)
-            folds.append(_train_fold(cohort, members, own_settings, run, number, columns, seed=seed, device=device))
+            named = dict(zip(own, members, strict=True))
+            folds.append(_train_fold(cohort, named, own_settings, run, number, columns, seed=seed, device=device))
             step("")
     predictions = Predictions(
         cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
@@ -180,7 +180,7 @@ def fit_head(
 
 def _train_fold(
     cohort: Cohort,
-    members: list[RunFolder],
+    members: dict[str, RunFolder],
     settings: HeadSettings,
     run: RunFolder,
     number: int,
@@ -189,16 +189,19 @@ def _train_fold(
     seed: int,
     device: DeviceSettings,
 ) -> FoldResult:
-    """Fit the head of one fold and, if asked, its whole model; keep the weights and what they say of the patients."""
+    """Fit the head of one fold and, if asked, its whole model; keep the weights and what they say of the patients.
+
+    ``members`` are the baselines by modality.
+    """
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
-    tokens = fold_tokens(cohort, members, settings, number, clinical, fabric.device)
+    tokens = fold_tokens(cohort, list(members.values()), settings, number, clinical, fabric.device)
     learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
     heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
     assert isinstance(heads, HeadMean)
     if how:
         fabric, batch_size = make_fabric(device, how.precision), how.batch_size
-        model = assemble([load_checkpoint(member.checkpoint(number)) for member in members], heads, settings)
+        model = assemble([load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, settings)
         learnt = finetune(
             cohort, model, settings, how, tokens.clinical, number, seed=seed, fabric=fabric, folder=states / "whole"
         )
@@ -209,14 +212,13 @@ def _train_fold(
         with fabric.autocast():
             return _table(cohort, number, learnt.task.predict(batches, fabric.device, modalities))
 
-    names = [finished_baseline(cohort, member).modality for member in members]
     held_out = cohort.held_out(number)
     return FoldResult(
         held_out=said(held_out),
         inner=said(cohort.training_part(number)[1]),
         subsets=pd.concat(
-            said(held_out, [m in subset for m in names]).assign(**{MODALITIES_USED: name})
-            for name, subset in subsets(names).items()
+            said(held_out, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
+            for name, subset in subsets(list(members)).items()
         ),
         history=history_table(number, learnt.result),
         record=fold_record(number, learnt.result, precision_of(fabric))
