@@ -39,12 +39,11 @@ from fusion_ln.explain.wish import open_run_cohort
 from fusion_ln.files import write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
-from fusion_ln.models.triplet import TrainedRun, TripletModel, load_run
+from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
 from fusion_ln.runs import RunFolder, installed_versions
 from fusion_ln.terms import FOLD, PATIENT
-from fusion_ln.training.tasks import as_network_input
 
 ALTERATIONS: dict[str, Alter] = {
     NODE_HIDDEN: hide_node,
@@ -163,7 +162,7 @@ def _ask_all(trained: TrainedRun, material: Material, device: torch.device, seed
             model.to(device)
             for name, cut in shown.items():
                 for who in _batches(np.flatnonzero(folds == fold)):
-                    logits[name][who] = _ask(model, cut(who), device)
+                    logits[name][who] = logits_of(model, cut(who), device)
                 step(f"fold {fold}, {name}")
             model.cpu()
     return {name: material.predictions(said) for name, said in logits.items()}
@@ -182,14 +181,6 @@ def _swaps(pictures: PatientPictures, folds: np.ndarray, seed: int) -> Iterator[
     yield SWAPPED, within
     for m, modality in enumerate(pictures.banks):
         yield SWAPPED_ONE + modality, swap(pictures, folds, m, seed)
-
-
-def _ask(model: TripletModel, batch: PatientBatch, device: torch.device) -> np.ndarray:
-    """Logits of the batch's patients. Shape (B, C)."""
-    with torch.inference_mode():
-        shown = [as_network_input(views.flatten(0, 1).to(device)).reshape(views.shape) for views in batch.pictures]
-        logits: np.ndarray = model(shown, batch.present.to(device)).double().cpu().numpy()
-    return logits
 
 
 def _batches(who: np.ndarray) -> Iterator[np.ndarray]:

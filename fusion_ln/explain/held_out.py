@@ -6,7 +6,7 @@ import torch
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.explain.trust import FORGOTTEN
-from fusion_ln.images.bank import open_bank
+from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun
 from fusion_ln.predictions import Predictions
@@ -58,7 +58,7 @@ class HeldOut:
         """A patient's pictures; the class to explain is not chosen yet."""
         batch = self._pictures.cut(self._pictures.of([patient]))
         n_views = int(batch.present.sum(2).max())  # others of the cohort may have more
-        pictures = tuple(p[:, :n_views].float() / 255 for p in batch.pictures)
+        pictures = tuple(as_network_input(p[:, :n_views]) for p in batch.pictures)
         columns = standardised(self._clinical, self.cohort, self.fold(patient))
         own = torch.from_numpy(columns[(self.cohort.patients[PATIENT] == patient).to_numpy()])
         return Case(pictures, batch.present[:, :, :n_views], target=0, clinical=own)

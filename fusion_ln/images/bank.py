@@ -35,6 +35,12 @@ def prepare_picture(picture: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
+def as_network_input(pictures: Tensor) -> Tensor:
+    """uint8 (..., 3, S, S) to float in [0, 1], channels last: the layout that convolutions are fastest with."""
+    flat = pictures.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+    return flat.float().div_(255).view(pictures.shape)
+
+
 @dataclass(frozen=True)
 class ImageBank:
     """N prepared pictures with their patients and labels; row i of each belongs together.

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusion_ln.errors import RunError
+from fusion_ln.images.bank import as_network_input
+from fusion_ln.images.patients import PatientBatch
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.build import Classifier
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
@@ -17,6 +20,8 @@ from fusion_ln.models.fusion import HeadMean, Triplets, opinions_of
 from fusion_ln.models.late import LATE
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
+
+CPU = torch.device("cpu")
 
 
 class Single(nn.Module):
@@ -117,6 +122,14 @@ class TripletModel(nn.Module):
             everyone[there] = part[: len(pictures)]
             spread.append(everyone)
         return spread[0], spread[1]
+
+
+def logits_of(model: TripletModel, batch: PatientBatch, device: torch.device = CPU) -> np.ndarray:
+    """What a fold's model, which lies on ``device``, says of some patients. float64, shape (B, C)."""
+    with torch.inference_mode():
+        shown = [as_network_input(views.to(device)) for views in batch.pictures]
+        logits: np.ndarray = model(shown, batch.present.to(device)).double().cpu().numpy()
+    return logits
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import RunError
 from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
-from fusion_ln.images.patients import PatientBatch, gather_pictures
-from fusion_ln.models.triplet import TrainedRun, TripletModel, load_run
+from fusion_ln.images.patients import gather_pictures
+from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
@@ -64,7 +63,7 @@ class Predictor:
         probs, used = [], []
         for start in range(0, len(given.patients), BATCH):
             batch = given.cut(np.arange(start, min(start + BATCH, len(given.patients))))
-            logits = [logits_of(model, batch).double().numpy() for model in self.trained.models]
+            logits = [logits_of(model, batch) for model in self.trained.models]
             probs.append(np.mean([softmax(fold) for fold in logits], axis=0))
             used += batch.present.any(2).tolist()
         everyone = np.concatenate(probs)
@@ -74,13 +73,6 @@ class Predictor:
         table[[PROB + c for c in classes]] = everyone
         table[MODALITIES_USED] = ["+".join(np.array(self.modalities)[there]) for there in used]
         return table
-
-
-def logits_of(model: TripletModel, batch: PatientBatch) -> torch.Tensor:
-    """What a fold's model says of some patients. Shape (B, C)."""
-    with torch.inference_mode():
-        logits: torch.Tensor = model([views / 255 for views in batch.pictures], batch.present)
-    return logits
 
 
 def _no_pictures(side: int) -> ImageBank:

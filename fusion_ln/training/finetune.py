@@ -11,13 +11,12 @@ from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import open_bank
+from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.settings import FinetuneSettings, HeadSettings
 from fusion_ln.training.fit import derive_seed, fit
 from fusion_ln.training.patients import FusionTask, Learnt, PatientBatches
-from fusion_ln.training.tasks import as_network_input
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,8 @@ class PictureBatch:
 
     def _prepared(self, modality: str, views: Tensor) -> Tensor:
         """uint8 (B, V, 3, S, S) to float in [0, 1]."""
-        flat = as_network_input(views.flatten(0, 1))
-        return (augment(flat, modality) if self.changed else flat).reshape(views.shape)
+        shown = as_network_input(views)
+        return augment(shown.flatten(0, 1), modality).reshape(views.shape) if self.changed else shown
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batch, Batches
+from fusion_ln.images.bank import Batch, Batches, as_network_input
 from fusion_ln.models.heads import MultiTask
-from fusion_ln.training.tasks import PatientLogits, Source, Verdict, as_network_input, mean_over_pictures
+from fusion_ln.training.tasks import PatientLogits, Source, Verdict, mean_over_pictures
 
 Order = Literal["sequential", "interleaved"]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batch
+from fusion_ln.images.bank import Batch, as_network_input
 from fusion_ln.metrics import score
 from fusion_ln.predictions import softmax
 
@@ -121,11 +121,6 @@ class PictureTask:
                 labels.append(batch.labels.numpy())
                 patients.append(batch.patients)
         return mean_over_pictures(np.concatenate(patients), np.concatenate(labels), np.concatenate(logits))
-
-
-def as_network_input(pictures: Tensor) -> Tensor:
-    """uint8 (B, 3, S, S) to float in [0, 1], channels last: the layout that convolutions are fastest with."""
-    return pictures.contiguous(memory_format=torch.channels_last).float().div_(255)
 
 
 def mean_over_pictures(patients: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> PatientLogits:

@@ -14,7 +14,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import hash_file, write_atomically
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batches, ImageBank, open_bank
+from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
 from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.build import Classifier
@@ -26,7 +26,6 @@ from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import training_parts
 from fusion_ln.training.device import autocast
 from fusion_ln.training.fit import derive_seed
-from fusion_ln.training.tasks import as_network_input
 
 VERSION = "tokens-2"  # part of the key: change it when what is stored changes
 TRANSLATION_RIDGE = 10.0  # of features of the order of 1

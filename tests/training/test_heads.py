@@ -10,12 +10,11 @@ from PIL import Image
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import hash_file
-from fusion_ln.images.bank import open_bank
+from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
-from fusion_ln.models.triplet import load_run
+from fusion_ln.models.triplet import load_run, logits_of
 from fusion_ln.runs import RunFolder
-from fusion_ln.serve.predictor import logits_of
 from fusion_ln.settings import FinetuneSettings, FitSettings, HeadSettings
 from fusion_ln.terms import TRAINED_HEADS, cache_folder
 from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
@@ -25,7 +24,6 @@ from fusion_ln.training.fuse import finished_baseline
 from fusion_ln.training.heads import train_head
 from fusion_ln.training.patients import FusionTask, PatientBatches
 from fusion_ln.training.scale import run_jobs
-from fusion_ln.training.tasks import as_network_input
 from fusion_ln.training.tokens import picture_tokens, triplet_bank
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")

@@ -32,14 +32,14 @@ from torch import nn
 import fusion_ln.training.multitask
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.errors import DivergedError
-from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.images.bank import Batches, ImageBank, as_network_input
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import FitSettings
 from fusion_ln.training.device import DeviceSettings, make_fabric
 from fusion_ln.training.fit import fit
 from fusion_ln.training.pretrain import PretrainSettings, pretrain
 from fusion_ln.training.shared import leads
-from fusion_ln.training.tasks import PictureTask, as_network_input
+from fusion_ln.training.tasks import PictureTask
 
 device, folder = DeviceSettings(device="cpu", devices=int(sys.argv[1])), Path(sys.argv[2])
 fabric = make_fabric(device, "32-true")
