@@ -32,7 +32,8 @@ def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None,
     from fusion_ln.files import write_text
     from fusion_ln.progress import say
     from fusion_ln.report.reading import read_inputs
-    from fusion_ln.report.writer import csv_of, write_results
+    from fusion_ln.report.tables import csv_of
+    from fusion_ln.report.writer import write_results
     from fusion_ln.runs import RunFolder
 
     if RunFolder(out).record.is_file():
@@ -42,7 +43,7 @@ def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None,
     comparison = results.comparison
     assert comparison is not None, "there are two models or more, one of which is the reference"
     for name, table in (("comparison", comparison.comparison), ("models", comparison.models)):
-        write_text(out / f"{name}.csv", csv_of(table, results.cohort))
+        write_text(out / f"{name}.csv", csv_of(table, results.cohort.simulated))
     title = f"{len(results.models)} models compared"
     question = f"Does any of them tell the diagnoses apart better than {comparison.reference}?"
     report = write_results(out, results, title=title, question=question)

@@ -13,8 +13,8 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import Resampled, align, difference_table, resample
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report import style
-from fusion_ln.report.page import plate, write_page
-from fusion_ln.report.plates import draw_interval, empty_rows, write_note
+from fusion_ln.report.page import write_page
+from fusion_ln.report.plates import draw_interval, empty_rows, mark_plate, write_note
 from fusion_ln.report.results import MACRO
 from fusion_ln.report.style import INK, LIGHT, modality_colour, signed, signed_spread
 from fusion_ln.report.tables import Sheet
@@ -78,7 +78,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
     """
     gains = compare_weights([_read(run) for run in runs if run.read_record()["kind"] == "baseline"])
     with style.figure_style():
-        figure = plate("pretraining", "Gain in AUC", "", _draw(gains, cohort), simulated=cohort.simulated)
+        figure = mark_plate("pretraining", "Gain in AUC", "", _draw(gains, cohort), simulated=cohort.simulated)
     table = pd.DataFrame([asdict(g) | {"by_seed": " ".join(f"{d:.4f}" for d in g.by_seed)} for g in gains])
     starts = dict.fromkeys(f"{g.weights}, {g.backbone}" for g in gains)
     of_start = {start: [g.by_seed for g in gains if f"{g.weights}, {g.backbone}" == start] for start in starts}

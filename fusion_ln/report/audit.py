@@ -31,8 +31,8 @@ from fusion_ln.evaluation.shortcut import (
 )
 from fusion_ln.predictions import Predictions
 from fusion_ln.report import style
-from fusion_ln.report.page import plate, write_page
-from fusion_ln.report.plates import Plate, draw_interval, empty_rows, write_note
+from fusion_ln.report.page import write_page
+from fusion_ln.report.plates import Plate, draw_interval, empty_rows, mark_plate, write_note
 from fusion_ln.report.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
 from fusion_ln.report.tables import Sheet
 from fusion_ln.report.words import Fact
@@ -231,7 +231,7 @@ def _listed(parts: list[str]) -> str:
 
 
 def _plate(audit: Audit, name: str, heading: str, figure: Figure) -> Plate:
-    return plate(name, heading, "", figure, simulated=audit.simulated)
+    return mark_plate(name, heading, "", figure, simulated=audit.simulated)
 
 
 def _example(folder: Path, alteration: str, patient: str, modality: str) -> Path:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
@@ -13,9 +11,9 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files import write_text
 from fusion_ln.report import style
 from fusion_ln.report.cohort_figures import draw_boxes, draw_correlation, draw_shares
+from fusion_ln.report.page import write_page
 from fusion_ln.report.plates import Plate
-from fusion_ln.report.tables import Sheet
-from fusion_ln.report.writer import as_cell, write_png
+from fusion_ln.report.tables import Sheet, csv_of
 from fusion_ln.terms import LABEL, PATIENT, SIMULATED
 
 AXES = ("long_axis_mm", "short_axis_mm")
@@ -84,16 +82,22 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
     found = table_one(patients.table, label=patients.label, classes=patients.classes)
     with style.figure_style():
         plates = _draw(patients, found)
-        pictures = {}
-        for plate in (plate for group in plates.values() for plate in group):
-            pictures[plate.name] = style.svg_of(plate.figure, plate.name)
-            write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
     paths = {name: out / name for name in ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")}
     for name, table in (("table1.csv", found.table), ("standardised_differences.csv", found.differences)):
-        marked = table.assign(**{SIMULATED: True}) if patients.simulated else table
-        write_text(paths[name], marked.to_csv(index=False, lineterminator="\n"))
+        write_text(paths[name], csv_of(table, patients.simulated))
     write_text(paths["table1.tex"], _latex(patients, found))
-    write_text(paths["table1.html"], _page(patients, found, plates, pictures))
+    write_page(
+        paths["table1.html"],
+        "cohort.html",
+        [plate for group in plates.values() for plate in group],
+        [],
+        simulated=patients.simulated,
+        patients=patients,
+        table_one=Sheet("table1", "Table 1", _tidy(found)),
+        differences=Sheet("standardised_differences", "Standardised differences", found.differences),
+        left_out=found.left_out,
+        plates=plates,
+    )
     return list(paths.values())
 
 
@@ -119,7 +123,7 @@ def _draw(patients: Patients, found: TableOne) -> dict[str, list[Plate]]:
 
 def _latex(patients: Patients, found: TableOne) -> str:
     """A booktabs table; a comment, and a note below it, where the patients are simulated."""
-    shown = _tidy(found).map(lambda value: as_cell(value).replace("−", "-"))
+    shown = _tidy(found).map(lambda value: style.cell(value).replace("−", "-"))
     text: str = shown.to_latex(index=False, escape=True)
     return f"{text}% {SIMULATED} patients\n\\par {SIMULATED.capitalize()} patients.\n" if patients.simulated else text
 
@@ -128,23 +132,3 @@ def _tidy(found: TableOne) -> pd.DataFrame:
     """Table 1 for people: the variable's name in its first row only, nothing where there is no test."""
     names = found.table["variable"].mask(found.table["variable"].duplicated(), "")
     return found.table.assign(variable=names).astype(object).where(found.table.notna(), "")
-
-
-def _page(patients: Patients, found: TableOne, plates: dict[str, list[Plate]], pictures: dict[str, str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("fusion_ln.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"cell": as_cell, "heading": lambda column: column.replace("_", " ")}
-    return environment.get_template("cohort.html").render(
-        patients=patients,
-        table_one=Sheet("table1", "Table 1", _tidy(found)),
-        differences=Sheet("standardised_differences", "Standardised differences", found.differences),
-        left_out=found.left_out,
-        plates=plates,
-        pictures={name: Markup(svg) for name, svg in pictures.items()},
-        colours=style.COLOURS,
-    )

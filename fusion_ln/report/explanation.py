@@ -21,10 +21,9 @@ from fusion_ln.report.explanation_tables import (
     truth_shares,
     verdict,
 )
-from fusion_ln.report.page import plate, write_page
-from fusion_ln.report.plates import Plate
+from fusion_ln.report.page import write_page, write_png
+from fusion_ln.report.plates import Plate, mark_plate
 from fusion_ln.report.tables import Sheet
-from fusion_ln.report.writer import write_png
 from fusion_ln.runs import ExplanationFolder, as_file_name
 from fusion_ln.terms import LABEL, MODALITIES_USED, MODALITY, PATIENT, SIMULATED, short_title
 
@@ -182,7 +181,7 @@ def _trust_plates(read: Explanation) -> list[Plate]:
             figures.draw_randomised(randomised, titles, read.record["forgotten"]),
         ),
     ]
-    return [plate(name, title, caption, figure, simulated=simulated) for name, title, caption, figure in drawn]
+    return [mark_plate(name, title, caption, figure, simulated=simulated) for name, title, caption, figure in drawn]
 
 
 def _contribution_plates(read: Explanation) -> list[Plate]:
@@ -193,11 +192,11 @@ def _contribution_plates(read: Explanation) -> list[Plate]:
     n = figures.patients_of(table)
     bars = figures.draw_bars(table, classes, read.modalities)
     caption = f"Mean absolute Shapley value over {n} patients.{exact}"
-    drawn = [plate("contributions", "How far each modality moves each class", caption, bars, simulated=simulated)]
+    drawn = [mark_plate("contributions", "How far each modality moves each class", caption, bars, simulated=simulated)]
     for name in classes:
         caption = f"Each dot a patient who has the picture; in colour those who truly have {name}."
         figure = figures.draw_swarm(table, classes, name, read.modalities)
-        drawn.append(plate(f"swarm_{name}", name, caption, figure, simulated=simulated))
+        drawn.append(mark_plate(f"swarm_{name}", name, caption, figure, simulated=simulated))
     return drawn
 
 
@@ -222,7 +221,7 @@ def _mean_plate(read: Explanation, method: str) -> Plate:
     figure = figures.draw_class_means(labels, read.modalities)
     outline = " White: the mean outline of the node." if read.simulated else ""
     caption = f"Rows: predicted class (patients). First views, centred.{outline}"
-    return plate(f"class_means_{method}", read.titles[method], caption, figure, simulated=read.simulated)
+    return mark_plate(f"class_means_{method}", read.titles[method], caption, figure, simulated=read.simulated)
 
 
 def _mean(

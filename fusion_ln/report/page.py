@@ -1,45 +1,59 @@
-"""What small report pages have in common: their template, their figures in it and beside it, their tables as CSV."""
+"""What all report pages have in common: their template, their figures in it and beside it, their tables as CSV."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from fusion_ln.files import write_atomically, write_text
+from fusion_ln.progress import progress
 from fusion_ln.report import style
 from fusion_ln.report.plates import Plate
-from fusion_ln.report.tables import Sheet
-from fusion_ln.runs import as_file_name
-from fusion_ln.terms import SIMULATED, short_title
-
-
-def plate(name: str, title: str, caption: str, figure: Figure, *, simulated: bool) -> Plate:
-    """A figure with what stands around it, marked where its patients are simulated."""
-    if simulated:
-        figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=style.MUTED, style="italic")
-    return Plate(as_file_name(name), title, caption, figure)
+from fusion_ln.report.tables import Sheet, csv_of
+from fusion_ln.terms import short_title
 
 
 def write_page(
-    page: Path, template: str, drawn: Sequence[Plate], sheets: Sequence[Sheet], *, simulated: bool, **values: Any
+    page: Path,
+    template: str,
+    drawn: Sequence[Plate],
+    sheets: Sequence[Sheet],
+    /,
+    *,
+    simulated: bool,
+    titles: Mapping[str, str] = MappingProxyType({}),
+    **values: Any,
 ) -> Path:
-    """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``. Returns the path of the page."""
-    with style.figure_style():
-        pictures = {}
-        for each in drawn:
-            pictures[each.name] = Markup(style.svg_of(each.figure, each.name))
-            _write_png(page.parent / "figures" / f"{each.name}.png", style.png_of(each.figure, each.title))
+    """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``.
+
+    Args:
+        page: The file to write.
+        template: One of ``templates/``; besides ``values`` it has ``pictures``, the figures by name.
+        drawn: The plates of all figures.
+        sheets: The tables that go beside the page.
+        simulated: Whether page and tables must say so.
+        titles: What tables on the page show in place of some texts.
+
+    Returns:
+        Path of the page.
+    """
+    pictures = {}
+    with style.figure_style(), progress(f"Figures of {page.name}", len(drawn)) as step:
+        for plate in drawn:
+            pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
+            write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+            step("")
     for sheet in sheets:
-        table = sheet.table.assign(**{SIMULATED: True}) if simulated else sheet.table
-        write_text(page.parent / "tables" / f"{sheet.name}.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(page, _render(template, {"pictures": pictures, "simulated": simulated, **values}))
+        write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
+    filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
+    write_text(page, filled)
     return page
 
 
-def _render(template: str, values: Mapping[str, Any]) -> str:
+def _environment(titles: Mapping[str, str]) -> Environment:
     environment = Environment(
         loader=PackageLoader("fusion_ln.report"),
         autoescape=True,
@@ -47,12 +61,21 @@ def _render(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": style.number, "signed": style.signed, "short": short_title}
+    filters: dict[str, Callable[..., str]] = {
+        "cell": lambda value: titles.get(value) or style.cell(value),
+        "heading": lambda column: titles.get(column) or column.replace("_", " "),
+        "number": style.number,
+        "short": short_title,
+        "signed": style.signed,
+    }
+    environment.filters |= filters
     environment.globals |= {"spread": style.spread, "signed_spread": style.signed_spread, "colours": style.COLOURS}
-    return environment.get_template(template).render(values)
+    return environment
 
 
-def _write_png(path: Path, png: bytes) -> None:
+def write_png(path: Path, png: bytes) -> None:
+    """Write a picture file, atomically."""
+
     def write(temporary: Path) -> None:
         temporary.write_bytes(png)
 

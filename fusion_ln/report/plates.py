@@ -1,6 +1,5 @@
 """What every figure of a report is made of: the plate it stands on, rows of models, intervals and notes."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fusion_ln.report.results import Model, Results
 from fusion_ln.report.style import CARD, LIGHT, LINE, MUTED
+from fusion_ln.runs import as_file_name
 from fusion_ln.terms import SIMULATED
 
 WIDE, NARROW = 4.1, 3.3  # inches
@@ -48,7 +48,7 @@ def make_plate(name: str, title: str, caption: str, figure: Figure, results: Res
 def mark_plate(name: str, title: str, caption: str, figure: Figure, simulated: bool) -> Plate:
     """As `make_plate`, where there are no models."""
     mark_simulated(figure, simulated)
-    return Plate(re.sub(r"[^\w.+-]", "_", name), title, caption, figure)  # a class may be named with a slash
+    return Plate(as_file_name(name), title, caption, figure)
 
 
 def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:

@@ -18,7 +18,8 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_c
 from fusion_ln.metrics import confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report import style
-from fusion_ln.report.page import plate, write_page
+from fusion_ln.report.page import write_page
+from fusion_ln.report.plates import mark_plate
 from fusion_ln.report.style import INK, LIGHT, LINE, MUTED, OTHERS, number
 from fusion_ln.report.tables import SHOWN, Sheet
 from fusion_ln.runs import RunFolder
@@ -66,13 +67,15 @@ def write_pretraining_report(run: RunFolder) -> Path:
     simulated = bool(record["simulated"])
     with style.figure_style():
         plates = {
-            "bars": [plate("tasks", "Every metric of every task", "", _draw_bars(tasks), simulated=simulated)],
-            "roc": [plate(f"roc_{t.name}", t.name, "", _draw_roc(t), simulated=simulated) for t in tasks],
+            "bars": [mark_plate("tasks", "Every metric of every task", "", _draw_bars(tasks), simulated=simulated)],
+            "roc": [mark_plate(f"roc_{t.name}", t.name, "", _draw_roc(t), simulated=simulated) for t in tasks],
             "confusion": [
-                plate(f"confusion_{t.name}", t.name, "", _draw_confusion(t), simulated=simulated) for t in tasks
+                mark_plate(f"confusion_{t.name}", t.name, "", _draw_confusion(t), simulated=simulated) for t in tasks
             ],
             "learning": [
-                plate("learning", "Validation loss by epoch", "", _draw_learning(tasks, history), simulated=simulated)
+                mark_plate(
+                    "learning", "Validation loss by epoch", "", _draw_learning(tasks, history), simulated=simulated
+                )
             ],
         }
     return write_page(

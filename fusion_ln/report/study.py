@@ -18,8 +18,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.report import style
-from fusion_ln.report.page import plate, write_page
-from fusion_ln.report.plates import Plate
+from fusion_ln.report.page import write_page
+from fusion_ln.report.plates import Plate, mark_plate
 from fusion_ln.report.tables import Sheet
 from fusion_ln.training.study import IDENTITY, KNOWN, SCORES, best_trial, values_of
 from fusion_ln.training.trials import finished
@@ -141,7 +141,9 @@ def _view(study: optuna.Study) -> StudyView:
     if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
         kinds["pruning"] = ("Pruning", lambda: plots.plot_intermediate_values(study), WIDE)
     drawn = {
-        kind: plate(f"{name}_{kind}", f"{text}: {name}", CAPTIONS.get(kind, ""), _draw(draw, size), simulated=simulated)
+        kind: mark_plate(
+            f"{name}_{kind}", f"{text}: {name}", CAPTIONS.get(kind, ""), _draw(draw, size), simulated=simulated
+        )
         for kind, (text, draw, size) in kinds.items()
     }
     return StudyView(study, best_trial(study), untuned_trial(study), drawn)

@@ -32,6 +32,7 @@ OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 
 PNG_DPI = 200
 TITLE_HEIGHT = 0.3  # inches
+TINY = 0.0005  # three digits would say 0
 FIGURE_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
     "font.size": 8.5,
@@ -127,3 +128,14 @@ def spread(low: float, high: float) -> str:
 def signed_spread(low: float, high: float) -> str:
     """An interval of differences: +0.031 to +0.091."""
     return "–" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+
+
+def cell(value: Any) -> str:
+    """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        if 0 < abs(value) < TINY:
+            return f"{value:.0e}".replace("-", "−")
+        return number(value, 1 if abs(value) >= 100 else 3)
+    return str(value)

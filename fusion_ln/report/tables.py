@@ -14,7 +14,7 @@ from fusion_ln.report.checklists import CLAIM, TRIPOD_AI, checklist
 from fusion_ln.report.evidence import Evidence
 from fusion_ln.report.published import published_table
 from fusion_ln.report.results import MACRO, Model, Results, skipped_patients
-from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE
+from fusion_ln.terms import LABEL, MODALITY, PATIENT, SIMULATED, SITE
 
 # What the table of models shows, with what a person reads above the column.
 SHOWN = {
@@ -54,6 +54,13 @@ class Sheet:
             table = table[table[column].isin(chosen if many else [chosen])]
             table = table if many else table.drop(columns=column)
         return Sheet(self.name, self.title, table)
+
+
+def csv_of(table: pd.DataFrame, simulated: bool) -> str:
+    """The table with a column that says so where the patients are simulated."""
+    table = table.assign(**{SIMULATED: True}) if simulated else table
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def shown_metrics(results: Results) -> list[tuple[str, str, str]]:

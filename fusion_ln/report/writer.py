@@ -2,33 +2,27 @@
 
 import os
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-
-import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.compare import FAMILY
 from fusion_ln.evaluation.intervals import CAVEATS
-from fusion_ln.files import write_atomically, write_text
-from fusion_ln.progress import progress
+from fusion_ln.files import write_text
 from fusion_ln.report import figures, style, words
 from fusion_ln.report.evidence import Evidence
 from fusion_ln.report.evidence_figures import draw_decisions, draw_reliability, draw_subgroups, draw_subsets
 from fusion_ln.report.examples import choose_examples, draw_disagreement, draw_example
 from fusion_ln.report.model_card import model_card
+from fusion_ln.report.page import write_page
 from fusion_ln.report.plates import Plate
 from fusion_ln.report.reading import read_results
 from fusion_ln.report.results import MACRO, Results
-from fusion_ln.report.tables import Sheet, all_sheets, shown_metrics
+from fusion_ln.report.tables import all_sheets, shown_metrics
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import PATIENT, SIMULATED
+from fusion_ln.terms import PATIENT
 
 MANY_MODELS = 9  # more than the first page has room for
 MOST_DISAGREEMENTS = 6  # patients shown with their pictures; the table lists all
-TINY = 0.0005  # three digits would say 0
 
 Plates = dict[str, list[Plate]]
 
@@ -65,19 +59,30 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
     sheets = all_sheets(evidence, question)
     with style.figure_style():
         plates = _draw(evidence)
-        every = [plate for group in plates.values() for plate in group]
-        pictures = {}
-        with progress("Report", len(every)) as step:
-            for plate in every:
-                pictures[plate.name] = style.svg_of(plate.figure, plate.name)
-                write_png(out / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
-                step("")
-    for sheet in sheets.values():
-        write_text(out / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, results.cohort))
     write_text(out / "model_card.md", model_card(results))
-    page = out / "report.html"
-    write_text(page, _render(evidence, title, question, plates, pictures, sheets, out))
-    return page
+    return write_page(
+        out / "report.html",
+        "report.html",
+        [plate for group in plates.values() for plate in group],
+        list(sheets.values()),
+        simulated=results.cohort.simulated,
+        titles={model.name: model.title for model in results.models},
+        results=results,
+        evidence=evidence,
+        family=FAMILY,
+        caveats=CAVEATS,
+        title=title,
+        question=question,
+        words=words,
+        plates=plates,
+        sheets=sheets,
+        metrics=shown_metrics(results),
+        n_resamples=results.n_resamples,
+        record=results.main.record,
+        explanations={m.title: relative_link(m.explanation, out) for m in results.models if m.explanation},
+        audits={m.title: relative_link(m.audit, out) for m in results.models if m.audit},
+        paper=[model for model in results.models if model.protocol == "paper"],
+    )
 
 
 def _draw(evidence: Evidence) -> Plates:
@@ -119,78 +124,6 @@ def _draw(evidence: Evidence) -> Plates:
     return plates
 
 
-def _render(
-    evidence: Evidence,
-    title: str,
-    question: str,
-    plates: Plates,
-    pictures: dict[str, str],
-    sheets: dict[str, Sheet],
-    out: Path,
-) -> str:
-    results = evidence.results
-    environment = Environment(
-        loader=PackageLoader("fusion_ln.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    titles = {model.name: model.title for model in results.models}
-    environment.filters |= {
-        "cell": lambda value: titles.get(value) or as_cell(value),
-        "heading": lambda column: titles.get(column) or column.replace("_", " "),
-        "number": style.number,
-    }
-    environment.globals |= {"spread": style.spread}
-    return environment.get_template("report.html").render(
-        results=results,
-        evidence=evidence,
-        family=FAMILY,
-        caveats=CAVEATS,
-        title=title,
-        question=question,
-        words=words,
-        plates=plates,
-        pictures={name: Markup(svg) for name, svg in pictures.items()},
-        sheets=sheets,
-        metrics=shown_metrics(results),
-        n_resamples=results.n_resamples,
-        colours=style.COLOURS,
-        record=results.main.record,
-        explanations={m.title: relative_link(m.explanation, out) for m in results.models if m.explanation},
-        audits={m.title: relative_link(m.audit, out) for m in results.models if m.audit},
-        paper=[model for model in results.models if model.protocol == "paper"],
-    )
-
-
 def relative_link(page: Path, folder: Path) -> str:
     """The address of a page for a link from a page in ``folder``; both may move together."""
     return quote(Path(os.path.relpath(page.resolve(), folder.resolve())).as_posix())
-
-
-def write_png(path: Path, png: bytes) -> None:
-    """Write a picture file, atomically."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(png)
-
-    write_atomically(path, write)
-
-
-def csv_of(table: pd.DataFrame, cohort: Cohort) -> str:
-    """The table with a column that says so where the patients are simulated."""
-    table = table.assign(**{SIMULATED: True}) if cohort.simulated else table
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text
-
-
-def as_cell(value: Any) -> str:
-    """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return "–"
-    if isinstance(value, float):
-        if 0 < abs(value) < TINY:
-            return f"{value:.0e}".replace("-", "−")
-        return style.number(value, 1 if abs(value) >= 100 else 3)
-    return str(value)
