@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
+from fusion_ln.cli.common import DIRECTORY
 
 
 @click.command()

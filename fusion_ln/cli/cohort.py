@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fusion_ln.cli.common import DIRECTORY
 from fusion_ln.errors import SettingsError
 from fusion_ln.terms import SITE, cache_folder
 
 if TYPE_CHECKING:
     from fusion_ln.cohort.cohort import Cohort
-
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 def _folds(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:

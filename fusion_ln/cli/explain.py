@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from fusion_ln.cli.common import DIRECTORY
+
 MAPS = "maps"
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 class ExplainGroup(click.Group):

@@ -5,10 +5,8 @@ from typing import Any
 
 import click
 
-from fusion_ln.cli.run import sharing_options
+from fusion_ln.cli.common import DIRECTORY, sharing_options
 from fusion_ln.terms import PAPER_BACKBONES
-
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()

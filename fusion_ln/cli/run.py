@@ -1,15 +1,15 @@
 """`fusionln run`: baselines, their fusion, and experiments."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_runs, together
+from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -17,78 +17,30 @@ def run() -> None:
     """Train single-modality baselines, fuse them, and report."""
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that a baseline and a fusion share."""
-    options = [
-        click.option("--cohort", type=DIRECTORY, help="Cohort folder. Without it: a simulated one."),
-        click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
-        click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True),
-        click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name."),
-        click.option("--weights", help="scratch, imagenet, a weight file, or the folder of a pre-training."),
-        click.option("--image-size", type=int, help="Pixels a side."),
-        click.option("--epochs", type=int),
-        click.option("--batch-size", type=int),
-        click.option("--lr", type=float, help="Learning rate (Adam)."),
-        click.option("--schedule", type=click.Choice(["constant", "one-cycle"])),
-        click.option("--patience", type=int, help="Epochs without a lower validation loss before stopping."),
-        click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"])),
-        click.option(
-            "--protocol",
-            type=click.Choice(["nested", "paper"]),
-            default="nested",
-            show_default=True,
-            help="nested stops on inner validation; paper on the held-out fold, which flatters.",
-        ),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return device_options(command)
-
-
-def sharing_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say what computes one fit."""
-    options = [
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-        click.option(
-            "--devices",
-            type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="GPUs of a machine (processes, on a CPU) that share one fit.",
-        ),
-        click.option(
-            "--nodes",
-            type=click.IntRange(min=1),
-            default=1,
-            show_default=True,
-            help="Machines that share one fit, each with --devices; started by torchrun.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def device_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say where fits run."""
-    options: list[Callable[..., Any]] = [
-        sharing_options,
-        click.option(
-            "--workers", type=click.IntRange(min=1), help="Fits at once.  [default: one per core, or one on a GPU]"
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="Where fits run: here, or on a Ray cluster.",
-        ),
-        click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster.  [default: this machine's]"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+# What a baseline and a fusion share.
+training_options = together(
+    click.option("--cohort", type=DIRECTORY, help="Cohort folder. Without it: a simulated one."),
+    click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
+    click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True),
+    click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name."),
+    click.option("--weights", help="scratch, imagenet, a weight file, or the folder of a pre-training."),
+    click.option("--image-size", type=int, help="Pixels a side."),
+    click.option("--epochs", type=int),
+    click.option("--batch-size", type=int),
+    click.option("--lr", type=float, help="Learning rate (Adam)."),
+    click.option("--schedule", type=click.Choice(["constant", "one-cycle"])),
+    click.option("--patience", type=int, help="Epochs without a lower validation loss before stopping."),
+    click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"])),
+    click.option(
+        "--protocol",
+        type=click.Choice(["nested", "paper"]),
+        default="nested",
+        show_default=True,
+        help="nested stops on inner validation; paper on the held-out fold, which flatters.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    device_options,
+)
 
 
 @run.command()
@@ -162,7 +114,7 @@ def fusion(
 
 
 @run.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=EXISTING_FILE)
 @click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]")
 @device_options
 def experiment(file: Path, out: Path | None, **options: Any) -> None:
@@ -181,8 +133,6 @@ def experiment(file: Path, out: Path | None, **options: Any) -> None:
         return
     out = out or Path("runs") / settings.name
     if settings.space:
-        from fusion_ln.cli.study import tune_and_apply
-
         tune_and_apply(file, settings, out, where)
         return
     cohort = experiment_cohort(settings, file)
@@ -219,20 +169,3 @@ def _prepare(
     opened = open_cohort(cohort)
     arguments = {"fit": fit, "protocol": protocol, "seed": seed, "device": where}
     return opened, out or Path("runs") / opened.name, arguments
-
-
-def device_settings(options: dict[str, Any]) -> Any:
-    """Take the options that say where fits run out of ``options``."""
-    from fusion_ln.training.device import DeviceSettings
-
-    taken = {key: options.pop(key) for key in DeviceSettings.model_fields}
-    return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})
-
-
-def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
-    """Write the report and name what was written."""
-    from fusion_ln.report.writer import write_report
-
-    page = write_report(out, runs, cohort, title=title, question=question)
-    click.echo(f"Runs:   {out}")
-    click.echo(f"Report: {page}")

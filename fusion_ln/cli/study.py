@@ -1,14 +1,11 @@
 """`fusionln study`: tuning by Optuna, on one machine or on many."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fusion_ln.cli.run import DIRECTORY, device_options, device_settings, report_runs
-
-FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_runs, together
 
 
 @click.group()
@@ -19,26 +16,23 @@ def study() -> None:
     """
 
 
-def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which studies are meant."""
-    options = [
-        click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]"),
-        click.option(
-            "--storage",
-            metavar="URL",
-            envvar="FUSIONLN_STORAGE",
-            help="Where the trials lie: any Optuna URL, as postgresql+psycopg://user@host/db, or a journal file. Also "
-            "$FUSIONLN_STORAGE, which keeps a password out of sight.  [default: OUT/study.journal]",
-        ),
-        click.option(
-            "--scheme",
-            type=click.Choice(["pooled", "per-fold"]),
-            help="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return FILE(command)
+# Which studies are meant.
+place_options = together(
+    click.argument("file", type=EXISTING_FILE),
+    click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]"),
+    click.option(
+        "--storage",
+        metavar="URL",
+        envvar="FUSIONLN_STORAGE",
+        help="Where the trials lie: any Optuna URL, as postgresql+psycopg://user@host/db, or a journal file. Also "
+        "$FUSIONLN_STORAGE, which keeps a password out of sight.  [default: OUT/study.journal]",
+    ),
+    click.option(
+        "--scheme",
+        type=click.Choice(["pooled", "per-fold"]),
+        help="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]",
+    ),
+)
 
 
 @study.command("run")
@@ -52,7 +46,7 @@ def place_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option(
     "--warm-start",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=EXISTING_FILE,
     help="A tuned experiment, as `study apply` writes it: its settings are tried right after the untuned ones.",
 )
 @device_options
@@ -110,17 +104,7 @@ def apply_command(
 
 def tune_and_apply(file: Path, experiment: Any, out: Path, where: Any) -> None:
     """`study run` and `study apply` in one."""
-    tuning, how = _open(
-        file,
-        where,
-        out=out,
-        storage=None,
-        scheme=None,
-        trials=None,
-        timeout=None,
-        objectives=None,
-        warm_start=None,
-    )
+    tuning, how = _open(file, where, out=out)
     from fusion_ln.training.tuning import tune
 
     tune(tuning, how)
@@ -145,12 +129,12 @@ def _open(
     where: Any,
     *,
     out: Path | None,
-    storage: str | None,
-    scheme: str | None,
-    trials: int | None,
-    timeout: float | None,
-    objectives: str | None,
-    warm_start: Path | None,
+    storage: str | None = None,
+    scheme: str | None = None,
+    trials: int | None = None,
+    timeout: float | None = None,
+    objectives: str | None = None,
+    warm_start: Path | None = None,
 ) -> tuple[Any, Any]:
     """Resolve the options; what can be wrong with them is found before anything is simulated or trained."""
     if where.processes > 1 or where.engine != "local":

@@ -162,7 +162,7 @@ def _ask_all(trained: TrainedRun, material: Material, device: torch.device, seed
             model.to(device)
             for name, cut in shown.items():
                 for who in _batches(np.flatnonzero(folds == fold)):
-                    logits[name][who] = logits_of(model, cut(who), device)
+                    logits[name][who] = logits_of(model, cut(who), device=device)
                 step(f"fold {fold}, {name}")
             model.cpu()
     return {name: material.predictions(said) for name, said in logits.items()}

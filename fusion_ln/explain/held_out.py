@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from fusion_ln.cohort.clinical import standardised
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.explain.trust import FORGOTTEN
@@ -11,7 +12,6 @@ from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL, PATIENT
-from fusion_ln.training.clinical import clinical_columns, standardised
 
 
 class HeldOut:
@@ -25,7 +25,6 @@ class HeldOut:
         table = said.table.set_index(PATIENT)
         self._folds, self._labels = table[FOLD].to_dict(), table[LABEL].to_dict()
         self._pictures = gather_pictures({m: open_bank(cohort, m, side) for m, side in trained.sides.items()})
-        self._clinical = clinical_columns(cohort, trained.clinical)
         self._explained: dict[int, Explained] = {}
         self._forgetful: dict[int, list[Explained]] = {}
 
@@ -59,9 +58,9 @@ class HeldOut:
         batch = self._pictures.cut(self._pictures.of([patient]))
         n_views = int(batch.present.sum(2).max())  # others of the cohort may have more
         pictures = tuple(as_network_input(p[:, :n_views]) for p in batch.pictures)
-        columns = standardised(self._clinical, self.cohort, self.fold(patient))
-        own = torch.from_numpy(columns[(self.cohort.patients[PATIENT] == patient).to_numpy()])
-        return Case(pictures, batch.present[:, :, :n_views], target=0, clinical=own)
+        patients = self.cohort.patients
+        own = standardised(patients[patients[PATIENT] == patient], self.trained.models[self.fold(patient)].columns)
+        return Case(pictures, batch.present[:, :, :n_views], target=0, clinical=torch.from_numpy(own))
 
     def prior(self, fold: int) -> np.ndarray:
         """Share of each class among the patients that the model of a fold learnt from. Shape (C,)."""

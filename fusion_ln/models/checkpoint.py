@@ -1,6 +1,7 @@
 """A trained model as one safetensors file: its weights, and the settings that rebuild it as JSON metadata."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
 from fusion_ln.models.build import Classifier, build_classifier
@@ -31,13 +33,21 @@ HEAD_KEY = "fusion_ln.head"
 FUSION = "fusion."  # prefix of a head's tensors among those of a whole model
 
 
-def save_head(path: Path, weights: dict[str, Tensor], settings: HeadSettings, shape: TripletShape) -> None:
+def save_head(
+    path: Path,
+    weights: dict[str, Tensor],
+    settings: HeadSettings,
+    shape: TripletShape,
+    columns: Sequence[ClinicalColumn] = (),
+) -> None:
     """Write a fusion head, or the whole model that fine-tuning made of it, and what rebuilds it, atomically."""
-    _save(path, weights, HEAD_KEY, {"settings": settings.model_dump(), "shape": asdict(shape)})
+    clinical = [column.model_dump() for column in columns]
+    described = {"settings": settings.model_dump(), "shape": asdict(shape), "clinical": clinical}
+    _save(path, weights, HEAD_KEY, described)
 
 
-def load_head(path: Path) -> HeadMean:
-    """Rebuild a trained fusion head, in evaluation mode on the CPU.
+def load_head(path: Path) -> tuple[HeadMean, tuple[ClinicalColumn, ...]]:
+    """Rebuild a trained fusion head, in evaluation mode on the CPU, and say which clinical columns it takes.
 
     Raises:
         RunError: If the file is missing or holds no head.
@@ -49,7 +59,8 @@ def load_head(path: Path) -> HeadMean:
     if settings.finetune:
         tensors = {k.removeprefix(FUSION): tensor for k, tensor in tensors.items() if k.startswith(FUSION)}
     head.load_state_dict(tensors)
-    return head.eval()
+    columns = (ClinicalColumn.read(column, str(path)) for column in described.get("clinical", []))
+    return head.eval(), tuple(columns)
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.images.bank import as_network_input
 from fusion_ln.images.patients import PatientBatch
@@ -53,6 +54,7 @@ class TripletModel(nn.Module):
         fusion: `Single`, `LateFusion` or a `HeadMean`; only the last reads tokens.
         sources: Networks that the tokens come from; the members themselves but for ``--tokens pretrained``.
         sides: Pixels a side of the pictures of each modality.
+        columns: Clinical columns that the fusion takes besides.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class TripletModel(nn.Module):
         *,
         grid: int = 1,
         sources: Mapping[str, nn.Module] | None = None,
+        columns: Sequence[ClinicalColumn] = (),
     ) -> None:
         super().__init__()
         self.members = nn.ModuleDict(dict(members))
         self.fusion = fusion
         self.sides = dict(sides)
         self.grid = grid
+        self.columns = tuple(columns)
         self.sources = nn.ModuleDict(dict(sources or {}))
 
     @property
@@ -124,11 +128,24 @@ class TripletModel(nn.Module):
         return spread[0], spread[1]
 
 
-def logits_of(model: TripletModel, batch: PatientBatch, device: torch.device = CPU) -> np.ndarray:
-    """What a fold's model, which lies on ``device``, says of some patients. float64, shape (B, C)."""
+def logits_of(
+    model: TripletModel, batch: PatientBatch, clinical: np.ndarray | None = None, *, device: torch.device = CPU
+) -> np.ndarray:
+    """What a fold's model says of some patients.
+
+    Args:
+        model: On ``device``.
+        batch: The patients' pictures.
+        clinical: Standardised columns (B, K), for a model that takes them.
+        device: Where to compute.
+
+    Returns:
+        float64, shape (B, C).
+    """
+    columns = None if clinical is None else torch.from_numpy(clinical).to(device)
     with torch.inference_mode():
         shown = [as_network_input(views.to(device)) for views in batch.pictures]
-        logits: np.ndarray = model(shown, batch.present.to(device)).double().cpu().numpy()
+        logits: np.ndarray = model(shown, batch.present.to(device), columns).double().cpu().numpy()
     return logits
 
 
@@ -141,19 +158,22 @@ class TrainedRun:
         classes: Class names, in label order.
         simulated: Whether it learnt from simulated patients.
         models: One per outer fold, in evaluation mode on the CPU.
-        clinical: Clinical columns that the models take besides pictures.
     """
 
     run: RunFolder
     classes: tuple[str, ...]
     simulated: bool
     models: list[TripletModel]
-    clinical: tuple[str, ...] = ()
 
     @property
     def sides(self) -> dict[str, int]:
         """Modalities that the models take, with the pixels a side of their pictures."""
         return self.models[0].sides
+
+    @property
+    def clinical(self) -> list[str]:
+        """Clinical columns that the models take besides pictures."""
+        return [column.name for column in self.models[0].columns]
 
 
 def load_run(run: RunFolder) -> TrainedRun:
@@ -168,9 +188,7 @@ def load_run(run: RunFolder) -> TrainedRun:
     if not run.finished:
         raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
     models = [_load_fold(run, record, fold) for fold in range(record["cohort"]["n_folds"])]
-    trained = record["settings"].get("training", {})
-    classes = tuple(record["cohort"]["classes"])
-    return TrainedRun(run, classes, record["cohort"]["simulated"], models, tuple(trained.get("clinical", ())))
+    return TrainedRun(run, tuple(record["cohort"]["classes"]), record["cohort"]["simulated"], models)
 
 
 def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletModel:
@@ -181,14 +199,17 @@ def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletMode
     if "training" not in record["settings"]:
         return assemble(loaded, LateFusion(record["settings"]["head"], record["learnt"][fold])).eval()
     settings = HeadSettings.read(record["settings"]["training"], str(run.record)).of_fold(fold)
-    model = assemble(loaded, load_head(run.checkpoint(fold)), settings)
+    model = assemble(loaded, *load_head(run.checkpoint(fold)), settings)
     if settings.finetune:
         model.load_state_dict(load_file(run.checkpoint(fold)))
     return model.eval()
 
 
 def assemble(
-    loaded: list[tuple[Classifier, Checkpoint]], fusion: nn.Module, settings: HeadSettings | None = None
+    loaded: list[tuple[Classifier, Checkpoint]],
+    fusion: nn.Module,
+    columns: Sequence[ClinicalColumn] = (),
+    settings: HeadSettings | None = None,
 ) -> TripletModel:
     """Put a fold's networks, one per modality, and a fusion together; ``settings`` are those of a trained head."""
     fits = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
@@ -202,4 +223,4 @@ def assemble(
             modality: create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
             for modality, fit in fits.items()
         }
-    return TripletModel(members, fusion, sides, grid=settings.grid, sources=sources)
+    return TripletModel(members, fusion, sides, grid=settings.grid, sources=sources, columns=columns)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.clinical import standardised
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import RunError
@@ -32,11 +34,19 @@ class Predictor:
         """Modalities that the run takes."""
         return list(self.trained.sides)
 
-    def predict_pictures(self, pictures: Mapping[str, Path], *, frame: int = 0) -> pd.DataFrame:
+    @property
+    def clinical(self) -> list[str]:
+        """Clinical columns that the run takes; where one is not known, the mean of the training patients serves."""
+        return self.trained.clinical
+
+    def predict_pictures(
+        self, pictures: Mapping[str, Path], *, frame: int = 0, clinical: Mapping[str, str] = MappingProxyType({})
+    ) -> pd.DataFrame:
         """Predict one patient from at most one picture file per modality; see `_table` for the result.
 
         Raises:
             RunError: If there is none of the modalities that the run takes.
+            CohortError: If a clinical value is not what its column holds.
             PictureError: If a picture cannot be read.
         """
         banks = {}
@@ -45,25 +55,32 @@ class Predictor:
                 side = self.trained.sides[modality]
                 picture = prepare_picture(read_picture(pictures[modality], frame=frame), side)
                 banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))
-        return self._table(banks)
+        return self._table(banks, pd.DataFrame(dict(clinical), index=["patient"]))
 
     def predict_cohort(self, cohort: Cohort) -> pd.DataFrame:
         """Predict every patient of a cohort who has a modality that the run takes; see `_table` for the result."""
         held = [m for m in self.modalities if m in cohort.modalities and cohort.patients_with(m)]
-        return self._table({m: open_bank(cohort, m, self.trained.sides[m]) for m in held})
+        banks = {m: open_bank(cohort, m, self.trained.sides[m]) for m in held}
+        return self._table(banks, cohort.patients.set_index(PATIENT))
 
-    def _table(self, banks: dict[str, ImageBank]) -> pd.DataFrame:
-        """Columns ``patient_id, predicted, prob_<class>..., modalities``, one row per patient, sorted."""
+    def _table(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> pd.DataFrame:
+        """Columns ``patient_id, predicted, prob_<class>..., modalities``, one row per patient, sorted.
+
+        ``patients`` holds clinical columns, by patient.
+        """
         if not banks:
             raise RunError(
                 f"{self.trained.run.root}: takes {', '.join(self.modalities)}; no such picture was given.",
                 f"Give at least one, as in `--{self.modalities[0]} FILE`.",
             )
         given = gather_pictures({m: banks.get(m) or _no_pictures(side) for m, side in self.trained.sides.items()})
+        known = patients.loc[given.patients]
+        models = [(model, standardised(known, model.columns)) for model in self.trained.models]
         probs, used = [], []
         for start in range(0, len(given.patients), BATCH):
-            batch = given.cut(np.arange(start, min(start + BATCH, len(given.patients))))
-            logits = [logits_of(model, batch) for model in self.trained.models]
+            who = np.arange(start, min(start + BATCH, len(given.patients)))
+            batch = given.cut(who)
+            logits = [logits_of(model, batch, clinical[who]) for model, clinical in models]
             probs.append(np.mean([softmax(fold) for fold in logits], axis=0))
             used += batch.present.any(2).tolist()
         everyone = np.concatenate(probs)
@@ -83,12 +100,6 @@ def load_predictor(run: RunFolder) -> Predictor:
     """Load the models of all folds of a finished run.
 
     Raises:
-        RunError: See `load_run`; also if the models take clinical columns besides pictures.
+        RunError: See `load_run`.
     """
-    trained = load_run(run)
-    if trained.clinical:
-        raise RunError(
-            f"{run.root}: its head also learnt from {', '.join(trained.clinical)}, which `predict` cannot take.",
-            "Choose a run without `--clinical`.",
-        )
-    return Predictor(trained)
+    return Predictor(load_run(run))

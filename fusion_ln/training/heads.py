@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
+from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
@@ -24,7 +25,6 @@ from fusion_ln.progress import progress
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import HeadSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.clinical import clinical_columns, standardised
 from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
 from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
 from fusion_ln.training.finetune import finetune, peak_memory_mib
@@ -70,7 +70,7 @@ def train_head(
         SettingsError: If the members' networks do not fit together under one head.
     """
     own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
-    clinical = clinical_columns(cohort, settings.clinical)
+    clinical = [learn_columns(cohort, settings.clinical, number) for number in range(cohort.n_folds)]
     recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
     record = new_record(
         "fusion",
@@ -84,9 +84,8 @@ def train_head(
     folds = []
     with progress(run.name, cohort.n_folds) as step:
         for number in range(cohort.n_folds):
-            columns = standardised(clinical, cohort, number)
-            own_settings = settings.of_fold(number)
-            named = dict(zip(own, members, strict=True))
+            named, own_settings = dict(zip(own, members, strict=True)), settings.of_fold(number)
+            columns = clinical[number]
             folds.append(_train_fold(cohort, named, own_settings, run, number, columns, seed=seed, device=device))
             step("")
     predictions = Predictions(
@@ -184,7 +183,7 @@ def _train_fold(
     settings: HeadSettings,
     run: RunFolder,
     number: int,
-    clinical: np.ndarray,
+    columns: tuple[ClinicalColumn, ...],
     *,
     seed: int,
     device: DeviceSettings,
@@ -195,17 +194,20 @@ def _train_fold(
     """
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
+    clinical = standardised(cohort.patients, columns)
     tokens = fold_tokens(cohort, list(members.values()), settings, number, clinical, fabric.device)
     learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
     heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
     assert isinstance(heads, HeadMean)
     if how:
         fabric, batch_size = make_fabric(device, how.precision), how.batch_size
-        model = assemble([load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, settings)
+        model = assemble(
+            [load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, columns, settings
+        )
         learnt = finetune(
             cohort, model, settings, how, tokens.clinical, number, seed=seed, fabric=fabric, folder=states / "whole"
         )
-    save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape)
+    save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape, columns)
 
     def said(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
         batches = PatientBatches(learnt.bank, learnt.bank.of(patients), batch_size)

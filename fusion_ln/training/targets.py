@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 
+from fusion_ln.cohort.clinical import learn_columns, standardised
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Precision
-from fusion_ln.training.clinical import clinical_columns, standardised
 from fusion_ln.training.crossval import fit_fold, read_cohort
 from fusion_ln.training.device import DeviceSettings, make_fabric
 from fusion_ln.training.fit import Epoch
@@ -121,5 +121,5 @@ class HeadTarget:
 @lru_cache(maxsize=16)
 def _bank(cohort: Path, members: tuple[Path, ...], fold: int, settings: HeadSettings, device: str) -> TripletBank:
     opened = read_cohort(cohort)
-    clinical = standardised(clinical_columns(opened, settings.clinical), opened, fold)
+    clinical = standardised(opened.patients, learn_columns(opened, settings.clinical, fold))
     return fold_tokens(opened, [RunFolder(m) for m in members], settings, fold, clinical, torch.device(device))

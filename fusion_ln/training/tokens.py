@@ -136,7 +136,8 @@ def compute_tokens(
     with torch.inference_mode(), autocast(device, own.fit.precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            seen = [pictures, *(augment(pictures, own.modality) for _ in range(settings.variants))]
+            augmented = [augment(pictures, own.modality, own.fit.augmentation) for _ in range(settings.variants)]
+            seen = [pictures, *augmented]
             maps = [model.backbone.feature_map(version) for version in seen]
             logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
             if source is not model.backbone:

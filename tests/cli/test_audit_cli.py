@@ -78,12 +78,7 @@ def test_a_cohort_that_moved_is_named(run, cohort, tmp_path):
 
 
 def test_a_head_with_clinical_columns_is_refused(run, cohort, tmp_path, monkeypatch):
-    from dataclasses import replace
-
-    from fusion_ln.explain import audit
-    from fusion_ln.models.triplet import load_run
-
-    monkeypatch.setattr(audit, "load_run", lambda run: replace(load_run(run), clinical=("age",)))
+    monkeypatch.setattr("fusion_ln.models.triplet.TrainedRun.clinical", ["age"])
     assert "learnt from age" in fusionln("explain", "audit", run.root, code=1)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.errors import RunError
+from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.predictor import load_predictor
@@ -124,3 +124,31 @@ def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp
         assert table["modalities"].tolist() == [subset]
         expected = said.loc[(subset, patient), [c for c in said if c.startswith("prob_")]]
         np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16
+
+
+def test_a_head_with_clinical_columns_predicts_with_what_is_known_of_them(runs, tmp_path):
+    """As cross-validation did with all; with the training patients' mean for what is not given."""
+    cohort, baselines, _ = runs
+    patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
+    cohort = replace(cohort, patients=patients)
+    run = RunFolder(tmp_path / "runs" / "head")
+    settings = HeadSettings(
+        head="concat", width=16, epochs=8, batch_size=8, variants=1, lr=0.01, clinical=("age", "sex")
+    )
+    said = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    predictor = load_predictor(run)
+    assert predictor.clinical == ["age", "sex"]
+    first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]
+    pictures, own = pictures_of(cohort, patient), patients.set_index("patient_id").loc[patient]
+    table = first.predict_pictures(pictures, clinical={"age": str(own["age"]), "sex": own["sex"]})
+    np.testing.assert_allclose(probs(table), said.of([patient]).probs, atol=2e-3)  # tokens are float16
+    in_cohort = first.predict_cohort(cohort).set_index("patient_id")
+    np.testing.assert_allclose(probs(table), probs(in_cohort.loc[[patient]]), atol=1e-5)
+
+    mean = predictor.trained.models[0].columns[0].mean
+    unknown = first.predict_pictures(pictures, clinical={"sex": own["sex"]})
+    average = first.predict_pictures(pictures, clinical={"sex": own["sex"], "age": str(mean)})
+    np.testing.assert_allclose(probs(unknown), probs(average), atol=1e-5)
+    assert np.abs(probs(unknown) - probs(first.predict_pictures(pictures, clinical={"age": "20"}))).max() > 1e-4
+    with pytest.raises(CohortError, match="'x' is not 'f' or 'm'"):
+        predictor.predict_pictures(pictures, clinical={"sex": "x"})

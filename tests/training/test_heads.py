@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import hash_file
@@ -217,7 +218,7 @@ def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatc
 def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
     cohort, members = trained()
     run, predictions = head_run(cohort, members, tmp_path / "head", seeds=3)
-    heads = load_head(run.checkpoint(0))
+    heads, _ = load_head(run.checkpoint(0))
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
     bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
     held_out = cohort.held_out(0)
@@ -238,14 +239,16 @@ def test_networks_that_give_other_tokens_cannot_share_a_head(trained, tmp_path):
         head_run(cohort, [*members[:2], *other], tmp_path / "head")
 
 
-def test_clinical_columns_are_standardised_on_the_training_part(trained, tmp_path):
+def test_a_head_keeps_how_it_reads_its_clinical_columns(trained, tmp_path):
     cohort, members = trained()
     patients = cohort.patients.assign(age=np.linspace(20, 80, 24), sex=["F", "M"] * 12)
     patients.loc[3, "age"] = np.nan
-    clinical = type(cohort)(**{**cohort.__dict__, "patients": patients})
+    clinical = replace(cohort, patients=patients)
     run, predictions = head_run(clinical, members, tmp_path / "head", clinical=("age", "sex"))
     assert len(predictions.patients) == 24
-    assert load_head(run.checkpoint(0)).heads[0].fuse.sequence.project.clinical.in_features == 2
+    heads, columns = load_head(run.checkpoint(1))
+    assert heads.heads[0].fuse.sequence.project.clinical.in_features == 2
+    assert columns == learn_columns(clinical, ["age", "sex"], 1)
 
 
 @pytest.mark.parametrize(

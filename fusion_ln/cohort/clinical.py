@@ -1,0 +1,98 @@
+"""Clinical columns of a cohort as numbers that a head can take."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import CohortError
+from fusion_ln.settings import Settings
+from fusion_ln.terms import LABEL, PATIENT, SITE
+
+
+class ClinicalColumn(Settings):
+    """How a fold's head reads one column: as it stood in the fold's training part.
+
+    Attributes:
+        kinds: The two values of a column of text, which count as 0 and 1; None: it holds numbers.
+        mean, spread: What becomes 0, and the standard deviation, which becomes 1.
+    """
+
+    name: str
+    kinds: tuple[str, str] | None
+    mean: float
+    spread: float
+
+    def numbers(self, held: pd.Series) -> np.ndarray:
+        """Values as numbers; missing ones are NaN. float64, shape (P,).
+
+        Raises:
+            CohortError: If a value is neither of the kinds, or not a number.
+        """
+        return _numbers(held, self.name, self.kinds)
+
+
+def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[ClinicalColumn, ...]:
+    """Some columns as they stand in the training part of a fold.
+
+    Raises:
+        CohortError: If a column is missing, constant, or text with other than two values.
+    """
+    training = cohort.patients[PATIENT].isin(cohort.training_part(fold)[0]).to_numpy()
+    columns = []
+    for name in names:
+        if name not in cohort.patients:
+            known = ", ".join(c for c in cohort.patients.columns if c not in (PATIENT, LABEL, SITE))
+            raise CohortError(f"cohort {cohort.name}: no clinical column {name!r}.", f"It has {known}.")
+        held = cohort.patients[name]
+        if held.nunique() < 2:
+            raise CohortError(
+                f"cohort {cohort.name}: column {name!r} is constant, so it tells nothing.",
+                "Leave it out of `--clinical`.",
+            )
+        kinds = None
+        if not pd.api.types.is_numeric_dtype(held):
+            found = sorted(held.dropna().unique())
+            if len(found) != 2:
+                raise CohortError(
+                    f"cohort {cohort.name}: column {name!r} is text with {len(found)} values; "
+                    "a number, or two values, is needed.",
+                    "Leave it out of `--clinical`, or code it as numbers in the source.",
+                )
+            kinds = (str(found[0]), str(found[1]))
+        learnt = _numbers(held, name, kinds)[training]
+        columns.append(ClinicalColumn(name=name, kinds=kinds, mean=np.nanmean(learnt), spread=np.nanstd(learnt) or 1.0))
+    return tuple(columns)
+
+
+def standardised(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> np.ndarray:
+    """Each column with mean 0 and standard deviation 1 over the training part; what is missing is the mean.
+
+    Args:
+        patients: One row per patient; it may lack columns.
+        columns: What a head takes, K of them.
+
+    Returns:
+        float32, shape (P, K).
+
+    Raises:
+        CohortError: See `ClinicalColumn.numbers`.
+    """
+    scaled = np.zeros((len(patients), len(columns)), dtype=np.float32)
+    for k, column in enumerate(columns):
+        if column.name in patients:
+            scaled[:, k] = np.nan_to_num((column.numbers(patients[column.name]) - column.mean) / column.spread)
+    return scaled
+
+
+def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.ndarray:
+    if kinds:
+        numbers = held.map({kind: place for place, kind in enumerate(kinds)})
+    else:
+        numbers = pd.to_numeric(held, errors="coerce")
+    wrong = held[numbers.isna() & held.notna()]
+    if len(wrong):
+        expected = f"{kinds[0]!r} or {kinds[1]!r}" if kinds else "a number"
+        raise CohortError(f"clinical column {name!r}: {wrong.iloc[0]!r} is not {expected}.")
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)

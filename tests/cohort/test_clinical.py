@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
+from fusion_ln.errors import CohortError
+
+
+@pytest.fixture
+def cohort(make_cohort):
+    cohort = make_cohort(20)
+    patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["m", "f"] * 10)
+    of_training = np.flatnonzero(patients["patient_id"].isin(cohort.training_part(0)[0]))
+    patients.loc[of_training[0], "age"], patients.loc[of_training[1], "sex"] = np.nan, None
+    return replace(cohort, patients=patients)
+
+
+def test_columns_are_standardised_over_the_training_part_and_a_missing_value_is_its_mean(cohort):
+    training = cohort.patients[cohort.patients["patient_id"].isin(cohort.training_part(0)[0])]
+    values = standardised(training, learn_columns(cohort, ["age", "sex"], 0))
+    assert training[["age", "sex"]].isna().any().all()
+    assert values.dtype == np.float32
+    assert (values[training["age"].isna(), 0] == 0).all()
+    assert (values[training["sex"].isna(), 1] == 0).all()
+    for k, column in enumerate(["age", "sex"]):
+        of_known = values[training[column].notna().to_numpy(), k]
+        np.testing.assert_allclose([of_known.mean(), of_known.std()], [0, 1], atol=1e-6)
+    assert (values[(training["sex"] == "m").to_numpy(), 1] > 0).all()  # kinds in the order of the alphabet
+
+
+def test_held_out_patients_have_no_say_in_it(cohort):
+    others = cohort.patients.copy()
+    others.loc[others["patient_id"].isin(cohort.held_out(0)), "age"] = 1000.0
+    changed = replace(cohort, patients=others)
+    assert learn_columns(changed, ["age"], 0) == learn_columns(cohort, ["age"], 0)
+    assert learn_columns(changed, ["age"], 1) != learn_columns(cohort, ["age"], 1)
+
+
+def test_a_patient_of_whom_a_column_is_not_known_gets_the_mean():
+    age = ClinicalColumn(name="age", kinds=None, mean=50, spread=10)
+    sex = ClinicalColumn(name="sex", kinds=("f", "m"), mean=0.25, spread=0.5)
+    patients = pd.DataFrame({"sex": ["m", "f"]})
+    np.testing.assert_allclose(standardised(patients, [age, sex]), [[0, 1.5], [0, -0.5]])
+    np.testing.assert_allclose(standardised(pd.DataFrame({"age": ["65"]}), [age, sex]), [[1.5, 0]])
+
+
+@pytest.mark.parametrize(("value", "column"), [("old", "age"), ("x", "sex")])
+def test_a_value_that_a_column_cannot_hold_is_named(cohort, value, column):
+    expected = {"age": "'old' is not a number", "sex": "'x' is not 'f' or 'm'"}[column]
+    with pytest.raises(CohortError, match=expected):
+        standardised(pd.DataFrame({column: [value]}), learn_columns(cohort, ["age", "sex"], 0))
