@@ -8,6 +8,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -242,3 +243,10 @@ class ExperimentSettings(Settings):
     study: StudySettings = StudySettings()
     space: dict[str, dict[str, Any]] = {}  # what to tune, for `baseline` and `head`: see `training.space`
     tuned: dict[str, dict[str, Any]] = {}  # what tuning found, by the name of a run
+
+    @field_validator("backbones", "weights", "modalities", "heads", "seeds")
+    @classmethod
+    def _check_repeats(cls, values: list[Any]) -> list[Any]:
+        if repeated := [value for place, value in enumerate(values) if value in values[:place]]:
+            raise ValueError(f"{repeated[0]!r} is named twice")
+        return values

@@ -74,3 +74,12 @@ def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: s
     page = write_report(out, runs, cohort, title=title, question=question)
     click.echo(f"Runs:   {out}")
     click.echo(f"Report: {page}")
+
+
+def report_experiment(out: Path, runs: list[Any], cohort: Any, experiment: Any, question: str) -> None:
+    """As `report_runs` and, where models were fused with several seeds, the page on what holds over these."""
+    report_runs(out, runs, cohort, experiment.name, question)
+    if len(experiment.seeds) > 1 and (experiment.heads or experiment.variants):
+        from fusion_ln.report.seeds_page import write_seeds
+
+        click.echo(f"Seeds:  {write_seeds(out, runs, cohort, title=experiment.name, question=question)}")

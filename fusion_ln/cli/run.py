@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_runs, together
+from fusion_ln.cli.common import (
+    DIRECTORY,
+    EXISTING_FILE,
+    device_options,
+    device_settings,
+    report_experiment,
+    report_runs,
+    together,
+)
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
 
@@ -137,7 +145,7 @@ def experiment(file: Path, out: Path | None, **options: Any) -> None:
         return
     cohort = experiment_cohort(settings, file)
     runs = run_experiment(settings, cohort, fits, out, where)
-    report_runs(out, runs, cohort, settings.name, settings.question)
+    report_experiment(out, runs, cohort, settings, settings.question)
     if len(settings.weights) > 1:
         page = write_ablation(out, runs, cohort, title=settings.name, question=settings.question)
         click.echo(f"Starts: {page}")

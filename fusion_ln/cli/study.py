@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_runs, together
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_experiment, together
 
 
 @click.group()
@@ -170,7 +170,7 @@ def _apply(file: Path, experiment: Any, out: Path, storage: str, chosen: dict[st
     cohort = experiment_cohort(applied, tuned)
     runs = run_experiment(applied, cohort, experiment_fits(applied, str(tuned)), out, where)
     question = f"{applied.question} {describe_tuning(experiment, storage)}"
-    report_runs(out, runs, cohort, applied.name, question)
+    report_experiment(out, runs, cohort, applied, question)
 
 
 def _shown(storage: str) -> str:

@@ -6,7 +6,7 @@ hold in 0.935 to 0.965 of simulated cohorts; with 150, differences in one class'
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -164,6 +164,14 @@ def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> l
         Resampled(names, value[0], np.concatenate(drawn), influence)
         for value, drawn, influence in zip(values, draws, influences, strict=True)
     ]
+
+
+def mean_of(resampled: Sequence[Resampled]) -> Resampled:
+    """The mean of every metric over models on the same draws, as of one model."""
+    means = {
+        name: np.mean([getattr(each, name) for each in resampled], axis=0) for name in ("value", "draws", "influence")
+    }
+    return replace(resampled[0], **means)
 
 
 def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarray]:

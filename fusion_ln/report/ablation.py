@@ -1,7 +1,7 @@
 """What other starting weights buy: each modality's baselines from two starts, on the same patients, folds and seeds."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
-from fusion_ln.evaluation.intervals import Resampled, align, difference_table, resample
+from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report import style
 from fusion_ln.report.page import write_page
-from fusion_ln.report.plates import draw_interval, empty_rows, mark_plate, write_note
+from fusion_ln.report.plates import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.results import MACRO
-from fusion_ln.report.style import INK, LIGHT, modality_colour, signed, signed_spread
+from fusion_ln.report.style import LIGHT, modality_colour, signed, signed_spread
 from fusion_ln.report.tables import Sheet
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import modality_title
@@ -104,7 +104,7 @@ def compare_weights(baselines: list[_Baseline]) -> list[Gain]:
     for (backbone, modality, weights), own, other in _pairs(baselines, reference):
         arms = [p.predictions for pair in zip(own, other, strict=True) for p in pair]
         resampled = resample([arms[0], *(align(arms[0], arm)[1] for arm in arms[1:])], n_resamples=2000, seed=0)
-        means = difference_table(_mean(resampled[::2]), _mean(resampled[1::2]))
+        means = difference_table(mean_of(resampled[::2]), mean_of(resampled[1::2]))
         row = means[means["metric"] == MACRO].iloc[0]
         place = resampled[0].names.index(MACRO)
         by_seed = tuple(float(a.minus(b).value[place]) for a, b in zip(resampled[::2], resampled[1::2], strict=True))
@@ -159,26 +159,22 @@ def _read(run: RunFolder) -> _Baseline:
     )
 
 
-def _mean(resampled: list[Resampled]) -> Resampled:
-    """The mean over models of every metric, as one resampled model."""
-    means = {name: np.mean([getattr(r, name) for r in resampled], axis=0) for name in ("value", "draws", "influence")}
-    return replace(resampled[0], **means)
-
-
 def _draw(gains: list[Gain], cohort: Cohort) -> Figure:
     """Forest plot: a row per modality; small dots are the seeds."""
     several = len({(gain.backbone, gain.weights) for gain in gains}) > 1
     starts = [f" · {gain.backbone}, {gain.weights}" if several else "" for gain in gains]
-    figure, axes = empty_rows(
-        [(modality_title(g.modality) + start, False) for g, start in zip(gains, starts, strict=True)]
-    )
-    axes.axvline(0, color=INK, lw=0.9, zorder=1)
-    for y, gain in enumerate(gains):
-        colour = LIGHT[modality_colour(gain.modality, cohort.modalities)]
-        draw_interval(axes, y, gain.difference, gain.ci_low, gain.ci_high, colour, fused=False)
-        axes.scatter(gain.by_seed, [y + 0.16] * len(gain.by_seed), s=9, color=colour, lw=0)
-        write_note(axes, y, f"{signed(gain.difference)} ({signed_spread(gain.ci_low, gain.ci_high)})")
-    reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
-    axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
+    rows = [
+        ForestRow(
+            title=modality_title(gain.modality) + start,
+            colour=LIGHT[modality_colour(gain.modality, cohort.modalities)],
+            value=gain.difference,
+            low=gain.ci_low,
+            high=gain.ci_high,
+            by_seed=gain.by_seed,
+            note=f"{signed(gain.difference)} ({signed_spread(gain.ci_low, gain.ci_high)})",
+        )
+        for gain, start in zip(gains, starts, strict=True)
+    ]
+    figure, axes = draw_forest(rows, zero=True)
     axes.set_xlabel("Difference in AUC; right of zero the other start is better")
     return figure

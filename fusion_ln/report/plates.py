@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fusion_ln.report.results import Model, Results
-from fusion_ln.report.style import CARD, LIGHT, LINE, MUTED
+from fusion_ln.report.style import CARD, INK, LIGHT, LINE, MUTED
 from fusion_ln.runs import as_file_name
 from fusion_ln.terms import SIMULATED
 
@@ -72,6 +72,44 @@ def empty_rows(rows: Sequence[tuple[str, bool]]) -> tuple[Figure, Axes]:
     axes.spines[["left", "bottom"]].set_visible(False)
     for y, (title, bold) in enumerate(rows):
         write_text(axes, 0, y, title, bold=bold)
+    return figure, axes
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A row of a forest plot.
+
+    Attributes:
+        by_seed: The value of each seed.
+        note: What stands at the right end.
+        tick: Where an upright tick marks what could be reached; None: nowhere.
+    """
+
+    title: str
+    colour: str
+    value: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+    note: str
+    fused: bool = False
+    bold: bool = False
+    tick: float | None = None
+
+
+def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figure, Axes]:
+    """A row per value with its interval and, as small dots, its seeds; ``zero``: values are differences."""
+    figure, axes = empty_rows([(row.title, row.bold) for row in rows])
+    for y, row in enumerate(rows):
+        draw_interval(axes, y, row.value, row.low, row.high, row.colour, fused=row.fused)
+        axes.scatter(row.by_seed, [y + 0.16] * len(row.by_seed), s=9, color=row.colour, lw=0)
+        write_note(axes, y, row.note, bold=row.bold)
+        if row.tick is not None:
+            axes.plot([row.tick] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+    if zero:
+        axes.axvline(0, color=INK, lw=0.9, zorder=1)
+        reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
+        axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
     return figure, axes
 
 

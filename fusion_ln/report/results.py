@@ -22,7 +22,7 @@ WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
 NOT_MALIGNANT = frozenset({"benign", "normal"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A finished run, or a bare table of predictions, as the report shows it.
 

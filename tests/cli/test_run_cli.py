@@ -65,6 +65,19 @@ def test_without_a_cohort_a_simulated_one_is_made_and_said(tmp_path, monkeypatch
     assert "simulated" in (tmp_path / "runs" / "phantom-30" / "baseline-2d" / "report.html").read_text().lower()
 
 
+def test_an_experiment_of_several_seeds_says_what_holds_over_them(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    file = tmp_path / "two.toml"
+    file.write_text(
+        f'name = "two"\nquestion = "Twice?"\ncohort = "{cohort.root}"\nheads = ["late-mean", "late-logit"]\n'
+        'seeds = [0, 1]\n[fit]\nbackbone = "test_resnet"\nimage_size = 32\nepochs = 1\nbatch_size = 4\n'
+    )
+    output = fusionln("run", "experiment", file, "--out", tmp_path / "out", "--device", "cpu", "--workers", "1")
+    assert f"Seeds:  {tmp_path / 'out' / 'seeds.html'}" in output
+    assert len(pd.read_csv(tmp_path / "out" / "tables" / "subsets_over_seeds.csv")) == 2
+    assert "Twice?" in (tmp_path / "out" / "seeds.html").read_text()
+
+
 def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_cohort, tmp_path):
     cohort, new = make_cohort(20), make_cohort(9, name="new", absent={2: {"2d"}})
     fusionln("run", "fusion", "--cohort", cohort.root, "--out", tmp_path / "out", *TINY)

@@ -187,6 +187,19 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, RunFolder]:
     return cohort, RunMaker(cohort, folder).baseline("elastic")
 
 
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, list[RunFolder]]:
+    """A cohort, and two seeds of three baselines and three fusions."""
+    root, runs = tmp_path_factory.mktemp("seeded"), []
+    cohort = build_cohort(root / "cohort", 60)
+    for seed in (0, 1):
+        maker = RunMaker(cohort, root / f"seed-{seed}", seed=seed)
+        runs += [maker.baseline(modality) for modality in MODALITIES]
+        runs += [maker.fusion("late-mean", gain=-0.6), maker.fusion("late-stacked", gain=-0.6)]
+        runs.append(maker.fusion("concat", gain=0.2))
+    return cohort, runs
+
+
 @pytest.fixture
 def maker(cohort: Cohort, tmp_path: Path) -> RunMaker:
     return RunMaker(cohort, tmp_path / "runs")
