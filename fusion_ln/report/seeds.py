@@ -101,7 +101,7 @@ class Ladder:
     def differences(self) -> pd.DataFrame:
         """As ``metrics``, each rung minus each reference: ``reference, difference, bootstrap_p, p_holm`` besides.
 
-        ``p_holm`` corrects over all rungs, for each reference and metric.
+        ``p_holm`` corrects the p-values of the macro AUC over all rungs, for each reference.
         """
         tables = []
         for what, reference in self.references.items():
@@ -115,7 +115,7 @@ class Ladder:
                 named = {"model": rung.name, "title": rung.title, "reference": what}
                 tables.append(table.assign(**named, by_seed=list(by_seed)))
         every = pd.concat(tables, ignore_index=True)
-        families = every.groupby(["reference", "metric", "class"], sort=False)["bootstrap_p"]
+        families = every[every["metric"] == MACRO].groupby("reference", sort=False)["bootstrap_p"]
         every["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
         first = ["model", "title", "reference", "metric", "class"]
         return every[[*first, *every.columns.drop(first)]]
