@@ -67,19 +67,24 @@ def device_settings(options: dict[str, Any]) -> Any:
     return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})
 
 
-def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
-    """Write the report and name what was written."""
+def report_runs(
+    out: Path, runs: list[Any], cohort: Any, title: str, question: str = "", seeds: Path | None = None
+) -> None:
+    """Write the report and name what was written; ``seeds`` is the page on what holds over these."""
     from fusion_ln.report.writer import write_report
 
-    page = write_report(out, runs, cohort, title=title, question=question)
+    page = write_report(out, runs, cohort, title=title, question=question, seeds=seeds)
     click.echo(f"Runs:   {out}")
     click.echo(f"Report: {page}")
 
 
 def report_experiment(out: Path, runs: list[Any], cohort: Any, experiment: Any, question: str) -> None:
     """As `report_runs` and, where models were fused with several seeds, the page on what holds over these."""
-    report_runs(out, runs, cohort, experiment.name, question)
+    seeds = None
     if len(experiment.seeds) > 1 and (experiment.heads or experiment.variants):
         from fusion_ln.report.seeds_page import write_seeds
 
-        click.echo(f"Seeds:  {write_seeds(out, runs, cohort, title=experiment.name, question=question)}")
+        seeds = write_seeds(out, runs, cohort, title=experiment.name, question=question)
+    report_runs(out, runs, cohort, experiment.name, question, seeds)
+    if seeds:
+        click.echo(f"Seeds:  {seeds}")

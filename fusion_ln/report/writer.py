@@ -27,7 +27,9 @@ MOST_DISAGREEMENTS = 6  # patients shown with their pictures; the table lists al
 Plates = dict[str, list[Plate]]
 
 
-def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "") -> Path:
+def write_report(
+    out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "", seeds: Path | None = None
+) -> Path:
     """Write ``report.html``, ``model_card.md``, ``figures/*.png`` and ``tables/*.csv`` into ``out``.
 
     It reads what the runs wrote and never calls a model.
@@ -42,6 +44,7 @@ def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str
         cohort: The cohort of the runs.
         title: Heading of the page.
         question: What was asked, in one sentence.
+        seeds: The page on what holds over the seeds, where there is one.
 
     Returns:
         Path of the page.
@@ -50,10 +53,10 @@ def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str
         RunError: If a run is unfinished, belongs to another cohort or other folds, or ``out`` cannot be written to.
         PredictionsError: If a run's predictions break their schema, or a class has fewer than 2 patients.
     """
-    return write_results(out, read_results(runs, cohort), title=title, question=question)
+    return write_results(out, read_results(runs, cohort), title=title, question=question, seeds=seeds)
 
 
-def write_results(out: Path, results: Results, *, title: str, question: str = "") -> Path:
+def write_results(out: Path, results: Results, *, title: str, question: str = "", seeds: Path | None = None) -> Path:
     """As `write_report`, from results that are read already."""
     evidence = Evidence(results)
     sheets = all_sheets(evidence, question)
@@ -79,6 +82,7 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
         metrics=shown_metrics(results),
         n_resamples=results.n_resamples,
         record=results.main.record,
+        seeds=relative_link(seeds, out) if seeds else "",
         explanations={m.title: relative_link(m.explanation, out) for m in results.models if m.explanation},
         audits={m.title: relative_link(m.audit, out) for m in results.models if m.audit},
         paper=[model for model in results.models if model.protocol == "paper"],

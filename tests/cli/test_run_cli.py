@@ -75,6 +75,7 @@ def test_an_experiment_of_several_seeds_says_what_holds_over_them(make_cohort, t
     output = fusionln("run", "experiment", file, "--out", tmp_path / "out", "--device", "cpu", "--workers", "1")
     assert f"Seeds:  {tmp_path / 'out' / 'seeds.html'}" in output
     assert len(pd.read_csv(tmp_path / "out" / "tables" / "subsets_over_seeds.csv")) == 2
+    assert '<a href="seeds.html">' in (tmp_path / "out" / "report.html").read_text()
     assert "Twice?" in (tmp_path / "out" / "seeds.html").read_text()
 
 
