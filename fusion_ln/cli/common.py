@@ -67,24 +67,28 @@ def device_settings(options: dict[str, Any]) -> Any:
     return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})
 
 
-def report_runs(
-    out: Path, runs: list[Any], cohort: Any, title: str, question: str = "", seeds: Path | None = None
-) -> None:
-    """Write the report and name what was written; ``seeds`` is the page on what holds over these."""
+def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
+    """Write the report and name what was written."""
     from fusion_ln.report.writer import write_report
 
-    page = write_report(out, runs, cohort, title=title, question=question, seeds=seeds)
-    click.echo(f"Runs:   {out}")
-    click.echo(f"Report: {page}")
+    _name_written(out, write_report(out, runs, cohort, title=title, question=question))
 
 
 def report_experiment(out: Path, runs: list[Any], cohort: Any, experiment: Any, question: str) -> None:
     """As `report_runs` and, where models were fused with several seeds, the page on what holds over these."""
-    seeds = None
+    from fusion_ln.report.reading import read_results
+    from fusion_ln.report.writer import write_results
+
+    results, seeds = read_results(runs, cohort), None
     if len(experiment.seeds) > 1 and (experiment.heads or experiment.variants):
         from fusion_ln.report.seeds_page import write_seeds
 
-        seeds = write_seeds(out, runs, cohort, title=experiment.name, question=question)
-    report_runs(out, runs, cohort, experiment.name, question, seeds)
+        seeds = write_seeds(out, results, title=experiment.name, question=question)
+    _name_written(out, write_results(out, results, title=experiment.name, question=question, seeds=seeds))
     if seeds:
         click.echo(f"Seeds:  {seeds}")
+
+
+def _name_written(out: Path, report: Path) -> None:
+    click.echo(f"Runs:   {out}")
+    click.echo(f"Report: {report}")

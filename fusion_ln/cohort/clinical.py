@@ -24,14 +24,6 @@ class ClinicalColumn(Settings):
     mean: float
     spread: float
 
-    def numbers(self, held: pd.Series) -> np.ndarray:
-        """Values as numbers; missing ones are NaN. float64, shape (P,).
-
-        Raises:
-            CohortError: If a value is neither of the kinds, or not a number.
-        """
-        return _numbers(held, self.name, self.kinds)
-
 
 def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[ClinicalColumn, ...]:
     """Some columns as they stand in the training part of a fold.
@@ -77,16 +69,18 @@ def standardised(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> n
         float32, shape (P, K).
 
     Raises:
-        CohortError: See `ClinicalColumn.numbers`.
+        CohortError: If a value is neither of its column's kinds, or not a number.
     """
     scaled = np.zeros((len(patients), len(columns)), dtype=np.float32)
     for k, column in enumerate(columns):
         if column.name in patients:
-            scaled[:, k] = np.nan_to_num((column.numbers(patients[column.name]) - column.mean) / column.spread)
+            values = _numbers(patients[column.name], column.name, column.kinds)
+            scaled[:, k] = np.nan_to_num((values - column.mean) / column.spread)
     return scaled
 
 
 def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.ndarray:
+    """Values as numbers; missing ones are NaN. float64, shape (P,)."""
     if kinds:
         numbers = held.map({kind: place for place, kind in enumerate(kinds)})
     else:

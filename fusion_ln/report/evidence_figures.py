@@ -6,7 +6,17 @@ from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.report.evidence import AFTER, BEFORE, Evidence
-from fusion_ln.report.plates import NARROW, WIDE, Plate, colour_of, draw_interval, empty_rows, make_plate, write_note
+from fusion_ln.report.plates import (
+    NARROW,
+    WIDE,
+    Plate,
+    colour_of,
+    draw_interval,
+    draw_tick,
+    empty_rows,
+    make_plate,
+    write_note,
+)
 from fusion_ln.report.results import MACRO, Model
 from fusion_ln.report.style import INK, LINE, MUTED, number, spread
 from fusion_ln.terms import modality_title
@@ -96,8 +106,7 @@ def draw_subsets(evidence: Evidence, model: Model) -> Plate:
         draw_interval(axes, y, value, low, high, colour_of(results, model), fused=model.is_fusion)
         write_note(axes, y, f"{number(value)} ({spread(low, high)})")
         if name in found:
-            ceiling = float(found[name]["auc"])
-            axes.plot([ceiling] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+            draw_tick(axes, y, float(found[name]["auc"]))
     axes.set_xlim(right=1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
     caption = "The same trained model, given only these pictures of each patient."

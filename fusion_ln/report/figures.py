@@ -19,9 +19,11 @@ from fusion_ln.report.plates import (
     Plate,
     colour_of,
     draw_interval,
+    draw_tick,
     make_plate,
     model_rows,
     short_title,
+    show_zero,
     write_note,
 )
 from fusion_ln.report.results import MACRO, Model, Results
@@ -40,7 +42,7 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
         write_note(axes, y, f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
         if found := results.attainable(model):
             ceilings.append(found["cohort"])
-            axes.plot([ceilings[-1]] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+            draw_tick(axes, y, ceilings[-1])
     lows = [results.interval(m, MACRO).ci_low for m in models]
     axes.set_xlim(np.floor(20 * (min(lows) - 0.01)) / 20, 1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
@@ -54,7 +56,6 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:
     """Forest plot: each other model minus the reference."""
     figure, axes = model_rows(results.others, results)
-    axes.axvline(0, color=INK, lw=0.9, zorder=1)
     for y, model in enumerate(results.others):
         row = results.difference(model, metric, of_class)
         draw_interval(
@@ -62,8 +63,7 @@ def draw_differences(results: Results, metric: str, of_class: str, what: str) ->
         )
         text = f"{signed(row.difference)} ({signed_spread(row.ci_low, row.ci_high)})"
         write_note(axes, y, text, bold=model is results.candidate)
-    reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
-    axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
+    show_zero(axes)
     axes.set_xlabel("Difference; left of zero the reference is better")
     assert results.reference is not None
     name = "_".join(["difference", metric, *([of_class] if of_class != ALL_CLASSES else [])])

@@ -105,12 +105,22 @@ def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figur
         axes.scatter(row.by_seed, [y + 0.16] * len(row.by_seed), s=9, color=row.colour, lw=0)
         write_note(axes, y, row.note, bold=row.bold)
         if row.tick is not None:
-            axes.plot([row.tick] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+            draw_tick(axes, y, row.tick)
     if zero:
-        axes.axvline(0, color=INK, lw=0.9, zorder=1)
-        reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
-        axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
+        show_zero(axes)
     return figure, axes
+
+
+def show_zero(axes: Axes) -> None:
+    """The line of no difference, and room on both sides of it; call it when everything is drawn."""
+    axes.axvline(0, color=INK, lw=0.9, zorder=1)
+    reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
+    axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
+
+
+def draw_tick(axes: Axes, y: float, x: float) -> None:
+    """An upright tick: what could be reached."""
+    axes.plot([x] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
 
 
 def draw_interval(axes: Axes, y: float, value: float, low: float, high: float, colour: str, *, fused: bool) -> None:

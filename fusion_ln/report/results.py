@@ -149,8 +149,10 @@ class Results:
     @cached_property
     def weak_class(self) -> str:
         """The class to look at first: lymphoma or, in another cohort, the one that the main model misses most."""
+        if WEAK_CLASS in self.cohort.classes:
+            return WEAK_CLASS
         recalls = {c: self.interval(self.main, "recall", c).value for c in self.cohort.classes}
-        return WEAK_CLASS if WEAK_CLASS in recalls else min(recalls, key=lambda c: recalls[c])
+        return min(recalls, key=lambda c: recalls[c])
 
     @property
     def malignant(self) -> tuple[str, ...]:
@@ -208,12 +210,12 @@ class Results:
         return self._difference_rows[model.name, metric, of_class]
 
     @cached_property
-    def _interval_rows(self) -> dict[tuple[str, str, str], Any]:
-        return _by_key(self.intervals)
+    def _interval_rows(self) -> dict[tuple[str, ...], Any]:
+        return rows_by(self.intervals, "model", "metric", "class")
 
     @cached_property
-    def _difference_rows(self) -> dict[tuple[str, str, str], Any]:
-        return _by_key(self.differences)
+    def _difference_rows(self) -> dict[tuple[str, ...], Any]:
+        return rows_by(self.differences, "model", "metric", "class")
 
     def attainable(self, model: Model) -> dict[str, float] | None:
         """The best macro AUC that any model could reach from these modalities' pictures; phantom cohorts only.
@@ -237,8 +239,9 @@ def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
 
 
-def _by_key(table: pd.DataFrame) -> dict[tuple[str, str, str], Any]:
-    keys = zip(table["model"], table["metric"], table["class"], strict=True)
+def rows_by(table: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], Any]:
+    """The rows of a table by what stands in some columns, which together name a row."""
+    keys = zip(*(table[column] for column in columns), strict=True)
     return dict(zip(keys, table.itertuples(index=False), strict=True))
 
 

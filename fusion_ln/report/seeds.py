@@ -1,6 +1,5 @@
 """What holds over the seeds of an experiment: every model's mean over them, beside what fusing has to beat."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -9,15 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
 from fusion_ln.evaluation.significance import holm
 from fusion_ln.metrics import score
-from fusion_ln.report.reading import read_results
-from fusion_ln.report.results import MACRO, N_RESAMPLES, Model, Results
-from fusion_ln.runs import RunFolder
+from fusion_ln.report.results import MACRO, N_RESAMPLES, Model, Results, rows_by
 from fusion_ln.terms import subsets
 
 LATE = "fusion-late-mean"  # what a fusion that learns has to beat, besides the best single modality
@@ -140,11 +136,11 @@ class Ladder:
 
     @cached_property
     def _values(self) -> dict[tuple[str, ...], Any]:
-        return _by_key(self.metrics, ["model", "metric", "class"])
+        return rows_by(self.metrics, "model", "metric", "class")
 
     @cached_property
     def _differences(self) -> dict[tuple[str, ...], Any]:
-        return _by_key(self.differences, ["model", "reference", "metric", "class"])
+        return rows_by(self.differences, "model", "reference", "metric", "class")
 
     def attainable(self, rung: Rung) -> float | None:
         """The best AUC that the pictures of a rung allow in this cohort; None where that is not known."""
@@ -152,13 +148,12 @@ class Ladder:
         return found.get("cohort") if found else None
 
 
-def read_ladder(runs: list[RunFolder], cohort: Cohort) -> Ladder:
+def build_ladder(results: Results) -> Ladder:
     """Gather the runs of each model over its seeds.
 
     Raises:
-        RunError: If a run is unfinished, of another cohort or folds, or models were trained with different seeds.
+        RunError: If models were trained with different seeds.
     """
-    results = read_results(runs, cohort)
     found: dict[str, dict[str, Model]] = {}
     for model in results.models:
         parts = PurePosixPath(model.name).parts
@@ -186,8 +181,3 @@ def _inner_auc(rung: Rung) -> float:
 def _auc(model: Model, subset: str) -> float:
     said = model.subsets[subset]
     return float(score(said.labels, said.probs, said.classes)[MACRO][0])
-
-
-def _by_key(table: pd.DataFrame, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    keys = zip(*(table[name] for name in names), strict=True)
-    return dict(zip(keys, table.itertuples(index=False), strict=True))

@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.report import style
 from fusion_ln.report.page import write_page
 from fusion_ln.report.plates import ForestRow, Plate, draw_forest, mark_plate
-from fusion_ln.report.results import MACRO
-from fusion_ln.report.seeds import Ladder, Rung, read_ladder
+from fusion_ln.report.results import MACRO, Results
+from fusion_ln.report.seeds import Ladder, Rung, build_ladder
 from fusion_ln.report.style import LIGHT, number, signed, signed_spread, spread
 from fusion_ln.report.tables import Sheet
-from fusion_ln.runs import RunFolder
 
 
-def write_seeds(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> Path:
+def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Path:
     """Compare models over their seeds and write ``seeds.html`` with its figures and tables.
 
     A figure is the mean over the seeds; its interval resamples the patients, the same draw for all models and seeds, so
@@ -26,8 +24,7 @@ def write_seeds(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str,
 
     Args:
         out: Where to write.
-        runs: Finished runs of the cohort, with a folder ``seed-<seed>`` in the path of each.
-        cohort: Their cohort.
+        results: Of runs with a folder ``seed-<seed>`` in the path of each.
         title: Heading of the page.
         question: What was asked, in one sentence.
 
@@ -35,11 +32,9 @@ def write_seeds(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str,
         Path of the page.
 
     Raises:
-        RunError: If a run is unfinished, of another cohort or folds, or the models were not all trained with the same
-            seeds.
+        RunError: If the models were not all trained with the same seeds.
     """
-    ladder = read_ladder(runs, cohort)
-    weak = ladder.results.weak_class
+    ladder, cohort, weak = build_ladder(results), results.cohort, results.weak_class
     plates = []
     with style.figure_style():
         for metric, of_class, what in ((MACRO, ALL_CLASSES, "AUC"), ("recall", weak, f"Recall of {weak}")):

@@ -27,9 +27,7 @@ MOST_DISAGREEMENTS = 6  # patients shown with their pictures; the table lists al
 Plates = dict[str, list[Plate]]
 
 
-def write_report(
-    out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "", seeds: Path | None = None
-) -> Path:
+def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "") -> Path:
     """Write ``report.html``, ``model_card.md``, ``figures/*.png`` and ``tables/*.csv`` into ``out``.
 
     It reads what the runs wrote and never calls a model.
@@ -44,7 +42,6 @@ def write_report(
         cohort: The cohort of the runs.
         title: Heading of the page.
         question: What was asked, in one sentence.
-        seeds: The page on what holds over the seeds, where there is one.
 
     Returns:
         Path of the page.
@@ -53,11 +50,11 @@ def write_report(
         RunError: If a run is unfinished, belongs to another cohort or other folds, or ``out`` cannot be written to.
         PredictionsError: If a run's predictions break their schema, or a class has fewer than 2 patients.
     """
-    return write_results(out, read_results(runs, cohort), title=title, question=question, seeds=seeds)
+    return write_results(out, read_results(runs, cohort), title=title, question=question)
 
 
 def write_results(out: Path, results: Results, *, title: str, question: str = "", seeds: Path | None = None) -> Path:
-    """As `write_report`, from results that are read already."""
+    """As `write_report`, from results that are read already; ``seeds`` is the page on what holds over these."""
     evidence = Evidence(results)
     sheets = all_sheets(evidence, question)
     with style.figure_style():

@@ -10,7 +10,8 @@ from sklearn.metrics import recall_score, roc_auc_score
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
 from fusion_ln.predictions import read_predictions
-from fusion_ln.report.seeds import read_ladder
+from fusion_ln.report.reading import read_results
+from fusion_ln.report.seeds import build_ladder
 from fusion_ln.report.seeds_page import write_seeds
 from fusion_ln.runs import RunFolder
 
@@ -21,7 +22,7 @@ NAMES = ["baseline-2d", "baseline-cdfi", "baseline-elastic", "fusion-late-mean",
 @pytest.fixture(scope="module")
 def page(seeded, tmp_path_factory):
     cohort, runs = seeded
-    return write_seeds(tmp_path_factory.mktemp("out"), runs, cohort, title="steps", question=QUESTION)
+    return write_seeds(tmp_path_factory.mktemp("out"), read_results(runs, cohort), title="steps", question=QUESTION)
 
 
 def of_seeds(runs, name, metric):
@@ -77,7 +78,7 @@ def copy_runs(runs, folder, seeds):
 def test_intervals_speak_of_the_patients_so_that_a_copy_under_another_seed_adds_nothing(seeded, tmp_path):
     cohort, runs = seeded
     copies = copy_runs(runs, tmp_path, ["seed-0", "seed-1"])
-    alone, doubled = (read_ladder(given, cohort) for given in (runs[: len(NAMES)], copies))
+    alone, doubled = (build_ladder(read_results(given, cohort)) for given in (runs[: len(NAMES)], copies))
     for table in ("metrics", "differences"):
         held, same = getattr(alone, table), getattr(doubled, table)
         np.testing.assert_allclose(held[["ci_low", "ci_high"]], same[["ci_low", "ci_high"]])
@@ -86,12 +87,12 @@ def test_intervals_speak_of_the_patients_so_that_a_copy_under_another_seed_adds_
 def test_the_fusion_of_the_headline_is_chosen_on_inner_validation_and_may_not_have_learnt_there(seeded, tmp_path):
     cohort, runs = seeded
     copies = copy_runs(runs, tmp_path, ["seed-0"])
-    ladder = read_ladder(copies, cohort)
+    ladder = build_ladder(read_results(copies, cohort))
     best = max((r for r in ladder.rungs if r.models[0].is_fusion), key=lambda rung: rung.inner_auc)
     assert ladder.candidate is best
     run = RunFolder(tmp_path / "seed-0" / best.name)
     write_json(run.record, {**run.read_record(), "learnt": [{"weights": [1, 0, 0]}]})
-    assert read_ladder(copies, cohort).candidate.name != best.name
+    assert build_ladder(read_results(copies, cohort)).candidate.name != best.name
 
 
 def test_the_page_answers_shows_every_figure_and_says_simulated(page):
@@ -106,4 +107,4 @@ def test_the_page_answers_shows_every_figure_and_says_simulated(page):
 def test_a_model_that_lacks_a_seed_is_refused(seeded):
     cohort, runs = seeded
     with pytest.raises(RunError, match="fusion-concat: trained with seed-0, but baseline-2d with seed-0, seed-1"):
-        read_ladder(runs[:-1], cohort)
+        build_ladder(read_results(runs[:-1], cohort))
