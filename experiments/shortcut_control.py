@@ -23,16 +23,16 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED, Judgement, judge
-from fusion_ln.explain.audit import audit
+from fusion_ln.explain.shortcut.audit import audit
 from fusion_ln.files import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
-from fusion_ln.report.audit import read_audit, write_audit_page
+from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder, hardware, installed_versions
 from fusion_ln.settings import resolve_fit
 from fusion_ln.terms import MODALITIES
-from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 
 PLANTED = 0.9
@@ -75,12 +75,12 @@ def row_of(seed: int, shortcut: float, run: RunFolder, judgement: Judgement) -> 
     }
 
 
-def control(seeds: list[int], modalities: list[str], work: Path, device: DeviceSettings) -> pd.DataFrame:
+def control(seeds: list[int], modalities: list[str], run_worker: Path, device: DeviceSettings) -> pd.DataFrame:
     """One row per audited run."""
     rows = []
     for seed in seeds:
         for shortcut in (PLANTED, 0.0):
-            place = work / f"seed={seed}-shortcut={shortcut}"
+            place = run_worker / f"seed={seed}-shortcut={shortcut}"
             cohort = cohort_of(place / "cohort", seed, shortcut)
             for run in train(cohort, modalities, place / "runs", seed, device):
                 if not (run.audit / "audit.json").is_file():  # written last: the audit is whole
@@ -160,7 +160,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     device = DeviceSettings(device=options.device)
-    table = control(options.seeds, options.modality or list(MODALITIES), options.work, device)
+    table = control(options.seeds, options.modality or list(MODALITIES), options.run_worker, device)
     alarms = false_alarms(options.simulated_audits) if options.simulated_audits else 0
     write_text(options.out, page(table, alarms, options.simulated_audits, time.monotonic() - started))
     print(table.to_string(index=False))

@@ -141,7 +141,7 @@ class FinetuneSettings(LoopSettings):
 
     epochs: int = Field(4, ge=1)
     lr: float = Field(5e-4, gt=0)  # of the head
-    backbone_rate: float = Field(0.1, gt=0, le=1)  # share of it that the backbones learn at
+    backbone_lr_scale: float = Field(0.1, gt=0, le=1)  # share of it that the backbones learn at
     weight_decay: float = Field(0.05, ge=0)
     patience: int = Field(4, ge=1)
     accumulate: int = Field(1, ge=1)  # batches whose gradients are added up before each step

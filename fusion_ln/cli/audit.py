@@ -19,10 +19,10 @@ def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: i
     Predicts every patient, by the model of the fold that held the patient out, from altered pictures: the node
     hidden, only frame and texts left, texts painted over, colours greyed, pictures swapped between patients.
     """
-    from fusion_ln.explain.audit import audit as ask
-    from fusion_ln.report.audit import read_audit, verdict, write_audit_page
+    from fusion_ln.compute.device import DeviceSettings, make_fabric
+    from fusion_ln.explain.shortcut.audit import audit as ask
+    from fusion_ln.report.shortcut import read_audit, verdict, write_audit_page
     from fusion_ln.runs import RunFolder
-    from fusion_ln.training.device import DeviceSettings, make_fabric
 
     where, asked = DeviceSettings(device=device), RunFolder(run)
     out = out or asked.audit

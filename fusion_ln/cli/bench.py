@@ -21,10 +21,10 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     """Pictures per second of our loop, of a bare PyTorch loop, and of an ImageFolder + DataLoader loop."""
     from statistics import median
 
+    from fusion_ln.bench.training import bench_fit
+    from fusion_ln.compute.device import DeviceSettings, make_fabric, precision_of
     from fusion_ln.runs import hardware, installed_versions
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.bench import bench_fit
-    from fusion_ln.training.device import DeviceSettings, make_fabric, precision_of
 
     changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
     settings = resolve_fit("fast", changes, "options")
@@ -59,12 +59,12 @@ def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out
     from datetime import UTC, datetime
     from importlib.metadata import version
 
+    from fusion_ln.bench.studies import BLOCKS, bench_study
     from fusion_ln.cohort.default import open_phantom
     from fusion_ln.files import write_text
     from fusion_ln.runs import hardware, installed_versions
     from fusion_ln.settings import PhantomSettings
-    from fusion_ln.training.bench_study import BLOCKS, bench_study
-    from fusion_ln.training.trials import shown
+    from fusion_ln.tuning.storage import shown
 
     machine, versions = hardware(), installed_versions()
     cohort = open_phantom(PhantomSettings(patients=60, image_size=48)).root
@@ -110,7 +110,7 @@ def statistics(models: int, patients: int, resamples: int, many: int, out: Path 
     import sys
     from datetime import UTC, datetime
 
-    from fusion_ln.evaluation.bench import bench_statistics
+    from fusion_ln.bench.statistics import bench_statistics
     from fusion_ln.files import write_text
     from fusion_ln.runs import hardware, installed_versions
 

@@ -109,7 +109,7 @@ def check(ctx: click.Context, folder: Path) -> None:
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
-    from fusion_ln.cohort.audit import audit_cohort, describe
+    from fusion_ln.cohort.check import audit_cohort, describe
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.files import write_text
 
@@ -198,7 +198,7 @@ def stats(place: Path, label: str | None, out: Path | None) -> None:
 
     Takes a cohort folder or a CSV file with one row per patient; writes CSV, HTML and LaTeX.
     """
-    from fusion_ln.report.cohort_page import read_patients, write_statistics
+    from fusion_ln.report.cohort.page import read_patients, write_statistics
 
     folder = out or (place / "statistics" if place.is_dir() else place.with_name(f"{place.stem}-statistics"))
     for path in write_statistics(folder, read_patients(place, label)):

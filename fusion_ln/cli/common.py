@@ -61,7 +61,7 @@ device_options = together(
 
 def device_settings(options: dict[str, Any]) -> Any:
     """Take the options that say where fits run out of ``options``."""
-    from fusion_ln.training.device import DeviceSettings
+    from fusion_ln.compute.device import DeviceSettings
 
     taken = {key: options.pop(key) for key in DeviceSettings.model_fields}
     return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})
@@ -69,19 +69,19 @@ def device_settings(options: dict[str, Any]) -> Any:
 
 def report_runs(out: Path, runs: list[Any], cohort: Any, title: str, question: str = "") -> None:
     """Write the report and name what was written."""
-    from fusion_ln.report.writer import write_report
+    from fusion_ln.report.run.page import write_report
 
     _name_written(out, write_report(out, runs, cohort, title=title, question=question))
 
 
 def report_experiment(out: Path, runs: list[Any], cohort: Any, experiment: Any, question: str) -> None:
     """As `report_runs` and, where models were fused with several seeds, the page on what holds over these."""
-    from fusion_ln.report.reading import read_results
-    from fusion_ln.report.writer import write_results
+    from fusion_ln.report.run.page import write_results
+    from fusion_ln.report.run.reading import read_results
 
     results, seeds = read_results(runs, cohort), None
     if len(experiment.seeds) > 1 and (experiment.heads or experiment.variants):
-        from fusion_ln.report.seeds_page import write_seeds
+        from fusion_ln.report.seeds.page import write_seeds
 
         seeds = write_seeds(out, results, title=experiment.name, question=question)
     _name_written(out, write_results(out, results, title=experiment.name, question=question, seeds=seeds))

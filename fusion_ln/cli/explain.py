@@ -59,16 +59,16 @@ def maps(
     out: Path | None,
 ) -> None:
     """Explain what the models of RUN see, each patient by the model that did not train on the patient."""
-    from fusion_ln.explain.explain import explain_run
-    from fusion_ln.explain.wish import Wish, check_methods, open_run_cohort
-    from fusion_ln.report.explanation import write_explanation
+    from fusion_ln.explain.request import ExplainSettings, check_methods, open_run_cohort
+    from fusion_ln.explain.run import explain_run
+    from fusion_ln.report.explanation.page import write_explanation
     from fusion_ln.runs import ExplanationFolder, RunFolder
 
     named = tuple(part.strip() for given in patients for part in given.split(",") if part.strip())
     if named and (sample or errors):
         raise click.UsageError("Name patients (--patients), or draw them (--sample, --errors).")
     wanted = check_methods([name.strip() for name in methods.split(",")]) if methods else ()
-    wish = Wish(named, sample, errors, wanted, trust, everyone, seed)
+    wish = ExplainSettings(named, sample, errors, wanted, trust, everyone, seed)
     folder = RunFolder(run)
     opened = open_run_cohort(folder, cohort)
     place = ExplanationFolder(out) if out else folder.explanation

@@ -34,8 +34,8 @@ def predict(
     """Probabilities of each class from the mean of RUN's folds. For research only, never for a diagnosis."""
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.files import write_text
+    from fusion_ln.predict.predictor import load_predictor
     from fusion_ln.runs import RunFolder
-    from fusion_ln.serve.predictor import load_predictor
 
     pictures = {m: path for m, path in zip(MODALITIES, (grey, cdfi, elastic), strict=True) if path}
     if bool(pictures) == bool(cohort):

@@ -51,14 +51,14 @@ def pretrain(
     """
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.cohort.default import open_organs
+    from fusion_ln.compute.device import DeviceSettings
+    from fusion_ln.compute.processes import ready
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.device import DeviceSettings
-    from fusion_ln.training.pretrain import PretrainSettings
-    from fusion_ln.training.pretrain import pretrain as learn
-    from fusion_ln.training.scale import ready
+    from fusion_ln.training.pretraining.pretrain import PretrainSettings
+    from fusion_ln.training.pretraining.pretrain import pretrain as learn
 
     fit = resolve_fit(preset, changes, "options")
     check_backbone(fit.backbone)

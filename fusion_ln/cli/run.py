@@ -130,9 +130,9 @@ def experiment(file: Path, out: Path | None, **options: Any) -> None:
 
     An experiment with a search space is tuned first, as by `study run` and `study apply`.
     """
-    from fusion_ln.report.ablation import write_ablation
+    from fusion_ln.compute.processes import ready
+    from fusion_ln.report.starts import write_ablation
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
-    from fusion_ln.training.scale import ready
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
@@ -165,9 +165,9 @@ def _prepare(
     None in a process that helped another with its fits and has nothing left to do.
     """
     from fusion_ln.cohort.default import open_cohort
+    from fusion_ln.compute.processes import ready
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
-    from fusion_ln.training.scale import ready
 
     where = device_settings(options)
     fit = resolve_fit(preset, options, "options")

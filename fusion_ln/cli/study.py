@@ -57,7 +57,7 @@ def run_command(file: Path, **options: Any) -> None:
     seed gives the same trials, also after an interruption.
     """
     tuning, how = _open(file, device_settings(options), **options)
-    from fusion_ln.training.tuning import tune
+    from fusion_ln.tuning.experiment import tune
 
     tune(tuning, how)
     click.echo(f"Studies: {_shown(how.storage)}")
@@ -71,7 +71,7 @@ def show(file: Path, out: Path | None, storage: str | None, scheme: str | None) 
     from fusion_ln.report.study import summarise, write_study_page
 
     experiment, out, storage = _place(file, out, storage, scheme)
-    from fusion_ln.training.tuning import open_studies
+    from fusion_ln.tuning.experiment import open_studies
 
     by_run = open_studies(experiment, storage)
     studies = [each for of_run in by_run.values() for each in of_run]
@@ -105,7 +105,7 @@ def apply_command(
 def tune_and_apply(file: Path, experiment: Any, out: Path, where: Any) -> None:
     """`study run` and `study apply` in one."""
     tuning, how = _open(file, where, out=out)
-    from fusion_ln.training.tuning import tune
+    from fusion_ln.tuning.experiment import tune
 
     tune(tuning, how)
     _apply(file, experiment, out, how.storage, {}, where)
@@ -115,7 +115,7 @@ def _place(file: Path, out: Path | None, storage: str | None, scheme: str | None
     """The experiment, the folder of its runs and the storage of its studies."""
     _need_optuna()
     from fusion_ln.training.experiment import read_experiment
-    from fusion_ln.training.tuning import JOURNAL
+    from fusion_ln.tuning.experiment import JOURNAL
 
     experiment = read_experiment(file)
     if scheme:
@@ -142,9 +142,9 @@ def _open(
     experiment, out, storage = _place(file, out, storage, scheme)
     from fusion_ln.settings import StudySettings
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, starting_from
-    from fusion_ln.training.trials import open_storage
-    from fusion_ln.training.tuning import Tuning, budget_of
-    from fusion_ln.training.work import Conditions
+    from fusion_ln.tuning.experiment import Tuning, budget_of
+    from fusion_ln.tuning.storage import open_storage
+    from fusion_ln.tuning.worker import Conditions
 
     given = {"trials": trials, "seconds": timeout, "objectives": objectives and tuple(objectives.split(","))}
     budget = ("trials", "seconds") if trials or timeout else ()
@@ -162,7 +162,7 @@ def _open(
 
 def _apply(file: Path, experiment: Any, out: Path, storage: str, chosen: dict[str, int], where: Any) -> None:
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
-    from fusion_ln.training.tuning import describe_tuning, found_settings, write_tuned
+    from fusion_ln.tuning.experiment import describe_tuning, found_settings, write_tuned
 
     tuned = write_tuned(experiment, file, out, found_settings(experiment, storage, chosen))
     click.echo(f"Tuned experiment: {tuned}")
@@ -174,7 +174,7 @@ def _apply(file: Path, experiment: Any, out: Path, storage: str, chosen: dict[st
 
 
 def _shown(storage: str) -> str:
-    from fusion_ln.training.trials import shown
+    from fusion_ln.tuning.storage import shown
 
     return shown(storage)
 

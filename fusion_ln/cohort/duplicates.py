@@ -21,7 +21,7 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32. Shape (1024,). The dot product of two is their correlation.
     """
-    return np.asarray(on_sphere(grey_copy(pixels)[None])[0])
+    return np.asarray(normalised_thumbnails(grey_copy(pixels)[None])[0])
 
 
 def grey_copy(pixels: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def grey_copy(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(grey).ravel()
 
 
-def on_sphere(grey_copies: np.ndarray) -> np.ndarray:
+def normalised_thumbnails(grey_copies: np.ndarray) -> np.ndarray:
     """Grey copies as thumbnails, float32. Shape (P, 1024)."""
     values = grey_copies.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
@@ -82,11 +82,11 @@ def near_pairs_between(grey_copies: np.ndarray, thumbnails: np.ndarray) -> tuple
     starts = range(0, len(grey_copies), BLOCK)
     total = thumbnails.sum(axis=0)
     for start in starts:
-        total = total + on_sphere(grey_copies[start : start + BLOCK]).sum(axis=0)
+        total = total + normalised_thumbnails(grey_copies[start : start + BLOCK]).sum(axis=0)
     others = len(grey_copies) + len(thumbnails) - 2
     pairs, correlations = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=np.float32)]
     for start in starts:
-        block = on_sphere(grey_copies[start : start + BLOCK])
+        block = normalised_thumbnails(grey_copies[start : start + BLOCK])
         correlation = block @ thumbnails.T
         i, j = np.nonzero(correlation >= SAME_PICTURE)
         correlation = correlation[i, j]

@@ -5,8 +5,8 @@ import torch
 
 from fusion_ln.cohort.clinical import standardised
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES
 from fusion_ln.explain.network import Case, Explained
-from fusion_ln.explain.trust import FORGOTTEN
 from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun
@@ -46,11 +46,11 @@ class HeldOut:
             self._explained = {fold: Explained(self.trained.models[fold])}
         return self._explained[fold]
 
-    def forgetful(self, fold: int) -> list[Explained]:
-        """The model of a fold that forgot, see `FORGOTTEN`."""
+    def randomized(self, fold: int) -> list[Explained]:
+        """The model of a fold that forgot, see `RANDOMIZED_SHARES`."""
         if fold not in self._forgetful:
             draw = torch.Generator().manual_seed(fold)
-            self._forgetful = {fold: [self.explained(fold).shuffled(share, draw) for share in FORGOTTEN]}
+            self._forgetful = {fold: [self.explained(fold).shuffled(share, draw) for share in RANDOMIZED_SHARES]}
         return self._forgetful[fold]
 
     def case(self, patient: str) -> Case:

@@ -13,7 +13,7 @@ from torch import Tensor
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
-from fusion_ln.models.build import Classifier, build_classifier
+from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion import HeadMean, TripletShape
 from fusion_ln.settings import BaselineSettings, HeadSettings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from fusion_ln.models.late import Opinions, mean_probability
+from fusion_ln.models.late import ModalityLogits, mean_probability
 from fusion_ln.settings import HeadSettings
 
 
@@ -55,11 +55,11 @@ class TripletShape:
         return self.n_modalities + (self.n_clinical > 0)
 
 
-def opinions_of(triplets: Triplets) -> Opinions:
+def opinions_of(triplets: Triplets) -> ModalityLogits:
     """What each modality's own network says of a patient: the mean of its logits over the views."""
     views = triplets.present[..., None]
     logits = torch.where(views, triplets.logits, 0).sum(2) / views.sum(2).clamp(min=1)  # (B, M, C)
-    return Opinions(logits, triplets.present.any(2))
+    return ModalityLogits(logits, triplets.present.any(2))
 
 
 class FusionHead(nn.Module):

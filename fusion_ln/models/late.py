@@ -16,7 +16,7 @@ SMALLEST = 1e-12  # keeps logarithms finite
 
 
 @dataclass(frozen=True)
-class Opinions:
+class ModalityLogits:
     """What M single-modality models say of P patients over C classes.
 
     Attributes:
@@ -38,17 +38,17 @@ class Opinions:
         return torch.where(self.present[..., None], self.logits - self.logits.mean(-1, keepdim=True), 0)
 
 
-def mean_probability(opinions: Opinions, learnt: None = None) -> Tensor:
+def mean_probability(opinions: ModalityLogits, learnt: None = None) -> Tensor:
     """Mean of the probabilities of the modalities a patient has, as logits (P, C)."""
     return _weighted_probability(opinions, opinions.logits.new_ones(opinions.present.shape[1]))
 
 
-def mean_logit(opinions: Opinions, learnt: None = None) -> Tensor:
+def mean_logit(opinions: ModalityLogits, learnt: None = None) -> Tensor:
     """Mean of the logits of the modalities a patient has (P, C): the normalised product of the probabilities."""
     return opinions.centred.sum(1) / opinions.present.sum(1, keepdim=True)
 
 
-def learn_weights(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
+def learn_weights(opinions: ModalityLogits, labels: np.ndarray) -> dict[str, Any]:
     """Weights of a mean of probabilities that make the labels most likely; non-negative, summing to 1.
 
     A normal prior on their logarithms counts as much as one patient, so that a few patients cannot
@@ -64,12 +64,12 @@ def learn_weights(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
     return {"weights": softmax(minimize(loss, start).x).tolist()}
 
 
-def apply_weights(opinions: Opinions, learnt: dict[str, Any]) -> Tensor:
+def apply_weights(opinions: ModalityLogits, learnt: dict[str, Any]) -> Tensor:
     """Weighted mean of probabilities, renormalised over the modalities a patient has, as logits (P, C)."""
     return _weighted_probability(opinions, opinions.logits.new_tensor(learnt["weights"]))
 
 
-def learn_stack(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
+def learn_stack(opinions: ModalityLogits, labels: np.ndarray) -> dict[str, Any]:
     """Multinomial logistic regression with ridge penalty on all modalities' logits (stacking, Wolpert 1992)."""
     n_classes = opinions.logits.shape[2]
     columns = opinions.centred.flatten(1).numpy()
@@ -83,7 +83,7 @@ def learn_stack(opinions: Opinions, labels: np.ndarray) -> dict[str, Any]:
     return {"coefficients": coefficients.tolist(), "intercept": intercept.tolist()}
 
 
-def apply_stack(opinions: Opinions, learnt: dict[str, Any]) -> Tensor:
+def apply_stack(opinions: ModalityLogits, learnt: dict[str, Any]) -> Tensor:
     """Logits (P, C) of the learnt regression."""
     columns = opinions.centred.flatten(1)
     return F.linear(columns, columns.new_tensor(learnt["coefficients"]), columns.new_tensor(learnt["intercept"]))
@@ -96,8 +96,8 @@ STACK_C = 0.3  # few patients, many columns: lean on the mean of the modalities
 class LateHead:
     """How to fuse, and what to learn from inner validation first, if anything."""
 
-    apply: Callable[[Opinions, Any], Tensor]
-    learn: Callable[[Opinions, np.ndarray], dict[str, Any]] | None = None
+    apply: Callable[[ModalityLogits, Any], Tensor]
+    learn: Callable[[ModalityLogits, np.ndarray], dict[str, Any]] | None = None
 
 
 LATE: dict[str, LateHead] = {
@@ -108,7 +108,7 @@ LATE: dict[str, LateHead] = {
 }
 
 
-def _weighted_probability(opinions: Opinions, weights: Tensor) -> Tensor:
+def _weighted_probability(opinions: ModalityLogits, weights: Tensor) -> Tensor:
     held = opinions.present * weights
     # Where every modality a patient has was given the weight zero, they count alike.
     held = torch.where(held.sum(1, keepdim=True) > SMALLEST, held, opinions.present.to(held.dtype))

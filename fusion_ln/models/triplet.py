@@ -15,8 +15,8 @@ from fusion_ln.errors import RunError
 from fusion_ln.images.bank import as_network_input
 from fusion_ln.images.patients import PatientBatch
 from fusion_ln.models.backbones import create_backbone
-from fusion_ln.models.build import Classifier
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion import HeadMean, Triplets, opinions_of
 from fusion_ln.models.late import LATE
 from fusion_ln.runs import RunFolder

@@ -17,12 +17,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from fusion_ln.report import style
-from fusion_ln.report.page import write_page
-from fusion_ln.report.plates import Plate, mark_plate
-from fusion_ln.report.tables import Sheet
-from fusion_ln.training.study import IDENTITY, KNOWN, SCORES, best_trial, values_of
-from fusion_ln.training.trials import finished
+from fusion_ln.report.kit import style
+from fusion_ln.report.kit.page import write_page
+from fusion_ln.report.kit.plates import Plate, mark_plate
+from fusion_ln.report.run.tables import Sheet
+from fusion_ln.tuning.storage import finished
+from fusion_ln.tuning.study import IDENTITY, KNOWN, SCORES, best_trial, values_of
 
 CAPTIONS = {
     "pruning": "Score on inner validation after every epoch, from the second fold on the mean so far; folds one "

@@ -9,18 +9,18 @@ from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
+from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, SettingsError
 from fusion_ln.runs import RunFolder, as_file_name
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, Protocol, resolve_fit
 from fusion_ln.terms import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.training.crossval import begin, cross_fits, finish
-from fusion_ln.training.device import DeviceSettings
-from fusion_ln.training.fuse import finished_baseline, fuse_late
-from fusion_ln.training.heads import train_head
-from fusion_ln.training.overlap import refuse_shared_pictures
-from fusion_ln.training.pretrain import PATIENCE, PretrainSettings, pretrain
-from fusion_ln.training.scale import run_jobs
-from fusion_ln.training.space import changed
+from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.late import finished_baseline, fuse_late
+from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
+from fusion_ln.training.pretraining.pretrain import PATIENCE, PretrainSettings, pretrain
+from fusion_ln.tuning.space import changed
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs

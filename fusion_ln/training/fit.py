@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from fusion_ln.errors import DivergedError
 from fusion_ln.files import write_atomically
 from fusion_ln.settings import LoopSettings
-from fusion_ln.training.tasks import Labelled, Source, Task, Verdict
+from fusion_ln.training.tasks import BatchLoader, Labelled, Task, ValidationScore
 
 B = TypeVar("B", bound=Labelled)
 
@@ -59,8 +59,8 @@ def derive_seed(*parts: int) -> int:
 
 def fit(
     task: Task[B],
-    train: Source[B],
-    val: Source[B],
+    train: BatchLoader[B],
+    val: BatchLoader[B],
     *,
     settings: LoopSettings,
     seed: int,
@@ -171,12 +171,12 @@ def train_epoch(
     return float(losses_on_host.double().mean())
 
 
-def _judge(task: Task[B], val: Source[B], fabric: Fabric) -> Verdict:
+def _judge(task: Task[B], val: BatchLoader[B], fabric: Fabric) -> ValidationScore:
     """Validation on the first device alone: every patient counts once, and all devices learn the same figures."""
     verdict = None
     if fabric.is_global_zero:
         with fabric.autocast():
-            verdict = task.judge(val, fabric.device)
+            verdict = task.validate(val, fabric.device)
     if fabric.world_size > 1:
         verdict = fabric.broadcast(verdict)
     assert verdict is not None

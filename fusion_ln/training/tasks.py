@@ -28,7 +28,7 @@ B_co = TypeVar("B_co", bound=Labelled, covariant=True)
 B_contra = TypeVar("B_contra", bound=Labelled, contravariant=True)
 
 
-class Source(Protocol[B_co]):
+class BatchLoader(Protocol[B_co]):
     """Where batches come from."""
 
     @property
@@ -46,7 +46,7 @@ class Source(Protocol[B_co]):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ValidationScore:
     """How good a model is on patients who were not trained on; the loss decides which epoch is best."""
 
     loss: float
@@ -63,7 +63,7 @@ class Task(Protocol[B_contra]):
     def loss(self, model: nn.Module, batch: B_contra, device: torch.device) -> Tensor:
         """Loss of a training batch; ``model`` is `model` as the device runs it."""
 
-    def judge(self, batches: Source[B_contra], device: torch.device) -> Verdict:
+    def validate(self, batches: BatchLoader[B_contra], device: torch.device) -> ValidationScore:
         """Score of `model` on whole patients."""
 
 
@@ -82,7 +82,7 @@ class PatientLogits:
     logits: np.ndarray
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ValidationScore:
         """Mean cross-entropy over the patients, and macro one-vs-rest AUC (nan where a class has no patient)."""
         loss = float(F.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)))
         classes = tuple(map(str, range(self.logits.shape[1])))
@@ -90,7 +90,7 @@ class PatientLogits:
             auc = float(score(self.labels, softmax(self.logits), classes)["auc_ovr"][0])
         except PredictionsError:
             auc = float("nan")
-        return Verdict(loss, auc)
+        return ValidationScore(loss, auc)
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class PictureTask:
         logits: Tensor = model(augment(pictures, self.modality, self.augmentation))
         return F.cross_entropy(logits, batch.labels.to(device))
 
-    def judge(self, batches: Source[Batch], device: torch.device) -> Verdict:
+    def validate(self, batches: BatchLoader[Batch], device: torch.device) -> ValidationScore:
         """Score on the patients of ``batches``."""
         return self.predict(batches, device).verdict
 
-    def predict(self, batches: Source[Batch], device: torch.device) -> PatientLogits:
+    def predict(self, batches: BatchLoader[Batch], device: torch.device) -> PatientLogits:
         """Logits of every patient of ``batches``."""
         model = self.model.eval()
         logits, labels, patients = [], [], []

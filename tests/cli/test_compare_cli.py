@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
-from fusion_ln.report.reading import read_inputs
+from fusion_ln.report.run.reading import read_inputs
 
 REFERENCE = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
 CLASSES = ("benign", "lymphoma", "metastatic")

@@ -84,7 +84,7 @@ def test_local_workers_share_a_study(file, tmp_path):
 def test_runs_need_no_optuna_and_the_help_needs_no_torch():
     code = (
         "import sys; sys.modules['optuna'] = sys.modules['sqlalchemy'] = None; import fusion_ln.cli.main; "
-        "print('torch' in sys.modules); import fusion_ln.training.experiment, fusion_ln.training.heads"
+        "print('torch' in sys.modules); import fusion_ln.training.experiment, fusion_ln.training.fusion.heads"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
@@ -115,12 +115,12 @@ def test_a_mistake_gets_one_message_and_no_traceback(file, text, arguments, mess
 
 def test_a_study_without_a_finished_trial_is_named(file, tmp_path, monkeypatch):
     from fusion_ln.errors import DivergedError
-    from fusion_ln.training.targets import BaselineTarget
+    from fusion_ln.tuning.objective import BaselineObjective
 
     def diverge(*args):
         raise DivergedError("The loss became nan.")
 
-    monkeypatch.setattr(BaselineTarget, "fit", diverge)
+    monkeypatch.setattr(BaselineObjective, "fit", diverge)
     assert "no finished trial" in fusionln("study", "run", file, *ONE, code=1)
     assert "no finished trial" in fusionln("study", "show", file, code=1)
 

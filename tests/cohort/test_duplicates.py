@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.duplicates import clusters, grey_copy, near_pairs, near_pairs_between, on_sphere, thumbnail
+from fusion_ln.cohort.duplicates import (
+    clusters,
+    grey_copy,
+    near_pairs,
+    near_pairs_between,
+    normalised_thumbnails,
+    thumbnail,
+)
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.decode import read_picture
 
@@ -95,6 +102,6 @@ def test_pairs_between_two_sets_are_those_that_the_union_of_both_has_across_them
     copies = np.stack([grey_copy(picture) for picture in first])
     thumbnails = np.stack([thumbnail(picture) for picture in second])
     pairs, correlations = near_pairs_between(copies, thumbnails)
-    union, _ = near_pairs(np.concatenate([on_sphere(copies), thumbnails]))
+    union, _ = near_pairs(np.concatenate([normalised_thumbnails(copies), thumbnails]))
     assert pairs.tolist() == [[i, j - 25] for i, j in union.tolist() if i < 25 <= j] == [[4, 15], [7, 16]]
     assert (correlations > 0.95).all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusion_ln.explain.network import Case, Explained
-from fusion_ln.models.build import build_classifier
+from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.fusion import HeadMean, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
 from fusion_ln.settings import FitSettings, HeadSettings

@@ -14,7 +14,7 @@ from fusion_ln.explain import attribution
 from fusion_ln.explain.attribution import METHODS, fitting_methods, grad_cam, guided_grad_cam, integrated_gradients
 from fusion_ln.explain.network import Explained, Planes
 from fusion_ln.models.backbones import Backbone
-from fusion_ln.models.build import Classifier
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import Single, TripletModel
 
 SIDE = 64

@@ -5,8 +5,8 @@ from safetensors.torch import save_file
 
 from fusion_ln.errors import SettingsError, WeightsError
 from fusion_ln.models.backbones import create_backbone
-from fusion_ln.models.build import build_classifier
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fusion_ln.models.classifier import build_classifier
 from fusion_ln.settings import BaselineSettings, FitSettings
 from fusion_ln.terms import PAPER_BACKBONES, cache_folder
 

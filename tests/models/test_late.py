@@ -5,14 +5,14 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusion_ln.models.late import LATE, Opinions
+from fusion_ln.models.late import LATE, ModalityLogits
 from fusion_ln.predictions import softmax
 
 HEADS = sorted(LATE)
 
 
 def given(logits, present):
-    return Opinions(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.asarray(present)))
+    return ModalityLogits(torch.from_numpy(np.asarray(logits)), torch.from_numpy(np.asarray(present)))
 
 
 def opinions_of(rng, n=12, m=3, c=3):
@@ -43,7 +43,7 @@ def test_mean_of_logits_is_the_normalised_geometric_mean():
 @pytest.mark.parametrize("head", HEADS)
 def test_a_patient_does_not_depend_on_the_others(head, rng):
     learnt, opinions = learnt_by(head, rng), opinions_of(rng)
-    alone = [fused(head, Opinions(opinions.logits[[i]], opinions.present[[i]]), learnt)[0] for i in range(12)]
+    alone = [fused(head, ModalityLogits(opinions.logits[[i]], opinions.present[[i]]), learnt)[0] for i in range(12)]
     np.testing.assert_allclose(fused(head, opinions, learnt), alone)
 
 
@@ -52,7 +52,7 @@ def test_a_patient_does_not_depend_on_the_others(head, rng):
 def test_an_absent_modality_cannot_change_the_answer(head, noise):
     rng = np.random.default_rng(1)
     learnt, opinions = learnt_by(head, rng), opinions_of(rng)
-    disturbed = Opinions(
+    disturbed = ModalityLogits(
         torch.where(opinions.present[..., None], opinions.logits, torch.from_numpy(noise)), opinions.present
     )
     np.testing.assert_array_equal(fused(head, disturbed, learnt), fused(head, opinions, learnt))
@@ -65,9 +65,9 @@ def test_the_order_of_modalities_does_not_matter(head, rng):
     order = [2, 0, 1]
 
     def answer(turn):
-        turned = Opinions(fit.logits[:, turn], fit.present[:, turn])
+        turned = ModalityLogits(fit.logits[:, turn], fit.present[:, turn])
         learnt = LATE[head].learn(turned, labels) if LATE[head].learn else None
-        return fused(head, Opinions(new.logits[:, turn], new.present[:, turn]), learnt)
+        return fused(head, ModalityLogits(new.logits[:, turn], new.present[:, turn]), learnt)
 
     np.testing.assert_allclose(answer(order), answer([0, 1, 2]), atol=1e-4)
 

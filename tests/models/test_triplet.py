@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fusion_ln.models.build import Classifier
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion import HeadMean, TripletShape
 from fusion_ln.models.late import LATE
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel

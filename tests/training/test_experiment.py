@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import FitSettings
-from fusion_ln.training.device import DeviceSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
-from fusion_ln.training.tuning import Tuning, budget_of, found_settings, tune
-from fusion_ln.training.work import Conditions
+from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
+from fusion_ln.tuning.worker import Conditions
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "heads": 2, "variants": 1, "grid": 1}

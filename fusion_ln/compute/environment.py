@@ -1,0 +1,47 @@
+"""What a process on another machine must find as it is here before it may take part in a fit."""
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fusion_ln.errors import RunError
+from fusion_ln.files import hash_file
+
+CACHE = "FUSIONLN_CACHE"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The working folder, the cache folder if the user named one, and files (with their hashes) that must be there."""
+
+    folder: Path
+    cache: str | None
+    files: dict[Path, str]
+
+    @classmethod
+    def capture(cls, files: Iterable[Path]) -> Self:
+        """This process's own, with these files."""
+        return cls(Path.cwd(), os.environ.get(CACHE), {file: hash_file(file) for file in files})
+
+    def apply(self) -> None:
+        """Work as if in the process that they come from; a cache folder that this machine names itself is kept.
+
+        Raises:
+            RunError: If this machine does not see the same files under the same paths.
+        """
+        if self.cache is not None:
+            os.environ.setdefault(CACHE, self.cache)
+        if self.folder.is_dir():
+            os.chdir(self.folder)
+        for file, expected in self.files.items():
+            path = self.folder / file
+            if not path.is_file() or hash_file(path) != expected:
+                found = "holds another file than on the machine of the command" if path.is_file() else "is not there"
+                raise RunError(
+                    f"Machine {platform.node()}: {path} {found}.",
+                    "The working folder, the cohort and the run folder must lie on storage that every machine sees "
+                    "under the same path: start the command there, or give such folders (`--cohort`, `--out`).",
+                )

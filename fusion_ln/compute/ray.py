@@ -1,0 +1,193 @@
+"""Fits on a Ray cluster: a task each, wherever there is room. What a lost node was doing goes on elsewhere."""
+
+import logging
+import os
+import platform
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.compute.environment import Environment
+from fusion_ln.errors import FusionLNError, RunError, SettingsError
+from fusion_ln.progress import say
+from fusion_ln.training.crossval import FoldJob, run_fold
+from fusion_ln.training.fit import Epoch
+
+RETRIES = 5  # of a fit whose node or process is lost; it goes on from its last finished epoch
+POLL_SECONDS = 0.2
+REACH_SECONDS = 5.0
+STARTED = -1  # in the place of an epoch's number
+
+Step = Callable[[str], None]
+
+
+def connect(address: str | None) -> Any:
+    """Join the Ray cluster at ``address`` (None: the one that this machine belongs to); returns the ``ray`` module.
+
+    Raises:
+        SettingsError: If Ray is not installed, or no cluster answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "--engine ray: Ray is not installed.", 'Install it (`pip install "fusion_ln[ray]"`), or leave out --engine.'
+        ) from None
+    if ray.is_initialized():
+        return ray
+    try:
+        _knock(address)
+        ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError, SystemExit) as error:  # Ray leaves by sys.exit if nobody answers
+        reason = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"--engine ray: no Ray cluster can be joined at {address or 'this machine'} ({reason}).",
+            "Start one with `ray start --head`, on other machines `ray start --address HEAD:6379`, and give that "
+            "`--address`.",
+        ) from None
+    return ray
+
+
+def _knock(address: str | None) -> None:
+    """See whether anybody listens, since Ray itself tries for five minutes."""
+    if address is None or address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("expected HOST:PORT")
+    socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+
+
+def run_on_cluster(jobs: list[FoldJob], threads: int, step: Step) -> None:
+    """Do all fits; the first error stops the others, and so does Ctrl-C.
+
+    Args:
+        jobs: Fits, none of which needs another.
+        threads: Of each fit, and so the cores that it asks for; at most those of the largest node.
+        step: Called for every epoch.
+
+    Raises:
+        SettingsError: If no cluster can be joined, or it has no room for a fit.
+        RunError: If a node does not see the folders, or a fit was lost too often.
+        DivergedError, ...: As `run_fold`.
+    """
+    asked = jobs[0].device
+    ray = connect(asked.address)
+    device, needs = _room(ray, asked, threads)
+    notes = _notes(ray)
+    fit = ray.remote(**needs, max_retries=RETRIES, retry_exceptions=False)(_fit)
+    left, watch = list(enumerate(jobs)), _Watch(jobs, step)
+    running: dict[Any, FoldJob] = {}
+    try:
+        while left or running:
+            while left and len(running) < (asked.workers or len(jobs)):
+                number, job = left.pop(0)
+                around = Environment.capture([job.cohort / "cohort.toml", job.run.record])
+                running[fit.remote(number, replace(job, device=device), around, needs["num_cpus"], notes)] = job
+            done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+            watch.look(notes.get_nowait_batch(notes.qsize()))
+            for reference in done:
+                _outcome(ray, reference, running.pop(reference))
+        watch.look(notes.get_nowait_batch(notes.qsize()))
+        watch.finish()
+    finally:  # after an error or Ctrl-C; without effect when all is done
+        for reference in running:
+            ray.cancel(reference)
+        notes.shutdown(force=True)
+
+
+def _room(ray: Any, asked: DeviceSettings, threads: int) -> tuple[DeviceSettings, dict[str, int]]:
+    """What computes a fit on a node, and the cores and GPUs that it takes of one."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (int(max((node.get(kind, 0) for node in alive), default=0)) for kind in ("CPU", "GPU"))
+    on_gpu = asked.device == "cuda" or (asked.device == "auto" and gpus > 0)
+    if cpus < 1 or (on_gpu and gpus < 1):
+        raise SettingsError(
+            f"--engine ray: no node of the cluster offers a {'GPU' if cpus else 'core'}.",
+            "Start nodes with `ray start --num-gpus N`, or give `--device cpu`."
+            if cpus
+            else "Start a node with cores.",
+        )
+    cores = min(threads, cpus)
+    return DeviceSettings(device="cuda" if on_gpu else "cpu"), {"num_cpus": cores, "num_gpus": int(on_gpu)}
+
+
+def _notes(ray: Any) -> Any:
+    """A queue on the command's own machine, which is lost only with the command."""
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    own = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": own})
+
+
+def _fit(number: int, job: FoldJob, around: Environment, threads: int, notes: Any) -> FusionLNError | None:
+    """The task: a user's error is a result, so that Ray neither tries it again nor wraps it."""
+
+    def tell(epoch: int, text: str) -> None:
+        notes.actor.put_nowait.remote((number, epoch, text))  # not waited for
+
+    try:
+        tell(STARTED, platform.node())
+        around.apply()
+        torch.set_num_threads(threads)
+        run_fold(job, make_fabric(job.device, job.settings.fit.precision), lambda e: tell(e.epoch, describe(e)))
+    except FusionLNError as error:
+        return error
+    return None
+
+
+def describe(epoch: Epoch) -> str:
+    """An epoch as a note of progress."""
+    return f"validation loss {epoch.val_loss:.3f}, AUC {epoch.val_auc:.3f}"
+
+
+class _Watch:
+    """Turns what fits tell into steps: an epoch that is told again after a loss counts once."""
+
+    def __init__(self, jobs: list[FoldJob], step: Step) -> None:
+        self.jobs = jobs
+        self.step = step
+        self.epochs = [0] * len(jobs)
+        self.starts = [0] * len(jobs)
+
+    def look(self, notes: list[tuple[int, int, str]]) -> None:
+        for number, epoch, text in notes:
+            if epoch == STARTED:
+                self.starts[number] += 1
+                if self.starts[number] > 1:
+                    say(f"{self.jobs[number]}: its node or process was lost; goes on on {text}.")
+            elif epoch >= self.epochs[number]:
+                self.epochs[number] = epoch + 1
+                self.step(f"{self.jobs[number]}: {text}")
+
+    def finish(self) -> None:
+        """Steps of the epochs that early stopping saved, or whose note was lost."""
+        for job, done in zip(self.jobs, self.epochs, strict=True):
+            for _ in range(job.settings.fit.epochs - done):
+                self.step(f"{job}: stopped early")
+
+
+def _outcome(ray: Any, reference: Any, job: FoldJob) -> None:
+    """Raise what ended a fit, if it did not end well."""
+    try:
+        error = ray.get(reference)
+    except ray.exceptions.RayTaskError as failed:
+        if "failed to import on the worker" in str(failed):
+            raise RunError(
+                "A node of the Ray cluster cannot load fusion_ln.",
+                "Install the same version of it on every node, for the Python that Ray runs there.",
+            ) from None
+        raise  # a bug, with its traceback
+    except ray.exceptions.RayError as lost:
+        raise RunError(
+            f"{job}: its node or process was lost {RETRIES + 1} times ({' '.join(str(lost).split())[:200]}).",
+            "Look at the nodes' memory and at Ray's logs; the same command goes on from the last finished epoch.",
+        ) from None
+    if error is not None:
+        raise error

@@ -1,0 +1,134 @@
+"""The statistics of a cohort on paper: Table 1 as CSV, HTML and LaTeX, with its figures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.statistics import TableOne, is_category, table_one
+from fusion_ln.errors import CohortError
+from fusion_ln.files import write_text
+from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
+from fusion_ln.report.kit import style
+from fusion_ln.report.kit.page import write_page
+from fusion_ln.report.kit.plates import Plate
+from fusion_ln.report.run.tables import Sheet, csv_of
+from fusion_ln.terms import LABEL, PATIENT, SIMULATED
+
+AXES = ("long_axis_mm", "short_axis_mm")
+RATIO = "axis_ratio"  # long over short
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Who is described.
+
+    Attributes:
+        name: Of the cohort, or of the file.
+        table: One row per patient.
+        label: The column that holds the class.
+        classes: Names of the labels 0..C-1; empty where the labels name themselves.
+        simulated: Whether every page and table must say so.
+    """
+
+    name: str
+    table: pd.DataFrame
+    label: str = LABEL
+    classes: tuple[str, ...] = ()
+    simulated: bool = False
+
+    def by_class(self, variable: str) -> dict[str, pd.Series]:
+        """A variable's values in each class, in label order."""
+        labels = self.table[self.label]
+        return {
+            self.classes[value] if self.classes else str(value): self.table.loc[labels == value, variable]
+            for value in sorted(labels.unique())
+        }
+
+
+def read_patients(place: Path, label: str | None) -> Patients:
+    """Patients of a cohort folder, or of a CSV file with one row per patient.
+
+    Raises:
+        CohortError: If it is neither, or ``label`` is missing for a file or has no such column.
+    """
+    if place.is_dir():
+        cohort = load_cohort(place)
+        classes = cohort.classes if label in (None, LABEL) else ()
+        return Patients(cohort.name, _with_ratio(cohort.patients), label or LABEL, classes, cohort.simulated)
+    if label is None:
+        raise CohortError(f"{place}: which column holds the class?", "Name it with `--label COLUMN`.")
+    try:
+        table = pd.read_csv(place)
+    except (OSError, ValueError) as error:
+        raise CohortError(
+            f"{place}: cannot be read as a CSV file ({error}).",
+            "Give a cohort folder, or a CSV with one row per patient.",
+        ) from None
+    if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():
+        raise CohortError(
+            f"{place}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.", "Give one row per patient."
+        )
+    return Patients(place.stem, _with_ratio(table), label)
+
+
+def write_statistics(out: Path, patients: Patients) -> list[Path]:
+    """Write ``table1.csv``, ``.tex``, ``.html``, ``standardised_differences.csv`` and ``figures/*.png`` into ``out``.
+
+    Raises:
+        CohortError: If the label's column is missing, has gaps, or holds fewer than two classes.
+    """
+    found = table_one(patients.table, label=patients.label, classes=patients.classes)
+    with style.figure_style():
+        plates = _draw(patients, found)
+    paths = {name: out / name for name in ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")}
+    for name, table in (("table1.csv", found.table), ("standardised_differences.csv", found.differences)):
+        write_text(paths[name], csv_of(table, patients.simulated))
+    write_text(paths["table1.tex"], _latex(patients, found))
+    write_page(
+        paths["table1.html"],
+        "cohort.html",
+        [plate for group in plates.values() for plate in group],
+        [],
+        simulated=patients.simulated,
+        patients=patients,
+        table_one=Sheet("table1", "Table 1", _tidy(found)),
+        differences=Sheet("standardised_differences", "Standardised differences", found.differences),
+        left_out=found.left_out,
+        plates=plates,
+    )
+    return list(paths.values())
+
+
+def _with_ratio(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the ratio of the axes, where it has both and lacks it."""
+    if RATIO in table or not set(AXES) <= set(table):
+        return table
+    return table.assign(**{RATIO: table[AXES[0]] / table[AXES[1]].where(table[AXES[1]] > 0)})
+
+
+def _draw(patients: Patients, found: TableOne) -> dict[str, list[Plate]]:
+    variables = [v for v in dict.fromkeys(found.table["variable"]) if v in patients.table]
+    categories = [v for v in variables if is_category(patients.table[v])]
+    numbers = [v for v in variables if v not in categories]
+    ranked = [v for v in variables if pd.api.types.is_numeric_dtype(patients.table[v])]
+    marked = {"simulated": patients.simulated}
+    return {
+        "shares": [draw_shares(v, patients.by_class(v), **marked) for v in categories],
+        "boxes": [draw_boxes(v, patients.by_class(v), **marked) for v in numbers],
+        "correlation": [draw_correlation(patients.table[ranked], **marked)] if len(ranked) > 1 else [],
+    }
+
+
+def _latex(patients: Patients, found: TableOne) -> str:
+    """A booktabs table; a comment, and a note below it, where the patients are simulated."""
+    shown = _tidy(found).map(lambda value: style.cell(value).replace("−", "-"))
+    text: str = shown.to_latex(index=False, escape=True)
+    return f"{text}% {SIMULATED} patients\n\\par {SIMULATED.capitalize()} patients.\n" if patients.simulated else text
+
+
+def _tidy(found: TableOne) -> pd.DataFrame:
+    """Table 1 for people: the variable's name in its first row only, nothing where there is no test."""
+    names = found.table["variable"].mask(found.table["variable"].duplicated(), "")
+    return found.table.assign(variable=names).astype(object).where(found.table.notna(), "")

@@ -1,0 +1,232 @@
+"""The page of an explanation: what the modalities contribute, where the models look, whether to trust the maps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.progress import progress
+from fusion_ln.report.explanation import figures, overlays
+from fusion_ln.report.explanation.reading import Explanation, read_explanation
+from fusion_ln.report.explanation.tables import (
+    MEASURES,
+    best_of,
+    lead,
+    leading_method,
+    method_table,
+    pair_table,
+    truth_shares,
+    verdict,
+)
+from fusion_ln.report.kit import style
+from fusion_ln.report.kit.page import write_page, write_png
+from fusion_ln.report.kit.plates import Plate, mark_plate
+from fusion_ln.report.run.tables import Sheet
+from fusion_ln.runs import ExplanationFolder, as_file_name
+from fusion_ln.terms import LABEL, MODALITIES_USED, MODALITY, PATIENT, SIMULATED, short_title
+
+GALLERY = 48  # patients with their pictures in the page; of all there is a panel as PNG
+
+
+def write_explanation(folder: ExplanationFolder) -> Path:
+    """Write ``explanation.html`` with its figures and tables; it reads what was explained, and never calls a model.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunError: If the folder holds no explanation, or cannot be written to.
+    """
+    read = read_explanation(folder)
+    methods = method_table(read)
+    leader = leading_method(read, methods)
+    with style.figure_style():
+        groups = {
+            "trust": _trust_plates(read),
+            "contributions": _contribution_plates(read),
+            "means": [_mean_plate(read, method) for method in sorted(read.titles, key=lambda name: name != leader)],
+        }
+        panels = {patient[PATIENT]: _cells(read, patient) for patient in read.rows}
+        _write_panels(read, panels)
+    sheets = [
+        Sheet("methods", "Methods", methods),
+        Sheet("figures", "Where the weight of every map lies", read.figures),
+        Sheet("patients", "Explained patients", read.patients),
+        Sheet("contributions", "Contributions of the modalities", read.contributions),
+        Sheet("interactions", "Interactions of the modalities", read.interactions),
+    ]
+    return write_page(
+        folder.page,
+        "explanation.html",
+        [each for group in groups.values() for each in group],
+        [sheet for sheet in sheets if len(sheet.table)],
+        simulated=read.simulated,
+        read=read,
+        record=read.record,
+        plates=groups,
+        methods=methods,
+        measures={name: heading for name, (heading, _) in MEASURES.items() if name in methods},
+        best=best_of(methods),
+        leader=leader,
+        verdict=verdict(read),
+        lead=lead(read, methods, leader),
+        shares=truth_shares(read),
+        pairs=pair_table(read),
+        gallery=gallery(read, panels),
+        listed=min(len(read.patients), GALLERY),
+    )
+
+
+def gallery(read: Explanation, panels: dict[str, Any]) -> list[dict[str, Any]]:
+    """Patients by true class, the most misjudged first, with the cells of their panels."""
+    rows = []
+    for patient in read.rows:
+        probs = read.probs(patient)
+        truth, target = read.classes[patient[LABEL]], read.classes[patient["target"]]
+        rows.append(
+            {
+                "id": patient[PATIENT],
+                "fold": patient["fold"],
+                "truth": truth,
+                "predicted": target,
+                "wrong": truth != target,
+                "probs": probs,
+                "used": patient[MODALITIES_USED],
+                "shares": _shares_of(read, patient[PATIENT], target),
+                "panel": panels[patient[PATIENT]],
+            }
+        )
+    order = sorted(rows, key=lambda row: (read.classes.index(row["truth"]), row["probs"][row["truth"]]))
+    shown = order
+    if len(order) > GALLERY:  # of each class the same number, the most misjudged first
+        place = pd.Series([row["truth"] for row in order])
+        kept = place.groupby(place).cumcount() < GALLERY // len(read.classes)
+        shown = [row for row, keep in zip(order, kept, strict=True) if keep]
+    for row in shown:
+        row["panel"] = [(name, [overlays.data_uri(cell) for cell in cells]) for name, cells in row["panel"]]
+    return shown
+
+
+def _shares_of(read: Explanation, patient: str, name: str) -> list[tuple[str, float]]:
+    if read.contributions.empty:
+        return []
+    own = read.contributions[(read.contributions[PATIENT] == patient) & (read.contributions["class"] == name)]
+    return [(m, float(c)) for m, c in zip(own[MODALITY], own["contribution"], strict=True)]
+
+
+def _cells(read: Explanation, row: dict[str, Any]) -> list[tuple[str, list[np.ndarray]]]:
+    """Per picture its name, and the cells of its row: the picture, then every method."""
+    patient, used = row[PATIENT], row[MODALITIES_USED].split("+")
+    pictures = read.pictures(patient)
+    maps = {
+        method: {m: np.stack([overlays.smooth(view) for view in values]) for m, values in held.items()}
+        for method, held in ((method, read.maps(method, patient)) for method in read.titles)
+    }
+    scales = {method: overlays.scale_of([held[m] for m in used]) for method, held in maps.items()}
+    rows = []
+    for modality in used:
+        views = pictures[modality]
+        for view, picture in enumerate(views):
+            if view and not picture.any():
+                continue  # others of the patient's modalities have more views
+            node = pictures[f"node-{modality}"][view] if f"node-{modality}" in pictures else None
+            cells = [overlays.picture_cell(picture, node)]
+            cells += [overlays.overlay_cell(picture, maps[m][modality][view], scales[m]) for m in read.titles]
+            name = short_title(modality) + (f" {view + 1}" if len(views) > 1 else "")
+            rows.append((name, cells))
+    return rows
+
+
+def _write_panels(read: Explanation, panels: dict[str, Any]) -> None:
+    columns = ["Picture", *read.titles.values()]
+    with progress("Panels", len(panels)) as step:
+        for patient in read.rows:
+            target, truth = read.classes[patient["target"]], read.classes[patient[LABEL]]
+            prob = read.probs(patient)[target]
+            title = f"{patient[PATIENT]}: {target} ({style.number(prob, 2)}), truly {truth}"
+            foot = f"{SIMULATED} patient" if read.simulated else ""
+            panel = overlays.draw_panel(title, columns, panels[patient[PATIENT]], foot)
+            path = read.folder.root / "figures" / "patients" / f"{as_file_name(patient[PATIENT])}.png"
+            write_png(path, panel)
+            step("")
+
+
+def _trust_plates(read: Explanation) -> list[Plate]:
+    if not read.record["trust"]:
+        return []
+    titles, simulated = read.titles, read.simulated
+    randomised = {m: rows for m, rows in read.curves("randomised").items() if m in titles}
+    back, gone = read.curves("insertion"), read.curves("deletion")
+    drawn = [
+        (
+            "insertion",
+            "Insertion",
+            "Pixels come back into a blurred picture, the highest of the map first: the sooner the curve rises, the "
+            "better.",
+            figures.draw_curve(back, titles, "Pixels back [%]"),
+        ),
+        (
+            "deletion",
+            "Deletion",
+            "Pixels go black, the highest of the map first: the sooner the curve falls, the better.",
+            figures.draw_curve(gone, titles, "Pixels gone [%]"),
+        ),
+        (
+            "randomised",
+            "Does the map follow what was learnt?",
+            "The map beside that of the same network with its weights shuffled. A map that stays as it was shows "
+            "edges, not what the model learnt.",
+            figures.draw_randomised(randomised, titles, read.record["forgotten"]),
+        ),
+    ]
+    return [mark_plate(name, title, caption, figure, simulated=simulated) for name, title, caption, figure in drawn]
+
+
+def _contribution_plates(read: Explanation) -> list[Plate]:
+    if read.contributions.empty:
+        return []
+    table, classes, simulated = read.contributions, read.classes, read.simulated
+    exact = " Diamonds: by the exact posterior of the phantom." if "exact" in table else ""
+    n = figures.patients_of(table)
+    bars = figures.draw_bars(table, classes, read.modalities)
+    caption = f"Mean absolute Shapley value over {n} patients.{exact}"
+    drawn = [mark_plate("contributions", "How far each modality moves each class", caption, bars, simulated=simulated)]
+    for name in classes:
+        caption = f"Each dot a patient who has the picture; in colour those who truly have {name}."
+        figure = figures.draw_swarm(table, classes, name, read.modalities)
+        drawn.append(mark_plate(f"swarm_{name}", name, caption, figure, simulated=simulated))
+    return drawn
+
+
+def _mean_plate(read: Explanation, method: str) -> Plate:
+    """Mean maps by predicted class. Pictures stand in the middle of their square, so the squares can be averaged."""
+    sums: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]]] = {}
+    for patient in read.rows:
+        pictures, maps = read.pictures(patient[PATIENT]), read.maps(method, patient[PATIENT])
+        whole = sum(float(np.maximum(m, 0).sum()) for m in maps.values()) or 1.0
+        for modality in patient[MODALITIES_USED].split("+"):
+            grey = pictures[modality][0].mean(0) / 255
+            node = pictures[f"node-{modality}"][0].astype(float) if f"node-{modality}" in pictures else None
+            heat = overlays.smooth(maps[modality][0]) / whole
+            sums.setdefault(read.classes[patient["target"]], {}).setdefault(modality, []).append((grey, heat, node))
+    means = {
+        name: {modality: _mean(triples) for modality, triples in sums[name].items()}
+        for name in read.classes
+        if name in sums
+    }
+    counts = read.patients["target"].map(dict(enumerate(read.classes))).value_counts()
+    labels = {f"{name} ({counts[name]})": row for name, row in means.items()}
+    figure = figures.draw_class_means(labels, read.modalities)
+    outline = " White: the mean outline of the node." if read.simulated else ""
+    caption = f"Rows: predicted class (patients). First views, centred.{outline}"
+    return mark_plate(f"class_means_{method}", read.titles[method], caption, figure, simulated=read.simulated)
+
+
+def _mean(
+    triples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    grey, heat = np.mean([each[0] for each in triples], axis=0), np.mean([each[1] for each in triples], axis=0)
+    nodes = [each[2] for each in triples if each[2] is not None]
+    return grey, heat, np.mean(nodes, axis=0) if nodes else None

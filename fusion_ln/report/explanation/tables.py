@@ -1,0 +1,142 @@
+"""Tables of an explanation, and the sentences that they support."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.report.explanation.figures import patients_of
+from fusion_ln.report.explanation.reading import Explanation
+from fusion_ln.report.kit import style
+from fusion_ln.terms import LABEL, MODALITY, PATIENT, RANDOM_MAPS, modality_title, short_title
+
+DRAWS = 2000  # bootstrap means over patients
+
+# What the table of methods shows, with its heading and whether much or little of it is good.
+MEASURES = {
+    "insertion": ("Insertion ↑", True),
+    "deletion": ("Deletion ↓", False),
+    "infidelity": ("Infidelity ↓", False),
+    "sensitivity": ("Sensitivity ↓", False),
+    "randomised": ("Kept by a model that forgot ↓", False),
+    "node_weight": ("Weight in the node ↑", True),
+    "node_peak": ("Peak in the node ↑", True),
+    "marks_weight": ("Weight on marks ↓", False),
+}
+
+
+def method_table(read: Explanation) -> pd.DataFrame:
+    """Mean over the patients of every measure, with a 95 % bootstrap interval; maps that know nothing come last."""
+    parts = [table for table in (read.tested, read.places) if len(table)]
+    if not parts:
+        return pd.DataFrame()
+    joined = parts[0] if len(parts) == 1 else parts[0].merge(parts[1], on=["method", PATIENT])
+    rows = []
+    for method in dict.fromkeys(joined["method"]):
+        own = joined[joined["method"] == method]
+        row: dict[str, Any] = {"method": method, "title": read.titles.get(method, "Random"), "patients": len(own)}
+        for measure in MEASURES:
+            if measure in own:
+                values = own[measure].dropna().to_numpy()
+                low, high = _interval(values)
+                row |= {measure: values.mean() if len(values) else np.nan, f"{measure}_low": low}
+                row |= {f"{measure}_high": high}
+        if "error" in own and own["error"].notna().any():
+            row["completeness_error"] = own["error"].max()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    if len(values) < 2:
+        return np.nan, np.nan
+    means = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def best_of(methods: pd.DataFrame) -> dict[str, str]:
+    """The best method by every measure."""
+    real = methods[methods["method"] != RANDOM_MAPS].set_index("method") if len(methods) else methods
+    found = {}
+    for name, (_, much) in MEASURES.items():
+        if name in real and real[name].notna().any():
+            found[name] = str(real[name].idxmax() if much else real[name].idxmin())
+    return found
+
+
+def leading_method(read: Explanation, methods: pd.DataFrame) -> str:
+    """The method whose maps stand first: widest gap between insertion and deletion; untested, the first one."""
+    if "insertion" not in methods:
+        return next(iter(read.titles))
+    real = methods[methods["method"] != RANDOM_MAPS].set_index("method")
+    return str((real["insertion"] - real["deletion"]).idxmax())
+
+
+def truth_shares(read: Explanation) -> pd.DataFrame:
+    """Mean contribution of each modality to the probability of the patient's true class, and the exact one."""
+    if read.contributions.empty:
+        return pd.DataFrame()
+    table = read.contributions
+    true = table[table["class"] == table[LABEL].map(dict(enumerate(read.classes)))]
+    columns = [column for column in ("contribution", "exact") if column in true]
+    return true.groupby(MODALITY)[columns].mean().reindex(read.modalities).reset_index()
+
+
+def pair_table(read: Explanation) -> pd.DataFrame:
+    """Mean interaction of each pair of modalities in the probability of the true class."""
+    if read.interactions.empty:
+        return pd.DataFrame()
+    labels = read.contributions.drop_duplicates(PATIENT).set_index(PATIENT)[LABEL]
+    table = read.interactions
+    true = table[table["class"] == table[PATIENT].map(labels).map(dict(enumerate(read.classes)))]
+    columns = [column for column in ("interaction", "exact") if column in true]
+    return true.groupby("pair", sort=False)[columns].mean().reset_index()
+
+
+def verdict(read: Explanation) -> str:
+    """The page's answer in one sentence."""
+    shares = truth_shares(read)
+    if shares.empty:
+        [modality] = read.modalities
+        wrong = int((read.patients["target"] != read.patients[LABEL]).sum())
+        return f"{modality_title(modality)}: maps of {len(read.patients)} patients, {wrong} of them misjudged."
+    first = int(shares["contribution"].to_numpy().argmax())
+    name = short_title(str(shares[MODALITY].iloc[first]))
+    gain = style.signed(float(shares["contribution"].iloc[first]))
+    return f"{name} tells these models most: {gain} on the probability of the truth."
+
+
+def lead(read: Explanation, methods: pd.DataFrame, leader: str) -> str:
+    """What stands below the answer: the other modalities, and where the weight lies."""
+    shares, words = truth_shares(read), []
+    if not shares.empty:
+        rest = shares.sort_values("contribution", ascending=False)[1:]
+        said = [
+            f"{short_title(str(m))} {style.signed(float(c))}"
+            for m, c in zip(rest[MODALITY], rest["contribution"], strict=True)
+        ]
+        n = patients_of(read.contributions)
+        words.append(f"After it: {', '.join(said)}; Shapley values in the mean of {n} patients.")
+    if "node_weight" in methods:
+        rows = {row["method"]: row for row in methods.to_dict("records")}
+        own, chance = rows[leader], rows.get(RANDOM_MAPS)
+        words.append(
+            f"Of what speaks for a prediction, {_percent(own['node_weight'])} lies in the node and "
+            f"{_percent(own['marks_weight'])} on burned-in marks ({read.titles[leader]})"
+            + (
+                f"; maps that know nothing put {_percent(chance['node_weight'])} and "
+                f"{_percent(chance['marks_weight'])} there."
+                if chance is not None
+                else "."
+            )
+        )
+    if "insertion" in methods:
+        words.append(
+            f"{read.titles[leader]} is shown first: of the methods tested, its maps best separate the pixels that "
+            "make the prediction (insertion minus deletion)."
+        )
+    return " ".join(words)
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{100 * share:.0f} %"

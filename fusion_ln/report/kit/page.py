@@ -1,0 +1,82 @@
+"""What all report pages have in common: their template, their figures in it and beside it, their tables as CSV."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fusion_ln.files import write_atomically, write_text
+from fusion_ln.progress import progress
+from fusion_ln.report.kit import style
+from fusion_ln.report.kit.plates import Plate
+from fusion_ln.report.run.tables import Sheet, csv_of
+from fusion_ln.terms import short_title
+
+
+def write_page(
+    page: Path,
+    template: str,
+    drawn: Sequence[Plate],
+    sheets: Sequence[Sheet],
+    /,
+    *,
+    simulated: bool,
+    titles: Mapping[str, str] = MappingProxyType({}),
+    **values: Any,
+) -> Path:
+    """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``.
+
+    Args:
+        page: The file to write.
+        template: One of ``templates/``; besides ``values`` it has ``pictures``, the figures by name.
+        drawn: The plates of all figures.
+        sheets: The tables that go beside the page.
+        simulated: Whether page and tables must say so.
+        titles: What tables on the page show in place of some texts.
+
+    Returns:
+        Path of the page.
+    """
+    pictures = {}
+    with style.figure_style(), progress(f"Figures of {page.name}", len(drawn)) as step:
+        for plate in drawn:
+            pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
+            write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+            step("")
+    for sheet in sheets:
+        write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
+    filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
+    write_text(page, filled)
+    return page
+
+
+def _environment(titles: Mapping[str, str]) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("fusion_ln.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "cell": lambda value: titles.get(value) or style.cell(value),
+        "heading": lambda column: titles.get(column) or column.replace("_", " "),
+        "number": style.number,
+        "short": short_title,
+        "signed": style.signed,
+    }
+    environment.filters |= filters
+    environment.globals |= {"spread": style.spread, "signed_spread": style.signed_spread, "colours": style.COLOURS}
+    return environment
+
+
+def write_png(path: Path, png: bytes) -> None:
+    """Write a picture file, atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(png)
+
+    write_atomically(path, write)

@@ -1,0 +1,160 @@
+"""What every figure of a report is made of: the plate it stands on, rows of models, intervals and notes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fusion_ln.report.kit.style import CARD, INK, LIGHT, LINE, MUTED
+from fusion_ln.report.run.results import Model, Results
+from fusion_ln.runs import as_file_name
+from fusion_ln.terms import SIMULATED
+
+WIDE, NARROW = 4.1, 3.3  # inches
+ROW = 0.46  # inches per model
+TEXT_ABOVE = 0.3  # rows between a model's name and its interval
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure with what stands around it.
+
+    Attributes:
+        name: Of its PNG file.
+        title: A few words; also what a screen reader says.
+        caption: What is to be seen, in a sentence or two; may be empty.
+        figure: The figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def mark_simulated(figure: Figure, simulated: bool) -> None:
+    """Write what stands on everything that comes from a phantom, at the figure's foot."""
+    if simulated:
+        figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
+
+
+def make_plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
+    """The figure with its name made fit for a file and, on a phantom, the word that says so."""
+    return mark_plate(name, title, caption, figure, results.cohort.simulated)
+
+
+def mark_plate(name: str, title: str, caption: str, figure: Figure, simulated: bool) -> Plate:
+    """As `make_plate`, where there are no models."""
+    mark_simulated(figure, simulated)
+    return Plate(as_file_name(name), title, caption, figure)
+
+
+def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
+    """`empty_rows` of models, the headline's in bold, a line between single models and fusions."""
+    figure, axes = empty_rows([(model.title, model in results.headline) for model in models])
+    for y, model in enumerate(models):
+        if y and model.is_fusion and not models[y - 1].is_fusion:
+            axes.axhline(y - 0.6, color=LINE, lw=0.8)
+    return figure, axes
+
+
+def empty_rows(rows: Sequence[tuple[str, bool]]) -> tuple[Figure, Axes]:
+    """An empty chart with one row per title (and whether it is bold), which stands above the row, from the left."""
+    figure = Figure(figsize=(WIDE, 0.65 + ROW * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_ylim(len(rows) - 0.55, -0.65)
+    axes.set_yticks([])
+    axes.tick_params(axis="x", length=0)
+    axes.grid(axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.spines[["left", "bottom"]].set_visible(False)
+    for y, (title, bold) in enumerate(rows):
+        write_text(axes, 0, y, title, bold=bold)
+    return figure, axes
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """A row of a forest plot.
+
+    Attributes:
+        by_seed: The value of each seed.
+        note: What stands at the right end.
+        tick: Where an upright tick marks what could be reached; None: nowhere.
+    """
+
+    title: str
+    colour: str
+    value: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+    note: str
+    fused: bool = False
+    bold: bool = False
+    tick: float | None = None
+
+
+def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figure, Axes]:
+    """A row per value with its interval and, as small dots, its seeds; ``zero``: values are differences."""
+    figure, axes = empty_rows([(row.title, row.bold) for row in rows])
+    for y, row in enumerate(rows):
+        draw_interval(axes, y, row.value, row.low, row.high, row.colour, fused=row.fused)
+        axes.scatter(row.by_seed, [y + 0.16] * len(row.by_seed), s=9, color=row.colour, lw=0)
+        write_note(axes, y, row.note, bold=row.bold)
+        if row.tick is not None:
+            draw_tick(axes, y, row.tick)
+    if zero:
+        show_zero(axes)
+    return figure, axes
+
+
+def show_zero(axes: Axes) -> None:
+    """The line of no difference, and room on both sides of it; call it when everything is drawn."""
+    axes.axvline(0, color=INK, lw=0.9, zorder=1)
+    reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
+    axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
+
+
+def draw_tick(axes: Axes, y: float, x: float) -> None:
+    """An upright tick: what could be reached."""
+    axes.plot([x] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
+
+
+def draw_interval(axes: Axes, y: float, value: float, low: float, high: float, colour: str, *, fused: bool) -> None:
+    """A dot, or a diamond for a fusion, on the line of its interval."""
+    axes.plot([low, high], [y, y], color=colour, lw=2.4, alpha=0.5, solid_capstyle="butt", zorder=2)
+    axes.scatter([value], [y], s=40, color=colour, marker="D" if fused else "o", lw=0, zorder=3)
+
+
+def write_note(axes: Axes, y: float, text: str, *, bold: bool = False) -> None:
+    """Figures at the right end of a row."""
+    write_text(axes, 1, y, text, bold=bold)
+
+
+def write_text(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None:
+    """Text above a row, from the left end (x = 0) or up to the right one."""
+    axes.text(
+        x,
+        y - TEXT_ABOVE,
+        text,
+        transform=axes.get_yaxis_transform(),
+        ha="right" if x else "left",
+        va="center",
+        fontsize=8.5,
+        fontweight="bold" if bold else "normal",
+        bbox={"facecolor": CARD, "linewidth": 0, "pad": 1.2},
+    ).set_in_layout(False)
+
+
+def colour_of(results: Results, model: Model) -> str:
+    """The colour of a model, the same in every figure."""
+    return LIGHT[results.colour_of(model)]
+
+
+def short_title(model: Model) -> str:
+    """The title without what stands in brackets."""
+    short = model.what.partition(" (")[0]
+    return f"{short} · {model.group}" if model.group else short

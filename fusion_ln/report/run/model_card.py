@@ -1,0 +1,69 @@
+"""A model card in the layout of Hugging Face: metadata that its hub reads, then the text for people."""
+
+import json
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fusion_ln.report.kit.style import number, spread
+from fusion_ln.report.run import text as words
+from fusion_ln.report.run.checklists import AUTHOR
+from fusion_ln.report.run.results import MACRO, Results
+from fusion_ln.terms import SIMULATED, modality_title
+
+# Metric, what the hub calls it, and what a person reads.
+REPORTED = (
+    (MACRO, "roc_auc", "AUC, one vs rest"),
+    ("accuracy", "accuracy", "Accuracy"),
+    ("f1", "f1", "F1, mean over classes"),
+    ("mcc", "matthews_correlation", "MCC"),
+    ("brier", "brier_score", "Brier score"),
+)
+
+
+def model_card(results: Results) -> str:
+    """The card of the report's main model, as Markdown under a YAML head; what no run knows is left to its author."""
+    environment = Environment(loader=PackageLoader("fusion_ln.report"), undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = number
+    return environment.get_template("model_card.md").render(
+        head=_yaml(_metadata(results)),
+        results=results,
+        cohort=results.cohort,
+        main=results.main,
+        words=words,
+        spread=spread,
+        author=AUTHOR,
+        reads=[modality_title(m) for m in results.main.modalities],
+        metrics=REPORTED,
+    )
+
+
+def _metadata(results: Results) -> dict[str, Any]:
+    main, cohort = results.main, results.cohort
+    metrics = [
+        {"type": hub_name, "name": title, "value": round(float(results.interval(main, metric).value), 4)}
+        for metric, hub_name, title in REPORTED
+    ]
+    simulated = [SIMULATED] if cohort.simulated else []
+    return {
+        "library_name": "fusion_ln",
+        "pipeline_tag": "image-classification",
+        "tags": ["ultrasound", "medical-imaging", *cohort.modalities, *simulated],
+        "model-index": [
+            {
+                "name": main.name,
+                "results": [
+                    {
+                        "task": {"type": "image-classification"},
+                        "dataset": {"type": cohort.name, "name": cohort.name, "split": "out-of-fold"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _yaml(metadata: dict[str, Any]) -> str:
+    """JSON is YAML; one key a line keeps it readable."""
+    return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items())

@@ -1,0 +1,280 @@
+"""From run folders and bare tables of predictions to what a report shows."""
+
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort
+from fusion_ln.errors import CohortError, PredictionsError, RunError
+from fusion_ln.predictions import Predictions, read_inner_predictions, read_predictions
+from fusion_ln.progress import say
+from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
+from fusion_ln.runs import AUDIT_PAGE, RunFolder
+from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
+
+HEAD_TITLES = {
+    "late-mean": "Mean of probabilities",
+    "late-logit": "Mean of logits",
+    "late-weighted": "Learnt weights",
+    "late-stacked": "Stacking",
+    "concat": "Concatenation",
+    "gated": "Gating",
+    "lowrank": "Low-rank product",
+    "cross-attention": "Cross-attention",
+    "transformer": "Transformer",
+}
+TABLE_RECORD = {"kind": "table", "settings": {}, "folds": []}  # of a bare table: it says nothing about its making
+
+
+def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
+    """Read finished runs of one cohort, to be compared with the best single modality.
+
+    Raises:
+        RunError: If a run is unfinished, or belongs to another cohort or to other folds.
+        PredictionsError: If its predictions break their schema.
+    """
+    assert runs, "a report needs a run"
+    names = _names([run.root for run in runs])
+    for run in runs:
+        _check_cohort(run, run.read_record(), cohort)
+    models = [_read_run(run, name, cohort.modalities) for run, name in zip(runs, names, strict=True)]
+    return Results(cohort, _fusions_last(models))
+
+
+def read_inputs(
+    paths: list[Path], *, reference: Path | None = None, cohort: Path | None = None, n_resamples: int = N_RESAMPLES
+) -> Results:
+    """Read run folders and bare tables of predictions of one cohort, to be compared with each other.
+
+    Args:
+        paths: Run folders or tables of predictions. A table that lies in its run folder stands for the run.
+        reference: The one of ``paths`` to compare with. Without it: the best single modality by inner validation or,
+            where nothing tells that, the last one, so that differences read as typed: first minus last.
+        cohort: Cohort folder. Without it: the one that the runs name, if it is still there.
+        n_resamples: Bootstrap draws behind every interval.
+
+    Raises:
+        CohortError: If ``cohort`` is no cohort.
+        RunError: If a run is unfinished, or belongs to another cohort or to other folds than the rest.
+        PredictionsError: If there is one model only, one is given twice, ``reference`` is none of them, or predictions
+            break their schema or do not fit the cohort.
+    """
+    places = [_place(path) for path in paths]
+    _need_several(paths, places)
+    runs = [place for place in places if isinstance(place, RunFolder)]
+    shown = _find_cohort(runs, cohort)
+    names = _names([p.root if isinstance(p, RunFolder) else _stem(p) for p in places])
+    modalities = shown.modalities if shown else _modalities(runs)
+    models = [
+        _read_run(place, name, modalities) if isinstance(place, RunFolder) else _read_table(place, name)
+        for place, name in zip(places, names, strict=True)
+    ]
+    for path, model in zip(paths, models, strict=True):
+        if shown:
+            _check_fits(path, model.predictions, shown)
+    by_place = dict(zip(places, models, strict=True))
+    return Results(
+        shown or _cohort_of(models[0].predictions, runs),
+        _fusions_last(models),
+        named_reference=_choose_reference(by_place, reference),
+        n_resamples=n_resamples,
+    )
+
+
+def _place(path: Path) -> RunFolder | Path:
+    if path.is_dir():
+        return RunFolder(path.resolve())
+    run = RunFolder(path.resolve().parent)
+    return run if run.predictions == path.resolve() and run.record.is_file() else path.resolve()
+
+
+def _need_several(paths: list[Path], places: list[RunFolder | Path]) -> None:
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise PredictionsError(f"{paths[number]}: given twice.", "Name each model once.")
+    if len(places) < 2:
+        raise PredictionsError(
+            f"{paths[0]}: one model only; a comparison needs at least two.",
+            "Name another run, or predictions.parquet file, of the same cohort.",
+        )
+
+
+def _find_cohort(runs: list[RunFolder], folder: Path | None) -> Cohort | None:
+    """The given cohort, or the one that the runs were made on if it is where it was; the runs must agree on it."""
+    if folder:
+        cohort = load_cohort(folder)
+        for run in runs:
+            _check_cohort(run, run.read_record(), cohort)
+        return cohort
+    if not runs:
+        return None
+    first = runs[0].read_record()
+    for run in runs[1:]:
+        _check_same(run, run.read_record(), first["cohort"], runs[0].root.name)
+    try:
+        cohort = load_cohort(Path(first.get("cohort_path", "")))
+        _check_cohort(runs[0], first, cohort)
+    except (CohortError, RunError):
+        name = first["cohort"]["name"]
+        say(f"Cohort {name} is not where the runs were made on it: no pictures and no subgroups. Name it: --cohort DIR")
+        return None
+    return cohort
+
+
+def _choose_reference(models: dict[RunFolder | Path, Model], path: Path | None) -> str:
+    """Name of the model to compare with; empty for the best single modality."""
+    if path:
+        if (place := _place(path)) not in models:
+            known = ", ".join(m.name for m in models.values())
+            raise PredictionsError(f"{path}: the reference is none of the models given ({known}).", "Name one of them.")
+        return models[place].name
+    if any(m.is_single for m in models.values()):
+        return ""
+    last = list(models.values())[-1].name
+    say(f"No single-modality run to choose the reference from: comparing with the last one, {last}")
+    return last
+
+
+def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
+    record = run.read_record()
+    if not run.finished:
+        raise RunError(
+            f"{run.root}: unfinished, it has no {run.predictions.name} yet.",
+            f"The same command again goes on from where it stopped: {record['command']}",
+        )
+    settings = record["settings"]
+    single = settings.get("modality")
+    seen = {single} if single else set(settings.get("members", modalities))
+    return Model(
+        name=name.as_posix(),
+        what=modality_title(single) if single else _head_title(settings["head"], name.name),
+        group=" · ".join(name.parts[:-1]),
+        modalities=tuple(m for m in modalities if m in seen),
+        record=record,
+        predictions=read_predictions(run.predictions),
+        inner=_read_inner(run.inner_predictions),
+        history=pd.read_parquet(run.history) if run.history.is_file() else None,
+        subsets=_read_subsets(run.subset_predictions),
+        explanation=run.explanation.page if run.explanation.page.is_file() else None,
+        audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,
+    )
+
+
+def _read_table(path: Path, name: Path) -> Model:
+    return Model(
+        name=name.as_posix(),
+        what=name.name,
+        group=" · ".join(name.parts[:-1]),
+        modalities=(),
+        record=TABLE_RECORD,
+        predictions=read_predictions(path),
+        inner=_read_inner(path.with_name(f"inner_{path.name}")),
+    )
+
+
+def _read_inner(path: Path) -> Predictions | None:
+    return read_inner_predictions(path) if path.is_file() else None
+
+
+def _read_subsets(path: Path) -> dict[str, Predictions]:
+    """By the names of the modalities, in the order of their number and then as they stand in the file."""
+    if not path.is_file():
+        return {}
+    table = pd.read_parquet(path)
+    classes = tuple(c.removeprefix("prob_") for c in table.columns if c.startswith("prob_"))
+    parts = {
+        str(name): Predictions(classes, part.drop(columns=MODALITIES_USED).sort_values(PATIENT, ignore_index=True))
+        for name, part in table.groupby(MODALITIES_USED, sort=False)
+    }
+    return dict(sorted(parts.items(), key=lambda item: item[0].count("+")))
+
+
+def _names(folders: list[Path]) -> list[Path]:
+    """Each folder relative to the common parent of all."""
+    roots = [folder.resolve() for folder in folders]
+    parent = Path(os.path.commonpath([root.parent for root in roots]))
+    return [root.relative_to(parent) for root in roots]
+
+
+def _stem(path: Path) -> Path:
+    """What names a bare table: its file or, where that is called as every run's, its folder."""
+    return path.parent if path.stem == "predictions" else path.with_suffix("")
+
+
+def _fusions_last(models: list[Model]) -> tuple[Model, ...]:
+    """Fusions after the rest; models that would read alike, as variants of one head, get their folder's name."""
+    titles = Counter(m.title for m in models)
+    told = [replace(m, what=f"{m.what} ({m.name.rpartition('/')[2]})") if titles[m.title] > 1 else m for m in models]
+    return tuple(sorted(told, key=lambda m: m.is_fusion))
+
+
+def _modalities(runs: list[RunFolder]) -> tuple[str, ...]:
+    return tuple(runs[0].read_record()["cohort"]["modalities"]) if runs else ()
+
+
+def _cohort_of(predictions: Predictions, runs: list[RunFolder]) -> Cohort:
+    """What predictions and records tell of a cohort whose folder is not at hand: who, which classes, which folds."""
+    described = runs[0].read_record()["cohort"] if runs else {}
+    patients = predictions.table[[PATIENT, LABEL]].assign(**{SITE: "unknown"})
+    return Cohort(
+        root=Path(),
+        name=described.get("name", f"{len(patients)} patients"),
+        classes=predictions.classes,
+        modalities=tuple(described.get("modalities", ())),
+        source="",
+        licence="",
+        patients=patients,
+        images=pd.DataFrame(columns=list(IMAGE_COLUMNS)),
+        folds=predictions.table[[PATIENT, FOLD]],
+        pictures=Path(),
+        simulated=described.get("simulated", False),
+    )
+
+
+def _check_fits(path: Path, predictions: Predictions, cohort: Cohort) -> None:
+    """Refuse predictions of other classes, patients, labels or folds than the cohort's."""
+    way_out = "Compare models of this cohort and its folds, or name theirs with `--cohort DIR`."
+    if predictions.classes != cohort.classes:
+        held, expected = ", ".join(predictions.classes), ", ".join(cohort.classes)
+        raise PredictionsError(
+            f"{path}: classes {held}; the cohort {cohort.name} has {expected}, in this order.", way_out
+        )
+    truth = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds[[PATIENT, FOLD]], on=PATIENT)
+    rows = predictions.table[[PATIENT, LABEL, FOLD]]
+    known = rows.merge(truth, on=PATIENT, how="left", suffixes=("", "_expected"))
+    for column, what in ((LABEL, "label"), (FOLD, "fold")):
+        differing = known[column] != known[f"{column}_expected"]
+        if differing.any():
+            patient = known.loc[differing, PATIENT].iloc[0]
+            raise PredictionsError(
+                f"{path}: {int(differing.sum())} of {len(known)} patients are unknown to the cohort {cohort.name} or "
+                f"have another {what} there; the first is {patient!r}.",
+                way_out,
+            )
+
+
+def _check_cohort(run: RunFolder, record: dict[str, Any], cohort: Cohort) -> None:
+    here = {"name": cohort.name, "fingerprint": cohort.fingerprint, "folds": cohort.folds_fingerprint}
+    _check_same(run, record, here, "the report")
+
+
+def _check_same(run: RunFolder, record: dict[str, Any], expected: dict[str, Any], whose: str) -> None:
+    of = record["cohort"]
+    for key, what in (("fingerprint", "cohort"), ("folds", "folds")):
+        if of[key] != expected[key]:
+            raise RunError(
+                f"{run.root}: made on other {what} than {whose}'s: "
+                f"{of['name']} ({what} {of[key][:8]}) there, {expected['name']} ({what} {expected[key][:8]}) here.",
+                "Report on the cohort that the run was made on, or run it again on this one.",
+            )
+
+
+def _head_title(head: str, folder: str) -> str:
+    """What a person calls the head; with what its folder adds, where it is a variant (``fusion-concat-plain``)."""
+    title = HEAD_TITLES.get(head, head)
+    own = f"fusion-{head}-"
+    return f"{title}, {folder.removeprefix(own)}" if folder.startswith(own) else title

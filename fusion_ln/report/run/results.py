@@ -1,0 +1,258 @@
+"""What a report shows: the models of one cohort, the one that the rest is compared with, and their statistics."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.evaluation.compare import Comparison, compare
+from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
+from fusion_ln.metrics import describe
+from fusion_ln.predictions import Predictions
+from fusion_ln.report.kit.style import OTHERS, modality_colour
+from fusion_ln.terms import PATIENT, modality_title
+
+MACRO = "auc_ovr"  # the metric by which models are chosen and compared
+N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
+WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
+NOT_MALIGNANT = frozenset({"benign", "normal"})
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A finished run, or a bare table of predictions, as the report shows it.
+
+    Attributes:
+        name: Its folder relative to the runs' common parent; names it in every table.
+        what: Its modality or the way it fuses, as a person reads it.
+        group: The folders above its own up to the common parent, such as the backbone's; empty without any.
+        modalities: What it sees, in the cohort's order; empty for a bare table.
+        record: Its run.json; of kind ``table`` for a bare table.
+        predictions: Out-of-fold predictions.
+        inner: Predictions of the inner validation patients, ``fold`` being the model's; None for a bare table.
+        history: Losses per fold and epoch; None where nothing was trained.
+        subsets: Predictions from each subset of the modalities, by the subset's name; empty where there are none.
+        explanation: The page of its explanation, where there is one.
+        audit: The page of its shortcut audit, where there is one.
+    """
+
+    name: str
+    what: str
+    group: str
+    modalities: tuple[str, ...]
+    record: dict[str, Any]
+    predictions: Predictions
+    inner: Predictions | None = None
+    history: pd.DataFrame | None = None
+    subsets: dict[str, Predictions] = field(default_factory=dict)
+    explanation: Path | None = None
+    audit: Path | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.what} · {self.group}" if self.group else self.what
+
+    @property
+    def is_fusion(self) -> bool:
+        return str(self.record["kind"]) == "fusion"
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it reads one modality; of a bare table that is not known."""
+        return str(self.record["kind"]) == "baseline"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a bare table of predictions, which says nothing about its making."""
+        return str(self.record["kind"]) == "table"
+
+    @property
+    def protocol(self) -> str:
+        settings = self.record["settings"]
+        parts = [settings, *settings.get("members", {}).values()]
+        return "paper" if any(part.get("protocol") == "paper" for part in parts) else "nested"
+
+    def auc_by_fold(self) -> pd.Series:
+        """Macro one-vs-rest AUC of each held-out fold, by fold."""
+        return _auc_by_fold(self.predictions)
+
+    @cached_property
+    def inner_auc(self) -> float:
+        """Mean over the folds of the macro AUC on inner validation: what a choice between models may look at."""
+        return float(_auc_by_fold(self.inner).mean()) if self.inner else np.nan
+
+
+@dataclass(frozen=True)
+class Results:
+    """The models of one report, fusions last, else in the order in which they were given.
+
+    Attributes:
+        cohort: Who was studied; without pictures and clinical columns where its folder is not at hand.
+        models: At least one.
+        named_reference: Name of the model to compare with; empty for the best single modality.
+        n_resamples: Bootstrap draws behind every interval.
+    """
+
+    cohort: Cohort
+    models: tuple[Model, ...]
+    named_reference: str = ""
+    n_resamples: int = N_RESAMPLES
+
+    @property
+    def singles(self) -> tuple[Model, ...]:
+        return tuple(m for m in self.models if m.is_single)
+
+    @property
+    def fusions(self) -> tuple[Model, ...]:
+        return tuple(m for m in self.models if m.is_fusion)
+
+    @cached_property
+    def best_single(self) -> Model | None:
+        """The single-modality model with the highest AUC on inner validation; the held-out folds have no say."""
+        return max(self.singles, key=lambda m: m.inner_auc, default=None)
+
+    @property
+    def reference(self) -> Model | None:
+        """The model that every other one is compared with: the named one or the best single modality."""
+        if self.named_reference:
+            return next(m for m in self.models if m.name == self.named_reference)
+        return self.best_single
+
+    @property
+    def others(self) -> tuple[Model, ...]:
+        """The models that are compared with the reference; none where there is no reference."""
+        return tuple(m for m in self.models if m is not self.reference) if self.reference else ()
+
+    @property
+    def candidate(self) -> Model | None:
+        """The model that the headline sets against the reference, chosen without a look at its result.
+
+        The first fusion that was asked for; without one, the first other model if the reference was named.
+        """
+        fusions = [m for m in self.others or self.models if m.is_fusion]
+        return next(iter([*fusions, *(self.others if self.named_reference else ())]), None)
+
+    @property
+    def main(self) -> Model:
+        """The model that the report is about."""
+        return self.candidate or self.reference or self.models[0]
+
+    @property
+    def headline(self) -> tuple[Model, ...]:
+        """The reference and the candidate, as far as there are such."""
+        return tuple(m for m in (self.reference, self.candidate) if m is not None) or (self.main,)
+
+    @cached_property
+    def weak_class(self) -> str:
+        """The class to look at first: lymphoma or, in another cohort, the one that the main model misses most."""
+        if WEAK_CLASS in self.cohort.classes:
+            return WEAK_CLASS
+        recalls = {c: self.interval(self.main, "recall", c).value for c in self.cohort.classes}
+        return min(recalls, key=lambda c: recalls[c])
+
+    @property
+    def malignant(self) -> tuple[str, ...]:
+        """The classes that a test for malignancy shall find; empty where no class is named benign or normal."""
+        found = tuple(c for c in self.cohort.classes if c not in NOT_MALIGNANT)
+        return found if len(found) < len(self.cohort.classes) else ()
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """``model, metric, class, value, ci_low, ci_high, ...``: every metric, on all patients of its model."""
+        tables = {m.name: metric_intervals(m.predictions, n_resamples=self.n_resamples) for m in self.models}
+        return stack(tables)
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """Every other model against the reference; None where there is nothing to compare.
+
+        Runs of one cohort are compared on the patients whom all of them predicted: some lack a modality. That two bare
+        tables belong together is not recorded anywhere, so tables of other patients are refused.
+        """
+        if not (self.others and self.reference):
+            return None
+        models = {m.name: m.predictions for m in (self.reference, *self.others)}
+        are_runs = not any(m.is_table for m in self.models)
+        return compare(models, self.reference.name, n_resamples=self.n_resamples, common_only=are_runs)
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Each other model minus the reference: ``model, reference, patients, metric, class, value_a, ...``."""
+        if self.comparison is None:
+            return pd.DataFrame()
+        table = self.comparison.differences.rename(columns={"model_a": "model", "model_b": "reference"})
+        table.insert(2, "patients", self.compared_patients)
+        return table
+
+    @property
+    def compared_patients(self) -> int:
+        """Patients whom every model predicted."""
+        return len(set.intersection(*(set(m.predictions.patients) for m in self.models)))
+
+    def colour_of(self, model: Model) -> str:
+        """The name in `style.COLOURS` of a model's colour, the same in every figure."""
+        if model.is_fusion:
+            return "fusion"
+        if not model.modalities:
+            return OTHERS[self.models.index(model) % len(OTHERS)]
+        return modality_colour(model.modalities[0], self.cohort.modalities)
+
+    def interval(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
+        """The row of ``intervals`` of a model's metric."""
+        return self._interval_rows[model.name, metric, of_class]
+
+    def difference(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
+        """The row of ``differences`` of a model's metric."""
+        return self._difference_rows[model.name, metric, of_class]
+
+    @cached_property
+    def _interval_rows(self) -> dict[tuple[str, ...], Any]:
+        return rows_by(self.intervals, "model", "metric", "class")
+
+    @cached_property
+    def _difference_rows(self) -> dict[tuple[str, ...], Any]:
+        return rows_by(self.differences, "model", "metric", "class")
+
+    def attainable(self, model: Model) -> dict[str, float] | None:
+        """The best macro AUC that any model could reach from these modalities' pictures; phantom cohorts only.
+
+        Returns:
+            ``tables``: over the simulation's own distribution; ``cohort``: over the patients of this cohort.
+        """
+        found = self.cohort.details.get("attainable", {})
+        key = "+".join(model.modalities)
+        return {of: float(found[of][key]["auc"]) for of in ("tables", "cohort") if key in found.get(of, {})} or None
+
+
+def _auc_by_fold(predictions: Predictions) -> pd.Series:
+    """By fold; NaN where a fold lacks a class."""
+    folds = describe(predictions)["folds"]
+    return pd.Series({fold["fold"]: fold[MACRO] for fold in folds}, dtype=float, name=MACRO)
+
+
+def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of several models as one, the model in the first column."""
+    return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
+
+
+def rows_by(table: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], Any]:
+    """The rows of a table by what stands in some columns, which together name a row."""
+    keys = zip(*(table[column] for column in columns), strict=True)
+    return dict(zip(keys, table.itertuples(index=False), strict=True))
+
+
+def skipped_patients(results: Results) -> pd.DataFrame:
+    """``model, patient_id, reason``: who was not predicted, by which model, and why."""
+    everyone = set(results.cohort.patients[PATIENT])
+    rows = []
+    for model in results.models:
+        titles = " or ".join(modality_title(m) for m in model.modalities)
+        pictured = set().union(*(results.cohort.patients_with(m) for m in model.modalities))
+        for patient in sorted(everyone - set(model.predictions.patients)):
+            reason = "not predicted" if patient in pictured else f"no picture: {titles}"
+            rows.append((model.name, patient, reason))
+    return pd.DataFrame(rows, columns=["model", PATIENT, "reason"])

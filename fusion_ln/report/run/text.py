@@ -1,0 +1,194 @@
+"""What the figures mean, in the plain words of the report's first page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusion_ln.report.kit.style import number, signed, signed_spread, spread
+from fusion_ln.report.run.results import MACRO, Model, Results
+from fusion_ln.terms import LABEL
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure of the first page: what it is, the figure itself, and what belongs to it."""
+
+    heading: str
+    figure: str
+    detail: str
+    colour: str = "ink"
+
+
+def verdict(results: Results) -> str:
+    """The answer in one sentence, no stronger than its interval."""
+    reference, candidate = results.reference, results.candidate
+    where = "In simulated patients, " if results.cohort.simulated else ""
+    if candidate is None or reference is None:
+        auc = number(results.interval(results.main, MACRO).value)
+        return _sentence(f"{where}{_named(results.main)} told the diagnoses apart with an AUC of {auc}.")
+    row = results.difference(candidate, MACRO)
+    fused = candidate.is_fusion and reference.is_single
+    subject = "fusing the pictures" if fused else _named(candidate)
+    against = f"{_named(reference)} alone" if fused else _named(reference)
+    if row.ci_low > 0:
+        return _sentence(f"{where}{subject} told the diagnoses apart better than {against}.")
+    if row.ci_high < 0:
+        return _sentence(f"{where}{subject} told the diagnoses apart worse than {against}.")
+    return _sentence(f"{where}no difference was shown between {subject} and {against}.")
+
+
+def explanation(results: Results) -> str:
+    """The figures behind the verdict, and how sure they are."""
+    reference, candidate = results.reference, results.candidate
+    if candidate is None or reference is None:
+        nothing = "Nothing was fused, so nothing is compared here." if not results.fusions else ""
+        return f"{_reach(results, results.main)} {nothing}".strip()
+    row = results.difference(candidate, MACRO)
+    interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
+    if row.patients == len(candidate.predictions.table) == len(reference.predictions.table):
+        reached = _reach(results, candidate, reference)
+    else:
+        reached = (
+            f"On the {row.patients} held-out patients that every model predicted, {_named(candidate)} reached an AUC "
+            f"of {number(row.value_a)} and {_named(reference)} {number(row.value_b)}."
+        )
+    if row.ci_low > 0 or row.ci_high < 0:
+        sure = "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
+    else:
+        sure = (
+            f"The interval includes zero: these patients fit a loss of {number(-row.ci_low)} "
+            f"as well as a gain of {number(row.ci_high)}. That is no proof that the two are equal."
+        )
+    return f"{reached} The difference is {interval}. {sure}"
+
+
+def weak_class_answer(results: Results) -> str:
+    """How many patients of the class to look at first were recognised."""
+    name = results.weak_class
+    sentences = []
+    for model in reversed(results.headline):
+        found, of = recognised(results, model, name)
+        row = results.interval(model, "recall", name)
+        recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
+        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} patients ({recall}).")
+    if results.candidate and results.reference:
+        row = results.difference(results.candidate, "recall", name)
+        shown = "excludes" if row.ci_low > 0 or row.ci_high < 0 else "includes"
+        interval = signed_spread(row.ci_low, row.ci_high)
+        sentences.append(f"The difference is {signed(row.difference)} ({interval}), which {shown} zero.")
+    return " ".join(sentences)
+
+
+def reading(results: Results) -> str:
+    """What an AUC says, for whom it is a new word."""
+    auc = results.interval(results.main, MACRO).value
+    return (
+        "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
+        f"averaged over the diagnoses: {number(auc)} means {round(100 * auc)} of 100 such pairs; 0.5 is a coin. "
+        "A 95 % interval shows how much a figure would move had other patients of the same kind been studied."
+    )
+
+
+def choices(results: Results) -> str:
+    """How the two models of the headline were chosen."""
+    sentences = []
+    reference, candidate = results.reference, results.candidate
+    if results.named_reference and reference:
+        sentences.append(f"{_sentence(_named(reference))} is the reference that the others are compared with.")
+    elif len(results.singles) > 1 and reference:
+        auc = number(reference.inner_auc)
+        sentences.append(
+            f"{_sentence(_named(reference))} is the best single modality on inner validation (mean AUC {auc}), "
+            "patients apart from those that the figures come from."
+        )
+    if candidate and len(results.others) > 1:
+        kind = "fusion" if candidate.is_fusion else "model"
+        sentences.append(
+            f"{_sentence(_named(candidate))} is the {kind} that was asked for first; the interval above is its own. "
+            f"All {len(results.others)} comparisons stand under Differences, with p-values corrected for their number."
+        )
+    return " ".join(sentences)
+
+
+def facts(results: Results) -> list[Fact]:
+    """The figures of the first page."""
+    cohort = results.cohort
+    counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
+    who = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
+    kind = "simulated patients" if cohort.simulated else "patients"
+    if left_out := len(cohort.patients) - len(results.main.predictions.table):
+        who += f"; {left_out} without a prediction"
+    found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
+    for model in results.headline:
+        row = results.interval(model, MACRO)
+        heading = _role(results, model)
+        detail = f"AUC ({spread(row.ci_low, row.ci_high)}), {model.title}"
+        found.append(Fact(heading, number(row.value), detail, results.colour_of(model)))
+    hits, of = recognised(results, results.main, results.weak_class)
+    recall = results.interval(results.main, "recall", results.weak_class)
+    detail = f"recall {number(recall.value, 2)} ({spread(recall.ci_low, recall.ci_high)}), {results.main.title}"
+    found.append(Fact(f"{results.weak_class} recognised", f"{hits} of {of}", detail, results.colour_of(results.main)))
+    return found
+
+
+def _role(results: Results, model: Model) -> str:
+    """What a model of the headline is, in a word or two."""
+    if model.is_fusion:
+        return "fusion"
+    if model.is_single and model is results.best_single and len(results.singles) > 1:
+        return "best single modality"
+    if model.is_single:
+        return "modality"
+    return "reference" if model is results.reference else "model"
+
+
+def effort(results: Results) -> str:
+    """How long the training took and how fast it was."""
+    fits = [fold for model in results.models for fold in model.record["folds"]]
+    if not fits:
+        return "Nothing was trained for the runs of this page."
+    minutes = sum(fold["seconds"] for fold in fits) / 60
+    speed = float(np.median([fold["pictures_per_second"] for fold in fits]))
+    return f"{minutes:.1f} minutes for {len(fits)} fits; median {speed:.0f} pictures/s."
+
+
+def limits(results: Results) -> list[str]:
+    """What the report must not be used for."""
+    hits, of = recognised(results, results.main, results.weak_class)
+    found = [
+        "To diagnose or treat a patient: this is a result of research, not a medical device.",
+        f"To spare a patient the biopsy: {of - hits} of {of} {results.weak_class} patients were taken for "
+        "something else.",
+        "To foretell results at another hospital, on another device or in another mix of diseases: every figure comes "
+        f"from cross-validation inside the cohort {results.cohort.name}.",
+    ]
+    if results.cohort.simulated:
+        found.insert(0, "To say anything about real patients: these are simulated. They show whether the method works.")
+    return found
+
+
+def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]:
+    """Patients of a class whom the model gave that class, and all patients of it that it predicted."""
+    label = results.cohort.classes.index(of_class)
+    of = model.predictions.labels == label
+    return int((model.predictions.probs[of].argmax(axis=1) == label).sum()), int(of.sum())
+
+
+def _reach(results: Results, *models: Model) -> str:
+    """The AUC of models that predicted the same number of patients."""
+    reached = []
+    for model in models:
+        row = results.interval(model, MACRO)
+        reached.append(f"{_named(model)} reached an AUC of {number(row.value)} ({spread(row.ci_low, row.ci_high)})")
+    return f"On {len(models[0].predictions.table)} held-out patients, {' and '.join(reached)}."
+
+
+def _named(model: Model) -> str:
+    """Its title inside a sentence: ``elastography``, ``the fusion by mean of probabilities (resnet152)``."""
+    what = model.what[0].lower() + model.what[1:]
+    named = f"the fusion by {what}" if model.is_fusion else what
+    return f"{named} ({model.group})" if model.group else named
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,233 @@
+"""Training of fusion heads on finished baselines, fold by fold, for every subset of the modalities."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+
+from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import DeviceSettings, make_fabric, precision_of
+from fusion_ln.errors import SettingsError
+from fusion_ln.files import write_json, write_parquet
+from fusion_ln.metrics import describe
+from fusion_ln.models.checkpoint import load_checkpoint, save_head
+from fusion_ln.models.fusion import HeadMean, TripletShape
+from fusion_ln.models.triplet import assemble
+from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
+from fusion_ln.progress import progress
+from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.settings import HeadSettings, TrainedFusionSettings
+from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
+from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
+from fusion_ln.training.fit import Epoch, derive_seed, fit
+from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
+from fusion_ln.training.fusion.late import finished_baseline
+from fusion_ln.training.fusion.task import FusionTask, Learnt, PatientBatches
+from fusion_ln.training.fusion.tokens import TripletBank, picture_tokens, triplet_bank
+from fusion_ln.training.tasks import PatientLogits
+
+STATES = "states"  # folder of a fold in which its unfinished fits keep theirs
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a fold adds to the run's tables."""
+
+    held_out: pd.DataFrame
+    inner: pd.DataFrame
+    subsets: pd.DataFrame
+    history: pd.DataFrame
+    record: dict[str, Any]
+
+
+def train_head(
+    cohort: Cohort,
+    members: list[RunFolder],
+    settings: HeadSettings,
+    run: RunFolder,
+    *,
+    seed: int,
+    device: DeviceSettings,
+) -> Predictions:
+    """Train a head for every outer fold on that fold's own baselines, and write the run.
+
+    The head learns from stored tokens; with ``settings.finetune`` the whole model then goes on learning from pictures
+    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054). Besides the out-of-fold predictions the
+    run holds those from every subset of the modalities (``subset_predictions.parquet``), of the patients who have all
+    of it.
+
+    Raises:
+        RunError: If a member is not a finished baseline of this cohort and folds, or ``run`` is another run.
+        CohortError: If a clinical column is missing, constant, or not a number.
+        SettingsError: If the members' networks do not fit together under one head.
+    """
+    own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
+    clinical = [learn_columns(cohort, settings.clinical, number) for number in range(cohort.n_folds)]
+    recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
+    record = new_record(
+        "fusion",
+        recorded.model_dump(mode="json"),
+        describe_cohort(cohort),
+        cohort_path=str(cohort.root.resolve()),
+        members=[os.path.relpath(member.root, run.root) for member in members],
+    )
+    if run.claim(record) and run.finished:
+        return read_predictions(run.predictions)
+    folds = []
+    with progress(run.name, cohort.n_folds) as step:
+        for number in range(cohort.n_folds):
+            named, own_settings = dict(zip(own, members, strict=True)), settings.of_fold(number)
+            columns = clinical[number]
+            folds.append(_train_fold(cohort, named, own_settings, run, number, columns, seed=seed, device=device))
+            step("")
+    predictions = Predictions(
+        cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
+    )
+    counted = {"predicted": len(predictions.table), "skipped": len(cohort.patients) - len(predictions.table)}
+    write_json(run.record, {**record, "folds": [f.record for f in folds], "patients": counted})
+    write_parquet(run.history, pd.concat([f.history for f in folds]))
+    write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
+    write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
+    write_json(run.metrics, describe(predictions))
+    write_predictions(run.predictions, predictions)
+    for number in range(cohort.n_folds):
+        shutil.rmtree(run.fold(number) / STATES)
+    return predictions
+
+
+def fold_tokens(
+    cohort: Cohort,
+    members: list[RunFolder],
+    settings: HeadSettings,
+    fold: int,
+    clinical: np.ndarray,
+    device: torch.device,
+) -> TripletBank:
+    """All patients as a fold's baselines see them.
+
+    Raises:
+        SettingsError: If the networks' tokens differ in number or width, or see `picture_tokens`.
+    """
+    pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
+    shapes = {member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)}
+    if len(set(shapes.values())) > 1:
+        told = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
+        raise SettingsError(
+            f"head {settings.head}: the baselines' networks give different tokens ({told}).",
+            "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
+        )
+    return triplet_bank(pictures, cohort.patients.set_index(PATIENT)[LABEL], clinical)
+
+
+def fit_head(
+    cohort: Cohort,
+    bank: TripletBank,
+    settings: HeadSettings,
+    number: int,
+    *,
+    seed: int,
+    fabric: Fabric,
+    folder: Path,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Learnt:
+    """Fit the heads of one fold on stored tokens; of several, the history is the first one's.
+
+    Args:
+        bank: See `fold_tokens`.
+        number: The fold; its held-out patients are not looked at.
+        seed: Of the run.
+        folder: For the state of an interrupted fit.
+        on_epoch: See `fit`.
+    """
+    shape = TripletShape(
+        n_modalities=len(bank.pictures),
+        n_features=bank.pictures[0].tokens.shape[-1],
+        n_classes=len(cohort.classes),
+        n_clinical=bank.clinical.shape[1],
+    )
+    torch.manual_seed(derive_seed(seed, number))
+    heads, results = HeadMean(settings, shape), []
+    for member, head in enumerate(heads.heads):
+        own_seed = derive_seed(seed, number, member)
+        training, inner = (
+            PatientBatches(bank, bank.of(who), settings.batch_size, own_seed) for who in cohort.training_part(number)
+        )
+        task = FusionTask(head, settings.modality_dropout, settings.auxiliary)
+        results.append(
+            fit(
+                task,
+                training,
+                inner,
+                settings=settings,
+                seed=own_seed,
+                fabric=fabric,
+                folder=folder / f"head_{member}",
+                on_epoch=on_epoch,
+            )
+        )
+        head.load_state_dict(results[-1].weights)
+    return Learnt(FusionTask(heads), bank, results[0])
+
+
+def _train_fold(
+    cohort: Cohort,
+    members: dict[str, RunFolder],
+    settings: HeadSettings,
+    run: RunFolder,
+    number: int,
+    columns: tuple[ClinicalColumn, ...],
+    *,
+    seed: int,
+    device: DeviceSettings,
+) -> FoldResult:
+    """Fit the head of one fold and, if asked, its whole model; keep the weights and what they say of the patients.
+
+    ``members`` are the baselines by modality.
+    """
+    states = run.fold(number) / STATES
+    fabric = make_fabric(device, "32-true")
+    clinical = standardised(cohort.patients, columns)
+    tokens = fold_tokens(cohort, list(members.values()), settings, number, clinical, fabric.device)
+    learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
+    heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
+    assert isinstance(heads, HeadMean)
+    if how:
+        fabric, batch_size = make_fabric(device, how.precision), how.batch_size
+        model = assemble(
+            [load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, columns, settings
+        )
+        learnt = finetune(
+            cohort, model, settings, how, tokens.clinical, number, seed=seed, fabric=fabric, folder=states / "whole"
+        )
+    save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape, columns)
+
+    def said(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
+        batches = PatientBatches(learnt.bank, learnt.bank.of(patients), batch_size)
+        with fabric.autocast():
+            return _table(cohort, number, learnt.task.predict(batches, fabric.device, modalities))
+
+    held_out = cohort.held_out(number)
+    return FoldResult(
+        held_out=said(held_out),
+        inner=said(cohort.training_part(number)[1]),
+        subsets=pd.concat(
+            said(held_out, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
+            for name, subset in subsets(list(members)).items()
+        ),
+        history=history_table(number, learnt.result),
+        record=fold_record(number, learnt.result, precision_of(fabric))
+        | {"peak_memory_mib": peak_memory_mib(fabric.device)},
+    )
+
+
+def _table(cohort: Cohort, number: int, said: PatientLogits) -> pd.DataFrame:
+    folds = np.full(len(said.patients), number)
+    return predictions_from_logits(cohort.classes, said.patients, folds, said.labels, said.logits).table

@@ -1,0 +1,149 @@
+"""What a fusion learns: to tell the classes apart from whole patients, also where modalities are missing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusion_ln.images.bank import balanced_rows
+from fusion_ln.training.fit import FitResult
+from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore
+
+
+class Patients(Protocol):
+    """A batch of B patients in whatever form a model takes them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape (B,)."""
+
+    @property
+    def patients(self) -> np.ndarray:
+        """Length B."""
+
+    @property
+    def there(self) -> Tensor:
+        """Which modalities each patient has. bool, shape (B, M)."""
+
+    def inputs(self, kept: Tensor, device: torch.device) -> tuple[Any, ...]:
+        """What the model takes, of these modalities (B, M) only."""
+
+
+class PatientBank(Protocol):
+    """Where the batches come from."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of every patient. Shape (P,)."""
+
+    def of(self, patients: list[str]) -> np.ndarray:
+        """Positions of those of ``patients`` who have a picture."""
+
+    def cut(self, who: np.ndarray, rng: np.random.Generator | None = None) -> Patients:
+        """The patients at some positions, as they are; with ``rng`` changed at random, for training."""
+
+
+@dataclass(frozen=True)
+class PatientBatches:
+    """Some patients of a bank in batches; in training the classes are balanced by random over-sampling.
+
+    Attributes:
+        who: Positions of the patients.
+        share: (rank, world size): with several devices each takes its own part of every batch.
+    """
+
+    bank: PatientBank
+    who: np.ndarray
+    batch_size: int
+    seed: int = 0
+    share: tuple[int, int] = (0, 1)
+
+    def __len__(self) -> int:
+        """Number of batches of a training epoch."""
+        counts = np.unique(self.bank.labels[self.who], return_counts=True)[1]
+        return max(1, int(counts.max() * len(counts)) // self.batch_size)
+
+    def shuffled(self, epoch: int) -> Iterator[Patients]:
+        """The batches of a training epoch; the same for the same epoch."""
+        rng = np.random.default_rng([self.seed, epoch])
+        who = rng.permutation(balanced_rows(self.who, self.bank.labels[self.who], rng))
+        rank, world = self.share
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield self.bank.cut(who[start : start + self.batch_size][rank::world], rng)
+
+    def in_order(self) -> Iterator[Patients]:
+        """Every patient once."""
+        for start in range(0, len(self.who), self.batch_size):
+            yield self.bank.cut(self.who[start : start + self.batch_size])
+
+
+@dataclass(frozen=True)
+class FusionTask:
+    """Tell the classes apart from all pictures of a patient.
+
+    Attributes:
+        model: Takes the inputs of a batch of `Patients`.
+        modality_dropout: Chance that a training step leaves a modality out, but never all of a patient's.
+        auxiliary: Weight of the loss of each modality alone, beside that of all together.
+    """
+
+    model: nn.Module
+    modality_dropout: float = 0.0
+    auxiliary: float = 0.0
+
+    def loss(self, model: nn.Module, batch: Patients, device: torch.device) -> Tensor:
+        """Cross-entropy of one batch."""
+        there = batch.there
+        kept = there & (torch.rand(there.shape) >= self.modality_dropout)
+        kept = torch.where(kept.any(1, keepdim=True), kept, there)
+        labels = batch.labels.to(device)
+        loss = F.cross_entropy(model(*batch.inputs(kept, device)), labels)
+        if self.auxiliary:
+            n_modalities = there.shape[1]
+            alone = torch.randint(n_modalities, (len(there),))  # of each patient one of those that there are
+            alone = torch.where(there[torch.arange(len(there)), alone], alone, there.int().argmax(1))
+            only = F.one_hot(alone, n_modalities).bool()
+            loss = loss + self.auxiliary * F.cross_entropy(model(*batch.inputs(only, device)), labels)
+        return loss
+
+    def validate(self, batches: BatchLoader[Patients], device: torch.device) -> ValidationScore:
+        """Score with all pictures there are."""
+        return self.predict(batches, device).verdict
+
+    def predict(
+        self, batches: BatchLoader[Patients], device: torch.device, modalities: Sequence[bool] | None = None
+    ) -> PatientLogits:
+        """Logits of the patients of ``batches`` who have all of some modalities, from these alone (None: any, all)."""
+        model = self.model.eval()
+        logits, labels, patients = [], [], []
+        with torch.inference_mode():
+            for batch in batches.in_order():
+                kept, complete = batch.there, np.ones(len(batch.patients), dtype=bool)
+                if modalities is not None:
+                    chosen = torch.tensor(modalities)
+                    complete = batch.there[:, chosen].all(1).numpy()
+                    kept = batch.there & chosen
+                if complete.any():
+                    logits.append(model(*batch.inputs(kept, device)).double().cpu().numpy()[complete])
+                    labels.append(batch.labels.numpy()[complete])
+                    patients += batch.patients[complete].tolist()
+        return PatientLogits(patients, np.concatenate(labels), np.concatenate(logits))
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What the fit of a fold leaves.
+
+    Attributes:
+        task: With the weights of its best epoch.
+        bank: Patients as the task's model takes them.
+        result: How the fit went.
+    """
+
+    task: FusionTask
+    bank: PatientBank
+    result: FitResult

@@ -1,0 +1,236 @@
+"""What a fold's own baselines see in every picture, computed once and kept on disk, and batches of patients from it."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import autocast
+from fusion_ln.errors import SettingsError
+from fusion_ln.files import hash_file, write_atomically
+from fusion_ln.images.augment import augment
+from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
+from fusion_ln.images.patients import rows_by_patient
+from fusion_ln.models.backbones import Backbone, create_backbone
+from fusion_ln.models.checkpoint import load_checkpoint
+from fusion_ln.models.classifier import Classifier
+from fusion_ln.models.fusion import Triplets
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.terms import cache_folder
+from fusion_ln.training.crossval import training_parts
+from fusion_ln.training.fit import derive_seed
+
+VERSION = "tokens-2"  # part of the key: change it when what is stored changes
+TRANSLATION_RIDGE = 10.0  # of features of the order of 1
+
+
+@dataclass(frozen=True)
+class PictureTokens:
+    """Tokens of the N pictures of one modality in A versions: as they are, then augmented.
+
+    Attributes:
+        tokens: float16, shape (N, A, T, D), memory-mapped.
+        logits: Of the fold's baseline. float32, shape (N, A, C).
+        patients: Patient of each picture. Length N.
+    """
+
+    tokens: np.ndarray
+    logits: np.ndarray
+    patients: np.ndarray
+
+
+def picture_tokens(
+    cohort: Cohort, baseline: RunFolder, fold: int, settings: HeadSettings, device: torch.device
+) -> PictureTokens:
+    """Tokens of all pictures of a baseline's modality as one fold's head sees them; from disk if they are there.
+
+    They lie in the cache folder under a key of the checkpoint's content, the pictures and the settings, so tokens
+    of another network cannot be taken for them. Cross-fitted ones are those of the fold's network, but for the
+    training patients: see `_cross_fitted`.
+
+    Raises:
+        RunError: If a checkpoint is missing.
+        SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
+    """
+    own = _stored(cohort, baseline.checkpoint(fold), settings, device)
+    return own if settings.tokens != "cross-fitted" else _cross_fitted(own, cohort, baseline, fold, settings, device)
+
+
+def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.device) -> PictureTokens:
+    """Tokens of all pictures of a network's modality, memory-mapped."""
+    model, checkpoint = load_checkpoint(path)
+    own = checkpoint.settings
+    bank = open_bank(cohort, own.modality, own.fit.image_size)
+    source = "pretrained" if settings.tokens == "pretrained" else "fitted"
+    parts = [VERSION, hash_file(path), source, str(settings.variants), str(settings.grid)]
+    pictures = cohort.images_of(own.modality)
+    key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
+    folder = cache_folder() / "tokens"
+    files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
+    if not all(file.is_file() for file in files.values()):
+        computed = compute_tokens(model, own, bank, settings, device=device)
+        _save(files["logits"], computed.logits)
+        _save(files["tokens"], computed.tokens)
+    return PictureTokens(
+        tokens=np.load(files["tokens"], mmap_mode="r"), logits=np.load(files["logits"]), patients=bank.patients
+    )
+
+
+def _cross_fitted(
+    own: PictureTokens,
+    cohort: Cohort,
+    baseline: RunFolder,
+    fold: int,
+    settings: HeadSettings,
+    device: torch.device,
+) -> PictureTokens:
+    """The tokens of training patients from networks that did not see them, in the fold's own network's terms.
+
+    A network makes features of its own, whose order and scale mean nothing to another one. On the pictures that both
+    were trained on, a ridge regression learns to say what the fold's network would, from what the other one sees;
+    it is then applied to the pictures that the other one never saw. Logits need no translation.
+    """
+    tokens, logits = np.array(own.tokens), own.logits.copy()
+    parts = training_parts(cohort, fold)
+    for number, part in enumerate(parts):
+        other = _stored(cohort, baseline.cross_checkpoint(fold, number), settings, device)
+        unseen = np.isin(own.patients, part)
+        seen = np.isin(own.patients, [patient for those in parts if those is not part for patient in those])
+        width = tokens.shape[-1]
+        translate = Ridge(alpha=TRANSLATION_RIDGE).fit(
+            other.tokens[seen].reshape(-1, width).astype(np.float32),
+            own.tokens[seen].reshape(-1, width).astype(np.float32),
+        )
+        said = translate.predict(other.tokens[unseen].reshape(-1, width).astype(np.float32))
+        tokens[unseen] = said.reshape(tokens[unseen].shape).astype(np.float16)
+        logits[unseen] = other.logits[unseen]
+    return PictureTokens(tokens, logits, own.patients)
+
+
+def compute_tokens(
+    model: Classifier, own: BaselineSettings, bank: ImageBank, settings: HeadSettings, *, device: torch.device
+) -> PictureTokens:
+    """Tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
+
+    Args:
+        model: The baseline.
+        own: Its settings.
+        bank: Its modality's pictures.
+        settings: Of the head that will see the tokens.
+        device: Where to compute.
+
+    Raises:
+        SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
+    """
+    source, model = _source(model, own, settings).eval().to(device), model.eval().to(device)
+    batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
+    logits, tokens = [], []
+    torch.manual_seed(derive_seed(0))  # the augmented versions
+    with torch.inference_mode(), autocast(device, own.fit.precision):
+        for batch in batches.in_order():
+            pictures = as_network_input(batch.pictures.to(device))
+            augmented = [augment(pictures, own.modality, own.fit.augmentation) for _ in range(settings.variants)]
+            seen = [pictures, *augmented]
+            maps = [model.backbone.feature_map(version) for version in seen]
+            logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
+            if source is not model.backbone:
+                maps = [source.feature_map(version) for version in seen]
+            tokens.append(torch.stack([source.tokens(m, settings.grid) for m in maps], 1).half().cpu())
+    return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
+
+
+def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Backbone:
+    """The network that the tokens come from."""
+    if settings.tokens != "pretrained":
+        return model.backbone
+    if own.fit.weights == "scratch":
+        raise SettingsError(
+            "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
+            "Train them with `--weights`, or take `--tokens fitted`.",
+        )
+    return create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.save would append its own suffix to a name
+            np.save(file, values)
+
+    write_atomically(path, write)
+
+
+@dataclass(frozen=True)
+class TripletBatch:
+    """Some patients on their way to a fusion head."""
+
+    triplets: Triplets
+    labels: Tensor
+    patients: np.ndarray
+
+    @property
+    def there(self) -> Tensor:
+        """Which modalities each patient has. bool, shape (B, M)."""
+        return self.triplets.present.any(2)
+
+    def inputs(self, kept: Tensor, device: torch.device) -> tuple[Triplets]:
+        """What a head takes, of these modalities (B, M) only."""
+        return (self.triplets.of(kept).to(device),)
+
+
+@dataclass(frozen=True)
+class TripletBank:
+    """All patients of a cohort with a picture, as the fold's baselines see them.
+
+    Attributes:
+        pictures: Tokens by modality, in the order of the heads.
+        rows: Rows of ``pictures`` that belong to each patient, -1 where there is none. Shape (P, M, V).
+        patients: Sorted. Shape (P,).
+        labels: Shape (P,).
+        clinical: Standardised on the training part. float32, shape (P, K).
+    """
+
+    pictures: list[PictureTokens]
+    rows: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    clinical: np.ndarray
+
+    def of(self, patients: list[str]) -> np.ndarray:
+        """Positions of those of ``patients`` who have a picture."""
+        return np.flatnonzero(np.isin(self.patients, patients))
+
+    def cut(self, who: np.ndarray, rng: np.random.Generator | None = None) -> TripletBatch:
+        """The patients at positions ``who``, as they are; with ``rng`` every modality in a random version."""
+        n_versions = self.pictures[0].logits.shape[1]
+        shape = (len(who), len(self.pictures))
+        versions = np.zeros(shape, dtype=int) if rng is None else rng.integers(0, n_versions, shape)
+        rows = self.rows[who]
+        tokens = [p.tokens[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]  # (B, V, T, D) each
+        logits = [p.logits[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]
+        triplets = Triplets(
+            tokens=torch.from_numpy(np.stack(tokens, 1)),
+            logits=torch.from_numpy(np.stack(logits, 1)),
+            present=torch.from_numpy(rows >= 0),
+            clinical=torch.from_numpy(self.clinical[who]),
+        )
+        return TripletBatch(triplets, torch.from_numpy(self.labels[who]), self.patients[who])
+
+
+def triplet_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: np.ndarray) -> TripletBank:
+    """Gather the pictures of each patient, by patient, never by position.
+
+    Args:
+        pictures: Tokens by modality.
+        labels: Class of every patient, by patient.
+        clinical: One row per row of ``labels``. Shape (P', K).
+    """
+    patients, rows = rows_by_patient([p.patients for p in pictures])
+    place = labels.index.get_indexer(pd.Index(patients))
+    return TripletBank(pictures, rows, patients, labels.to_numpy()[place], clinical[place])

@@ -1,0 +1,104 @@
+"""No picture may serve both pre-training and the study that follows: what a pre-training saw is kept and compared."""
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, normalised_thumbnails
+from fusion_ln.cohort.sources.rows import named
+from fusion_ln.decode import read_picture
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.files import write_atomically, write_parquet, write_text
+from fusion_ln.progress import say
+from fusion_ln.runs import RunFolder, weight_file
+from fusion_ln.terms import IMAGE, PATH, SHA256
+from fusion_ln.threads import map_with_progress
+
+# In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
+PICTURES, COPIES = "pictures.parquet", "pictures.npy"
+TASK = "task"
+SHARED = "shared_pictures.csv"  # in the cohort folder: what was refused
+
+
+def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
+    """Write what the pictures of a pre-training look like, so that they are known even where they are no longer."""
+    tables = [c.images[[IMAGE, SHA256]].assign(**{TASK: c.name}) for c in cohorts]
+    total = sum(map(len, tables))
+
+    def fill(temporary: Path) -> None:
+        copies = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, SIDE * SIDE))
+        row = 0
+        for cohort in cohorts:
+            for look in map_with_progress(
+                f"Looking at {cohort.name}", partial(_look, cohort), list(cohort.images[PATH])
+            ):
+                copies[row], row = look, row + 1
+        copies.flush()
+
+    if not (run.root / COPIES).is_file():
+        write_atomically(run.root / COPIES, fill)
+    write_parquet(run.root / PICTURES, pd.concat(tables, ignore_index=True))
+
+
+def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: str) -> None:
+    """Refuse to fine-tune on pictures that the weights were pre-trained on.
+
+    Args:
+        cohort: What would be fine-tuned on.
+        modalities: Of the pictures that would be used.
+        weights: As given to ``--weights``. Only a pre-training of ours tells its pictures.
+
+    Raises:
+        CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten. Or if
+            the cohort lacks a modality.
+        RunError: If the pre-training lost the record of its pictures.
+    """
+    if weights in ("scratch", "imagenet"):
+        return
+    file = weight_file(Path(weights))
+    if not file.is_file():
+        return  # loading it says so
+    run = RunFolder(file.parent)
+    if not run.record.is_file() or run.read_record()["kind"] != "pretraining":
+        say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
+        return
+    for name in (PICTURES, COPIES):
+        if not (run.root / name).is_file():
+            raise RunError(f"{run.root}: {name} is missing, so its pictures are unknown.", "Restore it.")
+    shared: dict[str, str] = {}
+    for modality in modalities:
+        shared |= _shared(cohort.root, cohort.fingerprint, modality, run.root)
+    if shared:
+        table = pd.DataFrame({IMAGE: list(shared), "detail": list(shared.values())})
+        write_text(cohort.root / SHARED, table.to_csv(index=False))
+        raise CohortError(
+            f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n"
+            f"{named([f'{image}: {detail}' for image, detail in shared.items()])}",
+            f"Import the cohort without them (`--leave-out PATH`; all are listed in {cohort.root / SHARED}), "
+            "or pre-train without that set.",
+        )
+
+
+@lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed
+def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
+    """The cohort's pictures of the modality that a pre-training saw, each with the picture that it saw."""
+    cohort = load_cohort(cohort_root)
+    images = cohort.images_of(modality)
+    seen = pd.read_parquet(run / PICTURES)
+    same = images.merge(seen, on=SHA256, suffixes=("", "_seen"))
+    found = {str(row.image_id): f"the same file as {row.task}, {row.image_id_seen}" for row in same.itertuples()}
+    title = f"Comparing {modality} pictures with the pre-training's"
+    looks = normalised_thumbnails(np.stack(list(map_with_progress(title, partial(_look, cohort), list(images[PATH])))))
+    pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), looks)
+    for (i, j), correlation in zip(pairs, correlations, strict=True):
+        detail = f"nearly the same as {seen[TASK][i]}, {seen[IMAGE][i]} (correlation {correlation:.3f})"
+        found.setdefault(images[IMAGE][j], detail)
+    return found
+
+
+def _look(cohort: Cohort, path: str) -> np.ndarray:
+    return grey_copy(read_picture(cohort.picture_path(path), frame=int(cohort.details.get("frame", 0))))

@@ -1,0 +1,300 @@
+"""Experiments with a search space: their studies, the settings that these find, and the experiment made of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import tomli_w
+from optuna import Study, get_all_study_names, load_study
+from optuna.trial import FrozenTrial, TrialState
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import SettingsError, StudyError
+from fusion_ln.files import locked, write_text
+from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, LoopSettings, Scheme
+from fusion_ln.training.experiment import TUNED, experiment_heads, fit_crosswise, fusion_name, run_members
+from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
+from fusion_ln.tuning.pool import run_studies
+from fusion_ln.tuning.space import Space, changed, read_space
+from fusion_ln.tuning.storage import Budget, finished, open_storage, patiently, shown
+from fusion_ln.tuning.study import IDENTITY, StudyJob, best_trial, check_objectives
+from fusion_ln.tuning.worker import Conditions
+
+TRIALS = 40  # where no budget is given
+KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # what can be tuned, and the scheme by default
+PER_FOLD_NOT = "image_size"  # all folds of a run show the same pictures
+JOURNAL = "study.journal"
+TUNED_FILE = "tuned.toml"
+POOLED_LEAK = (
+    "Pooled over the folds ({}), so a patient whom one fold holds out had a small part, as inner validation of another "
+    "fold, in choosing that fold's settings: a mild leak."
+)
+
+
+def budget_of(experiment: ExperimentSettings) -> Budget:
+    """What each study may spend."""
+    study = experiment.study
+    trials = TRIALS if study.trials is None and study.seconds is None else study.trials
+    return Budget(trials, study.seconds)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """An experiment that is to be tuned, on its cohort, with one backbone and one start.
+
+    Attributes:
+        fit: The untuned settings of the baselines.
+        out: Where its runs lie.
+        known: Settings to try first besides the untuned ones, by the name of a run.
+    """
+
+    experiment: ExperimentSettings
+    cohort: Cohort
+    fit: FitSettings
+    out: Path
+    known: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Path:
+        """Where the runs lie that the heads are tuned on: those of the first seed."""
+        seeds = self.experiment.seeds
+        return self.out / f"seed-{seeds[0]}" if len(seeds) > 1 else self.out
+
+    def scheme(self, kind: str) -> Scheme:
+        """How the studies of a kind share the outer folds."""
+        return self.experiment.study.scheme or KINDS[kind]
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """By kind, checked.
+
+        Raises:
+            SettingsError: If there is none, or it does not fit.
+        """
+        declared = self.experiment.space
+        name = self.experiment.name
+        if not declared:
+            raise SettingsError(f"{name}: no search space.", "Add a table [space.baseline] or [space.head].")
+        if unknown := [kind for kind in declared if kind not in KINDS]:
+            raise SettingsError(f"{name}: space.{unknown[0]} is unknown.", "Write [space.baseline] or [space.head].")
+        found = {}
+        for kind, table in declared.items():
+            for base_settings in [self.fit] if kind == "baseline" else self.trained_heads().values():
+                found[kind] = read_space(table, base_settings, f"{name}: space.{kind}")
+            if PER_FOLD_NOT in table and self.scheme(kind) == "per-fold":
+                raise SettingsError(f"{name}: space.{kind}: {PER_FOLD_NOT} cannot differ between folds.", "Pool them.")
+        if "head" in declared and "head" not in found:
+            raise SettingsError(f"{name}: space.head, but no trained head.", "Name some in `heads`.")
+        return found
+
+    def check(self) -> None:
+        """Find what is wrong before anything is trained.
+
+        Raises:
+            SettingsError: If it is not for tuning as it stands.
+        """
+        experiment = self.experiment
+        if len(experiment.backbones) > 1 or len(experiment.weights) > 1:
+            raise SettingsError(
+                f"{experiment.name}: tuned with several backbones or weights.",
+                "Put backbones into the space (`backbone = [...]`), and tune each start in an experiment of its own.",
+            )
+        if experiment.protocol == "paper":
+            raise SettingsError(
+                f"{experiment.name}: tuned under the paper's protocol, whose early stopping reads the held-out fold.",
+                'Take `protocol = "nested"`.',
+            )
+        if tuned_later := [name for name, settings in self.trained_heads().items() if settings.finetune]:
+            raise SettingsError(
+                f"{experiment.name}: head {tuned_later[0]} is fine-tuned, but trials end before the fine-tuning.",
+                "Tune the head without `finetune`; fine-tune it with the settings that are found.",
+            )
+        check_objectives(experiment.study.objectives, self.cohort.classes)
+        assert self.spaces
+
+    def baselines(self) -> list[StudyJob]:
+        """The studies of the single modalities."""
+        jobs: list[StudyJob] = []
+        if "baseline" not in self.experiment.space:
+            return jobs
+        for modality in self.experiment.modalities or self.cohort.modalities:
+            settings = BaselineSettings(modality=modality, fit=self.fit, seed=self.experiment.seeds[0])
+            jobs += self._jobs("baseline", f"baseline-{modality}", BaselineObjective(self.cohort.root, settings))
+        return jobs
+
+    def heads(self) -> list[StudyJob]:
+        """The studies of the trained heads, on the baselines in `place`."""
+        jobs: list[StudyJob] = []
+        if "head" not in self.experiment.space:
+            return jobs
+        given = any(name.startswith("baseline-") for name in self.experiment.tuned)
+        folder = self.place / TUNED if given or "baseline" in self.experiment.space else self.place
+        modalities = self.experiment.modalities or self.cohort.modalities
+        members = tuple(folder / f"baseline-{modality}" for modality in modalities)
+        for name, settings in self.trained_heads().items():
+            target = HeadObjective(self.cohort.root, members, settings, self.experiment.seeds[0])
+            jobs += self._jobs("head", fusion_name(name), target)
+        return jobs
+
+    def trained_heads(self) -> dict[str, HeadSettings]:
+        """Their untuned settings."""
+        heads = experiment_heads(self.experiment, self.experiment.name)
+        return {name: settings for name, settings in heads.items() if settings is not None}
+
+    def _jobs(self, kind: str, run: str, target: Objective) -> list[StudyJob]:
+        space, study = self.spaces[kind], self.experiment.study
+        everything = tuple(range(self.cohort.n_folds))
+        parts = {"": everything} if self.scheme(kind) == "pooled" else {f"/fold-{k}": (k,) for k in everything}
+        return [
+            StudyJob(
+                name=f"{self.experiment.name}/{run}{suffix}",
+                target=target,
+                space=space,
+                folds=folds,
+                objectives=study.objectives,
+                known=tuple(self._known(run, target.base_settings, space, folds)),
+                sampler=study.sampler,
+                seed=study.seed,
+            )
+            for suffix, folds in parts.items()
+        ]
+
+    def _known(
+        self, run: str, base_settings: LoopSettings, space: Space, folds: tuple[int, ...]
+    ) -> Iterator[dict[str, Any]]:
+        """The untuned settings, then the known ones: those of the fold where there are some for each."""
+        yield {name: getattr(base_settings, name) for name in space}
+        common = dict(self.known.get(run, {}))
+        of_folds = common.pop("folds", None)
+        if not common and not of_folds:
+            return
+        for own in [of_folds[fold] for fold in folds if fold < len(of_folds)] if of_folds else [{}]:
+            settings = changed(base_settings, {k: v for k, v in {**common, **own}.items() if k in space})
+            values = {name: getattr(settings, name) for name in space}
+            if outside := [name for name, value in values.items() if value not in space[name]]:
+                raise SettingsError(
+                    f"warm start: {run}: {outside[0]} = {values[outside[0]]} lies outside ({space[outside[0]]}).",
+                    "Widen the search space, or start without `--warm-start`.",
+                )
+            yield values
+
+
+def tune(tuning: Tuning, how: Conditions) -> None:
+    """Run all studies of an experiment: the baselines', then, on what these found, the heads'. Others may take part.
+
+    Raises:
+        StudyError: See `study.run_worker`.
+    """
+    tuning.check()
+    n_folds = tuning.cohort.n_folds
+    if jobs := tuning.baselines():
+        run_studies(jobs, how, n_folds=n_folds)
+    if "head" in tuning.experiment.space:
+        experiment = tuning.experiment
+        if jobs:
+            experiment = experiment.model_copy(update={"tuned": found_settings(experiment, how.storage)})
+        seed = experiment.seeds[0]
+        with locked(tuning.place / ".baselines.lock"):  # on a shared drive one machine trains them, the others wait
+            members = run_members(experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed, device=how.device)
+            fit_crosswise(tuning.cohort, members, tuning.trained_heads().values(), how.device)
+            jobs = tuning.heads()
+            for job in jobs:
+                assert isinstance(job.target, HeadObjective)
+                job.target.prepare(job.folds, how.device)
+        run_studies(jobs, how, n_folds=n_folds)
+
+
+def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list[Study]]:
+    """The studies of an experiment, by the run that they tune; several where each fold has its own, in their order.
+
+    Raises:
+        StudyError: If there is none, or the storage cannot be reached.
+    """
+    none = StudyError(f"{shown(storage)}: no study of {experiment.name}.", "Begin: `fusionln study run FILE`.")
+    if "://" not in storage and not Path(storage).is_file():
+        raise none
+    opened = open_storage(storage)
+    by_run: dict[str, list[Study]] = {}
+    for name in patiently(lambda: get_all_study_names(opened), shown(storage)):
+        start, _, rest = name.partition("/")
+        if start == experiment.name and rest:
+            study = load_study(study_name=name, storage=opened)
+            if experiment.study.scheme in (None, scheme_of(study)):
+                by_run.setdefault(rest.partition("/")[0], []).append(study)
+    if not by_run:
+        raise none
+    for run, studies in by_run.items():
+        if len({scheme_of(study) for study in studies}) > 1:
+            raise StudyError(f"{run}: tuned both pooled and per fold.", "Say which is meant: `--scheme`.")
+        studies.sort(key=lambda study: int(study.study_name.rpartition("-")[2]) if len(studies) > 1 else 0)
+    return by_run
+
+
+def scheme_of(study: Study) -> Scheme:
+    """Whether it serves all outer folds or one of them."""
+    return "per-fold" if "/fold-" in study.study_name else "pooled"
+
+
+def found_settings(
+    experiment: ExperimentSettings, storage: str, chosen: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, dict[str, Any]]:
+    """What the studies found, as an experiment's ``tuned`` takes it: by run.
+
+    Args:
+        experiment: The experiment.
+        storage: Where its studies are.
+        chosen: Numbers of trials to take instead of the best, by the study's name.
+
+    Raises:
+        StudyError: If a study has no finished trial, or there is none for some fold, or no such trial.
+    """
+    by_run = open_studies(experiment, storage)
+    names = {study.study_name for studies in by_run.values() for study in studies}
+    if unknown := [name for name in chosen if name not in names]:
+        raise StudyError(f"--trial {unknown[0]}: no study of that name.", f"There are {', '.join(sorted(names))}.")
+    tuned: dict[str, dict[str, Any]] = {}
+    for run, studies in by_run.items():
+        settings = [_trial(study, chosen).params for study in studies]
+        if scheme_of(studies[0]) == "pooled":
+            tuned[run] = settings[0]
+            continue
+        n_folds = studies[0].user_attrs[IDENTITY]["cohort"]["n_folds"]
+        if len(settings) < n_folds:
+            raise StudyError(
+                f"{run}: {len(settings)} of {n_folds} folds have a study.", "Finish them: `fusionln study run FILE`."
+            )
+        tuned[run] = {"folds": settings}
+    return tuned
+
+
+def _trial(study: Study, chosen: Mapping[str, int]) -> FrozenTrial:
+    if study.study_name not in chosen:
+        return best_trial(study)
+    number = chosen[study.study_name]
+    complete = {t.number: t for t in study.get_trials(states=(TrialState.COMPLETE,))}
+    if number not in complete:
+        known = ", ".join(map(str, complete))
+        raise StudyError(f"{study.study_name}: trial {number} is not complete.", f"These are: {known}.")
+    return complete[number]
+
+
+def write_tuned(experiment: ExperimentSettings, file: Path, out: Path, tuned: dict[str, dict[str, Any]]) -> Path:
+    """Write the experiment with what its studies found, runnable like any other, into ``out``; returns its path."""
+    values = experiment.model_dump(mode="json", exclude={"study", "space", "tuned"}, exclude_defaults=True)
+    if experiment.cohort:
+        values["cohort"] = str((file.parent / experiment.cohort).resolve())
+    text = f"# {file.name} with the settings that its studies found (`fusionln study apply`).\n\n"
+    write_text(out / TUNED_FILE, text + tomli_w.dumps({**values, "tuned": tuned}))
+    return out / TUNED_FILE
+
+
+def describe_tuning(experiment: ExperimentSettings, storage: str) -> str:
+    """Two or three sentences for the report of the runs that a tuned experiment made."""
+    by_run = open_studies(experiment, storage)
+    counts = {len(finished(study.get_trials(deepcopy=False))) for studies in by_run.values() for study in studies}
+    spent = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    text = f"Tuned runs take the best of {spent} trials of each study, judged on inner validation alone."
+    pooled = [run for run, studies in by_run.items() if scheme_of(studies[0]) == "pooled"]
+    return f"{text} {POOLED_LEAK.format(', '.join(pooled))}" if pooled else text

@@ -1,0 +1,189 @@
+"""Where the trials of a study lie, who may begin one, and how those of a dead worker are found and tried again.
+
+A running trial carries a beat, an attribute that its worker changes from time to time. Whoever sees the same beat for
+too long, on its own clock, takes the worker for dead and queues the trial again; of several who see it, the storage
+lets one. Works alike on a journal file and in a database, whose own heartbeats need a common clock.
+"""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from fusion_ln.errors import StudyError
+from fusion_ln.progress import say
+from fusion_ln.runs import PASSWORD
+
+T = TypeVar("T")
+
+BEAT = "beat"  # attribute of a running trial
+RETRIES = 5  # of what a storage refuses
+FIRST_PAUSE = 1.0  # seconds before the first of them; then twice as long each time
+ATTEMPTS = 3  # a trial whose worker died so often is given up
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """How often a running trial says that it is alive, and for how long it may be silent, in seconds."""
+
+    interval: float = 20.0
+    grace: float = 120.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a study is done: after so many finished trials, or so many seconds of computing, whichever comes first."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    def allows(self, trials: list[FrozenTrial]) -> bool:
+        """Whether a further trial may be begun."""
+        begun = [trial for trial in trials if trial.state not in (TrialState.WAITING, TrialState.FAIL)]
+        enough = self.trials is not None and len(begun) >= self.trials
+        return not enough and (self.seconds is None or seconds_spent(trials) < self.seconds)
+
+    def is_spent(self, trials: list[FrozenTrial]) -> bool:
+        """Whether the study is done: no further trial may be begun, whatever becomes of those that run."""
+        running = any(trial.state == TrialState.RUNNING for trial in trials)
+        done = self.trials is not None and len(finished(trials)) >= self.trials
+        return done or (not running and not self.allows(trials))
+
+    def has_room_for(self, trial: Trial, trials: list[FrozenTrial]) -> bool:
+        """Whether a trial just begun is within the budget: of two begun at the same instant the first is."""
+        before = sum(t.number < trial.number and t.state != TrialState.FAIL for t in trials)
+        return self.trials is None or before < self.trials
+
+
+def seconds_spent(trials: list[FrozenTrial]) -> float:
+    """Computing time of the finished trials."""
+    return sum(t.duration.total_seconds() for t in finished(trials) if t.duration)
+
+
+def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Complete and pruned trials."""
+    return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+
+def open_storage(place: str) -> BaseStorage:
+    """The storage at a URL, or the journal file at a path.
+
+    The journal's lock is a file that only one process can create, which holds on local disks and on network drives
+    (NFS since version 3, SMB) alike.
+
+    Raises:
+        StudyError: If it cannot be reached after some tries, or its driver is not installed.
+    """
+    if "://" not in place:
+        return patiently(lambda: _open_journal(Path(place)), place)
+    try:
+        make_url(place)
+        return patiently(lambda: RDBStorage(place, engine_kwargs={"pool_pre_ping": True}), shown(place))
+    except (ArgumentError, NoSuchModuleError):
+        raise StudyError(
+            f"{shown(place)}: not the URL of a database.",
+            "As in `postgresql+psycopg://user@host/database`, or the path of a journal file.",
+        ) from None
+    except ImportError:
+        extra = "`pip install 'fusion_ln[postgres]'`" if place.startswith("postgresql") else "its Python driver"
+        raise StudyError(f"{shown(place)}: the driver of this database is missing.", f"Install {extra}.") from None
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+
+
+def shown(place: str) -> str:
+    """A storage's place without the password."""
+    return PASSWORD.sub(r"\1:***@", place)
+
+
+def patiently(action: Callable[[], T], where: str) -> T:
+    """Do what needs the storage, again after a pause if that fails.
+
+    Raises:
+        StudyError: If it still fails after `RETRIES` more tries.
+    """
+    for attempt in range(RETRIES + 1):
+        try:
+            return action()
+        except (ArgumentError, NoSuchModuleError):  # no storage at all
+            raise
+        except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            if attempt == RETRIES:
+                raise StudyError(
+                    f"{where}: the storage of the study cannot be reached ({reason}).",
+                    "Look whether it runs and lets you in, then give the same command again: finished trials are kept.",
+                ) from None
+            pause = FIRST_PAUSE * 2**attempt
+            say(f"{where}: cannot be reached ({reason}); trying again in {pause:.0f} s ({attempt + 1} of {RETRIES})")
+            time.sleep(pause)
+    raise AssertionError
+
+
+@contextmanager
+def beating(trial: Trial, pulse: Pulse) -> Iterator[None]:
+    """Let a running trial say that it is alive, for as long as the body takes."""
+    stop = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not stop.is_set():
+            count += 1
+            # If it fails, the others may take the silence for death; the worker itself will meet the same trouble.
+            with suppress(SQLAlchemyError, OSError, RuntimeError, KeyError, optuna.exceptions.OptunaError):
+                trial.set_user_attr(BEAT, count)
+            stop.wait(pulse.interval)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@dataclass
+class Watch:
+    """Looks after the running trials of a study."""
+
+    pulse: Pulse
+    seen: dict[int, tuple[object, float]] = field(default_factory=dict)  # by trial: its beat, and since when
+
+    def retry_dead(self, study: optuna.Study, trials: list[FrozenTrial]) -> bool:
+        """Queue the trials of workers that died once more; returns whether there was one."""
+        now, found = time.monotonic(), False
+        for trial in (t for t in trials if t.state == TrialState.RUNNING):
+            beat = trial.user_attrs.get(BEAT)
+            held, since = self.seen.get(trial.number, (beat, now))
+            self.seen[trial.number] = (beat, since if held == beat else now)
+            if now - self.seen[trial.number][1] > self.pulse.grace:
+                found = give_back(study, trial) or found
+        return found
+
+
+def give_back(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Mark a running trial failed and queue its settings again; False if somebody else already did."""
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+        return False
+    RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)(study, trial)
+    return True

@@ -1,0 +1,169 @@
+"""A study: trials of other settings, each scored on inner validation; held-out patients are never looked at."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from fusion_ln.errors import SettingsError, StudyError
+from fusion_ln.runs import differences
+from fusion_ln.training.crossval import describe_cohort, read_cohort
+from fusion_ln.training.fit import derive_seed
+from fusion_ln.tuning.objective import Objective
+from fusion_ln.tuning.space import Space
+
+IDENTITY = "fusion_ln"  # attribute of a study: what it tunes, on which patients
+SCORES = "scores"  # attribute of a trial: its folds' scores
+KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """One study: everything that a worker process needs to know to take part in it.
+
+    Attributes:
+        name: In the storage.
+        folds: Outer folds whose inner validation scores are averaged.
+        objectives: `auc`, `loss`, `recall:CLASS` or `seconds`; pruning works with one alone.
+        known: Settings to try before any are proposed.
+    """
+
+    name: str
+    target: Objective
+    space: Space
+    folds: tuple[int, ...]
+    objectives: tuple[str, ...] = ("auc",)
+    known: tuple[dict[str, Any], ...] = ()
+    sampler: str = "tpe"
+    seed: int = 0
+
+    @property
+    def directions(self) -> list[StudyDirection]:
+        return [
+            StudyDirection.MINIMIZE if name in ("loss", "seconds") else StudyDirection.MAXIMIZE
+            for name in self.objectives
+        ]
+
+    @property
+    def epochs(self) -> int:
+        """The most that a trial may train: what one fold takes on the axis of steps."""
+        declared, base_settings = self.space.get("epochs"), self.target.base_settings
+        return (max(map(int, declared.samples)) if declared else base_settings.epochs) * getattr(
+            base_settings, "seeds", 1
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it another study."""
+        space = {name: dimension.describe() for name, dimension in self.space.items()}
+        cohort = describe_cohort(read_cohort(self.target.cohort))
+        own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
+        return {**own, "sampler": self.sampler, "cohort": cohort, **self.target.describe()}
+
+
+class Sampler(BaseSampler):
+    """TPE (Bergstra et al. 2011) whose draws for a trial follow from a seed and the trial's number alone.
+
+    So a study that is taken up again goes on as if it had not been interrupted, and no two workers draw the same.
+    """
+
+    def __init__(self, kind: str, seed: int) -> None:
+        self.kind, self.seed = kind, seed
+        self.own = self._make(0)
+
+    def _make(self, number: int) -> BaseSampler:
+        seed = derive_seed(self.seed, number)
+        return TPESampler(seed=seed) if self.kind == "tpe" else RandomSampler(seed=seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Begin the draws of a trial."""
+        self.own = self._make(trial.number)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As TPE does."""
+        return self.own.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As TPE does."""
+        return self.own.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As TPE does."""
+        return self.own.sample_independent(study, trial, param_name, param_distribution)
+
+
+def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """The study of that name, made if there is none yet, with the known settings queued.
+
+    Raises:
+        StudyError: If there is one that tunes something else, naming the differences.
+    """
+    sampler = Sampler(job.sampler, job.seed)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=job.epochs // 4)
+    wanted = job.identity()
+    try:
+        optuna.create_study(study_name=job.name, storage=storage, directions=job.directions)
+        made = True
+    except optuna.exceptions.DuplicatedStudyError:
+        made = False
+    study = optuna.load_study(study_name=job.name, storage=storage, sampler=sampler, pruner=pruner)
+    if made:  # of workers that come at the same instant one queues the known settings
+        study.set_metric_names(list(job.objectives))
+        for values in job.known:
+            study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)
+        study.set_user_attr(IDENTITY, wanted)
+    held = study.user_attrs.get(IDENTITY, wanted)
+    if differing := differences(held, wanted):
+        listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
+        raise StudyError(
+            f"study {job.name}: exists already and tunes something else:\n{listed}",
+            "Give the experiment another name, choose another storage (`--storage`), or delete the study "
+            f"(`optuna delete-study --study-name '{job.name}' --storage ...`).",
+        )
+    return study
+
+
+def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
+    """Refuse what is no objective.
+
+    Raises:
+        SettingsError: Naming those that there are.
+    """
+    known = ["auc", "loss", "seconds", *(f"recall:{c}" for c in classes)]
+    if wrong := [name for name in names if name not in known] or [n for n in names if names.count(n) > 1]:
+        raise SettingsError(f"--objectives: {wrong[0]!r} is unknown or named twice.", f"Known: {', '.join(known)}.")
+
+
+def values_of(trial: FrozenTrial) -> list[float]:
+    """The objectives of a trial; none if it has no result."""
+    return list(trial.values or ())
+
+
+def best_trial(study: optuna.Study) -> FrozenTrial:
+    """The complete trial with the best first objective; of equals that with the lower loss, then the first.
+
+    Of several objectives, so, the end of the Pareto front where the first one is best.
+
+    Raises:
+        StudyError: If no trial is complete.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise StudyError(
+            f"study {study.study_name}: no finished trial yet.", "Run some first: `fusionln study run FILE`."
+        )
+    sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
+
+    def rank(trial: FrozenTrial) -> tuple[float, float, int]:
+        losses = [each["loss"] for each in trial.user_attrs.get(SCORES, [])]
+        return sign * trial.values[0], float(np.mean(losses)) if losses else 0.0, trial.number
+
+    return min(complete, key=rank)

@@ -1,0 +1,213 @@
+"""Taking part in studies: which trial is run next, how it is scored and pruned, and what becomes of one that fails."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import optuna
+from lightning_fabric import Fabric
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.errors import DivergedError, StudyError
+from fusion_ln.progress import say
+from fusion_ln.training.crossval import read_cohort
+from fusion_ln.training.fit import Epoch
+from fusion_ln.training.tasks import PatientLogits
+from fusion_ln.tuning.space import suggest
+from fusion_ln.tuning.storage import Budget, Pulse, Watch, beating, finished, give_back, open_storage, patiently, shown
+from fusion_ln.tuning.study import KNOWN, SCORES, StudyJob, open_study
+
+EVERY_EPOCH = {"auc": "val_auc", "loss": "val_loss"}  # objectives that are known after each epoch
+PAUSE = 0.5  # seconds between two looks at a study whose last trials others compute
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where and for how long trials are run."""
+
+    storage: str
+    budget: Budget
+    device: DeviceSettings
+    pulse: Pulse = field(default_factory=Pulse)
+
+
+def run_worker(
+    jobs: list[StudyJob],
+    how: Conditions,
+    *,
+    on_trial: Callable[[str], None] = lambda note: None,
+    check_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Run trials of the studies, one after another, until the budget of each is spent; others may do the same.
+
+    Args:
+        jobs: The studies.
+        how: Where and for how long.
+        on_trial: Is told of each trial that this worker has finished.
+        check_stop: Is called after every epoch, and may raise KeyboardInterrupt.
+
+    Raises:
+        StudyError: If the storage stays out of reach, or a study of a name tunes something else.
+        KeyboardInterrupt: After the running trial went back into the queue.
+    """
+    storage, where = open_storage(how.storage), shown(how.storage)
+    entered = [StudyWorker(patiently(partial(open_study, job, storage), where), job, how, where) for job in jobs]
+    while entered := [each for each in entered if not each.step(on_trial, check_stop)]:
+        sleep(PAUSE)
+
+
+def unfinished(jobs: list[StudyJob], how: Conditions) -> list[tuple[StudyJob, int]]:
+    """Those of the studies whose budget is not spent, with the number of trials that they lack (0: a time budget).
+
+    Studies that do not exist yet are made.
+
+    Raises:
+        StudyError: As `run_worker`.
+    """
+    storage, where = open_storage(how.storage), shown(how.storage)
+    found = []
+    for job in jobs:
+        study = patiently(partial(open_study, job, storage), where)
+        trials = study.get_trials(deepcopy=False)
+        if not how.budget.is_spent(trials):
+            found.append((job, max(0, (how.budget.trials or 0) - len(finished(trials)))))
+    return found
+
+
+@dataclass
+class StudyWorker:
+    """A worker's part in one study."""
+
+    study: optuna.Study
+    job: StudyJob
+    how: Conditions
+    where: str
+    watch: Watch = field(init=False)
+    fabric: Fabric = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.how.pulse)
+        self.fabric = make_fabric(self.how.device, self.job.target.precision)
+
+    def step(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> bool:
+        """Run trials as long as any may be begun; returns whether the study is done, or waits for others' trials."""
+        while True:
+            check_stop()
+            trials = self._trials()
+            if not self.how.budget.allows(trials):
+                return self.how.budget.is_spent(trials)
+            try:
+                self._run_trial(on_trial, check_stop)
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                say(f"{self.where}: lost during a trial, which will be tried again.")  # what comes next is patient
+            except OSError as error:
+                raise StudyError(
+                    f"{self.where}: a trial failed ({error}).",
+                    "Mend it; the same command then goes on.",
+                ) from error
+
+    def _trials(self) -> list[FrozenTrial]:
+        """All trials, after those of dead workers were queued again."""
+
+        def look() -> list[FrozenTrial]:
+            if self.watch.retry_dead(self.study, self.study.get_trials(deepcopy=False)):
+                say(f"{self.job.name}: a worker is silent; its trial is tried again.")
+            return self.study.get_trials(deepcopy=False)
+
+        return patiently(look, self.where)
+
+    def _run_trial(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> None:
+        trial = self.study.ask()
+        if not self.how.budget.has_room_for(trial, self.study.get_trials(deepcopy=False)):
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        outcome: dict[str, Any] = {}
+        with beating(trial, self.how.pulse):
+            try:
+                outcome["values"] = evaluate(self.job, trial, self.fabric, check_stop)
+            except (optuna.TrialPruned, DivergedError):
+                outcome["state"] = TrialState.PRUNED
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return  # this worker was silent for so long that another took over
+            except KeyboardInterrupt:
+                give_back(self.study, self.study.get_trials(deepcopy=False)[trial.number])
+                raise
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
+                raise  # it cannot be told either
+            except Exception:
+                self.study.tell(trial, state=TrialState.FAIL)
+                raise
+        told = patiently(partial(self.study.tell, trial, skip_if_finished=True, **outcome), self.where)
+        on_trial(f"{self.job.name}, trial {trial.number}: {_in_words(self.job, told)}")
+
+
+def _in_words(job: StudyJob, trial: FrozenTrial) -> str:
+    if trial.state != TrialState.COMPLETE:
+        return "pruned"
+    return ", ".join(f"{name} {value:.3f}" for name, value in zip(job.objectives, trial.values, strict=True))
+
+
+def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[], None]) -> list[float]:
+    """The objectives of a trial: means over its folds of what their fits reach on inner validation.
+
+    Raises:
+        TrialPruned: If the mean so far is below the median of the earlier trials at the same epoch of the same fold.
+        DivergedError: If a loss stops being a number.
+        SettingsError: If the trial's settings do not go together.
+    """
+    tuned = suggest(job.space, trial, job.target.base_settings)
+    classes = read_cohort(job.target.cohort).classes
+    prunes = len(job.objectives) == 1 and KNOWN not in trial.user_attrs
+    scores: list[dict[str, float]] = []
+
+    def report(value: float, step: int) -> None:
+        if len(job.objectives) == 1:
+            trial.report(float(np.mean([*(s[job.objectives[0]] for s in scores), value])), step)
+            if prunes and trial.should_prune():
+                raise optuna.TrialPruned
+
+    for position, fold in enumerate(job.folds):
+        epochs: list[Epoch] = []
+
+        def on_epoch(epoch: Epoch, epochs: list[Epoch] = epochs, first: int = position * job.epochs) -> None:
+            check_stop()
+            epochs.append(epoch)
+            if job.objectives[0] in EVERY_EPOCH:
+                best = min(epochs, key=lambda each: each.val_loss)
+                report(getattr(best, EVERY_EPOCH[job.objectives[0]]), first + len(epochs) - 1)
+
+        with tempfile.TemporaryDirectory() as folder:
+            said = job.target.fit(tuned, fold, fabric, Path(folder), on_epoch)
+        of_fold = _scores(said, job, classes, sum(epoch.seconds for epoch in epochs))
+        if len(epochs) < job.epochs:  # it stopped early
+            report(of_fold[job.objectives[0]], (position + 1) * job.epochs - 1)
+        scores.append(of_fold)
+    trial.set_user_attr(SCORES, [{"fold": fold, **each} for fold, each in zip(job.folds, scores, strict=True)])
+    return [float(np.mean([each[name] for each in scores])) for name in job.objectives]
+
+
+def _scores(said: PatientLogits, job: StudyJob, classes: tuple[str, ...], seconds: float) -> dict[str, float]:
+    """What objectives are made of.
+
+    Raises:
+        StudyError: If an objective is no number, since the inner validation patients lack a class.
+    """
+    verdict = said.verdict
+    found = {"auc": verdict.auc, "loss": verdict.loss, "seconds": seconds}
+    predicted = said.logits.argmax(axis=1)
+    for position, name in enumerate(classes):
+        of_class = said.labels == position
+        found[f"recall:{name}"] = float((predicted[of_class] == position).mean()) if of_class.any() else float("nan")
+    if missing := [name for name in job.objectives if np.isnan(found[name])]:
+        raise StudyError(
+            f"study {job.name}: {missing[0]} cannot be computed: the inner validation patients lack a class.",
+            "Take another objective (`--objectives loss`), or draw fewer folds.",
+        )
+    return {name: value for name, value in found.items() if not np.isnan(value)}

@@ -1,0 +1,195 @@
+"""Fits that two processes share: started by Fabric's own launcher, and by torchrun as if on two machines."""
+
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from fusion_ln.cli.main import cli
+from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.predictions import read_predictions
+from fusion_ln.runs import RunFolder
+
+ONE_FIT = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import fusion_ln.training.pretraining.multitask
+from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.errors import DivergedError
+from fusion_ln.images.bank import Batches, ImageBank, as_network_input
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import FitSettings
+from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.training.fit import fit
+from fusion_ln.training.pretraining.pretrain import PretrainSettings, pretrain
+from fusion_ln.compute.ddp import init_ranks
+from fusion_ln.training.tasks import PictureTask
+
+device, folder = DeviceSettings(device="cpu", devices=int(sys.argv[1])), Path(sys.argv[2])
+fabric = make_fabric(device, "32-true")
+rng = np.random.default_rng(0)
+patients, labels = np.array([f"p{i:02d}" for i in range(24)]), np.arange(24) % 3
+bank = ImageBank(rng.integers(0, 255, (24, 3, 8, 8), dtype=np.uint8), patients, labels)
+
+class Plain(PictureTask):
+    poisoned = False
+
+    def loss(self, model, batch, device):
+        loss = F.cross_entropy(model(as_network_input(batch.pictures)), batch.labels)
+        return loss * float("nan") if self.poisoned and "p07" in batch.patients else loss
+
+def learn(name, **changes):
+    torch.manual_seed(0)
+    task = Plain("2d", nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, 3)))
+    train = Batches(bank, np.arange(18), 6, seed=1, oversample=True, share=(fabric.global_rank, fabric.world_size))
+    how = {"settings": FitSettings(epochs=4, lr=0.01, batch_size=6), "seed": 3, "fabric": fabric}
+    return fit(task, train, Batches(bank, np.arange(18, 24), 6), folder=folder / name, **how)
+
+result = learn("good")
+Plain.poisoned = True
+try:
+    learn("bad")
+except DivergedError as error:
+    told = error.problem
+if fabric.is_global_zero:
+    losses = [(epoch.train_loss, epoch.val_loss, epoch.pictures) for epoch in result.history]
+    torch.save({"weights": result.weights, "losses": losses, "told": told}, folder / "result.pt")
+fabric.barrier()
+
+# A pre-training, in which the head of one task rests while the other's learns.
+fusion_ln.training.pretraining.multitask.augment = lambda pictures, modality, strength=1.0: pictures
+if init_ranks(device):
+    how = FitSettings(backbone="test_vit", image_size=32, epochs=2, batch_size=4, lr=0.001, precision="32-true")
+    cohorts = [load_cohort(Path(root)) for root in sys.argv[3:]]
+    pretrain(cohorts, PretrainSettings(fit=how, order="interleaved"), RunFolder(folder / "pretraining"), device)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohort, tmp_path, monkeypatch):
+    """Without batch statistics and random augmentation: the same losses and weights, but for rounding."""
+    script, folders = tmp_path / "one_fit.py", [tmp_path / "alone", tmp_path / "shared"]
+    script.write_text(ONE_FIT)
+    for folder in folders:
+        folder.mkdir()
+    tasks = []
+    for name, patients in (("a", 20), ("b", 26)):
+        cohort = make_cohort(patients, name=name, absent={number: {"cdfi", "elastic"} for number in range(patients)})
+        save_cohort(replace(cohort, modalities=("2d",)))
+        tasks.append(str(cohort.root))
+    monkeypatch.setattr(
+        "fusion_ln.training.pretraining.multitask.augment", None
+    )  # the script's own; put back in the end
+    monkeypatch.setattr(sys, "argv", [str(script), "1", str(folders[0]), *tasks])
+    runpy.run_path(str(script))
+    done = subprocess.run([sys.executable, script, "2", folders[1], *tasks], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    alone, shared = (torch.load(folder / "result.pt") for folder in folders)
+    np.testing.assert_allclose(alone["losses"], shared["losses"], rtol=1e-4)
+    for name, weights in alone["weights"].items():
+        torch.testing.assert_close(shared["weights"][name], weights, rtol=1e-3, atol=1e-5)
+    assert alone["told"] == shared["told"]  # the patients of both shares are named
+    assert "p07" in alone["told"]
+    one, two = (RunFolder(folder / "pretraining") for folder in folders)
+    losses = [pd.read_parquet(run.history).filter(like="loss") for run in (one, two)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    for name, weights in load_file(one.backbone).items():
+        torch.testing.assert_close(load_file(two.backbone)[name], weights, rtol=1e-2, atol=1e-3)
+
+
+# The whole command, but for the page that it ends with and the randomness of augmentation, which is each process's own.
+COMMAND = """
+import sys
+import fusion_ln.report.run.page, fusion_ln.training.tasks
+fusion_ln.report.run.page.write_report = lambda *args, **more: "a page"
+fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
+from fusion_ln.cli.main import cli
+cli()
+"""
+
+
+def torchrun(port, *arguments):
+    """Two machines with a process each, as far as torchrun can tell; returns their exit codes and what they said."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", f"localhost:{port}", "--no-python"]
+    command = [*launcher, sys.executable, "-c", COMMAND, *map(str, arguments)]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=240) for process in started]
+    return [process.returncode for process in started], said
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp_path, monkeypatch):
+    cohort = make_cohort(20, views=2)
+    options = ["--backbone", "test_vit", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--lr", "0.001"]
+    options += ["--precision", "32-true", "--device", "cpu"]
+    fusionln = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
+    with monkeypatch.context() as patch:
+        patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
+        patch.setattr("fusion_ln.report.run.page.write_report", lambda *args, **more: "a page")
+        alone = CliRunner().invoke(cli, [*map(str, fusionln), "--out", str(tmp_path / "one"), "--workers", "1"])
+    assert alone.exit_code == 0, alone.output
+    codes, said = torchrun(free_port(), *fusionln, "--out", tmp_path / "two", "--nodes", 2)
+    assert codes == [0, 0], said
+    assert sorted(out.count("Report: a page") for out, _ in said) == [0, 1]  # one of them reports, once
+
+    one, two = (RunFolder(tmp_path / name / "baseline-2d") for name in ("one", "two"))
+    expected, found = read_predictions(one.predictions), read_predictions(two.predictions)
+    assert found.patients == expected.patients == sorted(cohort.patients["patient_id"])
+    np.testing.assert_allclose(found.probs, expected.probs, atol=2e-3)
+    metrics = [json.loads(run.metrics.read_text())["pooled"] for run in (one, two)]
+    assert metrics[1]["auc_ovr"] == pytest.approx(metrics[0]["auc_ovr"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nodes", "2"], "this process was not started by torchrun"),
+        (["--devices", "2", "--batch-size", "5"], "`--batch-size 4`"),
+        (["--devices", "4", "--batch-size", "4"], "`--batch-size 8`"),
+        (["--device", "cuda", "--devices", "2"], "fewer devices"),
+    ],
+)
+def test_processes_that_cannot_share_a_fit_are_refused_before_they_start(make_cohort, tmp_path, arguments, message):
+    assert message in refused(make_cohort, tmp_path, arguments)
+
+
+def test_another_number_of_processes_than_torchruns_is_refused(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "torchrun started 2 processes" in refused(make_cohort, tmp_path, [])
+
+
+def refused(make_cohort, folder, arguments):
+    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), "--backbone", "test_resnet"]
+    options += ["--image-size", "32", "--batch-size", "4", "--device", "cpu", *arguments]
+    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    assert not (folder / "out").exists()
+    return result.output

@@ -1,0 +1,154 @@
+"""Fits on a Ray cluster of two nodes on this machine."""
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.compute.device import DeviceSettings, threads_per_fit
+from fusion_ln.compute.environment import Environment
+from fusion_ln.compute.processes import run_jobs
+from fusion_ln.compute.ray import run_on_cluster
+from fusion_ln.errors import DivergedError, RunError
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.training.crossval import begin, finish
+
+EPOCHS = 40
+FIT = FitSettings(
+    backbone="test_resnet", image_size=32, epochs=EPOCHS, patience=EPOCHS, batch_size=4, precision="32-true"
+)
+SETTINGS = BaselineSettings(modality="2d", fit=FIT)
+OPTIONS = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", str(EPOCHS), "--patience", str(EPOCHS)]
+OPTIONS += ["--batch-size", "4", "--precision", "32-true", "--device", "cpu"]
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A head with one core, to which nodes can be added; nothing leaves the machine."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    yield started
+    ray.shutdown()
+    started.shutdown()
+
+
+def digests(run):
+    files = [run.predictions, run.inner_predictions, run.checkpoint(0), run.checkpoint(1)]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+@pytest.mark.slow
+def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_cohort, tmp_path, cluster, capfd):
+    """Kill -9 of the command amid its fits; then, started again, of one of two nodes: the same bytes as without Ray."""
+    cohort = make_cohort(20)
+    run = RunFolder(tmp_path / "there" / "baseline-2d")
+    doomed = cluster.add_node(**NODE)
+    code = "from fusion_ln.cli.main import cli; cli()"
+    arguments = ["--cohort", cohort.root, "--out", run.root.parent, "--engine", "ray", "--address", cluster.address]
+    command = [sys.executable, "-c", code, "run", "baseline", "--modality", "2d", *map(str, arguments), *OPTIONS]
+    killed = subprocess.Popen(command)
+    while killed.poll() is None and not any((run.fold(fold) / "last.ckpt").is_file() for fold in (0, 1)):
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+
+    jobs = begin(cohort, SETTINGS, run, DeviceSettings(device="cpu", engine="ray", address=cluster.address))
+    assert len(jobs) == 2
+    told = []
+
+    def step(note):
+        told.append(note)
+        if all(any(f"fold {fold}" in note for note in told) for fold in (0, 1)) and doomed in cluster.list_all_nodes():
+            cluster.remove_node(doomed, allow_graceful=False)
+
+    run_on_cluster(jobs, threads_per_fit(cohort.n_folds), step)
+    finish(run)
+    assert "was lost; goes on" in capfd.readouterr().err
+    assert len(told) == 2 * EPOCHS  # an epoch that was told before the loss is not told again
+
+    here = RunFolder(tmp_path / "here")
+    run_jobs(begin(cohort, SETTINGS, here, DeviceSettings(device="cpu", workers=1)), n_folds=cohort.n_folds)
+    finish(here)
+    assert digests(run) == digests(here)
+
+
+@pytest.mark.slow
+def test_an_error_of_a_fit_is_told_once_and_ends_the_others(make_cohort, tmp_path, cluster):
+    cohort = make_cohort(20)
+    device = DeviceSettings(device="cpu", engine="ray", address=cluster.address)
+    diverging = BaselineSettings(modality="2d", fit=FIT.model_copy(update={"lr": 1e30}))
+    with pytest.raises(DivergedError, match="with the patients P0"):
+        run_jobs(begin(cohort, diverging, RunFolder(tmp_path / "run"), device), n_folds=2)
+    arguments = ["--cohort", cohort.root, "--engine", "ray", "--address", cluster.address, "--out", tmp_path / "out"]
+    fusionln = ["run", "baseline", "--modality", "2d", *map(str, arguments), *OPTIONS, "--device", "cuda"]
+    result = CliRunner().invoke(cli, fusionln)
+    assert result.exit_code == 1
+    assert "no node of the cluster offers a GPU" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster can be joined at 127.0.0.1:1"),
+        (["--engine", "ray", "--address", "nowhere"], "expected HOST:PORT"),
+        (["--engine", "ray"], "no Ray cluster can be joined at this machine"),
+        (["--engine", "ray", "--devices", "2"], "does not go with --devices or --nodes"),
+        (["--address", "127.0.0.1:1"], "Give `--engine ray` too"),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_gets_one_message(make_cohort, tmp_path, monkeypatch, arguments, message):
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda *args: None, raising=False)
+    assert_refused(make_cohort, tmp_path, arguments, message)
+
+
+def test_without_ray_its_extra_is_named(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_refused(make_cohort, tmp_path, ["--engine", "ray"], 'pip install "fusion_ln[ray]"')
+
+
+def assert_refused(make_cohort, folder, arguments, message):
+    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), *OPTIONS, *arguments]
+    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (folder / "out").exists()
+
+
+def test_a_machine_that_sees_other_files_is_named_with_the_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text("one")
+    around = Environment.capture([Path("run.json")])
+    monkeypatch.chdir("/")
+    around.apply()
+    assert Path.cwd() == tmp_path
+    file.write_text("another")
+    with pytest.raises(RunError, match=r"run\.json holds another file"):
+        around.apply()
+    file.unlink()
+    with pytest.raises(RunError, match=r"run\.json is not there"):
+        around.apply()
+
+
+def test_a_cache_folder_that_a_machine_names_itself_is_kept(monkeypatch):
+    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/command")
+    around = Environment.capture([])
+    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/node")
+    around.apply()
+    monkeypatch.delenv("FUSIONLN_CACHE")
+    assert Environment.capture([]).cache is None
+    around.apply()
+    assert Environment.capture([]).cache == "/of/the/command"

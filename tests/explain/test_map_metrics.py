@@ -1,0 +1,131 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fusion_ln.decode import read_picture
+from fusion_ln.explain import map_metrics as trust
+from fusion_ln.explain.attribution import METHODS, Attribution
+from fusion_ln.explain.map_metrics import (
+    RANDOMIZED_SHARES,
+    deletion_curve,
+    insertion_curve,
+    random_maps,
+    rank_correlation,
+    score_maps,
+)
+from fusion_ln.explain.network import Explained
+from fusion_ln.explain.phantom_masks import picture_masks
+from fusion_ln.images.bank import prepare_picture
+from fusion_ln.models.triplet import Single, TripletModel
+
+SIDE = 64
+
+
+class Square(TripletModel):
+    """A model of one modality that measures the brightness of a square, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__({}, Single(), {"2d": SIDE})
+        self.inside = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+        self.inside[8:24, 40:56] = True
+
+    def forward(self, pictures, present, clinical=None):
+        bright = pictures[0][:, 0, :, self.inside].mean((1, 2))
+        return torch.stack([4 * bright, torch.zeros_like(bright), torch.zeros_like(bright)], 1)
+
+
+@pytest.fixture
+def square(make_case):
+    explained = Explained(Square())
+    return explained, make_case(target=0), explained.model.inside
+
+
+def test_curves_of_the_pixels_that_matter_run_ahead_of_those_of_random_ones(square):
+    explained, case, inside = square
+    known, nothing = [inside.float()[None]], random_maps(case, 0).maps
+    start, end = explained.probs(case)[0, 0], 1 / 3
+    for maps in (known, nothing):
+        curve = deletion_curve(explained, case, maps)
+        assert curve[0] == pytest.approx(float(start))
+        assert curve[-1] == pytest.approx(end)
+    assert deletion_curve(explained, case, known).mean() < deletion_curve(explained, case, nothing).mean() - 0.1
+    # The square is a sixteenth of the picture: two of twenty steps take all of it.
+    assert deletion_curve(explained, case, known)[2] == pytest.approx(end)
+    assert insertion_curve(explained, case, known)[2] == pytest.approx(float(start))
+
+
+def test_a_flat_map_gains_nothing_from_the_order_of_rows(square):
+    explained, case, _ = square
+    flat, nothing = [torch.zeros(1, SIDE, SIDE)], random_maps(case, 1).maps
+    curves = [deletion_curve(explained, case, maps).mean() for maps in (flat, nothing)]
+    assert curves[0] == pytest.approx(curves[1], abs=0.02)
+
+
+def test_a_true_map_foresees_what_black_squares_do_and_a_false_one_does_not(square):
+    explained, case, inside = square
+    true = [case.pictures[0][0].mean(1) * inside]  # the logit is linear in these pixels
+    false = [torch.roll(true[0], 30, 1)]
+    assert trust.infidelity(explained, case, true, 0) < 0.02
+    assert trust.infidelity(explained, case, [1000 * true[0]], 0) < 0.02  # its scale does not matter
+    assert trust.infidelity(explained, case, false, 0) > 0.2
+    assert trust.infidelity(explained, case, [torch.zeros_like(true[0])], 0) == pytest.approx(1)
+
+
+def test_sensitivity_is_nought_where_noise_changes_nothing(square):
+    explained, case, inside = square
+    assert trust.sensitivity(explained, case, lambda e, c: Attribution([inside.float()[None]]), 0) == 0
+    assert trust.sensitivity(explained, case, lambda e, c: Attribution([c.pictures[0][0].mean(1)]), 0) > 0
+
+
+def test_shuffled_weights_change_the_map_and_leave_the_model_as_it_is(make_model, make_case):
+    explained, case = Explained(make_model("test_vit", "late-mean")), make_case((1, 1, 1))
+    said = explained.probs(case)
+    randomized = explained.shuffled(1.0, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(explained.probs(case), said)
+    for name, tensor in explained.named_parameters():
+        other = randomized.get_parameter(name)
+        torch.testing.assert_close(other.flatten().sort().values, tensor.flatten().sort().values)
+    own, other = (METHODS["ig"].quick(model, case).maps for model in (explained, randomized))
+    assert rank_correlation(case, own, own) == pytest.approx(1)
+    assert abs(rank_correlation(case, own, other)) < 0.5
+
+
+def test_a_small_share_shuffles_the_last_layers_alone(make_model):
+    explained = Explained(make_model("test_vit"))
+    randomized = explained.shuffled(RANDOMIZED_SHARES[0], torch.Generator().manual_seed(0))
+    changed = [n for (n, a), b in zip(explained.named_parameters(), randomized.parameters(), strict=True)
+               if not torch.equal(a, b)]  # fmt: skip
+    assert any(".head." in name for name in changed)
+    assert not any("patch_embed" in name or "blocks.0" in name for name in changed)
+
+
+def test_the_same_case_gets_the_same_verdict(make_model, make_case):
+    explained, case = Explained(make_model("test_vit", "late-mean")), make_case((1, 0, 1))
+    method = METHODS["gradcam"]
+    found = method.attribute(explained, case)
+    randomized = [explained.shuffled(share, torch.Generator().manual_seed(0)) for share in RANDOMIZED_SHARES]
+    first, second = (score_maps(explained, case, method.quick, found, randomized, 0) for _ in range(2))
+    for name, value in vars(first).items():
+        np.testing.assert_array_equal(value, vars(second)[name])
+    assert first.randomised.shape == (len(RANDOMIZED_SHARES),)
+    assert np.isfinite(first.randomised).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 96), (120, 60), (50, 100)])
+def test_masks_lie_where_the_prepared_picture_shows_the_node(tmp_path, width, height):
+    """A white node on black, prepared as a network sees it, is the mask."""
+    from PIL import Image, ImageDraw
+
+    outline = np.array([(0.3, 0.4), (0.5, 0.2), (0.7, 0.5), (0.5, 0.8)]) * [width, height]
+    picture = Image.new("RGB", (width, height))
+    ImageDraw.Draw(picture).polygon([tuple(point) for point in outline], fill="white")
+    picture.save(tmp_path / "node.png")
+    seen = prepare_picture(read_picture(tmp_path / "node.png"), SIDE)[0] > 127
+    mark = {"name": "site", "left": 0.0, "top": 0.0, "right": width / 4, "bottom": height / 8}
+    row = pd.Series({"outline_x": outline[:, 0], "outline_y": outline[:, 1], "marks": [mark]})
+    node, marks = picture_masks(row, width, height, SIDE)
+    assert (node & seen).sum() / (node | seen).sum() > 0.9
+    assert not (node & marks).any()
+    area = SIDE**2 * min(width, height) / max(width, height) / 32
+    assert marks.sum() == pytest.approx(area, rel=0.35)

@@ -1,0 +1,252 @@
+"""Explanations of finished runs: who, by which model, what is written, and every bad input."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.cohort.phantom.simulate import load_truth, simulate_cohort
+from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.errors import RunError
+from fusion_ln.explain.request import ExplainSettings, choose_patients
+from fusion_ln.explain.run import explain_run
+from fusion_ln.predictions import predictions_from_logits, read_predictions
+from fusion_ln.report.run.page import write_report
+from fusion_ln.runs import ExplanationFolder, RunFolder
+from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.fusion.heads import train_head
+
+pytestmark = pytest.mark.slow
+CPU = DeviceSettings(device="cpu", workers=1)
+FIT = FitSettings(backbone="test_vit", image_size=32, epochs=1, batch_size=8, head_width=8, precision="32-true")
+HEAD = HeadSettings(width=16, epochs=1, batch_size=8, variants=1, grid=2)
+CLASSES = ("benign", "lymphoma", "metastatic")
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """A phantom with absent pictures, and on it a baseline, a late and a cross-attention fusion."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path_factory.mktemp("phantom")
+        patch.setenv("FUSIONLN_CACHE", str(root / "cache"))
+        cohort = simulate_cohort(root / "cohort", n_patients=40, image_size=48, missing=0.2, n_folds=2)
+        baselines = run_baselines(
+            cohort, list(cohort.modalities), FIT, root / "runs", protocol="nested", seed=0, device=CPU
+        )
+        [late] = run_fusions(cohort, baselines, {"late-mean": None}, root / "runs", seed=0, device=CPU)
+        trained = RunFolder(root / "runs" / "attention")
+        train_head(cohort, baselines, HEAD, trained, seed=0, device=CPU)
+        return cohort, baselines, late, trained
+
+
+def explain(*arguments):
+    result = CliRunner().invoke(cli, ["explain", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def refused(*arguments):
+    code, said = explain(*arguments)
+    assert code in (1, 2)
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def explained(phantom, tmp_path_factory):
+    """Three patients of the cross-attention fusion, explained by all methods that fit; and what was said."""
+    with pytest.MonkeyPatch.context() as patch:
+        out = tmp_path_factory.mktemp("explained")
+        patch.setenv("FUSIONLN_CACHE", str(phantom[0].root.parent / "cache"))
+        code, said = explain(phantom[3].root, "--sample", 3, "--out", out)
+        assert code == 0, said
+        return phantom[0], phantom[3], out, said
+
+
+def test_a_sample_takes_the_classes_in_turn_and_is_the_same_for_the_same_seed(rng):
+    labels = np.repeat([0, 1, 2], [20, 3, 17])
+    said = predictions_from_logits(
+        CLASSES, [f"P{i:02}" for i in range(40)], np.zeros(40), labels, rng.normal(size=(40, 3))
+    )
+    chosen = choose_patients(said, ExplainSettings(sample=9))
+    assert said.of(chosen).labels.tolist().count(1) == 3
+    assert sorted(np.bincount(said.of(chosen).labels)) == [3, 3, 3]
+    assert (
+        choose_patients(said, ExplainSettings(sample=9))
+        == chosen
+        != choose_patients(said, ExplainSettings(sample=9, seed=1))
+    )
+    wrong = choose_patients(said, ExplainSettings(errors=True))
+    assert (said.of(wrong).probs.argmax(1) != said.of(wrong).labels).all()
+    assert len(wrong) == (said.probs.argmax(1) != said.labels).sum()
+    assert choose_patients(said, ExplainSettings(patients=("P03", "P01", "P03"))) == ["P01", "P03"]
+
+
+def test_a_run_without_errors_has_none_to_explain():
+    labels = np.arange(6) % 3
+    said = predictions_from_logits(CLASSES, list("abcdef"), np.zeros(6), labels, 5 * np.eye(3)[labels])
+    with pytest.raises(RunError, match="misjudges no patient"):
+        choose_patients(said, ExplainSettings(errors=True))
+
+
+def test_every_patient_is_explained_by_the_model_that_never_saw_it(explained):
+    """The probabilities are those of the out-of-fold predictions."""
+    _, run, out, _ = explained
+    found = pd.read_parquet(out / "patients.parquet").set_index("patient_id")
+    said = read_predictions(run.predictions).of(found.index).table.set_index("patient_id")
+    assert (found["fold"] == said["fold"]).all()
+    columns = [f"prob_{name}" for name in CLASSES]
+    np.testing.assert_allclose(found[columns], said[columns], atol=5e-3)  # the run's tokens are float16
+    assert (found["target"] == found[columns].to_numpy().argmax(1)).all()
+
+
+def test_what_is_written_is_there_and_named(explained):
+    _, _, out, said = explained
+    record = json.loads((out / "explanation.json").read_text())
+    names = [method["name"] for method in record["methods"]]
+    assert names == ["gradcam", "ig", "occlusion", "attention"]
+    patients = pd.read_parquet(out / "patients.parquet")
+    for patient in patients["patient_id"]:
+        for method in [*names, "random"]:
+            with np.load(out / "maps" / method / f"{patient}.npz") as held:
+                assert held["2d"].shape == (1, 32, 32)
+                assert held["deletion"].shape == held["insertion"].shape
+        assert (out / "figures" / "patients" / f"{patient}.png").is_file()
+    for name in ("methods", "figures", "patients", "contributions", "interactions"):
+        table = pd.read_csv(out / "tables" / f"{name}.csv")
+        assert table["simulated"].all()
+    assert str(out / "explanation.html") in said
+    page = (out / "explanation.html").read_text()
+    assert "SIMULATED" in page
+    assert all(patient in page for patient in patients["patient_id"])
+    assert all(title in page for title in ("Integrated Gradients", "Grad-CAM", "Occlusion", "Attention"))
+
+
+def test_contributions_of_all_subsets_add_up_and_absent_pictures_add_nothing(explained):
+    cohort, _, out, _ = explained
+    table = pd.read_parquet(out / "contributions.parquet")
+    parts = table.groupby(["patient_id", "class"])
+    sums = parts["contribution"].sum()
+    np.testing.assert_allclose(sums, parts["prob"].first() - parts["prior"].first(), atol=1e-6)
+    assert (table.loc[~table["present"], ["contribution", "exact"]] == 0).all(axis=None)
+    shares = (
+        cohort.patients.set_index("patient_id").loc[cohort.training_part(0)[0], "label"].value_counts(normalize=True)
+    )
+    first = table[table["fold"] == 0].drop_duplicates("class").set_index("class")["prior"]
+    np.testing.assert_allclose(first[list(CLASSES)], shares.sort_index())
+
+
+def test_exact_contributions_are_those_of_the_phantoms_posterior(explained):
+    cohort, _, out, _ = explained
+    table = pd.read_parquet(out / "contributions.parquet")
+    known = load_truth(cohort).posteriors.set_index(["patient_id", "subset"])
+    for (patient, name), own in table.groupby(["patient_id", "class"]):
+        held = "+".join(own.loc[own["present"], "modality"])
+        gained = known.loc[(patient, held), f"prob_{name}"] - known.loc[(patient, ""), f"prob_{name}"]
+        assert own["exact"].sum() == pytest.approx(gained)
+
+
+def test_weight_in_the_node_of_maps_that_know_nothing_is_the_nodes_area(explained):
+    _, _, out, _ = explained
+    table = pd.read_parquet(out / "figures.parquet")
+    random = table[table["method"] == "random"]
+    np.testing.assert_allclose(random["node_weight"], random["node_area"], atol=0.04)
+    np.testing.assert_allclose(random["marks_weight"], random["marks_area"], atol=0.04)
+    assert table.groupby(["method", "patient_id"])["share"].sum(min_count=1).dropna().to_numpy() == pytest.approx(1)
+
+
+def test_an_interrupted_explanation_goes_on_from_what_is_there(explained):
+    cohort, run, out, _ = explained
+    maps = sorted((out / "maps").glob("*/*.npz"))
+    lost = maps[0]
+    before = {path: path.stat().st_mtime_ns for path in maps}
+    lost.unlink()
+    explain_run(run, cohort, ExplainSettings(sample=3), ExplanationFolder(out))
+    assert {path for path in maps if path.stat().st_mtime_ns != before[path]} == {lost}
+
+
+def test_a_baseline_is_explained_without_contributions_and_its_report_links_to_the_page(phantom):
+    cohort, baselines, _, _ = phantom
+    code, said = explain(baselines[2].root, "--sample", 2, "--method", "gradcam,ig", "--no-trust")
+    assert code == 0, said
+    page = (baselines[2].root / "explanation" / "explanation.html").read_text()
+    assert "Not tested" in page
+    assert "Insertion" not in page
+    assert "Shapley" not in page
+    assert not (baselines[2].root / "explanation" / "contributions.parquet").exists()
+    report = write_report(baselines[2].root.parent, [baselines[2]], cohort, title="report").read_text()
+    assert 'href="baseline-elastic/explanation/explanation.html"' in report
+
+
+def test_a_page_of_real_patients_knows_no_node_and_is_not_called_simulated(make_cohort, tmp_path):
+    cohort = make_cohort(12, views=2)
+    [baseline] = run_baselines(cohort, ["cdfi"], FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU)
+    assert explain(baseline.root, "--errors", "--sample", 1, "--method", "ig", "--no-trust")[0] == 0
+    page = baseline.explanation.page.read_text()
+    assert "imulated" not in page.partition("</style>")[2]
+    assert "Colour Doppler 2" in page  # the second view
+    assert "in the node" not in page
+    assert sorted(path.name for path in (baseline.explanation.root / "tables").iterdir()) == [
+        "figures.csv",
+        "patients.csv",
+    ]
+
+
+def test_the_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
+    cohort, _, late, _ = phantom
+    code, said = explain(late.root, "--sample", 2, "--method", "gradcam", "--no-trust", "--everyone", "--out", tmp_path)
+    assert code == 0, said
+    table = pd.read_parquet(tmp_path / "contributions.parquet")
+    assert table["patient_id"].nunique() == len(cohort.patients)
+    assert len(list((tmp_path / "maps" / "gradcam").iterdir())) == 2
+
+
+def test_the_explanation_of_another_run_is_not_written_over(explained, phantom):
+    assert "holds the explanation of another run" in refused(phantom[2].root, "--out", explained[2])
+
+
+def test_a_patient_who_is_not_in_the_run_is_named(phantom):
+    cohort, baselines, late, _ = phantom
+    assert "patient 'nobody' is not in the run" in refused(late.root, "--patients", "P0001,nobody")
+    absent = next(p for p in cohort.patients["patient_id"] if p not in cohort.patients_with("2d"))
+    said = refused(baselines[0].root, "--patients", absent)
+    assert f"patient {absent!r} is not in the run" in said
+    assert "lacks its modality" in said
+
+
+def test_an_unknown_method_and_one_that_does_not_fit_are_named(phantom):
+    late = phantom[2].root
+    assert "--method cam: unknown" in refused(late, "--method", "gradcam,cam")
+    assert "guides the gradients of ReLUs" in refused(late, "--method", "guided-gradcam", "--sample", 1)
+    assert "only a run of the head `cross-attention`" in refused(late, "--method", "attention", "--sample", 1)
+    assert "Name patients" in refused(late, "--patients", "P0001", "--sample", 1)
+
+
+def test_a_run_without_checkpoints_says_so(phantom, tmp_path):
+    import shutil
+
+    shutil.copytree(phantom[2].root.parent, tmp_path / "runs")
+    copied = tmp_path / "runs" / phantom[2].name
+    (tmp_path / "runs" / "baseline-cdfi" / "fold_1" / "best.safetensors").unlink()
+    assert "baseline-cdfi/fold_1/best.safetensors: is missing" in refused(copied)
+    (copied / "predictions.parquet").unlink()
+    assert "not finished" in refused(copied)
+    assert "it is not a run" in refused(tmp_path)
+
+
+def test_a_cohort_that_moved_is_asked_for(phantom, tmp_path, make_cohort):
+    import shutil
+
+    cohort, _, late, _ = phantom
+    shutil.copytree(late.root.parent, tmp_path / "runs")
+    run = tmp_path / "runs" / late.name
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "cohort_path": str(tmp_path / "gone")}))
+    assert "Say where it is with `--cohort DIR`" in refused(run)
+    assert "made on another cohort" in refused(run, "--cohort", make_cohort().root)
+    code, said = explain(run, "--cohort", cohort.root, "--sample", 1, "--method", "gradcam", "--no-trust")
+    assert code == 0, said

@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.predictions import softmax
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.fusion.heads import train_head
+
+FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
+
+
+@pytest.fixture
+def runs(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    device = DeviceSettings(device="cpu", workers=1)
+    baselines = run_baselines(
+        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=device
+    )
+    return (
+        cohort,
+        baselines,
+        run_fusions(
+            cohort, baselines, {"late-mean": None, "late-stacked": None}, tmp_path / "runs", seed=0, device=device
+        ),
+    )
+
+
+def pictures_of(cohort, patient):
+    rows = cohort.images[cohort.images["patient_id"] == patient]
+    return {row.modality: cohort.picture_path(row.path) for row in rows.itertuples()}
+
+
+def of_fold(predictor, fold):
+    """The same run as if it had this fold alone."""
+    return replace(predictor, trained=replace(predictor.trained, models=predictor.trained.models[fold : fold + 1]))
+
+
+def probs(table):
+    return table[[c for c in table if c.startswith("prob_")]].to_numpy()
+
+
+def test_a_held_out_patient_gets_what_cross_validation_said(runs):
+    """The models, the preprocessing and the fusion are those of training: fold by fold the logits agree."""
+    cohort, baselines, _ = runs
+    from fusion_ln.predictions import read_predictions
+
+    said = read_predictions(baselines[0].predictions)
+    predictor = load_predictor(baselines[0])
+    single = of_fold(predictor, 0)
+    for patient in cohort.held_out(0)[:3]:
+        expected = said.of([patient]).probs
+        np.testing.assert_allclose(probs(single.predict_pictures(pictures_of(cohort, patient))), expected, atol=1e-5)
+
+
+def test_a_prediction_is_the_mean_of_the_folds(runs):
+    cohort, baselines, _ = runs
+    predictor = load_predictor(baselines[1])
+    picture = pictures_of(cohort, "P003")
+    alone = [probs(of_fold(predictor, fold).predict_pictures(picture)) for fold in range(len(predictor.trained.models))]
+    np.testing.assert_allclose(probs(predictor.predict_pictures(picture)), np.mean(alone, axis=0))
+
+
+def test_one_patient_and_the_same_patient_in_a_cohort_get_the_same_answer(runs):
+    cohort, _, fusions = runs
+    for fusion in fusions:
+        predictor = load_predictor(fusion)
+        table = predictor.predict_cohort(cohort).set_index("patient_id")
+        alone = predictor.predict_pictures(pictures_of(cohort, "P007"))
+        np.testing.assert_allclose(probs(table.loc[["P007"]]), probs(alone), atol=1e-5)
+
+
+def test_any_subset_of_the_triplet_is_answered_and_said(runs):
+    cohort, baselines, fusions = runs
+    pictures = pictures_of(cohort, "P001")
+    del pictures["cdfi"]
+    table = load_predictor(fusions[0]).predict_pictures(pictures)
+    assert table["modalities"].tolist() == ["2d+elastic"]
+    means = [probs(load_predictor(baselines[i]).predict_pictures(pictures)) for i in (0, 2)]
+    assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0))).argmax()
+
+
+def test_a_run_without_its_modality_says_what_it_takes(runs):
+    cohort, baselines, _ = runs
+    with pytest.raises(RunError, match="takes elastic"):
+        load_predictor(baselines[2]).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
+
+
+def test_a_missing_checkpoint_is_named(runs):
+    _, baselines, fusions = runs
+    baselines[1].checkpoint(1).unlink()
+    with pytest.raises(RunError, match=r"baseline-cdfi/fold_1/best\.safetensors: is missing"):
+        load_predictor(fusions[0])
+
+
+def test_an_unfinished_run_is_refused(runs):
+    _, baselines, _ = runs
+    baselines[0].predictions.unlink()
+    with pytest.raises(RunError, match="not finished"):
+        load_predictor(baselines[0])
+    with pytest.raises(RunError, match="not a run"):
+        load_predictor(RunFolder(baselines[0].root / "fold_0"))
+
+
+def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp_path):
+    """Fold by fold, the probabilities of held-out patients are those of the subset table."""
+    cohort, baselines, _ = runs
+    run = RunFolder(tmp_path / "runs" / "head")
+    settings = HeadSettings(width=16, epochs=2, batch_size=8, variants=1)
+    train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    said = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
+    predictor = load_predictor(run)
+    first = of_fold(predictor, 0)
+    patient = cohort.held_out(0)[0]
+    pictures = pictures_of(cohort, patient)
+    for subset in ("2d+cdfi+elastic", "2d+elastic", "cdfi"):
+        table = first.predict_pictures({m: pictures[m] for m in subset.split("+")})
+        assert table["modalities"].tolist() == [subset]
+        expected = said.loc[(subset, patient), [c for c in said if c.startswith("prob_")]]
+        np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16
+
+
+def test_a_head_with_clinical_columns_predicts_with_what_is_known_of_them(runs, tmp_path):
+    """As cross-validation did with all; with the training patients' mean for what is not given."""
+    cohort, baselines, _ = runs
+    patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
+    cohort = replace(cohort, patients=patients)
+    run = RunFolder(tmp_path / "runs" / "head")
+    settings = HeadSettings(
+        head="concat", width=16, epochs=8, batch_size=8, variants=1, lr=0.01, clinical=("age", "sex")
+    )
+    said = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    predictor = load_predictor(run)
+    assert predictor.clinical == ["age", "sex"]
+    first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]
+    pictures, own = pictures_of(cohort, patient), patients.set_index("patient_id").loc[patient]
+    table = first.predict_pictures(pictures, clinical={"age": str(own["age"]), "sex": own["sex"]})
+    np.testing.assert_allclose(probs(table), said.of([patient]).probs, atol=2e-3)  # tokens are float16
+    in_cohort = first.predict_cohort(cohort).set_index("patient_id")
+    np.testing.assert_allclose(probs(table), probs(in_cohort.loc[[patient]]), atol=1e-5)
+
+    mean = predictor.trained.models[0].columns[0].mean
+    unknown = first.predict_pictures(pictures, clinical={"sex": own["sex"]})
+    average = first.predict_pictures(pictures, clinical={"sex": own["sex"], "age": str(mean)})
+    np.testing.assert_allclose(probs(unknown), probs(average), atol=1e-5)
+    assert np.abs(probs(unknown) - probs(first.predict_pictures(pictures, clinical={"age": "20"}))).max() > 1e-4
+    with pytest.raises(CohortError, match="'x' is not 'f' or 'm'"):
+        predictor.predict_pictures(pictures, clinical={"sex": "x"})

@@ -1,0 +1,80 @@
+import re
+import shutil
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.errors import CohortError
+from fusion_ln.report.cohort.page import Patients, read_patients, write_statistics
+
+
+@pytest.fixture
+def table(rng):
+    n = 60
+    return pd.DataFrame(
+        {
+            "patient_id": [f"P{i}" for i in range(n)],
+            "diagnosis": ["benign", "lymphoma & other", "metastatic"] * (n // 3),
+            "long_axis_mm": rng.normal(20, 3, n).round(1),
+            "short_axis_mm": rng.normal(9, 1, n).round(1),
+            "elastography_score": rng.integers(1, 5, n),
+            "hilum": rng.choice(["absent", "present"], n),
+        }
+    )
+
+
+def test_table_one_is_written_as_csv_html_and_latex_with_the_figures_of_the_paper(table, tmp_path):
+    table.to_csv(tmp_path / "patients.csv", index=False)
+    result = CliRunner().invoke(cli, ["cohort", "stats", str(tmp_path / "patients.csv"), "--label", "diagnosis"])
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "patients-statistics"
+    assert all(f"Wrote {out / name}" in result.output for name in ("table1.csv", "table1.html", "table1.tex"))
+    columns = ["variable", "level", "benign", "lymphoma & other", "metastatic", "test", "statistic", "p"]
+    assert pd.read_csv(out / "table1.csv").columns.tolist() == columns
+    figures = {path.stem for path in (out / "figures").iterdir()}
+    assert {
+        "shares_elastography_score",
+        "shares_hilum",
+        "boxes_long_axis_mm",
+        "boxes_axis_ratio",
+        "correlation",
+    } <= figures
+    page = (out / "table1.html").read_text()
+    assert page.count("<svg") == len(figures)
+    assert "lymphoma &amp; other" in page
+    assert not re.search(r">nan<", page)
+    assert r"lymphoma \& other" in (out / "table1.tex").read_text()
+
+
+def test_a_cohort_names_its_classes_and_a_simulated_one_says_so(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    for path in write_statistics(tmp_path / "out", read_patients(cohort.root, None)):
+        assert "benign" in path.read_text()
+        assert "simulated" not in path.read_text().partition("</style>")[2].lower()
+    told = Patients("phantom", cohort.patients, classes=cohort.classes, simulated=True)
+    for path in write_statistics(tmp_path / "told", told):
+        assert "simulated" in path.read_text().partition("</style>")[2].lower() or "simulated" in path.read_text()
+
+
+def test_a_file_without_a_label_twice_a_patient_or_no_table_is_refused(table, tmp_path):
+    path = tmp_path / "patients.csv"
+    table.to_csv(path, index=False)
+    with pytest.raises(CohortError, match="which column holds the class"):
+        read_patients(path, None)
+    with pytest.raises(CohortError, match="no column 'outcome'"):
+        write_statistics(tmp_path / "out", read_patients(path, "outcome"))
+    pd.concat([table, table[:1]]).to_csv(path, index=False)
+    with pytest.raises(CohortError, match="patient 'P0' twice"):
+        read_patients(path, "diagnosis")
+    path.write_bytes(b"")
+    with pytest.raises(CohortError, match="cannot be read as a CSV file"):
+        read_patients(path, "diagnosis")
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_missing_values_and_a_class_without_any_leave_no_gap(table, tmp_path):
+    table.loc[table["diagnosis"] == "benign", "long_axis_mm"] = None
+    write_statistics(tmp_path / "out", Patients("holes", table, label="diagnosis"))
+    assert ">nan<" not in (tmp_path / "out" / "table1.html").read_text()

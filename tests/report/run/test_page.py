@@ -1,0 +1,145 @@
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from sklearn.metrics import matthews_corrcoef, roc_auc_score
+
+from fusion_ln.predictions import read_predictions
+from fusion_ln.report.run.page import write_report
+
+ODD = "<script>alert(1)</script> & $x$"
+
+
+@pytest.fixture(scope="module")
+def report(cohort, seven, tmp_path_factory):
+    return write_report(tmp_path_factory.mktemp("report"), seven, cohort, title="Does fusion help?", question="Asked?")
+
+
+@pytest.fixture(scope="module")
+def alone(real, tmp_path_factory):
+    """The report of one baseline on real patients, under a title with signs that mean something elsewhere."""
+    return write_report(tmp_path_factory.mktemp("alone"), [real[1]], real[0], title=ODD)
+
+
+class Tags(HTMLParser):
+    """Every tag and attribute of a page, and whether each opened tag is closed."""
+
+    VOID = frozenset({"meta", "br", "img", "link", "use", "path", "rect", "image"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else(report):
+    tags = Tags(report.read_text())
+    assert not tags.open
+    assert not {"script", "link", "iframe"} & set(tags.names)
+    loaded = [value for name, value in tags.attributes if name in ("src", "href", "xlink:href")]
+    assert all(value.startswith(("#", "data:")) for value in loaded)
+    assert "url(http" not in report.read_text()
+
+
+def test_identifiers_inside_the_page_are_unique_and_every_reference_finds_one(report):
+    page = report.read_text()
+    held = re.findall(r' id="([^"]+)"', page)
+    assert len(held) == len(set(held))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(held)
+
+
+def test_every_figure_is_also_a_png_and_every_table_a_csv(report):
+    page = report.read_text()
+    assert page.count("<svg") == len(list(report.parent.glob("figures/*.png"))) > 20
+    tables = {path.stem for path in report.parent.glob("tables/*.csv")}
+    assert {"models", "differences", "cohort", "auc_by_fold", "confusion", "attainable", "settings"} <= tables
+
+
+def test_figures_of_the_table_of_models_are_those_of_scikit_learn(report, seven):
+    table = pd.read_csv(report.parent / "tables" / "models.csv").set_index("model")
+    for run in seven:
+        held = read_predictions(run.predictions)
+        row = table.loc[run.name]
+        assert row["auc_ovr"] == pytest.approx(roc_auc_score(held.labels, held.probs, multi_class="ovr"))
+        assert row["mcc"] == pytest.approx(matthews_corrcoef(held.labels, held.probs.argmax(axis=1)))
+        assert row["auc_ovr_low"] < row["auc_ovr"] <= row["auc_ovr_high"]
+
+
+def test_simulated_stands_on_the_page_its_figures_and_its_tables(report):
+    page = report.read_text()
+    assert "<strong>SIMULATED</strong>" in page
+    assert len(re.findall(r"simulated patients</text>", page)) == page.count("<svg")
+    assert all("simulated" in path.read_text().splitlines()[0] for path in report.parent.glob("tables/*.csv"))
+
+
+def test_a_report_on_real_patients_does_not_say_simulated(alone):
+    page = re.sub(r"<style>.*?</style>", "", alone.read_text(), flags=re.DOTALL)
+    assert "simulated" not in page.lower()
+    assert "simulated" not in (alone.parent / "tables" / "models.csv").read_text()
+
+
+def test_one_baseline_alone_gives_a_report_without_differences(alone):
+    page = alone.read_text()
+    assert 'id="models"' in page
+    assert 'id="differences"' not in page
+    assert not (alone.parent / "tables" / "differences.csv").exists()
+
+
+def test_the_paper_protocol_and_it_alone_carries_its_warning(alone, cohort, maker, tmp_path):
+    paper = write_report(tmp_path, [maker.baseline("2d", protocol="paper")], cohort, title="t")
+    assert "NOT AN HONEST ESTIMATE" in paper.read_text()
+    assert "NOT AN HONEST ESTIMATE" not in alone.read_text()
+
+
+def test_fusions_alone_give_a_report(cohort, maker, tmp_path):
+    maker.baseline("2d")
+    page = write_report(tmp_path / "out", [maker.fusion()], cohort, title="t").read_text()
+    assert 'id="differences"' not in page
+    assert 'id="learning"' not in page
+
+
+def test_the_same_run_gives_the_same_bytes_and_matplotlib_stays_as_it_was(alone, real, tmp_path):
+    before = dict(mpl.rcParams)
+    again = write_report(tmp_path, [real[1]], real[0], title=ODD)
+    assert again.read_bytes() == alone.read_bytes()
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_what_users_name_cannot_break_the_page(alone):
+    tags = Tags(alone.read_text())
+    assert not tags.open
+    assert "script" not in tags.names
+
+
+def test_a_lost_picture_is_said_in_its_place(other_cohort, tmp_path, maker):
+    maker.cohort = other_cohort
+    for path in (other_cohort.root / "pictures" / "2d").iterdir():
+        path.unlink()
+    page = write_report(tmp_path / "out", [maker.baseline("2d")], other_cohort, title="t").read_text()
+    assert page.count("unreadable</text>") == 6
+
+
+def test_a_report_needs_no_torch():
+    code = "import sys, fusion_ln.report.run.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

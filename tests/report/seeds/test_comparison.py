@@ -1,0 +1,110 @@
+"""What holds over the seeds: the tables against their definition, the choices, the page's promises."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import recall_score, roc_auc_score
+
+from fusion_ln.errors import RunError
+from fusion_ln.files import write_json
+from fusion_ln.predictions import read_predictions
+from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.seeds.comparison import build_ladder
+from fusion_ln.report.seeds.page import write_seeds
+from fusion_ln.runs import RunFolder
+
+QUESTION = "Which of them?"
+NAMES = ["baseline-2d", "baseline-cdfi", "baseline-elastic", "fusion-late-mean", "fusion-late-stacked", "fusion-concat"]
+
+
+@pytest.fixture(scope="module")
+def page(seeded, tmp_path_factory):
+    cohort, runs = seeded
+    return write_seeds(tmp_path_factory.mktemp("out"), read_results(runs, cohort), title="steps", question=QUESTION)
+
+
+def of_seeds(runs, name, metric):
+    """The metric of each seed's run, by scikit-learn."""
+    found = []
+    for run in runs:
+        if run.name == name:
+            said = read_predictions(run.predictions)
+            if metric == "auc":
+                found.append(roc_auc_score(said.labels, said.probs, multi_class="ovr"))
+            else:
+                found.append(recall_score(said.labels, said.probs.argmax(1), average=None)[1])
+    assert len(found) == 2
+    return np.array(found)
+
+
+@pytest.mark.parametrize(("metric", "named"), [("auc", ("auc_ovr", "all")), ("recall", ("recall", "lymphoma"))])
+def test_every_figure_is_the_mean_over_the_seeds_and_differences_are_taken_seed_by_seed(page, seeded, metric, named):
+    _, runs = seeded
+    tables = page.parent / "tables"
+    means, gaps = (pd.read_csv(tables / f"{name}_over_seeds.csv") for name in ("metrics", "differences"))
+    means, gaps = (t[(t["metric"] == named[0]) & (t["class"] == named[1])] for t in (means, gaps))
+    means, gaps = means.set_index("model"), gaps.set_index(["reference", "model"])
+    assert means.index.tolist() == NAMES
+    references = {"best single modality": "baseline-elastic", "mean of probabilities": "fusion-late-mean"}
+    for name in NAMES:
+        expected = of_seeds(runs, name, metric)
+        row = means.loc[name]
+        assert row["value"] == pytest.approx(expected.mean())
+        assert row["ci_low"] < row["value"] < row["ci_high"]
+        np.testing.assert_allclose([float(value) for value in row["by_seed"].split()], expected, atol=1e-4)
+        for what, reference in references.items():
+            if name == reference:
+                assert (what, name) not in gaps.index
+                continue
+            own, gap = gaps.loc[(what, name)], expected - of_seeds(runs, reference, metric)
+            assert own["difference"] == pytest.approx(gap.mean())
+            np.testing.assert_allclose([float(value) for value in own["by_seed"].split()], gap, atol=1e-4)
+            assert own["ci_low"] <= own["difference"] <= own["ci_high"]
+            assert own["p_holm"] >= own["bootstrap_p"] if metric == "auc" else np.isnan(own["p_holm"])
+
+
+def copy_runs(runs, folder, seeds):
+    """The runs of the first seed under the names of ``seeds``."""
+    copies = []
+    for seed in seeds:
+        for run in runs[: len(NAMES)]:
+            shutil.copytree(run.root, folder / seed / run.name)
+            copies.append(RunFolder(folder / seed / run.name))
+    return copies
+
+
+def test_intervals_speak_of_the_patients_so_that_a_copy_under_another_seed_adds_nothing(seeded, tmp_path):
+    cohort, runs = seeded
+    copies = copy_runs(runs, tmp_path, ["seed-0", "seed-1"])
+    alone, doubled = (build_ladder(read_results(given, cohort)) for given in (runs[: len(NAMES)], copies))
+    for table in ("metrics", "differences"):
+        held, same = getattr(alone, table), getattr(doubled, table)
+        np.testing.assert_allclose(held[["ci_low", "ci_high"]], same[["ci_low", "ci_high"]])
+
+
+def test_the_fusion_of_the_headline_is_chosen_on_inner_validation_and_may_not_have_learnt_there(seeded, tmp_path):
+    cohort, runs = seeded
+    copies = copy_runs(runs, tmp_path, ["seed-0"])
+    ladder = build_ladder(read_results(copies, cohort))
+    best = max((r for r in ladder.rungs if r.models[0].is_fusion), key=lambda rung: rung.inner_auc)
+    assert ladder.candidate is best
+    run = RunFolder(tmp_path / "seed-0" / best.name)
+    write_json(run.record, {**run.read_record(), "learnt": [{"weights": [1, 0, 0]}]})
+    assert build_ladder(read_results(copies, cohort)).candidate.name != best.name
+
+
+def test_the_page_answers_shows_every_figure_and_says_simulated(page):
+    text = page.read_text()
+    assert QUESTION in text
+    assert text.count("<svg") == 6
+    assert "SIMULATED" in text
+    assert len(list((page.parent / "figures").glob("seeds_*.png"))) == 6
+    assert (pd.read_csv(page.parent / "tables" / "metrics_over_seeds.csv")["simulated"]).all()
+
+
+def test_a_model_that_lacks_a_seed_is_refused(seeded):
+    cohort, runs = seeded
+    with pytest.raises(RunError, match="fusion-concat: trained with seed-0, but baseline-2d with seed-0, seed-1"):
+        build_ladder(read_results(runs[:-1], cohort))

@@ -1,0 +1,315 @@
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+from PIL import Image
+from toy_study import Toy, conditions, toy_job
+
+from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.errors import DivergedError, SettingsError, StudyError
+from fusion_ln.files import hash_file
+from fusion_ln.predictions import read_inner_predictions
+from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings
+from fusion_ln.training.experiment import run_baselines
+from fusion_ln.training.fusion.tokens import picture_tokens
+from fusion_ln.training.tasks import PatientLogits
+from fusion_ln.tuning import storage as trials_module
+from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, _bank
+from fusion_ln.tuning.space import Range, read_space
+from fusion_ln.tuning.storage import Budget, Pulse, open_storage
+from fusion_ln.tuning.study import StudyJob, best_trial, check_objectives
+from fusion_ln.tuning.worker import run_worker
+
+FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
+HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=1, grid=1)
+CPU = DeviceSettings(device="cpu", workers=1)
+WORKER = Path(__file__).parent / "toy_study.py"
+
+
+@pytest.fixture
+def cohort(make_cohort):
+    return make_cohort(24)
+
+
+def run(storage, trials, *jobs, **changes):
+    run_worker(list(jobs), conditions(storage, trials, **changes))
+    return [optuna.load_study(study_name=job.name, storage=open_storage(str(storage))) for job in jobs]
+
+
+def states(study):
+    return [trial.state for trial in study.trials]
+
+
+def values(study):
+    return [trial.value for trial in study.trials]
+
+
+def test_a_study_spends_its_budget_and_begins_with_the_untuned_settings(storage, cohort):
+    [study] = run(storage, 12, toy_job(cohort.root))
+    assert len(study.trials) == 12
+    assert set(states(study)) <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert study.trials[0].params == {"lr": 3e-3}
+    assert best_trial(study).value >= study.trials[0].value
+    assert abs(np.log10(best_trial(study).params["lr"]) + 3) <= abs(np.log10(3e-3) + 3)
+
+
+def test_a_study_taken_up_again_goes_on_as_if_it_had_not_been_interrupted(tmp_path, cohort):
+    job = toy_job(cohort.root)
+    [whole] = run(tmp_path / "a", 14, job)
+    for budget in (3, 11, 14):
+        [pieces] = run(tmp_path / "b", budget, job)
+        assert len(pieces.trials) == budget
+    assert [t.params for t in pieces.trials] == [t.params for t in whole.trials]
+    assert values(pieces) == values(whole)
+
+
+def test_poor_trials_are_pruned_but_never_the_given_ones(tmp_path, cohort):
+    poor = {"lr": 1e-5}
+    [study] = run(tmp_path / "j", 20, toy_job(cohort.root, known=({"lr": 1e-3},), folds=(0, 1)))
+    pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
+    assert pruned
+    assert all(len(t.intermediate_values) < 2 * 4 for t in pruned)
+    [study] = run(tmp_path / "k", 7, toy_job(cohort.root, known=({"lr": 1e-3},) * 1 + (poor,)))
+    assert study.trials[1].params == poor
+    assert study.trials[1].state == TrialState.COMPLETE
+
+
+def test_the_score_reported_after_each_fold_is_the_mean_so_far(tmp_path, cohort):
+    [study] = run(tmp_path / "j", 1, toy_job(cohort.root))
+    [trial] = study.trials
+    first, second = (each["auc"] for each in trial.user_attrs["scores"])
+    assert trial.intermediate_values[3] == pytest.approx(first)
+    assert trial.intermediate_values[7] == pytest.approx((first + second) / 2)
+    assert trial.value == trial.intermediate_values[7]
+
+
+def test_a_time_budget_counts_the_seconds_of_finished_trials(tmp_path, cohort):
+    [study] = run(tmp_path / "j", None, toy_job(cohort.root), budget=Budget(seconds=1e-9))
+    assert len(study.trials) == 1
+    [study] = run(tmp_path / "j", 3, toy_job(cohort.root), budget=Budget(trials=3, seconds=3600))
+    assert len(study.trials) == 3
+
+
+def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, cohort, capsys):
+    """Two worker processes at once: one that hangs in its first trial and is killed, and this one."""
+    command = [sys.executable, str(WORKER), storage, str(cohort.root)]
+    doomed = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert doomed.stdout.readline() == "begun\n"
+    finished = []
+
+    def kill_after_two(note):
+        finished.append(note)
+        if len(finished) == 2:
+            doomed.kill()
+
+    run_worker([toy_job(cohort.root)], conditions(storage, 6), on_trial=kill_after_two)
+    assert doomed.wait() == -signal.SIGKILL
+    assert "tried again" in capsys.readouterr().err
+    study = optuna.load_study(study_name="toy", storage=open_storage(storage))
+    assert sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states(study)) == 6
+    assert states(study)[0] == TrialState.FAIL
+    [again] = [t for t in study.trials if t.system_attrs.get("failed_trial") == 0]
+    assert again.params == study.trials[0].params == {"lr": 3e-3}
+    assert again.state == TrialState.COMPLETE
+
+
+def test_workers_side_by_side_neither_lose_nor_double_a_trial(storage, cohort):
+    how = conditions(storage, 15, pulse=Pulse(interval=1, grace=300))  # on a busy machine nobody is dead yet
+    with ThreadPoolExecutor(3) as pool:
+        for worker in [pool.submit(run_worker, [toy_job(cohort.root)], how) for _ in range(3)]:
+            worker.result()
+    study = optuna.load_study(study_name="toy", storage=open_storage(storage))
+    kept = [t for t in study.trials if t.state != TrialState.FAIL]
+    assert len(kept) == 15
+    assert len({t.params["lr"] for t in kept}) == 15
+
+
+def test_ctrl_c_gives_the_running_trial_back(tmp_path, cohort):
+    job, stops = toy_job(cohort.root), iter([False] * 20 + [True])
+
+    def check_stop():
+        if next(stops, False):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_worker([job], conditions(tmp_path / "j", 6), check_stop=check_stop)
+    [study] = run(tmp_path / "j", 6, job)
+    assert states(study).count(TrialState.FAIL) == 1
+    assert len(study.trials) == 7
+    [whole] = run(tmp_path / "k", 6, job)
+    failed = states(study).index(TrialState.FAIL)
+    assert study.trials[failed + 1].params == study.trials[failed].params == whole.trials[failed].params
+
+
+def test_a_diverging_trial_counts_as_pruned(tmp_path, cohort, monkeypatch):
+    def diverge(*args):
+        raise DivergedError("The loss became nan.")
+
+    monkeypatch.setattr(Toy, "fit", diverge)
+    [study] = run(tmp_path / "j", 3, toy_job(cohort.root))
+    assert states(study) == [TrialState.PRUNED] * 3
+    with pytest.raises(StudyError, match="no finished trial"):
+        best_trial(study)
+
+
+def test_a_worker_that_was_taken_for_dead_does_not_count_its_trial_twice(tmp_path, cohort):
+    """Another worker takes the trial over while it runs; what the first one finds is dropped."""
+    job = toy_job(cohort.root)
+
+    def take_over():
+        study = optuna.load_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
+        running = [t for t in study.trials if t.state == TrialState.RUNNING]
+        if running and len(study.trials) == 1:
+            trials_module.give_back(study, running[0])
+
+    run_worker([job], conditions(tmp_path / "j", 3), check_stop=take_over)
+    study = optuna.load_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
+    assert states(study) == [TrialState.FAIL, *[TrialState.COMPLETE] * 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"space": {"lr": Range(1e-4, 1e-1, log=True)}}, "space.lr.low: 1e-05 there, 0.0001 asked for"),
+        ({"objectives": ("loss",)}, "objectives"),
+        ({"seed": 1}, "seed: 0 there, 1 asked for"),
+    ],
+)
+def test_a_study_of_that_name_with_other_content_is_refused(tmp_path, cohort, change, key):
+    run(tmp_path / "j", 1, toy_job(cohort.root))
+    with pytest.raises(StudyError, match=key):
+        run(tmp_path / "j", 1, toy_job(cohort.root, **change))
+
+
+def test_a_study_on_another_cohort_is_refused(tmp_path, cohort, make_cohort):
+    run(tmp_path / "j", 1, toy_job(cohort.root))
+    with pytest.raises(StudyError, match=r"cohort.fingerprint"):
+        run(tmp_path / "j", 1, toy_job(make_cohort(27, name="other").root))
+
+
+def test_several_objectives_are_weighed_without_pruning(tmp_path, cohort):
+    [study] = run(tmp_path / "j", 8, toy_job(cohort.root, objectives=("auc", "recall:lymphoma", "seconds")))
+    assert states(study) == [TrialState.COMPLETE] * 8
+    assert study.metric_names == ["auc", "recall:lymphoma", "seconds"]
+    assert best_trial(study).values[0] == max(t.values[0] for t in study.trials)
+
+
+def test_an_unknown_objective_is_named():
+    with pytest.raises(SettingsError, match="recall:lymphom'") as caught:
+        check_objectives(("auc", "recall:lymphom"), ("benign", "lymphoma"))
+    assert "recall:lymphoma" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql+psycopg://me:secret@127.0.0.1:9/db", "cannot be reached"),
+        ("mysql://me:secret@127.0.0.1:9/db", "driver of this database is missing"),
+        ("nonsense://me:secret@db", "not the URL of a database"),
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_tried_again_then_named_without_its_password(
+    url, message, monkeypatch, capsys
+):
+    monkeypatch.setattr(trials_module, "FIRST_PAUSE", 0)
+    with pytest.raises(StudyError, match=message) as caught:
+        open_storage(url)
+    tries = capsys.readouterr().err
+    assert tries.count("trying again") == (5 if "reached" in message else 0)
+    assert "secret" not in str(caught.value) + tries
+
+
+def test_a_journal_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials_module, "FIRST_PAUSE", 0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match=r"file/study\.journal"):
+        open_storage(str(tmp_path / "file" / "study.journal"))
+
+
+def baseline_job(cohort, folds, **changes):
+    target = BaselineObjective(cohort.root, BaselineSettings(modality="elastic", fit=FIT))
+    space = read_space({"lr": {"low": 1e-4, "high": 1e-2, "log": True}}, FIT, "space")
+    return replace(StudyJob("real", target, space, folds, known=({"lr": FIT.lr},), objectives=("loss",)), **changes)
+
+
+def test_the_untuned_trial_scores_what_the_untuned_run_does_on_inner_validation(tmp_path, cohort):
+    [trained] = run_baselines(cohort, ["elastic"], FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU)
+    [study] = run(tmp_path / "j", 1, baseline_job(cohort, (0, 1)))
+    inner = read_inner_predictions(trained.inner_predictions)
+    truth = inner.probs[np.arange(len(inner.labels)), inner.labels]
+    by_fold = [-np.log(truth[inner.folds == fold]).mean() for fold in (0, 1)]
+    assert study.trials[0].value == pytest.approx(np.mean(by_fold), rel=1e-5)
+
+
+def test_held_out_patients_cannot_change_a_baselines_study(tmp_path, cohort):
+    """Their pictures are scrambled and their labels turned; the values of their fold's study stay."""
+    [before] = run(tmp_path / "j", 2, baseline_job(cohort, (0,)))
+    held_out = cohort.held_out(0)
+    labels = cohort.patients.set_index("patient_id")["label"]
+    labels[held_out] = (labels[held_out] + 1) % 3
+    images = cohort.images.copy()
+    for row, picture in images.iterrows():
+        if picture["patient_id"] in held_out:
+            path = cohort.root / picture["path"]
+            Image.new("RGB", (40, 36)).save(path)
+            images.loc[row, "sha256"] = hash_file(path)
+    save_cohort(replace(cohort, patients=cohort.patients.assign(label=labels.to_numpy()), images=images))
+    [after] = run(tmp_path / "k", 2, baseline_job(cohort, (0,)))
+    assert values(after) == values(before)
+    [other_fold] = run(tmp_path / "l", 1, baseline_job(cohort, (1,)))
+    assert other_fold.trials[0].value != before.trials[0].value
+
+
+def test_held_out_patients_cannot_change_a_heads_study(tmp_path, cohort):
+    members = run_baselines(
+        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU
+    )
+    target = HeadObjective(cohort.root, tuple(m.root for m in members), HEAD, seed=0)
+    space = read_space({"width": [8, 16], "lr": {"low": 1e-4, "high": 1e-2, "log": True}}, HEAD, "space")
+    job = StudyJob("head", target, space, (0,), ("loss",), known=({"width": 16, "lr": HEAD.lr},))
+    [before] = run(tmp_path / "j", 3, job)
+    for member in members:
+        tokens = picture_tokens(cohort, member, 0, HEAD, torch.device("cpu"))
+        spoiled = np.array(tokens.tokens)
+        spoiled[np.isin(tokens.patients, cohort.held_out(0))] = 7
+        np.save(tokens.tokens.filename, spoiled)
+    _bank.cache_clear()
+    [after] = run(tmp_path / "k", 3, job)
+    assert values(after) == values(before)
+
+
+def test_an_objective_that_inner_validation_cannot_tell_is_refused(tmp_path, cohort, monkeypatch):
+    one_class = PatientLogits(["P1", "P2"], np.zeros(2, dtype=int), np.eye(3)[:2])
+    monkeypatch.setattr(Toy, "fit", lambda self, tuned, fold, fabric, folder, on_epoch: one_class)
+    with pytest.raises(StudyError, match="lack a class"):
+        run(tmp_path / "j", 1, toy_job(cohort.root))
+
+
+def test_a_trial_that_the_disk_fails_is_named_and_tried_again(tmp_path, cohort, monkeypatch):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Toy, "fit", fail)
+        with pytest.raises(StudyError, match="No space left"):
+            run(tmp_path / "j", 3, toy_job(cohort.root))
+    [study] = run(tmp_path / "j", 3, toy_job(cohort.root))
+    assert states(study) == [TrialState.FAIL, *[TrialState.COMPLETE] * 3]
+
+
+def test_optunas_own_command_reads_the_storage(storage, cohort):
+    run(storage, 3, toy_job(cohort.root))
+    optuna_command = [sys.executable, "-c", "import sys, optuna.cli; sys.exit(optuna.cli.main())"]
+    arguments = ["trials", "--study-name", "toy", "--storage", storage, "-f", "json"]
+    said = subprocess.run([*optuna_command, *arguments], capture_output=True, text=True)
+    assert [trial["state"] for trial in json.loads(said.stdout)] == ["COMPLETE"] * 3, said.stderr
