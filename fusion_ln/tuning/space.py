@@ -89,7 +89,7 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
 
     Args:
         table: Setting to ``{low, high}``, with ``log`` and ``step`` if wanted, or to a list of choices.
-        base_settings: The settings that are to be tuned: every value of the space must fit them, and theirs must lie in it.
+        base_settings: The settings to tune: every value of the space must fit them, and theirs must lie in it.
         where: What messages begin with.
 
     Raises:
