@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.compute.device import accelerator_of
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED, Judgement, judge
 from fusion_ln.explain.shortcut.audit import audit
 from fusion_ln.files import write_text
@@ -31,7 +31,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder, hardware, installed_versions
-from fusion_ln.settings import resolve_fit
+from fusion_ln.settings import DeviceSettings, resolve_fit
 from fusion_ln.terms import MODALITIES
 from fusion_ln.training.experiment import run_baselines, run_fusions
 
@@ -84,7 +84,7 @@ def control(seeds: list[int], modalities: list[str], run_worker: Path, device: D
             cohort = cohort_of(place / "cohort", seed, shortcut)
             for run in train(cohort, modalities, place / "runs", seed, device):
                 if not (run.audit / "audit.json").is_file():  # written last: the audit is whole
-                    audit(run, cohort.root, run.audit, device=device.accelerator)
+                    audit(run, cohort.root, run.audit, device=accelerator_of(device))
                 judged = read_audit(run.audit)
                 write_audit_page(judged)
                 rows.append(row_of(seed, shortcut, run, judged.judgement))

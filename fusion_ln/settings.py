@@ -42,6 +42,41 @@ class Settings(BaseModel):
             raise SettingsError(f"{where}: {'; '.join(lines)}", known) from None
 
 
+class DeviceSettings(Settings):
+    """The devices that compute fits; no part of a run's identity."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto takes a GPU where there is one.")
+    devices: int = Field(1, ge=1, description="GPUs of a machine (processes, on a CPU) that share one fit.")
+    nodes: int = Field(1, ge=1, description="Machines that share one fit, each with --devices; started by torchrun.")
+    workers: int = Field(0, ge=0, description="Fits at once; 0: one per core, or one on a GPU.")
+    engine: Literal["local", "ray"] = Field("local", description="Where fits run: here, or on a Ray cluster.")
+    address: str | None = Field(None, description="Address of the Ray cluster; by default this machine's.")
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share one fit."""
+        return self.devices * self.nodes
+
+    @property
+    def one_device(self) -> "DeviceSettings":
+        """One device of this machine, for work that no other process shares."""
+        return DeviceSettings(device="auto" if self.engine == "ray" else self.device)
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuse a total batch size that the processes of a fit cannot share equally.
+
+        Raises:
+            SettingsError: Naming the nearest size that works.
+        """
+        n = self.processes
+        if n > 1 and (batch_size % n or batch_size < 2 * n):
+            raise SettingsError(
+                f"--batch-size {batch_size}: {n} processes (--devices {self.devices} --nodes {self.nodes}) share a "
+                "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
+                f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
+            )
+
+
 class LoopSettings(Settings):
     """How the training loop runs."""
 

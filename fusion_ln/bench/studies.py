@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from lightning_fabric import Fabric
 
-from fusion_ln.compute.device import DeviceSettings
-from fusion_ln.settings import FitSettings, LoopSettings, Precision
+from fusion_ln.settings import DeviceSettings, FitSettings, LoopSettings, Precision
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range

@@ -19,15 +19,16 @@ def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: i
     Predicts every patient, by the model of the fold that held the patient out, from altered pictures: the node
     hidden, only frame and texts left, texts painted over, colours greyed, pictures swapped between patients.
     """
-    from fusion_ln.compute.device import DeviceSettings, make_fabric
+    from fusion_ln.compute.device import accelerator_of, make_fabric
     from fusion_ln.explain.shortcut.audit import audit as ask
     from fusion_ln.report.shortcut import read_audit, verdict, write_audit_page
     from fusion_ln.runs import RunFolder
+    from fusion_ln.settings import DeviceSettings
 
     where, asked = DeviceSettings(device=device), RunFolder(run)
     out = out or asked.audit
     make_fabric(where, "32-true")  # refuses a device that is not there
-    ask(asked, cohort, out, device=where.accelerator, seed=seed)
+    ask(asked, cohort, out, device=accelerator_of(where), seed=seed)
     judged = read_audit(out)
     page = write_audit_page(judged)
     click.echo(verdict(judged))

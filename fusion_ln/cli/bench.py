@@ -22,9 +22,9 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     from statistics import median
 
     from fusion_ln.bench.training import bench_fit
-    from fusion_ln.compute.device import DeviceSettings, make_fabric, precision_of
+    from fusion_ln.compute.device import make_fabric, precision_of
     from fusion_ln.runs import hardware, installed_versions
-    from fusion_ln.settings import resolve_fit
+    from fusion_ln.settings import DeviceSettings, resolve_fit
 
     changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
     settings = resolve_fit("fast", changes, "options")

@@ -61,7 +61,7 @@ device_options = together(
 
 def device_settings(options: dict[str, Any]) -> Any:
     """Take the options that say where fits run out of ``options``."""
-    from fusion_ln.compute.device import DeviceSettings
+    from fusion_ln.settings import DeviceSettings
 
     taken = {key: options.pop(key) for key in DeviceSettings.model_fields}
     return DeviceSettings(**{**taken, "workers": taken["workers"] or 0})

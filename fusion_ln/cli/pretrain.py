@@ -51,12 +51,11 @@ def pretrain(
     """
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.cohort.default import open_organs
-    from fusion_ln.compute.device import DeviceSettings
     from fusion_ln.compute.processes import ready
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
-    from fusion_ln.settings import resolve_fit
+    from fusion_ln.settings import DeviceSettings, resolve_fit
     from fusion_ln.training.pretraining.pretrain import PretrainSettings
     from fusion_ln.training.pretraining.pretrain import pretrain as learn
 

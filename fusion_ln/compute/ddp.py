@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from fusion_ln.compute.device import DeviceSettings, cores, make_fabric
+from fusion_ln.compute.device import accelerator_of, cores, make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
+from fusion_ln.settings import DeviceSettings
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _rank0: list[Fabric] = []  # of the first process, as long as it can hand on fits
@@ -33,7 +34,7 @@ def init_ranks(device: DeviceSettings) -> bool:
     if device.processes == 1:
         return True
     fabric = make_fabric(device, "32-true")
-    if device.accelerator == "cpu":
+    if accelerator_of(device) == "cpu":
         torch.set_num_threads(max(1, cores() // device.devices))
     if fabric.is_global_zero:
         _rank0.append(fabric)

@@ -4,63 +4,27 @@ import logging
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from pydantic import Field
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import Precision, Settings
+from fusion_ln.settings import DeviceSettings, Precision
 
 PATIENCE = timedelta(days=7)  # of processes that wait for the first: it may prepare a million pictures meanwhile
 
 
-class DeviceSettings(Settings):
-    """What computes the fits; no part of a run's identity."""
+def accelerator_of(settings: DeviceSettings) -> str:
+    """Return the kind of device, with ``auto`` resolved on this machine: ``cpu`` or ``cuda``."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
 
-    device: str = "auto"  # auto | cpu | cuda
-    devices: int = Field(1, ge=1)  # GPUs (processes, on a CPU) of a machine that share one fit
-    nodes: int = Field(1, ge=1)  # machines that share one fit
-    workers: int = Field(0, ge=0)  # fits at once; 0: as many as there are cores, or one on a GPU
-    engine: Literal["local", "ray"] = "local"  # where fits run: here, or on a Ray cluster
-    address: str | None = None  # of the Ray cluster; None: the one that this machine belongs to
 
-    @property
-    def processes(self) -> int:
-        """Processes that share one fit."""
-        return self.devices * self.nodes
-
-    @property
-    def here(self) -> "DeviceSettings":
-        """One device of this machine, for the work that is not handed on to others."""
-        return DeviceSettings(device="auto" if self.engine == "ray" else self.device)
-
-    @property
-    def accelerator(self) -> str:
-        """What ``auto`` becomes on this machine."""
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
-
-    def fits_at_once(self, n_fits: int) -> int:
-        """How many of ``n_fits`` run side by side."""
-        if self.accelerator != "cpu" or self.processes > 1:
-            return 1
-        return max(1, min(self.workers or cores(), n_fits))
-
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse a batch that the processes of a fit cannot share equally: ``batch_size`` is that of all together.
-
-        Raises:
-            SettingsError: Naming the nearest size that works.
-        """
-        n = self.processes
-        if n > 1 and (batch_size % n or batch_size < 2 * n):
-            raise SettingsError(
-                f"--batch-size {batch_size}: {n} processes (--devices {self.devices} --nodes {self.nodes}) share a "
-                "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
-                f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
-            )
+def fits_at_once(settings: DeviceSettings, n_fits: int) -> int:
+    """Return the number of ``n_fits`` that run side by side."""
+    if settings.processes > 1 or accelerator_of(settings) != "cpu":
+        return 1
+    return max(1, min(settings.workers or cores(), n_fits))
 
 
 def cores() -> int:
@@ -84,7 +48,7 @@ def make_fabric(settings: DeviceSettings, precision: Precision, *, rests: bool =
     Raises:
         SettingsError: If the machine has no such device, or fewer of them.
     """
-    accelerator = settings.accelerator
+    accelerator = accelerator_of(settings)
     if accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
         raise SettingsError(
             f"--device cuda --devices {settings.devices}: this machine has {torch.cuda.device_count()} GPUs that "

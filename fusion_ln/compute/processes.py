@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from fusion_ln.compute.ddp import die_with_parent, init_ranks, run_on_all_ranks
-from fusion_ln.compute.device import DeviceSettings, make_fabric, threads_per_fit
+from fusion_ln.compute.device import accelerator_of, fits_at_once, make_fabric, threads_per_fit
 from fusion_ln.compute.ray import connect, describe, run_on_cluster
 from fusion_ln.errors import SettingsError
 from fusion_ln.progress import progress
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.crossval import FoldJob, run_fold
 from fusion_ln.training.fit import Epoch
 
@@ -36,7 +36,7 @@ def ready(device: DeviceSettings, fit: FitSettings) -> bool:
         if device.address is not None:
             raise SettingsError("--address: is that of a Ray cluster.", "Give `--engine ray` too, or leave it out.")
         device.check_batch(fit.batch_size)
-        make_fabric(device.here, fit.precision)
+        make_fabric(device.one_device, fit.precision)
         return init_ranks(device)
     if device.processes > 1:
         raise SettingsError(
@@ -60,7 +60,7 @@ def run_jobs(jobs: list[FoldJob], *, n_folds: int) -> None:
     if not jobs:
         return
     device = jobs[0].device
-    at_once = device.fits_at_once(len(jobs))
+    at_once = fits_at_once(device, len(jobs))
     threads = threads_per_fit(n_folds)
     runs = sorted({job.run.root for job in jobs})
     total = sum(job.settings.fit.epochs for job in jobs)
@@ -74,7 +74,7 @@ def run_jobs(jobs: list[FoldJob], *, n_folds: int) -> None:
 
 
 def _one_after_another(jobs: list[FoldJob], threads: int, step: Callable[[str], None]) -> None:
-    if jobs[0].device.accelerator == "cpu" and jobs[0].device.processes == 1:
+    if accelerator_of(jobs[0].device) == "cpu" and jobs[0].device.processes == 1:
         torch.set_num_threads(threads)
     for job in jobs:
         _do(job, step)

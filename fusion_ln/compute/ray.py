@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.errors import FusionLNError, RunError, SettingsError
 from fusion_ln.progress import say
+from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.crossval import FoldJob, run_fold
 from fusion_ln.training.fit import Epoch
 

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_parts
-from fusion_ln.compute.device import DeviceSettings, precision_of
+from fusion_ln.compute.device import precision_of
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
@@ -24,7 +24,7 @@ from fusion_ln.models.classifier import build_classifier
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
 from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask

@@ -9,11 +9,18 @@ from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, SettingsError
 from fusion_ln.runs import RunFolder, as_file_name
-from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, Protocol, resolve_fit
+from fusion_ln.settings import (
+    BaselineSettings,
+    DeviceSettings,
+    ExperimentSettings,
+    FitSettings,
+    HeadSettings,
+    Protocol,
+    resolve_fit,
+)
 from fusion_ln.terms import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.training.crossval import begin, cross_fits, finish
 from fusion_ln.training.fusion.heads import train_head
@@ -100,7 +107,7 @@ def run_fusions(
         if settings is None:
             fuse_late(cohort, baselines, name, run)
         else:
-            train_head(cohort, baselines, settings, run, seed=seed, device=device.here)
+            train_head(cohort, baselines, settings, run, seed=seed, device=device.one_device)
         runs.append(run)
     return runs
 
@@ -284,6 +291,6 @@ def starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSetti
         return fit.model_copy(update={"weights": weights})
     run = RunFolder(out / "pretraining")
     learnt = fit.model_copy(update={"weights": "scratch", "patience": PATIENCE})
-    where = device.here if device.engine == "ray" else device
+    where = device.one_device if device.engine == "ray" else device
     pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, where)
     return fit.model_copy(update={"weights": str(run.root)})

@@ -10,9 +10,9 @@ import torch
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import learn_columns, standardised
-from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.compute.device import make_fabric
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Precision
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, LoopSettings, Precision
 from fusion_ln.training.crossval import fit_fold, read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fusion_ln.compute.ddp import die_with_parent
-from fusion_ln.compute.device import threads_per_fit
+from fusion_ln.compute.device import accelerator_of, fits_at_once, threads_per_fit
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
@@ -30,7 +30,7 @@ def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
     if not missing:
         return
     jobs = [job for job, _ in missing]
-    n_workers = how.device.fits_at_once(how.budget.trials or how.device.workers or len(jobs))
+    n_workers = fits_at_once(how.device, how.budget.trials or how.device.workers or len(jobs))
     if n_workers > 1 and how.storage.startswith("sqlite"):
         raise StudyError(
             f"{how.storage}: SQLite locks up under several workers.",
@@ -41,7 +41,7 @@ def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
         if n_workers > 1:
             _side_by_side(jobs, how, n_workers, threads, step)
             return
-        if how.device.accelerator == "cpu":
+        if accelerator_of(how.device) == "cpu":
             torch.set_num_threads(threads)
         run_worker(jobs, how, on_trial=step)
 

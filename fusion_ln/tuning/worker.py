@@ -14,9 +14,10 @@ from lightning_fabric import Fabric
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.compute.device import make_fabric
 from fusion_ln.errors import DivergedError, StudyError
 from fusion_ln.progress import say
+from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits

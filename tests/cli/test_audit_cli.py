@@ -7,9 +7,8 @@ from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.files import write_json
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.experiment import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))

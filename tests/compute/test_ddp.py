@@ -35,7 +35,8 @@ from fusion_ln.errors import DivergedError
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import FitSettings
-from fusion_ln.compute.device import DeviceSettings, make_fabric
+from fusion_ln.compute.device import make_fabric
+from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.fit import fit
 from fusion_ln.training.pretraining.pretrain import PretrainSettings, pretrain
 from fusion_ln.compute.ddp import init_ranks

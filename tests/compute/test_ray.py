@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
-from fusion_ln.compute.device import DeviceSettings, threads_per_fit
+from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.compute.ray import run_on_cluster
 from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
 from fusion_ln.training.crossval import begin, finish
 
 EPOCHS = 40

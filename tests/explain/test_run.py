@@ -9,14 +9,13 @@ from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
 from fusion_ln.cohort.phantom.simulate import load_truth, simulate_cohort
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import RunError
 from fusion_ln.explain.request import ExplainSettings, choose_patients
 from fusion_ln.explain.run import explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.run.page import write_report
 from fusion_ln.runs import ExplanationFolder, RunFolder
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head
 

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import softmax
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head
 

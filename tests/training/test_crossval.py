@@ -12,13 +12,12 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
 from fusion_ln.training.crossval import begin, finish
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
@@ -163,7 +162,7 @@ Path.replace = replace
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
-from fusion_ln.compute.device import DeviceSettings
+from fusion_ln.settings import DeviceSettings
 from fusion_ln.compute.processes import run_jobs
 settings = BaselineSettings.model_validate_json({settings!r})
 run = RunFolder(Path({run!r}))

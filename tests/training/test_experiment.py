@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
 from fusion_ln.tuning.worker import Conditions

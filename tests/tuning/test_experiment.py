@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.settings import ExperimentSettings, FitSettings, HeadSettings, StudySettings
+from fusion_ln.settings import DeviceSettings, ExperimentSettings, FitSettings, HeadSettings, StudySettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, describe_tuning, found_settings, tune, write_tuned
 from fusion_ln.tuning.worker import Conditions

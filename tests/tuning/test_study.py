@@ -15,11 +15,10 @@ from PIL import Image
 from toy_study import Toy, conditions, toy_job
 
 from fusion_ln.cohort.cohort import save_cohort
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import DivergedError, SettingsError, StudyError
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_inner_predictions
-from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.tasks import PatientLogits

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import DeviceSettings, make_fabric, precision_of
+from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
@@ -24,7 +24,7 @@ from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.progress import progress
 from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.settings import HeadSettings, TrainedFusionSettings
+from fusion_ln.settings import DeviceSettings, HeadSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
 from fusion_ln.training.fit import Epoch, derive_seed, fit

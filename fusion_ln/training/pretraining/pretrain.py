@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
-from fusion_ln.compute.device import DeviceSettings, make_fabric, precision_of
+from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
@@ -26,7 +26,7 @@ from fusion_ln.models.heads import MultiTask, mlp_head
 from fusion_ln.predictions import predictions_from_logits, write_predictions
 from fusion_ln.progress import progress, say
 from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.settings import FitSettings, Settings
+from fusion_ln.settings import DeviceSettings, FitSettings, Settings
 from fusion_ln.terms import LABEL, PATIENT
 from fusion_ln.training.crossval import describe_cohort
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit

@@ -5,13 +5,12 @@ from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED
 from fusion_ln.explain.shortcut.audit import audit
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")

@@ -17,7 +17,7 @@ def script():
 
 
 def test_one_seed_of_one_modality_gives_a_page_with_both_arms(script, tmp_path, monkeypatch):
-    from fusion_ln.compute.device import DeviceSettings
+    from fusion_ln.settings import DeviceSettings
 
     monkeypatch.setattr(script, "PATIENTS", 40)
     monkeypatch.setattr(script, "IMAGE_SIZE", 32)

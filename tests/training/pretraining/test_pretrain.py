@@ -16,7 +16,6 @@ from sklearn.metrics import roc_auc_score
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.importing import import_cohort, open_source
-from fusion_ln.compute.device import DeviceSettings
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.images.bank import Batches, ImageBank
@@ -26,7 +25,7 @@ from fusion_ln.models.heads import MultiTask
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.pretraining import pretrain as module
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
