@@ -31,9 +31,9 @@ def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None,
     from fusion_ln.errors import RunError
     from fusion_ln.files import write_text
     from fusion_ln.progress import say
+    from fusion_ln.report.kit.sheets import csv_of
     from fusion_ln.report.run.page import write_results
     from fusion_ln.report.run.reading import read_inputs
-    from fusion_ln.report.run.tables import csv_of
     from fusion_ln.runs import RunFolder
 
     if RunFolder(out).record.is_file():

@@ -18,10 +18,11 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_c
 from fusion_ln.metrics import confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import mark_plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import mark_plate
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, OTHERS, number
-from fusion_ln.report.run.tables import SHOWN, Sheet
+from fusion_ln.report.run.tables import SHOWN
 from fusion_ln.runs import RunFolder
 
 BARS = ("auc_ovr", "accuracy", "precision", "recall", "f1", "mcc")

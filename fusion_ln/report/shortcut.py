@@ -31,11 +31,10 @@ from fusion_ln.evaluation.shortcut import (
 )
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, write_note
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import Plate, draw_interval, empty_rows, mark_plate, write_note
+from fusion_ln.report.kit.sheets import Fact, Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
-from fusion_ln.report.run.tables import Sheet
-from fusion_ln.report.run.text import Fact
 from fusion_ln.runs import AUDIT_PAGE
 from fusion_ln.terms import short_title
 

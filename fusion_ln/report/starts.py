@@ -13,11 +13,11 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import ForestRow, draw_forest, mark_plate
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, modality_colour, signed, signed_spread
 from fusion_ln.report.run.results import MACRO
-from fusion_ln.report.run.tables import Sheet
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import modality_title
 

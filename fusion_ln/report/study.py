@@ -18,9 +18,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import Plate, mark_plate
-from fusion_ln.report.run.tables import Sheet
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.tuning.storage import finished
 from fusion_ln.tuning.study import IDENTITY, KNOWN, SCORES, best_trial, values_of
 

@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fusion_ln.report.kit.plates import NARROW, WIDE, Plate, mark_plate
+from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.style import CARD, INK, LIGHT, LINE, MUTED, number
 
 SHARE_WITH_ROOM = 0.09  # a smaller segment has no room for its figure

@@ -11,9 +11,9 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files import write_text
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import Plate
-from fusion_ln.report.run.tables import Sheet, csv_of
+from fusion_ln.report.kit.sheets import Sheet, csv_of
 from fusion_ln.terms import LABEL, PATIENT, SIMULATED
 
 AXES = ("long_axis_mm", "short_axis_mm")

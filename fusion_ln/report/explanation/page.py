@@ -21,9 +21,9 @@ from fusion_ln.report.explanation.tables import (
     verdict,
 )
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page, write_png
-from fusion_ln.report.kit.plates import Plate, mark_plate
-from fusion_ln.report.run.tables import Sheet
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.runs import ExplanationFolder, as_file_name
 from fusion_ln.terms import LABEL, MODALITIES_USED, MODALITY, PATIENT, SIMULATED, short_title
 

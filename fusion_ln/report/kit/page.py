@@ -11,8 +11,8 @@ from markupsafe import Markup
 from fusion_ln.files import write_atomically, write_text
 from fusion_ln.progress import progress
 from fusion_ln.report.kit import style
-from fusion_ln.report.kit.plates import Plate
-from fusion_ln.report.run.tables import Sheet, csv_of
+from fusion_ln.report.kit.figures import Plate
+from fusion_ln.report.kit.sheets import Sheet, csv_of
 from fusion_ln.terms import short_title
 
 

@@ -5,19 +5,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.report.kit.plates import (
+from fusion_ln.report.kit.figures import (
     NARROW,
     WIDE,
     Plate,
-    colour_of,
     draw_interval,
     draw_tick,
     empty_rows,
-    make_plate,
     write_note,
 )
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number, spread
 from fusion_ln.report.run.evidence import AFTER, BEFORE, Evidence
+from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import MACRO, Model
 from fusion_ln.terms import modality_title
 

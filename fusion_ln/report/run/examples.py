@@ -10,8 +10,9 @@ from PIL import Image
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import PictureError
-from fusion_ln.report.kit.plates import Plate, colour_of, make_plate
+from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number
+from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Model, Results
 from fusion_ln.terms import MODALITY, PATH, PATIENT, modality_title
 

@@ -6,6 +6,7 @@ touched. Models keep their colour from figure to figure: each modality its own, 
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,22 +15,45 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import confusion
-from fusion_ln.report.kit.plates import (
+from fusion_ln.report.kit.figures import (
     NARROW,
     Plate,
-    colour_of,
     draw_interval,
     draw_tick,
-    make_plate,
-    model_rows,
-    short_title,
+    empty_rows,
+    mark_plate,
     show_zero,
     write_note,
 )
-from fusion_ln.report.kit.style import INK, LINE, MUTED, number, signed, signed_spread, spread
+from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
 from fusion_ln.report.run.results import MACRO, Model, Results
 
 DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))  # of the fusions beside the headline's
+
+
+def make_plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
+    """Make a plate of a figure, marked on a phantom."""
+    return mark_plate(name, title, caption, figure, results.cohort.simulated)
+
+
+def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
+    """Make `empty_rows` of models, those of the headline in bold, with a line between single models and fusions."""
+    figure, axes = empty_rows([(model.title, model in results.headline) for model in models])
+    for y, model in enumerate(models):
+        if y and model.is_fusion and not models[y - 1].is_fusion:
+            axes.axhline(y - 0.6, color=LINE, lw=0.8)
+    return figure, axes
+
+
+def colour_of(results: Results, model: Model) -> str:
+    """Give the colour of a model, the same in every figure."""
+    return LIGHT[results.colour_of(model)]
+
+
+def short_title(model: Model) -> str:
+    """Give the title without its part in brackets."""
+    short = model.what.partition(" (")[0]
+    return f"{short} · {model.group}" if model.group else short
 
 
 def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> Plate:

@@ -9,8 +9,8 @@ from fusion_ln.evaluation.compare import FAMILY
 from fusion_ln.evaluation.intervals import CAVEATS
 from fusion_ln.files import write_text
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import Plate
 from fusion_ln.report.run import figures
 from fusion_ln.report.run import text as words
 from fusion_ln.report.run.evidence import Evidence

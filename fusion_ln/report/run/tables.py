@@ -1,8 +1,6 @@
 """The tables of a report, as they go into its CSV files; the page shows the same ones."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from numbers import Number
 from typing import Any
 
 import pandas as pd
@@ -10,11 +8,12 @@ import pandas as pd
 from fusion_ln.evaluation.compare import Comparison
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import confusion
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.checklists import CLAIM, TRIPOD_AI, checklist
 from fusion_ln.report.run.evidence import Evidence
 from fusion_ln.report.run.published import published_table
 from fusion_ln.report.run.results import MACRO, Model, Results, skipped_patients
-from fusion_ln.terms import LABEL, MODALITY, PATIENT, SIMULATED, SITE
+from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE
 
 # What the table of models shows, with what a person reads above the column.
 SHOWN = {
@@ -26,41 +25,6 @@ SHOWN = {
     "f1": "F1",
     "mcc": "MCC",
 }
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table with the name of its CSV file and what stands above it on the page."""
-
-    name: str
-    title: str
-    table: pd.DataFrame
-
-    @property
-    def text_columns(self) -> frozenset[str]:
-        """Columns that hold words, which are read from the left."""
-        numbers = {c for c in self.table if all(isinstance(value, Number) for value in self.table[c].dropna())}
-        return frozenset(self.table.columns) - numbers
-
-    def only(self, **values: Any) -> "Sheet":
-        """The rows in which each named column (``class_`` for class) holds one of its values.
-
-        A column of which one value is asked for is left out.
-        """
-        table = self.table
-        for name, chosen in values.items():
-            column = name.rstrip("_")
-            many = isinstance(chosen, list)
-            table = table[table[column].isin(chosen if many else [chosen])]
-            table = table if many else table.drop(columns=column)
-        return Sheet(self.name, self.title, table)
-
-
-def csv_of(table: pd.DataFrame, simulated: bool) -> str:
-    """The table with a column that says so where the patients are simulated."""
-    table = table.assign(**{SIMULATED: True}) if simulated else table
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text
 
 
 def shown_metrics(results: Results) -> list[tuple[str, str, str]]:

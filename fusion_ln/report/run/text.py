@@ -1,22 +1,11 @@
 """What the figures mean, in the plain words of the report's first page."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
 from fusion_ln.report.run.results import MACRO, Model, Results
 from fusion_ln.terms import LABEL
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A figure of the first page: what it is, the figure itself, and what belongs to it."""
-
-    heading: str
-    figure: str
-    detail: str
-    colour: str = "ink"
 
 
 def verdict(results: Results) -> str:
@@ -79,7 +68,7 @@ def weak_class_answer(results: Results) -> str:
     return " ".join(sentences)
 
 
-def reading(results: Results) -> str:
+def how_to_read_auc(results: Results) -> str:
     """What an AUC says, for whom it is a new word."""
     auc = results.interval(results.main, MACRO).value
     return (
@@ -89,7 +78,7 @@ def reading(results: Results) -> str:
     )
 
 
-def choices(results: Results) -> str:
+def model_selection(results: Results) -> str:
     """How the two models of the headline were chosen."""
     sentences = []
     reference, candidate = results.reference, results.candidate
@@ -142,7 +131,7 @@ def _role(results: Results, model: Model) -> str:
     return "reference" if model is results.reference else "model"
 
 
-def effort(results: Results) -> str:
+def training_time(results: Results) -> str:
     """How long the training took and how fast it was."""
     fits = [fold for model in results.models for fold in model.record["folds"]]
     if not fits:

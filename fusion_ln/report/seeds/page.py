@@ -8,11 +8,11 @@ import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.plates import ForestRow, Plate, draw_forest, mark_plate
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, number, signed, signed_spread, spread
 from fusion_ln.report.run.results import MACRO, Results
-from fusion_ln.report.run.tables import Sheet
 from fusion_ln.report.seeds.comparison import ModelOverSeeds, SeedComparison, build_ladder
 
 

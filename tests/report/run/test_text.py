@@ -33,7 +33,7 @@ def test_one_baseline_alone_is_described_without_a_comparison(cohort, maker):
     results = read_results([maker.baseline("2d")], cohort)
     assert "grey scale (2D) told the diagnoses apart" in words.verdict(results)
     assert "nothing is compared" in words.explanation(results)
-    assert words.choices(results) == ""
+    assert words.model_selection(results) == ""
 
 
 def test_only_a_simulated_cohort_is_called_simulated(real):

@@ -1,4 +1,4 @@
-"""What every figure of a report is made of: the plate it stands on, rows of models, intervals and notes."""
+"""Parts of every figure: its plate, rows with a title, intervals, notes, forest plots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fusion_ln.report.kit.style import CARD, INK, LIGHT, LINE, MUTED
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.kit.style import CARD, INK, MUTED
 from fusion_ln.runs import as_file_name
 from fusion_ln.terms import SIMULATED
 
@@ -40,24 +39,10 @@ def mark_simulated(figure: Figure, simulated: bool) -> None:
         figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
 
 
-def make_plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:
-    """The figure with its name made fit for a file and, on a phantom, the word that says so."""
-    return mark_plate(name, title, caption, figure, results.cohort.simulated)
-
-
 def mark_plate(name: str, title: str, caption: str, figure: Figure, simulated: bool) -> Plate:
-    """As `make_plate`, where there are no models."""
+    """Make a plate of a figure: a name fit for a file and, on a phantom, the word that says so."""
     mark_simulated(figure, simulated)
     return Plate(as_file_name(name), title, caption, figure)
-
-
-def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
-    """`empty_rows` of models, the headline's in bold, a line between single models and fusions."""
-    figure, axes = empty_rows([(model.title, model in results.headline) for model in models])
-    for y, model in enumerate(models):
-        if y and model.is_fusion and not models[y - 1].is_fusion:
-            axes.axhline(y - 0.6, color=LINE, lw=0.8)
-    return figure, axes
 
 
 def empty_rows(rows: Sequence[tuple[str, bool]]) -> tuple[Figure, Axes]:
@@ -71,7 +56,7 @@ def empty_rows(rows: Sequence[tuple[str, bool]]) -> tuple[Figure, Axes]:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.spines[["left", "bottom"]].set_visible(False)
     for y, (title, bold) in enumerate(rows):
-        write_text(axes, 0, y, title, bold=bold)
+        _write_above(axes, 0, y, title, bold=bold)
     return figure, axes
 
 
@@ -131,10 +116,10 @@ def draw_interval(axes: Axes, y: float, value: float, low: float, high: float, c
 
 def write_note(axes: Axes, y: float, text: str, *, bold: bool = False) -> None:
     """Figures at the right end of a row."""
-    write_text(axes, 1, y, text, bold=bold)
+    _write_above(axes, 1, y, text, bold=bold)
 
 
-def write_text(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None:
+def _write_above(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None:
     """Text above a row, from the left end (x = 0) or up to the right one."""
     axes.text(
         x,
@@ -147,14 +132,3 @@ def write_text(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None
         fontweight="bold" if bold else "normal",
         bbox={"facecolor": CARD, "linewidth": 0, "pad": 1.2},
     ).set_in_layout(False)
-
-
-def colour_of(results: Results, model: Model) -> str:
-    """The colour of a model, the same in every figure."""
-    return LIGHT[results.colour_of(model)]
-
-
-def short_title(model: Model) -> str:
-    """The title without what stands in brackets."""
-    short = model.what.partition(" (")[0]
-    return f"{short} · {model.group}" if model.group else short
