@@ -1,4 +1,4 @@
-"""`fusionln explain`: where a run's models look, what each modality contributes, and whether to trust the maps."""
+"""`fusionln explain`: attribution maps with their scores, and contributions of the modalities."""
 
 from pathlib import Path
 
@@ -27,24 +27,24 @@ class ExplainGroup(click.Group):
 
 @click.group(cls=ExplainGroup)
 def explain() -> None:
-    """Explain what the models of RUN see, each patient by the model that did not train on the patient."""
+    """Explain predictions of RUN, each by the model of the fold that held the patient out."""
 
 
 @explain.command(MAPS, hidden=True)
 @click.argument("run", type=DIRECTORY)
-@click.option("--patients", multiple=True, metavar="ID[,ID...]", help="Whom to explain.  [default: a sample]")
+@click.option("--patients", multiple=True, metavar="ID[,ID...]", help="Patients to explain.  [default: a sample]")
 @click.option("--sample", type=click.IntRange(min=1), help="Patients to draw, all classes alike.  [default: 12]")
-@click.option("--errors", is_flag=True, help="Only patients whom RUN misjudges; all of them without --sample.")
+@click.option("--errors", is_flag=True, help="Only patients whom RUN misclassifies; all of them without --sample.")
 @click.option(
     "--method",
     "methods",
     metavar="NAME[,NAME...]",
     help="gradcam, guided-gradcam, ig, occlusion, attention.  [default: all that fit the networks]",
 )
-@click.option("--trust/--no-trust", default=True, show_default=True, help="Test whether the maps can be trusted.")
-@click.option("--everyone", is_flag=True, help="Contributions of the modalities of all patients, not only of those.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sample.")
-@click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it is not where RUN was made on it.")
+@click.option("--trust/--no-trust", default=True, show_default=True, help="Score the maps: can they be trusted?")
+@click.option("--everyone", is_flag=True, help="Contributions of the modalities for all patients of RUN.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample.")
+@click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
 @click.option("--out", type=DIRECTORY, help="Folder.  [default: RUN/explanation]")
 def maps(
     run: Path,
@@ -58,21 +58,29 @@ def maps(
     cohort: Path | None,
     out: Path | None,
 ) -> None:
-    """Explain what the models of RUN see, each patient by the model that did not train on the patient."""
-    from fusion_ln.explain.request import ExplainSettings, check_methods, open_run_cohort
+    """Explain predictions of RUN, each by the model of the fold that held the patient out."""
+    from fusion_ln.explain.request import ExplainSettings, open_run_cohort
     from fusion_ln.explain.run import explain_run
     from fusion_ln.report.explanation.page import write_explanation
     from fusion_ln.runs import ExplanationFolder, RunFolder
 
-    named = tuple(part.strip() for given in patients for part in given.split(",") if part.strip())
-    if named and (sample or errors):
-        raise click.UsageError("Name patients (--patients), or draw them (--sample, --errors).")
-    wanted = check_methods([name.strip() for name in methods.split(",")]) if methods else ()
-    wish = ExplainSettings(named, sample, errors, wanted, trust, everyone, seed)
+    settings = ExplainSettings(
+        patients=tuple(name for option in patients for name in _split(option)),
+        sample=sample,
+        errors=errors,
+        methods=tuple(_split(methods or "")),
+        trust=trust,
+        everyone=everyone,
+        seed=seed,
+    )
     folder = RunFolder(run)
-    opened = open_run_cohort(folder, cohort)
     place = ExplanationFolder(out) if out else folder.explanation
-    explain_run(folder, opened, wish, place)
+    explain_run(folder, open_run_cohort(folder, cohort), settings, place)
     page = write_explanation(place)
     click.echo(f"Maps:        {place.root / 'maps'}")
     click.echo(f"Explanation: {page}")
+
+
+def _split(names: str) -> list[str]:
+    """Split names at commas."""
+    return [name.strip() for name in names.split(",") if name.strip()]

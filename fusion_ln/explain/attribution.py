@@ -1,11 +1,11 @@
-"""Where a model looks: methods by name, each a call of Captum on all pictures of a patient at once."""
+"""Attribution methods: each one a call of Captum on all pictures of a patient at once."""
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,27 +13,25 @@ from captum.attr import GuidedBackprop, IntegratedGradients, LayerGradCam, Occlu
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.explain.memory import within_memory
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.fusion import Block, CrossAttention, HeadMean
-from fusion_ln.progress import say
 
 FIRST_STEPS, MOST_STEPS = 32, 1024  # of the integral
-COMPLETE = 0.01  # error of the integral that is good enough, as a share of what it has to explain
-WINDOWS = 8  # Occlusion covers a window of so many to a side
-AT_ONCE = 32  # versions of a patient that are computed together, where memory allows
+COMPLETE = 0.01  # largest accepted completeness error of the integral
+WINDOWS = 8  # occlusion windows along a side of the picture
 
 Maps = list[Tensor]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each pixel speaks for a class.
+    """Attribution maps of one patient: the evidence of each pixel for a class.
 
     Attributes:
-        maps: Of each modality, zero for a picture that is not there. float32, each of shape (V, S, S).
-        error: Of Integrated Gradients: how far the sum of the maps is from the change of the logit that they explain,
-            as a share of it.
+        maps: One per modality, zero for an absent picture. float32, each of shape (V, S, S).
+        error: Completeness error of Integrated Gradients: the difference between the sum of the maps and the change
+            of the logit, as a share of that change; NaN for other methods.
     """
 
     maps: Maps
@@ -41,10 +39,10 @@ class Attribution:
 
 
 def grad_cam(explained: Explained, case: Case) -> Attribution:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2).
+    """Compute Grad-CAM maps (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2).
 
-    The planes of the last stage, each weighed by its mean gradient; of their sum what speaks for the class, brought
-    to the size of the picture.
+    The feature planes of the last stage are weighted by their mean gradients and summed; the positive part of the sum
+    is resized to the picture.
     """
     maps = _blank(case)
     layers = {m: explained.planes(explained.modalities[m]) for m in case.modalities}
@@ -63,20 +61,20 @@ def grad_cam(explained: Explained, case: Case) -> Attribution:
 
 
 def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
-    """Guided Grad-CAM (Selvaraju et al. 2017, section 3.3): Grad-CAM times guided backpropagation.
+    """Compute guided Grad-CAM maps (Selvaraju et al. 2017, section 3.3): Grad-CAM times guided backpropagation.
 
     Raises:
-        SettingsError: If the network has no ReLU, whose gradients could be guided.
+        SettingsError: If the network has no ReLU.
     """
     for m in case.modalities:
         if not any(isinstance(module, nn.ReLU) for module in explained.backbone(explained.modalities[m]).modules()):
             raise SettingsError(
-                f"{explained.modalities[m]}: guided Grad-CAM guides the gradients of ReLUs, and the network has none.",
-                "Take `--method gradcam`, `ig` or `occlusion`.",
+                f"{explained.modalities[m]}: guided Grad-CAM needs ReLU activations, and the network has none.",
+                "Choose `--method gradcam`, `ig` or `occlusion`.",
             )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="captum")  # that it sets hooks, which it takes off again
-        explained.requires_grad_()  # its hooks need gradients also where a black picture stands for an absent one
+        warnings.filterwarnings("ignore", module="captum")  # a notice of hooks, which captum removes again
+        explained.requires_grad_()  # its hooks need gradients also for the black picture of an absent modality
         guided = GuidedBackprop(explained).attribute(case.pictures, case.target, additional_forward_args=case.more)
         explained.requires_grad_(False)
     cams = grad_cam(explained, case).maps
@@ -86,10 +84,10 @@ def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
 def integrated_gradients(
     explained: Explained, case: Case, *, first_steps: int = FIRST_STEPS, most_steps: int = MOST_STEPS
 ) -> Attribution:
-    """Integrated Gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1) from black pictures.
+    """Compute Integrated Gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1) from black pictures.
 
-    The steps are doubled, from ``first_steps`` to ``most_steps``, until the maps add up to the change of the logit,
-    within 1 % of it (completeness).
+    The number of steps is doubled, from ``first_steps`` to ``most_steps``, until the maps sum to the change of the
+    logit within 1 % (completeness).
     """
     method = IntegratedGradients(explained)
     with torch.no_grad():
@@ -99,7 +97,7 @@ def integrated_gradients(
     while error > COMPLETE and steps <= most_steps:
 
         def integrate(at_once: int, n_steps: int = steps) -> tuple[tuple[Tensor, ...], Tensor]:
-            found: tuple[tuple[Tensor, ...], Tensor] = method.attribute(
+            result: tuple[tuple[Tensor, ...], Tensor] = method.attribute(
                 case.pictures,
                 baselines=_black(case),
                 target=case.target,
@@ -108,7 +106,7 @@ def integrated_gradients(
                 internal_batch_size=at_once,
                 return_convergence_delta=True,
             )
-            return found
+            return result
 
         parts, delta = within_memory(integrate)
         error = abs(float(delta)) / max(whole, 1e-6)
@@ -117,10 +115,10 @@ def integrated_gradients(
 
 
 def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribution:
-    """Occlusion (Zeiler & Fergus 2014, arXiv 1311.2901).
+    """Compute occlusion maps (Zeiler & Fergus 2014, arXiv 1311.2901).
 
-    How far the logit falls while a square of the picture is black, averaged over the squares that cover a pixel; a
-    square is moved by its side over ``overlap``.
+    The value of a pixel is the fall of the logit while a square of the picture is black, averaged over the squares
+    that cover the pixel. The stride is the square's side divided by ``overlap``.
     """
     maps = _blank(case)
     with torch.no_grad():
@@ -131,8 +129,10 @@ def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribut
             def logits(views: Tensor, m: int = m) -> Tensor:
                 return explained.fuse(case, seen, m, views)
 
-            def occlude(at_once: int, m: int = m, side: int = side, logits: Any = logits) -> Tensor:
-                found: Tensor = Occlusion(logits).attribute(
+            def occlude(
+                at_once: int, m: int = m, side: int = side, logits: Callable[[Tensor], Tensor] = logits
+            ) -> Tensor:
+                effects: Tensor = Occlusion(logits).attribute(
                     case.pictures[m],
                     sliding_window_shapes=(1, 3, side, side),
                     strides=(1, 3, side // overlap, side // overlap),
@@ -140,7 +140,7 @@ def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribut
                     target=case.target,
                     perturbations_per_eval=at_once,
                 )
-                return found
+                return effects
 
             maps[m] = within_memory(occlude)[0].mean(1)  # the same in all channels
             maps[m][~case.present[0, m]] = 0
@@ -148,40 +148,22 @@ def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribut
 
 
 def attention(explained: Explained, case: Case) -> Attribution:
-    """Attention of the cross-attention head: the share that each token gets, over all heads and blocks.
+    """Read attention maps of a cross-attention head: the share of each token, averaged over all heads and blocks.
 
-    It is the same for every class.
+    They are the same for every class.
 
     Raises:
-        SettingsError: If the model has no such head.
+        SettingsError: If the model has no cross-attention head.
     """
-    blocks = _attending_blocks(explained)
+    blocks = attending_blocks(explained)
     if not blocks:
         raise SettingsError(
             "attention maps: only a run of the head `cross-attention` has them.",
-            "Take another method, or train one with `fusionln run fusion --head cross-attention`.",
+            "Choose another method, or train such a run with `fusionln run fusion --head cross-attention`.",
         )
-    weights: list[Tensor] = []
-
-    def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "need_weights": True}
-
-    def keep(module: nn.Module, args: Any, out: tuple[Tensor, Tensor]) -> None:
-        weights.append(out[1][0, 0])  # (S,): every token of every picture, then the clinical one; mean over the heads
-
-    hooks = []
-    for block in blocks:
-        hooks += [
-            block.attention.register_forward_pre_hook(ask, with_kwargs=True),
-            block.attention.register_forward_hook(keep),
-        ]
-    try:
-        with torch.no_grad():
-            seen = explained.see(case)
-            explained.model.fuse(seen, *case.more)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with _attention_weights(blocks) as weights, torch.no_grad():
+        seen = explained.see(case)
+        explained.model.fuse(seen, *case.more)
     _, n_modalities, n_views = case.present.shape
     n_tokens = seen[0][0].shape[2]
     shares = torch.stack(weights).mean(0)[: n_modalities * n_views * n_tokens].view(n_modalities, n_views, n_tokens)
@@ -193,107 +175,36 @@ def attention(explained: Explained, case: Case) -> Attribution:
     )
 
 
-Explain = Callable[[Explained, Case], Attribution]
+@contextmanager
+def _attention_weights(blocks: list[Block]) -> Iterator[list[Tensor]]:
+    """Collect the attention weights of the first patient, one tensor (tokens,) per block, while the context is open.
 
-
-@dataclass(frozen=True)
-class Method:
-    """A way to explain, with the words that a reader needs.
-
-    Attributes:
-        title: Its name.
-        says: What its maps mean, in one sentence.
-        attribute: What computes it.
-        quick: The same with less exactness where that is dear: tests repeat it many times.
+    The tokens of all pictures come first, then the clinical one; weights are averaged over the heads.
     """
+    weights: list[Tensor] = []
 
-    title: str
-    says: str
-    attribute: Explain
-    quick: Explain
+    def request(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "need_weights": True}
 
+    def keep(module: nn.Module, args: Any, out: tuple[Tensor, Tensor]) -> None:
+        weights.append(out[1][0, 0])
 
-METHODS = {
-    "gradcam": Method(
-        "Grad-CAM",
-        "Which places of the network’s last stage speak for the class; coarse, and quick.",
-        grad_cam,
-        grad_cam,
-    ),
-    "guided-gradcam": Method(
-        "Guided Grad-CAM",
-        "Grad-CAM refined to edges by guided backpropagation; sharp, but known to follow edges whatever the "
-        "network learnt.",
-        guided_grad_cam,
-        guided_grad_cam,
-    ),
-    "ig": Method(
-        "Integrated Gradients",
-        "How much each pixel adds to the logit on the way from a black picture; the pixels add up to the whole.",
-        integrated_gradients,
-        partial(integrated_gradients, first_steps=16, most_steps=16),
-    ),
-    "occlusion": Method(
-        "Occlusion",
-        "How far the logit falls when a square of the picture is painted black; slow, and needs no gradients.",
-        occlusion,
-        partial(occlusion, overlap=1),
-    ),
-    "attention": Method(
-        "Attention",
-        "How the cross-attention head shares its attention over the tokens; the same for every class.",
-        attention,
-        attention,
-    ),
-}
-
-
-def fitting_methods(explained: Explained) -> list[str]:
-    """The methods that these networks allow."""
-    fits = ["ig", "occlusion"]
+    hooks = [block.attention.register_forward_pre_hook(request, with_kwargs=True) for block in blocks]
+    hooks += [block.attention.register_forward_hook(keep) for block in blocks]
     try:
-        for modality in explained.modalities:
-            explained.planes(modality)
-        fits.append("gradcam")
-    except SettingsError:
-        pass
-    networks = [explained.backbone(modality) for modality in explained.modalities]
-    if "gradcam" in fits and all(any(isinstance(m, nn.ReLU) for m in network.modules()) for network in networks):
-        fits.append("guided-gradcam")
-    if _attending_blocks(explained):
-        fits.append("attention")
-    return [name for name in METHODS if name in fits]
+        yield weights
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def _attending_blocks(explained: Explained) -> list[Block]:
-    """The blocks in which the queries of cross-attention heads look at the tokens; none of other models."""
+def attending_blocks(explained: Explained) -> list[Block]:
+    """List the blocks in which cross-attention queries attend to the tokens; empty for other models."""
     fusion = explained.model.fusion
     fuses = [head.fuse for head in fusion.heads] if isinstance(fusion, HeadMean) else []
     return [
         block for fuse in fuses if isinstance(fuse, CrossAttention) for block in fuse.blocks if isinstance(block, Block)
     ]
-
-
-def within_memory(compute: Callable[[int], T]) -> T:
-    """Compute with so many versions at once; where memory runs out, with half as many, and say so.
-
-    Raises:
-        SettingsError: If a single one does not fit.
-    """
-    at_once = AT_ONCE
-    while True:
-        try:
-            return compute(at_once)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU it has no name of its own
-            if not any(word in str(error) for word in ("out of memory", "can't allocate memory", "not enough memory")):
-                raise
-        if at_once == 1:
-            raise SettingsError(
-                "The memory does not hold one picture on its way through the network and back.",
-                "Take `--method gradcam`, which keeps only the last stage, or a machine with more memory.",
-            )
-        at_once //= 2
-        say(f"Out of memory: going on with {at_once} versions of a picture at once.")
 
 
 def _blank(case: Case) -> Maps:

@@ -1,4 +1,4 @@
-"""What the modalities of patients contribute, as tables; on a phantom beside what its exact posterior says."""
+"""Tables of the modalities' contributions; on a phantom beside those of the exact posterior."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,12 +16,12 @@ Values = dict[Coalition, np.ndarray]
 
 
 def contributions(held_out: HeldOut, patients: Sequence[str], truth: Truth | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Shapley values of all modalities, and interactions of all pairs, for every class.
+    """Compute Shapley values of all modalities and interactions of all pairs, for every class.
 
     Args:
         held_out: Models and patients.
-        patients: Of the run.
-        truth: Of a phantom cohort.
+        patients: Patients of the run.
+        truth: Truth of a phantom cohort.
 
     Returns:
         ``patient_id, fold, label, class, modality, present, contribution, prior, prob`` and ``patient_id, class, pair,
@@ -44,13 +44,13 @@ def contributions(held_out: HeldOut, patients: Sequence[str], truth: Truth | Non
 
 
 def _exact(held_out: HeldOut, patient: str, case: Case, truth: Truth) -> Values:
-    """The same game played by the exact posterior."""
-    own = truth.posteriors[truth.posteriors[PATIENT] == patient].set_index(SUBSET)
-    posteriors = own[[PROB + name for name in held_out.trained.classes]]
+    """Look up the probabilities (C,) of the exact posterior for every subset of the modalities."""
+    rows = truth.posteriors[truth.posteriors[PATIENT] == patient].set_index(SUBSET)
+    posteriors = rows[[PROB + name for name in held_out.trained.classes]]
     values = {}
     for chosen in coalitions(len(held_out.modalities)):
-        held = {held_out.modalities[m] for m in chosen if m in case.modalities}
-        name = "+".join(m for m in held_out.cohort.modalities if m in held)
+        present = {held_out.modalities[m] for m in chosen if m in case.modalities}
+        name = "+".join(m for m in held_out.cohort.modalities if m in present)
         values[chosen] = posteriors.loc[name].to_numpy(dtype=float)
     return values
 
@@ -58,20 +58,20 @@ def _exact(held_out: HeldOut, patient: str, case: Case, truth: Truth) -> Values:
 def _shares(
     held_out: HeldOut, patient: str, case: Case, values: Values, exact: Values | None
 ) -> Iterator[dict[str, object]]:
-    own, true = shapley_values(values), shapley_values(exact) if exact else None
+    shares, true = shapley_values(values), shapley_values(exact) if exact else None
     everything = tuple(range(len(held_out.modalities)))
     for c, name in enumerate(held_out.trained.classes):
         for m, modality in enumerate(held_out.modalities):
             row = {PATIENT: patient, FOLD: held_out.fold(patient), LABEL: held_out.label(patient)}
             row |= {"class": name, MODALITY: modality, "present": m in case.modalities}
-            row |= {"contribution": own[m, c], "prior": values[()][c], "prob": values[everything][c]}
+            row |= {"contribution": shares[m, c], "prior": values[()][c], "prob": values[everything][c]}
             yield row if true is None else {**row, "exact": true[m, c]}
 
 
 def _pairs(held_out: HeldOut, patient: str, values: Values, exact: Values | None) -> Iterator[dict[str, object]]:
     true = interactions(exact) if exact else None
-    for (a, b), found in interactions(values).items():
+    for (a, b), interaction in interactions(values).items():
         for c, name in enumerate(held_out.trained.classes):
             pair = f"{held_out.modalities[a]}+{held_out.modalities[b]}"
-            row = {PATIENT: patient, "class": name, "pair": pair, "interaction": found[c]}
+            row = {PATIENT: patient, "class": name, "pair": pair, "interaction": interaction[c]}
             yield row if true is None else {**row, "exact": true[a, b][c]}

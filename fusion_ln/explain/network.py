@@ -1,4 +1,4 @@
-"""A fold's model made ready to be explained: no activation in place, and its last stage readable as planes."""
+"""Models with readable gradients: no activation in place, and the last stage as feature planes for Grad-CAM."""
 
 import copy
 import math
@@ -15,13 +15,13 @@ from fusion_ln.models.triplet import TripletModel
 
 @dataclass(frozen=True)
 class Case:
-    """One patient on the way into a model, and the class to explain.
+    """Input of a model for one patient, with the class to explain.
 
     Attributes:
-        pictures: Of each modality, in [0, 1]. Each of shape (1, V, 3, S, S).
-        present: Which pictures there are. bool, shape (1, M, V).
-        target: The class.
-        clinical: Standardised columns (1, K), for a head that takes them.
+        pictures: One tensor per modality, in [0, 1]. Each of shape (1, V, 3, S, S).
+        present: Presence mask. bool, shape (1, M, V).
+        target: Class to explain.
+        clinical: Standardised clinical columns (1, K), for a head that takes them.
     """
 
     pictures: tuple[Tensor, ...]
@@ -31,28 +31,28 @@ class Case:
 
     @property
     def more(self) -> tuple[Tensor, Tensor | None]:
-        """What the model takes besides the pictures."""
+        """Inputs of the model besides the pictures: presence mask and clinical columns."""
         return self.present, self.clinical
 
     @property
     def modalities(self) -> list[int]:
-        """Positions of the modalities that the patient has."""
+        """Positions of the present modalities."""
         return torch.nonzero(self.present[0].any(1)).flatten().tolist()
 
     def of(self, target: int) -> "Case":
-        """The same patient, to explain another class."""
+        """Return the same patient with another class to explain."""
         return replace(self, target=target)
 
-    def seen(self, pictures: Sequence[Tensor]) -> "Case":
-        """The same patient with other pixels."""
+    def with_pictures(self, pictures: Sequence[Tensor]) -> "Case":
+        """Return the same patient with other pixels."""
         return replace(self, pictures=tuple(pictures))
 
 
 class Planes(nn.Module):
-    """A layer whose output passes by as planes (N, D, h, w), where Grad-CAM reads it, whatever its own layout.
+    """Wrapper of a layer that exposes its output to Grad-CAM as planes (N, D, h, w), whatever the layer's layout.
 
-    Gradients begin here where nothing before asks for them: what the network computed up to this layer need not be
-    kept, which is most of its memory.
+    Gradients begin at this layer if none is required before it, so that the activations of earlier layers, most of
+    the network's memory, need not be kept.
     """
 
     def __init__(self, layer: nn.Module, body: nn.Module) -> None:
@@ -64,7 +64,7 @@ class Planes(nn.Module):
         self.grid = getattr(getattr(body, "patch_embed", None), "grid_size", None)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the layer says, in its own layout."""
+        """Return the layer's output in its own layout."""
         out: Tensor = self.layer(*inputs)
         if not out.requires_grad:
             out.requires_grad_()
@@ -82,18 +82,18 @@ class Planes(nn.Module):
         return passed
 
     def _grid_of(self, n: int) -> tuple[int, int]:
-        """Rows and columns of ``n`` patches: the network's own grid, such as 24 x 24 at 384 pixels."""
+        """Return rows and columns of ``n`` patches, such as 24 x 24 at 384 pixels."""
         if self.grid is not None and self.grid[0] * self.grid[1] == n:
             return self.grid[0], self.grid[1]
         return math.isqrt(n), math.isqrt(n)
 
 
 class Explained(nn.Module):
-    """A copy of a fold's model whose gradients can be read; as Captum wants it, it takes each modality's pictures.
+    """Copy of a fold's model with readable gradients, whose inputs are separate tensors, as Captum requires.
 
     Attributes:
         model: The copy.
-        grids: Rows and columns of places that each modality's `planes` tell apart, once they were asked for.
+        grids: Rows and columns of the feature planes by modality, once `planes` was called.
     """
 
     def __init__(self, model: TripletModel) -> None:
@@ -101,7 +101,7 @@ class Explained(nn.Module):
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.grids: dict[str, tuple[int, int]] = {}
         for module in self.model.modules():
-            if getattr(module, "inplace", False):  # what an activation overwrites, a hook can no longer read
+            if getattr(module, "inplace", False):  # a hook cannot read an output that is overwritten
                 module.inplace = False  # type: ignore[assignment]
 
     @property
@@ -109,19 +109,19 @@ class Explained(nn.Module):
         return self.model.modalities
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Pictures of each modality (B, V, 3, S, S), presence (B, M, V) and clinical columns, to logits (B, C)."""
+        """Compute logits (B, C) from pictures (B, V, 3, S, S) by modality, presence (B, M, V) and clinical columns."""
         *pictures, present, clinical = inputs
         logits: Tensor = self.model(pictures, present, clinical)
-        # Gradients are asked of every modality: one that is absent takes part, with zero.
+        # Captum asks for the gradient of every modality, so an absent one takes part with weight zero.
         return logits + 0 * torch.stack([picture.flatten(1).sum(1) for picture in pictures]).sum(0)[:, None]
 
     def see(self, case: Case) -> list[tuple[Tensor, Tensor]]:
-        """What the networks say of each modality of one patient, see `TripletModel.see`."""
-        there = case.present.unbind(1)
-        return [self.model.see(m, p, t) for m, p, t in zip(self.modalities, case.pictures, there, strict=True)]
+        """Compute tokens and logits of each modality of one patient, see `TripletModel.see`."""
+        present = case.present.unbind(1)
+        return [self.model.see(m, p, mask) for m, p, mask in zip(self.modalities, case.pictures, present, strict=True)]
 
     def fuse(self, case: Case, seen: Sequence[tuple[Tensor, Tensor]], m: int, views: Tensor) -> Tensor:
-        """Logits (B, C) of a patient of whom one modality has B versions (B, V, 3, S, S): it alone is seen anew."""
+        """Compute logits (B, C) for B versions (B, V, 3, S, S) of one modality; the others are reused from ``seen``."""
         n = len(views)
         present = case.present.expand(n, -1, -1)
         parts = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in seen]
@@ -131,7 +131,7 @@ class Explained(nn.Module):
 
     @torch.no_grad()
     def probs(self, case: Case) -> Tensor:
-        """Probabilities (B, C) of a case whose pictures may come in B versions."""
+        """Compute probabilities (B, C) of a case whose pictures come in B versions."""
         n = len(case.pictures[0])
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         probs: Tensor = self(*case.pictures, case.present.expand(n, -1, -1), clinical).double().softmax(1)
@@ -139,17 +139,17 @@ class Explained(nn.Module):
 
     @torch.no_grad()
     def probs_of(self, case: Case, present: Tensor) -> Tensor:
-        """Probabilities (B, C) of a case from B choices of its pictures (B, M, V), each picture seen but once."""
+        """Compute probabilities (B, C) under B presence masks (B, M, V); each picture passes its network once."""
         n = len(present)
         seen = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in self.see(case)]
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         return self.model.fuse(seen, present, clinical).double().softmax(1)
 
     def planes(self, modality: str) -> nn.Module:
-        """The layer that shows the last stage of a modality's network as planes.
+        """Return the layer that holds the last stage of a modality's network as feature planes.
 
-        Of a network of convolutions, what its last stage says; of a vision transformer, what its last block is about
-        to attend to (``norm1``).
+        For a convolutional network this is the output of the last stage; for a vision transformer the input of the
+        last block's attention (``norm1``).
 
         Raises:
             SettingsError: If the network keeps no spatial features.
@@ -167,7 +167,7 @@ class Explained(nn.Module):
         return layer.planes
 
     def backbone(self, modality: str) -> Backbone:
-        """The network that sees a modality: where a head reads the tokens of another than the member's, that one."""
+        """Return the network of a modality: the source of the head's tokens if it has one, else the member's own."""
         sources = self.model.sources
         backbone = sources[modality] if modality in sources else self.model.members[modality].backbone
         assert isinstance(backbone, Backbone)
@@ -176,16 +176,16 @@ class Explained(nn.Module):
     @staticmethod
     def _last_stage(body: nn.Module) -> str:
         blocks = getattr(body, "blocks", None)
-        # The patches of a vision transformer's last block no longer reach its class token: look before it.
+        # After the last block of a vision transformer, patches no longer reach the class token: read before it.
         if getattr(body, "num_prefix_tokens", None) is not None and blocks and hasattr(blocks[-1], "norm1"):
             return f"blocks.{len(blocks) - 1}.norm1"
         stages = list(getattr(body, "feature_info", None) or [{}])
         return str(stages[-1].get("module", "?"))
 
     def _check_planes(self, modality: str, layer: Planes) -> None:
-        """Let a black picture pass and see whether places can be told apart."""
-        seen: list[torch.Size] = []
-        hook = layer.planes.register_forward_hook(lambda module, inputs, out: seen.append(out.shape))
+        """Check on a black picture that the planes have more than one position."""
+        shapes: list[torch.Size] = []
+        hook = layer.planes.register_forward_hook(lambda module, inputs, out: shapes.append(out.shape))
         side = self.model.sides[modality]
         try:
             with torch.no_grad():
@@ -194,24 +194,24 @@ class Explained(nn.Module):
             raise no_spatial_features(modality) from None
         finally:
             hook.remove()
-        if seen and max(seen[0][2:]) > 1:
-            self.grids[modality] = (seen[0][2], seen[0][3])
+        if shapes and max(shapes[0][2:]) > 1:
+            self.grids[modality] = (shapes[0][2], shapes[0][3])
             return
         raise SettingsError(
-            f"{modality}: the last stage of its network sees a picture of {side} x {side} pixels as a single place.",
-            "Train with a larger `--image-size` or another backbone, or take `--method ig` or `occlusion`.",
+            f"{modality}: the last stage of its network reduces {side} x {side} pixels to a single position.",
+            "Train with a larger `--image-size` or another backbone, or choose `--method ig` or `occlusion`.",
         )
 
     def shuffled(self, share: float, generator: torch.Generator) -> "Explained":
-        """A copy that forgot what it learnt from the last layer down, over a ``share`` of the weights.
+        """Return a copy with shuffled weights, from the last layer down over a ``share`` of the weight tensors.
 
-        The values of each tensor change places. So every layer keeps the spread of its weights, and its activations
-        their size, which a new draw would not promise in a deep network. The fusion goes first,
-        with any share.
+        The values within each tensor are permuted, so every layer keeps the spread of its weights, and its
+        activations their size, which newly drawn weights would not guarantee in a deep network. The fusion is
+        shuffled with any share.
 
         Args:
-            share: Of the weight tensors of each network, counted from its end.
-            generator: What draws the places.
+            share: Share of the weight tensors of each network, counted from its end.
+            generator: Source of the permutations.
         """
         copied = copy.deepcopy(self)
         parts: list[nn.Module] = [*copied.model.members.values(), *copied.model.sources.values()]
@@ -220,14 +220,14 @@ class Explained(nn.Module):
             tensors = list(part.parameters())
             chosen += tensors[len(tensors) - math.ceil(share * len(tensors)) :]
         for tensor in chosen:
-            places = torch.randperm(tensor.numel(), generator=generator)
-            tensor.data = tensor.data.flatten()[places].view_as(tensor)
+            order = torch.randperm(tensor.numel(), generator=generator)
+            tensor.data = tensor.data.flatten()[order].view_as(tensor)
         return copied
 
 
 def no_spatial_features(modality: str) -> SettingsError:
-    """The message for a network in which places cannot be told apart."""
+    """Build the error for a network without spatial features."""
     return SettingsError(
-        f"{modality}: its backbone keeps no spatial features that Grad-CAM could weigh.",
-        "Take `--method ig` or `--method occlusion`, which need none, or train another backbone, such as `resnet152`.",
+        f"{modality}: its backbone keeps no spatial features, which Grad-CAM needs.",
+        "Choose `--method ig` or `--method occlusion`, or train another backbone, such as `resnet152`.",
     )

@@ -1,4 +1,4 @@
-"""Where the node and the burned-in marks of a simulated picture are, once it is prepared for a network."""
+"""Masks of the node and of the burned-in marks of simulated pictures, as they are prepared for a network."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from PIL import Image, ImageDraw
 
 
 def picture_masks(truth: Any, width: int, height: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The node and all burned-in marks of one picture, as `prepare_picture` places it.
+    """Draw the masks of the node and of all burned-in marks of one picture, as `prepare_picture` places it.
 
     Args:
-        truth: The picture's row of `Truth.pictures`; in pixels of the original.
-        width, height: Of the original.
+        truth: Row of `Truth.pictures`, in pixels of the original.
+        width, height: Pixels of the original.
         side: Pixels a side of the prepared picture.
 
     Returns:
-        Two masks, bool, each of shape (side, side).
+        Masks of the node and of the marks outside it. bool, each of shape (side, side).
     """
     scale = side / max(width, height)
     left, top = (side - width * scale) / 2, (side - height * scale) / 2

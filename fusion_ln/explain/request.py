@@ -1,54 +1,48 @@
-"""What a user asks of an explanation: whom to explain, on which cohort, and how."""
+"""Settings of an explanation, and the choice of its patients."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, field_validator, model_validator
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.errors import CohortError, RunError, SettingsError
-from fusion_ln.explain.attribution import METHODS
+from fusion_ln.explain.methods import METHODS
 from fusion_ln.predictions import Predictions
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings import Settings
 
-SAMPLE = 12  # patients, where none are named
-
-
-@dataclass(frozen=True)
-class ExplainSettings:
-    """Whom to explain, and how.
-
-    Attributes:
-        patients: Named ones; none: a sample.
-        sample: How many to draw, as many of each class as can be; None: all that ``errors`` leaves, or `SAMPLE`.
-        errors: Draw from the patients whom the run misjudges.
-        methods: Names in `METHODS`; none: all that fit the networks.
-        trust: Test the maps.
-        everyone: Contributions of the modalities of all patients, not only of those explained.
-        seed: Of the draw.
-    """
-
-    patients: tuple[str, ...] = ()
-    sample: int | None = None
-    errors: bool = False
-    methods: tuple[str, ...] = ()
-    trust: bool = True
-    everyone: bool = False
-    seed: int = 0
+SAMPLE = 12  # patients that are drawn by default
 
 
-def check_methods(names: Sequence[str]) -> tuple[str, ...]:
-    """The methods of these names, each once.
+class ExplainSettings(Settings):
+    """Patients to explain, and methods to explain them by."""
 
-    Raises:
-        SettingsError: If one is unknown.
-    """
-    for name in names:
-        if name not in METHODS:
-            raise SettingsError(f"--method {name}: unknown.", f"Known: {', '.join(METHODS)}.")
-    return tuple(dict.fromkeys(names))
+    patients: tuple[str, ...] = Field((), description="patients to explain; a sample, where empty")
+    sample: int | None = Field(None, ge=1, description="patients to draw, all classes alike; 12 by default")
+    errors: bool = Field(False, description="draw from the misclassified patients; all of them without a sample")
+    methods: tuple[str, ...] = Field((), description="attribution methods; all that fit the networks, where empty")
+    trust: bool = Field(True, description="score the maps, beside random maps and models with shuffled weights")
+    everyone: bool = Field(False, description="contributions of the modalities for all patients of the run")
+    seed: int = Field(0, ge=0, description="seed of the sample")
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in METHODS:
+                raise SettingsError(f"--method {name}: unknown.", f"Known: {', '.join(METHODS)}.")
+        return tuple(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        if self.patients and (self.sample or self.errors):
+            raise SettingsError(
+                "patients are both named and drawn.", "Name them (--patients), or draw them (--sample, --errors)."
+            )
+        return self
 
 
 def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
@@ -74,27 +68,27 @@ def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
     return cohort
 
 
-def choose_patients(said: Predictions, wish: ExplainSettings) -> list[str]:
-    """The patients to explain, sorted: the named ones, or a draw that takes the classes in turn.
+def choose_patients(predictions: Predictions, settings: ExplainSettings) -> list[str]:
+    """Choose the patients to explain, sorted: the named ones, or a draw that takes the classes in turn.
 
     Raises:
         RunError: If a named patient is not in the run, or there is none to draw from.
     """
-    if wish.patients:
-        if unknown := [patient for patient in wish.patients if patient not in set(said.patients)]:
+    if settings.patients:
+        if unknown := [patient for patient in settings.patients if patient not in set(predictions.patients)]:
             raise RunError(
-                f"patient {unknown[0]!r} is not in the run: it predicts {len(said.patients)} patients, "
-                f"from {said.patients[0]} to {said.patients[-1]}.",
-                "See the ids in predictions.parquet; a baseline leaves out whoever lacks its modality.",
+                f"patient {unknown[0]!r} is not in the run: it predicts {len(predictions.patients)} patients, "
+                f"from {predictions.patients[0]} to {predictions.patients[-1]}.",
+                "See the ids in predictions.parquet; a baseline leaves out patients without its modality.",
             )
-        return sorted(set(wish.patients))
-    wrong = said.probs.argmax(1) != said.labels
-    rows = np.flatnonzero(wrong if wish.errors else np.ones(len(wrong), dtype=bool))
+        return sorted(set(settings.patients))
+    wrong = predictions.probs.argmax(1) != predictions.labels
+    rows = np.flatnonzero(wrong if settings.errors else np.ones(len(wrong), dtype=bool))
     if not len(rows):
-        raise RunError("the run misjudges no patient, so `--errors` leaves none.", "Leave it out.")
-    wanted = wish.sample or (len(rows) if wish.errors else SAMPLE)
-    drawn = np.random.default_rng(wish.seed).permutation(rows)
+        raise RunError("the run misclassifies no patient, so `--errors` leaves none.", "Leave it out.")
+    wanted = settings.sample or (len(rows) if settings.errors else SAMPLE)
+    drawn = np.random.default_rng(settings.seed).permutation(rows)
     # The first of every class, then the second of every class, ...: as even as the classes allow.
-    turn = pd.Series(said.labels[drawn]).groupby(said.labels[drawn]).cumcount().to_numpy()
-    chosen = drawn[np.lexsort((said.labels[drawn], turn))][:wanted]
-    return sorted(said.patients[row] for row in chosen)
+    turn = pd.Series(predictions.labels[drawn]).groupby(predictions.labels[drawn]).cumcount().to_numpy()
+    chosen = drawn[np.lexsort((predictions.labels[drawn], turn))][:wanted]
+    return sorted(predictions.patients[row] for row in chosen)

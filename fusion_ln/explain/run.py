@@ -1,4 +1,4 @@
-"""An explanation of a run: chosen patients, each by the model that did not train on the patient, kept in a folder."""
+"""Explanation of a run: maps and contributions of chosen patients, stored in a folder."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,11 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.simulate import Truth, load_truth
 from fusion_ln.errors import RunError
-from fusion_ln.explain.attribution import METHODS, Attribution, fitting_methods
+from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.contributions import contributions
 from fusion_ln.explain.held_out import HeldOut
 from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES, MapScores, random_maps, score_maps, score_random_maps
+from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.explain.request import ExplainSettings, choose_patients
@@ -37,19 +38,19 @@ from fusion_ln.terms import (
     WIDTH,
 )
 
-SEED = 0  # of squares, noise and random maps: the same for every method and patient
+SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
 
 
-def explain_run(run: RunFolder, cohort: Cohort, wish: ExplainSettings, out: ExplanationFolder) -> None:
+def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: ExplanationFolder) -> None:
     """Explain patients of a finished run, each by the model of the fold that held the patient out.
 
-    What an earlier, perhaps interrupted, explanation of the same run left in ``out`` is taken as it is.
+    Maps that an earlier, perhaps interrupted, explanation of the same run stored in ``out`` are reused.
 
     Args:
-        run: The run.
+        run: Finished run.
         cohort: Its cohort, see `open_run_cohort`.
-        wish: Whom to explain, and how.
-        out: Where to write.
+        settings: Patients and methods.
+        out: Folder to write to.
 
     Raises:
         RunError: If the run is not finished or lacks checkpoints, a patient is not in it, or ``out`` holds an
@@ -57,23 +58,23 @@ def explain_run(run: RunFolder, cohort: Cohort, wish: ExplainSettings, out: Expl
         SettingsError: If a method does not fit the networks.
     """
     trained = load_run(run)
-    said = read_predictions(run.predictions)
-    patients = choose_patients(said, wish)
-    held_out = HeldOut(trained, cohort, said)
-    methods = wish.methods or tuple(fitting_methods(held_out.explained(0)))
-    _claim(out, run, held_out, methods, wish)
+    predictions = read_predictions(run.predictions)
+    patients = choose_patients(predictions, settings)
+    held_out = HeldOut(trained, cohort, predictions)
+    methods = settings.methods or tuple(fitting_methods(held_out.explained(0)))
+    _claim(out, run, held_out, methods, settings)
     truth = load_truth(cohort) if cohort.simulated else None
-    _Studio(held_out, out, truth, trust=wish.trust).explain(patients, methods)
+    _Explainer(held_out, out, truth, trust=settings.trust).explain(patients, methods)
     if len(trained.sides) > 1:
-        shares, pairs = contributions(held_out, said.patients if wish.everyone else patients, truth)
+        shares, pairs = contributions(held_out, predictions.patients if settings.everyone else patients, truth)
         write_parquet(out.contributions, shares)
         write_parquet(out.interactions, pairs)
 
 
 def _claim(
-    out: ExplanationFolder, run: RunFolder, held_out: HeldOut, methods: tuple[str, ...], wish: ExplainSettings
+    out: ExplanationFolder, run: RunFolder, held_out: HeldOut, methods: tuple[str, ...], settings: ExplainSettings
 ) -> None:
-    """Take the folder for this run's explanation."""
+    """Write the record of this explanation, unless the folder holds one of another run."""
     digest, trained = hash_file(run.predictions), held_out.trained
     record = {
         "run": run.name,
@@ -82,12 +83,14 @@ def _claim(
         "simulated": trained.simulated,
         "classes": list(trained.classes),
         "sides": trained.sides,
-        "methods": [{"name": name, "title": METHODS[name].title, "says": METHODS[name].says} for name in methods],
+        "methods": [
+            {"name": name, "title": METHODS[name].title, "says": METHODS[name].description} for name in methods
+        ],
         "grids": _grids(held_out) if "gradcam" in methods else {},
-        "trust": wish.trust,
+        "trust": settings.trust,
         "forgotten": list(RANDOMIZED_SHARES),
-        "errors": wish.errors,
-        "named": bool(wish.patients),
+        "errors": settings.errors,
+        "named": bool(settings.patients),
     }
     if out.record.is_file():
         held = json.loads(out.record.read_text(encoding="utf-8"))
@@ -100,7 +103,7 @@ def _claim(
 
 
 def _grids(held_out: HeldOut) -> dict[str, tuple[int, int]]:
-    """Rows and columns of places that Grad-CAM tells apart, by modality."""
+    """Return rows and columns of Grad-CAM's feature planes, by modality."""
     explained = held_out.explained(0)
     for modality in explained.modalities:
         explained.planes(modality)
@@ -108,8 +111,8 @@ def _grids(held_out: HeldOut) -> dict[str, tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class _Studio:
-    """What it takes to explain patients of a run, and where the results go."""
+class _Explainer:
+    """Models, patients and folder of an explanation."""
 
     held_out: HeldOut
     out: ExplanationFolder
@@ -117,17 +120,17 @@ class _Studio:
     trust: bool
 
     def explain(self, patients: Sequence[str], methods: Sequence[str]) -> None:
-        """Maps of all patients by all methods, with what the tests say of them."""
+        """Write maps of all patients by all methods, with their scores."""
         rows, figures = [], []
-        shown = [*methods, RANDOM_MAPS] if self.trust else list(methods)
-        with progress("Explaining", len(patients) * len(shown)) as step:
+        names = [*methods, RANDOM_MAPS] if self.trust else list(methods)
+        with progress("Explaining", len(patients) * len(names)) as step:
             for patient in sorted(patients, key=self.held_out.fold):
                 case = self.held_out.case(patient)
                 probs = self.held_out.explained(self.held_out.fold(patient)).probs(case)[0]
                 case = case.of(int(probs.argmax()))
                 rows.append(self._row(patient, case, probs.tolist()))
                 masks = self._keep_pictures(patient, case)
-                for method in shown:
+                for method in names:
                     maps = self._maps(patient, case, method)
                     figures += list(self._figures(patient, method, case, maps, masks))
                     step(patient)
@@ -141,7 +144,7 @@ class _Studio:
         return {**row, "target": case.target, **named, MODALITIES_USED: used}
 
     def _keep_pictures(self, patient: str, case: Case) -> dict[str, np.ndarray]:
-        """Write the pictures; returns what is also known of a phantom's: node and marks by modality (V, S, S)."""
+        """Write the pictures; returns the masks of a phantom, ``node-`` and ``marks-`` by modality (V, S, S)."""
         arrays = {
             m: (p[0] * 255).round().byte().numpy() for m, p in zip(self.held_out.modalities, case.pictures, strict=True)
         }
@@ -153,33 +156,34 @@ class _Studio:
         if self.truth is None:
             return {}
         masks: dict[str, np.ndarray] = {}
-        known = self.held_out.cohort.images.merge(self.truth.pictures.drop(columns=[PATIENT, MODALITY]), on=IMAGE)
+        table = self.held_out.cohort.images.merge(self.truth.pictures.drop(columns=[PATIENT, MODALITY]), on=IMAGE)
         for m, modality in enumerate(self.held_out.modalities):
             blank = np.zeros(case.pictures[m].shape[1:2] + case.pictures[m].shape[3:], dtype=bool)
             masks |= {f"node-{modality}": blank, f"marks-{modality}": blank.copy()}
-            rows = known[(known[PATIENT] == patient) & (known[MODALITY] == modality)].sort_values(VIEW)
+            rows = table[(table[PATIENT] == patient) & (table[MODALITY] == modality)].sort_values(VIEW)
             for view, row in enumerate(rows.itertuples()):
                 width, height = int(getattr(row, WIDTH)), int(getattr(row, HEIGHT))
-                found = picture_masks(row, width, height, blank.shape[-1])
-                masks[f"node-{modality}"][view], masks[f"marks-{modality}"][view] = found
+                node, marks = picture_masks(row, width, height, blank.shape[-1])
+                masks[f"node-{modality}"][view], masks[f"marks-{modality}"][view] = node, marks
         return masks
 
     def _maps(self, patient: str, case: Case, method: str) -> dict[str, np.ndarray]:
-        """Maps by modality, from the folder where they are there with all that is wanted of them."""
+        """Load cached maps by modality if complete, else compute and store them."""
         path, modalities = self.out.maps(method, patient), self.held_out.modalities
         if path.is_file():
-            with np.load(path) as held:
-                if int(held["target"]) == case.target and ("deletion" in held or not self.trust):
-                    return {m: held[m] for m in modalities}
-        attribution, verdict = self._attribute(patient, case, method)
+            with np.load(path) as stored:
+                if int(stored["target"]) == case.target and ("deletion" in stored or not self.trust):
+                    return {m: stored[m] for m in modalities}
+        attribution, scores = self._attribute(patient, case, method)
         maps = {m: values.numpy() for m, values in zip(modalities, attribution.maps, strict=True)}
         arrays = {**maps, "target": np.array(case.target), "error": np.array(attribution.error)}
-        if verdict is not None:
-            arrays |= {name: np.asarray(value) for name, value in vars(verdict).items()}
+        if scores is not None:
+            arrays |= {name: np.asarray(value) for name, value in vars(scores).items()}
         write_arrays(path, arrays)
         return maps
 
     def _attribute(self, patient: str, case: Case, method: str) -> tuple[Attribution, MapScores | None]:
+        """Compute the maps of a patient, and their scores if asked for."""
         fold = self.held_out.fold(patient)
         explained = self.held_out.explained(fold)
         if method == RANDOM_MAPS:
@@ -194,20 +198,20 @@ class _Studio:
     def _figures(
         self, patient: str, method: str, case: Case, maps: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
     ) -> Iterator[dict[str, Any]]:
-        """One row per picture: its share of the weight that speaks for the class, and where that lies."""
-        heat = {m: np.maximum(values, 0) for m, values in maps.items()}
-        whole = sum(float(values.sum()) for values in heat.values())
+        """Yield one row per picture: its share of the positive attribution, and the position of the peak."""
+        heat = {m: np.maximum(each, 0) for m, each in maps.items()}
+        whole = sum(float(each.sum()) for each in heat.values())
         for m, modality in enumerate(self.held_out.modalities):
             for view in np.flatnonzero(case.present[0, m].numpy()):
-                own = heat[modality][view]
-                total = float(own.sum())
-                y, x = np.unravel_index(int(own.argmax()), own.shape)
+                values = heat[modality][view]
+                total = float(values.sum())
+                y, x = np.unravel_index(int(values.argmax()), values.shape)
                 row = {PATIENT: patient, "method": method, MODALITY: modality, VIEW: int(view)}
                 row |= {"share": total / whole if whole else np.nan, "peak_x": int(x), "peak_y": int(y)}
                 row |= {"against": float(np.maximum(-maps[modality][view], 0).sum()), "for": total}
                 for name in ("node", "marks") if masks else ():
                     mask = masks[f"{name}-{modality}"][view]
                     row[f"{name}_area"] = float(mask.mean())
-                    row[f"{name}_weight"] = float(own[mask].sum()) / total if total else np.nan
+                    row[f"{name}_weight"] = float(values[mask].sum()) / total if total else np.nan
                     row[f"{name}_peak"] = float(mask[y, x]) if total else np.nan
                 yield row

@@ -1,4 +1,4 @@
-"""Maps of every method: against an independent library, against models whose sensitive pixels are known."""
+"""Maps of every method: against an independent library, and against models whose sensitive pixels are known."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.explain import attribution
-from fusion_ln.explain.attribution import METHODS, fitting_methods, grad_cam, guided_grad_cam, integrated_gradients
+from fusion_ln.explain.attribution import grad_cam, guided_grad_cam, integrated_gradients
+from fusion_ln.explain.memory import within_memory
+from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Explained, Planes
 from fusion_ln.models.backbones import Backbone
 from fusion_ln.models.classifier import Classifier
@@ -55,7 +56,7 @@ def normalised(values):
     return (values - values.min()) / (values.max() - values.min())
 
 
-def own_target(case, explained):
+def target_with_map(case, explained):
     """The class whose Grad-CAM is not blank."""
     return next(c for c in range(3) if float(grad_cam(explained, case.of(c)).maps[0].sum()) > 0)
 
@@ -64,7 +65,7 @@ def own_target(case, explained):
 def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
     model, case = make_model(backbone), make_case()
     explained = Explained(model)
-    case = case.of(own_target(case, explained))
+    case = case.of(target_with_map(case, explained))
     ours = grad_cam(explained, case).maps[0][0]
     classifier = model.members["2d"]
     body = classifier.backbone.body
@@ -84,7 +85,7 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
 @pytest.mark.filterwarnings("ignore::UserWarning:captum")
 def test_guided_grad_cam_agrees_with_captums_own(make_model, make_case):
     explained, case = Explained(make_model()), make_case()
-    case = case.of(own_target(case, explained))
+    case = case.of(target_with_map(case, explained))
     ours = guided_grad_cam(explained, case).maps[0]
     member = explained.model.members["2d"].requires_grad_()
     theirs = GuidedGradCam(member, explained.planes("2d")).attribute(
@@ -103,7 +104,7 @@ def test_every_kind_of_network_has_planes(make_model, make_case, name):
     assert explained.grids["2d"] == ((4, 4) if name == "test_vit" else (2, 2))
 
 
-def test_planes_of_a_layer_do_not_change_what_a_network_says(make_model, make_case):
+def test_reading_planes_does_not_change_the_predictions(make_model, make_case):
     for name in ("test_vit", "test_resnet", "test_convnext"):
         explained, case = Explained(make_model(name)), make_case()
         before = explained.probs(case)
@@ -114,7 +115,11 @@ def test_planes_of_a_layer_do_not_change_what_a_network_says(make_model, make_ca
 def test_the_grid_of_a_vision_transformer_at_384_pixels_is_24_by_24():
     with torch.device("meta"):
         body = timm.create_model("vit_base_patch16_384", num_classes=0)
-    assert Planes(nn.Identity(), body)._grid_of(576) == (24, 24)
+        layer = Planes(nn.Identity(), body)
+        shapes = []
+        layer.planes.register_forward_hook(lambda module, inputs, out: shapes.append(tuple(out.shape)))
+        layer(torch.zeros(1, 1 + 576, 768))
+    assert shapes == [(1, 768, 24, 24)]
 
 
 @pytest.mark.parametrize("method", ["ig", "occlusion"])
@@ -129,11 +134,11 @@ def test_maps_lie_on_the_only_pixels_that_matter(spots, make_case, method):
     assert float(values[inside].min()) > 0
 
 
-def test_integrated_gradients_add_up_to_the_change_of_the_logit(make_model, make_case):
+def test_integrated_gradients_sum_to_the_change_of_the_logit(make_model, make_case):
     for backbone, head, views in (("test_resnet", "late-mean", (1, 2, 1)), ("test_vit", "cross-attention", (1, 0, 1))):
         explained, case = Explained(make_model(backbone, head)), make_case(views)
         found = integrated_gradients(explained, case)
-        black = case.seen([torch.zeros_like(p) for p in case.pictures])
+        black = case.with_pictures([torch.zeros_like(p) for p in case.pictures])
         with torch.no_grad():
             change = (explained(*case.pictures, *case.more) - explained(*black.pictures, *case.more))[0, case.target]
         total = sum(float(m.sum()) for m in found.maps)
@@ -142,7 +147,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_logit(make_model, make
 
 
 @pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
-def test_an_absent_modality_and_an_absent_view_have_blank_maps(make_model, make_case, backbone, head):
+def test_absent_modalities_and_views_have_blank_maps(make_model, make_case, backbone, head):
     explained, case = Explained(make_model(backbone, head)), make_case((2, 0, 1))
     names = fitting_methods(explained)
     assert set(names) >= {"gradcam", "ig", "occlusion"}
@@ -155,14 +160,14 @@ def test_an_absent_modality_and_an_absent_view_have_blank_maps(make_model, make_
 
 def test_maps_do_not_change_the_pixels_or_the_model(explained, make_case):
     case = make_case((1, 1, 1))
-    before, said = [p.clone() for p in case.pictures], explained.probs(case)
+    pictures, probs = [p.clone() for p in case.pictures], explained.probs(case)
     for name in fitting_methods(explained):
         METHODS[name].attribute(explained, case)
-    assert all(torch.equal(a, b) for a, b in zip(before, case.pictures, strict=True))
-    torch.testing.assert_close(explained.probs(case), said)
+    assert all(torch.equal(a, b) for a, b in zip(pictures, case.pictures, strict=True))
+    torch.testing.assert_close(explained.probs(case), probs)
 
 
-def test_attention_shares_one_among_the_tokens_of_all_pictures(make_model, make_case):
+def test_attention_sums_to_one_over_the_tokens_of_all_pictures(make_model, make_case):
     explained, case = Explained(make_model("test_vit", "cross-attention")), make_case((1, 0, 2))
     maps = METHODS["attention"].attribute(explained, case).maps
     corners = [m[:, :: SIDE - 1, :: SIDE - 1] for m in maps]  # 2 x 2 tokens: their values stand in the corners
@@ -177,35 +182,35 @@ def test_only_the_cross_attention_head_has_attention_maps(explained, make_case):
 def test_a_network_without_relu_has_no_guided_grad_cam(make_model, make_case):
     explained = Explained(make_model("test_vit"))
     assert fitting_methods(explained) == ["gradcam", "ig", "occlusion"]
-    with pytest.raises(SettingsError, match="guides the gradients of ReLUs"):
+    with pytest.raises(SettingsError, match="needs ReLU activations"):
         METHODS["guided-gradcam"].attribute(explained, make_case())
 
 
-def test_a_network_without_spatial_features_is_refused_by_grad_cam_alone(spots, make_case):
+def test_only_grad_cam_refuses_a_network_without_spatial_features(spots, make_case):
     explained, _ = spots
     assert fitting_methods(explained) == ["ig", "occlusion"]
     with pytest.raises(SettingsError, match="keeps no spatial features"):
         grad_cam(explained, make_case())
 
 
-def test_a_last_stage_of_a_single_place_is_refused(make_model, make_case):
-    with pytest.raises(SettingsError, match="32 x 32 pixels as a single place"):
+def test_a_last_stage_of_a_single_position_is_refused(make_model, make_case):
+    with pytest.raises(SettingsError, match="32 x 32 pixels to a single position"):
         grad_cam(Explained(make_model(side=32)), make_case(side=32))
 
 
-def test_where_memory_runs_out_less_is_computed_at_once(capsys):
-    asked = []
+def test_batches_shrink_while_memory_runs_out(capsys):
+    sizes = []
 
     def compute(at_once):
-        asked.append(at_once)
+        sizes.append(at_once)
         if at_once > 8:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return "done"
 
-    assert attribution.within_memory(compute) == "done"
-    assert asked == [32, 16, 8]
-    assert "going on with 8 versions" in capsys.readouterr().err
-    with pytest.raises(SettingsError, match="does not hold one picture"):
-        attribution.within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
+    assert within_memory(compute) == "done"
+    assert sizes == [32, 16, 8]
+    assert "continuing with batches of 8 versions" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="does not hold a forward"):
+        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
     with pytest.raises(RuntimeError, match="another"):
-        attribution.within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("another")))
+        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("another")))

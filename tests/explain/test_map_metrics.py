@@ -4,16 +4,18 @@ import pytest
 import torch
 
 from fusion_ln.decode import read_picture
-from fusion_ln.explain import map_metrics as trust
-from fusion_ln.explain.attribution import METHODS, Attribution
+from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.map_metrics import (
     RANDOMIZED_SHARES,
     deletion_curve,
+    infidelity,
     insertion_curve,
     random_maps,
     rank_correlation,
     score_maps,
+    sensitivity,
 )
+from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.network import Explained
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.images.bank import prepare_picture
@@ -41,7 +43,7 @@ def square(make_case):
     return explained, make_case(target=0), explained.model.inside
 
 
-def test_curves_of_the_pixels_that_matter_run_ahead_of_those_of_random_ones(square):
+def test_curves_of_the_decisive_pixels_beat_those_of_random_ones(square):
     explained, case, inside = square
     known, nothing = [inside.float()[None]], random_maps(case, 0).maps
     start, end = explained.probs(case)[0, 0], 1 / 3
@@ -62,33 +64,33 @@ def test_a_flat_map_gains_nothing_from_the_order_of_rows(square):
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
 
 
-def test_a_true_map_foresees_what_black_squares_do_and_a_false_one_does_not(square):
+def test_infidelity_is_low_for_a_true_map_and_high_for_a_false_one(square):
     explained, case, inside = square
     true = [case.pictures[0][0].mean(1) * inside]  # the logit is linear in these pixels
     false = [torch.roll(true[0], 30, 1)]
-    assert trust.infidelity(explained, case, true, 0) < 0.02
-    assert trust.infidelity(explained, case, [1000 * true[0]], 0) < 0.02  # its scale does not matter
-    assert trust.infidelity(explained, case, false, 0) > 0.2
-    assert trust.infidelity(explained, case, [torch.zeros_like(true[0])], 0) == pytest.approx(1)
+    assert infidelity(explained, case, true, 0) < 0.02
+    assert infidelity(explained, case, [1000 * true[0]], 0) < 0.02  # its scale does not matter
+    assert infidelity(explained, case, false, 0) > 0.2
+    assert infidelity(explained, case, [torch.zeros_like(true[0])], 0) == pytest.approx(1)
 
 
-def test_sensitivity_is_nought_where_noise_changes_nothing(square):
+def test_sensitivity_is_zero_where_noise_changes_nothing(square):
     explained, case, inside = square
-    assert trust.sensitivity(explained, case, lambda e, c: Attribution([inside.float()[None]]), 0) == 0
-    assert trust.sensitivity(explained, case, lambda e, c: Attribution([c.pictures[0][0].mean(1)]), 0) > 0
+    assert sensitivity(explained, case, lambda e, c: Attribution([inside.float()[None]]), 0) == 0
+    assert sensitivity(explained, case, lambda e, c: Attribution([c.pictures[0][0].mean(1)]), 0) > 0
 
 
-def test_shuffled_weights_change_the_map_and_leave_the_model_as_it_is(make_model, make_case):
+def test_shuffled_weights_change_the_map_but_not_the_model_itself(make_model, make_case):
     explained, case = Explained(make_model("test_vit", "late-mean")), make_case((1, 1, 1))
-    said = explained.probs(case)
+    probs = explained.probs(case)
     randomized = explained.shuffled(1.0, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(explained.probs(case), said)
+    torch.testing.assert_close(explained.probs(case), probs)
     for name, tensor in explained.named_parameters():
         other = randomized.get_parameter(name)
         torch.testing.assert_close(other.flatten().sort().values, tensor.flatten().sort().values)
-    own, other = (METHODS["ig"].quick(model, case).maps for model in (explained, randomized))
-    assert rank_correlation(case, own, own) == pytest.approx(1)
-    assert abs(rank_correlation(case, own, other)) < 0.5
+    maps, other = (METHODS["ig"].quick(model, case).maps for model in (explained, randomized))
+    assert rank_correlation(case, maps, maps) == pytest.approx(1)
+    assert abs(rank_correlation(case, maps, other)) < 0.5
 
 
 def test_a_small_share_shuffles_the_last_layers_alone(make_model):
@@ -100,7 +102,7 @@ def test_a_small_share_shuffles_the_last_layers_alone(make_model):
     assert not any("patch_embed" in name or "blocks.0" in name for name in changed)
 
 
-def test_the_same_case_gets_the_same_verdict(make_model, make_case):
+def test_the_same_case_gets_the_same_scores(make_model, make_case):
     explained, case = Explained(make_model("test_vit", "late-mean")), make_case((1, 0, 1))
     method = METHODS["gradcam"]
     found = method.attribute(explained, case)

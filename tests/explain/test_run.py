@@ -1,4 +1,4 @@
-"""Explanations of finished runs: who, by which model, what is written, and every bad input."""
+"""Explanations of finished runs: patients, models, written files, and every bad input."""
 
 import json
 
@@ -88,7 +88,7 @@ def test_a_sample_takes_the_classes_in_turn_and_is_the_same_for_the_same_seed(rn
 def test_a_run_without_errors_has_none_to_explain():
     labels = np.arange(6) % 3
     said = predictions_from_logits(CLASSES, list("abcdef"), np.zeros(6), labels, 5 * np.eye(3)[labels])
-    with pytest.raises(RunError, match="misjudges no patient"):
+    with pytest.raises(RunError, match="misclassifies no patient"):
         choose_patients(said, ExplainSettings(errors=True))
 
 
@@ -214,15 +214,15 @@ def test_a_patient_who_is_not_in_the_run_is_named(phantom):
     absent = next(p for p in cohort.patients["patient_id"] if p not in cohort.patients_with("2d"))
     said = refused(baselines[0].root, "--patients", absent)
     assert f"patient {absent!r} is not in the run" in said
-    assert "lacks its modality" in said
+    assert "without its modality" in said
 
 
 def test_an_unknown_method_and_one_that_does_not_fit_are_named(phantom):
     late = phantom[2].root
     assert "--method cam: unknown" in refused(late, "--method", "gradcam,cam")
-    assert "guides the gradients of ReLUs" in refused(late, "--method", "guided-gradcam", "--sample", 1)
+    assert "needs ReLU activations" in refused(late, "--method", "guided-gradcam", "--sample", 1)
     assert "only a run of the head `cross-attention`" in refused(late, "--method", "attention", "--sample", 1)
-    assert "Name patients" in refused(late, "--patients", "P0001", "--sample", 1)
+    assert "Name them (--patients)" in refused(late, "--patients", "P0001", "--sample", 1)
 
 
 def test_a_run_without_checkpoints_says_so(phantom, tmp_path):

@@ -1,0 +1,90 @@
+"""Attribution methods by name, with the title and the sentence that a reader needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from fusion_ln.errors import SettingsError
+from fusion_ln.explain.attribution import (
+    Attribution,
+    attending_blocks,
+    attention,
+    grad_cam,
+    guided_grad_cam,
+    integrated_gradients,
+    occlusion,
+)
+from fusion_ln.explain.network import Case, Explained
+
+AttributionFunction = Callable[[Explained, Case], Attribution]
+
+
+@dataclass(frozen=True)
+class AttributionMethod:
+    """An attribution method, described for a reader.
+
+    Attributes:
+        title: Name.
+        description: Meaning of its maps, in one sentence.
+        attribute: Function that computes the maps.
+        quick: Less exact version of it where exactness is expensive, for the metrics that repeat it many times.
+    """
+
+    title: str
+    description: str
+    attribute: AttributionFunction
+    quick: AttributionFunction
+
+
+METHODS: dict[str, AttributionMethod] = {
+    "gradcam": AttributionMethod(
+        "Grad-CAM",
+        "Places of the network’s last stage that speak for the class; coarse, and quick.",
+        grad_cam,
+        grad_cam,
+    ),
+    "guided-gradcam": AttributionMethod(
+        "Guided Grad-CAM",
+        "Grad-CAM refined to edges by guided backpropagation; sharp, but known to follow edges whatever the "
+        "network learnt.",
+        guided_grad_cam,
+        guided_grad_cam,
+    ),
+    "ig": AttributionMethod(
+        "Integrated Gradients",
+        "Share of each pixel in the change of the logit from a black picture to this one; the shares add up to it.",
+        integrated_gradients,
+        partial(integrated_gradients, first_steps=16, most_steps=16),
+    ),
+    "occlusion": AttributionMethod(
+        "Occlusion",
+        "Fall of the logit while a square of the picture is black; slow, and needs no gradients.",
+        occlusion,
+        partial(occlusion, overlap=1),
+    ),
+    "attention": AttributionMethod(
+        "Attention",
+        "Share of the cross-attention head’s attention that each token receives; the same for every class.",
+        attention,
+        attention,
+    ),
+}
+
+
+def fitting_methods(explained: Explained) -> list[str]:
+    """List the methods that the networks of a model allow."""
+    fits = ["ig", "occlusion"]
+    try:
+        for modality in explained.modalities:
+            explained.planes(modality)
+        fits.append("gradcam")
+    except SettingsError:
+        pass
+    networks = [explained.backbone(modality) for modality in explained.modalities]
+    if "gradcam" in fits and all(any(isinstance(m, nn.ReLU) for m in network.modules()) for network in networks):
+        fits.append("guided-gradcam")
+    if attending_blocks(explained):
+        fits.append("attention")
+    return [name for name in METHODS if name in fits]
