@@ -1,4 +1,4 @@
-"""Clinical columns of a cohort as numbers that a head can take."""
+"""Clinical columns of a cohort as standardised numbers, by patient."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from fusion_ln.terms import LABEL, PATIENT, SITE
 
 
 class ClinicalColumn(Settings):
-    """How a fold's head reads one column: as it stood in the fold's training part.
+    """One column as a fold's head reads it: its kinds, mean and spread in the fold's training part.
 
     Attributes:
         kinds: The two values of a column of text, which count as 0 and 1; None: it holds numbers.
@@ -26,7 +26,7 @@ class ClinicalColumn(Settings):
 
 
 def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[ClinicalColumn, ...]:
-    """Some columns as they stand in the training part of a fold.
+    """Learn how to read some columns from the training part of a fold.
 
     Raises:
         CohortError: If a column is missing, constant, or text with other than two values.
@@ -58,15 +58,15 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
     return tuple(columns)
 
 
-def standardised(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> np.ndarray:
-    """Each column with mean 0 and standard deviation 1 over the training part; what is missing is the mean.
+def standardise(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> pd.DataFrame:
+    """Scale each column to mean 0 and standard deviation 1 over the training part; missing values become the mean.
 
     Args:
-        patients: One row per patient; it may lack columns.
-        columns: What a head takes, K of them.
+        patients: ``patient_id`` and clinical columns, one row per patient; it may lack columns.
+        columns: Columns that a head takes, K of them.
 
     Returns:
-        float32, shape (P, K).
+        A table by patient with these K columns, float32.
 
     Raises:
         CohortError: If a value is neither of its column's kinds, or not a number.
@@ -76,11 +76,16 @@ def standardised(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> n
         if column.name in patients:
             values = _numbers(patients[column.name], column.name, column.kinds)
             scaled[:, k] = np.nan_to_num((values - column.mean) / column.spread)
-    return scaled
+    return pd.DataFrame(scaled, index=pd.Index(patients[PATIENT]), columns=[column.name for column in columns])
+
+
+def clinical_values(table: pd.DataFrame, patients: np.ndarray) -> np.ndarray:
+    """Take the rows of some patients from what `standardise` returned. float32, shape (P, K)."""
+    return np.array(table.loc[patients], dtype=np.float32, order="C")
 
 
 def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.ndarray:
-    """Values as numbers; missing ones are NaN. float64, shape (P,)."""
+    """Convert values to numbers; missing ones become NaN. float64, shape (P,)."""
     if kinds:
         numbers = held.map({kind: place for place, kind in enumerate(kinds)})
     else:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fusion_ln.cohort.clinical import standardised
+from fusion_ln.cohort.clinical import standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES
 from fusion_ln.explain.network import Case, Explained
@@ -59,8 +59,9 @@ class HeldOut:
         n_views = int(batch.present.sum(2).max())  # others of the cohort may have more
         pictures = tuple(as_network_input(p[:, :n_views]) for p in batch.pictures)
         patients = self.cohort.patients
-        own = standardised(patients[patients[PATIENT] == patient], self.trained.models[self.fold(patient)].columns)
-        return Case(pictures, batch.present[:, :, :n_views], target=0, clinical=torch.from_numpy(own))
+        columns = self.trained.models[self.fold(patient)].columns
+        batch = batch.with_clinical(standardise(patients[patients[PATIENT] == patient], columns))
+        return Case(pictures, batch.present[:, :, :n_views], target=0, clinical=batch.clinical)
 
     def prior(self, fold: int) -> np.ndarray:
         """Compute the share of each class among the training patients of a fold. Shape (C,)."""

@@ -1,13 +1,16 @@
-"""The pictures of patients, gathered by patient from the banks of all modalities."""
+"""Pictures of patients, gathered by patient from the banks of all modalities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from fusion_ln.images.bank import ImageBank
+from fusion_ln.cohort.clinical import clinical_values
+from fusion_ln.images.augment import augment
+from fusion_ln.images.bank import ImageBank, as_network_input
 
 
 @dataclass(frozen=True)
@@ -15,16 +18,49 @@ class PatientBatch:
     """The pictures of B patients: M modalities, up to V views of each.
 
     Attributes:
+        modalities: Of the pictures, M of them.
         pictures: Of each modality. uint8, shape (B, V, 3, S, S); black where there is none.
-        present: Which pictures there are. bool, shape (B, M, V).
+        present: Presence mask of the pictures. bool, shape (B, M, V).
         labels: Shape (B,).
         patients: Length B.
+        clinical: Standardised clinical columns, K of them or none. float32, shape (B, K).
+        augmented: Whether `inputs` augments the pictures, for training.
     """
 
+    modalities: tuple[str, ...]
     pictures: list[Tensor]
     present: Tensor
     labels: Tensor
     patients: np.ndarray
+    clinical: Tensor
+    augmented: bool = False
+
+    @property
+    def modalities_present(self) -> Tensor:
+        """Presence mask of the modalities. bool, shape (B, M)."""
+        return self.present.any(2)
+
+    def with_clinical(self, table: pd.DataFrame) -> "PatientBatch":
+        """Take the clinical columns from a table of them by patient, see `standardise`."""
+        return replace(self, clinical=torch.from_numpy(clinical_values(table, self.patients)))
+
+    def inputs(self, kept: Tensor, device: torch.device) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Prepare the input of a `TripletModel` from the ``kept`` modalities (B, M).
+
+        Returns:
+            Pictures of each modality in [0, 1], presence mask and clinical columns, on the device.
+        """
+        present = self.present & kept[..., None]
+        pictures = [
+            self._prepare(modality, views.to(device))
+            for modality, views in zip(self.modalities, self.pictures, strict=True)
+        ]
+        return pictures, present.to(device), self.clinical.to(device)
+
+    def _prepare(self, modality: str, views: Tensor) -> Tensor:
+        """Convert uint8 (B, V, 3, S, S) to float in [0, 1]."""
+        pictures = as_network_input(views)
+        return augment(pictures.flatten(0, 1), modality).reshape(views.shape) if self.augmented else pictures
 
 
 @dataclass(frozen=True)
@@ -36,42 +72,51 @@ class PatientPictures:
         rows: Rows of the banks that belong to each patient, -1 where there is none. Shape (P, M, V).
         patients: Sorted. Shape (P,).
         labels: Shape (P,).
+        clinical: Standardised clinical columns, K of them or none. float32, shape (P, K).
     """
 
     banks: Mapping[str, ImageBank]
     rows: np.ndarray
     patients: np.ndarray
     labels: np.ndarray
+    clinical: np.ndarray
 
     def of(self, patients: Sequence[str]) -> np.ndarray:
-        """Positions of those of ``patients`` who have a picture."""
+        """Find the positions of those of ``patients`` who have a picture."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
-    def cut(self, who: np.ndarray) -> PatientBatch:
-        """The patients at positions ``who``."""
-        rows = self.rows[who]
+    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> PatientBatch:
+        """Gather the patients at some positions; with ``rng`` their pictures are augmented, on the device."""
+        rows = self.rows[positions]
         pictures = []
         for m, bank in enumerate(self.banks.values()):
-            there = rows[:, m] >= 0
-            own = np.zeros((*there.shape, *bank.pixels.shape[1:]), dtype=np.uint8)
-            own[there] = bank.pixels[rows[:, m][there]]
-            pictures.append(torch.from_numpy(own))
+            present = rows[:, m] >= 0
+            views = np.zeros((*present.shape, *bank.pixels.shape[1:]), dtype=np.uint8)
+            views[present] = bank.pixels[rows[:, m][present]]
+            pictures.append(torch.from_numpy(views))
         return PatientBatch(
-            pictures, torch.from_numpy(rows >= 0), torch.from_numpy(self.labels[who]), self.patients[who]
+            modalities=tuple(self.banks),
+            pictures=pictures,
+            present=torch.from_numpy(rows >= 0),
+            labels=torch.from_numpy(self.labels[positions]),
+            patients=self.patients[positions],
+            clinical=torch.from_numpy(self.clinical[positions]),
+            augmented=rng is not None,
         )
 
 
-def gather_pictures(banks: Mapping[str, ImageBank]) -> PatientPictures:
-    """Gather the pictures of each patient, by patient, never by position."""
+def gather_pictures(banks: Mapping[str, ImageBank], clinical: pd.DataFrame | None = None) -> PatientPictures:
+    """Gather the pictures of each patient and, from a table by patient, the clinical columns (see `standardise`)."""
     patients, rows = rows_by_patient([bank.patients for bank in banks.values()])
     owners = np.concatenate([bank.patients for bank in banks.values()])
     labels = np.concatenate([bank.labels for bank in banks.values()])
     _, first = np.unique(owners, return_index=True)
-    return PatientPictures(banks, rows, patients, labels[first])
+    columns = np.zeros((len(patients), 0), np.float32) if clinical is None else clinical_values(clinical, patients)
+    return PatientPictures(banks, rows, patients, labels[first], columns)
 
 
 def rows_by_patient(owners: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Which pictures belong to whom.
+    """List the pictures of each patient.
 
     Args:
         owners: Patient of each picture, by modality.

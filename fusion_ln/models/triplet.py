@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
-from fusion_ln.images.bank import as_network_input
 from fusion_ln.images.patients import PatientBatch
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
@@ -128,24 +127,10 @@ class TripletModel(nn.Module):
         return spread[0], spread[1]
 
 
-def logits_of(
-    model: TripletModel, batch: PatientBatch, clinical: np.ndarray | None = None, *, device: torch.device = CPU
-) -> np.ndarray:
-    """What a fold's model says of some patients.
-
-    Args:
-        model: On ``device``.
-        batch: The patients' pictures.
-        clinical: Standardised columns (B, K), for a model that takes them.
-        device: Where to compute.
-
-    Returns:
-        float64, shape (B, C).
-    """
-    columns = None if clinical is None else torch.from_numpy(clinical).to(device)
+def logits_of(model: TripletModel, batch: PatientBatch, *, device: torch.device = CPU) -> np.ndarray:
+    """Predict a batch of patients with a fold's model, which is on ``device``. float64, shape (B, C)."""
     with torch.inference_mode():
-        shown = [as_network_input(views.to(device)) for views in batch.pictures]
-        logits: np.ndarray = model(shown, batch.present.to(device), columns).double().cpu().numpy()
+        logits: np.ndarray = model(*batch.inputs(batch.modalities_present, device)).double().cpu().numpy()
     return logits
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.clinical import standardised
+from fusion_ln.cohort.clinical import standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode import read_picture
 from fusion_ln.errors import RunError
@@ -55,18 +55,18 @@ class Predictor:
                 side = self.trained.sides[modality]
                 picture = prepare_picture(read_picture(pictures[modality], frame=frame), side)
                 banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))
-        return self._table(banks, pd.DataFrame(dict(clinical), index=["patient"]))
+        return self._table(banks, pd.DataFrame({PATIENT: ["patient"], **clinical}))
 
     def predict_cohort(self, cohort: Cohort) -> pd.DataFrame:
         """Predict every patient of a cohort who has a modality that the run takes; see `_table` for the result."""
         held = [m for m in self.modalities if m in cohort.modalities and cohort.patients_with(m)]
         banks = {m: open_bank(cohort, m, self.trained.sides[m]) for m in held}
-        return self._table(banks, cohort.patients.set_index(PATIENT))
+        return self._table(banks, cohort.patients)
 
     def _table(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> pd.DataFrame:
         """Columns ``patient_id, predicted, prob_<class>..., modalities``, one row per patient, sorted.
 
-        ``patients`` holds clinical columns, by patient.
+        ``patients`` holds ``patient_id`` and clinical columns.
         """
         if not banks:
             raise RunError(
@@ -74,13 +74,13 @@ class Predictor:
                 f"Give at least one, as in `--{self.modalities[0]} FILE`.",
             )
         given = gather_pictures({m: banks.get(m) or _no_pictures(side) for m, side in self.trained.sides.items()})
-        known = patients.loc[given.patients]
-        models = [(model, standardised(known, model.columns)) for model in self.trained.models]
+        known = patients[patients[PATIENT].isin(given.patients)]
+        models = [(model, standardise(known, model.columns)) for model in self.trained.models]
         probs, used = [], []
         for start in range(0, len(given.patients), BATCH):
             who = np.arange(start, min(start + BATCH, len(given.patients)))
             batch = given.cut(who)
-            logits = [logits_of(model, batch, clinical[who]) for model, clinical in models]
+            logits = [logits_of(model, batch.with_clinical(clinical)) for model, clinical in models]
             probs.append(np.mean([softmax(fold) for fold in logits], axis=0))
             used += batch.present.any(2).tolist()
         everyone = np.concatenate(probs)

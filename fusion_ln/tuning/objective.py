@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 
-from fusion_ln.cohort.clinical import learn_columns, standardised
+from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, LoopSettings, Precision
@@ -17,7 +17,7 @@ from fusion_ln.training.crossval import fit_fold, read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
 from fusion_ln.training.fusion.task import PatientBatches
-from fusion_ln.training.fusion.tokens import TripletBank
+from fusion_ln.training.fusion.tokens import TokenBank
 from fusion_ln.training.tasks import PatientLogits
 
 # Settings of a head that its tokens do not depend on.
@@ -119,7 +119,7 @@ class HeadObjective:
 
 
 @lru_cache(maxsize=16)
-def _bank(cohort: Path, members: tuple[Path, ...], fold: int, settings: HeadSettings, device: str) -> TripletBank:
+def _bank(cohort: Path, members: tuple[Path, ...], fold: int, settings: HeadSettings, device: str) -> TokenBank:
     opened = read_cohort(cohort)
-    clinical = standardised(opened.patients, learn_columns(opened, settings.clinical, fold))
-    return fold_tokens(opened, [RunFolder(m) for m in members], settings, fold, clinical, torch.device(device))
+    columns = learn_columns(opened, settings.clinical, fold)
+    return fold_tokens(opened, [RunFolder(m) for m in members], settings, fold, columns, torch.device(device))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
+from fusion_ln.cohort.clinical import ClinicalColumn, clinical_values, learn_columns, standardise
 from fusion_ln.errors import CohortError
 
 
@@ -19,7 +19,9 @@ def cohort(make_cohort):
 
 def test_columns_are_standardised_over_the_training_part_and_a_missing_value_is_its_mean(cohort):
     training = cohort.patients[cohort.patients["patient_id"].isin(cohort.training_part(0)[0])]
-    values = standardised(training, learn_columns(cohort, ["age", "sex"], 0))
+    table = standardise(training, learn_columns(cohort, ["age", "sex"], 0))
+    values = table.to_numpy()
+    assert table.index.tolist() == training["patient_id"].tolist()
     assert training[["age", "sex"]].isna().any().all()
     assert values.dtype == np.float32
     assert (values[training["age"].isna(), 0] == 0).all()
@@ -41,13 +43,21 @@ def test_held_out_patients_have_no_say_in_it(cohort):
 def test_a_patient_of_whom_a_column_is_not_known_gets_the_mean():
     age = ClinicalColumn(name="age", kinds=None, mean=50, spread=10)
     sex = ClinicalColumn(name="sex", kinds=("f", "m"), mean=0.25, spread=0.5)
-    patients = pd.DataFrame({"sex": ["m", "f"]})
-    np.testing.assert_allclose(standardised(patients, [age, sex]), [[0, 1.5], [0, -0.5]])
-    np.testing.assert_allclose(standardised(pd.DataFrame({"age": ["65"]}), [age, sex]), [[1.5, 0]])
+    patients = pd.DataFrame({"patient_id": ["a", "b"], "sex": ["m", "f"]})
+    np.testing.assert_allclose(standardise(patients, [age, sex]), [[0, 1.5], [0, -0.5]])
+    np.testing.assert_allclose(standardise(pd.DataFrame({"patient_id": ["a"], "age": ["65"]}), [age, sex]), [[1.5, 0]])
+
+
+def test_values_are_joined_by_patient_whatever_the_order_of_the_table():
+    age = ClinicalColumn(name="age", kinds=None, mean=50, spread=10)
+    table = standardise(pd.DataFrame({"patient_id": ["c", "a", "b"], "age": [30, 50, 60]}), [age])
+    np.testing.assert_array_equal(clinical_values(table, np.array(["a", "c"])), np.array([[0], [-2]], dtype=np.float32))
+    with pytest.raises(KeyError, match="d"):
+        clinical_values(table, np.array(["a", "d"]))
 
 
 @pytest.mark.parametrize(("value", "column"), [("old", "age"), ("x", "sex")])
 def test_a_value_that_a_column_cannot_hold_is_named(cohort, value, column):
     expected = {"age": "'old' is not a number", "sex": "'x' is not 'f' or 'm'"}[column]
     with pytest.raises(CohortError, match=expected):
-        standardised(pd.DataFrame({column: [value]}), learn_columns(cohort, ["age", "sex"], 0))
+        standardise(pd.DataFrame({"patient_id": ["a"], column: [value]}), learn_columns(cohort, ["age", "sex"], 0))

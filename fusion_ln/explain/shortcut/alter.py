@@ -1,6 +1,7 @@
 """Pictures altered on purpose, to see what a model's answers rest on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
@@ -109,7 +110,7 @@ def swap(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int
     for group in np.unique(groups):
         ring = rng.permutation(np.flatnonzero(has & (groups == group)))
         rows[ring, modality] = pictures.rows[np.roll(ring, 1), modality]
-    return PatientPictures(pictures.banks, rows, pictures.patients, pictures.labels)
+    return replace(pictures, rows=rows)
 
 
 def _is_tissue(regions: np.ndarray) -> np.ndarray:

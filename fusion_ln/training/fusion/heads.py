@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 
-from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardised
+from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import SettingsError
@@ -31,7 +31,7 @@ from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, Learnt, PatientBatches
-from fusion_ln.training.fusion.tokens import TripletBank, picture_tokens, triplet_bank
+from fusion_ln.training.fusion.tokens import TokenBank, picture_tokens, token_bank
 from fusion_ln.training.tasks import PatientLogits
 
 STATES = "states"  # folder of a fold in which its unfinished fits keep theirs
@@ -108,10 +108,10 @@ def fold_tokens(
     members: list[RunFolder],
     settings: HeadSettings,
     fold: int,
-    clinical: np.ndarray,
+    columns: Sequence[ClinicalColumn],
     device: torch.device,
-) -> TripletBank:
-    """All patients as a fold's baselines see them.
+) -> TokenBank:
+    """Gather tokens and clinical columns of all patients, from a fold's baselines.
 
     Raises:
         SettingsError: If the networks' tokens differ in number or width, or see `picture_tokens`.
@@ -124,12 +124,13 @@ def fold_tokens(
             f"head {settings.head}: the baselines' networks give different tokens ({told}).",
             "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
         )
-    return triplet_bank(pictures, cohort.patients.set_index(PATIENT)[LABEL], clinical)
+    labels = cohort.patients.set_index(PATIENT)[LABEL]
+    return token_bank(pictures, labels, standardise(cohort.patients, columns))
 
 
 def fit_head(
     cohort: Cohort,
-    bank: TripletBank,
+    bank: TokenBank,
     settings: HeadSettings,
     number: int,
     *,
@@ -194,8 +195,7 @@ def _train_fold(
     """
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
-    clinical = standardised(cohort.patients, columns)
-    tokens = fold_tokens(cohort, list(members.values()), settings, number, clinical, fabric.device)
+    tokens = fold_tokens(cohort, list(members.values()), settings, number, columns, fabric.device)
     learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
     heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
     assert isinstance(heads, HeadMean)
@@ -204,9 +204,7 @@ def _train_fold(
         model = assemble(
             [load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, columns, settings
         )
-        learnt = finetune(
-            cohort, model, settings, how, tokens.clinical, number, seed=seed, fabric=fabric, folder=states / "whole"
-        )
+        learnt = finetune(cohort, model, settings, how, number, seed=seed, fabric=fabric, folder=states / "whole")
     save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape, columns)
 
     def said(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:

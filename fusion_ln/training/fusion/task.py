@@ -14,7 +14,7 @@ from fusion_ln.training.fit import FitResult
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore
 
 
-class Patients(Protocol):
+class FusionBatch(Protocol):
     """A batch of B patients in whatever form a model takes them."""
 
     @property
@@ -26,14 +26,14 @@ class Patients(Protocol):
         """Length B."""
 
     @property
-    def there(self) -> Tensor:
-        """Which modalities each patient has. bool, shape (B, M)."""
+    def modalities_present(self) -> Tensor:
+        """Presence mask of the modalities. bool, shape (B, M)."""
 
     def inputs(self, kept: Tensor, device: torch.device) -> tuple[Any, ...]:
         """What the model takes, of these modalities (B, M) only."""
 
 
-class PatientBank(Protocol):
+class FusionBank(Protocol):
     """Where the batches come from."""
 
     @property
@@ -43,7 +43,7 @@ class PatientBank(Protocol):
     def of(self, patients: list[str]) -> np.ndarray:
         """Positions of those of ``patients`` who have a picture."""
 
-    def cut(self, who: np.ndarray, rng: np.random.Generator | None = None) -> Patients:
+    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> FusionBatch:
         """The patients at some positions, as they are; with ``rng`` changed at random, for training."""
 
 
@@ -52,33 +52,33 @@ class PatientBatches:
     """Some patients of a bank in batches; in training the classes are balanced by random over-sampling.
 
     Attributes:
-        who: Positions of the patients.
+        positions: Positions of the patients.
         share: (rank, world size): with several devices each takes its own part of every batch.
     """
 
-    bank: PatientBank
-    who: np.ndarray
+    bank: FusionBank
+    positions: np.ndarray
     batch_size: int
     seed: int = 0
     share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         """Number of batches of a training epoch."""
-        counts = np.unique(self.bank.labels[self.who], return_counts=True)[1]
+        counts = np.unique(self.bank.labels[self.positions], return_counts=True)[1]
         return max(1, int(counts.max() * len(counts)) // self.batch_size)
 
-    def shuffled(self, epoch: int) -> Iterator[Patients]:
+    def shuffled(self, epoch: int) -> Iterator[FusionBatch]:
         """The batches of a training epoch; the same for the same epoch."""
         rng = np.random.default_rng([self.seed, epoch])
-        who = rng.permutation(balanced_rows(self.who, self.bank.labels[self.who], rng))
+        positions = rng.permutation(balanced_rows(self.positions, self.bank.labels[self.positions], rng))
         rank, world = self.share
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self.bank.cut(who[start : start + self.batch_size][rank::world], rng)
+            yield self.bank.cut(positions[start : start + self.batch_size][rank::world], rng)
 
-    def in_order(self) -> Iterator[Patients]:
+    def in_order(self) -> Iterator[FusionBatch]:
         """Every patient once."""
-        for start in range(0, len(self.who), self.batch_size):
-            yield self.bank.cut(self.who[start : start + self.batch_size])
+        for start in range(0, len(self.positions), self.batch_size):
+            yield self.bank.cut(self.positions[start : start + self.batch_size])
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class FusionTask:
     """Tell the classes apart from all pictures of a patient.
 
     Attributes:
-        model: Takes the inputs of a batch of `Patients`.
+        model: Takes the inputs of a batch of `FusionBatch`.
         modality_dropout: Chance that a training step leaves a modality out, but never all of a patient's.
         auxiliary: Weight of the loss of each modality alone, beside that of all together.
     """
@@ -95,38 +95,38 @@ class FusionTask:
     modality_dropout: float = 0.0
     auxiliary: float = 0.0
 
-    def loss(self, model: nn.Module, batch: Patients, device: torch.device) -> Tensor:
+    def loss(self, model: nn.Module, batch: FusionBatch, device: torch.device) -> Tensor:
         """Cross-entropy of one batch."""
-        there = batch.there
-        kept = there & (torch.rand(there.shape) >= self.modality_dropout)
-        kept = torch.where(kept.any(1, keepdim=True), kept, there)
+        present = batch.modalities_present
+        kept = present & (torch.rand(present.shape) >= self.modality_dropout)
+        kept = torch.where(kept.any(1, keepdim=True), kept, present)
         labels = batch.labels.to(device)
         loss = F.cross_entropy(model(*batch.inputs(kept, device)), labels)
         if self.auxiliary:
-            n_modalities = there.shape[1]
-            alone = torch.randint(n_modalities, (len(there),))  # of each patient one of those that there are
-            alone = torch.where(there[torch.arange(len(there)), alone], alone, there.int().argmax(1))
+            n_modalities = present.shape[1]
+            alone = torch.randint(n_modalities, (len(present),))  # one of those that each patient has
+            alone = torch.where(present[torch.arange(len(present)), alone], alone, present.int().argmax(1))
             only = F.one_hot(alone, n_modalities).bool()
             loss = loss + self.auxiliary * F.cross_entropy(model(*batch.inputs(only, device)), labels)
         return loss
 
-    def validate(self, batches: BatchLoader[Patients], device: torch.device) -> ValidationScore:
+    def validate(self, batches: BatchLoader[FusionBatch], device: torch.device) -> ValidationScore:
         """Score with all pictures there are."""
         return self.predict(batches, device).verdict
 
     def predict(
-        self, batches: BatchLoader[Patients], device: torch.device, modalities: Sequence[bool] | None = None
+        self, batches: BatchLoader[FusionBatch], device: torch.device, modalities: Sequence[bool] | None = None
     ) -> PatientLogits:
         """Logits of the patients of ``batches`` who have all of some modalities, from these alone (None: any, all)."""
         model = self.model.eval()
         logits, labels, patients = [], [], []
         with torch.inference_mode():
             for batch in batches.in_order():
-                kept, complete = batch.there, np.ones(len(batch.patients), dtype=bool)
+                kept, complete = batch.modalities_present, np.ones(len(batch.patients), dtype=bool)
                 if modalities is not None:
                     chosen = torch.tensor(modalities)
-                    complete = batch.there[:, chosen].all(1).numpy()
-                    kept = batch.there & chosen
+                    complete = batch.modalities_present[:, chosen].all(1).numpy()
+                    kept = batch.modalities_present & chosen
                 if complete.any():
                     logits.append(model(*batch.inputs(kept, device)).double().cpu().numpy()[complete])
                     labels.append(batch.labels.numpy()[complete])
@@ -145,5 +145,5 @@ class Learnt:
     """
 
     task: FusionTask
-    bank: PatientBank
+    bank: FusionBank
     result: FitResult

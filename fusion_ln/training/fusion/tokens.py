@@ -10,6 +10,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
+from fusion_ln.cohort.clinical import clinical_values
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import autocast
 from fusion_ln.errors import SettingsError
@@ -167,7 +168,7 @@ def _save(path: Path, values: np.ndarray) -> None:
 
 
 @dataclass(frozen=True)
-class TripletBatch:
+class TokenBatch:
     """Some patients on their way to a fusion head."""
 
     triplets: Triplets
@@ -175,8 +176,8 @@ class TripletBatch:
     patients: np.ndarray
 
     @property
-    def there(self) -> Tensor:
-        """Which modalities each patient has. bool, shape (B, M)."""
+    def modalities_present(self) -> Tensor:
+        """Presence mask of the modalities. bool, shape (B, M)."""
         return self.triplets.present.any(2)
 
     def inputs(self, kept: Tensor, device: torch.device) -> tuple[Triplets]:
@@ -185,7 +186,7 @@ class TripletBatch:
 
 
 @dataclass(frozen=True)
-class TripletBank:
+class TokenBank:
     """All patients of a cohort with a picture, as the fold's baselines see them.
 
     Attributes:
@@ -206,31 +207,30 @@ class TripletBank:
         """Positions of those of ``patients`` who have a picture."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
-    def cut(self, who: np.ndarray, rng: np.random.Generator | None = None) -> TripletBatch:
-        """The patients at positions ``who``, as they are; with ``rng`` every modality in a random version."""
+    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> TokenBatch:
+        """The patients at some positions, as they are; with ``rng`` every modality in a random version."""
         n_versions = self.pictures[0].logits.shape[1]
-        shape = (len(who), len(self.pictures))
+        shape = (len(positions), len(self.pictures))
         versions = np.zeros(shape, dtype=int) if rng is None else rng.integers(0, n_versions, shape)
-        rows = self.rows[who]
+        rows = self.rows[positions]
         tokens = [p.tokens[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]  # (B, V, T, D) each
         logits = [p.logits[rows[:, m], versions[:, [m]]] for m, p in enumerate(self.pictures)]
         triplets = Triplets(
             tokens=torch.from_numpy(np.stack(tokens, 1)),
             logits=torch.from_numpy(np.stack(logits, 1)),
             present=torch.from_numpy(rows >= 0),
-            clinical=torch.from_numpy(self.clinical[who]),
+            clinical=torch.from_numpy(self.clinical[positions]),
         )
-        return TripletBatch(triplets, torch.from_numpy(self.labels[who]), self.patients[who])
+        return TokenBatch(triplets, torch.from_numpy(self.labels[positions]), self.patients[positions])
 
 
-def triplet_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: np.ndarray) -> TripletBank:
+def token_bank(pictures: list[PictureTokens], labels: pd.Series, clinical: pd.DataFrame) -> TokenBank:
     """Gather the pictures of each patient, by patient, never by position.
 
     Args:
         pictures: Tokens by modality.
         labels: Class of every patient, by patient.
-        clinical: One row per row of ``labels``. Shape (P', K).
+        clinical: Clinical columns of every patient, by patient; see `standardise`.
     """
     patients, rows = rows_by_patient([p.patients for p in pictures])
-    place = labels.index.get_indexer(pd.Index(patients))
-    return TripletBank(pictures, rows, patients, labels.to_numpy()[place], clinical[place])
+    return TokenBank(pictures, rows, patients, labels.loc[patients].to_numpy(), clinical_values(clinical, patients))

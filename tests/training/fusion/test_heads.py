@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fusion_ln.cohort.clinical import learn_columns
+from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
@@ -24,7 +24,7 @@ from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
-from fusion_ln.training.fusion.tokens import picture_tokens, triplet_bank
+from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=2, grid=2)
@@ -47,6 +47,11 @@ def head_run(cohort, members, folder, **changes):
     run = RunFolder(folder)
     settings = HEAD.model_copy(update=changes)
     return run, train_head(cohort, members, settings, run, seed=0, device=CPU)
+
+
+def bank_of(cohort, pictures, columns=()):
+    labels = cohort.patients.set_index("patient_id")["label"]
+    return token_bank(pictures, labels, standardise(cohort.patients, columns))
 
 
 @pytest.mark.parametrize("head", TRAINED_HEADS)
@@ -93,7 +98,7 @@ def test_tokens_are_computed_once_and_anew_for_another_network(trained):
 def test_a_patients_pictures_are_found_by_patient(trained):
     cohort, members = trained(views=2, absent={2: {"cdfi"}})
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
-    bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
+    bank = bank_of(cohort, pictures)
     batch = next(PatientBatches(bank, bank.of(["P002", "P005"]), 4).in_order())
     assert batch.patients.tolist() == ["P002", "P005"]
     assert batch.triplets.present.tolist() == [[[True, True], [False, False], [True, True]], [[True, True]] * 3]
@@ -219,11 +224,11 @@ def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
     run, predictions = head_run(cohort, members, tmp_path / "head", seeds=3)
     heads, _ = load_head(run.checkpoint(0))
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
-    bank = triplet_bank(pictures, cohort.patients.set_index("patient_id")["label"], np.zeros((24, 0)))
+    bank = bank_of(cohort, pictures)
     held_out = cohort.held_out(0)
     batch = bank.cut(bank.of(held_out))
     with torch.no_grad():
-        alone = [head(*batch.inputs(batch.there, torch.device("cpu"))).numpy() for head in heads.heads]
+        alone = [head(*batch.inputs(batch.modalities_present, torch.device("cpu"))).numpy() for head in heads.heads]
     assert not np.allclose(alone[0], alone[1], atol=1e-4)
     np.testing.assert_allclose(predictions.of(held_out).logits, np.mean(alone, axis=0), atol=1e-5)
 
