@@ -1,4 +1,4 @@
-"""A run's models applied to new patients: pictures to probabilities."""
+"""Prediction of new patients by the models of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import softmax
+from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
 
@@ -25,7 +26,11 @@ BATCH = 16  # patients
 
 @dataclass(frozen=True)
 class Predictor:
-    """The models of all folds of a run; a prediction is the mean of the folds' probabilities."""
+    """Models of all folds of a run, whose mean probability is the prediction.
+
+    Predictions are tables with the columns ``patient_id, predicted, prob_<class>..., modalities``, one row per
+    patient, sorted; ``modalities`` names the pictures that were used, such as ``2d+elastic``.
+    """
 
     trained: TrainedRun
 
@@ -36,64 +41,85 @@ class Predictor:
 
     @property
     def clinical(self) -> list[str]:
-        """Clinical columns that the run takes; where one is not known, the mean of the training patients serves."""
+        """Clinical columns that the run takes."""
         return self.trained.clinical
 
     def predict_pictures(
         self, pictures: Mapping[str, Path], *, frame: int = 0, clinical: Mapping[str, str] = MappingProxyType({})
     ) -> pd.DataFrame:
-        """Predict one patient from at most one picture file per modality; see `_table` for the result.
+        """Predict one patient.
+
+        Args:
+            pictures: Picture file by modality; one that the run does not take is not used.
+            frame: Frame of a multi-frame picture.
+            clinical: Value by clinical column; an unknown value is replaced by the mean of the training patients.
 
         Raises:
-            RunError: If there is none of the modalities that the run takes.
-            CohortError: If a clinical value is not what its column holds.
+            RunError: If there is no picture that the run takes, or it does not take a clinical column.
+            CohortError: If a clinical value does not fit its column.
             PictureError: If a picture cannot be read.
         """
+        run = self.trained.run.root
+        if unused := [m for m in pictures if m not in self.modalities]:
+            say(f"{run} does not take {', '.join(unused)}: not used.")
+        if unknown := [column for column in clinical if column not in self.clinical]:
+            taken = f"It takes {', '.join(self.clinical)}." if self.clinical else "It takes pictures only."
+            raise RunError(f"{run}: takes no clinical column {unknown[0]!r}.", taken)
         banks = {}
         for modality in self.modalities:
             if modality in pictures:
                 side = self.trained.sides[modality]
                 picture = prepare_picture(read_picture(pictures[modality], frame=frame), side)
                 banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))
-        return self._table(banks, pd.DataFrame({PATIENT: ["patient"], **clinical}))
+        return self._predict(banks, pd.DataFrame({PATIENT: ["patient"], **clinical}))
 
     def predict_cohort(self, cohort: Cohort) -> pd.DataFrame:
-        """Predict every patient of a cohort who has a modality that the run takes; see `_table` for the result."""
-        held = [m for m in self.modalities if m in cohort.modalities and cohort.patients_with(m)]
-        banks = {m: open_bank(cohort, m, self.trained.sides[m]) for m in held}
-        return self._table(banks, cohort.patients)
+        """Predict every patient of a cohort who has a modality that the run takes.
 
-    def _table(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> pd.DataFrame:
-        """Columns ``patient_id, predicted, prob_<class>..., modalities``, one row per patient, sorted.
-
-        ``patients`` holds ``patient_id`` and clinical columns.
+        Raises:
+            RunError: If the run was trained on this cohort, or takes none of its modalities.
+            CohortError: If a clinical value does not fit its column.
+            PictureError: If a picture cannot be read.
         """
+        run = self.trained.run
+        if cohort.fingerprint == run.read_record()["cohort"]["fingerprint"]:
+            raise RunError(
+                f"{run.root}: its models were trained on the patients of {cohort.root}.",
+                "Their out-of-fold predictions, each by the model of the fold that held the patient out, are in "
+                f"{run.predictions}.",
+            )
+        present = [m for m in self.modalities if m in cohort.modalities and cohort.patients_with(m)]
+        banks = {m: open_bank(cohort, m, self.trained.sides[m]) for m in present}
+        return self._predict(banks, cohort.patients)
+
+    def _predict(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> pd.DataFrame:
+        """Predict all patients of some banks; ``patients`` holds ``patient_id`` and clinical columns."""
         if not banks:
             raise RunError(
                 f"{self.trained.run.root}: takes {', '.join(self.modalities)}; no such picture was given.",
                 f"Give at least one, as in `--{self.modalities[0]} FILE`.",
             )
-        given = gather_pictures({m: banks.get(m) or _no_pictures(side) for m, side in self.trained.sides.items()})
-        known = patients[patients[PATIENT].isin(given.patients)]
-        models = [(model, standardise(known, model.columns)) for model in self.trained.models]
-        probs, used = [], []
-        for start in range(0, len(given.patients), BATCH):
-            who = np.arange(start, min(start + BATCH, len(given.patients)))
-            batch = given.cut(who)
+        if missing := [column for column in self.clinical if column not in patients]:
+            say(f"Not known, so taken to be the mean of the training patients: {', '.join(missing)}.")
+        if self.trained.simulated:
+            say("These models were trained on simulated patients: they say nothing about real ones.")
+        pictures = gather_pictures({m: banks.get(m) or _empty_bank(side) for m, side in self.trained.sides.items()})
+        rows = patients[patients[PATIENT].isin(pictures.patients)]
+        models = [(model, standardise(rows, model.columns)) for model in self.trained.models]
+        parts, present = [], []
+        for start in range(0, len(pictures.patients), BATCH):
+            positions = np.arange(start, min(start + BATCH, len(pictures.patients)))
+            batch = pictures.cut(positions)
             logits = [logits_of(model, batch.with_clinical(clinical)) for model, clinical in models]
-            probs.append(np.mean([softmax(fold) for fold in logits], axis=0))
-            used += batch.present.any(2).tolist()
-        everyone = np.concatenate(probs)
+            parts.append(np.mean([softmax(fold) for fold in logits], axis=0))
+            present += batch.modalities_present.tolist()
+        probs = np.concatenate(parts)
         classes = self.trained.classes
-        names = [classes[i] for i in everyone.argmax(axis=1)]
-        table = pd.DataFrame({PATIENT: given.patients, PREDICTED: names})
-        table[[PROB + c for c in classes]] = everyone
-        table[MODALITIES_USED] = ["+".join(np.array(self.modalities)[there]) for there in used]
+        names = [classes[i] for i in probs.argmax(axis=1)]
+        table = pd.DataFrame({PATIENT: pictures.patients, PREDICTED: names})
+        table[[PROB + c for c in classes]] = probs
+        table[MODALITIES_USED] = ["+".join(np.array(self.modalities)[mask]) for mask in present]
         return table
-
-
-def _no_pictures(side: int) -> ImageBank:
-    return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))
 
 
 def load_predictor(run: RunFolder) -> Predictor:
@@ -103,3 +129,7 @@ def load_predictor(run: RunFolder) -> Predictor:
         RunError: See `load_run`.
     """
     return Predictor(load_run(run))
+
+
+def _empty_bank(side: int) -> ImageBank:
+    return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))

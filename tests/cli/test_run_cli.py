@@ -86,7 +86,7 @@ def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_coh
     picture = new.picture_path(new.images_of("elastic")["path"].iloc[0])
     assert "elastic" in fusionln("predict", run, "--elastic", picture)
     assert "takes pictures only" in fusionln("predict", run, "--elastic", picture, "--clinical", "age=54", code=1)
-    assert "'age' is not as in" in fusionln("predict", run, "--elastic", picture, "--clinical", "age", code=2)
+    assert "'age' is not of the form" in fusionln("predict", run, "--elastic", picture, "--clinical", "age", code=2)
     fusionln("predict", run, "--cohort", new.root, "--csv", tmp_path / "new.csv")
     table = pd.read_csv(tmp_path / "new.csv").set_index("patient_id")
     assert len(table) == 9

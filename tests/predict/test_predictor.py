@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.predictions import softmax
+from fusion_ln.predictions import read_predictions, softmax
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
@@ -22,13 +23,8 @@ def runs(make_cohort, tmp_path):
     baselines = run_baselines(
         cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=device
     )
-    return (
-        cohort,
-        baselines,
-        run_fusions(
-            cohort, baselines, {"late-mean": None, "late-stacked": None}, tmp_path / "runs", seed=0, device=device
-        ),
-    )
+    heads = {"late-mean": None, "late-stacked": None}
+    return cohort, baselines, run_fusions(cohort, baselines, heads, tmp_path / "runs", seed=0, device=device)
 
 
 def pictures_of(cohort, patient):
@@ -45,16 +41,14 @@ def probs(table):
     return table[[c for c in table if c.startswith("prob_")]].to_numpy()
 
 
-def test_a_held_out_patient_gets_what_cross_validation_said(runs):
-    """The models, the preprocessing and the fusion are those of training: fold by fold the logits agree."""
+def test_a_held_out_patient_gets_its_out_of_fold_prediction(runs):
+    """Models, preprocessing and fusion are those of training: fold by fold the probabilities agree."""
     cohort, baselines, _ = runs
-    from fusion_ln.predictions import read_predictions
-
-    said = read_predictions(baselines[0].predictions)
+    predictions = read_predictions(baselines[0].predictions)
     predictor = load_predictor(baselines[0])
     single = of_fold(predictor, 0)
     for patient in cohort.held_out(0)[:3]:
-        expected = said.of([patient]).probs
+        expected = predictions.of([patient]).probs
         np.testing.assert_allclose(probs(single.predict_pictures(pictures_of(cohort, patient))), expected, atol=1e-5)
 
 
@@ -66,16 +60,36 @@ def test_a_prediction_is_the_mean_of_the_folds(runs):
     np.testing.assert_allclose(probs(predictor.predict_pictures(picture)), np.mean(alone, axis=0))
 
 
-def test_one_patient_and_the_same_patient_in_a_cohort_get_the_same_answer(runs):
-    cohort, _, fusions = runs
-    for fusion in fusions:
+def test_a_patient_gets_the_same_prediction_alone_and_in_a_cohort(runs, make_cohort):
+    cohort = make_cohort(9, name="new")
+    for fusion in runs[2]:
         predictor = load_predictor(fusion)
         table = predictor.predict_cohort(cohort).set_index("patient_id")
         alone = predictor.predict_pictures(pictures_of(cohort, "P007"))
         np.testing.assert_allclose(probs(table.loc[["P007"]]), probs(alone), atol=1e-5)
 
 
-def test_any_subset_of_the_triplet_is_answered_and_said(runs):
+def test_the_training_cohort_is_refused_with_its_out_of_fold_predictions(runs):
+    """Also a copy of it with other folds and columns: the patients and pictures are the same."""
+    cohort, baselines, _ = runs
+    predictor = load_predictor(baselines[0])
+    copies = replace(cohort, folds=draw_folds(cohort.patients, k=3), patients=cohort.patients.assign(age=50))
+    for same in (cohort, copies):
+        with pytest.raises(RunError, match=r"trained on the patients(.|\n)*baseline-2d/predictions\.parquet"):
+            predictor.predict_cohort(same)
+
+
+def test_a_picture_and_a_column_that_the_run_does_not_take_are_named(runs, capsys):
+    cohort, baselines, _ = runs
+    predictor, pictures = load_predictor(baselines[0]), pictures_of(cohort, "P001")
+    table = predictor.predict_pictures(pictures)
+    assert "does not take cdfi, elastic: not used" in capsys.readouterr().err
+    assert table["modalities"].tolist() == ["2d"]
+    with pytest.raises(RunError, match=r"takes no clinical column 'age'(.|\n)*takes pictures only"):
+        predictor.predict_pictures(pictures, clinical={"age": "54"})
+
+
+def test_any_subset_of_the_triplet_is_predicted_and_named(runs):
     cohort, baselines, fusions = runs
     pictures = pictures_of(cohort, "P001")
     del pictures["cdfi"]
@@ -85,7 +99,7 @@ def test_any_subset_of_the_triplet_is_answered_and_said(runs):
     assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0))).argmax()
 
 
-def test_a_run_without_its_modality_says_what_it_takes(runs):
+def test_a_run_without_its_modality_names_it(runs):
     cohort, baselines, _ = runs
     with pytest.raises(RunError, match="takes elastic"):
         load_predictor(baselines[2]).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
@@ -107,13 +121,13 @@ def test_an_unfinished_run_is_refused(runs):
         load_predictor(RunFolder(baselines[0].root / "fold_0"))
 
 
-def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp_path):
+def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs, tmp_path):
     """Fold by fold, the probabilities of held-out patients are those of the subset table."""
     cohort, baselines, _ = runs
     run = RunFolder(tmp_path / "runs" / "head")
     settings = HeadSettings(width=16, epochs=2, batch_size=8, variants=1)
     train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
-    said = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
+    subsets = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run)
     first = of_fold(predictor, 0)
     patient = cohort.held_out(0)[0]
@@ -121,12 +135,12 @@ def test_a_trained_head_answers_for_any_subset_as_cross_validation_did(runs, tmp
     for subset in ("2d+cdfi+elastic", "2d+elastic", "cdfi"):
         table = first.predict_pictures({m: pictures[m] for m in subset.split("+")})
         assert table["modalities"].tolist() == [subset]
-        expected = said.loc[(subset, patient), [c for c in said if c.startswith("prob_")]]
+        expected = subsets.loc[(subset, patient), [c for c in subsets if c.startswith("prob_")]]
         np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16
 
 
-def test_a_head_with_clinical_columns_predicts_with_what_is_known_of_them(runs, tmp_path):
-    """As cross-validation did with all; with the training patients' mean for what is not given."""
+def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_cohort, tmp_path, capsys):
+    """All known: as in cross-validation. The training patients' mean stands for a missing one."""
     cohort, baselines, _ = runs
     patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
     cohort = replace(cohort, patients=patients)
@@ -134,18 +148,21 @@ def test_a_head_with_clinical_columns_predicts_with_what_is_known_of_them(runs, 
     settings = HeadSettings(
         head="concat", width=16, epochs=8, batch_size=8, variants=1, lr=0.01, clinical=("age", "sex")
     )
-    said = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    predictions = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
     predictor = load_predictor(run)
     assert predictor.clinical == ["age", "sex"]
     first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]
     pictures, own = pictures_of(cohort, patient), patients.set_index("patient_id").loc[patient]
     table = first.predict_pictures(pictures, clinical={"age": str(own["age"]), "sex": own["sex"]})
-    np.testing.assert_allclose(probs(table), said.of([patient]).probs, atol=2e-3)  # tokens are float16
-    in_cohort = first.predict_cohort(cohort).set_index("patient_id")
+    np.testing.assert_allclose(probs(table), predictions.of([patient]).probs, atol=2e-3)  # tokens are float16
+    new = make_cohort(23, name="new")
+    new = replace(new, patients=new.patients.assign(**patients[["age", "sex"]].reindex(range(23), fill_value=None)))
+    in_cohort = first.predict_cohort(new).set_index("patient_id")
     np.testing.assert_allclose(probs(table), probs(in_cohort.loc[[patient]]), atol=1e-5)
 
     mean = predictor.trained.models[0].columns[0].mean
     unknown = first.predict_pictures(pictures, clinical={"sex": own["sex"]})
+    assert "mean of the training patients: age." in capsys.readouterr().err
     average = first.predict_pictures(pictures, clinical={"sex": own["sex"], "age": str(mean)})
     np.testing.assert_allclose(probs(unknown), probs(average), atol=1e-5)
     assert np.abs(probs(unknown) - probs(first.predict_pictures(pictures, clinical={"age": "20"}))).max() > 1e-4

@@ -66,7 +66,8 @@ def test_a_tuned_experiment_runs_every_fold_with_what_its_study_found_beside_the
     assert head.read_record()["settings"]["training"]["folds"] == other
     loaded = load_predictor(head)
     assert [model.grid for model in loaded.trained.models] == [1, 2]
-    assert len(loaded.predict_cohort(tuning.cohort)) == 24
+    picture = tuning.cohort.picture_path(tuning.cohort.images_of("2d")["path"].iloc[0])
+    assert len(loaded.predict_pictures({"2d": picture})) == 1
     assert run_experiment(applied, tuning.cohort, experiment_fits(applied, "tuned"), tuning.out, CPU)  # kept
     assert "2 trials of each study" in describe_tuning(EXPERIMENT, storage)
     assert "a mild leak" in describe_tuning(EXPERIMENT, storage)
