@@ -1,0 +1,37 @@
+"""Limits of a picture file, whatever its format, and the messages of one that breaks them."""
+
+from pathlib import Path
+
+from fusion_ln.errors import PictureError
+
+MIN_SIDE = 16  # pixels
+MAX_PIXELS = 36_000_000  # width x height; an ultrasound picture has about one million
+CONVERT = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG. Else fetch the file again."
+SHRINK = "Save it smaller (an ultrasound picture has about one), or leave it out."
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """Refuse a picture by the size in its header, before any pixel is decoded."""
+    if width * height > MAX_PIXELS:
+        raise too_large(path, f"{width} x {height} pixels, more than")
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(f"{path}: {width} x {height} pixels; at least {MIN_SIDE} a side are needed.", CONVERT)
+
+
+def too_large(path: Path, found: str) -> PictureError:
+    """Error of a picture beyond `MAX_PIXELS`; ``found`` ends in "more than"."""
+    return PictureError(f"{path}: {found} {MAX_PIXELS // 10**6} megapixels.", SHRINK)
+
+
+def check_frame(path: Path, frame: int, n_frames: int) -> None:
+    """Refuse a frame that the file does not hold; counted from 0."""
+    if not 0 <= frame < n_frames:
+        raise PictureError(
+            f"{path}: frame {frame} was asked for; it holds {n_frames} (counted from 0).", "Choose another `--frame`."
+        )
+
+
+def damaged(path: Path, error: Exception) -> PictureError:
+    """Error of a file whose decoder stopped with ``error``."""
+    reason = (str(error).splitlines() or [type(error).__name__])[-1].strip(" .:")
+    return PictureError(f"{path}: truncated or damaged ({reason}).", CONVERT)
