@@ -1,39 +1,222 @@
-"""Every metric of a model on plain arrays: of the sample itself, or of many weighted resamples of it at once."""
+"""Every metric of a model, in one table: of the sample itself, or of many weighted resamples of it at once.
 
-from typing import Any
+A new metric is an entry of `METRICS`: scores, intervals, comparisons, reports and studies all read that table.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.predictions import Predictions
 
-# Names of what `score` returns: over all classes, and per class as `<name>:<class>`.
-OVERALL = ("auc_ovr", "auc_ovo", "accuracy", "precision", "recall", "f1", "mcc", "brier", "log_loss", "ece")
-PER_CLASS = ("auc", "precision", "recall", "f1")
-
+PRIMARY = "auc_ovr"  # the metric by which models are chosen and compared
 CALIBRATION_BINS = 10
 _BLOCK = 1 << 18  # numbers held at once per intermediate array: bounds memory, and fits a cache
 
 
-def score(
-    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], counts: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
-    """Every metric of the sample, or of each of R resamples of it.
+@dataclass(frozen=True)
+class Resamples:
+    """R weighted resamples of P patients, with the quantities that metrics are made of, each computed once.
 
-    ``precision``, ``recall`` and ``f1`` are means over the classes; the predicted class is the most probable one.
-    A class that is never predicted has precision 0, and a model that always predicts one class has MCC 0, as in
-    scikit-learn. ``brier`` is the sum over classes of squared errors (0 to 2), ``ece`` the calibration error of the
-    most probable class over `CALIBRATION_BINS` bins of equal mass, whose edges are those of the sample.
-
-    Args:
+    Attributes:
         labels: True class 0..C-1. Shape (P,).
         probs: Class probabilities, rows summing to 1. Shape (P, C).
+        counts: How often each patient stands in each resample, as whole numbers. Shape (R, P).
+        ranking: Scores whose order within each class the AUC takes, usually ``probs``. Shape (P, C).
+    """
+
+    labels: np.ndarray
+    probs: np.ndarray
+    counts: np.ndarray
+    ranking: np.ndarray
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.probs.shape[1])
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Average a quantity of each patient, shape (P,) or (P, K), over every resample: shape (R,) or (R, K)."""
+        n = self._weights.sum(axis=1)
+        return np.asarray((self._weights @ values) / (n if values.ndim == 1 else n[:, None]))
+
+    @cached_property
+    def one_vs_rest(self) -> np.ndarray:
+        """AUC of each class against the rest. Shape (R, C)."""
+        sizes = self._sizes
+        return np.asarray(self._wins.sum(axis=2) / (sizes * (sizes.sum(axis=1, keepdims=True) - sizes)))
+
+    @property
+    def one_vs_one(self) -> np.ndarray:
+        """Macro one-vs-one AUC: M of Hand & Till 2001, eq. 7. Shape (R,).
+
+        The mean over ordered pairs of classes (i, j) of the chance that a patient of class i has a higher probability
+        of i than a patient of class j.
+        """
+        pairs = self._wins / (self._sizes[:, :, None] * self._sizes[:, None, :])
+        return np.asarray(pairs[:, ~np.eye(self.n_classes, dtype=bool)].mean(axis=1))
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """Patients by true (rows) and most probable class (columns). Shape (R, C, C)."""
+        cells = np.eye(self.n_classes**2)[self.labels * self.n_classes + self.probs.argmax(axis=1)]
+        return np.reshape(self._weights @ cells, (-1, self.n_classes, self.n_classes))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Precision of each class; 0 where it is never predicted, as in scikit-learn. Shape (R, C)."""
+        hits, true, predicted = self._margins
+        return np.where((predicted == 0) & (true > 0), 0.0, hits / predicted)
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Recall of each class. Shape (R, C)."""
+        hits, true, _ = self._margins
+        return np.asarray(hits / true)
+
+    @property
+    def f1(self) -> np.ndarray:
+        """Harmonic mean of precision and recall of each class. Shape (R, C)."""
+        hits, true, predicted = self._margins
+        return np.asarray(2 * hits / (true + predicted))
+
+    @property
+    def mcc(self) -> np.ndarray:
+        """Matthews' correlation for C classes (Gorodkin 2004); 0 where one class alone is predicted. Shape (R,)."""
+        hits, true, predicted = self._margins
+        n = true.sum(axis=1)
+        spread_true, spread_predicted = n**2 - np.square(true).sum(axis=1), n**2 - np.square(predicted).sum(axis=1)
+        mcc = (hits.sum(axis=1) * n - (true * predicted).sum(axis=1)) / np.sqrt(spread_true * spread_predicted)
+        return np.where((spread_predicted == 0) & (spread_true > 0), 0.0, mcc)
+
+    @property
+    def brier(self) -> np.ndarray:
+        """Brier score: sum over the classes of squared errors, 0 to 2. Shape (R,)."""
+        return self.mean(np.square(self.probs - np.eye(self.n_classes)[self.labels]).sum(axis=1))
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        """Cross-entropy. Shape (R,)."""
+        of_truth = self.probs[np.arange(len(self.labels)), self.labels]
+        return self.mean(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)))
+
+    @property
+    def calibration_error(self) -> np.ndarray:
+        """Calibration error of the most probable class, in bins of equal mass with the sample's edges. Shape (R,)."""
+        predicted, confidence = self.probs.argmax(axis=1), self.probs.max(axis=1)
+        gaps = (confidence - (predicted == self.labels))[:, None]
+        by_bin = self.mean(np.eye(CALIBRATION_BINS)[equal_mass_bins(confidence)] * gaps)
+        return np.asarray(np.abs(by_bin).sum(axis=1))
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return self.counts.astype(np.float64)
+
+    @cached_property
+    def _margins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Patients recognised, of the class, and predicted to be of it. Three of shape (R, C)."""
+        return np.einsum("rcc->rc", self.confusion), self.confusion.sum(axis=2), self.confusion.sum(axis=1)
+
+    @cached_property
+    def _by_class(self) -> list[np.ndarray]:
+        """Counts of each class's patients: C arrays of shape (patients of the class, R), float32."""
+        parts = (self.counts[:, self.labels == c].T for c in range(self.n_classes))
+        return [np.ascontiguousarray(part, dtype=np.float32) for part in parts]
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """Patients of each class. Shape (R, C)."""
+        return np.stack([part.sum(axis=0, dtype=np.float64) for part in self._by_class], axis=1)
+
+    @cached_property
+    def _wins(self) -> np.ndarray:
+        """Pairs of patients of classes i and j of which the first ranks higher for class i; ties half. (R, C, C).
+
+        The diagonal is 0. The share of wins among pairs is the AUC (Mann & Whitney 1947).
+        """
+        wins = np.zeros((len(self.counts), self.n_classes, self.n_classes))
+        for i, j in permutations(range(self.n_classes), 2):
+            high, low = self.ranking[self.labels == i, i], self.ranking[self.labels == j, i]
+            wins[:, i, j] = _count_wins(high, low, self._by_class[i], self._by_class[j])
+        return wins
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric over all classes or, where ``per_class``, of each class against the rest.
+
+    Attributes:
+        name: In every table; of a class ``<name>:<class>``.
+        title: Heading of its column on a page.
+        compute: Its values. Shape (R,), or (R, C) where ``per_class``; NaN where a resample lacks the class.
+        lower_is_better: The direction in which a study searches.
+        shown: The table of models on a page has it, not the CSV file alone.
+        caveat: What a reader of its interval must know.
+    """
+
+    name: str
+    title: str
+    compute: Callable[[Resamples], np.ndarray]
+    per_class: bool = False
+    lower_is_better: bool = False
+    shown: bool = False
+    caveat: str = ""
+
+    def titles(self, classes: tuple[str, ...]) -> dict[str, str]:
+        """Title by name: one entry, or one per class."""
+        if not self.per_class:
+            return {self.name: self.title}
+        return {f"{self.name}:{each}": f"{self.title}, {each}" for each in classes}
+
+
+# Metrics of a class that are averaged over the classes have two entries.
+METRICS: tuple[Metric, ...] = (
+    Metric(PRIMARY, "AUC, one vs rest", lambda r: r.one_vs_rest.mean(axis=1), shown=True),
+    Metric("auc_ovo", "AUC, one vs one", lambda r: r.one_vs_one, shown=True),
+    Metric("auc", "AUC", lambda r: r.one_vs_rest, per_class=True),
+    Metric("accuracy", "Accuracy", lambda r: r.mean(r.probs.argmax(axis=1) == r.labels), shown=True),
+    Metric("mcc", "MCC", lambda r: r.mcc, shown=True),
+    Metric("precision", "Precision", lambda r: r.precision.mean(axis=1), shown=True),
+    Metric("recall", "Recall", lambda r: r.recall.mean(axis=1), shown=True),
+    Metric("f1", "F1", lambda r: r.f1.mean(axis=1), shown=True),
+    Metric("precision", "Precision", lambda r: r.precision, per_class=True),
+    Metric("recall", "Recall", lambda r: r.recall, per_class=True, shown=True),
+    Metric("f1", "F1", lambda r: r.f1, per_class=True),
+    Metric("brier", "Brier score", lambda r: r.brier, lower_is_better=True),
+    Metric("log_loss", "Log loss", lambda r: r.log_loss, lower_is_better=True),
+    Metric(
+        "ece",
+        "Calibration error",
+        lambda r: r.calibration_error,
+        lower_is_better=True,
+        caveat="The calibration error of a sample is larger than the model's, the more so the fewer the patients: "
+        "its interval describes the sample and holds the model's value too rarely.",
+    ),
+)
+
+
+def score(
+    labels: np.ndarray,
+    probs: np.ndarray,
+    classes: tuple[str, ...],
+    counts: np.ndarray | None = None,
+    *,
+    ranking: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Compute every metric of the sample, or of each of R resamples of it.
+
+    Args:
+        labels, probs: See `Resamples`.
         classes: Names of the C classes.
-        counts: How often each patient stands in each resample, as whole numbers. Shape (R, P). None: the sample.
+        counts: See `Resamples`. None: the sample.
+        ranking: Scores to rank for the AUC in place of ``probs``.
 
     Returns:
-        The names in `OVERALL`, and ``<name>:<class>`` for those in `PER_CLASS`; each of shape (R,), R = 1 for the
-        sample. NaN where a resample lacks the class that the metric needs.
+        Values by name, ``<name>:<class>`` for a metric per class; each of shape (R,), R = 1 for the sample. NaN where
+        a resample lacks the class that the metric needs.
 
     Raises:
         PredictionsError: If the sample has no patient of some class.
@@ -41,46 +224,48 @@ def score(
     if counts is None:
         need_patients(labels, classes)
         counts = np.ones((1, len(labels)))
-    return {**score_auc(labels, probs, classes, counts), **score_rest(labels, probs, classes, counts)}
-
-
-def score_auc(
-    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], counts: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The AUC part of `score`: each class against the rest, their mean, and the macro one-vs-one AUC.
-
-    The latter is M of Hand & Till 2001, eq. 7: the mean over ordered pairs of classes (i, j) of the chance that a
-    patient of class i has a higher probability of i than a patient of class j.
-    """
-    n_classes = len(classes)
-    by_class = [np.ascontiguousarray(counts[:, labels == c].T, dtype=np.float32) for c in range(n_classes)]
-    sizes = np.stack([part.sum(axis=0, dtype=np.float64) for part in by_class], axis=1)  # (R, C)
-    wins = _wins(labels, probs, by_class)
+    resamples = Resamples(labels, probs, counts, probs if ranking is None else ranking)
+    scores: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
-        one_vs_rest = wins.sum(axis=2) / (sizes * (sizes.sum(axis=1, keepdims=True) - sizes))
-        pairs = wins / (sizes[:, :, None] * sizes[:, None, :])
-    ordered_pairs = ~np.eye(n_classes, dtype=bool)
-    overall = {"auc_ovr": one_vs_rest.mean(axis=1), "auc_ovo": pairs[:, ordered_pairs].mean(axis=1)}
-    return overall | {f"auc:{name}": one_vs_rest[:, c] for c, name in enumerate(classes)}
+        for metric in METRICS:
+            values = metric.compute(resamples)
+            scores |= zip(metric.titles(classes), values.T if metric.per_class else [values], strict=True)
+    return scores
 
 
-def score_rest(
-    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], counts: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The rest of `score`: functions of sums over patients, so one matrix product gives them for every resample."""
-    n_classes, rows = len(classes), np.arange(len(labels))
-    predicted, confidence = probs.argmax(axis=1), probs.max(axis=1)
-    cell = _one_hot(labels * n_classes + predicted, n_classes**2)
-    squared_error = np.square(probs - _one_hot(labels, n_classes)).sum(axis=1)
-    surprise = -np.log(np.maximum(probs[rows, labels], np.finfo(np.float64).tiny))
-    gap = _one_hot(equal_mass_bins(confidence), CALIBRATION_BINS) * (confidence - (predicted == labels))[:, None]
+def score_folds(predictions: Predictions) -> dict[int, dict[str, float]]:
+    """Compute every metric in each fold; NaN where a fold lacks the class that the metric needs."""
+    labels, probs, folds = predictions.labels, predictions.probs, predictions.folds
+    scores = {}
+    for fold in np.unique(folds).tolist():
+        part = folds == fold
+        found = score(labels[part], probs[part], predictions.classes, np.ones((1, int(part.sum()))))
+        scores[fold] = {name: float(value[0]) for name, value in found.items()}
+    return scores
 
-    terms = np.column_stack([cell, squared_error, surprise, gap])
-    sums = counts @ terms
-    matrix, brier, log_loss, gaps = np.split(sums, np.cumsum([n_classes**2, 1, 1]), axis=1)
-    n = matrix.sum(axis=1)
-    calibration = {"brier": brier[:, 0] / n, "log_loss": log_loss[:, 0] / n, "ece": np.abs(gaps).sum(axis=1) / n}
-    return _score_confusion(matrix.reshape(-1, n_classes, n_classes), classes) | calibration
+
+def describe(predictions: Predictions) -> dict[str, object]:
+    """Compute what metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each.
+
+    A metric that a fold leaves undefined, for want of patients of a class, is None there.
+
+    Raises:
+        PredictionsError: If no fold has a patient of some class.
+    """
+    classes, labels, probs = predictions.classes, predictions.labels, predictions.probs
+    parts = {fold: predictions.folds == fold for fold in np.unique(predictions.folds).tolist()}
+    return {
+        "pooled": {name: float(value[0]) for name, value in score(labels, probs, classes).items()},
+        "folds": [
+            {"fold": fold, "n": int(parts[fold].sum()), **_none_for_nan(scores)}
+            for fold, scores in score_folds(predictions).items()
+        ],
+        "confusion": {
+            "classes": list(classes),
+            "pooled": confusion(labels, probs, len(classes)).tolist(),
+            "folds": [confusion(labels[part], probs[part], len(classes)).tolist() for part in parts.values()],
+        },
+    }
 
 
 def need_patients(labels: np.ndarray, classes: tuple[str, ...], at_least: int = 1) -> None:
@@ -98,70 +283,25 @@ def need_patients(labels: np.ndarray, classes: tuple[str, ...], at_least: int = 
             )
 
 
-def describe(predictions: Predictions) -> dict[str, Any]:
-    """What metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each of them.
-
-    A metric that a fold leaves undefined, for want of patients of a class, is None there.
-
-    Raises:
-        PredictionsError: If no fold has a patient of some class.
-    """
-    classes, labels, probs = predictions.classes, predictions.labels, predictions.probs
-    folds = [(int(fold), predictions.folds == fold) for fold in np.unique(predictions.folds)]
-    by_fold = []
-    for fold, part in folds:
-        scores = score(labels[part], probs[part], classes, np.ones((1, int(part.sum()))))  # NaN where undefined
-        by_fold.append({"fold": fold, "n": int(part.sum()), **_plain(scores)})
-    return {
-        "pooled": _plain(score(labels, probs, classes)),
-        "folds": by_fold,
-        "confusion": {
-            "classes": list(classes),
-            "pooled": confusion(labels, probs, len(classes)).tolist(),
-            "folds": [confusion(labels[part], probs[part], len(classes)).tolist() for _, part in folds],
-        },
-    }
-
-
 def confusion(labels: np.ndarray, probs: np.ndarray, n_classes: int) -> np.ndarray:
-    """Patients by true class (rows) and most probable class (columns). Shape (C, C)."""
+    """Count patients by true class (rows) and most probable class (columns). Shape (C, C)."""
     cells = labels * n_classes + probs.argmax(axis=1)
     return np.bincount(cells, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
 def equal_mass_bins(values: np.ndarray, n_bins: int = CALIBRATION_BINS) -> np.ndarray:
-    """The bin 0..n_bins-1 of each value; bins hold about equally many, and equal values share one. Shape (P,)."""
+    """Assign each value a bin 0..n_bins-1 of about equally many; equal values share a bin. Shape (P,)."""
     edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
     bins: np.ndarray = np.searchsorted(edges, values, side="left")
     return bins
 
 
-def _plain(scores: dict[str, np.ndarray]) -> dict[str, float | None]:
-    return {name: float(value[0]) if np.isfinite(value[0]) else None for name, value in scores.items()}
-
-
-def _wins(labels: np.ndarray, probs: np.ndarray, by_class: list[np.ndarray]) -> np.ndarray:
-    """Pairs of patients of classes i and j of which the first has the higher probability of class i; ties half.
-
-    Args:
-        labels, probs: As for `score`.
-        by_class: The counts of each class's patients. C arrays of shape (patients of the class, R), float32.
-
-    Returns:
-        Shape (R, C, C), float64; the diagonal is 0. The share of wins among pairs is the AUC (Mann & Whitney 1947).
-    """
-    n_classes = probs.shape[1]
-    wins = np.zeros((by_class[0].shape[1], n_classes, n_classes))
-    for i in range(n_classes):
-        for j in range(n_classes):
-            if i != j:
-                high, low = probs[labels == i, i], probs[labels == j, i]
-                wins[:, i, j] = _count_wins(high, low, by_class[i], by_class[j])
-    return wins
+def _none_for_nan(scores: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
 def _count_wins(high: np.ndarray, low: np.ndarray, high_counts: np.ndarray, low_counts: np.ndarray) -> np.ndarray:
-    """Pairs with ``high`` above ``low`` in each resample, from one sort for all of them. Shape (R,)."""
+    """Count pairs with ``high`` above ``low`` in each resample, from one sort for all of them. Shape (R,)."""
     order = np.argsort(low)
     below = np.searchsorted(low, high, side="left", sorter=order)
     up_to = np.searchsorted(low, high, side="right", sorter=order)
@@ -176,28 +316,3 @@ def _count_wins(high: np.ndarray, low: np.ndarray, high_counts: np.ndarray, low_
         twice *= high_counts[:, part]
         wins[part] = twice.sum(axis=0, dtype=np.float64) / 2
     return wins
-
-
-def _one_hot(values: np.ndarray, n_values: int) -> np.ndarray:
-    table: np.ndarray = np.eye(n_values)[values]
-    return table
-
-
-def _score_confusion(matrix: np.ndarray, classes: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Metrics of confusion matrices of shape (R, C, C), rows true; MCC for C classes is that of Gorodkin 2004."""
-    hits, true, predicted = np.einsum("rcc->rc", matrix), matrix.sum(axis=2), matrix.sum(axis=1)
-    n = true.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # 0 / 0 stays undefined where the class is absent, and is 0 where it was there to be predicted.
-        precision = np.where((predicted == 0) & (true > 0), 0.0, hits / predicted)
-        recall = hits / true
-        f1 = 2 * hits / (true + predicted)
-        spread_true, spread_predicted = n**2 - np.square(true).sum(axis=1), n**2 - np.square(predicted).sum(axis=1)
-        mcc = (hits.sum(axis=1) * n - (true * predicted).sum(axis=1)) / np.sqrt(spread_true * spread_predicted)
-        mcc = np.where((spread_predicted == 0) & (spread_true > 0), 0.0, mcc)
-        accuracy = hits.sum(axis=1) / n
-    by_class = {"precision": precision, "recall": recall, "f1": f1}
-    overall = {"accuracy": accuracy, "mcc": mcc} | {name: values.mean(axis=1) for name, values in by_class.items()}
-    return overall | {
-        f"{name}:{label}": values[:, c] for name, values in by_class.items() for c, label in enumerate(classes)
-    }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files import write_parquet
@@ -56,19 +57,12 @@ class Predictions:
         return Predictions(self.classes, rows)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits along the last axis; same shape."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probs: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probs
-
-
 def predictions_from_logits(
     classes: tuple[str, ...], patients: Sequence[str], folds: np.ndarray, labels: np.ndarray, logits: np.ndarray
 ) -> Predictions:
     """Build the table from logits (P, C); probabilities are their softmax, both in float64."""
     logits = logits.astype(np.float64)
-    probs = softmax(logits)
+    probs = softmax(logits, axis=-1)
     table = pd.DataFrame({PATIENT: list(patients), FOLD: folds.astype(np.int64), LABEL: labels.astype(np.int64)})
     table[[LOGIT + c for c in classes]] = logits
     table[[PROB + c for c in classes]] = probs

@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import metrics as sk
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.metrics import OVERALL, PER_CLASS, confusion, describe, equal_mass_bins, score
+from fusion_ln.metrics import METRICS, confusion, describe, equal_mass_bins, score, score_folds
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -45,8 +46,40 @@ def test_every_metric_agrees_with_scikit_learn():
         expected[f"recall:{name}"] = sk.recall_score(labels, predicted, labels=[c], average="macro")
         expected[f"f1:{name}"] = sk.f1_score(labels, predicted, labels=[c], average="macro")
     found = {name: float(value[0]) for name, value in score(labels, probs, CLASSES).items()}
-    assert set(found) == {*OVERALL, *(f"{m}:{c}" for m in PER_CLASS for c in CLASSES)}
+    assert set(found) == {*expected, "ece"}
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_value_of_the_metrics_has_its_own_name_and_title():
+    names = [name for metric in METRICS for name in metric.titles(CLASSES)]
+    assert names == list(score(*sample(), CLASSES))
+    titles = [title for metric in METRICS for title in metric.titles(CLASSES).values()]
+    assert len(set(titles)) == len(titles)
+
+
+def test_better_predictions_score_better_in_the_direction_of_every_metric():
+    labels = np.repeat([0, 1, 2], 20)
+    noise = np.random.default_rng(4).normal(size=(60, 3))
+    better, worse = (score(labels, softmax(skill * np.eye(3)[labels] + noise, axis=1), CLASSES) for skill in (4.0, 1.0))
+    for metric in METRICS:
+        for name in metric.titles(CLASSES):
+            assert (better[name] < worse[name]) == metric.lower_is_better, name
+
+
+def test_auc_ranks_other_scores_where_they_are_given():
+    labels, probs = sample()
+    other = sample(seed=5)[1]
+    found = score(labels, probs, CLASSES, np.ones((1, len(labels))), ranking=other)
+    assert found["auc_ovr"] == score(labels, other, CLASSES)["auc_ovr"]
+    assert found["brier"] == score(labels, probs, CLASSES)["brier"]
+
+
+def test_scores_by_fold_are_those_of_the_folds_alone():
+    labels, probs = sample()
+    folds = np.arange(len(labels)) % 2
+    held = predictions(labels, np.log(probs), folds)
+    alone = score(labels[folds == 1], held.probs[folds == 1], CLASSES)
+    assert score_folds(held)[1] == pytest.approx({name: value[0] for name, value in alone.items()})
 
 
 def test_auc_matches_its_definition():

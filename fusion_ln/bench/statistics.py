@@ -9,7 +9,7 @@ import numpy as np
 
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.intervals import metric_intervals, resample, resample_counts
-from fusion_ln.metrics import score_auc
+from fusion_ln.metrics import Resamples
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -42,7 +42,8 @@ def bench_statistics(*, n_models: int, n_patients: int, n_resamples: int, n_many
         labels = models[0].labels
         for counts in resample_counts(labels, n_resamples, seed=0):
             for model in models:
-                score_auc(labels, model.probs, CLASSES, counts)
+                resamples = Resamples(labels, model.probs, counts, model.probs)
+                _ = resamples.one_vs_rest, resamples.one_vs_one
 
     yield _time(f"AUC alone (one-vs-rest, one-vs-one, per class): {size}", auc_alone)
     yield _time(

@@ -10,6 +10,7 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.delong import delong
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, align, difference_table, resample
 from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar, permutation_test
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
 MACRO = "macro"  # the class of a row on the mean of the one-vs-rest AUCs
@@ -120,7 +121,7 @@ def _need_reference(models: Mapping[str, Predictions], reference: str) -> None:
 
 def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``comparison`` for one pair of models, from the table of all metrics."""
-    rows = differences[differences["metric"].isin(["auc", "auc_ovr"])].rename(
+    rows = differences[differences["metric"].isin(["auc", PRIMARY])].rename(
         columns={"value_a": "auc_a", "value_b": "auc_b"}
     )
     rows = rows.sort_values("metric", kind="stable")  # the classes, then their mean
@@ -166,9 +167,9 @@ def _tests(
             "p": [result.p for result in results],
         }
     )
-    permuted = differences.loc[differences["metric"] == "auc_ovr", ["model_a", "model_b"]].assign(
+    permuted = differences.loc[differences["metric"] == PRIMARY, ["model_a", "model_b"]].assign(
         **{"class": MACRO, "test": "permutation", "statistic": None},
-        p=differences.loc[differences["metric"] == "auc_ovr", "permutation_p"],
+        p=differences.loc[differences["metric"] == PRIMARY, "permutation_p"],
     )
     families = [
         family.assign(p_holm=holm(family["p"].to_numpy()), p_bh=benjamini_hochberg(family["p"].to_numpy()))

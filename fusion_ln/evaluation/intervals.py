@@ -20,11 +20,6 @@ from fusion_ln.terms import FOLD, LABEL
 LEVEL = 0.95
 # A metric over all classes stands in the tables with this in the column `class`.
 ALL_CLASSES = "all"
-# What a reader of an interval must be told of a metric.
-CAVEATS = {
-    "ece": "The calibration error of a sample is larger than the model's, the more so the fewer the patients: "
-    "its interval describes the sample and holds the model's value too rarely."
-}
 # The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
 _JACKKNIFE_GROUPS = 500
 _BLOCK = 1 << 23  # counts held at once: 32 MiB
@@ -100,7 +95,7 @@ def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed:
 
     Returns:
         One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, the BCa interval
-        ``ci_low, ci_high``, and ``percentile_low, percentile_high``. See `CAVEATS`.
+        ``ci_low, ci_high``, and ``percentile_low, percentile_high``. See `Metric.caveat`.
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
@@ -115,7 +110,7 @@ def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 200
 
     Returns:
         One row per metric: ``metric, class, value_a, value_b, difference`` (a - b), the percentile interval ``ci_low,
-        ci_high``, ``bca_low, bca_high`` and ``bootstrap_p``. See `CAVEATS`.
+        ci_high``, ``bca_low, bca_high`` and ``bootstrap_p``. See `Metric.caveat`.
 
     Raises:
         PredictionsError: If the two differ in patients, folds, classes or labels, or a class has fewer than 2 patients.
@@ -136,10 +131,13 @@ def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
 
 def name_columns(names: tuple[str, ...]) -> pd.DataFrame:
     """The columns ``metric`` and ``class`` of metrics as `fusion_ln.metrics.score` names them."""
-    split = [name.partition(":") for name in names]
-    return pd.DataFrame(
-        {"metric": [metric for metric, _, _ in split], "class": [of_class or ALL_CLASSES for _, _, of_class in split]}
-    )
+    return pd.DataFrame([split_name(name) for name in names], columns=["metric", "class"])
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split a metric's name, as `fusion_ln.metrics.score` spells it, into metric and class (or `ALL_CLASSES`)."""
+    metric, _, of_class = name.partition(":")
+    return metric, of_class or ALL_CLASSES
 
 
 def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> list[Resampled]:

@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import Resampled, resample
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.terms import short_title
 
 MARGIN = 0.05  # AUC
 CHANCE = 0.5
-METRIC = "auc_ovr"
 ALTERATION = "alteration"  # column of the tables
 
 UNALTERED, NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED = "unaltered", "node-hidden", "frame-only", "texts-painted"
@@ -116,7 +116,7 @@ def _centred(predictions: Predictions) -> Predictions:
 
 
 def _row(name: str, resampled: Resampled, unaltered: Resampled, patients: int) -> dict[str, object]:
-    at = resampled.names.index(METRIC)
+    at = resampled.names.index(PRIMARY)
     low, high = (float(limit[at]) for limit in resampled.bca_interval())
     row = {ALTERATION: name, "patients": patients, "auc": float(resampled.value[at]), "ci_low": low, "ci_high": high}
     paired = name not in (UNALTERED, PROBE)

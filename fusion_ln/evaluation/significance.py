@@ -9,7 +9,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fusion_ln.evaluation.intervals import align, name_columns
-from fusion_ln.metrics import need_patients, score_auc, score_rest
+from fusion_ln.metrics import need_patients, score
 from fusion_ln.predictions import Predictions
 
 _BLOCK = 1 << 23  # counts held at once: 32 MiB
@@ -100,8 +100,5 @@ def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> d
     probs = np.concatenate([a.probs, b.probs])
     ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
     first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)  # (R, 2P)
-    scores = [
-        {**score_auc(labels, ranks, a.classes, half), **score_rest(labels, probs, a.classes, half)}
-        for half in (first, 1 - first)
-    ]
+    scores = [score(labels, probs, a.classes, half, ranking=ranks) for half in (first, 1 - first)]
     return {name: scores[0][name] - scores[1][name] for name in scores[0]}

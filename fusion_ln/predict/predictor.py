@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from fusion_ln.cohort.clinical import standardise
 from fusion_ln.cohort.cohort import Cohort
@@ -15,7 +16,6 @@ from fusion_ln.errors import RunError
 from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
-from fusion_ln.predictions import softmax
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
@@ -111,7 +111,7 @@ class Predictor:
             positions = np.arange(start, min(start + BATCH, len(pictures.patients)))
             batch = pictures.cut(positions)
             logits = [logits_of(model, batch.with_clinical(clinical)) for model, clinical in models]
-            parts.append(np.mean([softmax(fold) for fold in logits], axis=0))
+            parts.append(np.mean([softmax(fold, axis=-1) for fold in logits], axis=0))
             present += batch.modalities_present.tolist()
         probs = np.concatenate(parts)
         classes = self.trained.classes

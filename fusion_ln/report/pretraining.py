@@ -15,17 +15,23 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
-from fusion_ln.metrics import confusion, score
+from fusion_ln.metrics import METRICS, PRIMARY, confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, OTHERS, number
-from fusion_ln.report.run.tables import SHOWN
 from fusion_ln.runs import RunFolder
 
-BARS = ("auc_ovr", "accuracy", "precision", "recall", "f1", "mcc")
+BARS = {
+    PRIMARY: "AUC",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "mcc": "MCC",
+}
 TASK_COLOURS = ("fusion", "elastic", "cdfi", "2d", *OTHERS)
 
 
@@ -89,7 +95,7 @@ def write_pretraining_report(run: RunFolder) -> Path:
         record=record,
         tasks=tasks,
         plates=plates,
-        metrics=list(SHOWN.items()),
+        metrics=[(metric.name, metric.title) for metric in METRICS if metric.shown and not metric.per_class],
     )
 
 
@@ -131,7 +137,7 @@ def _draw_bars(tasks: list[TaskResult]) -> Figure:
         values = np.array([row.value for row in rows])
         axes.bar(x, values, 0.9 * width, color=LIGHT[task.colour], label=task.name, alpha=0.85)
         axes.vlines(x, [row.ci_low for row in rows], [row.ci_high for row in rows], color=INK, lw=0.9)
-    axes.set_xticks(range(len(BARS)), ["AUC", *(SHOWN[metric] for metric in BARS[1:])])
+    axes.set_xticks(range(len(BARS)), list(BARS.values()))
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.0)
     axes.axhline(0, color=LINE, lw=0.8)
     axes.tick_params(labelcolor=MUTED, length=0)

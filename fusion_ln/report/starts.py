@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, modality_colour, signed, signed_spread
-from fusion_ln.report.run.results import MACRO
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import modality_title
 
@@ -105,8 +105,8 @@ def compare_weights(baselines: list[_Baseline]) -> list[Gain]:
         arms = [p.predictions for pair in zip(own, other, strict=True) for p in pair]
         resampled = resample([arms[0], *(align(arms[0], arm)[1] for arm in arms[1:])], n_resamples=2000, seed=0)
         means = difference_table(mean_of(resampled[::2]), mean_of(resampled[1::2]))
-        row = means[means["metric"] == MACRO].iloc[0]
-        place = resampled[0].names.index(MACRO)
+        row = means[means["metric"] == PRIMARY].iloc[0]
+        place = resampled[0].names.index(PRIMARY)
         by_seed = tuple(float(a.minus(b).value[place]) for a, b in zip(resampled[::2], resampled[1::2], strict=True))
         gains.append(
             Gain(

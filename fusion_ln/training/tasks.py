@@ -7,13 +7,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, as_network_input
-from fusion_ln.metrics import score
-from fusion_ln.predictions import softmax
+from fusion_ln.metrics import PRIMARY, score
 
 
 class Labelled(Protocol):
@@ -87,7 +87,7 @@ class PatientLogits:
         loss = float(F.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)))
         classes = tuple(map(str, range(self.logits.shape[1])))
         try:
-            auc = float(score(self.labels, softmax(self.logits), classes)["auc_ovr"][0])
+            auc = float(score(self.labels, softmax(self.logits, axis=1), classes)[PRIMARY][0])
         except PredictionsError:
             auc = float("nan")
         return ValidationScore(loss, auc)

@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.errors import SettingsError, StudyError
+from fusion_ln.metrics import METRICS
 from fusion_ln.runs import differences
 from fusion_ln.training.crossval import describe_cohort, read_cohort
 from fusion_ln.training.fit import derive_seed
@@ -20,6 +21,10 @@ from fusion_ln.tuning.space import Space
 IDENTITY = "fusion_ln"  # attribute of a study: what it tunes, on which patients
 SCORES = "scores"  # attribute of a trial: its folds' scores
 KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
+# Search direction of every objective: three of training, then every metric.
+DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "seconds": StudyDirection.MINIMIZE} | {
+    metric.name: StudyDirection.MINIMIZE if metric.lower_is_better else StudyDirection.MAXIMIZE for metric in METRICS
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class StudyJob:
     Attributes:
         name: In the storage.
         folds: Outer folds whose inner validation scores are averaged.
-        objectives: `auc`, `loss`, `recall:CLASS` or `seconds`; pruning works with one alone.
+        objectives: Names of `DIRECTIONS`, ``<name>:<class>`` for a metric of a class; pruning works with one alone.
         known: Settings to try before any are proposed.
     """
 
@@ -44,10 +49,7 @@ class StudyJob:
 
     @property
     def directions(self) -> list[StudyDirection]:
-        return [
-            StudyDirection.MINIMIZE if name in ("loss", "seconds") else StudyDirection.MAXIMIZE
-            for name in self.objectives
-        ]
+        return [DIRECTIONS[name.partition(":")[0]] for name in self.objectives]
 
     @property
     def epochs(self) -> int:
@@ -132,12 +134,12 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
 
 
 def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
-    """Refuse what is no objective.
+    """Refuse an unknown or repeated objective.
 
     Raises:
-        SettingsError: Naming those that there are.
+        SettingsError: With the known objectives.
     """
-    known = ["auc", "loss", "seconds", *(f"recall:{c}" for c in classes)]
+    known = ["auc", "loss", "seconds", *(name for metric in METRICS for name in metric.titles(classes))]
     if wrong := [name for name in names if name not in known] or [n for n in names if names.count(n) > 1]:
         raise SettingsError(f"--objectives: {wrong[0]!r} is unknown or named twice.", f"Known: {', '.join(known)}.")
 

@@ -12,10 +12,12 @@ import numpy as np
 import optuna
 from lightning_fabric import Fabric
 from optuna.trial import FrozenTrial, Trial, TrialState
+from scipy.special import softmax
 from sqlalchemy.exc import SQLAlchemyError
 
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.errors import DivergedError, StudyError
+from fusion_ln.metrics import score
 from fusion_ln.progress import say
 from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
@@ -195,17 +197,14 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
 
 
 def _scores(said: PatientLogits, job: StudyJob, classes: tuple[str, ...], seconds: float) -> dict[str, float]:
-    """What objectives are made of.
+    """Compute every objective on the inner validation patients of a fold, without those that a missing class undefines.
 
     Raises:
-        StudyError: If an objective is no number, since the inner validation patients lack a class.
+        StudyError: If an objective of the study is undefined.
     """
-    verdict = said.verdict
-    found = {"auc": verdict.auc, "loss": verdict.loss, "seconds": seconds}
-    predicted = said.logits.argmax(axis=1)
-    for position, name in enumerate(classes):
-        of_class = said.labels == position
-        found[f"recall:{name}"] = float((predicted[of_class] == position).mean()) if of_class.any() else float("nan")
+    of_metrics = score(said.labels, softmax(said.logits, axis=1), classes, np.ones((1, len(said.labels))))
+    found = {"auc": said.verdict.auc, "loss": said.verdict.loss, "seconds": seconds}
+    found |= {name: float(value[0]) for name, value in of_metrics.items()}
     if missing := [name for name in job.objectives if np.isnan(found[name])]:
         raise StudyError(
             f"study {job.name}: {missing[0]} cannot be computed: the inner validation patients lack a class.",

@@ -4,9 +4,9 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import softmax
 
 from fusion_ln.models.late import LATE, ModalityLogits
-from fusion_ln.predictions import softmax
 
 HEADS = sorted(LATE)
 
@@ -22,7 +22,7 @@ def opinions_of(rng, n=12, m=3, c=3):
 
 
 def fused(head, opinions, learnt):
-    return softmax(LATE[head].apply(opinions, learnt).numpy())
+    return softmax(LATE[head].apply(opinions, learnt).numpy(), axis=1)
 
 
 def learnt_by(head, rng):

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.predictions import read_predictions, softmax
+from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines, run_fusions
@@ -96,7 +97,7 @@ def test_any_subset_of_the_triplet_is_predicted_and_named(runs):
     table = load_predictor(fusions[0]).predict_pictures(pictures)
     assert table["modalities"].tolist() == ["2d+elastic"]
     means = [probs(load_predictor(baselines[i]).predict_pictures(pictures)) for i in (0, 2)]
-    assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0))).argmax()
+    assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0)), axis=-1).argmax()
 
 
 def test_a_run_without_its_modality_names_it(runs):

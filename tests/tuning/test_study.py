@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from PIL import Image
 from toy_study import Toy, conditions, toy_job
@@ -17,6 +18,7 @@ from toy_study import Toy, conditions, toy_job
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.errors import DivergedError, SettingsError, StudyError
 from fusion_ln.files import hash_file
+from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_baselines
@@ -207,6 +209,15 @@ def test_an_unknown_objective_is_named():
     with pytest.raises(SettingsError, match="recall:lymphom'") as caught:
         check_objectives(("auc", "recall:lymphom"), ("benign", "lymphoma"))
     assert "recall:lymphoma" in str(caught.value)
+
+
+def test_every_metric_is_an_objective_with_its_direction(cohort):
+    classes = ("benign", "lymphoma")
+    names = tuple(name for metric in METRICS for name in metric.titles(classes))
+    check_objectives(names, classes)
+    lower = [metric.lower_is_better for metric in METRICS for _ in metric.titles(classes)]
+    directions = toy_job(cohort.root, objectives=names).directions
+    assert [direction == StudyDirection.MINIMIZE for direction in directions] == lower
 
 
 @pytest.mark.parametrize(

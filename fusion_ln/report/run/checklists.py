@@ -7,9 +7,10 @@ Kahn 2020 (Radiol. Artif. Intell. 2:e200029).
 import numpy as np
 import pandas as pd
 
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.evidence import Evidence
-from fusion_ln.report.run.results import MACRO, Results
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.text import explanation, limits
 from fusion_ln.terms import LABEL, SITE, modality_title
 
@@ -195,6 +196,6 @@ def _between_sites(evidence: Evidence) -> str:
     groups = evidence.by_variable.get("site", {}).get(evidence.results.main.name)
     if groups is None or groups.spread.empty:
         return ""
-    [row] = groups.spread[groups.spread["metric"] == MACRO].to_dict("records")
+    [row] = groups.spread[groups.spread["metric"] == PRIMARY].to_dict("records")
     ends = [f"{number(row[end])} ({row[f'{end}_level']})" for end in ("lowest", "highest")]
     return f"AUC between sites from {' to '.join(ends)}."

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import (
     NARROW,
     WIDE,
@@ -17,7 +18,7 @@ from fusion_ln.report.kit.figures import (
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number, spread
 from fusion_ln.report.run.evidence import AFTER, BEFORE, Evidence
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import MACRO, Model
+from fusion_ln.report.run.results import Model
 from fusion_ln.terms import modality_title
 
 
@@ -97,7 +98,7 @@ def draw_subgroups(evidence: Evidence, variable: str) -> Plate:
 def draw_subsets(evidence: Evidence, model: Model) -> Plate:
     """AUC of one model from every subset of the modalities and, on a phantom, the attainable one."""
     results, table = evidence.results, evidence.subsets
-    own = table[(table["model"] == model.name) & (table["metric"] == MACRO) & (table["class"] == ALL_CLASSES)]
+    own = table[(table["model"] == model.name) & (table["metric"] == PRIMARY) & (table["class"] == ALL_CLASSES)]
     figure, axes = empty_rows([(_subset_title(name), "+" not in name) for name in own["modalities"]])
     found = results.cohort.details.get("attainable", {}).get("cohort", {})
     values = own[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
@@ -116,7 +117,7 @@ def draw_subsets(evidence: Evidence, model: Model) -> Plate:
 
 def _auc_by_level(metrics: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
     """Value and interval of the macro AUC of every scored level."""
-    own = metrics[(metrics["metric"] == MACRO) & (metrics["class"] == ALL_CLASSES)]
+    own = metrics[(metrics["metric"] == PRIMARY) & (metrics["class"] == ALL_CLASSES)]
     rows = own[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
     return {level: (value, low, high) for level, (value, low, high) in zip(own["level"], rows, strict=True)}
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.metrics import confusion
+from fusion_ln.metrics import PRIMARY, confusion
 from fusion_ln.report.kit.figures import (
     NARROW,
     Plate,
@@ -26,7 +26,7 @@ from fusion_ln.report.kit.figures import (
     write_note,
 )
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
-from fusion_ln.report.run.results import MACRO, Model, Results
+from fusion_ln.report.run.results import Model, Results
 
 DASHES = ((0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))  # of the fusions beside the headline's
 
@@ -61,13 +61,13 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
     figure, axes = model_rows(models, results)
     ceilings = []
     for y, model in enumerate(models):
-        row = results.interval(model, MACRO)
+        row = results.interval(model, PRIMARY)
         draw_interval(axes, y, row.value, row.ci_low, row.ci_high, colour_of(results, model), fused=model.is_fusion)
         write_note(axes, y, f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})", bold=model in results.headline)
         if found := results.attainable(model):
             ceilings.append(found["cohort"])
             draw_tick(axes, y, ceilings[-1])
-    lows = [results.interval(m, MACRO).ci_low for m in models]
+    lows = [results.interval(m, PRIMARY).ci_low for m in models]
     axes.set_xlim(np.floor(20 * (min(lows) - 0.01)) / 20, 1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
     caption = "Dot: AUC on held-out patients. Line: its 95 % interval."

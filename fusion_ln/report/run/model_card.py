@@ -5,15 +5,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run import text as words
 from fusion_ln.report.run.checklists import AUTHOR
-from fusion_ln.report.run.results import MACRO, Results
+from fusion_ln.report.run.results import Results
 from fusion_ln.terms import SIMULATED, modality_title
 
 # Metric, what the hub calls it, and what a person reads.
 REPORTED = (
-    (MACRO, "roc_auc", "AUC, one vs rest"),
+    (PRIMARY, "roc_auc", "AUC, one vs rest"),
     ("accuracy", "accuracy", "Accuracy"),
     ("f1", "f1", "F1, mean over classes"),
     ("mcc", "matthews_correlation", "MCC"),

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.compare import FAMILY
-from fusion_ln.evaluation.intervals import CAVEATS
 from fusion_ln.files import write_text
+from fusion_ln.metrics import METRICS, PRIMARY
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
@@ -18,7 +18,7 @@ from fusion_ln.report.run.evidence_figures import draw_decisions, draw_reliabili
 from fusion_ln.report.run.examples import choose_examples, draw_disagreement, draw_example
 from fusion_ln.report.run.model_card import model_card
 from fusion_ln.report.run.reading import read_results
-from fusion_ln.report.run.results import MACRO, Results
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.tables import all_sheets, shown_metrics
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import PATIENT
@@ -72,7 +72,7 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
         results=results,
         evidence=evidence,
         family=FAMILY,
-        caveats=CAVEATS,
+        caveats={metric.name: metric.caveat for metric in METRICS},
         title=title,
         question=question,
         words=words,
@@ -121,7 +121,7 @@ def _draw(evidence: Evidence) -> Plates:
     if not results.differences.empty:
         weak = results.weak_class
         plates["differences"] = [
-            figures.draw_differences(results, MACRO, "all", "AUC"),
+            figures.draw_differences(results, PRIMARY, "all", "AUC"),
             figures.draw_differences(results, "recall", weak, f"recall of {weak}"),
         ]
     return plates

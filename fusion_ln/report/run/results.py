@@ -11,12 +11,11 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.compare import Comparison, compare
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
-from fusion_ln.metrics import describe
+from fusion_ln.metrics import PRIMARY, score_folds
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit.style import OTHERS, modality_colour
 from fusion_ln.terms import PATIENT, modality_title
 
-MACRO = "auc_ovr"  # the metric by which models are chosen and compared
 N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
 WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
 NOT_MALIGNANT = frozenset({"benign", "normal"})
@@ -230,8 +229,8 @@ class Results:
 
 def _auc_by_fold(predictions: Predictions) -> pd.Series:
     """By fold; NaN where a fold lacks a class."""
-    folds = describe(predictions)["folds"]
-    return pd.Series({fold["fold"]: fold[MACRO] for fold in folds}, dtype=float, name=MACRO)
+    by_fold = score_folds(predictions)
+    return pd.Series({fold: scores[PRIMARY] for fold, scores in by_fold.items()}, dtype=float, name=PRIMARY)
 
 
 def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -6,31 +6,20 @@ from typing import Any
 import pandas as pd
 
 from fusion_ln.evaluation.compare import Comparison
-from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.metrics import confusion
+from fusion_ln.evaluation.intervals import ALL_CLASSES, split_name
+from fusion_ln.metrics import METRICS, PRIMARY, confusion
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.checklists import CLAIM, TRIPOD_AI, checklist
 from fusion_ln.report.run.evidence import Evidence
 from fusion_ln.report.run.published import published_table
-from fusion_ln.report.run.results import MACRO, Model, Results, skipped_patients
+from fusion_ln.report.run.results import Model, Results, skipped_patients
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE
-
-# What the table of models shows, with what a person reads above the column.
-SHOWN = {
-    "auc_ovr": "AUC, one vs rest",
-    "auc_ovo": "AUC, one vs one",
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "mcc": "MCC",
-}
 
 
 def shown_metrics(results: Results) -> list[tuple[str, str, str]]:
     """Metric, class and heading of each column of the table of models."""
-    overall = [(metric, ALL_CLASSES, heading) for metric, heading in SHOWN.items()]
-    return overall + [("recall", name, f"Recall, {name}") for name in results.cohort.classes]
+    shown = [metric.titles(results.cohort.classes) for metric in METRICS if metric.shown]
+    return [(*split_name(name), title) for titles in shown for name, title in titles.items()]
 
 
 def model_table(results: Results) -> pd.DataFrame:
@@ -87,7 +76,7 @@ def attainable_table(results: Results) -> pd.DataFrame:
     rows = []
     for model in results.models:
         if found := results.attainable(model):
-            achieved = results.interval(model, MACRO).value
+            achieved = results.interval(model, PRIMARY).value
             rows.append((model.name, achieved, found["cohort"], found["tables"], achieved / found["cohort"]))
     columns = ["model", "achieved_auc", "attainable_auc_these_patients", "attainable_auc_any_patients", "share"]
     return pd.DataFrame(rows, columns=columns)

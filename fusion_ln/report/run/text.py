@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
-from fusion_ln.report.run.results import MACRO, Model, Results
+from fusion_ln.report.run.results import Model, Results
 from fusion_ln.terms import LABEL
 
 
@@ -13,9 +14,9 @@ def verdict(results: Results) -> str:
     reference, candidate = results.reference, results.candidate
     where = "In simulated patients, " if results.cohort.simulated else ""
     if candidate is None or reference is None:
-        auc = number(results.interval(results.main, MACRO).value)
+        auc = number(results.interval(results.main, PRIMARY).value)
         return _sentence(f"{where}{_named(results.main)} told the diagnoses apart with an AUC of {auc}.")
-    row = results.difference(candidate, MACRO)
+    row = results.difference(candidate, PRIMARY)
     fused = candidate.is_fusion and reference.is_single
     subject = "fusing the pictures" if fused else _named(candidate)
     against = f"{_named(reference)} alone" if fused else _named(reference)
@@ -32,7 +33,7 @@ def explanation(results: Results) -> str:
     if candidate is None or reference is None:
         nothing = "Nothing was fused, so nothing is compared here." if not results.fusions else ""
         return f"{_reach(results, results.main)} {nothing}".strip()
-    row = results.difference(candidate, MACRO)
+    row = results.difference(candidate, PRIMARY)
     interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
     if row.patients == len(candidate.predictions.table) == len(reference.predictions.table):
         reached = _reach(results, candidate, reference)
@@ -70,7 +71,7 @@ def weak_class_answer(results: Results) -> str:
 
 def how_to_read_auc(results: Results) -> str:
     """What an AUC says, for whom it is a new word."""
-    auc = results.interval(results.main, MACRO).value
+    auc = results.interval(results.main, PRIMARY).value
     return (
         "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
         f"averaged over the diagnoses: {number(auc)} means {round(100 * auc)} of 100 such pairs; 0.5 is a coin. "
@@ -109,7 +110,7 @@ def facts(results: Results) -> list[Fact]:
         who += f"; {left_out} without a prediction"
     found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
     for model in results.headline:
-        row = results.interval(model, MACRO)
+        row = results.interval(model, PRIMARY)
         heading = _role(results, model)
         detail = f"AUC ({spread(row.ci_low, row.ci_high)}), {model.title}"
         found.append(Fact(heading, number(row.value), detail, results.colour_of(model)))
@@ -167,7 +168,7 @@ def _reach(results: Results, *models: Model) -> str:
     """The AUC of models that predicted the same number of patients."""
     reached = []
     for model in models:
-        row = results.interval(model, MACRO)
+        row = results.interval(model, PRIMARY)
         reached.append(f"{_named(model)} reached an AUC of {number(row.value)} ({spread(row.ci_low, row.ci_high)})")
     return f"On {len(models[0].predictions.table)} held-out patients, {' and '.join(reached)}."
 

@@ -12,8 +12,8 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
 from fusion_ln.evaluation.significance import holm
-from fusion_ln.metrics import score
-from fusion_ln.report.run.results import MACRO, N_RESAMPLES, Model, Results, rows_by
+from fusion_ln.metrics import PRIMARY, score
+from fusion_ln.report.run.results import N_RESAMPLES, Model, Results, rows_by
 from fusion_ln.terms import subsets
 
 LATE = "fusion-late-mean"  # what a fusion that learns has to beat, besides the best single modality
@@ -111,7 +111,7 @@ class SeedComparison:
                 named = {"model": rung.name, "title": rung.title, "reference": what}
                 tables.append(table.assign(**named, by_seed=list(by_seed)))
         every = pd.concat(tables, ignore_index=True)
-        families = every[every["metric"] == MACRO].groupby("reference", sort=False)["bootstrap_p"]
+        families = every[every["metric"] == PRIMARY].groupby("reference", sort=False)["bootstrap_p"]
         every["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
         first = ["model", "title", "reference", "metric", "class"]
         return every[[*first, *every.columns.drop(first)]]
@@ -180,4 +180,4 @@ def _inner_auc(rung: ModelOverSeeds) -> float:
 
 def _auc(model: Model, subset: str) -> float:
     said = model.subsets[subset]
-    return float(score(said.labels, said.probs, said.classes)[MACRO][0])
+    return float(score(said.labels, said.probs, said.classes)[PRIMARY][0])

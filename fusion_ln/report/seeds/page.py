@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, number, signed, signed_spread, spread
-from fusion_ln.report.run.results import MACRO, Results
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.seeds.comparison import ModelOverSeeds, SeedComparison, build_ladder
 
 
@@ -37,7 +38,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
     ladder, cohort, weak = build_ladder(results), results.cohort, results.weak_class
     plates = []
     with style.figure_style():
-        for metric, of_class, what in ((MACRO, ALL_CLASSES, "AUC"), ("recall", weak, f"Recall of {weak}")):
+        for metric, of_class, what in ((PRIMARY, ALL_CLASSES, "AUC"), ("recall", weak, f"Recall of {weak}")):
             plates.append(_draw_values(ladder, metric, of_class, what))
             plates += [_draw_differences(ladder, each, metric, of_class, what) for each in ladder.references]
     return write_page(
@@ -57,7 +58,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
         weak=weak,
         plates=plates,
         attainable=cohort.details.get("attainable", {}).get("cohort", {}),
-        macro=MACRO,
+        macro=PRIMARY,
     )
 
 
@@ -75,7 +76,7 @@ def _draw_values(ladder: SeedComparison, metric: str, of_class: str, what: str) 
             row,
             row.value,
             f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})",
-            tick=ladder.attainable(rung) if metric == MACRO else None,
+            tick=ladder.attainable(rung) if metric == PRIMARY else None,
         )
         for rung, row in found
     ]

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import BURNED_IN, PICTURE
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
-from fusion_ln.predictions import softmax
 
 N, SIDE = 90, 40
 
@@ -41,7 +41,9 @@ def frames(rng, *, mark, tells_by_node=False):
 
 def auc(pictures, regions):
     mean = {"2d": np.full((3, SIDE, SIDE), 100, dtype=np.uint8)}
-    return roc_auc_score(pictures.labels, softmax(probe_frame(pictures, regions, mean, Folds())), multi_class="ovr")
+    return roc_auc_score(
+        pictures.labels, softmax(probe_frame(pictures, regions, mean, Folds()), axis=1), multi_class="ovr"
+    )
 
 
 def test_a_planted_corner_mark_is_learnt(rng):
