@@ -28,8 +28,6 @@ LOGIT = "logit_"  # + class name
 PROB = "prob_"  # + class name
 INNER = "inner_"  # + outer fold: is the patient part of that fold's inner validation set?
 
-TRAINED_HEADS = ("concat", "gated", "lowrank", "cross-attention", "transformer")
-LATE_HEADS = ("late-mean", "late-logit", "late-weighted", "late-stacked")
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
 RANDOM_MAPS = "random"  # attribution maps that know nothing, which a method has to beat
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort

@@ -15,7 +15,8 @@ from fusion_ln.cli.common import (
     together,
 )
 from fusion_ln.cli.study import tune_and_apply
-from fusion_ln.terms import LATE_HEADS, PAPER_BACKBONES, TRAINED_HEADS
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
+from fusion_ln.terms import PAPER_BACKBONES
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from fusion_ln.errors import SettingsError
 from fusion_ln.explain.memory import within_memory
 from fusion_ln.explain.network import Case, Explained
-from fusion_ln.models.fusion import Block, CrossAttention, HeadMean
+from fusion_ln.models.fusion.base import HeadEnsemble
+from fusion_ln.models.fusion.cross_attention import CrossAttention
+from fusion_ln.models.fusion.layers import TransformerBlock
 
 FIRST_STEPS, MOST_STEPS = 32, 1024  # of the integral
 COMPLETE = 0.01  # largest accepted completeness error of the integral
@@ -176,7 +178,7 @@ def attention(explained: Explained, case: Case) -> Attribution:
 
 
 @contextmanager
-def _attention_weights(blocks: list[Block]) -> Iterator[list[Tensor]]:
+def _attention_weights(blocks: list[TransformerBlock]) -> Iterator[list[Tensor]]:
     """Collect the attention weights of the first patient, one tensor (tokens,) per block, while the context is open.
 
     The tokens of all pictures come first, then the clinical one; weights are averaged over the heads.
@@ -198,12 +200,16 @@ def _attention_weights(blocks: list[Block]) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def attending_blocks(explained: Explained) -> list[Block]:
+def attending_blocks(explained: Explained) -> list[TransformerBlock]:
     """List the blocks in which cross-attention queries attend to the tokens; empty for other models."""
     fusion = explained.model.fusion
-    fuses = [head.fuse for head in fusion.heads] if isinstance(fusion, HeadMean) else []
+    fuses = [head.fuse for head in fusion.heads] if isinstance(fusion, HeadEnsemble) else []
     return [
-        block for fuse in fuses if isinstance(fuse, CrossAttention) for block in fuse.blocks if isinstance(block, Block)
+        block
+        for fuse in fuses
+        if isinstance(fuse, CrossAttention)
+        for block in fuse.blocks
+        if isinstance(block, TransformerBlock)
     ]
 
 

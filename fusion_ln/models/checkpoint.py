@@ -14,7 +14,7 @@ from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
-from fusion_ln.models.fusion import HeadMean, TripletShape
+from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.settings import BaselineSettings, HeadSettings
 
 METADATA_KEY = "fusion_ln"
@@ -46,7 +46,7 @@ def save_head(
     _save(path, weights, HEAD_KEY, described)
 
 
-def load_head(path: Path) -> tuple[HeadMean, tuple[ClinicalColumn, ...]]:
+def load_head(path: Path) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
     """Rebuild a trained fusion head, in evaluation mode on the CPU, and say which clinical columns it takes.
 
     Raises:
@@ -54,7 +54,7 @@ def load_head(path: Path) -> tuple[HeadMean, tuple[ClinicalColumn, ...]]:
     """
     described = _describe(path, HEAD_KEY)
     settings = HeadSettings.read(described["settings"], str(path))
-    head = HeadMean(settings, TripletShape(**described["shape"]))
+    head = HeadEnsemble(settings, TripletShape(**described["shape"]))
     tensors = load_file(path)
     if settings.finetune:
         tensors = {k.removeprefix(FUSION): tensor for k, tensor in tensors.items() if k.startswith(FUSION)}

@@ -16,8 +16,8 @@ from fusion_ln.images.patients import PatientBatch
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
 from fusion_ln.models.classifier import Classifier
-from fusion_ln.models.fusion import HeadMean, Triplets, opinions_of
-from fusion_ln.models.late import LATE
+from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
+from fusion_ln.models.late.base import Learnt, load_late_head
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
 
@@ -29,20 +29,20 @@ class Single(nn.Module):
 
     def forward(self, triplets: Triplets) -> Tensor:
         """Logits of each patient. Shape (B, C)."""
-        return opinions_of(triplets).logits[:, 0]
+        return mean_over_views(triplets).logits[:, 0]
 
 
 class LateFusion(nn.Module):
     """A late head with what it learnt."""
 
-    def __init__(self, head: str, learnt: dict[str, Any] | None) -> None:
+    def __init__(self, head: str, learnt: Learnt | None) -> None:
         super().__init__()
         self.head = head
-        self.learnt = learnt
+        self.learnt = learnt or {}
 
     def forward(self, triplets: Triplets) -> Tensor:
         """Logits of each patient. Shape (B, C)."""
-        return LATE[self.head].apply(opinions_of(triplets), self.learnt)
+        return load_late_head(self.head).apply(mean_over_views(triplets), self.learnt)
 
 
 class TripletModel(nn.Module):
@@ -50,7 +50,7 @@ class TripletModel(nn.Module):
 
     Attributes:
         members: The networks, by modality, in the order in which ``forward`` takes the pictures.
-        fusion: `Single`, `LateFusion` or a `HeadMean`; only the last reads tokens.
+        fusion: `Single`, `LateFusion` or a `HeadEnsemble`; only the last reads tokens.
         sources: Networks that the tokens come from; the members themselves but for ``--tokens pretrained``.
         sides: Pixels a side of the pictures of each modality.
         columns: Clinical columns that the fusion takes besides.
@@ -116,7 +116,7 @@ class TripletModel(nn.Module):
         seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(seen)
         parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
-        if isinstance(self.fusion, HeadMean):
+        if isinstance(self.fusion, HeadEnsemble):
             source: Any = self.sources[modality] if len(self.sources) else member.backbone
             parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
         spread = []

@@ -11,6 +11,7 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, SettingsError
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.runs import RunFolder, as_file_name
 from fusion_ln.settings import (
     BaselineSettings,
@@ -21,7 +22,6 @@ from fusion_ln.settings import (
     Protocol,
     resolve_fit,
 )
-from fusion_ln.terms import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.training.crossval import begin, cross_fits, finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late

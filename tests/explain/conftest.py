@@ -7,7 +7,7 @@ import torch
 
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.models.fusion import HeadMean, TripletShape
+from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
 from fusion_ln.settings import FitSettings, HeadSettings
 
@@ -31,7 +31,7 @@ def make_model() -> Callable[..., TripletModel]:
             return TripletModel(members, LateFusion(head, None), sides).eval()
         settings = HeadSettings(head=head, width=16, grid=2, anchored=False, seeds=2)
         shape = TripletShape(3, members["2d"].backbone.n_token_features, 3)
-        return TripletModel(members, HeadMean(settings, shape), sides, grid=2).eval()
+        return TripletModel(members, HeadEnsemble(settings, shape), sides, grid=2).eval()
 
     return make
 

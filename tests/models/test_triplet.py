@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.models.classifier import Classifier
-from fusion_ln.models.fusion import HeadMean, TripletShape
-from fusion_ln.models.late import LATE
+from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
 from fusion_ln.settings import HeadSettings
-from fusion_ln.terms import MODALITIES, TRAINED_HEADS
+from fusion_ln.terms import MODALITIES
 
 SIDE, CLASSES = 8, 3
 LEARNT = {
@@ -42,10 +42,10 @@ def whole_model(fusion):
     members = {m: Classifier(TinyBackbone(), nn.Linear(6, CLASSES)) for m in names}
     if fusion == "single":
         last = Single()
-    elif fusion in LATE:
+    elif fusion in LATE_HEADS:
         last = LateFusion(fusion, LEARNT.get(fusion))
     else:
-        last = HeadMean(HeadSettings(head=fusion, width=16, seeds=2), TripletShape(3, 6, CLASSES))
+        last = HeadEnsemble(HeadSettings(head=fusion, width=16, seeds=2), TripletShape(3, 6, CLASSES))
         for head in last.heads:
             nn.init.normal_(head.last[-1].weight)
     return TripletModel(members, last, dict.fromkeys(names, SIDE), grid=2).eval()
@@ -59,7 +59,7 @@ def patients_of(model, seed, n=4, views=2):
     return [torch.rand(n, views, 3, SIDE, SIDE, generator=g) for _ in range(m)], present
 
 
-FUSIONS = ["single", *LATE, *TRAINED_HEADS]
+FUSIONS = ["single", *LATE_HEADS, *TRAINED_HEADS]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -11,9 +11,10 @@ from PIL import Image
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.files import hash_file, write_json, write_parquet
+from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.terms import INNER, LABEL, LATE_HEADS, MODALITIES, PATIENT
+from fusion_ln.terms import INNER, LABEL, MODALITIES, PATIENT
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}

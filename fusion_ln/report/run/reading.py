@@ -10,23 +10,13 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort
 from fusion_ln.errors import CohortError, PredictionsError, RunError
+from fusion_ln.heads import head_title
 from fusion_ln.predictions import Predictions, read_inner_predictions, read_predictions
 from fusion_ln.progress import say
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
 
-HEAD_TITLES = {
-    "late-mean": "Mean of probabilities",
-    "late-logit": "Mean of logits",
-    "late-weighted": "Learnt weights",
-    "late-stacked": "Stacking",
-    "concat": "Concatenation",
-    "gated": "Gating",
-    "lowrank": "Low-rank product",
-    "cross-attention": "Cross-attention",
-    "transformer": "Transformer",
-}
 TABLE_RECORD = {"kind": "table", "settings": {}, "folds": []}  # of a bare table: it says nothing about its making
 
 
@@ -275,6 +265,6 @@ def _check_same(run: RunFolder, record: dict[str, Any], expected: dict[str, Any]
 
 def _head_title(head: str, folder: str) -> str:
     """What a person calls the head; with what its folder adds, where it is a variant (``fusion-concat-plain``)."""
-    title = HEAD_TITLES.get(head, head)
+    title = head_title(head)
     own = f"fusion-{head}-"
     return f"{title}, {folder.removeprefix(own)}" if folder.startswith(own) else title

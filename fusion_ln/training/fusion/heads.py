@@ -19,7 +19,7 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import load_checkpoint, save_head
-from fusion_ln.models.fusion import HeadMean, TripletShape
+from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.progress import progress
@@ -155,7 +155,7 @@ def fit_head(
         n_clinical=bank.clinical.shape[1],
     )
     torch.manual_seed(derive_seed(seed, number))
-    heads, results = HeadMean(settings, shape), []
+    heads, results = HeadEnsemble(settings, shape), []
     for member, head in enumerate(heads.heads):
         own_seed = derive_seed(seed, number, member)
         training, inner = (
@@ -198,7 +198,7 @@ def _train_fold(
     tokens = fold_tokens(cohort, list(members.values()), settings, number, columns, fabric.device)
     learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
     heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
-    assert isinstance(heads, HeadMean)
+    assert isinstance(heads, HeadEnsemble)
     if how:
         fabric, batch_size = make_fabric(device, how.precision), how.batch_size
         model = assemble(

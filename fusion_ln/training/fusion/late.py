@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
-from fusion_ln.models.late import LATE, ModalityLogits
+from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.predictions import (
     Predictions,
     predictions_from_logits,
@@ -35,7 +34,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     Args:
         cohort: The cohort of all members.
         members: Finished baselines, one per modality.
-        head: One of `terms.LATE_HEADS`.
+        head: One of `heads.LATE_HEADS`.
         run: Where to write.
 
     Raises:
@@ -57,10 +56,10 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     fused: list[pd.DataFrame] = []
     fused_inner: list[pd.DataFrame] = []
     fused_subsets: list[pd.DataFrame] = []
-    learnt: list[Any] = []
+    learnt: list[Learnt | None] = []
     for fold in range(cohort.n_folds):
         held_out, validation = _part(*out, fold), _part(*inner, fold)
-        found = LATE[head].learn
+        found = load_late_head(head).learn
         learnt.append(found(validation[1], validation[0][LABEL].to_numpy()) if found else None)
         fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
         fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
@@ -110,9 +109,9 @@ def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogi
 
 
 def _apply(
-    head: str, learnt: dict[str, Any] | None, rows: pd.DataFrame, opinions: ModalityLogits, classes: tuple[str, ...]
+    head: str, learnt: Learnt | None, rows: pd.DataFrame, opinions: ModalityLogits, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    logits = LATE[head].apply(opinions, learnt).numpy()
+    logits = load_late_head(head).apply(opinions, learnt or {}).numpy()
     keys = (rows[PATIENT].tolist(), rows[FOLD].to_numpy(), rows[LABEL].to_numpy())
     return predictions_from_logits(classes, *keys, logits).table
 

@@ -21,7 +21,7 @@ from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import load_checkpoint
 from fusion_ln.models.classifier import Classifier
-from fusion_ln.models.fusion import Triplets
+from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
 from fusion_ln.terms import cache_folder

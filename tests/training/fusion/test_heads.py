@@ -12,13 +12,14 @@ from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import hash_file
+from fusion_ln.heads import TRAINED_HEADS
 from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FinetuneSettings, FitSettings, HeadSettings
-from fusion_ln.terms import TRAINED_HEADS, cache_folder
+from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
 from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head

@@ -5,10 +5,11 @@ import pytest
 from fusion_ln.cohort.cohort import redraw_folds
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
+from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.runs import RunFolder, new_record
 from fusion_ln.settings import BaselineSettings
-from fusion_ln.terms import LATE_HEADS, subsets
+from fusion_ln.terms import subsets
 from fusion_ln.training.crossval import describe_cohort
 from fusion_ln.training.fusion.late import fuse_late
 

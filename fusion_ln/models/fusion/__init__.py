@@ -1,0 +1,1 @@
+"""Fusion of tokens: one file per head, and what they share."""

@@ -1,0 +1,1 @@
+"""Late fusion: one file per head, and what they share."""
