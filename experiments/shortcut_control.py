@@ -25,7 +25,7 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.compute.device import accelerator_of
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED, Judgement, judge
-from fusion_ln.explain.shortcut.audit import audit
+from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
@@ -84,7 +84,7 @@ def control(seeds: list[int], modalities: list[str], run_worker: Path, device: D
             cohort = cohort_of(place / "cohort", seed, shortcut)
             for run in train(cohort, modalities, place / "runs", seed, device):
                 if not (run.audit / "audit.json").is_file():  # written last: the audit is whole
-                    audit(run, cohort.root, run.audit, device=accelerator_of(device))
+                    audit_run(run, cohort.root, run.audit, device=accelerator_of(device))
                 judged = read_audit(run.audit)
                 write_audit_page(judged)
                 rows.append(row_of(seed, shortcut, run, judged.judgement))

@@ -1,4 +1,4 @@
-"""Changes that a lymph node's class survives, on whole batches, on the device, with its own parameters per picture."""
+"""Augmentation that keeps a lymph node's class: on whole batches, on the device, with random parameters per picture."""
 
 import math
 
@@ -11,19 +11,19 @@ from fusion_ln.terms import COLOUR_MODALITIES
 ROTATION = math.radians(10)
 ZOOM = 0.1
 SHIFT = 0.05  # share of the picture's side
-GAIN = 0.2  # change of brightness and of contrast, grey scale only
+GAIN = 0.2  # change of contrast; half of it for brightness; grey scale only
 
 
 def augment(pictures: Tensor, modality: str, strength: float = 1.0) -> Tensor:
-    """Turn, zoom, shift and mirror every picture at random; for grey scale also change gain and contrast.
+    """Rotate, zoom, shift and mirror every picture at random; for grey scale also change brightness and contrast.
 
-    Never upside down, since depth runs downwards; and never the colours of Doppler or elastography, since
-    their hue and brightness are the measurement. Draws from torch's global generator.
+    Pictures are never flipped vertically, since depth runs downwards, and the colours of Doppler and elastography are
+    never changed, since their hue and brightness are the measurement. Draws from torch's global generator.
 
     Args:
         pictures: float in [0, 1], shape (B, 3, H, W), on any device.
         modality: Name of the modality.
-        strength: Every amount is multiplied by it; mirroring stays as it is.
+        strength: Factor of every amount; mirroring is independent of it.
 
     Returns:
         Same shape and range.
@@ -41,7 +41,7 @@ def augment(pictures: Tensor, modality: str, strength: float = 1.0) -> Tensor:
 
 
 def _affine(n: int, strength: float, device: torch.device) -> Tensor:
-    """Random maps from output to input coordinates, one per picture: all of it in one resampling. Shape (B, 2, 3)."""
+    """Draw maps from output to input coordinates, one per picture. Shape (B, 2, 3)."""
     angle = _uniform(n, strength * ROTATION, device)
     zoom = 1 + _uniform(n, strength * ZOOM, device)
     mirror = torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)

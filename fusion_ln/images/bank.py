@@ -1,4 +1,4 @@
-"""Pictures of a cohort, decoded once: one memory-mapped array on disk, from which batches are cut."""
+"""Image banks: the pictures of a modality, decoded once into a memory-mapped array, from which batches are cut."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,32 +22,32 @@ PREPARATION = "letterbox-bicubic-1"  # part of the key: change it when prepare_p
 
 
 def prepare_picture(picture: np.ndarray, size: int) -> np.ndarray:
-    """Fit a picture into a square without changing its proportions, which are a finding (the node's axis ratio).
+    """Resize a picture into a square and keep its proportions, which are a finding (the node's axis ratio).
 
     Args:
         picture: uint8, shape (H, W, 3).
         size: Pixels a side.
 
     Returns:
-        uint8, shape (3, size, size); black where the picture does not reach.
+        uint8, shape (3, size, size), black beside the picture.
     """
     square = ImageOps.pad(Image.fromarray(picture), (size, size), method=Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
 def as_network_input(pictures: Tensor) -> Tensor:
-    """uint8 (..., 3, S, S) to float in [0, 1], channels last: the layout that convolutions are fastest with."""
+    """Convert uint8 (..., 3, S, S) to float in [0, 1], channels last: the layout that convolutions are fastest with."""
     flat = pictures.flatten(0, -4).contiguous(memory_format=torch.channels_last)
     return flat.float().div_(255).view(pictures.shape)
 
 
 @dataclass(frozen=True)
 class ImageBank:
-    """N prepared pictures with their patients and labels; row i of each belongs together.
+    """N prepared pictures with their patients and labels, in the same order.
 
     Attributes:
         pixels: uint8 (N, 3, S, S), memory-mapped and read-only.
-        patients: Patient of each picture. Length N.
+        patients: Patient of each picture. Shape (N,).
         labels: Class of each picture's patient. Shape (N,).
     """
 
@@ -56,15 +56,15 @@ class ImageBank:
     labels: np.ndarray
 
     def rows_of(self, patients: list[str]) -> np.ndarray:
-        """Rows of the pictures of ``patients``, in the bank's order."""
+        """Find the rows of the pictures of ``patients``, in the bank's order."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
 
 def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
-    """The bank of one modality of a cohort, prepared if it is not on disk yet.
+    """Open the bank of one modality of a cohort; prepare it first if it is not on disk.
 
-    It lies in the cache folder under a key of the pictures' content and the settings, so cohorts that share
-    pictures share it and no edit of a picture can go unnoticed.
+    It lies in the cache folder under a hash of the pictures and settings, so that cohorts with the same pictures share
+    it, and an edited picture cannot go unnoticed.
 
     Raises:
         CohortError: If the modality is absent or a picture is not the one that was imported.
@@ -75,7 +75,7 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     key = hashlib.sha256(" ".join([PREPARATION, str(size), str(frame), *images[SHA256]]).encode()).hexdigest()[:24]
     path = cache_folder() / "banks" / f"{key}.npy"
     if not path.is_file():
-        with locked(cache_folder() / "locks" / key):  # of the fits of a machine, one prepares and the others wait
+        with locked(cache_folder() / "locks" / key):  # one of the processes prepares, the others wait
             if not path.is_file():
                 write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size, frame))
     labels = cohort.patients.set_index(PATIENT)[LABEL]
@@ -94,7 +94,7 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: in
         file = cohort.picture_path(row[0])
         if file.is_file() and hash_file(file) != row[1]:
             raise CohortError(
-                f"{file}: not the picture that was imported; it was changed since.",
+                f"{file}: changed since it was imported.",
                 f"Restore it, or import the cohort {cohort.name} again.",
             )
         return prepare_picture(read_picture(file, frame=frame), size)
@@ -106,20 +106,20 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: in
 
 
 def balanced_rows(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random over-sampling: all of ``rows``, and of the smaller classes some again until all are equally frequent."""
+    """Over-sample at random: all of ``rows``, and rows of smaller classes again until all are equally frequent."""
     classes = [rows[labels == label] for label in np.unique(labels)]
-    largest = max(len(own) for own in classes)
-    return np.concatenate([np.append(own, rng.choice(own, largest - len(own))) for own in classes])
+    largest = max(len(members) for members in classes)
+    return np.concatenate([np.append(members, rng.choice(members, largest - len(members))) for members in classes])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pictures on their way to the network.
+    """A batch of B pictures.
 
     Attributes:
-        pictures: uint8 (B, 3, S, S).
-        labels: Shape (B,).
-        patients: Length B.
+        pictures: uint8, shape (B, 3, S, S).
+        labels: Class of each picture's patient. Shape (B,).
+        patients: Patient of each picture. Shape (B,).
     """
 
     pictures: Tensor
@@ -129,13 +129,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Batches:
-    """The pictures of some patients of a bank, cut into batches; the order depends on nothing but seed and epoch.
+    """Pictures of a bank, cut into batches, in an order that depends on seed and epoch alone.
 
     Attributes:
-        rows: Rows of the bank.
-        oversample: Draw pictures of the smaller classes again, at random, until all classes are as frequent
-            as the largest (training only).
-        share: (rank, world size): with several devices each takes its own part of every batch.
+        bank: Image bank.
+        rows: Rows of the bank to use.
+        batch_size: Pictures per batch, over all devices.
+        seed: Seed of the order.
+        oversample: Over-sample smaller classes, see `balanced_rows` (training only).
+        share: (rank, world size): each of several devices takes its own part of every batch.
     """
 
     bank: ImageBank
@@ -146,11 +148,11 @@ class Batches:
     share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
-        """Number of batches of an epoch."""
+        """Count the batches of an epoch."""
         return max(1, self._drawn_per_epoch() // self.batch_size)
 
     def shuffled(self, epoch: int) -> Iterator[Batch]:
-        """Whole batches in a new order each epoch; the pictures of an incomplete last one wait for another epoch."""
+        """Yield whole batches, in a new order each epoch; the remainder of the last batch is left out."""
         rng = np.random.default_rng([self.seed, epoch])
         rows = balanced_rows(self.rows, self.bank.labels[self.rows], rng) if self.oversample else self.rows
         rows = rng.permutation(rows)
@@ -159,7 +161,7 @@ class Batches:
             yield self._cut(rows[start : start + self.batch_size][rank::world])
 
     def in_order(self) -> Iterator[Batch]:
-        """Every picture once, in the bank's order."""
+        """Yield every picture once, in the bank's order."""
         for start in range(0, len(self.rows), self.batch_size):
             yield self._cut(self.rows[start : start + self.batch_size])
 

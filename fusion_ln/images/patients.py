@@ -15,14 +15,14 @@ from fusion_ln.images.bank import ImageBank, as_network_input
 
 @dataclass(frozen=True)
 class PatientBatch:
-    """The pictures of B patients: M modalities, up to V views of each.
+    """Pictures of B patients: M modalities, up to V views of each.
 
     Attributes:
-        modalities: Of the pictures, M of them.
-        pictures: Of each modality. uint8, shape (B, V, 3, S, S); black where there is none.
+        modalities: Names of the M modalities.
+        pictures: One tensor per modality. uint8, shape (B, V, 3, S, S), black where the picture is absent.
         present: Presence mask of the pictures. bool, shape (B, M, V).
         labels: Shape (B,).
-        patients: Length B.
+        patients: Shape (B,).
         clinical: Standardised clinical columns, K of them or none. float32, shape (B, K).
         augmented: Whether `inputs` augments the pictures, for training.
     """
@@ -65,11 +65,11 @@ class PatientBatch:
 
 @dataclass(frozen=True)
 class PatientPictures:
-    """All patients with a picture in one of some banks.
+    """Patients with a picture in one of some banks.
 
     Attributes:
-        banks: By modality, in the order in which models take them; a bank may be empty.
-        rows: Rows of the banks that belong to each patient, -1 where there is none. Shape (P, M, V).
+        banks: Image bank by modality, in the order of the models' inputs; a bank may be empty.
+        rows: Rows of each patient's pictures in the banks, -1 for an absent picture. Shape (P, M, V).
         patients: Sorted. Shape (P,).
         labels: Shape (P,).
         clinical: Standardised clinical columns, K of them or none. float32, shape (P, K).
@@ -122,15 +122,15 @@ def rows_by_patient(owners: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarra
         owners: Patient of each picture, by modality.
 
     Returns:
-        The patients, sorted (P,), and the rows of each one's pictures in each modality, in their order, -1 where
-        there are fewer than V, the most of any (P, M, V).
+        The patients, sorted, shape (P,), and the rows of their pictures, in the order of ``owners``, shape (P, M, V);
+        -1 for a patient with fewer than V pictures of the modality.
     """
     patients = np.unique(np.concatenate(owners))
-    place = [np.searchsorted(patients, own) for own in owners]
-    n_views = max(int(np.bincount(own).max(initial=0)) for own in place)
+    positions = [np.searchsorted(patients, names) for names in owners]
+    n_views = max(int(np.bincount(each).max(initial=0)) for each in positions)
     rows = np.full((len(patients), len(owners), n_views), -1)
-    for m, own in enumerate(place):
-        for row in np.argsort(own, kind="stable"):
-            free = np.argmin(rows[own[row], m])
-            rows[own[row], m, free] = row
+    for m, each in enumerate(positions):
+        for row in np.argsort(each, kind="stable"):
+            free = np.argmin(rows[each[row], m])
+            rows[each[row], m, free] = row
     return patients, rows

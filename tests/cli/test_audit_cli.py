@@ -78,7 +78,7 @@ def test_a_cohort_that_moved_is_named(run, cohort, tmp_path):
 
 def test_a_head_with_clinical_columns_is_refused(run, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ln.models.triplet.TrainedRun.clinical", ["age"])
-    assert "learnt from age" in fusionln("explain", "audit", run.root, code=1)
+    assert "also takes age" in fusionln("explain", "audit", run.root, code=1)
 
 
 @pytest.mark.real_data

@@ -66,7 +66,7 @@ def explained(phantom, tmp_path_factory):
         return phantom[0], phantom[3], out, said
 
 
-def test_a_sample_takes_the_classes_in_turn_and_is_the_same_for_the_same_seed(rng):
+def test_a_sample_takes_the_classes_in_turn_and_depends_on_the_seed(rng):
     labels = np.repeat([0, 1, 2], [20, 3, 17])
     said = predictions_from_logits(
         CLASSES, [f"P{i:02}" for i in range(40)], np.zeros(40), labels, rng.normal(size=(40, 3))
@@ -92,7 +92,7 @@ def test_a_run_without_errors_has_none_to_explain():
         choose_patients(said, ExplainSettings(errors=True))
 
 
-def test_every_patient_is_explained_by_the_model_that_never_saw_it(explained):
+def test_every_patient_is_explained_by_the_held_out_model(explained):
     """The probabilities are those of the out-of-fold predictions."""
     _, run, out, _ = explained
     found = pd.read_parquet(out / "patients.parquet").set_index("patient_id")
@@ -103,7 +103,7 @@ def test_every_patient_is_explained_by_the_model_that_never_saw_it(explained):
     assert (found["target"] == found[columns].to_numpy().argmax(1)).all()
 
 
-def test_what_is_written_is_there_and_named(explained):
+def test_the_maps_the_tables_and_the_page_are_written(explained):
     _, _, out, said = explained
     record = json.loads((out / "explanation.json").read_text())
     names = [method["name"] for method in record["methods"]]
@@ -125,7 +125,7 @@ def test_what_is_written_is_there_and_named(explained):
     assert all(title in page for title in ("Integrated Gradients", "Grad-CAM", "Occlusion", "Attention"))
 
 
-def test_contributions_of_all_subsets_add_up_and_absent_pictures_add_nothing(explained):
+def test_contributions_add_up_and_absent_pictures_add_nothing(explained):
     cohort, _, out, _ = explained
     table = pd.read_parquet(out / "contributions.parquet")
     parts = table.groupby(["patient_id", "class"])
@@ -149,7 +149,7 @@ def test_exact_contributions_are_those_of_the_phantoms_posterior(explained):
         assert own["exact"].sum() == pytest.approx(gained)
 
 
-def test_weight_in_the_node_of_maps_that_know_nothing_is_the_nodes_area(explained):
+def test_random_maps_weigh_the_node_by_its_area(explained):
     _, _, out, _ = explained
     table = pd.read_parquet(out / "figures.parquet")
     random = table[table["method"] == "random"]
@@ -158,7 +158,7 @@ def test_weight_in_the_node_of_maps_that_know_nothing_is_the_nodes_area(explaine
     assert table.groupby(["method", "patient_id"])["share"].sum(min_count=1).dropna().to_numpy() == pytest.approx(1)
 
 
-def test_an_interrupted_explanation_goes_on_from_what_is_there(explained):
+def test_an_interrupted_explanation_reuses_its_maps(explained):
     cohort, run, out, _ = explained
     maps = sorted((out / "maps").glob("*/*.npz"))
     lost = maps[0]
@@ -168,7 +168,7 @@ def test_an_interrupted_explanation_goes_on_from_what_is_there(explained):
     assert {path for path in maps if path.stat().st_mtime_ns != before[path]} == {lost}
 
 
-def test_a_baseline_is_explained_without_contributions_and_its_report_links_to_the_page(phantom):
+def test_a_baseline_has_no_contributions_and_its_report_links_to_the_page(phantom):
     cohort, baselines, _, _ = phantom
     code, said = explain(baselines[2].root, "--sample", 2, "--method", "gradcam,ig", "--no-trust")
     assert code == 0, said
@@ -181,7 +181,7 @@ def test_a_baseline_is_explained_without_contributions_and_its_report_links_to_t
     assert 'href="baseline-elastic/explanation/explanation.html"' in report
 
 
-def test_a_page_of_real_patients_knows_no_node_and_is_not_called_simulated(make_cohort, tmp_path):
+def test_a_page_of_real_patients_names_no_node_and_no_simulation(make_cohort, tmp_path):
     cohort = make_cohort(12, views=2)
     [baseline] = run_baselines(cohort, ["cdfi"], FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU)
     assert explain(baseline.root, "--errors", "--sample", 1, "--method", "ig", "--no-trust")[0] == 0
@@ -195,7 +195,7 @@ def test_a_page_of_real_patients_knows_no_node_and_is_not_called_simulated(make_
     ]
 
 
-def test_the_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
+def test_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
     cohort, _, late, _ = phantom
     code, said = explain(late.root, "--sample", 2, "--method", "gradcam", "--no-trust", "--everyone", "--out", tmp_path)
     assert code == 0, said
@@ -204,7 +204,7 @@ def test_the_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
     assert len(list((tmp_path / "maps" / "gradcam").iterdir())) == 2
 
 
-def test_the_explanation_of_another_run_is_not_written_over(explained, phantom):
+def test_the_explanation_of_another_run_is_not_overwritten(explained, phantom):
     assert "holds the explanation of another run" in refused(phantom[2].root, "--out", explained[2])
 
 
@@ -217,7 +217,7 @@ def test_a_patient_who_is_not_in_the_run_is_named(phantom):
     assert "without its modality" in said
 
 
-def test_an_unknown_method_and_one_that_does_not_fit_are_named(phantom):
+def test_unknown_and_unfit_methods_are_named(phantom):
     late = phantom[2].root
     assert "--method cam: unknown" in refused(late, "--method", "gradcam,cam")
     assert "needs ReLU activations" in refused(late, "--method", "guided-gradcam", "--sample", 1)

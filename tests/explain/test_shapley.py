@@ -32,7 +32,7 @@ def test_shapley_values_are_the_mean_over_all_orders(rng, n):
     np.testing.assert_allclose(shapley_values(values), brute_force(values, n))
 
 
-def test_interactions_are_the_mean_over_all_orders_of_what_a_pair_adds_beyond_its_parts(rng):
+def test_interactions_are_the_mean_gain_of_a_pair_beyond_its_parts(rng):
     """The pair comes together, as one player, into every order of the others (Grabisch & Roubens 1999)."""
     values = game(rng)
     for (a, b), found in interactions(values).items():
@@ -44,7 +44,7 @@ def test_interactions_are_the_mean_over_all_orders_of_what_a_pair_adds_beyond_it
         np.testing.assert_allclose(found, np.mean(gains, axis=0))
 
 
-def test_players_that_do_the_same_get_the_same_and_one_that_does_nothing_gets_nothing():
+def test_equal_players_get_equal_shares_and_an_idle_one_gets_none():
     values = {chosen: np.array(float(len(set(chosen) & {0, 1}) ** 2)) for chosen in coalitions(3)}
     shares = shapley_values(values)
     assert shares[0] == pytest.approx(shares[1])
@@ -55,7 +55,7 @@ def test_players_that_do_the_same_get_the_same_and_one_that_does_nothing_gets_no
 
 @pytest.mark.parametrize("head", ["late-mean", "late-logit", "cross-attention"])
 @pytest.mark.parametrize("views", [(1, 1, 1), (1, 0, 2)])
-def test_contributions_add_up_to_the_prediction_minus_the_prior(make_model, make_case, head, views):
+def test_contributions_sum_to_the_prediction_minus_the_prior(make_model, make_case, head, views):
     explained, case = Explained(make_model("test_vit", head)), make_case(views)
     values = coalition_values(explained, case, PRIOR)
     assert len(values) == 8
@@ -66,7 +66,7 @@ def test_contributions_add_up_to_the_prediction_minus_the_prior(make_model, make
         assert np.abs(shares[1]).max() == 0
 
 
-def test_a_subset_is_what_the_model_says_of_its_pictures_alone(explained, make_case):
+def test_a_subset_has_the_prediction_of_its_pictures_alone(explained, make_case):
     case = make_case((1, 1, 1))
     values = coalition_values(explained, case, PRIOR)
     alone = replace(case, present=torch.tensor([[[True], [False], [True]]]))

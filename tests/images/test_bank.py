@@ -57,12 +57,12 @@ def test_a_picture_that_was_changed_since_its_import_is_refused(make_cohort):
     assert not list((cache_folder() / "banks").iterdir())
 
 
-def test_a_modality_that_the_cohort_lacks_is_refused_with_those_it_has(make_cohort):
+def test_an_absent_modality_is_refused_with_the_known_ones(make_cohort):
     with pytest.raises(CohortError, match=r"'ceus'[^$]*2d, cdfi, elastic"):
         open_bank(make_cohort(6), "ceus", 32)
 
 
-def test_oversampling_makes_classes_equally_frequent_and_leaves_none_out():
+def test_oversampling_balances_classes_and_keeps_every_picture():
     batches = Batches(bank_of([0] * 9 + [1] * 3 + [2]), np.arange(13), batch_size=3, oversample=True)
     rows = drawn(batches, 0)
     assert np.bincount(batches.bank.labels[rows]).tolist() == [9, 9, 9]
@@ -89,7 +89,7 @@ def test_in_order_gives_every_picture_once():
     assert rows == list(range(11))
 
 
-def test_of_fits_that_need_the_same_bank_one_prepares_it(make_cohort, monkeypatch):
+def test_a_bank_wanted_by_several_threads_is_prepared_once(make_cohort, monkeypatch):
     cohort, prepared, real = make_cohort(6), [], bank_module.prepare_picture
     monkeypatch.setattr(bank_module, "prepare_picture", lambda *args: prepared.append(1) or real(*args))
     with ThreadPoolExecutor(3) as pool:

@@ -1,4 +1,4 @@
-"""Pictures altered on purpose, to see what a model's answers rest on."""
+"""Alterations of pictures that remove a cue, to test what a model's predictions rest on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,61 +11,68 @@ from fusion_ln.images.patients import PatientPictures
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
-# A picture, uint8 (3, S, S); its regions (S, S), see `find_regions`; the mean picture (3, S, S) -> a picture.
+# Alters one picture. Arguments: the picture, uint8 (3, S, S); its regions, uint8 (S, S), see `find_regions`; the mean
+# picture, uint8 (3, S, S). Returns the altered picture, uint8 (3, S, S).
 Alter = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def hide_node(picture: np.ndarray, regions: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Fill the part with the node from its surroundings."""
+    """Fill the node region from its surroundings."""
     return fill(picture, regions & NODE > 0, _is_tissue(regions))
 
 
 def keep_frame(picture: np.ndarray, regions: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Put the mean picture in place of the tissue; what lies around it and whatever is burned in stay.
+    """Replace the tissue by the mean picture; the frame and everything burned in stay.
 
-    A plain ground would be stranger to a network than anything it was trained on, and blind it to the rest.
+    An even area would be unlike anything that the network was trained on, and might hide its response to the frame.
     """
     return np.where(_is_tissue(regions), mean, picture)
 
 
 def paint_over_texts(picture: np.ndarray, regions: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Fill everything that is burned in from its surroundings: tissue from tissue, the frame from the frame."""
+    """Fill everything burned in from its surroundings: on tissue from tissue, on the frame from the frame."""
     burned_in, inside = regions & BURNED_IN > 0, regions & PICTURE > 0
     return fill(fill(picture, burned_in & inside, inside), burned_in & ~inside, ~inside)
 
 
 def grey_out(picture: np.ndarray, regions: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Keep the luminance and drop the colour."""
+    """Drop the colour and keep the luminance."""
     grey = np.tensordot(LUMINANCE, picture.astype(np.float32), 1).round().astype(np.uint8)
     return np.repeat(grey[None], 3, axis=0)
 
 
 def mean_picture(pixels: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """The mean of the tissue over all pictures of a bank; black where none has any.
+    """Average the tissue over all pictures of a bank; black where no picture has tissue.
 
     Args:
-        pixels: uint8, shape (N, 3, S, S).
-        regions: Shape (N, 1, S, S).
+        pixels: Pictures. uint8, shape (N, 3, S, S).
+        regions: Their regions, see `find_regions`. uint8, shape (N, 1, S, S).
+
+    Returns:
+        uint8, shape (3, S, S).
     """
     total, count = np.zeros(pixels.shape[1:]), np.zeros(pixels.shape[2:])
-    for picture, where in zip(pixels, regions[:, 0], strict=True):
-        tissue = _is_tissue(where)
+    for picture, picture_regions in zip(pixels, regions[:, 0], strict=True):
+        tissue = _is_tissue(picture_regions)
         total += picture * tissue
         count += tissue
     return (total / np.maximum(count, 1)).round().astype(np.uint8)
 
 
 def fill(picture: np.ndarray, hole: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Fill a hole smoothly from what lies around it; nothing of its own content remains.
+    """Fill a hole smoothly from its surroundings; nothing of its content remains.
 
-    Each pixel becomes the mean of those of the source within twice the hole's depth, the nearer the more (normalised
-    convolution, Knutsson & Westin 1993, with a box filter twice, whose time does not grow with its width).
+    Each pixel becomes a weighted mean of source pixels within twice the hole's depth, nearer ones weighing more
+    (normalised convolution, Knutsson & Westin 1993, by two box filters, whose time is independent of their width).
 
     Args:
         picture: uint8, shape (3, S, S).
-        hole: bool, shape (S, S).
-        source: Where to take the filling from, as far as it lies outside the hole; without any, the hole becomes
+        hole: Mask of the pixels to fill. bool, shape (S, S).
+        source: Mask of the pixels to fill from; those in the hole are ignored. If none is left, the hole becomes
             black. bool, shape (S, S).
+
+    Returns:
+        uint8, shape (3, S, S).
     """
     source = source & ~hole
     filled = picture.copy()
@@ -76,8 +83,8 @@ def fill(picture: np.ndarray, hole: np.ndarray, source: np.ndarray) -> np.ndarra
     width = 2 * int(np.ceil(depth)) + 1
     kept = source.astype(np.float64)
     weight = np.maximum(_blur(kept, width)[hole], 1e-9)
-    for channel, given in zip(filled, picture, strict=True):
-        channel[hole] = (_blur(given * kept, width)[hole] / weight).round().clip(0, 255)
+    for channel, original in zip(filled, picture, strict=True):
+        channel[hole] = (_blur(original * kept, width)[hole] / weight).round().clip(0, 255)
     return filled
 
 
@@ -87,28 +94,28 @@ def _blur(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def swap_within_class(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int) -> PatientPictures:
-    """Give every patient another one's pictures of one modality; see `swap`."""
-    both = np.stack([groups, pictures.labels], axis=1)
-    return swap(pictures, np.unique(both, axis=0, return_inverse=True)[1].ravel(), modality, seed)
+    """Give every patient the pictures of another one of the same class, in one modality; see `swap`."""
+    pairs = np.stack([groups, pictures.labels], axis=1)
+    return swap(pictures, np.unique(pairs, axis=0, return_inverse=True)[1].ravel(), modality, seed)
 
 
 def swap(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int) -> PatientPictures:
     """Give every patient another one's pictures of one modality.
 
-    Among the patients of a group who have the modality, each one's pictures go to another, in a ring drawn at random.
-    A patient who is alone there keeps them; one without pictures of the modality stays without.
+    The patients of a group who have the modality form a random ring, in which each one's pictures go to the next. A
+    patient who is alone keeps them; one without the modality stays without.
 
     Args:
-        pictures: The patients.
-        groups: Who may swap with whom: equal numbers. Shape (P,).
+        pictures: Pictures of P patients.
+        groups: Group of each patient; pictures are swapped within groups. Shape (P,).
         modality: Position of the modality.
-        seed: Of the draw.
+        seed: Seed of the ring.
     """
     rng = np.random.default_rng([seed, modality])
     rows = pictures.rows.copy()
-    has = (rows[:, modality] >= 0).any(axis=1)
+    present = (rows[:, modality] >= 0).any(axis=1)
     for group in np.unique(groups):
-        ring = rng.permutation(np.flatnonzero(has & (groups == group)))
+        ring = rng.permutation(np.flatnonzero(present & (groups == group)))
         rows[ring, modality] = pictures.rows[np.roll(ring, 1), modality]
     return replace(pictures, rows=rows)
 

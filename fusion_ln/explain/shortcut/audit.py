@@ -1,4 +1,4 @@
-"""The shortcut audit: what a run's models say of altered pictures, each patient by the model that never saw it."""
+"""Shortcut audit: predictions of altered pictures, each by the model of the fold that held the patient out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -56,12 +56,12 @@ BATCH = 16  # patients
 
 @dataclass(frozen=True)
 class Material:
-    """What the audit works on.
+    """Patients of an audit, with their pictures.
 
     Attributes:
-        cohort: Who is asked about.
-        pictures: Their pictures.
-        regions: What lies where in them, see `find_regions`.
+        cohort: Cohort of the run.
+        pictures: Pictures of its patients.
+        regions: Regions of each picture, in the same order; see `find_regions`.
     """
 
     cohort: Cohort
@@ -79,59 +79,59 @@ class Material:
         folds: np.ndarray = self.cohort.folds.set_index(PATIENT)[FOLD].loc[self.pictures.patients].to_numpy()
         return folds
 
-    def altered(self, who: np.ndarray, alter: Alter) -> PatientBatch:
-        """Patients with every picture that they have altered."""
-        batch, where = self.pictures.cut(who), self.regions.cut(who)
+    def alter(self, positions: np.ndarray, alter: Alter) -> PatientBatch:
+        """Cut the patients at ``positions``, with every present picture altered."""
+        batch, region_batch = self.pictures.cut(positions), self.regions.cut(positions)
         views = []
         for m, mean in enumerate(self.means.values()):
-            shown, regions = batch.pictures[m].numpy().copy(), where.pictures[m].numpy()
+            pixels, regions = batch.pictures[m].numpy().copy(), region_batch.pictures[m].numpy()
             for patient, view in np.argwhere(batch.present[:, m].numpy()):
-                shown[patient, view] = alter(shown[patient, view], regions[patient, view, 0], mean)
-            views.append(torch.from_numpy(shown))
+                pixels[patient, view] = alter(pixels[patient, view], regions[patient, view, 0], mean)
+            views.append(torch.from_numpy(pixels))
         return replace(batch, pictures=views)
 
     def predictions(self, logits: np.ndarray) -> Predictions:
-        """Logits (P, C) as out-of-fold predictions."""
+        """Make out-of-fold predictions of logits (P, C)."""
         patients, labels = self.pictures.patients.tolist(), self.pictures.labels
         return predictions_from_logits(self.cohort.classes, patients, self.folds, labels, logits)
 
 
-def audit(run: RunFolder, folder: Path | None, out: Path, *, device: str = "cpu", seed: int = 0) -> None:
-    """Predict from altered pictures and write what was said.
+def audit_run(run: RunFolder, folder: Path | None, out: Path, *, device: str = "cpu", seed: int = 0) -> None:
+    """Predict every patient from altered pictures, and write the predictions.
 
     Writes ``predictions.parquet`` (a run's out-of-fold predictions once per alteration, named in the column
     ``alteration``), ``examples/<alteration>/<patient>-<modality>.png`` of two patients, and ``audit.json``.
 
     Args:
-        run: A finished run.
-        folder: Its cohort; None: where the run was made on it.
-        out: Where to write.
-        device: Where the models compute.
-        seed: Of the swaps between patients.
+        run: Finished run.
+        folder: Cohort of the run; None: the folder that it was made on.
+        out: Folder to write to.
+        device: Device of the models.
+        seed: Seed of the swaps between patients.
 
     Raises:
-        RunError: If the run is not finished, has lost its models, takes clinical columns, which would look like a
+        RunError: If the run is not finished, lacks checkpoints, takes clinical columns, which would look like a
             shortcut, or was made on another cohort.
-        CohortError: If the cohort is not there.
+        CohortError: If the cohort is missing.
         PictureError: If a picture cannot be read.
     """
     trained = load_run(run)
     if trained.clinical:
         raise RunError(
-            f"{run.root}: its head also learnt from {', '.join(trained.clinical)}: what they tell without any picture "
-            "would look like a shortcut.",
+            f"{run.root}: its head also takes {', '.join(trained.clinical)}, which tell the class without any picture "
+            "and would look like a shortcut.",
             "Choose a run without `--clinical`.",
         )
     cohort = open_run_cohort(run, folder)
     pictures = gather_pictures({m: open_bank(cohort, m, side) for m, side in trained.sides.items()})
-    found = {m: replace(bank, pixels=find_regions(cohort, m, trained.sides[m])) for m, bank in pictures.banks.items()}
-    regions = replace(pictures, banks=found)
+    banks = {m: replace(bank, pixels=find_regions(cohort, m, trained.sides[m])) for m, bank in pictures.banks.items()}
+    regions = replace(pictures, banks=banks)
     material = Material(cohort, pictures, regions)
-    chosen = _two_patients(pictures)
-    _write_examples(out, material, chosen)
-    said = _ask_all(trained, material, torch.device(device), seed)
-    said[PROBE] = material.predictions(probe_frame(pictures, regions, material.means, cohort))
-    table = pd.concat([p.table.assign(**{ALTERATION: name}) for name, p in said.items()], ignore_index=True)
+    examples = _choose_examples(pictures)
+    _write_examples(out, material, examples)
+    predictions = _predict_all(trained, material, torch.device(device), seed)
+    predictions[PROBE] = material.predictions(probe_frame(pictures, regions, material.means, cohort))
+    table = pd.concat([p.table.assign(**{ALTERATION: name}) for name, p in predictions.items()], ignore_index=True)
     write_parquet(out / "predictions.parquet", table)
     record = run.read_record()
     write_json(
@@ -143,35 +143,35 @@ def audit(run: RunFolder, folder: Path | None, out: Path, *, device: str = "cpu"
             "cohort": record["cohort"],
             "modalities": list(trained.sides),
             "regions": "truth" if knows_truth(cohort) else "rule",
-            "examples": pictures.patients[chosen].tolist(),
+            "examples": pictures.patients[examples].tolist(),
             "seed": seed,
             "versions": installed_versions(),
         },
     )
 
 
-def _ask_all(trained: TrainedRun, material: Material, device: torch.device, seed: int) -> dict[str, Predictions]:
-    """What the models say of every alteration."""
+def _predict_all(trained: TrainedRun, material: Material, device: torch.device, seed: int) -> dict[str, Predictions]:
+    """Predict the patients from the pictures of every alteration."""
     pictures, folds = material.pictures, material.folds
-    shown: dict[str, Callable[[np.ndarray], PatientBatch]] = {UNALTERED: pictures.cut}
-    shown |= {name: partial(material.altered, alter=alter) for name, alter in ALTERATIONS.items()}
-    shown |= {name: swapped.cut for name, swapped in _swaps(pictures, folds, seed)}
-    logits = {name: np.zeros((len(folds), len(material.cohort.classes))) for name in shown}
-    with progress("Altered pictures", len(trained.models) * len(shown)) as step:
+    cuts: dict[str, Callable[[np.ndarray], PatientBatch]] = {UNALTERED: pictures.cut}
+    cuts |= {name: partial(material.alter, alter=alter) for name, alter in ALTERATIONS.items()}
+    cuts |= {name: swapped.cut for name, swapped in _swaps(pictures, folds, seed)}
+    logits = {name: np.zeros((len(folds), len(material.cohort.classes))) for name in cuts}
+    with progress("Altered pictures", len(trained.models) * len(cuts)) as step:
         for fold, model in enumerate(trained.models):
             model.to(device)
-            for name, cut in shown.items():
-                for who in _batches(np.flatnonzero(folds == fold)):
-                    logits[name][who] = logits_of(model, cut(who), device=device)
+            for name, cut in cuts.items():
+                for positions in _batches(np.flatnonzero(folds == fold)):
+                    logits[name][positions] = logits_of(model, cut(positions), device=device)
                 step(f"fold {fold}, {name}")
             model.cpu()
-    return {name: material.predictions(said) for name, said in logits.items()}
+    return {name: material.predictions(each) for name, each in logits.items()}
 
 
 def _swaps(pictures: PatientPictures, folds: np.ndarray, seed: int) -> Iterator[tuple[str, PatientPictures]]:
-    """Pictures of other patients of the same fold: the fold's model trained on neither.
+    """Yield names and pictures of patients with swapped pictures, within folds: the model was trained on neither.
 
-    With one modality there is nothing to part: within a class the same predictions would only change owners.
+    There is none for one modality, where a swap within a class would only move predictions between patients.
     """
     if len(pictures.banks) < 2:
         return
@@ -183,26 +183,26 @@ def _swaps(pictures: PatientPictures, folds: np.ndarray, seed: int) -> Iterator[
         yield SWAPPED_ONE + modality, swap(pictures, folds, m, seed)
 
 
-def _batches(who: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(who), BATCH):
-        yield who[start : start + BATCH]
+def _batches(positions: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(positions), BATCH):
+        yield positions[start : start + BATCH]
 
 
-def _two_patients(pictures: PatientPictures) -> np.ndarray:
-    """Positions of the first patient with the most modalities of the first and of the last class."""
-    held = (pictures.rows >= 0).any(axis=2).sum(axis=1)
+def _choose_examples(pictures: PatientPictures) -> np.ndarray:
+    """Choose a patient of the first and of the last class: the first with the most modalities. Shape (2,)."""
+    n_modalities = (pictures.rows >= 0).any(axis=2).sum(axis=1)
     chosen = []
     for label in (pictures.labels.min(), pictures.labels.max()):
-        own = np.flatnonzero(pictures.labels == label)
-        chosen.append(own[held[own].argmax()])
+        positions = np.flatnonzero(pictures.labels == label)
+        chosen.append(positions[n_modalities[positions].argmax()])
     return np.array(chosen)
 
 
-def _write_examples(out: Path, material: Material, who: np.ndarray) -> None:
-    """The first view of each modality of some patients, as it is and altered."""
-    shown = {UNALTERED: material.pictures.cut(who)}
-    shown |= {name: material.altered(who, alter) for name, alter in ALTERATIONS.items()}
-    for name, batch in shown.items():
+def _write_examples(out: Path, material: Material, positions: np.ndarray) -> None:
+    """Write the first view of each modality of some patients, unaltered and altered."""
+    batches = {UNALTERED: material.pictures.cut(positions)}
+    batches |= {name: material.alter(positions, alter) for name, alter in ALTERATIONS.items()}
+    for name, batch in batches.items():
         for m, modality in enumerate(material.pictures.banks):
             for row in np.flatnonzero(batch.present[:, m, 0]):
                 image = Image.fromarray(batch.pictures[m][row, 0].numpy().transpose(1, 2, 0).copy())

@@ -1,15 +1,15 @@
-"""What lies where in a picture: the part with the node, the picture of tissue, and what the scanner burned in.
+"""Regions of a picture: the node, the tissue, and everything burned in by the scanner.
 
-On a phantom the truth tells. On other cohorts, which have no masks, three rules do, all on the original pixels:
+They come from the truth of a phantom. Other cohorts have no masks; there three rules serve, on the original pixels:
 
 - *Burned-in* is a stroke at most 4 pixels thick (in larger pictures 1 % of the shorter side) that stands out sharply
   against both sides along the row. Tissue hardly can: a beam blurs it sideways, so bright fibres lie along the rows.
-- *Picture* is the longest run of rows, and within them of columns, in which grey values vary once strokes are left
-  out. What lies around it is the frame.
+- *Picture* (of tissue) is the longest run of rows, and within them of columns, in which grey values vary, strokes left
+  out. The rest is the frame.
 - *Node* is the middle of the picture, `MIDDLE` of its width and height.
 
-What they miss: dotted lines of callipers, and letters on tissue as bright as they are; dark tissue at the edge of a
-picture counts as frame.
+The rules miss dotted lines of callipers, and letters on equally bright tissue; dark tissue at the edge of a picture
+counts as frame.
 """
 
 import numpy as np
@@ -25,15 +25,15 @@ from fusion_ln.images.bank import prepare_picture
 from fusion_ln.terms import HEIGHT, IMAGE, PATH, WIDTH
 from fusion_ln.threads import map_with_progress
 
-# One bit each, so that one byte per pixel tells all.
+# One bit each, so that one byte per pixel holds all.
 NODE, PICTURE, BURNED_IN = 1, 2, 4
 
-MIDDLE = 0.8  # holds 98 % of the area of the 61 lesions with masks in our sample of BUSI
-BESIDE = 0.02  # of the width: how far beyond the largest node of a phantom the hidden part reaches
+MIDDLE = 0.8  # contains 98 % of the area of the 61 lesions with masks in our sample of BUSI
+MARGIN = 0.02  # of the width, around the largest node of a phantom
 
 THICKEST = 5  # pixels: a stroke is thinner than this
 STANDS_OUT, BRIGHT = 70, 130  # grey values of 255
-SHARP_SHARE = 0.3  # of a group of strokes: what must stand out along the row
+SHARP_SHARE = 0.3  # share of a group of strokes that must stand out along the row
 FEWEST = 6  # pixels of a group
 VARIES = 4.0  # standard deviation of grey values: more than compression leaves of an even ground
 
@@ -41,18 +41,18 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
-    """What lies where in every picture of a modality, on the pixels of its image bank.
+    """Find the regions of every picture of a modality, on the pixels of its image bank.
 
-    The part with the node has one size in all pictures of a cohort, its largest node's: a part of the node's own size
-    would tell its shape to whoever sees the hole.
+    The node region has the same size in all pictures of a cohort, that of its largest node: a hole of the node's own
+    size would show its shape.
 
     Args:
-        cohort: A phantom's truth is used; of other cohorts the pictures are read.
-        modality: One that the cohort has.
+        cohort: Phantom, whose truth is used, or another cohort, whose pictures are read.
+        modality: Modality of the cohort.
         side: Pixels a side of the bank.
 
     Returns:
-        `NODE`, `PICTURE` and `BURNED_IN`, added where they overlap. uint8, shape (N, 1, side, side), in the order of
+        Sum of `NODE`, `PICTURE` and `BURNED_IN` at each pixel. uint8, shape (N, 1, side, side), in the order of
         `fusion_ln.images.bank.open_bank`.
 
     Raises:
@@ -60,41 +60,41 @@ def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
         PictureError: If a picture cannot be read.
     """
     images = cohort.images_of(modality)
-    known = _true_boxes(cohort)
+    known = _read_truth(cohort)
     if known is not None:
-        boxes, half = known
-        found = [
-            _by_truth(boxes.loc[image], half, (int(height), int(width)))
+        truth, half = known
+        regions = [
+            _regions_by_truth(truth.loc[image], half, (int(height), int(width)))
             for image, height, width in zip(images[IMAGE], images[HEIGHT], images[WIDTH], strict=True)
         ]
-        return np.stack([_prepare(regions, side) for regions in found])
+        return np.stack([_prepare(each, side) for each in regions])
     frame = int(cohort.details.get("frame", 0))
 
     def by_rule(path: str) -> np.ndarray:
         return _prepare(regions_by_rule(read_picture(cohort.picture_path(path), frame=frame)), side)
 
-    return np.stack(list(map_with_progress(f"Looking for texts, {modality}", by_rule, images[PATH].tolist())))
+    return np.stack(list(map_with_progress(f"Finding texts, {modality}", by_rule, images[PATH].tolist())))
 
 
 def knows_truth(cohort: Cohort) -> bool:
-    """Whether outlines and marks are known, as they are of a phantom."""
-    return _true_boxes(cohort) is not None
+    """Check that the outlines and marks of the cohort are known, as they are for a phantom."""
+    return _read_truth(cohort) is not None
 
 
 def regions_by_rule(picture: np.ndarray) -> np.ndarray:
-    """What the rules of this module find in a picture (H, W, 3). uint8, shape (H, W)."""
+    """Find the regions of a picture (H, W, 3) by the rules of this module. uint8, shape (H, W)."""
     strokes = find_strokes(picture)
     left, top, right, bottom = _find_picture(picture, strokes)
     regions = np.zeros(picture.shape[:2], dtype=np.uint8)
     regions[top:bottom, left:right] |= PICTURE
     across, down = (1 - MIDDLE) / 2 * (right - left), (1 - MIDDLE) / 2 * (bottom - top)
     _add(regions, NODE, (left + across, top + down, right - across, bottom - down))
-    regions[ndimage.binary_dilation(strokes, iterations=2)] |= BURNED_IN  # their soft edges too
+    regions[ndimage.binary_dilation(strokes, iterations=2)] |= BURNED_IN  # with their soft edges
     return regions
 
 
 def find_strokes(picture: np.ndarray) -> np.ndarray:
-    """Pixels of burned-in texts and graphics, by the rule of this module. bool, shape (H, W)."""
+    """Find the pixels of burned-in texts and graphics, by the rule of this module. bool, shape (H, W)."""
     values = picture.max(axis=2).astype(np.int16)
     reach = max(THICKEST, min(values.shape) // 100 | 1)
     height = (values - ndimage.grey_opening(values, (reach, reach))) * (values >= BRIGHT)
@@ -107,12 +107,12 @@ def find_strokes(picture: np.ndarray) -> np.ndarray:
     kept = (size >= FEWEST) & (sharp_size >= SHARP_SHARE * size)
     kept[0] = False
     strokes = thin & kept[groups]
-    beside = ndimage.binary_dilation(strokes, iterations=reach)  # letters of a text that stand out less
+    beside = ndimage.binary_dilation(strokes, iterations=reach)  # fainter letters of a text
     return np.asarray(strokes | (beside & (height >= STANDS_OUT / 2)))
 
 
 def _find_picture(picture: np.ndarray, strokes: np.ndarray) -> tuple[int, int, int, int]:
-    """The box of the picture of tissue; the whole picture where nothing varies."""
+    """Find the box (left, top, right, bottom) of the tissue; the whole picture if nothing varies."""
     grey = np.ma.masked_array(
         picture.mean(axis=2, dtype=np.float32), mask=ndimage.binary_dilation(strokes, iterations=2)
     )
@@ -121,34 +121,34 @@ def _find_picture(picture: np.ndarray, strokes: np.ndarray) -> tuple[int, int, i
     return left, top, right, bottom
 
 
-def _longest_run(held: np.ndarray) -> tuple[int, int]:
-    """Start and end of the longest run of True; everything where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], held.astype(np.int8), [0]])))
+def _longest_run(mask: np.ndarray) -> tuple[int, int]:
+    """Find start and end of the longest run of True; the whole range if there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
-        return 0, len(held)
+        return 0, len(mask)
     longest = int((ends - starts).argmax())
     return int(starts[longest]), int(ends[longest])
 
 
-def _true_boxes(cohort: Cohort) -> tuple[pd.DataFrame, tuple[float, float]] | None:
-    """A phantom's truth by picture, and half the width and height of its largest node as shares of the picture's."""
+def _read_truth(cohort: Cohort) -> tuple[pd.DataFrame, tuple[float, float]] | None:
+    """Read a phantom's truth by picture, and half the size of its largest node as shares of width and height."""
     if not cohort.simulated:
         return None
     try:
         truth = load_truth(cohort).pictures.set_index(IMAGE)
-    except CohortError:  # simulated organs know no outlines
+    except CohortError:  # simulated organs have no outlines
         return None
     truth = truth.join(cohort.images.set_index(IMAGE)[[WIDTH, HEIGHT]])
     across, down = (
         max(np.ptp(points) / 2 / size for points, size in zip(truth[outline], truth[length], strict=True))
         for outline, length in (("outline_x", WIDTH), ("outline_y", HEIGHT))
     )
-    return truth, (across + BESIDE, down + BESIDE)
+    return truth, (across + MARGIN, down + MARGIN)
 
 
-def _by_truth(truth: pd.Series, half: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
-    """Regions of one picture of a phantom, shape (H, W); its marks lie over the node and are no part of it."""
+def _regions_by_truth(truth: pd.Series, half: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
+    """Draw the regions (H, W) of a phantom's picture; marks lie over the node and are no part of it."""
     height, width = shape
     regions = np.zeros(shape, dtype=np.uint8)
     screen = Screen(width)
@@ -171,13 +171,13 @@ def _add(regions: np.ndarray, region: int, box: Box) -> None:
 
 
 def _prepare(regions: np.ndarray, side: int) -> np.ndarray:
-    """As `prepare_picture` fits the picture itself: (H, W) to (1, side, side).
+    """Resize regions as `prepare_picture` resizes the picture: (H, W) to (1, side, side).
 
-    A mark reaches as far as the fitting has spread it; the other regions as far as most of a pixel is theirs.
+    A mark keeps every pixel that it touches; other regions keep pixels that they cover by at least half.
     """
     parts = (NODE, PICTURE, BURNED_IN)
     share = prepare_picture(np.stack([255 * (regions & part > 0).astype(np.uint8) for part in parts], axis=2), side)
     fitted = np.zeros((1, side, side), dtype=np.uint8)
-    for part, held, least in zip(parts, share, (128, 128, 16), strict=True):
-        fitted[0][held >= least] |= part
+    for part, coverage, least in zip(parts, share, (128, 128, 16), strict=True):
+        fitted[0][coverage >= least] |= part
     return fitted

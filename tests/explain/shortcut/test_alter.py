@@ -58,7 +58,7 @@ def test_painted_over_texts_are_gone_and_the_rest_untouched(scene):
     assert painted[:, texts & inside].max() <= 100
 
 
-def test_of_the_tissue_nothing_is_left_where_only_the_frame_stays(scene):
+def test_no_tissue_is_left_if_only_the_frame_stays(scene):
     picture, regions = scene
     frame = keep_frame(picture, regions, MEAN)
     tissue = (regions & PICTURE > 0) & (regions & BURNED_IN == 0)
@@ -104,32 +104,32 @@ def patients():
 
 
 def owners(pictures, modality):
-    """Who the first picture of each patient is really of; -1 where there is none."""
+    """Number of the patient whom the first picture of each patient really shows; -1 if it is absent."""
     batch = pictures.cut(np.arange(len(pictures.patients)))
-    there = batch.present[:, modality, 0].numpy()
-    return np.where(there, batch.pictures[modality][:, 0, 0, 0, 0].numpy().astype(int), -1)
+    present = batch.present[:, modality, 0].numpy()
+    return np.where(present, batch.pictures[modality][:, 0, 0, 0, 0].numpy().astype(int), -1)
 
 
-def test_pictures_swapped_within_a_class_are_of_another_patient_of_class_and_fold(patients):
+def test_swaps_within_a_class_stay_within_class_and_fold(patients):
     folds = np.arange(24) // 12
-    who = owners(swap_within_class(patients, folds, 1, seed=3), 1)
-    assert (who[:2] == -1).all()  # without pictures they stay without
+    found = owners(swap_within_class(patients, folds, 1, seed=3), 1)
+    assert (found[:2] == -1).all()  # without pictures they stay without
     has = np.arange(2, 24)
-    assert (who[has] != has).all()
-    assert (who[has] % 3 == has % 3).all()
-    assert (who[has] // 12 == has // 12).all()
-    assert sorted(who[has]) == has.tolist()
+    assert (found[has] != has).all()
+    assert (found[has] % 3 == has % 3).all()
+    assert (found[has] // 12 == has // 12).all()
+    assert sorted(found[has]) == has.tolist()
 
 
 def test_only_the_named_modality_is_swapped(patients):
     swapped = swap(patients, np.zeros(24), 1, seed=0)
     assert owners(swapped, 0).tolist() == list(range(24))
     has = np.arange(2, 24)
-    who = owners(swapped, 1)
-    assert (who[has] != has).all()
-    assert (who[has] % 3 != has % 3).any()
+    found = owners(swapped, 1)
+    assert (found[has] != has).all()
+    assert (found[has] % 3 != has % 3).any()
     assert swapped.labels.tolist() == patients.labels.tolist()
 
 
-def test_who_is_alone_keeps_the_pictures(patients):
+def test_a_patient_alone_in_a_group_keeps_the_pictures(patients):
     assert owners(swap(patients, np.arange(24), 0, seed=0), 0).tolist() == list(range(24))

@@ -6,7 +6,7 @@ from PIL import Image
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED
-from fusion_ln.explain.shortcut.audit import audit
+from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
@@ -23,7 +23,7 @@ def train(cohort, folder, fit=FIT, modalities=None):
     )
 
 
-def said(out, alteration):
+def predictions_of(out, alteration):
     table = pd.read_parquet(out / "predictions.parquet")
     return table[table["alteration"] == alteration].sort_values("patient_id").reset_index(drop=True)
 
@@ -32,13 +32,13 @@ def logits(table):
     return table[[c for c in table if c.startswith("logit_")]].to_numpy()
 
 
-def test_unaltered_pictures_get_what_cross_validation_said(make_cohort, tmp_path):
+def test_unaltered_pictures_get_the_out_of_fold_predictions(make_cohort, tmp_path):
     """Each patient by the model of the fold that held the patient out, also of a fusion with absent modalities."""
     cohort = make_cohort(20, absent={3: {"cdfi"}, 7: {"2d", "elastic"}}, views=2)
     baselines = train(cohort, tmp_path / "runs")
     [fusion] = run_fusions(cohort, baselines, {"late-mean": None}, tmp_path / "runs", seed=0, device=DEVICE)
-    audit(fusion, None, tmp_path / "audit")
-    before, now = read_predictions(fusion.predictions).table, said(tmp_path / "audit", UNALTERED)
+    audit_run(fusion, None, tmp_path / "audit")
+    before, now = read_predictions(fusion.predictions).table, predictions_of(tmp_path / "audit", UNALTERED)
     assert now["patient_id"].tolist() == before["patient_id"].tolist()
     assert now["fold"].tolist() == before["fold"].tolist()
     probs = [c for c in before if c.startswith("prob_")]
@@ -51,23 +51,23 @@ def test_unaltered_pictures_get_what_cross_validation_said(make_cohort, tmp_path
     assert len(read_audit(tmp_path / "audit").judgement.table) == len(names)
 
 
-def test_one_modality_is_not_swapped_and_the_same_seed_says_the_same(make_cohort, tmp_path):
+def test_one_modality_is_not_swapped_and_a_seed_repeats_the_audit(make_cohort, tmp_path):
     cohort = make_cohort(20)
     [run] = train(cohort, tmp_path / "runs", modalities=["cdfi"])
     for out in ("a", "b"):
-        audit(run, None, tmp_path / out)
+        audit_run(run, None, tmp_path / out)
     first, second = (tmp_path / out / "predictions.parquet" for out in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
     assert not pd.read_parquet(first)["alteration"].str.startswith("swapped").any()
-    unaltered = logits(said(tmp_path / "a", UNALTERED))
+    unaltered = logits(predictions_of(tmp_path / "a", UNALTERED))
     for name in (NODE_HIDDEN, FRAME_ONLY):
-        assert np.abs(logits(said(tmp_path / "a", name)) - unaltered).max() > 1e-3, name
+        assert np.abs(logits(predictions_of(tmp_path / "a", name)) - unaltered).max() > 1e-3, name
     examples = sorted(p.name for p in (tmp_path / "a" / "examples" / NODE_HIDDEN).iterdir())
     assert examples == ["P000-cdfi.png", "P002-cdfi.png"]
 
 
 def marked_cohort(folder, *, marked, n=60):
-    """Tissue with a dark node that tells nothing, in a black frame; a sign left of it goes with the class, or not."""
+    """Tissue with a dark node that tells nothing, in a black frame; a sign left of it depends on the class, or not."""
     rng = np.random.default_rng(3)
     labels = np.arange(n) % 3
     patients = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(n)], "label": labels, "site": "a"})
@@ -106,14 +106,14 @@ def test_a_planted_mark_is_caught_and_its_absence_is_not(tmp_path, marked):
     cohort = marked_cohort(tmp_path / "cohort", marked=marked)
     fit = FIT.model_copy(update={"epochs": 12, "batch_size": 8})
     [run] = train(cohort, tmp_path / "runs", fit)
-    audit(run, None, tmp_path / "audit")
-    judged = read_audit(tmp_path / "audit")
-    assert judged.judgement.relies == marked, judged.judgement.table
-    assert judged.judgement.frame_tells == marked
+    audit_run(run, None, tmp_path / "audit")
+    results = read_audit(tmp_path / "audit")
+    assert results.judgement.relies == marked, results.judgement.table
+    assert results.judgement.frame_tells == marked
     if marked:
-        assert {FRAME_ONLY, TEXTS_PAINTED} <= set(judged.judgement.caught)
-        assert judged.judgement.row(PROBE)["auc"] > 0.9
-    page = write_audit_page(judged).read_text(encoding="utf-8")
+        assert {FRAME_ONLY, TEXTS_PAINTED} <= set(results.judgement.caught)
+        assert results.judgement.row(PROBE)["auc"] > 0.9
+    page = write_audit_page(results).read_text(encoding="utf-8")
     answer = "The model relies on something outside the node." if marked else "No sign that the model relies"
     assert answer in page
     assert "SIMULATED" not in page

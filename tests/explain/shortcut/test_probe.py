@@ -15,14 +15,14 @@ N, SIDE = 90, 40
 
 
 class Folds:
-    """What the probe needs of a cohort."""
+    """The part of a cohort that the probe reads."""
 
     classes = ("a", "b", "c")
     folds = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(N)], "fold": np.arange(N) % 5})
 
 
 def frames(rng, *, mark, tells_by_node=False):
-    """Noise with a black frame; ``mark`` draws a sign in the tissue's corner that goes with the class."""
+    """Noise with a black frame; ``mark`` draws a sign in the tissue's corner that depends on the class."""
     labels, names = rng.permutation(np.arange(N) % 3), np.array([f"P{i:03d}" for i in range(N)])
     pixels = np.zeros((N, 3, SIDE, SIDE), dtype=np.uint8)
     pixels[:, :, 4:36, 4:36] = rng.integers(0, 256, (N, 3, 32, 32))
@@ -51,17 +51,17 @@ def test_a_planted_corner_mark_is_learnt(rng):
 
 
 @pytest.mark.parametrize("tells_by_node", [False, True])
-def test_nothing_is_learnt_from_frames_that_tell_nothing(rng, tells_by_node):
-    """Not even where the tissue tells everything: the probe must not see it."""
+def test_nothing_is_learnt_from_frames_without_information(rng, tells_by_node):
+    """Not even if the tissue tells the class: the probe must not see it."""
     assert 0.35 < auc(*frames(rng, mark=False, tells_by_node=tells_by_node)) < 0.65
 
 
-def test_a_patient_is_judged_by_others_alone(rng):
-    """Labels of a fold do not enter what is said of it."""
+def test_a_patient_is_predicted_from_the_other_folds_alone(rng):
+    """The labels of a fold do not enter its predictions."""
     pictures, regions = frames(rng, mark=True)
     mean = {"2d": np.full((3, SIDE, SIDE), 100, dtype=np.uint8)}
     fold = Folds.folds["fold"].to_numpy() == 0
     labels = pictures.labels.copy()
     labels[fold] = (labels[fold] + 1) % 3
-    said, without = (probe_frame(p, regions, mean, Folds()) for p in (pictures, replace(pictures, labels=labels)))
-    np.testing.assert_allclose(said[fold], without[fold])
+    logits, other = (probe_frame(p, regions, mean, Folds()) for p in (pictures, replace(pictures, labels=labels)))
+    np.testing.assert_allclose(logits[fold], other[fold])

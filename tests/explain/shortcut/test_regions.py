@@ -55,7 +55,7 @@ def test_the_rule_finds_a_calliper_cross(rng):
     assert not found[:, :80].any()
 
 
-def test_the_rule_parts_the_picture_from_its_frame(rng):
+def test_the_rule_separates_the_picture_from_its_frame(rng):
     screen = np.zeros((300, 400, 3), dtype=np.uint8)
     screen[50:250, 60:300] = tissue(rng, 200, 240)
     screen, _ = write(screen, (310, 60), "12cm")
@@ -79,7 +79,7 @@ def phantom(tmp_path_factory):
     return simulate_cohort(tmp_path_factory.mktemp("regions") / "p", n_patients=30, image_size=96, shortcut=0.9)
 
 
-def test_a_phantoms_node_is_hidden_whole_by_parts_of_one_size(phantom):
+def test_node_regions_of_a_phantom_cover_the_node_and_have_one_size(phantom):
     regions = find_regions(phantom, "2d", 96)[:, 0]
     truth = load_truth(phantom).pictures.set_index("image_id")
     sizes = []
@@ -95,7 +95,7 @@ def test_a_phantoms_node_is_hidden_whole_by_parts_of_one_size(phantom):
     assert np.ptp(sizes, axis=0).max() <= 1  # a rounding apart
 
 
-def test_a_phantoms_stamp_is_burned_in_and_no_part_of_the_node(phantom):
+def test_a_phantoms_stamp_is_burned_in_and_not_part_of_the_node(phantom):
     [bank, regions] = [open_bank(phantom, "cdfi", 96).pixels, find_regions(phantom, "cdfi", 96)[:, 0]]
     for picture, found in zip(bank, regions, strict=True):
         stamp = np.zeros((96, 96), dtype=bool)
