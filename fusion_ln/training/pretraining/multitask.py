@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, Batches, as_network_input
-from fusion_ln.models.heads import MultiTask
+from fusion_ln.models.classifier import MultiTaskClassifier
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore, mean_over_pictures
 
 Order = Literal["sequential", "interleaved"]
@@ -78,7 +78,7 @@ class MultiTaskLearning:
         on_verdicts: Told of the verdict of each set whenever they are judged.
     """
 
-    model: MultiTask
+    model: MultiTaskClassifier
     modalities: tuple[str, ...]
     on_verdicts: Callable[[list[ValidationScore]], None] = lambda verdicts: None
 

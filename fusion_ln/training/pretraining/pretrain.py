@@ -21,8 +21,9 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files import write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
-from fusion_ln.models.backbones import BACKBONE, create_backbone
-from fusion_ln.models.heads import MultiTask, mlp_head
+from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
+from fusion_ln.models.weights import BACKBONE_PREFIX
 from fusion_ln.predictions import predictions_from_logits, write_predictions
 from fusion_ln.progress import progress, say
 from fusion_ln.runs import RunFolder, new_record
@@ -157,7 +158,7 @@ def _task(sets: list[TaskSet], settings: PretrainSettings, watch: "_Watch") -> M
     fit = settings.fit
     backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
     heads = [mlp_head(backbone.n_features, fit.head_width, len(each.cohort.classes)) for each in sets]
-    return MultiTaskLearning(MultiTask(backbone, heads), tuple(each.modality for each in sets), watch.keep)
+    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), tuple(each.modality for each in sets), watch.keep)
 
 
 def _judges(sets: list[TaskSet], settings: PretrainSettings) -> TaskBatches:
@@ -261,7 +262,9 @@ def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings
         "patients": {each.cohort.name: [len(each.training), len(each.validation)] for each in sets},
     }
     write_json(run.record, record)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in result.weights.items() if name.startswith(BACKBONE)}
+    tensors = {
+        name: t.detach().cpu().contiguous() for name, t in result.weights.items() if name.startswith(BACKBONE_PREFIX)
+    }
     described = {"pretraining": settings.model_dump_json()}
     write_atomically(run.backbone, lambda temporary: save_file(tensors, temporary, described))
     for state in watch.folder.iterdir():

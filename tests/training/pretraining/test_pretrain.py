@@ -20,8 +20,7 @@ from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.backbones import create_backbone
-from fusion_ln.models.classifier import build_classifier
-from fusion_ln.models.heads import MultiTask
+from fusion_ln.models.classifier import MultiTaskClassifier, build_classifier
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
@@ -169,7 +168,7 @@ def test_sequential_takes_one_set_after_another_and_interleaved_mixes_them_anew_
 
 
 def test_a_batch_trains_the_backbone_and_its_own_head_alone():
-    model = MultiTask(torch.nn.Flatten(), [torch.nn.Linear(192, 3), torch.nn.Linear(192, 3)])
+    model = MultiTaskClassifier(torch.nn.Flatten(), [torch.nn.Linear(192, 3), torch.nn.Linear(192, 3)])
     task = MultiTaskLearning(model, ("2d", "2d"))
     batch = next(iter(TaskBatches((batches_of(8), batches_of(8))).in_order()))
     task.loss(model, batch, torch.device("cpu")).backward()
