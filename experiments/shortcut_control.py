@@ -24,7 +24,15 @@ from threadpoolctl import threadpool_limits
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.compute.device import accelerator_of
-from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED, Judgement, judge
+from fusion_ln.evaluation.shortcut import (
+    FRAME_ONLY,
+    NODE_HIDDEN,
+    PROBE,
+    TEXTS_PAINTED,
+    UNALTERED,
+    ShortcutAssessment,
+    assess_shortcuts,
+)
 from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
@@ -55,12 +63,12 @@ def train(cohort: Cohort, modalities: list[str], out: Path, seed: int, device: D
     return baselines + run_fusions(cohort, baselines, {"late-mean": None}, out, seed=seed, device=device)
 
 
-def row_of(seed: int, shortcut: float, run: RunFolder, judgement: Judgement) -> dict[str, object]:
+def row_of(seed: int, shortcut: float, run: RunFolder, assessment: ShortcutAssessment) -> dict[str, object]:
     def auc(name: str) -> str:
-        row = judgement.row(name)
-        return f"{row['auc']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
+        row = assessment.of(name)
+        return f"{row.auc:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})"
 
-    texts = judgement.row(TEXTS_PAINTED)
+    texts = assessment.of(TEXTS_PAINTED)
     return {
         "shortcut": shortcut,
         "seed": seed,
@@ -68,10 +76,10 @@ def row_of(seed: int, shortcut: float, run: RunFolder, judgement: Judgement) -> 
         "AUC": auc(UNALTERED),
         "node hidden": auc(NODE_HIDDEN),
         "only frame and texts": auc(FRAME_ONLY),
-        "texts painted over": f"{texts['change']:+.3f} ({texts['change_low']:+.3f} to {texts['change_high']:+.3f})",
+        "texts painted over": f"{texts.change:+.3f} ({texts.change_low:+.3f} to {texts.change_high:+.3f})",
         "model of the frame": auc(PROBE),
-        "relies": "yes" if judgement.relies else "no",
-        "as planted": "yes" if judgement.relies == (shortcut > 0) else "NO",
+        "relies": "yes" if assessment.relies else "no",
+        "as planted": "yes" if assessment.relies == (shortcut > 0) else "NO",
     }
 
 
@@ -85,9 +93,9 @@ def control(seeds: list[int], modalities: list[str], run_worker: Path, device: D
             for run in train(cohort, modalities, place / "runs", seed, device):
                 if not (run.audit / "audit.json").is_file():  # written last: the audit is whole
                     audit_run(run, cohort.root, run.audit, device=accelerator_of(device))
-                judged = read_audit(run.audit)
-                write_audit_page(judged)
-                rows.append(row_of(seed, shortcut, run, judged.judgement))
+                read = read_audit(run.audit)
+                write_audit_page(read)
+                rows.append(row_of(seed, shortcut, run, read.assessment))
                 say(str(rows[-1]))
     return pd.DataFrame(rows)
 
@@ -102,10 +110,13 @@ def false_alarms(n_audits: int, n_patients: int = 150) -> int:
         for number in range(n_audits):
             rng = np.random.default_rng(number)
             unaltered = _say(rng, n_patients, 2.0, 0.0)
-            said = {UNALTERED: unaltered, **{n: _say(rng, n_patients, 0.0, 1.0) for n in (NODE_HIDDEN, FRAME_ONLY)}}
+            predictions = {
+                UNALTERED: unaltered,
+                **{n: _say(rng, n_patients, 0.0, 1.0) for n in (NODE_HIDDEN, FRAME_ONLY)},
+            }
             shaken = unaltered.logits + 0.3 * rng.normal(size=unaltered.logits.shape)
-            said[TEXTS_PAINTED] = _as_predictions(unaltered.labels, shaken)
-            alarms += judge(said, n_resamples=500).relies
+            predictions[TEXTS_PAINTED] = _as_predictions(unaltered.labels, shaken)
+            alarms += assess_shortcuts(predictions, n_resamples=500).relies
             step("")
     return alarms
 

@@ -109,15 +109,15 @@ def check(ctx: click.Context, folder: Path) -> None:
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
-    from fusion_ln.cohort.check import audit_cohort, describe
+    from fusion_ln.cohort.check import check_pictures, describe
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.files import write_text
 
-    audit = audit_cohort(load_cohort(folder))
-    click.echo(describe(audit))
-    write_text(folder / "check.csv", audit.findings.to_csv(index=False))
-    click.echo(f"\nWrote {folder / 'check.csv'} ({len(audit.findings)} findings)")
-    ctx.exit(1 if audit.has_problems else 0)
+    result = check_pictures(load_cohort(folder))
+    click.echo(describe(result))
+    write_text(folder / "check.csv", result.findings.to_csv(index=False))
+    click.echo(f"\nWrote {folder / 'check.csv'} ({len(result.findings)} findings)")
+    ctx.exit(1 if result.has_problems else 0)
 
 
 @cohort.command()

@@ -59,8 +59,8 @@ COLOURED_FROM, GREY_BELOW = 0.003, 0.0005
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What was found.
+class CheckResult:
+    """Findings of a check.
 
     Attributes:
         findings: One row per finding, problems first; columns `COLUMNS`. Those of the second picture are empty where
@@ -85,7 +85,7 @@ class _Look:
     changed: bool
 
 
-def audit_cohort(cohort: Cohort) -> Audit:
+def check_pictures(cohort: Cohort) -> CheckResult:
     """Read every picture of ``cohort`` and list problems (to be mended) and notes (to be known).
 
     A problem is a file that cannot be read or was changed since the import, and a picture that stands, the same or
@@ -110,12 +110,12 @@ def audit_cohort(cohort: Cohort) -> Audit:
     table = pd.DataFrame(findings, columns=list(COLUMNS))
     order = {kind: number for number, kind in enumerate(KINDS)}
     rank = (table["severity"] != PROBLEM) * len(KINDS) + table["kind"].map(order)
-    return Audit(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True))
+    return CheckResult(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True))
 
 
-def describe(audit: Audit, *, at_most: int = 10) -> str:
+def describe(result: CheckResult, *, at_most: int = 10) -> str:
     """What a person reads: counts, then each kind of finding with its first few cases and its way out."""
-    cohort, findings = audit.cohort, audit.findings
+    cohort, findings = result.cohort, result.findings
     lines = [f"Cohort {cohort.name}: {len(cohort.patients)} patients, {len(cohort.images)} pictures."]
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
     for name in cohort.classes:

@@ -13,7 +13,7 @@ from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import PATIENT
 
-Method = Literal["lac", "aps"]
+ConformalMethod = Literal["lac", "aps"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ConformalSets:
         return pd.DataFrame(rows, columns=[PATIENT, "truth", "set", "size"])
 
 
-def conformal_sets(predictions: Predictions, *, method: Method = "lac", alpha: float = 0.1) -> ConformalSets:
+def conformal_sets(predictions: Predictions, *, method: ConformalMethod = "lac", alpha: float = 0.1) -> ConformalSets:
     """Make each patient's set from the out-of-fold scores of the other folds' patients, class by class.
 
     ``lac`` scores a class by 1 - its probability (Sadinle, Lei & Wasserman 2019: smallest sets), ``aps`` by the

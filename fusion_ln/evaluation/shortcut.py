@@ -1,4 +1,4 @@
-"""Does a model rely on something outside the node? Judged from its predictions on altered pictures, by a fixed rule.
+"""Shortcut assessment: reliance on something outside the node, found by a fixed rule on altered pictures.
 
 A model relies on something outside the node if, beyond the sampling error,
 
@@ -7,8 +7,8 @@ A model relies on something outside the node if, beyond the sampling error,
 - it tells them clearly worse once burned-in texts are painted over: the lower end of the loss's 95 % interval is more
   than `MARGIN`.
 
-The looks and the margin were set before the first model was audited. The margin has two reasons: an AUC of 0.55 is of
-no use to a shortcut and may come from what a hidden part leaves over; and with it the three looks together need no
+The tests and the margin were set before the first model was audited. The margin has two reasons: an AUC of 0.55 is of
+no use to a shortcut and may come from what a hidden part leaves over; and with it the three tests together need no
 further correction (no alarm in 300 simulated audits of models that tell nothing, ``experiments/shortcut_control.py``).
 
 All AUCs here are of logits from which each fold's mean was taken. Shown strange pictures, a model leans to one class or
@@ -18,7 +18,7 @@ the run's report. This was settled on two pilot runs with a planted shortcut, wh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ ALTERATION = "alteration"  # column of the tables
 UNALTERED, NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED = "unaltered", "node-hidden", "frame-only", "texts-painted"
 GREYED, SWAPPED, SWAPPED_ONE = "greyed", "swapped-within-class", "swapped-"  # + modality
 PROBE = "border-probe"
-KEEPS, LOSES = (NODE_HIDDEN, FRAME_ONLY), (TEXTS_PAINTED,)  # the three looks that the verdict rests on
+MUST_NOT_TELL, MUST_NOT_LOSE = (NODE_HIDDEN, FRAME_ONLY), (TEXTS_PAINTED,)  # the three tests of the rule
 
 TITLES = {
     UNALTERED: "Pictures as they are",
@@ -49,64 +49,90 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the predictions on altered pictures tell.
+class AlterationScore:
+    """AUC on pictures altered in one way: a row of the table.
 
     Attributes:
-        table: One row per alteration, in the order given: ``alteration, patients, auc, ci_low, ci_high`` (95 % BCa
-            interval of the macro one-vs-rest AUC), ``change`` against the unaltered pictures with ``change_low,
-            change_high`` (paired, percentile interval; none for the unaltered and for the probe, which is another
-            model), ``caught``: whether it breaks the rule of this module, ``yes`` or ``no``, empty where no rule looks.
+        auc, ci_low, ci_high: Macro one-vs-rest AUC with its 95 % BCa interval.
+        change, change_low, change_high: Paired difference to the unaltered pictures with its 95 % percentile interval;
+            NaN for the unaltered and for the probe, which is another model.
+        caught: ``yes`` or ``no``: it breaks the rule of this module or keeps it; empty where the rule tests nothing.
     """
 
-    table: pd.DataFrame
+    alteration: str
+    patients: int
+    auc: float
+    ci_low: float
+    ci_high: float
+    change: float
+    change_low: float
+    change_high: float
+    caught: str
+
+
+@dataclass(frozen=True)
+class ShortcutAssessment:
+    """Scores of a model on altered pictures, one per alteration, and the answer of the rule."""
+
+    scores: tuple[AlterationScore, ...]
 
     @property
     def relies(self) -> bool:
-        """Whether the model relies on something outside the node."""
+        """The model relies on something outside the node."""
         return len(self.caught) > 0
 
     @property
     def caught(self) -> tuple[str, ...]:
-        """The alterations that show it."""
-        looks = self.table[ALTERATION].isin([*KEEPS, *LOSES])
-        return tuple(self.table.loc[looks & (self.table["caught"] == "yes"), ALTERATION])
+        """Alterations that show the reliance."""
+        tested = (score for score in self.scores if score.alteration in (*MUST_NOT_TELL, *MUST_NOT_LOSE))
+        return tuple(score.alteration for score in tested if score.caught == "yes")
 
     @property
     def frame_tells(self) -> bool:
-        """Whether a model that is trained on the frame alone tells the classes: a hazard, not the model's fault."""
-        return bool((self.table.loc[self.table[ALTERATION] == PROBE, "caught"] == "yes").any())
+        """A model trained on the frame alone tells the classes: a hazard of the pictures, not the model's fault."""
+        return any(score.alteration == PROBE and score.caught == "yes" for score in self.scores)
 
-    def row(self, alteration: str) -> pd.Series:
-        """The row of an alteration."""
-        return self.table[self.table[ALTERATION] == alteration].iloc[0]
+    @property
+    def table(self) -> pd.DataFrame:
+        """The fields of `AlterationScore`, a row per alteration."""
+        return pd.DataFrame([asdict(score) for score in self.scores])
+
+    def of(self, alteration: str) -> AlterationScore:
+        """Return the score of an alteration."""
+        return next(score for score in self.scores if score.alteration == alteration)
 
 
-def judge(said: Mapping[str, Predictions], *, n_resamples: int = 2000, seed: int = 0) -> Judgement:
-    """Judge a model by what it says of altered pictures.
+def assess_shortcuts(
+    predictions: Mapping[str, Predictions], *, n_resamples: int = 2000, seed: int = 0
+) -> ShortcutAssessment:
+    """Assess a model by its predictions on altered pictures.
 
     Args:
-        said: Out-of-fold predictions by alteration, of the same patients; `UNALTERED` among them.
+        predictions: Out-of-fold predictions by alteration, of the same patients; `UNALTERED` among them.
         n_resamples, seed: Of the patient bootstrap, whose draws are the same for all alterations.
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
     """
-    centred = [_centred(predictions) for predictions in said.values()]
-    resampled = dict(zip(said, resample(centred, n_resamples=n_resamples, seed=seed), strict=True))
-    rows = [_row(name, r, resampled[UNALTERED], len(said[name].patients)) for name, r in resampled.items()]
-    return Judgement(pd.DataFrame(rows))
+    centred = [_centre(each) for each in predictions.values()]
+    resampled = dict(zip(predictions, resample(centred, n_resamples=n_resamples, seed=seed), strict=True))
+    return ShortcutAssessment(
+        tuple(
+            _score(name, each, resampled[UNALTERED], len(predictions[name].patients))
+            for name, each in resampled.items()
+        )
+    )
 
 
 def title(alteration: str) -> str:
-    """What a person reads for an alteration."""
+    """Name an alteration as a page shows it."""
     if alteration in TITLES:
         return TITLES[alteration]
     return f"{short_title(alteration.removeprefix(SWAPPED_ONE))} of another patient"
 
 
-def _centred(predictions: Predictions) -> Predictions:
-    """With each fold's mean taken from its log-probabilities."""
+def _centre(predictions: Predictions) -> Predictions:
+    """Subtract each fold's mean from its log-probabilities."""
     logits = predictions.logits - predictions.logits.mean(axis=1, keepdims=True)
     for fold in np.unique(predictions.folds):
         logits[predictions.folds == fold] -= logits[predictions.folds == fold].mean(axis=0)
@@ -115,21 +141,25 @@ def _centred(predictions: Predictions) -> Predictions:
     )
 
 
-def _row(name: str, resampled: Resampled, unaltered: Resampled, patients: int) -> dict[str, object]:
+def _score(alteration: str, resampled: Resampled, unaltered: Resampled, patients: int) -> AlterationScore:
     at = resampled.names.index(PRIMARY)
     low, high = (float(limit[at]) for limit in resampled.bca_interval())
-    row = {ALTERATION: name, "patients": patients, "auc": float(resampled.value[at]), "ci_low": low, "ci_high": high}
-    paired = name not in (UNALTERED, PROBE)
+    paired = alteration not in (UNALTERED, PROBE)
     change = resampled.minus(unaltered)
     change_low, change_high = (float(limit[at]) for limit in change.percentile_interval())
     caught = ""
-    if name in (*KEEPS, PROBE):
+    if alteration in (*MUST_NOT_TELL, PROBE):
         caught = "yes" if low > CHANCE + MARGIN else "no"
-    elif name in LOSES:
+    elif alteration in MUST_NOT_LOSE:
         caught = "yes" if change_high < -MARGIN else "no"
-    return row | {
-        "change": float(change.value[at]) if paired else None,
-        "change_low": change_low if paired else None,
-        "change_high": change_high if paired else None,
-        "caught": caught,
-    }
+    return AlterationScore(
+        alteration=alteration,
+        patients=patients,
+        auc=float(resampled.value[at]),
+        ci_low=low,
+        ci_high=high,
+        change=float(change.value[at]) if paired else np.nan,
+        change_low=change_low if paired else np.nan,
+        change_high=change_high if paired else np.nan,
+        caught=caught,
+    )

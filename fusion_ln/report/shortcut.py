@@ -1,15 +1,14 @@
-"""The page of a shortcut audit: the verdict first, then the figures behind it and the altered pictures."""
+"""Page of a shortcut audit: the verdict, the figures behind it, and the altered pictures."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
+from pydantic import BaseModel
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
@@ -17,16 +16,17 @@ from fusion_ln.evaluation.shortcut import (
     CHANCE,
     FRAME_ONLY,
     GREYED,
-    KEEPS,
-    LOSES,
     MARGIN,
+    MUST_NOT_LOSE,
+    MUST_NOT_TELL,
     NODE_HIDDEN,
     PROBE,
     SWAPPED,
     TEXTS_PAINTED,
     UNALTERED,
-    Judgement,
-    judge,
+    AlterationScore,
+    ShortcutAssessment,
+    assess_shortcuts,
     title,
 )
 from fusion_ln.predictions import Predictions
@@ -45,7 +45,7 @@ CAUGHT, UNSUSPECTED, BESIDE = "other-1", "elastic", "2d"  # colours
 MEANINGS = {
     UNALTERED: "The pictures as the model was trained on them: what the other rows are measured against.",
     NODE_HIDDEN: "The part with the node is filled from its surroundings, in a box of one size for all patients, so "
-    "that the box tells no shape. Whoever still tells the classes does so by something else.",
+    "that the box tells no shape. A model that still tells the classes does so by something else.",
     FRAME_ONLY: "The mean picture of all patients stands in place of the tissue; its surround and everything burned in "
     "stay. Nothing of what differs between patients has to do with disease.",
     TEXTS_PAINTED: "Texts, scales and signs are filled from their surroundings. A model that reads tissue does not "
@@ -55,7 +55,7 @@ MEANINGS = {
     SWAPPED: "Each modality's picture is that of another patient of the same class. Every picture still shows the "
     "class, but no longer the same patient: a loss tells that the model needs the pictures to be of one patient.",
     PROBE: "Not the model itself: a simple one that learnt from the frame and the texts alone. It shows whether they "
-    "give the class away to whoever looks for it.",
+    "give the class away at all.",
 }
 MEANING_SWAPPED_ONE = (
     "The picture of this modality is that of any other patient; the others stay. The loss is what the model draws "
@@ -70,158 +70,183 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What an audit wrote, judged.
+class AuditedCohort(BaseModel):
+    """Cohort of an audit, as its record names it."""
+
+    name: str
+    classes: tuple[str, ...]
+    simulated: bool
+    fingerprint: str
+    folds: str
+
+
+class AuditRecord(BaseModel):
+    """Content of an audit.json.
 
     Attributes:
-        folder: Where it lies.
-        record: Its audit.json.
-        judgement: By the fixed rule of `fusion_ln.evaluation.shortcut`.
+        kind: Of the audited run.
+        regions: Source of the node's place and of the burned-in marks, see `RULES`.
+        examples: Patients whose altered pictures were kept.
+    """
+
+    run: str
+    kind: str
+    cohort: AuditedCohort
+    modalities: tuple[str, ...]
+    regions: Literal["truth", "rule"]
+    examples: tuple[str, ...]
+    seed: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ShortcutAudit:
+    """A finished audit with its assessment.
+
+    Attributes:
+        folder: Folder of its files.
+        record: Content of its audit.json.
+        assessment: By the fixed rule of `fusion_ln.evaluation.shortcut`.
         examples: Files of altered pictures by patient, then alteration, then modality.
         labels: True class of each example patient.
     """
 
     folder: Path
-    record: dict[str, Any]
-    judgement: Judgement
+    record: AuditRecord
+    assessment: ShortcutAssessment
     examples: dict[str, dict[str, dict[str, Path]]]
     labels: dict[str, str]
 
     @property
     def simulated(self) -> bool:
-        return bool(self.record["cohort"]["simulated"])
+        return self.record.cohort.simulated
 
 
-def read_audit(folder: Path) -> Audit:
-    """Read what `fusionln explain audit` wrote and judge it.
+def read_audit(folder: Path) -> ShortcutAudit:
+    """Read and assess what `fusionln explain audit` wrote.
 
     Raises:
         RunError: If there is no audit.
         PredictionsError: If a class has fewer than 2 patients.
     """
     try:
-        record = json.loads((folder / "audit.json").read_text(encoding="utf-8"))
+        record = AuditRecord.model_validate_json((folder / "audit.json").read_text(encoding="utf-8"))
         table = pd.read_parquet(folder / "predictions.parquet")
     except (OSError, ValueError):
         raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln explain audit RUN`.") from None
-    classes = tuple(record["cohort"]["classes"])
-    said = {
+    classes = record.cohort.classes
+    predictions = {
         str(name): Predictions(classes, rows.drop(columns=ALTERATION).reset_index(drop=True))
         for name, rows in table.groupby(ALTERATION, sort=False)
     }
     examples: dict[str, dict[str, dict[str, Path]]] = {}
-    for patient in record["examples"]:
+    for patient in record.examples:
         examples[patient] = {
-            name: {m: path for m in record["modalities"] if (path := _example(folder, name, patient, m)).is_file()}
+            name: {m: path for m in record.modalities if (path := _example(folder, name, patient, m)).is_file()}
             for name in (UNALTERED, NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED, GREYED)
         }
-    unaltered = said[UNALTERED].of(record["examples"])
+    unaltered = predictions[UNALTERED].of(record.examples)
     labels = {p: classes[label] for p, label in zip(unaltered.patients, unaltered.labels, strict=True)}
-    return Audit(folder, record, judge(said), examples, labels)
+    return ShortcutAudit(folder, record, assess_shortcuts(predictions), examples, labels)
 
 
-def write_audit_page(audit: Audit) -> Path:
-    """Write ``audit.html``, ``figures/*.png`` and ``tables/audit.csv`` into the audit's folder; returns the page."""
+def write_audit_page(audit: ShortcutAudit) -> Path:
+    """Write ``audit.html``, ``figures/*.png`` and ``tables/audit.csv`` into the audit's folder; return the page."""
     with style.figure_style():
-        drawn = [_plate(audit, "auc", "AUC by what the model is shown", _draw_aucs(audit.judgement))]
-        drawn.append(_plate(audit, "change", "Change in AUC", _draw_changes(audit.judgement)))
+        drawn = [_plate(audit, "auc", "AUC by what the model is shown", _draw_aucs(audit.assessment))]
+        drawn.append(_plate(audit, "change", "Change in AUC", _draw_changes(audit.assessment)))
         drawn += [
             _plate(audit, f"example_{n}", f"{patient}, {audit.labels[patient]}", _draw_example(audit, patient))
             for n, patient in enumerate(audit.examples)
         ]
-    shown = audit.judgement.table
-    named = shown.assign(shown=[title(name) for name in shown[ALTERATION]])
+    shown = {score.alteration: title(score.alteration) for score in audit.assessment.scores}
+    table = audit.assessment.table.assign(shown=list(shown.values()))
     return write_page(
         audit.folder / AUDIT_PAGE,
         "audit.html",
         drawn,
-        [Sheet("audit", "AUC on altered pictures", named)],
+        [Sheet("audit", "AUC on altered pictures", table)],
         simulated=audit.simulated,
         audit=audit,
         plates={each.name: each for each in drawn},
         verdict=verdict(audit),
         lead=explanation(audit),
         facts=facts(audit),
-        rows=[row | {"title": title(row[ALTERATION])} for row in _rows(audit.judgement)],
-        meanings={title(n): MEANINGS.get(n, MEANING_SWAPPED_ONE) for n in shown[ALTERATION]},
-        rule=RULES[audit.record["regions"]],
+        shown=shown,
+        meanings={heading: MEANINGS.get(name, MEANING_SWAPPED_ONE) for name, heading in shown.items()},
+        rule=RULES[audit.record.regions],
         limit=LIMIT,
         margin=MARGIN,
     )
 
 
-def verdict(audit: Audit) -> str:
-    """The answer in one sentence."""
+def verdict(audit: ShortcutAudit) -> str:
+    """Give the answer in one sentence."""
     where = "In simulated patients, the" if audit.simulated else "The"
-    if audit.judgement.relies:
+    if audit.assessment.relies:
         return f"{where} model relies on something outside the node."
     where = "In simulated patients, no" if audit.simulated else "No"
     return f"{where} sign that the model relies on something outside the node."
 
 
-def explanation(audit: Audit) -> str:
-    """The figures behind the verdict, and how sure they are."""
-    judgement = audit.judgement
-    hidden, frame, texts = (judgement.row(name) for name in (NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED))
+def explanation(audit: ShortcutAudit) -> str:
+    """Explain the figures behind the verdict and their uncertainty."""
+    assessment = audit.assessment
+    hidden, frame, texts = (assessment.of(name) for name in (NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED))
     figures = {
         NODE_HIDDEN: f"with the node hidden its AUC was {_auc(hidden)}",
         FRAME_ONLY: f"from nothing but the frame and the texts it was {_auc(frame)}",
-        TEXTS_PAINTED: f"painting over the texts changed it by {signed(texts['change'])} "
-        f"({signed_spread(texts['change_low'], texts['change_high'])})",
+        TEXTS_PAINTED: f"painting over the texts changed it by {signed(texts.change)} "
+        f"({signed_spread(texts.change_low, texts.change_high)})",
     }
-    parts = [f"On held-out patients the model's AUC was {_auc(judgement.row(UNALTERED))}."]
-    if judgement.relies:
-        parts.append(f"{_listed([figures[name] for name in judgement.caught])}.")
-        if judgement.caught == (NODE_HIDDEN,):
+    parts = [f"On held-out patients the model's AUC was {_auc(assessment.of(UNALTERED))}."]
+    if assessment.relies:
+        parts.append(f"{_listed([figures[name] for name in assessment.caught])}.")
+        if assessment.caught == (NODE_HIDDEN,):
             parts.append(
                 "What surrounds a node may be diseased as well, and a node may be larger than the hidden part: "
                 "look at the pictures below before blaming the model."
             )
     else:
         parts.append(f"{_listed(list(figures.values()))}: none is beyond the limit.")
-        most = max(hidden["ci_high"], frame["ci_high"])
+        most = max(hidden.ci_high, frame.ci_high)
         parts.append(f"That is no proof: these patients would also fit an AUC of {number(most, 2)} without the node.")
-        if judgement.row(UNALTERED)["ci_low"] <= LIMIT:
+        if assessment.of(UNALTERED).ci_low <= LIMIT:
             parts.append("The model hardly tells the classes at all, so there is little that it could rely on.")
-    return " ".join([*parts, _about_probe(judgement)])
+    return " ".join([*parts, _about_probe(assessment)])
 
 
-def facts(audit: Audit) -> list[Fact]:
-    """The three looks that the verdict rests on, and the probe."""
+def facts(audit: ShortcutAudit) -> list[Fact]:
+    """List the three tests that the verdict rests on, and the probe."""
     found = []
-    for name in (*KEEPS, *LOSES, PROBE):
-        row = audit.judgement.row(name)
-        colour = CAUGHT if row["caught"] == "yes" else UNSUSPECTED
-        if name in LOSES:
-            detail = f"change in AUC; 95 % interval {signed_spread(row['change_low'], row['change_high'])}; "
-            found.append(Fact(title(name), signed(row["change"]), detail + _said(row), colour))
+    for name in (*MUST_NOT_TELL, *MUST_NOT_LOSE, PROBE):
+        score = audit.assessment.of(name)
+        colour = CAUGHT if score.caught == "yes" else UNSUSPECTED
+        if name in MUST_NOT_LOSE:
+            detail = f"change in AUC; 95 % interval {signed_spread(score.change_low, score.change_high)}; "
+            found.append(Fact(title(name), signed(score.change), detail + _compare_to_limit(score), colour))
         else:
-            detail = f"AUC; 95 % interval {spread(row['ci_low'], row['ci_high'])}; {_said(row)}"
-            found.append(Fact(title(name), number(row["auc"]), detail, colour))
+            detail = f"AUC; 95 % interval {spread(score.ci_low, score.ci_high)}; {_compare_to_limit(score)}"
+            found.append(Fact(title(name), number(score.auc), detail, colour))
     return found
 
 
-def _rows(judgement: Judgement) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in judgement.table.to_dict("records")]
+def _compare_to_limit(score: AlterationScore) -> str:
+    return "beyond the limit" if score.caught == "yes" else "within the limit"
 
 
-def _said(row: pd.Series) -> str:
-    return "beyond the limit" if row["caught"] == "yes" else "within the limit"
-
-
-def _about_probe(judgement: Judgement) -> str:
-    probe = judgement.row(PROBE)
-    if not judgement.frame_tells:
+def _about_probe(assessment: ShortcutAssessment) -> str:
+    probe = assessment.of(PROBE)
+    if not assessment.frame_tells:
         return f"A simple model that learnt from frame and texts alone told nothing either (AUC {_auc(probe)})."
     warning = f"Frame and texts do give the class away: a simple model that learnt from them alone had {_auc(probe)}."
-    if judgement.relies:
+    if assessment.relies:
         return warning
     return f"{warning} This model does not seem to use them; another one, trained on the same pictures, may."
 
 
-def _auc(row: pd.Series) -> str:
-    return f"{number(row['auc'])} ({spread(row['ci_low'], row['ci_high'])})"
+def _auc(score: AlterationScore) -> str:
+    return f"{number(score.auc)} ({spread(score.ci_low, score.ci_high)})"
 
 
 def _listed(parts: list[str]) -> str:
@@ -229,7 +254,7 @@ def _listed(parts: list[str]) -> str:
     return text[0].upper() + text[1:]
 
 
-def _plate(audit: Audit, name: str, heading: str, figure: Figure) -> Plate:
+def _plate(audit: ShortcutAudit, name: str, heading: str, figure: Figure) -> Plate:
     return mark_plate(name, heading, "", figure, simulated=audit.simulated)
 
 
@@ -237,50 +262,52 @@ def _example(folder: Path, alteration: str, patient: str, modality: str) -> Path
     return folder / "examples" / alteration / f"{patient}-{modality}.png"
 
 
-def _colour(row: Mapping[str, Any]) -> str:
-    """Alarming where the rule is broken, calm where it looks and finds nothing, grey elsewhere."""
-    return LIGHT[{"yes": CAUGHT, "no": UNSUSPECTED}.get(row["caught"], BESIDE)]
+def _colour(score: AlterationScore) -> str:
+    """Choose a colour: alarming where the rule is broken, calm where it is kept, grey where it tests nothing."""
+    return LIGHT[{"yes": CAUGHT, "no": UNSUSPECTED}.get(score.caught, BESIDE)]
 
 
-def _draw_aucs(judgement: Judgement) -> Figure:
-    """Forest plot of the AUC of every alteration, with chance and the limit of the rule."""
-    rows = _rows(judgement)
-    figure, axes = empty_rows([(title(row[ALTERATION]), row[ALTERATION] in (*KEEPS, PROBE)) for row in rows])
+def _draw_aucs(assessment: ShortcutAssessment) -> Figure:
+    """Draw the AUC of every alteration, with chance and the limit of the rule."""
+    scores = assessment.scores
+    figure, axes = empty_rows(
+        [(title(score.alteration), score.alteration in (*MUST_NOT_TELL, PROBE)) for score in scores]
+    )
     axes.axvline(CHANCE, color=INK, lw=0.9, zorder=1)
     axes.axvline(LIMIT, color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
-    for y, row in enumerate(rows):
-        probe = row[ALTERATION] == PROBE
-        colour = _colour(row) if row[ALTERATION] in (*KEEPS, PROBE) else LIGHT[BESIDE]
-        draw_interval(axes, y, row["auc"], row["ci_low"], row["ci_high"], colour, fused=probe)
-        write_note(axes, y, f"{number(row['auc'])} ({spread(row['ci_low'], row['ci_high'])})")
+    for y, score in enumerate(scores):
+        probe = score.alteration == PROBE
+        colour = _colour(score) if score.alteration in (*MUST_NOT_TELL, PROBE) else LIGHT[BESIDE]
+        draw_interval(axes, y, score.auc, score.ci_low, score.ci_high, colour, fused=probe)
+        write_note(axes, y, f"{number(score.auc)} ({spread(score.ci_low, score.ci_high)})")
         if y and probe:
             axes.axhline(y - 0.6, color=LINE, lw=0.8)
-    axes.set_xlim(min(0.4, np.floor(20 * (min(row["ci_low"] for row in rows) - 0.01)) / 20), 1.015)
+    axes.set_xlim(min(0.4, np.floor(20 * (min(score.ci_low for score in scores) - 0.01)) / 20), 1.015)
     axes.set_xlabel(f"AUC, 95 % interval; line: chance, dashes: limit ({LIMIT:.2f})")
     return figure
 
 
-def _draw_changes(judgement: Judgement) -> Figure:
-    """Forest plot of the paired change in AUC against the unaltered pictures, with the limit for painted-over texts."""
-    rows = [row for row in _rows(judgement) if row[ALTERATION] not in (UNALTERED, PROBE)]
-    figure, axes = empty_rows([(title(row[ALTERATION]), row[ALTERATION] in LOSES) for row in rows])
+def _draw_changes(assessment: ShortcutAssessment) -> Figure:
+    """Draw the paired change in AUC against the unaltered pictures, with the limit for painted-over texts."""
+    scores = [score for score in assessment.scores if score.alteration not in (UNALTERED, PROBE)]
+    figure, axes = empty_rows([(title(score.alteration), score.alteration in MUST_NOT_LOSE) for score in scores])
     axes.axvline(0, color=INK, lw=0.9, zorder=1)
-    for y, row in enumerate(rows):
-        looks = row[ALTERATION] in LOSES
-        if looks:
+    for y, score in enumerate(scores):
+        tested = score.alteration in MUST_NOT_LOSE
+        if tested:
             axes.plot([-MARGIN] * 2, [y - 0.2, y + 0.2], color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
-        colour = _colour(row) if looks else LIGHT[BESIDE]
-        draw_interval(axes, y, row["change"], row["change_low"], row["change_high"], colour, fused=False)
-        write_note(axes, y, f"{signed(row['change'])} ({signed_spread(row['change_low'], row['change_high'])})")
-    low = min(-0.1, 1.1 * min(row["change_low"] for row in rows))
-    axes.set_xlim(low, max(0.05, 1.1 * max(row["change_high"] for row in rows)))
+        colour = _colour(score) if tested else LIGHT[BESIDE]
+        draw_interval(axes, y, score.change, score.change_low, score.change_high, colour, fused=False)
+        write_note(axes, y, f"{signed(score.change)} ({signed_spread(score.change_low, score.change_high)})")
+    low = min(-0.1, 1.1 * min(score.change_low for score in scores))
+    axes.set_xlim(low, max(0.05, 1.1 * max(score.change_high for score in scores)))
     axes.set_xlabel("Change in AUC, 95 % interval, same patients")
     return figure
 
 
-def _draw_example(audit: Audit, patient: str) -> Figure:
-    """A patient's pictures: a row per modality, a column per alteration."""
-    shown, modalities = audit.examples[patient], audit.record["modalities"]
+def _draw_example(audit: ShortcutAudit, patient: str) -> Figure:
+    """Draw a patient's pictures: a row per modality, a column per alteration."""
+    shown, modalities = audit.examples[patient], audit.record.modalities
     side = WIDTH / len(shown)
     figure = Figure(figsize=(WIDTH, (side - 0.08) * len(modalities) + 0.4), layout="constrained")
     panels = figure.subplots(len(modalities), len(shown), squeeze=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.check import COLUMNS, audit_cohort, describe
+from fusion_ln.cohort.check import COLUMNS, check_pictures, describe
 from fusion_ln.cohort.importing import import_cohort, open_source
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 
@@ -18,7 +18,7 @@ def audit(tmp_path):
     def run(source, raw, after=lambda: None, k=2):
         cohort = import_cohort(open_source(source, raw), tmp_path / "cohort", k=k)
         after()
-        return audit_cohort(cohort)
+        return check_pictures(cohort)
 
     return run
 
@@ -119,7 +119,7 @@ def test_many_findings_are_counted_in_the_text_and_whole_in_the_table(busi, audi
 
 
 def test_a_simulated_cohort_has_no_repeats(tmp_path):
-    result = audit_cohort(simulate_cohort(tmp_path / "phantom", n_patients=40, image_size=64, missing=0.1))
+    result = check_pictures(simulate_cohort(tmp_path / "phantom", n_patients=40, image_size=64, missing=0.1))
     assert not result.has_problems
     assert set(result.findings["kind"]) <= {"missing modality"}
 
@@ -134,7 +134,7 @@ def test_the_pictures_of_busi_that_stand_under_two_labels_are_found(tmp_path):
             copy = raw / path.parent.name / path.name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
-    result = audit_cohort(import_cohort(open_source("busi", raw), tmp_path / "cohort"))
+    result = check_pictures(import_cohort(open_source("busi", raw), tmp_path / "cohort"))
     pairs = result.findings[result.findings["severity"] == "problem"]
     names = {(Path(a).stem, Path(b).stem) for a, b in zip(pairs["image_id"], pairs["other_image_id"], strict=True)}
     assert names == {

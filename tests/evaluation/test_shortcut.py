@@ -2,78 +2,90 @@ import numpy as np
 import pytest
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.shortcut import FRAME_ONLY, GREYED, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED, judge, title
+from fusion_ln.evaluation.shortcut import (
+    FRAME_ONLY,
+    GREYED,
+    NODE_HIDDEN,
+    PROBE,
+    TEXTS_PAINTED,
+    UNALTERED,
+    assess_shortcuts,
+    title,
+)
 from fusion_ln.predictions import predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
-LOOKS = (NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED)
 
 
-def say(rng, skill, n=150, lean=0.0):
+def predict(rng, skill, n=150, lean=0.0):
     """Predictions that know ``skill`` of the truth; each fold's model leans to a class of its own."""
     labels, folds = np.arange(n) % 3, np.arange(n) % 5
     logits = rng.normal(size=(n, 3)) + skill * np.eye(3)[labels] + lean * rng.normal(size=(5, 3))[folds]
     return predictions_from_logits(CLASSES, [f"P{i:03d}" for i in range(n)], folds, labels, logits)
 
 
-def audit_of(rng, *, hidden=0.0, frame=0.0, painted=2.0, probe=0.0, lean=0.0):
-    said = {UNALTERED: 2.0, NODE_HIDDEN: hidden, FRAME_ONLY: frame, TEXTS_PAINTED: painted, PROBE: probe}
-    return judge({name: say(rng, skill, lean=lean) for name, skill in said.items()}, n_resamples=400)
+def assess(rng, *, hidden=0.0, frame=0.0, painted=2.0, probe=0.0, lean=0.0):
+    predictions = {UNALTERED: 2.0, NODE_HIDDEN: hidden, FRAME_ONLY: frame, TEXTS_PAINTED: painted, PROBE: probe}
+    return assess_shortcuts(
+        {name: predict(rng, skill, lean=lean) for name, skill in predictions.items()}, n_resamples=400
+    )
 
 
 @pytest.mark.parametrize(
     ("knows", "caught"),
     [({"hidden": 1.0}, NODE_HIDDEN), ({"frame": 1.0}, FRAME_ONLY), ({"painted": 0.5}, TEXTS_PAINTED)],
 )
-def test_each_look_catches_on_its_own(rng, knows, caught):
-    judgement = audit_of(rng, **knows)
-    assert judgement.relies
-    assert judgement.caught == (caught,)
+def test_each_test_catches_on_its_own(rng, knows, caught):
+    assessment = assess(rng, **knows)
+    assert assessment.relies
+    assert assessment.caught == (caught,)
 
 
 def test_a_model_that_needs_the_node_is_not_caught(rng):
-    judgement = audit_of(rng)
-    assert not judgement.relies
-    assert judgement.caught == ()
-    assert not judgement.frame_tells
+    assessment = assess(rng)
+    assert not assessment.relies
+    assert assessment.caught == ()
+    assert not assessment.frame_tells
 
 
-def test_what_the_frame_would_allow_is_not_held_against_the_model(rng):
-    judgement = audit_of(rng, probe=2.0)
-    assert judgement.frame_tells
-    assert not judgement.relies
+def test_a_frame_that_tells_is_not_held_against_the_model(rng):
+    assessment = assess(rng, probe=2.0)
+    assert assessment.frame_tells
+    assert not assessment.relies
 
 
-def test_a_shortcut_is_seen_though_the_folds_models_lean_differently(rng):
+def test_a_shortcut_is_found_though_the_models_of_folds_lean_differently(rng):
     """Strange pictures shift each model as a whole; pooled as they are, the shifts would hide what it tells."""
-    assert audit_of(rng, frame=1.2, lean=4.0).caught == (FRAME_ONLY,)
+    assert assess(rng, frame=1.2, lean=4.0).caught == (FRAME_ONLY,)
 
 
 def test_models_that_tell_nothing_are_hardly_ever_caught():
-    """Three looks at 60 patients each; the rate itself is measured by experiments/shortcut_control.py."""
+    """Three tests of 60 patients each; the rate itself is measured by experiments/shortcut_control.py."""
     alarms = 0
     for seed in range(25):
         rng = np.random.default_rng(seed)
-        said = {name: say(rng, 0.0, n=60, lean=1.0) for name in (NODE_HIDDEN, FRAME_ONLY)}
-        unaltered = say(rng, 2.0, n=60)
+        predictions = {name: predict(rng, 0.0, n=60, lean=1.0) for name in (NODE_HIDDEN, FRAME_ONLY)}
+        unaltered = predict(rng, 2.0, n=60)
         logits = unaltered.logits + 0.3 * rng.normal(size=(60, 3))  # painting over shakes it a little
         painted = predictions_from_logits(CLASSES, unaltered.patients, unaltered.folds, unaltered.labels, logits)
-        alarms += judge({UNALTERED: unaltered, **said, TEXTS_PAINTED: painted}, n_resamples=100).relies
+        alarms += assess_shortcuts(
+            {UNALTERED: unaltered, **predictions, TEXTS_PAINTED: painted}, n_resamples=100
+        ).relies
     assert alarms <= 1
 
 
-def test_the_table_holds_what_the_page_says(rng):
-    said = {UNALTERED: say(rng, 2.0), NODE_HIDDEN: say(rng, 0.0), GREYED: say(rng, 1.0)}
-    table = judge(said, n_resamples=200).table.set_index("alteration")
+def test_the_table_holds_paired_changes(rng):
+    predictions = {UNALTERED: predict(rng, 2.0), NODE_HIDDEN: predict(rng, 0.0), GREYED: predict(rng, 1.0)}
+    table = assess_shortcuts(predictions, n_resamples=200).table.set_index("alteration")
     assert table.loc[GREYED, "change"] == pytest.approx(table.loc[GREYED, "auc"] - table.loc[UNALTERED, "auc"])
     assert table.loc[GREYED, "change_low"] < table.loc[GREYED, "change"] < table.loc[GREYED, "change_high"]
-    assert table["caught"].tolist() == ["", "no", ""]  # colours are the measurement: no look of the rule
+    assert table["caught"].tolist() == ["", "no", ""]  # colours are the measurement: the rule tests nothing
 
 
 def test_a_class_of_one_patient_is_refused(rng):
-    one = say(rng, 1.0, n=4)
+    one = predict(rng, 1.0, n=4)
     with pytest.raises(PredictionsError, match="at least 2"):
-        judge({UNALTERED: one, NODE_HIDDEN: one})
+        assess_shortcuts({UNALTERED: one, NODE_HIDDEN: one})
 
 
 def test_every_alteration_has_a_title():

@@ -64,8 +64,8 @@ def test_the_verdict_stands_first_and_the_figures_behind_it_below(tmp_path):
     page = page_of(folder)
     assert "In simulated patients, the model relies on something outside the node." in page
     assert page.index("relies on something") < page.index("The rule, fixed beforehand")
-    judgement = read_audit(folder).judgement
-    assert f"{judgement.row(FRAME_ONLY)['auc']:.3f}" in page
+    assessment = read_audit(folder).assessment
+    assert f"{assessment.of(FRAME_ONLY).auc:.3f}" in page
     assert "Colour Doppler of another patient" in page
     assert "SIMULATED" in page
     table = pd.read_csv(folder / "tables" / "audit.csv")

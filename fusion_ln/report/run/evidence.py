@@ -9,7 +9,7 @@ import pandas as pd
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.calibration import calibration_by_class, reliability, scale_by_fold
-from fusion_ln.evaluation.conformal import ConformalSets, Method, conformal_sets
+from fusion_ln.evaluation.conformal import ConformalMethod, ConformalSets, conformal_sets
 from fusion_ln.evaluation.decision import decision_curve, operating_points
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
 from fusion_ln.evaluation.roc import roc_band
@@ -22,7 +22,7 @@ from fusion_ln.terms import PATIENT, SITE
 BEFORE, AFTER = "before scaling", "after scaling"
 SENSITIVITY = 0.95  # asked of the operating point
 MISSES = 0.1  # share of patients whose conformal set may miss their class
-METHODS: tuple[Method, ...] = ("lac", "aps")
+METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
 VARIABLES = {SITE: "site", "sex": "sex", "age": "age band"}
 SHOWN_BY_SUBGROUP = ("auc_ovr", "accuracy", "recall")
 Found = TypeVar("Found")
@@ -93,7 +93,7 @@ class Evidence:
         return stack(tables) if tables else pd.DataFrame()
 
     @cached_property
-    def sets(self) -> dict[tuple[str, Method], ConformalSets]:
+    def sets(self) -> dict[tuple[str, ConformalMethod], ConformalSets]:
         """Conformal sets by model and method."""
         found = {}
         for model in self.results.models:

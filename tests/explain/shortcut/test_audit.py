@@ -48,7 +48,7 @@ def test_unaltered_pictures_get_the_out_of_fold_predictions(make_cohort, tmp_pat
         "unaltered", "node-hidden", "frame-only", "texts-painted", "greyed",
         "swapped-within-class", "swapped-2d", "swapped-cdfi", "swapped-elastic", "border-probe",
     ]  # fmt: skip
-    assert len(read_audit(tmp_path / "audit").judgement.table) == len(names)
+    assert len(read_audit(tmp_path / "audit").assessment.table) == len(names)
 
 
 def test_one_modality_is_not_swapped_and_a_seed_repeats_the_audit(make_cohort, tmp_path):
@@ -108,11 +108,11 @@ def test_a_planted_mark_is_caught_and_its_absence_is_not(tmp_path, marked):
     [run] = train(cohort, tmp_path / "runs", fit)
     audit_run(run, None, tmp_path / "audit")
     results = read_audit(tmp_path / "audit")
-    assert results.judgement.relies == marked, results.judgement.table
-    assert results.judgement.frame_tells == marked
+    assert results.assessment.relies == marked, results.assessment.table
+    assert results.assessment.frame_tells == marked
     if marked:
-        assert {FRAME_ONLY, TEXTS_PAINTED} <= set(results.judgement.caught)
-        assert results.judgement.row(PROBE)["auc"] > 0.9
+        assert {FRAME_ONLY, TEXTS_PAINTED} <= set(results.assessment.caught)
+        assert results.assessment.of(PROBE).auc > 0.9
     page = write_audit_page(results).read_text(encoding="utf-8")
     answer = "The model relies on something outside the node." if marked else "No sign that the model relies"
     assert answer in page
