@@ -1,7 +1,7 @@
 """Sets of runs: the baselines of a cohort, their fusions, and experiments made of them."""
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -31,17 +31,18 @@ from fusion_ln.tuning.space import changed
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs
+AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine
 
 
 def run_baselines(
     cohort: Cohort,
-    modalities: list[str],
+    modalities: Sequence[str],
     fit: FitSettings,
     out: Path,
     *,
-    protocol: Protocol,
-    seed: int,
-    device: DeviceSettings,
+    protocol: Protocol = "nested",
+    seed: int = 0,
+    device: DeviceSettings = AUTO,
     tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> list[RunFolder]:
     """Train ``out/baseline-<modality>`` for each modality, or keep what is there already.
@@ -60,7 +61,7 @@ def run_baselines(
 
 def baselines_in(
     out: Path,
-    modalities: list[str],
+    modalities: Sequence[str],
     fit: FitSettings,
     *,
     protocol: Protocol,
@@ -88,11 +89,11 @@ def train_baselines(cohort: Cohort, wanted: dict[RunFolder, BaselineSettings], d
 def run_fusions(
     cohort: Cohort,
     baselines: list[RunFolder],
-    heads: dict[str, HeadSettings | None],
+    heads: Mapping[str, HeadSettings | None],
     out: Path,
     *,
-    seed: int,
-    device: DeviceSettings,
+    seed: int = 0,
+    device: DeviceSettings = AUTO,
 ) -> list[RunFolder]:
     """Fuse the baselines into ``out/fusion-<name>`` for each name: a late head (None), or a trained one's settings.
 
