@@ -26,7 +26,7 @@ from fusion_ln.training.crossval import begin, cross_fits, finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
-from fusion_ln.training.pretraining.pretrain import PATIENCE, PretrainSettings, pretrain
+from fusion_ln.training.pretraining.pretrain import PRETRAIN_PATIENCE, PretrainSettings, pretrain
 from fusion_ln.tuning.space import changed
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
@@ -291,7 +291,7 @@ def starting_from(weights: str, fit: FitSettings, out: Path, device: DeviceSetti
     if weights != PRETRAINED:
         return fit.model_copy(update={"weights": weights})
     run = RunFolder(out / "pretraining")
-    learnt = fit.model_copy(update={"weights": "scratch", "patience": PATIENCE})
+    learnt = fit.model_copy(update={"weights": "scratch", "patience": PRETRAIN_PATIENCE})
     where = device.one_device if device.engine == "ray" else device
     pretrain(open_organs(fit.image_size), PretrainSettings(fit=learnt), run, where)
     return fit.model_copy(update={"weights": str(run.root)})

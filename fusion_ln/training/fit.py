@@ -1,4 +1,4 @@
-"""The only optimisation loop: one task, its best epoch, and a state from which it can go on after any interruption."""
+"""The only training loop: fits one task, keeps its best epoch, and resumes from the last finished epoch."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -48,12 +48,12 @@ class FitResult:
 
 
 def best_epoch(history: list[Epoch]) -> int:
-    """The epoch with the lowest validation loss; the first of equals."""
+    """Find the epoch with the lowest validation loss; the first of equals."""
     return min(history, key=lambda e: e.val_loss).epoch
 
 
 def derive_seed(*parts: int) -> int:
-    """One seed from several numbers (seed, fold, epoch, ...), unrelated to that of any other combination."""
+    """Derive one seed from several numbers (seed, fold, epoch, ...), unrelated to that of any other combination."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
@@ -67,7 +67,7 @@ def fit(
     fabric: Fabric,
     folder: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    slower: Mapping[str, float] = MappingProxyType({}),
+    lr_scale: Mapping[str, float] = MappingProxyType({}),
     accumulate: int = 1,
 ) -> FitResult:
     """Train one task and keep the weights of its best epoch.
@@ -75,14 +75,14 @@ def fit(
     ``val`` is inner validation: the held-out fold never enters here, so the choice of epoch cannot flatter the
     result. All randomness of an epoch follows from ``seed`` and its number, and ``folder`` keeps the state of
     the last finished epoch: started again after an interruption the fit goes on from there, to the same weights.
-    ``on_epoch`` may raise (pruning does); it is also told of the epochs that were found finished. Parameters whose
-    names begin with a key of ``slower`` learn at that share of the rate. A step follows ``accumulate`` batches.
+    ``on_epoch`` may raise (pruning does); it is also called for epochs that were found finished. Parameters whose
+    names begin with a key of ``lr_scale`` learn at that multiple of the rate. A step follows ``accumulate`` batches.
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
     """
     model, optimizer = fabric.setup(
-        task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, slower)
+        task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, lr_scale)
     )
     schedule = _schedule(optimizer, settings, -(-len(train) // accumulate))
     state = _State(folder, task.model, optimizer, schedule)
@@ -93,13 +93,13 @@ def fit(
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
         train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
-        verdict = _judge(task, val, fabric)
+        score = _validate(task, val, fabric)
         history.append(
             Epoch(
                 epoch=number,
                 train_loss=train_loss,
-                val_loss=verdict.loss,
-                val_auc=verdict.auc,
+                val_loss=score.loss,
+                val_auc=score.auc,
                 lr=optimizer.param_groups[0]["lr"],
                 pictures=len(train) * train.batch_size,
                 seconds=time.monotonic() - started,
@@ -108,9 +108,9 @@ def fit(
         if fabric.is_global_zero:
             state.keep(history)
         on_epoch(history[-1])
-    fabric.barrier()  # the first process has written what all read now
+    fabric.barrier()  # the first process has written the weights, which all read now
     result = FitResult(history, state.best_weights())
-    fabric.barrier()  # all have read what the first may clear away now
+    fabric.barrier()  # all have read them: the first may clear them away now
     return result
 
 
@@ -118,16 +118,20 @@ def _best_or_start(history: list[Epoch]) -> int:
     return best_epoch(history) if history else 0
 
 
-def _optimizer(model: nn.Module, settings: LoopSettings, slower: Mapping[str, float]) -> torch.optim.Optimizer:
-    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *slower)}
+def _optimizer(model: nn.Module, settings: LoopSettings, lr_scale: Mapping[str, float]) -> torch.optim.Optimizer:
+    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *lr_scale)}
     for name, parameter in model.named_parameters():
-        groups[next((prefix for prefix in slower if name.startswith(prefix)), "")].append(parameter)
-    rates = [{"params": own, "lr": settings.lr * slower.get(prefix, 1.0)} for prefix, own in groups.items() if own]
+        groups[next((prefix for prefix in lr_scale if name.startswith(prefix)), "")].append(parameter)
+    rates = [
+        {"params": parameters, "lr": settings.lr * lr_scale.get(prefix, 1.0)}
+        for prefix, parameters in groups.items()
+        if parameters
+    ]
     return torch.optim.AdamW(rates, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def _schedule(optimizer: Any, settings: LoopSettings, steps_per_epoch: int) -> LRScheduler | None:
-    """None for a constant rate; one-cycle as Smith & Topin 2018 (arXiv 1708.07120)."""
+    """Build the schedule: None for a constant rate, or one-cycle (Smith & Topin 2018, arXiv 1708.07120)."""
     if settings.schedule == "constant":
         return None
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -143,7 +147,7 @@ def train_epoch(
     fabric: Fabric,
     accumulate: int = 1,
 ) -> float:
-    """One pass over the training part; returns the mean loss of its batches."""
+    """Train for one pass over the training part and return the mean loss of its batches."""
     model.train()
     losses, patients = [], []
     while group := list(islice(batches, accumulate)):
@@ -171,23 +175,23 @@ def train_epoch(
     return float(losses_on_host.double().mean())
 
 
-def _judge(task: Task[B], val: BatchLoader[B], fabric: Fabric) -> ValidationScore:
-    """Validation on the first device alone: every patient counts once, and all devices learn the same figures."""
-    verdict = None
+def _validate(task: Task[B], val: BatchLoader[B], fabric: Fabric) -> ValidationScore:
+    """Validate on the first device alone: every patient counts once, and all devices get the same score."""
+    score = None
     if fabric.is_global_zero:
         with fabric.autocast():
-            verdict = task.validate(val, fabric.device)
+            score = task.validate(val, fabric.device)
     if fabric.world_size > 1:
-        verdict = fabric.broadcast(verdict)
-    assert verdict is not None
-    if not np.isfinite(verdict.loss):
+        score = fabric.broadcast(score)
+    assert score is not None
+    if not np.isfinite(score.loss):
         raise DivergedError("The validation loss is no longer a finite number.", "Lower the rate (`--lr`).")
-    return verdict
+    return score
 
 
 @dataclass(frozen=True)
 class _State:
-    """What a fit keeps on disk: the best weights so far, and all that its next epoch starts from."""
+    """State of a fit on disk: the best weights so far, and all that its next epoch starts from."""
 
     folder: Path
     model: nn.Module
@@ -215,7 +219,7 @@ class _State:
         write_atomically(self._last, lambda temporary: torch.save(state, temporary))
 
     def resume(self) -> list[Epoch]:
-        """Load the state, if there is one, and return the history up to it."""
+        """Load the state, if it exists, and return the history up to it."""
         if not self._last.is_file():
             return []
         state = torch.load(self._last, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""What is learned: a model, its loss on a batch, and its score on patients who were not trained on."""
+"""Tasks: a model, its loss on a batch, and its score on validation patients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from fusion_ln.metrics import PRIMARY, score
 
 
 class Labelled(Protocol):
-    """Any batch: what `fit` itself needs to know of it."""
+    """A batch as `fit` needs it, whatever else it holds."""
 
     @property
     def patients(self) -> np.ndarray:
@@ -29,7 +29,7 @@ B_contra = TypeVar("B_contra", bound=Labelled, contravariant=True)
 
 
 class BatchLoader(Protocol[B_co]):
-    """Where batches come from."""
+    """Source of the batches of a data set."""
 
     @property
     def batch_size(self) -> int:
@@ -39,37 +39,37 @@ class BatchLoader(Protocol[B_co]):
         """Number of batches of an epoch."""
 
     def shuffled(self, epoch: int) -> Iterator[B_co]:
-        """The batches of a training epoch; the same for the same epoch."""
+        """Yield the batches of a training epoch; the same for the same epoch."""
 
     def in_order(self) -> Iterator[B_co]:
-        """Everything once."""
+        """Yield everything once."""
 
 
 @dataclass(frozen=True)
 class ValidationScore:
-    """How good a model is on patients who were not trained on; the loss decides which epoch is best."""
+    """Validation loss and AUC; the loss selects the epoch."""
 
     loss: float
     auc: float
 
 
 class Task(Protocol[B_contra]):
-    """What `fit` learns."""
+    """A model and how it is trained and validated by `fit`."""
 
     @property
     def model(self) -> nn.Module:
-        """What is trained, and what the checkpoint holds."""
+        """The model to train, whose weights the checkpoint holds."""
 
     def loss(self, model: nn.Module, batch: B_contra, device: torch.device) -> Tensor:
-        """Loss of a training batch; ``model`` is `model` as the device runs it."""
+        """Compute the loss of a training batch; ``model`` is `model` as the device runs it."""
 
     def validate(self, batches: BatchLoader[B_contra], device: torch.device) -> ValidationScore:
-        """Score of `model` on whole patients."""
+        """Score `model` on whole patients."""
 
 
 @dataclass(frozen=True)
 class PatientLogits:
-    """A patient's prediction: the mean of the logits over the patient's pictures.
+    """Logits of patients, each the mean over the patient's pictures.
 
     Attributes:
         patients: Sorted. Length P.
@@ -82,7 +82,7 @@ class PatientLogits:
     logits: np.ndarray
 
     @property
-    def verdict(self) -> ValidationScore:
+    def score(self) -> ValidationScore:
         """Mean cross-entropy over the patients, and macro one-vs-rest AUC (nan where a class has no patient)."""
         loss = float(F.cross_entropy(torch.from_numpy(self.logits), torch.from_numpy(self.labels)))
         classes = tuple(map(str, range(self.logits.shape[1])))
@@ -95,24 +95,24 @@ class PatientLogits:
 
 @dataclass(frozen=True)
 class PictureTask:
-    """Tell the classes apart from single pictures of one modality."""
+    """Classification of single pictures of one modality."""
 
     modality: str
     model: nn.Module
     augmentation: float = 1.0  # strength
 
     def loss(self, model: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Cross-entropy of one batch, augmented."""
+        """Compute the cross-entropy of one batch, augmented."""
         pictures = as_network_input(batch.pictures.to(device))
         logits: Tensor = model(augment(pictures, self.modality, self.augmentation))
         return F.cross_entropy(logits, batch.labels.to(device))
 
     def validate(self, batches: BatchLoader[Batch], device: torch.device) -> ValidationScore:
-        """Score on the patients of ``batches``."""
-        return self.predict(batches, device).verdict
+        """Score the model on the patients of ``batches``."""
+        return self.predict(batches, device).score
 
     def predict(self, batches: BatchLoader[Batch], device: torch.device) -> PatientLogits:
-        """Logits of every patient of ``batches``."""
+        """Predict the logits of every patient of ``batches``."""
         model = self.model.eval()
         logits, labels, patients = [], [], []
         with torch.inference_mode():
@@ -124,8 +124,8 @@ class PictureTask:
 
 
 def mean_over_pictures(patients: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> PatientLogits:
-    """Patient and label of each picture, shape (N,), and its logits (N, C), to one row per patient."""
-    names, first, owner = np.unique(patients, return_index=True, return_inverse=True)
+    """Average the logits of N pictures (N, C) by patient; patients and labels have shape (N,)."""
+    names, first, places = np.unique(patients, return_index=True, return_inverse=True)
     total = np.zeros((len(names), logits.shape[1]))
-    np.add.at(total, owner, logits)
-    return PatientLogits(names.tolist(), labels[first], total / np.bincount(owner)[:, None])
+    np.add.at(total, places, logits)
+    return PatientLogits(names.tolist(), labels[first], total / np.bincount(places)[:, None])

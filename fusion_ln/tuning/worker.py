@@ -203,7 +203,7 @@ def _scores(said: PatientLogits, job: StudyJob, classes: tuple[str, ...], second
         StudyError: If an objective of the study is undefined.
     """
     of_metrics = score(said.labels, softmax(said.logits, axis=1), classes, np.ones((1, len(said.labels))))
-    found = {"auc": said.verdict.auc, "loss": said.verdict.loss, "seconds": seconds}
+    found = {"auc": said.score.auc, "loss": said.score.loss, "seconds": seconds}
     found |= {name: float(value[0]) for name, value in of_metrics.items()}
     if missing := [name for name in job.objectives if np.isnan(found[name])]:
         raise StudyError(

@@ -174,7 +174,7 @@ def test_named_parameters_learn_at_a_share_of_the_rate(tmp_path):
     fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
     result = fit(
         Unchanged("cdfi", model), batches, batches, settings=settings, seed=0, fabric=fabric, folder=tmp_path,
-        slower={"slow": 0.1},
+        lr_scale={"slow": 0.1},
     )  # fmt: skip
     step = {name: (result.weights[name] - before[name]).abs().max().item() for name in before}
     assert step["quick.weight"] == pytest.approx(0.01, rel=0.01)

@@ -40,7 +40,7 @@ class Toy:
             print("begun", flush=True)
             signal.pause()
         for epoch in range(tuned.epochs):
-            on_epoch(Epoch(epoch, 1.0, said.verdict.loss, said.verdict.auc, tuned.lr, 30, 0.0))
+            on_epoch(Epoch(epoch, 1.0, said.score.loss, said.score.auc, tuned.lr, 30, 0.0))
         return said
 
 

@@ -13,26 +13,26 @@ from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.settings import FinetuneSettings, HeadSettings
 from fusion_ln.training.fit import derive_seed, fit
-from fusion_ln.training.fusion.task import FusionTask, Learnt, PatientBatches
+from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
 
 
 def finetune(
     cohort: Cohort,
     model: TripletModel,
     settings: HeadSettings,
-    how: FinetuneSettings,
+    finetuning: FinetuneSettings,
     number: int,
     *,
     seed: int,
     fabric: Fabric,
     folder: Path,
-) -> Learnt:
-    """Train all of a fold's model, its networks at a share of the head's rate.
+) -> FittedFusion:
+    """Train all of a fold's model, its backbones at a fraction of the head's learning rate.
 
     Args:
         model: The fold's baselines under its head, which was trained on their tokens.
         settings: Of the head.
-        how: Of the fine-tuning.
+        finetuning: Of the fine-tuning.
         number: The fold; its held-out patients are not looked at.
         folder: For the state of an interrupted fit.
 
@@ -46,21 +46,21 @@ def finetune(
     task = FusionTask(model, settings.modality_dropout, settings.auxiliary)
     result = fit(
         task,
-        PatientBatches(bank, bank.of(training), how.batch_size, seed, share),
-        PatientBatches(bank, bank.of(inner), how.batch_size),
-        settings=how,
+        PatientBatches(bank, bank.of(training), finetuning.batch_size, seed, share),
+        PatientBatches(bank, bank.of(inner), finetuning.batch_size),
+        settings=finetuning,
         seed=seed,
         fabric=fabric,
         folder=folder,
-        slower={"members.": how.backbone_lr_scale, "sources.": how.backbone_lr_scale},
-        accumulate=how.accumulate,
+        lr_scale={"members.": finetuning.backbone_lr_scale, "sources.": finetuning.backbone_lr_scale},
+        accumulate=finetuning.accumulate,
     )
     model.load_state_dict(result.weights)
-    return Learnt(task, bank, result)
+    return FittedFusion(task, bank, result)
 
 
 def peak_memory_mib(device: torch.device) -> int:
-    """The most memory that this process has held so far on a GPU or, without one, in all."""
+    """Measure the peak memory of this process, on its GPU or, without one, in all."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10

@@ -30,7 +30,7 @@ from fusion_ln.training.crossval import describe_cohort, fold_record, history_ta
 from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
-from fusion_ln.training.fusion.task import FusionTask, Learnt, PatientBatches
+from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import TokenBank, picture_tokens, token_bank
 from fusion_ln.training.tasks import PatientLogits
 
@@ -138,7 +138,7 @@ def fit_head(
     fabric: Fabric,
     folder: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> Learnt:
+) -> FittedFusion:
     """Fit the heads of one fold on stored tokens; of several, the history is the first one's.
 
     Args:
@@ -175,7 +175,7 @@ def fit_head(
             )
         )
         head.load_state_dict(results[-1].weights)
-    return Learnt(FusionTask(heads), bank, results[0])
+    return FittedFusion(FusionTask(heads), bank, results[0])
 
 
 def _train_fold(

@@ -1,4 +1,4 @@
-"""What a fusion learns: to tell the classes apart from whole patients, also where modalities are missing."""
+"""Task of a fusion: classification of whole patients, also where modalities are missing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore
 
 
 class FusionBatch(Protocol):
-    """A batch of B patients in whatever form a model takes them."""
+    """A batch of B patients, as pictures or as tokens."""
 
     @property
     def labels(self) -> Tensor:
@@ -30,26 +30,26 @@ class FusionBatch(Protocol):
         """Presence mask of the modalities. bool, shape (B, M)."""
 
     def inputs(self, kept: Tensor, device: torch.device) -> tuple[Any, ...]:
-        """What the model takes, of these modalities (B, M) only."""
+        """Prepare the input of the model from the ``kept`` modalities (B, M)."""
 
 
 class FusionBank(Protocol):
-    """Where the batches come from."""
+    """All patients of a cohort, from which batches are cut."""
 
     @property
     def labels(self) -> np.ndarray:
         """Class of every patient. Shape (P,)."""
 
     def of(self, patients: list[str]) -> np.ndarray:
-        """Positions of those of ``patients`` who have a picture."""
+        """Find the positions of those of ``patients`` who have a picture."""
 
     def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> FusionBatch:
-        """The patients at some positions, as they are; with ``rng`` changed at random, for training."""
+        """Gather the patients at some positions; with ``rng`` augmented, for training."""
 
 
 @dataclass(frozen=True)
 class PatientBatches:
-    """Some patients of a bank in batches; in training the classes are balanced by random over-sampling.
+    """Batches of some patients of a bank; in training the classes are balanced by random over-sampling.
 
     Attributes:
         positions: Positions of the patients.
@@ -68,7 +68,7 @@ class PatientBatches:
         return max(1, int(counts.max() * len(counts)) // self.batch_size)
 
     def shuffled(self, epoch: int) -> Iterator[FusionBatch]:
-        """The batches of a training epoch; the same for the same epoch."""
+        """Yield the batches of a training epoch; the same for the same epoch."""
         rng = np.random.default_rng([self.seed, epoch])
         positions = rng.permutation(balanced_rows(self.positions, self.bank.labels[self.positions], rng))
         rank, world = self.share
@@ -76,14 +76,14 @@ class PatientBatches:
             yield self.bank.cut(positions[start : start + self.batch_size][rank::world], rng)
 
     def in_order(self) -> Iterator[FusionBatch]:
-        """Every patient once."""
+        """Yield every patient once."""
         for start in range(0, len(self.positions), self.batch_size):
             yield self.bank.cut(self.positions[start : start + self.batch_size])
 
 
 @dataclass(frozen=True)
 class FusionTask:
-    """Tell the classes apart from all pictures of a patient.
+    """Classification of patients from all their pictures.
 
     Attributes:
         model: Takes the inputs of a batch of `FusionBatch`.
@@ -96,7 +96,7 @@ class FusionTask:
     auxiliary: float = 0.0
 
     def loss(self, model: nn.Module, batch: FusionBatch, device: torch.device) -> Tensor:
-        """Cross-entropy of one batch."""
+        """Compute the cross-entropy of one batch."""
         present = batch.modalities_present
         kept = present & (torch.rand(present.shape) >= self.modality_dropout)
         kept = torch.where(kept.any(1, keepdim=True), kept, present)
@@ -111,13 +111,13 @@ class FusionTask:
         return loss
 
     def validate(self, batches: BatchLoader[FusionBatch], device: torch.device) -> ValidationScore:
-        """Score with all pictures there are."""
-        return self.predict(batches, device).verdict
+        """Score the model on all pictures of the patients of ``batches``."""
+        return self.predict(batches, device).score
 
     def predict(
         self, batches: BatchLoader[FusionBatch], device: torch.device, modalities: Sequence[bool] | None = None
     ) -> PatientLogits:
-        """Logits of the patients of ``batches`` who have all of some modalities, from these alone (None: any, all)."""
+        """Predict the patients of ``batches`` who have all of some modalities, from these alone (None: any, all)."""
         model = self.model.eval()
         logits, labels, patients = [], [], []
         with torch.inference_mode():
@@ -135,13 +135,13 @@ class FusionTask:
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What the fit of a fold leaves.
+class FittedFusion:
+    """A fold's fusion after its fit.
 
     Attributes:
         task: With the weights of its best epoch.
         bank: Patients as the task's model takes them.
-        result: How the fit went.
+        result: History of the fit, and the weights.
     """
 
     task: FusionTask

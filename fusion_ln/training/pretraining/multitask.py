@@ -1,4 +1,4 @@
-"""Several sets of pictures as one task for the loop: a batch is of one set, and each set has its own head."""
+"""Several tasks as one for the training loop: a batch belongs to one task, and each task has its own head."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Order = Literal["sequential", "interleaved"]
 
 @dataclass(frozen=True)
 class TaskBatch:
-    """A batch of the set with the number ``task``."""
+    """A batch of the task with the number ``task``."""
 
     task: int
     batch: Batch
@@ -31,12 +31,12 @@ class TaskBatch:
 
 @dataclass(frozen=True)
 class TaskBatches:
-    """The batches of several sets.
+    """Batches of several tasks.
 
     Attributes:
-        parts: One per set.
-        order: Within an epoch: one set after another, as Jiang et al. 2025 do, or batches of all sets mixed.
-        on_batch: Told of the epoch and the set before each training batch.
+        parts: One per task.
+        order: Within an epoch: one task after another, as Jiang et al. 2025 do, or batches of all tasks mixed.
+        on_batch: Called with the epoch and the task before each training batch.
     """
 
     parts: tuple[Batches, ...]
@@ -53,7 +53,7 @@ class TaskBatches:
         return sum(map(len, self.parts))
 
     def shuffled(self, epoch: int) -> Iterator[TaskBatch]:
-        """The batches of a training epoch; the same for the same epoch."""
+        """Yield the batches of a training epoch; the same for the same epoch."""
         tasks = np.repeat(np.arange(len(self.parts)), [len(part) for part in self.parts])
         if self.order == "interleaved":
             tasks = np.random.default_rng([self.seed, epoch]).permutation(tasks)
@@ -63,7 +63,7 @@ class TaskBatches:
             yield TaskBatch(task, next(streams[task]))
 
     def in_order(self) -> Iterator[TaskBatch]:
-        """Every picture once, set after set."""
+        """Yield every picture once, task after task."""
         for task, part in enumerate(self.parts):
             for batch in part.in_order():
                 yield TaskBatch(task, batch)
@@ -71,36 +71,36 @@ class TaskBatches:
 
 @dataclass(frozen=True)
 class MultiTaskLearning:
-    """Tell the classes of every set apart from single pictures.
+    """Classification of single pictures, in several tasks.
 
     Attributes:
-        modalities: Modality of each set, which decides how its pictures may be augmented.
-        on_verdicts: Told of the verdict of each set whenever they are judged.
+        modalities: Modality of each task, which decides how its pictures may be augmented.
+        on_scores: Called with the score of each task at each validation.
     """
 
     model: MultiTaskClassifier
     modalities: tuple[str, ...]
-    on_verdicts: Callable[[list[ValidationScore]], None] = lambda verdicts: None
+    on_scores: Callable[[list[ValidationScore]], None] = lambda scores: None
 
     def loss(self, model: torch.nn.Module, batch: TaskBatch, device: torch.device) -> Tensor:
-        """Cross-entropy of one batch, augmented."""
+        """Compute the cross-entropy of one batch, augmented."""
         pictures = augment(as_network_input(batch.batch.pictures.to(device)), self.modalities[batch.task])
         return F.cross_entropy(model(pictures, batch.task), batch.batch.labels.to(device))
 
     def validate(self, batches: BatchLoader[TaskBatch], device: torch.device) -> ValidationScore:
-        """The mean of the sets' losses and AUCs: every set counts the same, however large it is."""
-        verdicts = [said.verdict for said in self.predict(batches, device)]
-        self.on_verdicts(verdicts)
-        losses, aucs = zip(*((verdict.loss, verdict.auc) for verdict in verdicts), strict=True)
+        """Average loss and AUC over the tasks: every task counts the same, however large it is."""
+        scores = [logits.score for logits in self.predict(batches, device)]
+        self.on_scores(scores)
+        losses, aucs = zip(*((score.loss, score.auc) for score in scores), strict=True)
         return ValidationScore(float(np.mean(losses)), float(np.mean(aucs)))
 
     def predict(self, batches: BatchLoader[TaskBatch], device: torch.device) -> list[PatientLogits]:
-        """Logits of every patient, by set."""
+        """Predict the logits of every patient, by task."""
         model = self.model.eval()
-        said: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in self.modalities]
+        predicted: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in self.modalities]
         with torch.inference_mode():
             for batch in batches.in_order():
                 logits = model(as_network_input(batch.batch.pictures.to(device)), batch.task)
                 parts = (batch.patients, batch.batch.labels.numpy(), logits.double().cpu().numpy())
-                said[batch.task].append(parts)
-        return [mean_over_pictures(*map(np.concatenate, zip(*parts, strict=True))) for parts in said]
+                predicted[batch.task].append(parts)
+        return [mean_over_pictures(*map(np.concatenate, zip(*parts, strict=True))) for parts in predicted]

@@ -1,4 +1,4 @@
-"""Multi-task pre-training: one backbone learns several ultrasound sets, each under a head of its own."""
+"""Multi-task pre-training: one backbone learns several ultrasound tasks, with one head per task."""
 
 import json
 from collections.abc import Callable
@@ -35,21 +35,21 @@ from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, Order, TaskBatches
 from fusion_ln.training.tasks import ValidationScore
 
-VALIDATION_SHARE = 0.2  # each set is split 4:1 (Jiang et al. 2025)
-PATIENCE = 5  # epochs, as there
+VALIDATION_SHARE = 0.2  # each task is split 4:1 (Jiang et al. 2025)
+PRETRAIN_PATIENCE = 5  # epochs, as there
 
 
 class PretrainSettings(Settings):
-    """One backbone on several sets."""
+    """Pre-training of one backbone on several tasks."""
 
-    fit: FitSettings = FitSettings(patience=PATIENCE)
+    fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
     order: Order = "sequential"
     seed: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True)
-class TaskSet:
-    """A set of pictures to learn: its cohort of one modality, and the patients to learn from and to judge by."""
+class TaskData:
+    """Pictures of a task: a cohort of one modality, with its training and validation patients."""
 
     cohort: Cohort
     bank: ImageBank
@@ -62,7 +62,7 @@ class TaskSet:
 
 
 def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, device: DeviceSettings) -> None:
-    """Learn all cohorts with one backbone and keep the backbone of the epoch with the lowest mean validation loss.
+    """Train one backbone on all cohorts and keep the epoch with the lowest mean validation loss.
 
     Each cohort is split 4:1 by patient within its classes. A run that was interrupted goes on from its last finished
     epoch; a finished one is kept.
@@ -90,35 +90,37 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
     roots = [cohort.root for cohort in cohorts]
     files = [*(root / "cohort.toml" for root in roots), run.record]
     with run_on_all_ranks(device, files, partial(_take_part, roots, settings, run, device)):
-        learnt = _learn(cohorts, settings, run, device)
-    _write(run, record, settings, learnt)
+        pretrained = _fit_tasks(cohorts, settings, run, device)
+    _write(run, record, settings, pretrained)
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """A finished fit, and what it takes to judge it."""
+class _Pretrained:
+    """A finished fit with its tasks' data."""
 
-    sets: list[TaskSet]
-    task: MultiTaskLearning
+    tasks: list[TaskData]
+    learning: MultiTaskLearning
     result: FitResult
-    watch: "_Watch"
+    scores: "_TaskScores"
     fabric: Fabric
 
 
-def _learn(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, device: DeviceSettings) -> _Learnt:
-    """Fit the model; of the processes that share the fit, each does this."""
-    sets = [_open(cohort, settings) for cohort in cohorts]
+def _fit_tasks(
+    cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, device: DeviceSettings
+) -> _Pretrained:
+    """Fit the model, in every process that shares the fit."""
+    tasks = [_split(cohort, settings) for cohort in cohorts]
     fabric = make_fabric(device, settings.fit.precision, rests=True)
-    watch = _Watch(run.root / "fit", tuple(each.cohort.name for each in sets))
-    task = _task(sets, settings, watch)
-    result = _fit(task, sets, settings, watch, fabric)
-    task.model.load_state_dict(result.weights)
-    return _Learnt(sets, task, result, watch, fabric)
+    scores = _TaskScores(run.root / "fit", tuple(task.cohort.name for task in tasks))
+    learning = _build(tasks, settings, scores)
+    result = _fit(learning, tasks, settings, scores, fabric)
+    learning.model.load_state_dict(result.weights)
+    return _Pretrained(tasks, learning, result, scores, fabric)
 
 
 def _take_part(roots: list[Path], settings: PretrainSettings, run: RunFolder, device: DeviceSettings) -> None:
-    """The part of a process that shares the fit with the first."""
-    _learn([load_cohort(root) for root in roots], settings, run, device)
+    """Take part in the fit that the first process started."""
+    _fit_tasks([load_cohort(root) for root in roots], settings, run, device)
 
 
 def _check(cohorts: list[Cohort]) -> None:
@@ -136,68 +138,72 @@ def _check(cohorts: list[Cohort]) -> None:
                 "Import its pictures of one modality alone (`--leave-out PATH`).",
             )
         counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
-        told = ", ".join(f"{name} {count}" for name, count in zip(cohort.classes, counts, strict=True))
+        counted = ", ".join(f"{name} {count}" for name, count in zip(cohort.classes, counts, strict=True))
         if (counts > 0).sum() < 2:
-            raise CohortError(f"task {cohort.name}: only one class has patients ({told}).", "Leave this task out.")
+            raise CohortError(f"task {cohort.name}: only one class has patients ({counted}).", "Leave this task out.")
         if counts.min() < 2:
             raise CohortError(
-                f"task {cohort.name}: a class has fewer than 2 patients ({told}), too few to learn and to judge.",
+                f"task {cohort.name}: a class has fewer than 2 patients ({counted}), too few to train and to validate.",
                 "Add patients, or import it without that class (`--leave-out PATH`).",
             )
 
 
-def _open(cohort: Cohort, settings: PretrainSettings) -> TaskSet:
+def _split(cohort: Cohort, settings: PretrainSettings) -> TaskData:
     bank = open_bank(cohort, cohort.modalities[0], settings.fit.image_size)
-    judges = draw_share(cohort.patients, VALIDATION_SHARE, settings.seed)
+    validation = draw_share(cohort.patients, VALIDATION_SHARE, settings.seed)
     names = cohort.patients[PATIENT]
-    return TaskSet(cohort, bank, names[~judges].tolist(), names[judges].tolist())
+    return TaskData(cohort, bank, names[~validation].tolist(), names[validation].tolist())
 
 
-def _task(sets: list[TaskSet], settings: PretrainSettings, watch: "_Watch") -> MultiTaskLearning:
+def _build(tasks: list[TaskData], settings: PretrainSettings, scores: "_TaskScores") -> MultiTaskLearning:
     torch.manual_seed(derive_seed(settings.seed))  # the first weights
     fit = settings.fit
     backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
-    heads = [mlp_head(backbone.n_features, fit.head_width, len(each.cohort.classes)) for each in sets]
-    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), tuple(each.modality for each in sets), watch.keep)
+    heads = [mlp_head(backbone.n_features, fit.head_width, len(task.cohort.classes)) for task in tasks]
+    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), tuple(task.modality for task in tasks), scores.keep)
 
 
-def _judges(sets: list[TaskSet], settings: PretrainSettings) -> TaskBatches:
+def _validation_batches(tasks: list[TaskData], settings: PretrainSettings) -> TaskBatches:
     size = settings.fit.batch_size
-    return TaskBatches(tuple(Batches(each.bank, each.bank.rows_of(each.validation), size) for each in sets))
+    return TaskBatches(tuple(Batches(task.bank, task.bank.rows_of(task.validation), size) for task in tasks))
 
 
 def _fit(
-    task: MultiTaskLearning, sets: list[TaskSet], settings: PretrainSettings, watch: "_Watch", fabric: Fabric
+    learning: MultiTaskLearning,
+    tasks: list[TaskData],
+    settings: PretrainSettings,
+    scores: "_TaskScores",
+    fabric: Fabric,
 ) -> FitResult:
     parts = tuple(
         Batches(
-            each.bank,
-            each.bank.rows_of(each.training),
+            task.bank,
+            task.bank.rows_of(task.training),
             settings.fit.batch_size,
             seed=settings.seed,
             oversample=True,
             share=(fabric.global_rank, fabric.world_size),
         )
-        for each in sets
+        for task in tasks
     )
-    train = TaskBatches(parts, settings.order, settings.seed, watch.on_batch)
+    train = TaskBatches(parts, settings.order, settings.seed, scores.on_batch)
     with progress("Pre-training (batches)", settings.fit.epochs * len(train)) as step:
-        watch.step, watch.n_batches = step, len(train)
+        scores.step, scores.n_batches = step, len(train)
         return fit(
-            task,
+            learning,
             train,
-            _judges(sets, settings),
+            _validation_batches(tasks, settings),
             settings=settings.fit,
             seed=derive_seed(settings.seed),
             fabric=fabric,
-            folder=watch.folder,
-            on_epoch=watch.on_epoch if fabric.is_global_zero else lambda epoch: None,
+            folder=scores.folder,
+            on_epoch=scores.on_epoch if fabric.is_global_zero else lambda epoch: None,
         )
 
 
 @dataclass
-class _Watch:
-    """Shows how far each set has come, and keeps each set's verdict of every epoch on disk beside the fit's state."""
+class _TaskScores:
+    """Validation scores of each task and epoch, shown as progress and kept on disk beside the fit's state."""
 
     folder: Path
     names: tuple[str, ...]
@@ -210,28 +216,29 @@ class _Watch:
         self.epoch = epoch
         self.step(f"epoch {epoch + 1}, {self.names[task]}{self.note}")
 
-    def keep(self, verdicts: list[ValidationScore]) -> None:
-        told = {name: asdict(verdict) for name, verdict in zip(self.names, verdicts, strict=True)}
-        finite = {name: {k: v if np.isfinite(v) else None for k, v in part.items()} for name, part in told.items()}
+    def keep(self, scores: list[ValidationScore]) -> None:
+        """Write the scores of the tasks after the epoch that runs."""
+        by_task = {name: asdict(score) for name, score in zip(self.names, scores, strict=True)}
+        finite = {name: {k: v if np.isfinite(v) else None for k, v in part.items()} for name, part in by_task.items()}
         write_json(self._file(self.epoch), finite)
 
     def on_epoch(self, epoch: Epoch) -> None:
-        losses = ", ".join(f"{name} {verdict['loss']:.3f}" for name, verdict in self.verdicts(epoch.epoch).items())
+        losses = ", ".join(f"{name} {score['loss']:.3f}" for name, score in self.read(epoch.epoch).items())
         self.note = f"; validation loss {epoch.val_loss:.3f} ({losses})"
         if epoch.epoch > self.epoch:  # finished before this run was started again
             for _ in range(self.n_batches):
                 self.step(f"epoch {epoch.epoch + 1}{self.note}")
 
-    def verdicts(self, epoch: int) -> dict[str, dict[str, float]]:
-        """Loss and AUC of each set after an epoch."""
-        told: dict[str, dict[str, float]] = json.loads(self._file(epoch).read_text(encoding="utf-8"))
-        return told
+    def read(self, epoch: int) -> dict[str, dict[str, float]]:
+        """Read loss and AUC of each task after an epoch."""
+        scores: dict[str, dict[str, float]] = json.loads(self._file(epoch).read_text(encoding="utf-8"))
+        return scores
 
     def history(self, epochs: list[Epoch]) -> pd.DataFrame:
-        """One row per epoch, the sets' parts of the validation in columns ``val_loss:<task>``, ``val_auc:<task>``."""
+        """Build a table with one row per epoch and each task's scores (``val_loss:<task>``, ``val_auc:<task>``)."""
         rows = []
         for epoch in epochs:
-            parts = self.verdicts(epoch.epoch).items()
+            parts = self.read(epoch.epoch).items()
             rows.append(asdict(epoch) | {f"val_{key}:{name}": v for name, part in parts for key, v in part.items()})
         return pd.DataFrame(rows)
 
@@ -239,19 +246,19 @@ class _Watch:
         return self.folder / f"epoch_{epoch}.json"
 
 
-def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings, learnt: _Learnt) -> None:
-    """Predictions of each set's validation patients, metrics and history; the backbone last."""
-    sets, task, result, watch, fabric = learnt.sets, learnt.task, learnt.result, learnt.watch, learnt.fabric
+def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings, pretrained: _Pretrained) -> None:
+    """Write predictions of each task's validation patients, metrics and history; the backbone last."""
+    tasks, result, fabric = pretrained.tasks, pretrained.result, pretrained.fabric
     with fabric.autocast():
-        said = task.predict(_judges(sets, settings), fabric.device)
+        predicted = pretrained.learning.predict(_validation_batches(tasks, settings), fabric.device)
     metrics = {}
-    for each, who in zip(sets, said, strict=True):
-        folds = np.zeros(len(who.patients))
-        predictions = predictions_from_logits(each.cohort.classes, who.patients, folds, who.labels, who.logits)
-        write_predictions(run.task(each.cohort.name) / run.predictions.name, predictions)
-        metrics[each.cohort.name] = describe(predictions)
+    for task, logits in zip(tasks, predicted, strict=True):
+        folds = np.zeros(len(logits.patients))
+        predictions = predictions_from_logits(task.cohort.classes, logits.patients, folds, logits.labels, logits.logits)
+        write_predictions(run.task(task.cohort.name) / run.predictions.name, predictions)
+        metrics[task.cohort.name] = describe(predictions)
     write_json(run.metrics, metrics)
-    write_parquet(run.history, watch.history(result.history))
+    write_parquet(run.history, pretrained.scores.history(result.history))
     seconds = sum(epoch.seconds for epoch in result.history)
     record["fit"] = {
         "seconds": round(seconds, 2),
@@ -259,7 +266,7 @@ def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings
         "epochs": len(result.history),
         "best_epoch": result.best_epoch,
         "precision": precision_of(fabric),
-        "patients": {each.cohort.name: [len(each.training), len(each.validation)] for each in sets},
+        "patients": {task.cohort.name: [len(task.training), len(task.validation)] for task in tasks},
     }
     write_json(run.record, record)
     tensors = {
@@ -267,6 +274,6 @@ def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings
     }
     described = {"pretraining": settings.model_dump_json()}
     write_atomically(run.backbone, lambda temporary: save_file(tensors, temporary, described))
-    for state in watch.folder.iterdir():
+    for state in pretrained.scores.folder.iterdir():
         state.unlink()
-    watch.folder.rmdir()
+    pretrained.scores.folder.rmdir()

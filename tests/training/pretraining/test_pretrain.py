@@ -118,17 +118,17 @@ def test_an_interrupted_pre_training_ends_as_an_uninterrupted_one(
 ):
     cohorts = [make_task("a"), make_task("b")]
     whole = learn(cohorts, tmp_path / "whole")
-    real = module._Watch.on_epoch
+    real = module._TaskScores.on_epoch
 
     def interrupt(self, epoch):
         real(self, epoch)
         if epoch.epoch == interrupted_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module._Watch, "on_epoch", interrupt)
+    monkeypatch.setattr(module._TaskScores, "on_epoch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         learn(cohorts, tmp_path / "cut")
-    monkeypatch.setattr(module._Watch, "on_epoch", real)
+    monkeypatch.setattr(module._TaskScores, "on_epoch", real)
     cut = learn(cohorts, tmp_path / "cut")
     assert cut.backbone.read_bytes() == whole.backbone.read_bytes()
     columns = [column for column in pd.read_parquet(whole.history) if column != "seconds"]
