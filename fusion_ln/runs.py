@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
+from fusion_ln.files import as_file_name, write_json
 
 FORMAT_VERSION = 1
 AUDIT_PAGE = "audit.html"
@@ -197,11 +197,6 @@ def weight_file(weights: Path) -> Path:
     if not run.backbone.is_file():
         raise RunError(f"{weights}: an unfinished pre-training.", "The command that began it goes on from there.")
     return run.backbone
-
-
-def as_file_name(text: str) -> str:
-    """What users name (classes, tasks) as the name of a file."""
-    return re.sub(r"[^\w.+-]", "_", text)
 
 
 # The parts of a record that make it the same run: the rest says how, when and where it was computed.

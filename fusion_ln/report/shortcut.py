@@ -29,6 +29,7 @@ from fusion_ln.evaluation.shortcut import (
     assess_shortcuts,
     title,
 )
+from fusion_ln.files import as_file_name
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, write_note
@@ -259,7 +260,7 @@ def _plate(audit: ShortcutAudit, name: str, heading: str, figure: Figure) -> Pla
 
 
 def _example(folder: Path, alteration: str, patient: str, modality: str) -> Path:
-    return folder / "examples" / alteration / f"{patient}-{modality}.png"
+    return folder / "examples" / alteration / f"{as_file_name(f'{patient}-{modality}')}.png"
 
 
 def _colour(score: AlterationScore) -> str:

@@ -11,8 +11,9 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
 from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, SettingsError
+from fusion_ln.files import as_file_name
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.runs import RunFolder, as_file_name
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import (
     BaselineSettings,
     DeviceSettings,
@@ -69,7 +70,7 @@ def baselines_in(
     tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
 ) -> dict[RunFolder, BaselineSettings]:
     """Where the baseline of each modality lies, and what it is."""
-    names = {modality: f"baseline-{modality}" for modality in modalities}
+    names = {modality: as_file_name(f"baseline-{modality}") for modality in modalities}
     return {
         RunFolder(out / name): BaselineSettings(
             modality=modality, fit=changed(fit, tuned.get(name, {})), protocol=protocol, seed=seed

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
-from fusion_ln.files import locked, write_text
+from fusion_ln.files import as_file_name, locked, write_text
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, LoopSettings, Scheme
 from fusion_ln.training.experiment import TUNED, experiment_heads, fit_crosswise, fusion_name, run_members
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
@@ -121,7 +121,9 @@ class Tuning:
             return jobs
         for modality in self.experiment.modalities or self.cohort.modalities:
             settings = BaselineSettings(modality=modality, fit=self.fit, seed=self.experiment.seeds[0])
-            jobs += self._jobs("baseline", f"baseline-{modality}", BaselineObjective(self.cohort.root, settings))
+            jobs += self._jobs(
+                "baseline", as_file_name(f"baseline-{modality}"), BaselineObjective(self.cohort.root, settings)
+            )
         return jobs
 
     def heads(self) -> list[StudyJob]:
@@ -132,7 +134,7 @@ class Tuning:
         given = any(name.startswith("baseline-") for name in self.experiment.tuned)
         folder = self.place / TUNED if given or "baseline" in self.experiment.space else self.place
         modalities = self.experiment.modalities or self.cohort.modalities
-        members = tuple(folder / f"baseline-{modality}" for modality in modalities)
+        members = tuple(folder / as_file_name(f"baseline-{modality}") for modality in modalities)
         for name, settings in self.trained_heads().items():
             target = HeadObjective(self.cohort.root, members, settings, self.experiment.seeds[0])
             jobs += self._jobs("head", fusion_name(name), target)

@@ -36,7 +36,7 @@ from fusion_ln.explain.shortcut.alter import (
 )
 from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import find_regions, knows_truth
-from fusion_ln.files import write_atomically, write_json, write_parquet
+from fusion_ln.files import as_file_name, write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
@@ -206,5 +206,5 @@ def _write_examples(out: Path, material: Material, positions: np.ndarray) -> Non
         for m, modality in enumerate(material.pictures.banks):
             for row in np.flatnonzero(batch.present[:, m, 0]):
                 image = Image.fromarray(batch.pictures[m][row, 0].numpy().transpose(1, 2, 0).copy())
-                path = out / "examples" / name / f"{batch.patients[row]}-{modality}.png"
+                path = out / "examples" / name / f"{as_file_name(f'{batch.patients[row]}-{modality}')}.png"
                 write_atomically(path, partial(image.save, format="png"))

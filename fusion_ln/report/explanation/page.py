@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fusion_ln.files import as_file_name
 from fusion_ln.progress import progress
 from fusion_ln.report.explanation import figures, overlays
 from fusion_ln.report.explanation.reading import Explanation, read_explanation
@@ -24,7 +25,7 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page, write_png
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.runs import ExplanationFolder, as_file_name
+from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import LABEL, MODALITIES_USED, MODALITY, PATIENT, SIMULATED, short_title
 
 GALLERY = 48  # patients with their pictures in the page; of all there is a panel as PNG
