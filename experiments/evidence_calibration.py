@@ -28,7 +28,7 @@ from fusion_ln.files import write_text
 from fusion_ln.metrics import score
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
-from fusion_ln.runs import hardware, installed_versions
+from fusion_ln.records import hardware, installed_versions
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 SHARES = (0.28, 0.21, 0.51)  # of the paper's 586 patients
@@ -139,7 +139,7 @@ def header(replicates: int, draws: int, seconds: float) -> str:
         for line in (
             f"{shlex.join(['python', 'experiments/evidence_calibration.py', *sys.argv[1:]])}",
             f"{replicates} replicates, {draws} resamples and permutations each, {seconds:.0f} s on one core",
-            f"{machine['processor']}, {machine['memory_gib']} GiB, {machine['system']}; {versions}",
+            f"{machine.processor}, {machine.memory_gib} GiB, {machine.system}; {versions}",
             f"{datetime.now(UTC):%Y-%m-%d}",
         )
     )

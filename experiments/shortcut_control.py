@@ -37,8 +37,9 @@ from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
+from fusion_ln.records import hardware, installed_versions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
-from fusion_ln.runs import RunFolder, hardware, installed_versions
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, resolve_fit
 from fusion_ln.terms import MODALITIES
 from fusion_ln.training.experiment import run_baselines, run_fusions
@@ -153,7 +154,7 @@ def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str
         f"{PATIENTS} patients, {IMAGE_SIZE} px, resnet10t, {EPOCHS} epochs, five folds. "
         f"`{shlex.join(['python', 'experiments/shortcut_control.py', *sys.argv[1:]])}`, {seconds:.0f} s, "
         f"{datetime.now(UTC):%Y-%m-%d}.",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
+        f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; "
         + ", ".join(f"{name} {version}" for name, version in versions.items() if version != "not installed")
         + ".",
     ]

@@ -1,24 +1,20 @@
-"""A run: one folder of results. Where each file of it lies, what it records of itself, and when it may be reused."""
+"""Run folders: the place of each file, and when a folder may be reused."""
 
-import json
-import os
-import platform
-import re
-import shlex
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from fusion_ln.errors import RunError
 from fusion_ln.files import as_file_name, write_json
+from fusion_ln.records import (
+    CohortSummary,
+    PredictionRecord,
+    PretrainingRecord,
+    RunRecord,
+    differences,
+    parse_record,
+)
 
-FORMAT_VERSION = 1
 AUDIT_PAGE = "audit.html"
-RECORDED_PACKAGES = ("fusion_ln", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
-PASSWORD = re.compile(r"(://[^/@:\s]*):[^@\s]*@")  # in the URL of a database
 
 
 @dataclass(frozen=True)
@@ -98,22 +94,59 @@ class RunFolder:
     def finished(self) -> bool:
         return self.predictions.is_file()
 
-    def read_record(self) -> dict[str, Any]:
-        """What `write_record` wrote.
+    def read_record(self) -> RunRecord:
+        """Read ``run.json``.
 
         Raises:
-            RunError: If the folder is no run.
+            RunError: If the folder is no run, or its ``run.json`` is damaged or of another format.
         """
         try:
-            record: dict[str, Any] = json.loads(self.record.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            found = "holds no run.json" if isinstance(error, OSError) else "its run.json cannot be read"
+            text = self.record.read_text(encoding="utf-8")
+        except OSError:
             raise RunError(
-                f"{self.root}: {found}, so it is not a run.", "Make one with `fusionln run baseline|fusion --out DIR`."
+                f"{self.root}: holds no run.json, so it is not a run.",
+                "Make one with `fusionln run baseline|fusion --out DIR`.",
             ) from None
+        except UnicodeDecodeError as error:
+            text = str(error)  # no JSON either, so it is refused as such
+        return parse_record(text, self.record)
+
+    def read_prediction_record(self) -> PredictionRecord:
+        """Read ``run.json`` of a run with out-of-fold predictions.
+
+        Raises:
+            RunError: See `read_record`; or if the run is a pre-training.
+        """
+        record = self.read_record()
+        if isinstance(record, PretrainingRecord):
+            raise RunError(
+                f"{self.root}: a pre-training, which predicts nothing.", "Fine-tune it: `run fusion --weights`."
+            )
         return record
 
-    def claim(self, record: dict[str, Any]) -> bool:
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``run.json``, atomically."""
+        write_json(self.record, record.model_dump(mode="json"))
+
+    def check_cohort(self, expected: CohortSummary) -> None:
+        """Refuse a cohort, or folds, that the run was not made on; names do not count.
+
+        Raises:
+            RunError: If it is another one, naming both.
+        """
+        held = self.read_prediction_record().cohort
+        for part, own, other in (
+            ("cohort", held.fingerprint, expected.fingerprint),
+            ("folds", held.folds, expected.folds),
+        ):
+            if own != other:
+                raise RunError(
+                    f"{self.root}: made on {'another cohort' if part == 'cohort' else 'other folds'}: "
+                    f"{held.name} ({part} {own[:8]}), not {expected.name} ({part} {other[:8]}).",
+                    "Give the cohort that it was made on, or run again on this one in another folder (`--out DIR`).",
+                )
+
+    def claim(self, record: RunRecord) -> bool:
         """Take the folder for a run with these settings and this cohort.
 
         Returns:
@@ -125,10 +158,9 @@ class RunFolder:
         if not self.record.is_file():
             if self.root.is_dir() and any(p for p in self.root.iterdir() if not p.name.startswith(".")):
                 raise RunError(f"{self.root}: not empty and not a run.", "Choose another place with `--out DIR`.")
-            write_json(self.record, record)
+            self.write_record(record)
             return False
-        held = self.read_record()
-        if differing := differences({k: held.get(k) for k in IDENTITY}, {k: record.get(k) for k in IDENTITY}):
+        if differing := differences(self.read_record().identity(), record.identity()):
             listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
             raise RunError(
                 f"{self.root}: holds a run with other settings:\n{listed}",
@@ -190,75 +222,10 @@ def weight_file(weights: Path) -> Path:
     if not weights.is_dir():
         return weights
     run = RunFolder(weights)
-    if run.read_record()["kind"] != "pretraining":
+    if not isinstance(run.read_record(), PretrainingRecord):
         raise RunError(
             f"{weights}: not a pre-training.", "Make one with `fusionln pretrain --out DIR`, or give a file."
         )
     if not run.backbone.is_file():
         raise RunError(f"{weights}: an unfinished pre-training.", "The command that began it goes on from there.")
     return run.backbone
-
-
-# The parts of a record that make it the same run: the rest says how, when and where it was computed.
-IDENTITY = ("format", "kind", "settings", "cohort")
-
-
-def new_record(kind: str, settings: dict[str, Any], cohort: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What run.json holds at the start of a run.
-
-    Args:
-        kind: ``baseline``, ``fusion`` or ``pretraining``.
-        settings: Resolved settings; part of the run's identity.
-        cohort: See `fusion_ln.training.crossval.describe_cohort`; part of the run's identity.
-        more: Further entries.
-    """
-    return {
-        "format": FORMAT_VERSION,
-        "kind": kind,
-        "settings": settings,
-        "cohort": cohort,
-        "command": PASSWORD.sub(r"\1:***@", shlex.join(["fusionln", *sys.argv[1:]])),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": installed_versions(),
-        "hardware": hardware(),
-        "folds": [],
-        **more,
-    }
-
-
-def installed_versions() -> dict[str, str]:
-    """Python's version and those of the packages that shape a result."""
-    found = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def hardware() -> dict[str, Any]:
-    """The machine that this process runs on."""
-    return {
-        "system": platform.platform(terse=True),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """Dotted keys at which two nested dictionaries differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*new, *(k for k in old if k not in new)]
-        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
-    return [] if old == new else [(key, old, new)]

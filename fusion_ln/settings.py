@@ -19,6 +19,7 @@ Protocol = Literal["nested", "paper"]
 Schedule = Literal["constant", "one-cycle"]
 Scheme = Literal["pooled", "per-fold"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
+Order = Literal["sequential", "interleaved"]
 LATER = {"folds", "head_dropout", "augmentation"}
 
 
@@ -159,6 +160,10 @@ class BaselineSettings(Settings):
     seed: int = Field(0, ge=0)
 
 
+def _protocol_of(members: dict[str, BaselineSettings]) -> Protocol:
+    return "paper" if any(member.protocol == "paper" for member in members.values()) else "nested"
+
+
 class LateSettings(Settings):
     """Fusion of the predictions of one baseline per modality."""
 
@@ -167,8 +172,8 @@ class LateSettings(Settings):
 
     @property
     def protocol(self) -> Protocol:
-        """The members' protocol, which is one and the same."""
-        return next(iter(self.members.values())).protocol
+        """``paper`` if a member has that protocol."""
+        return _protocol_of(self.members)
 
 
 class FinetuneSettings(LoopSettings):
@@ -226,8 +231,19 @@ class TrainedFusionSettings(Settings):
 
     @property
     def protocol(self) -> Protocol:
-        """The members' protocol, which is one and the same."""
-        return next(iter(self.members.values())).protocol
+        """``paper`` if a member has that protocol."""
+        return _protocol_of(self.members)
+
+
+PRETRAIN_PATIENCE = 5  # epochs, as Jiang et al. 2025
+
+
+class PretrainSettings(Settings):
+    """Pre-training of one backbone on several tasks."""
+
+    fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
+    order: Order = "sequential"  # of the tasks' batches in an epoch
+    seed: int = Field(0, ge=0)
 
 
 class PhantomSettings(Settings):

@@ -23,7 +23,7 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
 
     from fusion_ln.bench.training import bench_fit
     from fusion_ln.compute.device import make_fabric, precision_of
-    from fusion_ln.runs import hardware, installed_versions
+    from fusion_ln.records import hardware, installed_versions
     from fusion_ln.settings import DeviceSettings, resolve_fit
 
     changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
@@ -31,10 +31,10 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
     fabric = make_fabric(DeviceSettings(device=device), settings.precision)
     rates = bench_fit(settings, fabric, n_pictures=pictures, rounds=rounds)
     machine = hardware()
-    where = machine["processor"] if fabric.device.type == "cpu" else "GPU"
+    where = machine.processor if fabric.device.type == "cpu" else "GPU"
     click.echo(
         f"{backbone}, {image_size} px, batch {batch_size}, {precision_of(fabric)}, {fabric.device.type}, "
-        f"{machine['cores']} cores ({where}), torch {installed_versions()['torch']}, "
+        f"{machine.cores} cores ({where}), torch {installed_versions()['torch']}, "
         f"median (lowest - highest) of {rounds} rounds of {pictures} pictures:"
     )
     titles = {"ours": "fusion_ln", "bare": "bare PyTorch, in memory", "research": "ImageFolder + DataLoader, float32"}
@@ -62,7 +62,7 @@ def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out
     from fusion_ln.bench.studies import BLOCKS, bench_study
     from fusion_ln.cohort.default import open_phantom
     from fusion_ln.files import write_text
-    from fusion_ln.runs import hardware, installed_versions
+    from fusion_ln.records import hardware, installed_versions
     from fusion_ln.settings import PhantomSettings
     from fusion_ln.tuning.storage import shown
 
@@ -76,7 +76,7 @@ def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out
         "",
         f"Command: `{shown(shlex.join(['fusionln', *sys.argv[1:]]))}`",
         f"Date: {datetime.now(UTC):%Y-%m-%d}; load of the machine at the start: {os.getloadavg()[0]:.1f}",
-        f"Hardware: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
+        f"Hardware: {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB",
         f"Versions: python {versions['python']}, fusion_ln {versions['fusion_ln']}, optuna {version('optuna')}",
         "",
         "| Storage | Sampler | " + " | ".join(f"trials {k * size}-{(k + 1) * size - 1}" for k in range(BLOCKS)) + " |",
@@ -112,7 +112,7 @@ def statistics(models: int, patients: int, resamples: int, many: int, out: Path 
 
     from fusion_ln.bench.statistics import bench_statistics
     from fusion_ln.files import write_text
-    from fusion_ln.runs import hardware, installed_versions
+    from fusion_ln.records import hardware, installed_versions
 
     machine, versions = hardware(), installed_versions()
     lines = [
@@ -120,7 +120,7 @@ def statistics(models: int, patients: int, resamples: int, many: int, out: Path 
         "",
         f"Command: `{shlex.join(['fusionln', *sys.argv[1:]])}`",
         f"Date: {datetime.now(UTC):%Y-%m-%d}; load of the machine at the start: {os.getloadavg()[0]:.1f}",
-        f"Hardware: {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
+        f"Hardware: {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB",
         f"Versions: python {versions['python']}, numpy {versions['numpy']}, fusion_ln {versions['fusion_ln']}",
         "",
         "| Task | Seconds | CPU seconds | Most memory of the process so far [MiB] |",

@@ -59,7 +59,8 @@ def maps(
     out: Path | None,
 ) -> None:
     """Explain predictions of RUN, each by the model of the fold that held the patient out."""
-    from fusion_ln.explain.request import ExplainSettings, open_run_cohort
+    from fusion_ln.cohort.cohort import open_run_cohort
+    from fusion_ln.explain.request import ExplainSettings
     from fusion_ln.explain.run import explain_run
     from fusion_ln.report.explanation.page import write_explanation
     from fusion_ln.runs import ExplanationFolder, RunFolder

@@ -55,8 +55,7 @@ def pretrain(
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
-    from fusion_ln.settings import DeviceSettings, resolve_fit
-    from fusion_ln.training.pretraining.pretrain import PretrainSettings
+    from fusion_ln.settings import DeviceSettings, PretrainSettings, resolve_fit
     from fusion_ln.training.pretraining.pretrain import pretrain as learn
 
     fit = resolve_fit(preset, changes, "options")

@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import tomli_w
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError
 from fusion_ln.files import hash_table, write_parquet, write_text
+from fusion_ln.records import CohortSummary
+from fusion_ln.runs import RunFolder
 from fusion_ln.terms import (
     FOLD,
     HEIGHT,
@@ -67,17 +70,30 @@ class Cohort:
     def n_folds(self) -> int:
         return int(self.folds[FOLD].max()) + 1
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of who was studied and with which pictures; not of where they lie nor of clinical columns."""
-        who = hash_table(self.patients[[PATIENT, LABEL]])
-        which = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256]])
-        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, who, which]}))
+        """SHA-256 of patients, labels and pictures; not of paths nor of clinical columns."""
+        patients = hash_table(self.patients[[PATIENT, LABEL]])
+        pictures = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256]])
+        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, patients, pictures]}))
 
-    @property
+    @cached_property
     def folds_fingerprint(self) -> str:
         """SHA-256 of the folds."""
         return hash_table(self.folds)
+
+    def describe(self) -> CohortSummary:
+        """Summarise the cohort for the record of a run, which knows it again by the fingerprints."""
+        return CohortSummary(
+            name=self.name,
+            simulated=self.simulated,
+            classes=self.classes,
+            modalities=self.modalities,
+            patients=len(self.patients),
+            fingerprint=self.fingerprint,
+            folds=self.folds_fingerprint,
+            n_folds=self.n_folds,
+        )
 
     def images_of(self, modality: str) -> pd.DataFrame:
         """Rows of ``images`` of one modality.
@@ -160,6 +176,25 @@ def load_cohort(folder: Path) -> Cohort:
                 f"Restore it, or draw new folds with `fusionln cohort folds {folder}` (older runs will not match).",
             )
     return _build(folder, head, tables)
+
+
+def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
+    """Read the cohort of a run: from ``folder`` or, without one, from the folder that the run was made on.
+
+    Raises:
+        CohortError: If it is no longer there.
+        RunError: If the run was made on another cohort, or on other folds.
+    """
+    record = run.read_prediction_record()
+    held = Path(record.cohort_path or "")
+    if folder is None and not (held / "cohort.toml").is_file():
+        raise CohortError(
+            f"{run.root}: its cohort {record.cohort.name} is no longer at {record.cohort_path}.",
+            "Say where it is with `--cohort DIR`.",
+        )
+    cohort = load_cohort(folder or held)
+    run.check_cohort(cohort.describe())
+    return cohort
 
 
 def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int = 0) -> Cohort:

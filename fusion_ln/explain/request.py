@@ -1,17 +1,14 @@
 """Settings of an explanation, and the choice of its patients."""
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.errors import CohortError, RunError, SettingsError
+from fusion_ln.errors import RunError, SettingsError
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.predictions import Predictions
-from fusion_ln.runs import RunFolder
 from fusion_ln.settings import Settings
 
 SAMPLE = 12  # patients that are drawn by default
@@ -43,29 +40,6 @@ class ExplainSettings(Settings):
                 "patients are both named and drawn.", "Name them (--patients), or draw them (--sample, --errors)."
             )
         return self
-
-
-def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
-    """The cohort of a run: from ``folder`` or, without one, from where the run was made on it.
-
-    Raises:
-        CohortError: If it is not there.
-        RunError: If the run was made on another cohort, or on other folds.
-    """
-    record = run.read_record()
-    if folder is None and not (Path(record.get("cohort_path", "")) / "cohort.toml").is_file():
-        raise CohortError(
-            f"{run.root}: its cohort {record['cohort'].get('name', '')} is no longer at {record.get('cohort_path')}.",
-            "Say where it is with `--cohort DIR`.",
-        )
-    cohort = load_cohort(folder or Path(record["cohort_path"]))
-    for key, own in (("fingerprint", cohort.fingerprint), ("folds", cohort.folds_fingerprint)):
-        if record["cohort"].get(key) != own:
-            what = "cohort" if key == "fingerprint" else "folds"
-            raise RunError(
-                f"{run.root}: was made on another {what} than {cohort.root} holds.", "Give the one it was made on."
-            )
-    return cohort
 
 
 def choose_patients(predictions: Predictions, settings: ExplainSettings) -> list[str]:

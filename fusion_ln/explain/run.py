@@ -78,7 +78,7 @@ def _claim(
     digest, trained = hash_file(run.predictions), held_out.trained
     record = {
         "run": run.name,
-        "settings": run.read_record()["settings"],
+        "settings": run.read_prediction_record().settings.model_dump(mode="json"),
         "predictions": digest,
         "simulated": trained.simulated,
         "classes": list(trained.classes),

@@ -18,6 +18,7 @@ from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
 from fusion_ln.models.late.base import Learnt, load_late_head
+from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
 
@@ -167,23 +168,21 @@ def load_run(run: RunFolder) -> TrainedRun:
     Raises:
         RunError: If the run is a pre-training or not finished, or a checkpoint of it or of a member is missing.
     """
-    record = run.read_record()
-    if record["kind"] == "pretraining":
-        raise RunError(f"{run.root}: a pre-training, which predicts nothing.", "Fine-tune it: `run fusion --weights`.")
+    record = run.read_prediction_record()
     if not run.finished:
         raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
-    models = [_load_fold(run, record, fold) for fold in range(record["cohort"]["n_folds"])]
-    return TrainedRun(run, tuple(record["cohort"]["classes"]), record["cohort"]["simulated"], models)
+    models = [_load_fold(run, record, fold) for fold in range(record.cohort.n_folds)]
+    return TrainedRun(run, record.cohort.classes, record.cohort.simulated, models)
 
 
-def _load_fold(run: RunFolder, record: dict[str, Any], fold: int) -> TripletModel:
-    baselines = [run] if record["kind"] == "baseline" else [RunFolder(run.root / m) for m in record["members"]]
-    loaded = [load_checkpoint(baseline.checkpoint(fold)) for baseline in baselines]
-    if record["kind"] == "baseline":
-        return assemble(loaded, Single()).eval()
-    if "training" not in record["settings"]:
-        return assemble(loaded, LateFusion(record["settings"]["head"], record["learnt"][fold])).eval()
-    settings = HeadSettings.read(record["settings"]["training"], str(run.record)).of_fold(fold)
+def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletModel:
+    if isinstance(record, BaselineRecord):
+        return assemble([load_checkpoint(run.checkpoint(fold))], Single()).eval()
+    loaded = [load_checkpoint(RunFolder(run.root / member).checkpoint(fold)) for member in record.members]
+    if isinstance(record, LateFusionRecord):
+        learnt = record.learnt[fold] if record.learnt else None
+        return assemble(loaded, LateFusion(record.settings.head, learnt)).eval()
+    settings = record.settings.training.of_fold(fold)
     model = assemble(loaded, *load_head(run.checkpoint(fold)), settings)
     if settings.finetune:
         model.load_state_dict(load_file(run.checkpoint(fold)))

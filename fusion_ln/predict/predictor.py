@@ -82,7 +82,7 @@ class Predictor:
             PictureError: If a picture cannot be read.
         """
         run = self.trained.run
-        if cohort.fingerprint == run.read_record()["cohort"]["fingerprint"]:
+        if cohort.fingerprint == run.read_prediction_record().cohort.fingerprint:
             raise RunError(
                 f"{run.root}: its models were trained on the patients of {cohort.root}.",
                 "Their out-of-fold predictions, each by the model of the fold that held the patient out, are in "

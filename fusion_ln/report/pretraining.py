@@ -17,6 +17,7 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
 from fusion_ln.metrics import METRICS, PRIMARY, confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
+from fusion_ln.records import CohortSummary, PretrainingRecord
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import mark_plate
 from fusion_ln.report.kit.page import write_page
@@ -40,13 +41,13 @@ class TaskResult:
     """One set of a pre-training.
 
     Attributes:
-        record: What run.json says of its cohort.
+        cohort: Its cohort, as recorded.
         predictions: Of its validation patients.
         intervals: See `metric_intervals`; without intervals where a class has too few patients for them.
     """
 
     name: str
-    record: dict[str, Any]
+    cohort: CohortSummary
     predictions: Predictions
     intervals: pd.DataFrame
     colour: str
@@ -67,11 +68,11 @@ def write_pretraining_report(run: RunFolder) -> Path:
         RunError: If it is not a finished pre-training, or the folder cannot be written to.
     """
     record = run.read_record()
-    if record["kind"] != "pretraining" or not run.backbone.is_file():
+    if not isinstance(record, PretrainingRecord) or not run.backbone.is_file():
         raise RunError(f"{run.root}: not a finished pre-training.", "Make one with `fusionln pretrain`.")
     history = pd.read_parquet(run.history)
-    tasks = [_read(run, number, held) for number, held in enumerate(record["cohort"]["tasks"])]
-    simulated = bool(record["simulated"])
+    tasks = [_read(run, number, held) for number, held in enumerate(record.cohort.tasks)]
+    simulated = record.simulated
     with style.figure_style():
         plates = {
             "bars": [mark_plate("tasks", "Every metric of every task", "", _draw_bars(tasks), simulated=simulated)],
@@ -99,8 +100,8 @@ def write_pretraining_report(run: RunFolder) -> Path:
     )
 
 
-def _read(run: RunFolder, position: int, held: dict[str, Any]) -> TaskResult:
-    predictions = read_predictions(run.task(held["name"]) / run.predictions.name)
+def _read(run: RunFolder, position: int, held: CohortSummary) -> TaskResult:
+    predictions = read_predictions(run.task(held.name) / run.predictions.name)
     classes = predictions.classes
     if np.bincount(predictions.labels, minlength=len(classes)).min() > 1:
         intervals = metric_intervals(predictions)
@@ -108,7 +109,7 @@ def _read(run: RunFolder, position: int, held: dict[str, Any]) -> TaskResult:
         scores = score(predictions.labels, predictions.probs, classes)
         intervals = name_columns(tuple(scores)).assign(value=np.concatenate([*scores.values()]))
         intervals[["ci_low", "ci_high"]] = np.nan
-    return TaskResult(held["name"], held, predictions, intervals, TASK_COLOURS[position % len(TASK_COLOURS)])
+    return TaskResult(held.name, held, predictions, intervals, TASK_COLOURS[position % len(TASK_COLOURS)])
 
 
 def _metrics(tasks: list[TaskResult]) -> Sheet:

@@ -13,6 +13,7 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, read_predictions
+from fusion_ln.records import BaselineRecord
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
@@ -76,7 +77,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
         RunError: If the baselines of two starts differ in seeds or in more than their weights.
         PredictionsError: If their patients or folds differ.
     """
-    gains = compare_weights([_read(run) for run in runs if run.read_record()["kind"] == "baseline"])
+    gains = compare_weights([_read(run, r) for run in runs if isinstance(r := run.read_record(), BaselineRecord)])
     with style.figure_style():
         figure = mark_plate("pretraining", "Gain in AUC", "", _draw(gains, cohort), simulated=cohort.simulated)
     table = pd.DataFrame([asdict(g) | {"by_seed": " ".join(f"{d:.4f}" for d in g.by_seed)} for g in gains])
@@ -147,15 +148,15 @@ def _pairs(
         yield key, own, other
 
 
-def _read(run: RunFolder) -> _Baseline:
-    settings = run.read_record()["settings"]
-    fit = dict(settings["fit"])
-    backbone, weights = fit.pop("backbone"), Path(fit.pop("weights"))
+def _read(run: RunFolder, record: BaselineRecord) -> _Baseline:
+    settings = record.settings
+    backbone, weights = settings.fit.backbone, Path(settings.fit.weights)
+    others = settings.fit.model_dump(mode="json", exclude={"backbone", "weights"})
     if weights.name == run.backbone.name:  # a pre-training is called after its folder
         weights = weights.parent
-    budget = tuple(sorted({**fit, "protocol": settings["protocol"]}.items()))
+    budget = tuple(sorted({**others, "protocol": settings.protocol}.items()))
     return _Baseline(
-        backbone, settings["modality"], weights.name, settings["seed"], budget, read_predictions(run.predictions)
+        backbone, settings.modality, weights.name, settings.seed, budget, read_predictions(run.predictions)
     )
 
 

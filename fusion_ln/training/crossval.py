@@ -1,11 +1,9 @@
 """One fit per outer fold, and what the folds' models say of the patients they never saw."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +21,8 @@ from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.progress import say
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
 from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
@@ -65,20 +64,6 @@ class FoldJob:
         return (self.run.fold(self.fold) / FOLD_RECORD).is_file() if self.part is None else self.checkpoint.is_file()
 
 
-def describe_cohort(cohort: Cohort) -> dict[str, Any]:
-    """What a run records of its cohort, and by which it knows it again."""
-    return {
-        "name": cohort.name,
-        "simulated": cohort.simulated,
-        "classes": list(cohort.classes),
-        "modalities": list(cohort.modalities),
-        "patients": len(cohort.patients),
-        "fingerprint": cohort.fingerprint,
-        "folds": cohort.folds_fingerprint,
-        "n_folds": cohort.n_folds,
-    }
-
-
 def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
     """Claim the run folder, prepare the pictures, and list the fits that are still to be done.
 
@@ -92,12 +77,12 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     """
     with_modality = cohort.patients_with(settings.modality)
     skipped = len(cohort.patients) - len(with_modality)
-    record = new_record(
-        "baseline",
-        settings.model_dump(),
-        describe_cohort(cohort),
+    record = BaselineRecord(
+        settings=settings,
+        cohort=cohort.describe(),
         cohort_path=str(cohort.root.resolve()),
-        patients={"predicted": len(with_modality), "skipped": skipped},
+        patients=PatientCounts(predicted=len(with_modality), skipped=skipped),
+        **new_origin(),
     )
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
     _check_classes(cohort, bank, settings)
@@ -215,30 +200,31 @@ def history_table(number: int, result: FitResult) -> pd.DataFrame:
     return pd.DataFrame([{FOLD: number, **asdict(epoch)} for epoch in result.history])
 
 
-def fold_record(number: int, result: FitResult, precision: str) -> dict[str, Any]:
-    """What run.json says of a fold."""
+def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_mib: int | None = None) -> FoldRecord:
+    """Summarise the fit of a fold for run.json."""
     seconds = sum(epoch.seconds for epoch in result.history)
-    return {
-        "fold": number,
-        "seconds": round(seconds, 2),
-        "pictures_per_second": round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "precision": precision,
-    }
+    return FoldRecord(
+        fold=number,
+        seconds=round(seconds, 2),
+        pictures_per_second=round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        precision=precision,
+        peak_memory_mib=peak_memory_mib,
+    )
 
 
 def finish(run: RunFolder) -> None:
     """Put the folds' tables together; the predictions come last, since a run that has them is finished."""
     if run.finished:
         return
-    record = run.read_record()
-    folders = [run.fold(number) for number in range(record["cohort"]["n_folds"])]
+    record = run.read_prediction_record()
+    folders = [run.fold(number) for number in range(record.cohort.n_folds)]
     out, inner, history = (pd.concat([pd.read_parquet(f / name) for f in folders]) for name in FOLD_TABLES)
-    record["folds"] = [json.loads((folder / FOLD_RECORD).read_text(encoding="utf-8")) for folder in folders]
-    write_json(run.record, record)
+    fits = tuple(FoldRecord.model_validate_json((folder / FOLD_RECORD).read_bytes()) for folder in folders)
+    run.write_record(record.model_copy(update={"folds": fits}))
     write_parquet(run.history, history)
-    classes = tuple(record["cohort"]["classes"])
+    classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
     predictions = Predictions(classes, out.sort_values(PATIENT, ignore_index=True))
     write_json(run.metrics, describe(predictions))
@@ -282,6 +268,6 @@ def _write_fold(
         folds = np.full(len(who.patients), number)
         write_predictions(folder / file, predictions_from_logits(classes, who.patients, folds, who.labels, who.logits))
     write_parquet(folder / FOLD_TABLES[2], history_table(number, result))
-    write_json(folder / FOLD_RECORD, fold_record(number, result, precision))
+    write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
     for state in folder.glob("*.ckpt"):
         state.unlink()

@@ -15,11 +15,13 @@ from fusion_ln.files import as_file_name
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import (
+    PRETRAIN_PATIENCE,
     BaselineSettings,
     DeviceSettings,
     ExperimentSettings,
     FitSettings,
     HeadSettings,
+    PretrainSettings,
     Protocol,
     resolve_fit,
 )
@@ -27,7 +29,7 @@ from fusion_ln.training.crossval import begin, cross_fits, finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
-from fusion_ln.training.pretraining.pretrain import PRETRAIN_PATIENCE, PretrainSettings, pretrain
+from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.tuning.space import changed
 
 PRETRAINED = "pretrained"  # among the weights of an experiment

@@ -97,7 +97,8 @@ class HeadObjective:
 
     def describe(self) -> dict[str, Any]:
         """What makes it another target."""
-        members = [RunFolder(member).read_record()["settings"] for member in self.members]
+        records = [RunFolder(member).read_prediction_record() for member in self.members]
+        members = [record.settings.model_dump(mode="json") for record in records]
         return {"settings": self.settings.model_dump(mode="json"), "members": members}
 
     def prepare(self, folds: Iterable[int], device: DeviceSettings) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from fusion_ln.errors import StudyError
 from fusion_ln.progress import say
-from fusion_ln.runs import PASSWORD
+from fusion_ln.records import PASSWORD
 
 T = TypeVar("T")
 

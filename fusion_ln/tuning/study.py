@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.metrics import METRICS
-from fusion_ln.runs import differences
-from fusion_ln.training.crossval import describe_cohort, read_cohort
+from fusion_ln.records import differences
+from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective
 from fusion_ln.tuning.space import Space
@@ -62,7 +62,7 @@ class StudyJob:
     def identity(self) -> dict[str, Any]:
         """What makes it another study."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
-        cohort = describe_cohort(read_cohort(self.target.cohort))
+        cohort = read_cohort(self.target.cohort).describe().model_dump(mode="json")
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
         return {**own, "sampler": self.sampler, "cohort": cohort, **self.target.describe()}
 

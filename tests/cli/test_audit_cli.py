@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.files import write_json
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.records import BaselineRecord, PretrainingRecord, TaskSummaries
+from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
 from fusion_ln.training.experiment import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
@@ -48,13 +48,20 @@ def test_an_audit_says_its_verdict_and_where_its_page_is(run):
     assert "19 patients" in page.read_text(encoding="utf-8")  # one lacks the modality
 
 
+def as_pretraining(record: BaselineRecord) -> PretrainingRecord:
+    """The record of a pre-training of the same time and machine."""
+    origin = record.model_dump(include={"command", "started", "versions", "hardware"})
+    tasks = TaskSummaries(tasks=(record.cohort,))
+    return PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, cohort_paths=(), **origin)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda run: run.checkpoint(1).unlink(), "best.safetensors: is missing"),
         (lambda run: run.predictions.unlink(), "not finished"),
         (lambda run: run.record.unlink(), "it is not a run"),
-        (lambda run: write_json(run.record, run.read_record() | {"kind": "pretraining"}), "predicts nothing"),
+        (lambda run: run.write_record(as_pretraining(run.read_record())), "predicts nothing"),
     ],
 )
 def test_a_run_that_lacks_something_ends_in_one_message(run, spoil, message):

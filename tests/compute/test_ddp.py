@@ -38,7 +38,8 @@ from fusion_ln.settings import FitSettings
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.fit import fit
-from fusion_ln.training.pretraining.pretrain import PretrainSettings, pretrain
+from fusion_ln.settings import PretrainSettings
+from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.compute.ddp import init_ranks
 from fusion_ln.training.tasks import PictureTask
 

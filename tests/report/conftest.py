@@ -1,7 +1,6 @@
 """Run folders with made-up predictions: a seeded generator, so that a report needs neither torch nor training."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,15 +9,18 @@ from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.files import hash_file, write_json, write_parquet
+from fusion_ln.files import hash_file, write_parquet
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.records import BaselineRecord, FoldRecord, LateFusionRecord, PatientCounts, PredictionRecord, new_origin
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
 from fusion_ln.terms import INNER, LABEL, MODALITIES, PATIENT
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}
-FIT = {"backbone": "resnet10t", "weights": "scratch", "image_size": 96, "epochs": 8, "batch_size": 16, "lr": 0.003}
+FIT = FitSettings(epochs=8)
+ORIGIN = new_origin() | {"command": "fusionln run fusion"}
 
 
 def build_cohort(folder: Path, n: int = 30, *, simulated: bool = True, seed: int = 0, size: int = 24) -> Cohort:
@@ -65,10 +67,18 @@ class RunMaker:
     def baseline(self, modality: str, *, protocol: str = "nested", without: tuple[str, ...] = ()) -> RunFolder:
         """A finished baseline that predicts everyone but the patients in ``without``."""
         run = RunFolder(self.root / f"baseline-{modality}")
-        settings = {"modality": modality, "protocol": protocol, "seed": 0, "fit": FIT}
+        settings = BaselineSettings(modality=modality, fit=FIT, protocol=protocol)
         skill = SKILL[modality]
         out = self._out_of_fold(without, skill)
-        self._write(run, "baseline", settings, out, self._inner(without, skill), skipped=len(without))
+        fold = {"seconds": 12.3, "pictures_per_second": 150.2, "epochs": 8, "best_epoch": 6, "precision": "32-true"}
+        record = BaselineRecord(
+            settings=settings,
+            cohort=self.cohort.describe(),
+            patients=PatientCounts(predicted=len(out.table), skipped=len(without)),
+            folds=tuple(FoldRecord(fold=number, **fold) for number in range(self.cohort.n_folds)),
+            **ORIGIN,
+        )
+        self._write(run, record, out, self._inner(without, skill))
         write_parquet(run.history, self._history())
         self.baselines[modality] = run
         return run
@@ -78,47 +88,23 @@ class RunMaker:
         run = RunFolder(self.root / f"fusion-{head}")
         members = [read_predictions(r.predictions) for r in self.baselines.values()]
         logits = np.mean([m.logits for m in members], axis=0) + gain * np.eye(len(CLASSES))[members[0].labels]
-        settings = {
-            "head": head,
-            "members": {m: r.read_record()["settings"] for m, r in self.baselines.items()},
-        }
+        settings = LateSettings(head=head, members={m: r.read_record().settings for m, r in self.baselines.items()})
         first = members[0]
         out = predictions_from_logits(self.cohort.classes, first.patients, first.folds, first.labels, logits)
-        more = {"members": [f"../{r.name}" for r in self.baselines.values()]}
-        if head == "late-weighted":
-            more["learnt"] = [{"weights": [0.2, 0.3, 0.5]}] * self.cohort.n_folds
-        self._write(run, "fusion", settings, out, self._inner((), 2.0), **more)
+        weights = ({"weights": [0.2, 0.3, 0.5]},) * self.cohort.n_folds
+        record = LateFusionRecord(
+            settings=settings,
+            cohort=self.cohort.describe(),
+            members=tuple(f"../{r.name}" for r in self.baselines.values()),
+            patients=PatientCounts(predicted=len(out.table), skipped=0),
+            learnt=weights if head == "late-weighted" else None,
+            **ORIGIN,
+        )
+        self._write(run, record, out, self._inner((), 2.0))
         return run
 
-    def _write(
-        self,
-        run: RunFolder,
-        kind: str,
-        settings: dict[str, Any],
-        out: Predictions,
-        inner: Predictions,
-        skipped: int = 0,
-        **more: Any,
-    ) -> None:
-        cohort = self.cohort
-        described = {
-            "name": cohort.name,
-            "simulated": cohort.simulated,
-            "classes": list(cohort.classes),
-            "modalities": list(cohort.modalities),
-            "patients": len(cohort.patients),
-            "fingerprint": cohort.fingerprint,
-            "folds": cohort.folds_fingerprint,
-            "n_folds": cohort.n_folds,
-        }
-        record = new_record(
-            kind, settings, described, patients={"predicted": len(out.table), "skipped": skipped}, **more
-        )
-        record["command"] = "fusionln run fusion"
-        if kind == "baseline":
-            fold = {"seconds": 12.3, "pictures_per_second": 150.2, "epochs": 8, "best_epoch": 6, "precision": "32-true"}
-            record["folds"] = [{"fold": number, **fold} for number in range(cohort.n_folds)]
-        write_json(run.record, record)
+    def _write(self, run: RunFolder, record: PredictionRecord, out: Predictions, inner: Predictions) -> None:
+        run.write_record(record)
         write_predictions(run.inner_predictions, inner)
         write_predictions(run.predictions, out)
 
@@ -143,7 +129,7 @@ class RunMaker:
         return predictions_from_logits(self.cohort.classes, rows[PATIENT].tolist(), folds, labels, logits)
 
     def _history(self) -> pd.DataFrame:
-        epochs = np.arange(FIT["epochs"])
+        epochs = np.arange(FIT.epochs)
         parts = []
         for fold in range(self.cohort.n_folds):
             noise = self.rng.normal(0, 0.02, (3, len(epochs)))

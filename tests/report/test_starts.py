@@ -11,8 +11,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json
 from fusion_ln.predictions import predictions_from_logits, write_predictions
+from fusion_ln.records import BaselineRecord, new_origin
 from fusion_ln.report.starts import write_ablation
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings
 
 QUESTION = "What does it buy?"
@@ -34,7 +35,7 @@ def runs(tiny, tmp_path):
             for modality in tiny.modalities:
                 run = RunFolder(tmp_path / weights.replace("/", "-") / f"seed-{seed}" / modality)
                 settings = BaselineSettings(modality=modality, fit=FitSettings(weights=weights), seed=seed)
-                write_json(run.record, new_record("baseline", settings.model_dump(), {}))
+                run.write_record(BaselineRecord(settings=settings, cohort=tiny.describe(), **new_origin()))
                 logits = rng.normal(size=(30, 3)) + strength * np.eye(3)[labels]
                 folds = tiny.folds.set_index("patient_id").loc[tiny.patients["patient_id"], "fold"].to_numpy()
                 patients = tiny.patients["patient_id"].tolist()

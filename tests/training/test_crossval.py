@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import hashlib
 import os
@@ -16,6 +17,7 @@ from fusion_ln.compute.processes import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
+from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
 from fusion_ln.training.crossval import begin, finish
@@ -60,7 +62,7 @@ def with_other_pictures(cohort, patients):
         noise = np.random.default_rng(row).integers(0, 256, (36, 40, 3), dtype=np.uint8)
         Image.fromarray(noise).save(other)
         images.loc[row, ["path", "sha256"]] = [f"images/{other.name}", hash_file(other)]
-    other = type(cohort)(**{**cohort.__dict__, "root": cohort.root.with_name("noisy"), "images": images})
+    other = dataclasses.replace(cohort, root=cohort.root.with_name("noisy"), images=images)
     save_cohort(other)
     return other
 
@@ -88,7 +90,7 @@ def test_the_paper_protocol_stops_on_the_held_out_fold(make_cohort, tmp_path):
 def test_patients_without_the_modality_are_left_out_and_counted(make_cohort, tmp_path, capsys):
     cohort = make_cohort(20, absent={4: {"2d"}, 9: {"2d", "cdfi"}})
     run, predictions = run_baseline(cohort, tmp_path / "run")
-    assert run.read_record()["patients"] == {"predicted": 18, "skipped": 2}
+    assert run.read_record().patients == PatientCounts(predicted=18, skipped=2)
     assert "2 of 20 patients have no 2d picture" in capsys.readouterr().err
     assert not {"P004", "P009"} & set(predictions.patients)
 
@@ -159,6 +161,7 @@ def replace(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return target
 Path.replace = replace
+from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.training.crossval import begin, finish

@@ -63,7 +63,7 @@ def test_a_tuned_experiment_runs_every_fold_with_what_its_study_found_beside_the
         != read_checkpoint(runs[4].checkpoint(1)).settings.fit.lr
     )
     head = runs[3]
-    assert head.read_record()["settings"]["training"]["folds"] == other
+    assert head.read_record().settings.training.folds == tuple(other)
     loaded = load_predictor(head)
     assert [model.grid for model in loaded.trained.models] == [1, 2]
     picture = tuning.cohort.picture_path(tuning.cohort.images_of("2d")["path"].iloc[0])

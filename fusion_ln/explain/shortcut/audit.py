@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.cohort import Cohort, open_run_cohort
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
     ALTERATION,
@@ -23,7 +23,6 @@ from fusion_ln.evaluation.shortcut import (
     TEXTS_PAINTED,
     UNALTERED,
 )
-from fusion_ln.explain.request import open_run_cohort
 from fusion_ln.explain.shortcut.alter import (
     Alter,
     grey_out,
@@ -42,7 +41,8 @@ from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pict
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
-from fusion_ln.runs import RunFolder, installed_versions
+from fusion_ln.records import installed_versions
+from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, PATIENT
 
 ALTERATIONS: dict[str, Alter] = {
@@ -133,14 +133,14 @@ def audit_run(run: RunFolder, folder: Path | None, out: Path, *, device: str = "
     predictions[PROBE] = material.predictions(probe_frame(pictures, regions, material.means, cohort))
     table = pd.concat([p.table.assign(**{ALTERATION: name}) for name, p in predictions.items()], ignore_index=True)
     write_parquet(out / "predictions.parquet", table)
-    record = run.read_record()
+    record = run.read_prediction_record()
     write_json(
         out / "audit.json",
         {
             "run": run.name,
-            "kind": record["kind"],
-            "settings": record["settings"],
-            "cohort": record["cohort"],
+            "kind": record.kind,
+            "settings": record.settings.model_dump(mode="json"),
+            "cohort": record.cohort.model_dump(mode="json"),
             "modalities": list(trained.sides),
             "regions": "truth" if knows_truth(cohort) else "rule",
             "examples": pictures.patients[examples].tolist(),

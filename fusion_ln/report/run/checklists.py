@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.metrics import PRIMARY
+from fusion_ln.records import BaselineRecord, TableRecord
 from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.evidence import Evidence
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.text import explanation, limits
+from fusion_ln.settings import FitSettings
 from fusion_ln.terms import LABEL, SITE, modality_title
 
 AUTHOR = "author to fill"
@@ -153,12 +155,13 @@ def _answers(evidence: Evidence, question: str) -> dict[str, str]:
 def _of_runs(results: Results) -> dict[str, str]:
     """What only run folders tell."""
     cohort, main = results.cohort, results.main
-    fits = [fit for model in results.models if (fit := model.record["settings"].get("fit"))]
+    assert not isinstance(main.record, TableRecord)
+    fits = [m.record.settings.fit for m in results.models if isinstance(m.record, BaselineRecord)]
     predicted = ", ".join(f"{m.title} {len(m.predictions.table)}" for m in results.models)
     nested = main.protocol == "nested"
     inside = "inside each training part an inner validation set" if nested else "early stopping on the held-out fold"
     return {
-        "partition": f"{main.record['cohort']['n_folds']} outer folds by patient; {inside}.",
+        "partition": f"{main.record.cohort.n_folds} outer folds by patient; {inside}.",
         "disjoint": "Patient.",
         "missing": f"A model predicts whoever has a picture that it reads: {predicted} of {len(cohort.patients)}.",
         "flow": f"{len(cohort.patients)} patients. Predicted: {predicted}.",
@@ -167,7 +170,7 @@ def _of_runs(results: Results) -> dict[str, str]:
         "training": _settings(fits, "epochs", "batch_size", "lr", "schedule", "patience"),
         "weights": _settings(fits, "weights", "backbone"),
         "specification": "Settings and, where something was trained, weights of every fold lie in the run folders.",
-        "software": ", ".join(f"{name} {of}" for name, of in main.record["versions"].items()),
+        "software": ", ".join(f"{name} {of}" for name, of in main.record.versions.items()),
         "imbalance": "Random over-sampling of the training part; held-out patients as they come.",
         "selection": f"Lowest validation loss{' on inner validation' if nested else ' on the held-out fold'}.",
         "ensembling": f"{main.title} of {len(main.modalities)} models." if main.is_fusion else "None.",
@@ -175,9 +178,9 @@ def _of_runs(results: Results) -> dict[str, str]:
     }
 
 
-def _settings(fits: list[dict[str, object]], *keys: str) -> str:
-    """The values of settings over all fits, as a person reads them."""
-    found = {key: dict.fromkeys(str(fit[key]) for fit in fits if key in fit) for key in keys}
+def _settings(fits: list[FitSettings], *keys: str) -> str:
+    """List the values of settings over all fits, as a person reads them."""
+    found = {key: dict.fromkeys(str(getattr(fit, key)) for fit in fits) for key in keys}
     return ", ".join(f"{key.replace('_', ' ')} {' or '.join(values)}" for key, values in found.items() if values)
 
 

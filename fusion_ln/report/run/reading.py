@@ -4,20 +4,18 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort
+from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
 from fusion_ln.predictions import Predictions, read_inner_predictions, read_predictions
 from fusion_ln.progress import say
+from fusion_ln.records import BaselineRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
-
-TABLE_RECORD = {"kind": "table", "settings": {}, "folds": []}  # of a bare table: it says nothing about its making
 
 
 def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
@@ -30,7 +28,7 @@ def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
     assert runs, "a report needs a run"
     names = _names([run.root for run in runs])
     for run in runs:
-        _check_cohort(run, run.read_record(), cohort)
+        run.check_cohort(cohort.describe())
     models = [_read_run(run, name, cohort.modalities) for run, name in zip(runs, names, strict=True)]
     return Results(cohort, _fusions_last(models))
 
@@ -98,18 +96,17 @@ def _find_cohort(runs: list[RunFolder], folder: Path | None) -> Cohort | None:
     if folder:
         cohort = load_cohort(folder)
         for run in runs:
-            _check_cohort(run, run.read_record(), cohort)
+            run.check_cohort(cohort.describe())
         return cohort
     if not runs:
         return None
-    first = runs[0].read_record()
+    first = runs[0].read_prediction_record()
     for run in runs[1:]:
-        _check_same(run, run.read_record(), first["cohort"], runs[0].root.name)
+        run.check_cohort(first.cohort)
     try:
-        cohort = load_cohort(Path(first.get("cohort_path", "")))
-        _check_cohort(runs[0], first, cohort)
+        cohort = open_run_cohort(runs[0], None)
     except (CohortError, RunError):
-        name = first["cohort"]["name"]
+        name = first.cohort.name
         say(f"Cohort {name} is not where the runs were made on it: no pictures and no subgroups. Name it: --cohort DIR")
         return None
     return cohort
@@ -130,18 +127,19 @@ def _choose_reference(models: dict[RunFolder | Path, Model], path: Path | None) 
 
 
 def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
-    record = run.read_record()
+    record = run.read_prediction_record()
     if not run.finished:
         raise RunError(
             f"{run.root}: unfinished, it has no {run.predictions.name} yet.",
-            f"The same command again goes on from where it stopped: {record['command']}",
+            f"The same command again goes on from where it stopped: {record.command}",
         )
-    settings = record["settings"]
-    single = settings.get("modality")
-    seen = {single} if single else set(settings.get("members", modalities))
+    if isinstance(record, BaselineRecord):
+        seen, title = {record.settings.modality}, modality_title(record.settings.modality)
+    else:
+        seen, title = set(record.settings.members), _head_title(record.settings.head, name.name)
     return Model(
         name=name.as_posix(),
-        what=modality_title(single) if single else _head_title(settings["head"], name.name),
+        what=title,
         group=" · ".join(name.parts[:-1]),
         modalities=tuple(m for m in modalities if m in seen),
         record=record,
@@ -160,7 +158,7 @@ def _read_table(path: Path, name: Path) -> Model:
         what=name.name,
         group=" · ".join(name.parts[:-1]),
         modalities=(),
-        record=TABLE_RECORD,
+        record=TableRecord(),
         predictions=read_predictions(path),
         inner=_read_inner(path.with_name(f"inner_{path.name}")),
     )
@@ -203,25 +201,25 @@ def _fusions_last(models: list[Model]) -> tuple[Model, ...]:
 
 
 def _modalities(runs: list[RunFolder]) -> tuple[str, ...]:
-    return tuple(runs[0].read_record()["cohort"]["modalities"]) if runs else ()
+    return runs[0].read_prediction_record().cohort.modalities if runs else ()
 
 
 def _cohort_of(predictions: Predictions, runs: list[RunFolder]) -> Cohort:
     """What predictions and records tell of a cohort whose folder is not at hand: who, which classes, which folds."""
-    described = runs[0].read_record()["cohort"] if runs else {}
+    summary = runs[0].read_prediction_record().cohort if runs else None
     patients = predictions.table[[PATIENT, LABEL]].assign(**{SITE: "unknown"})
     return Cohort(
         root=Path(),
-        name=described.get("name", f"{len(patients)} patients"),
+        name=summary.name if summary else f"{len(patients)} patients",
         classes=predictions.classes,
-        modalities=tuple(described.get("modalities", ())),
+        modalities=summary.modalities if summary else (),
         source="",
         licence="",
         patients=patients,
         images=pd.DataFrame(columns=list(IMAGE_COLUMNS)),
         folds=predictions.table[[PATIENT, FOLD]],
         pictures=Path(),
-        simulated=described.get("simulated", False),
+        simulated=bool(summary and summary.simulated),
     )
 
 
@@ -244,22 +242,6 @@ def _check_fits(path: Path, predictions: Predictions, cohort: Cohort) -> None:
                 f"{path}: {int(differing.sum())} of {len(known)} patients are unknown to the cohort {cohort.name} or "
                 f"have another {what} there; the first is {patient!r}.",
                 way_out,
-            )
-
-
-def _check_cohort(run: RunFolder, record: dict[str, Any], cohort: Cohort) -> None:
-    here = {"name": cohort.name, "fingerprint": cohort.fingerprint, "folds": cohort.folds_fingerprint}
-    _check_same(run, record, here, "the report")
-
-
-def _check_same(run: RunFolder, record: dict[str, Any], expected: dict[str, Any], whose: str) -> None:
-    of = record["cohort"]
-    for key, what in (("fingerprint", "cohort"), ("folds", "folds")):
-        if of[key] != expected[key]:
-            raise RunError(
-                f"{run.root}: made on other {what} than {whose}'s: "
-                f"{of['name']} ({what} {of[key][:8]}) there, {expected['name']} ({what} {expected[key][:8]}) here.",
-                "Report on the cohort that the run was made on, or run it again on this one.",
             )
 
 

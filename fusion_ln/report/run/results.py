@@ -13,7 +13,9 @@ from fusion_ln.evaluation.compare import Comparison, compare
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
 from fusion_ln.metrics import PRIMARY, score_folds
 from fusion_ln.predictions import Predictions
+from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord, TableRecord, TrainedFusionRecord
 from fusion_ln.report.kit.style import OTHERS, modality_colour
+from fusion_ln.settings import Protocol
 from fusion_ln.terms import PATIENT, modality_title
 
 N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
@@ -30,7 +32,7 @@ class Model:
         what: Its modality or the way it fuses, as a person reads it.
         group: The folders above its own up to the common parent, such as the backbone's; empty without any.
         modalities: What it sees, in the cohort's order; empty for a bare table.
-        record: Its run.json; of kind ``table`` for a bare table.
+        record: Its run.json; a `TableRecord` for a bare table.
         predictions: Out-of-fold predictions.
         inner: Predictions of the inner validation patients, ``fold`` being the model's; None for a bare table.
         history: Losses per fold and epoch; None where nothing was trained.
@@ -43,7 +45,7 @@ class Model:
     what: str
     group: str
     modalities: tuple[str, ...]
-    record: dict[str, Any]
+    record: PredictionRecord | TableRecord
     predictions: Predictions
     inner: Predictions | None = None
     history: pd.DataFrame | None = None
@@ -57,23 +59,21 @@ class Model:
 
     @property
     def is_fusion(self) -> bool:
-        return str(self.record["kind"]) == "fusion"
+        return isinstance(self.record, LateFusionRecord | TrainedFusionRecord)
 
     @property
     def is_single(self) -> bool:
-        """Whether it reads one modality; of a bare table that is not known."""
-        return str(self.record["kind"]) == "baseline"
+        """True if it reads one modality; of a bare table that is not known."""
+        return isinstance(self.record, BaselineRecord)
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a bare table of predictions, which says nothing about its making."""
-        return str(self.record["kind"]) == "table"
+        """True for a bare table of predictions, whose making is unknown."""
+        return isinstance(self.record, TableRecord)
 
     @property
-    def protocol(self) -> str:
-        settings = self.record["settings"]
-        parts = [settings, *settings.get("members", {}).values()]
-        return "paper" if any(part.get("protocol") == "paper" for part in parts) else "nested"
+    def protocol(self) -> Protocol:
+        return self.record.protocol
 
     def auc_by_fold(self) -> pd.Series:
         """Macro one-vs-rest AUC of each held-out fold, by fold."""

@@ -8,6 +8,7 @@ import pandas as pd
 from fusion_ln.evaluation.compare import Comparison
 from fusion_ln.evaluation.intervals import ALL_CLASSES, split_name
 from fusion_ln.metrics import METRICS, PRIMARY, confusion
+from fusion_ln.records import LateFusionRecord, TableRecord
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.checklists import CLAIM, TRIPOD_AI, checklist
 from fusion_ln.report.run.evidence import Evidence
@@ -91,7 +92,7 @@ def settings_table(results: Results) -> pd.DataFrame:
 
 def time_table(results: Results) -> pd.DataFrame:
     """Epochs, time and speed of every fit."""
-    rows = [{"model": m.name, **fold} for m in results.models for fold in m.record["folds"]]
+    rows = [{"model": m.name, **fold.model_dump()} for m in results.models for fold in m.record.folds]
     return pd.DataFrame(rows)
 
 
@@ -99,7 +100,8 @@ def learnt_table(results: Results) -> pd.DataFrame:
     """The weight that each fusion with learnt weights gives each modality, by fold."""
     rows = []
     for model in results.fusions:
-        for fold, learnt in enumerate(model.record.get("learnt") or []):
+        learnt_by_fold = model.record.learnt if isinstance(model.record, LateFusionRecord) else None
+        for fold, learnt in enumerate(learnt_by_fold or ()):
             if learnt and "weights" in learnt:
                 rows.append((model.name, fold, *learnt["weights"]))
     members = next((len(row) - 2 for row in rows), 0)
@@ -154,8 +156,9 @@ def _part(comparison: Comparison | None, name: str) -> pd.DataFrame:
 
 def _own_settings(model: Model) -> dict[str, Any]:
     """Without what the model's name says already, and without the members of a fusion, which are runs of their own."""
-    told = ("modality", "head", "members")
-    return {key: value for key, value in model.record["settings"].items() if key not in told}
+    if isinstance(model.record, TableRecord):
+        return {}
+    return model.record.settings.model_dump(mode="json", exclude={"modality", "head", "members"})
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -134,11 +134,11 @@ def _role(results: Results, model: Model) -> str:
 
 def training_time(results: Results) -> str:
     """How long the training took and how fast it was."""
-    fits = [fold for model in results.models for fold in model.record["folds"]]
+    fits = [fold for model in results.models for fold in model.record.folds]
     if not fits:
         return "Nothing was trained for the runs of this page."
-    minutes = sum(fold["seconds"] for fold in fits) / 60
-    speed = float(np.median([fold["pictures_per_second"] for fold in fits]))
+    minutes = sum(fold.seconds for fold in fits) / 60
+    speed = float(np.median([fold.pictures_per_second for fold in fits]))
     return f"{minutes:.1f} minutes for {len(fits)} fits; median {speed:.0f} pictures/s."
 
 

@@ -13,6 +13,7 @@ from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
 from fusion_ln.evaluation.significance import holm
 from fusion_ln.metrics import PRIMARY, score
+from fusion_ln.records import LateFusionRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results, rows_by
 from fusion_ln.terms import subsets
 
@@ -171,7 +172,8 @@ def build_ladder(results: Results) -> SeedComparison:
 
 
 def _learnt_on_inner(rung: ModelOverSeeds) -> bool:
-    return any(rung.models[0].record.get("learnt") or [])
+    record = rung.models[0].record
+    return isinstance(record, LateFusionRecord) and any(record.learnt or ())
 
 
 def _inner_auc(rung: ModelOverSeeds) -> float:

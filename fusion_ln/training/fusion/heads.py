@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +22,11 @@ from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.progress import progress
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.records import FoldRecord, PatientCounts, TrainedFusionRecord, new_origin
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, HeadSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.crossval import describe_cohort, fold_record, history_table
+from fusion_ln.training.crossval import fold_record, history_table
 from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
@@ -45,7 +45,7 @@ class FoldResult:
     inner: pd.DataFrame
     subsets: pd.DataFrame
     history: pd.DataFrame
-    record: dict[str, Any]
+    record: FoldRecord
 
 
 def train_head(
@@ -72,12 +72,12 @@ def train_head(
     own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
     clinical = [learn_columns(cohort, settings.clinical, number) for number in range(cohort.n_folds)]
     recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
-    record = new_record(
-        "fusion",
-        recorded.model_dump(mode="json"),
-        describe_cohort(cohort),
+    record = TrainedFusionRecord(
+        settings=recorded,
+        cohort=cohort.describe(),
         cohort_path=str(cohort.root.resolve()),
-        members=[os.path.relpath(member.root, run.root) for member in members],
+        members=tuple(os.path.relpath(member.root, run.root) for member in members),
+        **new_origin(),
     )
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
@@ -91,8 +91,9 @@ def train_head(
     predictions = Predictions(
         cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
     )
-    counted = {"predicted": len(predictions.table), "skipped": len(cohort.patients) - len(predictions.table)}
-    write_json(run.record, {**record, "folds": [f.record for f in folds], "patients": counted})
+    predicted = len(predictions.table)
+    counts = PatientCounts(predicted=predicted, skipped=len(cohort.patients) - predicted)
+    run.write_record(record.model_copy(update={"folds": tuple(f.record for f in folds), "patients": counts}))
     write_parquet(run.history, pd.concat([f.history for f in folds]))
     write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
@@ -221,8 +222,7 @@ def _train_fold(
             for name, subset in subsets(list(members)).items()
         ),
         history=history_table(number, learnt.result),
-        record=fold_record(number, learnt.result, precision_of(fabric))
-        | {"peak_memory_mib": peak_memory_mib(fabric.device)},
+        record=fold_record(number, learnt.result, precision_of(fabric), peak_memory_mib=peak_memory_mib(fabric.device)),
     )
 
 

@@ -19,10 +19,10 @@ from fusion_ln.predictions import (
     read_predictions,
     write_predictions,
 )
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.records import BaselineRecord, LateFusionRecord, PatientCounts, new_origin
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, LateSettings
 from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.crossval import describe_cohort
 
 
 def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolder) -> Predictions:
@@ -43,13 +43,13 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     settings = LateSettings(head=head, members={s.modality: s for s in (finished_baseline(cohort, m) for m in members)})
     out = _line_up([read_predictions(m.predictions) for m in members])
     inner = _line_up([read_inner_predictions(m.inner_predictions) for m in members])
-    record = new_record(
-        "fusion",
-        settings.model_dump(),
-        describe_cohort(cohort),
+    record = LateFusionRecord(
+        settings=settings,
+        cohort=cohort.describe(),
         cohort_path=str(cohort.root.resolve()),
-        members=[os.path.relpath(m.root, run.root) for m in members],
-        patients={"predicted": len(out[0]), "skipped": len(cohort.patients) - len(out[0])},
+        members=tuple(os.path.relpath(m.root, run.root) for m in members),
+        patients=PatientCounts(predicted=len(out[0]), skipped=len(cohort.patients) - len(out[0])),
+        **new_origin(),
     )
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
@@ -67,7 +67,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
             seen = _restrict(*held_out, np.isin(list(settings.members), subset))
             fused_subsets.append(_apply(head, learnt[-1], *seen, cohort.classes).assign(**{MODALITIES_USED: name}))
     predictions = Predictions(cohort.classes, pd.concat(fused).sort_values(PATIENT, ignore_index=True))
-    write_json(run.record, {**record, "learnt": learnt})
+    run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
     write_json(run.metrics, describe(predictions))
@@ -82,16 +82,10 @@ def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
         RunError: If ``run`` is something else.
     """
     record = run.read_record()
-    if record["kind"] != "baseline" or not run.finished:
+    if not isinstance(record, BaselineRecord) or not run.finished:
         raise RunError(f"{run.root}: not a finished baseline.", "Finish it with `fusionln run baseline`.")
-    expected = describe_cohort(cohort)
-    for key, what in (("fingerprint", "cohort"), ("folds", "folds")):
-        if record["cohort"][key] != expected[key]:
-            raise RunError(
-                f"{run.root}: a baseline of other {what} than {cohort.name}'s.",
-                "Train it again on this cohort, or choose another folder with `--out DIR`.",
-            )
-    return BaselineSettings.read(record["settings"], str(run.record))
+    run.check_cohort(cohort.describe())
+    return record.settings
 
 
 def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogits]:

@@ -14,6 +14,7 @@ from fusion_ln.decode import read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say
+from fusion_ln.records import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
 from fusion_ln.terms import IMAGE, PATH, SHA256
 from fusion_ln.threads import map_with_progress
@@ -63,7 +64,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     if not file.is_file():
         return  # loading it says so
     run = RunFolder(file.parent)
-    if not run.record.is_file() or run.read_record()["kind"] != "pretraining":
+    if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
         return
     for name in (PICTURES, COPIES):

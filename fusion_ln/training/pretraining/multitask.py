@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, Batches, as_network_input
 from fusion_ln.models.classifier import MultiTaskClassifier
+from fusion_ln.settings import Order
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore, mean_over_pictures
-
-Order = Literal["sequential", "interleaved"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from pydantic import Field
 from safetensors.torch import save_file
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
@@ -26,25 +25,16 @@ from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
 from fusion_ln.models.weights import BACKBONE_PREFIX
 from fusion_ln.predictions import predictions_from_logits, write_predictions
 from fusion_ln.progress import progress, say
-from fusion_ln.runs import RunFolder, new_record
-from fusion_ln.settings import DeviceSettings, FitSettings, Settings
+from fusion_ln.records import PretrainingFit, PretrainingRecord, TaskSummaries, new_origin
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import DeviceSettings, PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
-from fusion_ln.training.crossval import describe_cohort
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.pretraining.leakage import keep_pictures
-from fusion_ln.training.pretraining.multitask import MultiTaskLearning, Order, TaskBatches
+from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.tasks import ValidationScore
 
 VALIDATION_SHARE = 0.2  # each task is split 4:1 (Jiang et al. 2025)
-PRETRAIN_PATIENCE = 5  # epochs, as there
-
-
-class PretrainSettings(Settings):
-    """Pre-training of one backbone on several tasks."""
-
-    fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
-    order: Order = "sequential"
-    seed: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True)
@@ -75,23 +65,24 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
         DivergedError: If a loss stops being a number.
     """
     _check(cohorts)
-    record = new_record(
-        "pretraining",
-        settings.model_dump(),
-        {"tasks": [describe_cohort(cohort) for cohort in cohorts]},
+    record = PretrainingRecord(
+        settings=settings,
+        cohort=TaskSummaries(tasks=tuple(cohort.describe() for cohort in cohorts)),
         simulated=any(cohort.simulated for cohort in cohorts),
-        cohort_paths=[str(cohort.root.resolve()) for cohort in cohorts],
+        cohort_paths=tuple(str(cohort.root.resolve()) for cohort in cohorts),
+        **new_origin(),
     )
     if run.claim(record) and run.backbone.is_file():
         say(f"{run.root}: already there, with these settings; kept.")
         return
-    record = run.read_record()
+    held = run.read_record()
+    assert isinstance(held, PretrainingRecord)  # claimed above
     keep_pictures(cohorts, run)
     roots = [cohort.root for cohort in cohorts]
     files = [*(root / "cohort.toml" for root in roots), run.record]
     with run_on_all_ranks(device, files, partial(_take_part, roots, settings, run, device)):
         pretrained = _fit_tasks(cohorts, settings, run, device)
-    _write(run, record, settings, pretrained)
+    _write(run, held, settings, pretrained)
 
 
 @dataclass(frozen=True)
@@ -246,7 +237,7 @@ class _TaskScores:
         return self.folder / f"epoch_{epoch}.json"
 
 
-def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings, pretrained: _Pretrained) -> None:
+def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings, pretrained: _Pretrained) -> None:
     """Write predictions of each task's validation patients, metrics and history; the backbone last."""
     tasks, result, fabric = pretrained.tasks, pretrained.result, pretrained.fabric
     with fabric.autocast():
@@ -260,15 +251,15 @@ def _write(run: RunFolder, record: dict[str, object], settings: PretrainSettings
     write_json(run.metrics, metrics)
     write_parquet(run.history, pretrained.scores.history(result.history))
     seconds = sum(epoch.seconds for epoch in result.history)
-    record["fit"] = {
-        "seconds": round(seconds, 2),
-        "pictures_per_second": round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "precision": precision_of(fabric),
-        "patients": {task.cohort.name: [len(task.training), len(task.validation)] for task in tasks},
-    }
-    write_json(run.record, record)
+    summary = PretrainingFit(
+        seconds=round(seconds, 2),
+        pictures_per_second=round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        precision=precision_of(fabric),
+        patients={task.cohort.name: (len(task.training), len(task.validation)) for task in tasks},
+    )
+    run.write_record(record.model_copy(update={"fit": summary}))
     tensors = {
         name: t.detach().cpu().contiguous() for name, t in result.weights.items() if name.startswith(BACKBONE_PREFIX)
     }

@@ -1,11 +1,10 @@
 import shutil
 
-import pandas as pd
 import pytest
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
 from fusion_ln.report.run.reading import read_inputs
+from fusion_ln.runs import RunFolder
 
 
 @pytest.fixture
@@ -16,8 +15,8 @@ def paths(maker):
 
 def set_cohort(paths, folder):
     for path in paths:
-        record = pd.read_json(path / "run.json", typ="series").to_dict()
-        write_json(path / "run.json", {**record, "cohort_path": str(folder)})
+        run = RunFolder(path)
+        run.write_record(run.read_record().model_copy(update={"cohort_path": str(folder)}))
 
 
 def test_runs_are_compared_with_the_best_single_modality_on_their_own_cohort(paths, cohort):
@@ -60,5 +59,5 @@ def test_a_variant_of_a_head_is_told_from_the_head_itself(paths, cohort):
 
 def test_runs_of_two_cohorts_are_refused(paths, other_cohort, maker, tmp_path):
     maker.cohort, maker.root = other_cohort, tmp_path / "others"
-    with pytest.raises(RunError, match="made on other cohort than baseline-2d's"):
+    with pytest.raises(RunError, match="made on another cohort: phantom-40"):
         read_inputs([paths[0], maker.baseline("cdfi").root])

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
 from fusion_ln.predictions import predictions_from_logits, write_predictions
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.results import skipped_patients
@@ -47,7 +46,7 @@ def test_a_run_is_named_by_its_path_below_the_common_parent(cohort, maker, tmp_p
 
 
 def test_runs_of_another_cohort_are_refused_naming_both(maker, other_cohort):
-    with pytest.raises(RunError, match=r"(?s)baseline-2d: made on other cohort.*phantom-30.*phantom-40"):
+    with pytest.raises(RunError, match=r"(?s)baseline-2d: made on another cohort.*phantom-30.*phantom-40"):
         read_results([maker.baseline("2d")], other_cohort)
 
 
@@ -94,6 +93,6 @@ def test_the_protocol_of_a_fusion_is_that_of_its_members(cohort, maker):
 def test_a_run_of_a_cohort_is_known_by_content_not_by_name(cohort, maker):
     run = maker.baseline("2d")
     record = run.read_record()
-    record["cohort"]["name"] = "renamed"
-    write_json(run.record, record)
+    renamed = record.cohort.model_copy(update={"name": "renamed"})
+    run.write_record(record.model_copy(update={"cohort": renamed}))
     assert len(read_results([run], cohort).models) == 1

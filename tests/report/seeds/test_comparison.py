@@ -8,7 +8,6 @@ import pytest
 from sklearn.metrics import recall_score, roc_auc_score
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.comparison import build_ladder
@@ -91,7 +90,7 @@ def test_the_fusion_of_the_headline_is_chosen_on_inner_validation_and_may_not_ha
     best = max((r for r in ladder.rungs if r.models[0].is_fusion), key=lambda rung: rung.inner_auc)
     assert ladder.candidate is best
     run = RunFolder(tmp_path / "seed-0" / best.name)
-    write_json(run.record, {**run.read_record(), "learnt": [{"weights": [1, 0, 0]}]})
+    run.write_record(run.read_record().model_copy(update={"learnt": ({"weights": [1.0, 0.0, 0.0]},)}))
     assert build_ladder(read_results(copies, cohort)).candidate.name != best.name
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
+from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FinetuneSettings, FitSettings, HeadSettings
 from fusion_ln.terms import cache_folder
@@ -64,7 +66,7 @@ def test_a_head_predicts_every_patient_and_every_subset_that_a_patient_has(train
     assert subset.to_dict() == {
         "2d": 23, "cdfi": 23, "elastic": 23, "2d+cdfi": 22, "2d+elastic": 22, "cdfi+elastic": 23, "2d+cdfi+elastic": 22,
     }  # fmt: skip
-    assert run.read_record()["patients"] == {"predicted": 24, "skipped": 0}
+    assert run.read_record().patients == PatientCounts(predicted=24, skipped=0)
 
 
 def test_the_same_command_gives_the_same_bytes(trained, tmp_path):
@@ -186,7 +188,7 @@ def test_fine_tuning_trains_networks_and_head_and_keeps_the_baselines(trained, t
     moved = {name for name in old if not torch.equal(old[name], tuned[name])}
     assert any("conv" in name for name in moved)
     assert not any("running_" in name for name in moved)  # statistics of batches of triplets would be poor ones
-    assert run.read_record()["folds"][0]["peak_memory_mib"] > 0
+    assert run.read_record().folds[0].peak_memory_mib > 0
 
 
 def test_a_fine_tuned_model_predicts_new_pictures_as_it_did_in_cross_validation(trained, tmp_path):
@@ -268,9 +270,7 @@ def test_a_clinical_column_that_cannot_be_used_is_named(trained, tmp_path, colum
     cohort, members = trained()
     patients = cohort.patients if values is None else cohort.patients.assign(**{column: pd.Series(values)})
     with pytest.raises(CohortError, match=message):
-        head_run(
-            type(cohort)(**{**cohort.__dict__, "patients": patients}), members, tmp_path / "head", clinical=(column,)
-        )
+        head_run(dataclasses.replace(cohort, patients=patients), members, tmp_path / "head", clinical=(column,))
 
 
 def test_pretrained_tokens_of_baselines_from_scratch_are_refused(trained, tmp_path):

@@ -1,16 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fusion_ln.cohort.cohort import redraw_folds
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
-from fusion_ln.runs import RunFolder, new_record
+from fusion_ln.records import BaselineRecord, PatientCounts, new_origin
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.terms import subsets
-from fusion_ln.training.crossval import describe_cohort
 from fusion_ln.training.fusion.late import fuse_late
 
 
@@ -26,10 +27,8 @@ def members(cohort, tmp_path):
     runs = []
     for modality in cohort.modalities:
         run = RunFolder(tmp_path / "runs" / f"baseline-{modality}")
-        write_json(
-            run.record,
-            new_record("baseline", BaselineSettings(modality=modality).model_dump(), describe_cohort(cohort)),
-        )
+        settings = BaselineSettings(modality=modality)
+        run.write_record(BaselineRecord(settings=settings, cohort=cohort.describe(), **new_origin()))
         labels = cohort.patients.set_index("patient_id")["label"]
 
         def predict(patients, folds, labels=labels):
@@ -111,9 +110,9 @@ def test_a_fusion_records_what_it_was_made_of(cohort, members, tmp_path):
     run = RunFolder(tmp_path / "runs" / "fusion-late-weighted")
     fuse_late(cohort, members, "late-weighted", run)
     record = run.read_record()
-    assert record["members"] == [f"../baseline-{m}" for m in cohort.modalities]
-    assert [sum(fold["weights"]) for fold in record["learnt"]] == pytest.approx([1, 1])
-    assert record["patients"] == {"predicted": 30, "skipped": 0}
+    assert record.members == tuple(f"../baseline-{m}" for m in cohort.modalities)
+    assert [sum(fold["weights"]) for fold in record.learnt] == pytest.approx([1, 1])
+    assert record.patients == PatientCounts(predicted=30, skipped=0)
 
 
 def test_baselines_of_other_folds_are_refused(cohort, members, tmp_path):
@@ -130,16 +129,10 @@ def test_an_unfinished_baseline_is_refused(cohort, members, tmp_path):
 
 def test_two_classes_are_fused_as_well(cohort, members, tmp_path):
     """A binary cohort takes the same road; here by merging lymphoma into metastatic."""
-    binary = type(cohort)(
-        **{
-            **cohort.__dict__,
-            "classes": ("benign", "malignant"),
-            "patients": cohort.patients.assign(label=cohort.patients["label"].clip(upper=1)),
-        }
-    )
+    merged = cohort.patients.assign(label=cohort.patients["label"].clip(upper=1))
+    binary = replace(cohort, classes=("benign", "malignant"), patients=merged)
     for member in members:
-        record = member.read_record()
-        write_json(member.record, {**record, "cohort": describe_cohort(binary)})
+        member.write_record(member.read_record().model_copy(update={"cohort": binary.describe()}))
         for path in (member.predictions, member.inner_predictions):
             t = pd.read_parquet(path)
             logits = t[["logit_benign", "logit_lymphoma"]].to_numpy()

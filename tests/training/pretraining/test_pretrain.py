@@ -24,11 +24,11 @@ from fusion_ln.models.classifier import MultiTaskClassifier, build_classifier
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
 from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.pretraining import pretrain as module
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
-from fusion_ln.training.pretraining.pretrain import PretrainSettings, pretrain
+from fusion_ln.training.pretraining.pretrain import pretrain
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[4] / "shared"))
 BUSI = ("busi", "busi_256")
@@ -106,7 +106,7 @@ def test_the_backbone_is_that_of_the_best_epoch_and_loads_by_folder_and_by_file(
 def test_each_set_is_split_four_to_one_by_patient_within_its_classes(make_task, tmp_path):
     cohort = make_task("a", 30)
     run = learn([cohort, make_task("b")], tmp_path / "run", epochs=1)
-    assert run.read_record()["fit"]["patients"]["a"] == [24, 6]
+    assert run.read_record().fit.patients["a"] == (24, 6)
     judged = read_predictions(run.task("a") / "predictions.parquet")
     assert np.bincount(judged.labels).tolist() == [2, 2, 2]
     assert set(judged.patients) <= set(cohort.patients["patient_id"])
@@ -147,8 +147,8 @@ def test_it_stops_early_on_the_mean_loss_of_the_tasks(make_task, tmp_path, monke
         MultiTaskLearning, "validate", lambda self, *a: replace(real(self, *a), loss=next(losses)), raising=True
     )
     run = learn([make_task("a"), make_task("b")], tmp_path / "run", epochs=5, patience=2)
-    assert run.read_record()["fit"]["epochs"] == 4
-    assert run.read_record()["fit"]["best_epoch"] == 1
+    assert run.read_record().fit.epochs == 4
+    assert run.read_record().fit.best_epoch == 1
 
 
 def batches_of(n, labels=3, size=4, **more):
@@ -216,7 +216,7 @@ def test_a_baseline_starts_from_the_pre_trained_backbone(make_task, make_cohort,
     run = learn([make_task("a"), make_task("b")], tmp_path / "run")
     [baseline] = fine_tune(make_cohort(name="study"), run.root, tmp_path / "out")
     assert baseline.finished
-    assert baseline.read_record()["settings"]["fit"]["weights"] == str(run.root)
+    assert baseline.read_record().settings.fit.weights == str(run.root)
     model = build_classifier(TINY.model_copy(update={"weights": str(run.root)}), 3)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in load_file(run.backbone).items())
 

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from fusion_ln.errors import RunError
+from fusion_ln.records import (
+    RUN_IDENTITY,
+    BaselineRecord,
+    CohortSummary,
+    LateFusionRecord,
+    PatientCounts,
+    PretrainingFit,
+    PretrainingRecord,
+    TaskSummaries,
+    TrainedFusionRecord,
+    new_origin,
+    parse_record,
+)
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, HeadSettings, LateSettings, PretrainSettings, TrainedFusionSettings
+
+COHORT = CohortSummary(
+    name="tiny",
+    simulated=True,
+    classes=("a", "b"),
+    modalities=("2d",),
+    patients=9,
+    fingerprint="f",
+    folds="k",
+    n_folds=2,
+)
+MEMBERS = {"2d": BaselineSettings(modality="2d")}
+FUSED = {"cohort": COHORT, "members": ("../baseline-2d",), **new_origin()}
+RECORDS = {
+    "baseline": BaselineRecord(settings=MEMBERS["2d"], cohort=COHORT, cohort_path="/there", **new_origin()),
+    "late fusion": LateFusionRecord(
+        settings=LateSettings(head="late-weighted", members=MEMBERS),
+        patients=PatientCounts(predicted=9, skipped=0),
+        learnt=({"weights": [0.4, 0.6]}, None),
+        **FUSED,
+    ),
+    "trained fusion": TrainedFusionRecord(
+        settings=TrainedFusionSettings(head="concat", members=MEMBERS, training=HeadSettings(head="concat")), **FUSED
+    ),
+    "pretraining": PretrainingRecord(
+        settings=PretrainSettings(),
+        cohort=TaskSummaries(tasks=(COHORT,)),
+        simulated=True,
+        cohort_paths=("/there",),
+        fit=PretrainingFit(
+            seconds=1.0, pictures_per_second=2.0, epochs=3, best_epoch=1, precision="32-true", patients={"tiny": (7, 2)}
+        ),
+        **new_origin(),
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+def test_a_record_reads_back_as_written_with_its_own_type(record, run):
+    run.write_record(record)
+    assert run.read_record() == record
+    assert type(run.read_record()) is type(record)
+
+
+def test_the_layout_on_disk_is_that_of_the_first_runs(run):
+    run.write_record(RECORDS["late fusion"])
+    held = json.loads(run.record.read_text())
+    common = ["format", "kind", "settings", "cohort", "command", "started", "versions", "hardware", "folds"]
+    assert list(held) == [*common, "members", "patients", "learnt"]
+    assert (held["format"], held["kind"], held["folds"]) == (1, "fusion", [])
+    assert held["settings"]["members"]["2d"]["fit"]["backbone"] == "resnet10t"
+    assert held["cohort"] == {
+        "name": "tiny", "simulated": True, "classes": ["a", "b"], "modalities": ["2d"], "patients": 9,
+        "fingerprint": "f", "folds": "k", "n_folds": 2,
+    }  # fmt: skip
+    assert held["learnt"] == [{"weights": [0.4, 0.6]}, None]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key"),
+    [
+        (lambda held: held.pop("versions"), "versions: Field required"),
+        (lambda held: held["settings"]["fit"].update(epochs="many"), "settings.fit.epochs: "),
+        (lambda held: held["settings"].update(colour="red"), "settings.colour: "),
+        (lambda held: held["cohort"].pop("fingerprint"), "cohort.fingerprint: Field required"),
+        (lambda held: held.update(kind="guess"), "kind: 'guess'; expected one of baseline, fusion, pretraining"),
+        (lambda held: held.pop("kind"), "kind: None"),
+    ],
+)
+def test_a_damaged_record_names_file_key_and_way_out(spoil, key, run):
+    run.write_record(RECORDS["baseline"])
+    held = json.loads(run.record.read_text())
+    spoil(held)
+    run.record.write_text(json.dumps(held))
+    with pytest.raises(RunError) as caught:
+        run.read_record()
+    assert caught.value.problem.startswith(f"{run.record}: cannot be read as the record of a run; {key}")
+    assert "Restore the file" in caught.value.way_out
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b'"text"'])
+def test_a_file_that_is_no_json_object_is_refused(content, run):
+    run.root.mkdir()
+    run.record.write_bytes(content)
+    with pytest.raises(RunError, match=r"run\.json: cannot be read as the record of a run"):
+        run.read_record()
+
+
+@pytest.mark.parametrize("found", [{"format": 2}, {}])
+def test_another_format_is_refused_by_its_number(found):
+    with pytest.raises(RunError, match=r"run\.json: run format .*; this version reads format 1"):
+        parse_record(json.dumps(found), Path("run.json"))
+
+
+def test_a_password_in_the_command_is_not_recorded(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["fusionln", "study", "--storage", "postgresql://me:secret@host/db"])
+    assert new_origin()["command"] == "fusionln study --storage postgresql://me:***@host/db"
+
+
+def test_time_and_machine_are_not_part_of_the_identity():
+    assert tuple(RECORDS["baseline"].identity()) == RUN_IDENTITY
