@@ -1,4 +1,7 @@
-"""Every error that a user of the package may meet."""
+"""Every error that a user of the package may meet, and the words for an unknown name."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
 
 
 class FusionLNError(Exception):
@@ -52,3 +55,22 @@ class StudyError(FusionLNError):
 
 class DivergedError(FusionLNError):
     """Training met a loss that is not a finite number."""
+
+
+def unknown(what: str, name: str, known: Collection[str], *, where: str = "", listing: str = "") -> tuple[str, str]:
+    """Describe a name that does not exist, as the two arguments of an error.
+
+    Args:
+        what: Kind of thing that the name should be, such as ``source``.
+        name: The unknown name.
+        known: Names that exist; the nearest one is suggested.
+        where: File or option that holds the name.
+        listing: Text in place of the known names, where these are too many.
+
+    Returns:
+        The problem and the way out.
+    """
+    near = get_close_matches(name, list(known), n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    place = f"{where}: " if where else ""
+    return f"{place}{name}: unknown {what}.", f"{hint}Known: {listing or ', '.join(known) or 'none'}."

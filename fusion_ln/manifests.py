@@ -1,11 +1,10 @@
 """The descriptions of data sets that ship with the package: one TOML each, in ``data_manifests``."""
 
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, unknown
 
 _PACKAGE = Path(__file__).resolve().parent
 # An installed package holds the manifests itself; in the repository they lie beside it.
@@ -25,9 +24,7 @@ def manifest_path(name: str) -> Path:
     """
     known = manifest_names()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise SettingsError(f"{name}: unknown manifest.{guess}", f"Known: {', '.join(known) or 'none'}.")
+        raise SettingsError(*unknown("manifest", name, known))
     return next(path for folder in _FOLDERS if (path := folder / f"{name}.toml").is_file())
 
 

@@ -1,6 +1,7 @@
 """What a run is asked to do: small frozen models, read from options and experiment files; an unknown key is refused."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, unknown
 
 Protocol = Literal["nested", "paper"]
 Schedule = Literal["constant", "one-cycle"]
@@ -29,7 +30,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def read(cls, values: dict[str, Any], where: str) -> Self:
+    def read(cls, values: Mapping[str, object], where: str) -> Self:
         """Build from plain values.
 
         Raises:
@@ -38,9 +39,32 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
-            known = f"Known keys: {', '.join(cls.model_fields)}."
-            raise SettingsError(f"{where}: {'; '.join(lines)}", known) from None
+            raise SettingsError(*cls._describe(error, where)) from None
+
+    @classmethod
+    def _describe(cls, error: ValidationError, where: str) -> tuple[str, str]:
+        """Describe all errors of a validation: the problems and, of unknown keys, the ways out."""
+        problems, ways_out = [], []
+        for each in error.errors(include_url=False):
+            path = [str(key) for key in each["loc"]] or ["settings"]
+            if each["type"] == "extra_forbidden":
+                known = cls.model_at(path[:-1]).model_fields
+                problem, way_out = unknown("setting", path[-1], known, where=".".join(path[:-1]))
+                ways_out.append(way_out)
+            else:
+                problem = f"{'.'.join(path)}: {each['msg'].removeprefix('Value error, ')}."
+            problems.append(problem)
+        return f"{where}: {' '.join(problems)}", " ".join(ways_out)
+
+    @classmethod
+    def model_at(cls, path: Sequence[str]) -> "type[Settings]":
+        """Return the settings that lie at a path of keys."""
+        model: type[Settings] = cls
+        for key in path:
+            field = model.model_fields.get(key)
+            types = [field.annotation, *get_args(field.annotation)] if field else []
+            model = next((t for t in types if isinstance(t, type) and issubclass(t, Settings)), model)
+        return model
 
 
 class DeviceSettings(Settings):
@@ -146,7 +170,7 @@ def resolve_fit(preset: str, changes: dict[str, Any], where: str) -> FitSettings
         SettingsError: If the preset is unknown or a change does not fit.
     """
     if preset not in PRESETS:
-        raise SettingsError(f"{where}: unknown preset {preset!r}.", f"Known: {', '.join(PRESETS)}.")
+        raise SettingsError(*unknown("preset", preset, list(PRESETS), where=where))
     given = {key: value for key, value in changes.items() if value is not None}
     return FitSettings.read({**PRESETS[preset].model_dump(), **given}, where)
 

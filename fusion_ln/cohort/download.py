@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from fusion_ln.errors import SettingsError, SourceError
+from fusion_ln.errors import SettingsError, SourceError, unknown
 from fusion_ln.files import cannot_write
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import progress, say
@@ -48,7 +48,7 @@ def download_archive(name: str, out: Path) -> Path | None:
         SourceError: If a file cannot be fetched, has a wrong checksum or cannot be unpacked safely.
     """
     if name not in downloadable():
-        raise SettingsError(f"{name}: no archive to download.", f"Known: {', '.join(downloadable())}.")
+        raise SettingsError(*unknown("archive", name, downloadable()))
     manifest = load_manifest(name)
     say(f"{manifest['title']}\n  Licence: {manifest['licence']}\n  Cite: {manifest['citation']}")
     if steps := manifest["download"].get("steps"):

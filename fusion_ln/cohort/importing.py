@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.sources.us3m import US3M
 from fusion_ln.cohort.video import with_frames
 from fusion_ln.decode import read_picture
-from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
+from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError, unknown
 from fusion_ln.files import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
@@ -60,9 +59,7 @@ def open_source(name: str, src: Path, **options: Any) -> Source:
         SettingsError: If there is no such source, or it has no such option.
     """
     if name not in SOURCES:
-        near = get_close_matches(name, SOURCES, n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
-        raise SettingsError(f"{name}: unknown source.{guess}", f"Known: {', '.join(SOURCES)}.")
+        raise SettingsError(*unknown("source", name, list(SOURCES)))
     known = {field.name for field in fields(SOURCES[name])}
     for option in options:
         if option not in known:

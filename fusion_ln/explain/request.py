@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
-from fusion_ln.errors import RunError, SettingsError
+from fusion_ln.errors import RunError, SettingsError, unknown
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.predictions import Predictions
 from fusion_ln.settings import Settings
@@ -30,7 +30,7 @@ class ExplainSettings(Settings):
     def _check_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in METHODS:
-                raise SettingsError(f"--method {name}: unknown.", f"Known: {', '.join(METHODS)}.")
+                raise SettingsError(*unknown("method", name, METHODS, where="--method"))
         return tuple(dict.fromkeys(names))
 
     @model_validator(mode="after")

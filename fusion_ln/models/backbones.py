@@ -1,6 +1,5 @@
 """Backbones by name, with or without trained weights. Only this file and `weights` call timm."""
 
-import difflib
 from typing import Any
 
 import timm
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.models.weights import load_body
 from fusion_ln.terms import PAPER_BACKBONES
 
@@ -101,9 +100,5 @@ def check_backbone(name: str) -> None:
     if timm.is_model(TIMM_NAMES.get(name, name)):
         return
     known = [*PAPER_BACKBONES, *timm.list_models()]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise SettingsError(
-        f"{name}: unknown backbone.",
-        f"{hint}Known: {', '.join(PAPER_BACKBONES)}, resnet10t, and every name of timm.list_models().",
-    )
+    listing = f"{', '.join(PAPER_BACKBONES)}, resnet10t, and every name of timm.list_models()"
+    raise SettingsError(*unknown("backbone", name, known, listing=listing))

@@ -10,7 +10,7 @@ from typing import Any
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
 from fusion_ln.compute.processes import run_jobs
-from fusion_ln.errors import CohortError, SettingsError
+from fusion_ln.errors import CohortError, SettingsError, unknown
 from fusion_ln.files import as_file_name
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.runs import RunFolder
@@ -170,8 +170,8 @@ def head_settings(heads: Iterable[str], changes: dict[str, Any], where: str) -> 
         SettingsError: If a head does not exist, naming the known ones, or a change does not fit.
     """
     known = (*LATE_HEADS, *TRAINED_HEADS)
-    if unknown := [head for head in heads if head not in known]:
-        raise SettingsError(f"{where}: unknown head {unknown[0]!r}.", f"Known: {', '.join(known)}.")
+    if absent := [head for head in heads if head not in known]:
+        raise SettingsError(*unknown("head", absent[0], known, where=where))
     given = {key: value for key, value in changes.items() if value is not None}
     return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **given}, where) for h in heads}
 
@@ -202,8 +202,8 @@ def read_experiment(path: Path) -> ExperimentSettings:
         raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
     experiment = ExperimentSettings.read(values, str(path))
     heads = experiment_heads(experiment, str(path))
-    if unknown := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
-        raise SettingsError(f"{path}: tuned.{unknown[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
+    if absent := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
+        raise SettingsError(f"{path}: tuned.{absent[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
     return experiment
 
 

@@ -1,12 +1,11 @@
 """What a study may choose from: ranges and choices of settings, checked against these before anything is trained."""
 
-import difflib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.models.backbones import check_backbone
 from fusion_ln.settings import FitSettings, HeadSettings, LoopSettings
 
@@ -100,7 +99,10 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
     space: Space = {}
     for name, declared in table.items():
         if name not in tunable:
-            raise SettingsError(*_unknown(name, tunable, type(base_settings), where))
+            if name in FIXED and name in type(base_settings).model_fields:
+                raise SettingsError(f"{where}: {name} is not for tuning.", f"Tunable: {', '.join(tunable)}.")
+            of = {FitSettings: "of a baseline", HeadSettings: "of a fusion head"}[type(base_settings)]
+            raise SettingsError(*unknown(f"setting {of}", name, tunable, where=where))
         space[name] = found = _dimension(declared, f"{where}.{name}")
         if isinstance(getattr(base_settings, name), int) and isinstance(found, Range) and not found.whole:
             raise SettingsError(f"{where}.{name}: {declared} is not whole.", f"{name} takes whole numbers.")
@@ -168,12 +170,3 @@ def _combinations(space: Space) -> Iterator[dict[str, Any]]:
     products = itertools.product(*(dimension.samples for dimension in space.values()))
     for values in itertools.islice(products, MOST_COMBINATIONS):
         yield dict(zip(space, values, strict=True))
-
-
-def _unknown(name: str, tunable: list[str], model: type[LoopSettings], where: str) -> tuple[str, str]:
-    if name in FIXED and name in model.model_fields:
-        return f"{where}: {name} is not for tuning.", f"Tunable: {', '.join(tunable)}."
-    near = difflib.get_close_matches(name, tunable, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    of = {FitSettings: "a baseline", HeadSettings: "a fusion head"}.get(model, "it")
-    return f"{where}: {of} has no setting {name!r}.", f"{hint}Tunable: {', '.join(tunable)}."

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from fusion_ln.errors import SettingsError, StudyError
+from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
 from fusion_ln.records import differences
 from fusion_ln.training.crossval import read_cohort
@@ -141,7 +141,9 @@ def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
     """
     known = ["auc", "loss", "seconds", *(name for metric in METRICS for name in metric.titles(classes))]
     if wrong := [name for name in names if name not in known] or [n for n in names if names.count(n) > 1]:
-        raise SettingsError(f"--objectives: {wrong[0]!r} is unknown or named twice.", f"Known: {', '.join(known)}.")
+        if wrong[0] in known:
+            raise SettingsError(f"--objectives: {wrong[0]!r} is named twice.", "Name each objective once.")
+        raise SettingsError(*unknown("objective", wrong[0], known, where="--objectives"))
 
 
 def values_of(trial: FrozenTrial) -> list[float]:

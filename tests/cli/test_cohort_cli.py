@@ -172,7 +172,7 @@ def test_pictures_of_every_odd_kind_are_imported(fusionln, raw, tmp_path):
         (["import", "cv4lymphnode", "{raw}", "--out", "/proc/c"], 1, "cannot be written"),
         (["check", "{tmp}/nowhere"], 1, "so it is not a cohort"),
         (["folds", "{raw}"], 1, "so it is not a cohort"),
-        (["download", "ddsm"], 1, "no archive to download"),
+        (["download", "ddsm"], 1, "ddsm: unknown archive"),
         (["phantom", "--out", "{raw}"], 1, "holds something else"),
         (["phantom", "--out", "{tmp}/c", "--patients", "0"], 2, "--patients"),
     ],

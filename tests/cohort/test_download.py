@@ -171,7 +171,7 @@ def test_every_shipped_download_is_complete():
 
 
 def test_an_archive_that_nobody_described_is_unknown(tmp_path):
-    with pytest.raises(SettingsError, match="no archive to download") as caught:
+    with pytest.raises(SettingsError, match="unknown archive") as caught:
         download_archive("phantom", tmp_path)
     assert "busi" in caught.value.way_out
 

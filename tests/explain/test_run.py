@@ -219,7 +219,7 @@ def test_a_patient_who_is_not_in_the_run_is_named(phantom):
 
 def test_unknown_and_unfit_methods_are_named(phantom):
     late = phantom[2].root
-    assert "--method cam: unknown" in refused(late, "--method", "gradcam,cam")
+    assert "--method: cam: unknown method" in refused(late, "--method", "gradcam,cam")
     assert "needs ReLU activations" in refused(late, "--method", "guided-gradcam", "--sample", 1)
     assert "only a run of the head `cross-attention`" in refused(late, "--method", "attention", "--sample", 1)
     assert "Name them (--patients)" in refused(late, "--patients", "P0001", "--sample", 1)

@@ -59,9 +59,9 @@ def test_every_experiment_says_what_it_asks_how_long_it_takes_and_what_to_expect
         ("name = ", "cannot be read as TOML"),
         ('name = "x"', "question"),
         ('name = "x"\nquestion = "?"\nsedes = [1]', "sedes"),
-        ('name = "x"\nquestion = "?"\nheads = ["late-meen"]', "unknown head 'late-meen'"),
+        ('name = "x"\nquestion = "?"\nheads = ["late-meen"]', "(?s)late-meen: unknown head.*Did you mean 'late-mean'"),
         ('name = "x"\nquestion = "?"\nseeds = [0, 1, 0]', "0 is named twice"),
-        ('name = "x"\nquestion = "?"\npreset = "quick"', "unknown preset 'quick'"),
+        ('name = "x"\nquestion = "?"\npreset = "quick"', "quick: unknown preset"),
         ('name = "x"\nquestion = "?"\n[fit]\nepochs = 0', "epochs"),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_change_that_does_not_fit_is_refused():
     ("table", "base_settings", "message"),
     [
         ({"weight_decy": [0.0]}, FitSettings(), "Did you mean 'weight_decay'"),
-        ({"modality_dropout": [0.2]}, FitSettings(), "a baseline has no setting 'modality_dropout'"),
+        ({"modality_dropout": [0.2]}, FitSettings(), "modality_dropout: unknown setting of a baseline"),
         ({"head": ["gated", "concat"]}, HeadSettings(), "head is not for tuning"),
         ({"folds": [[]]}, HeadSettings(), "folds is not for tuning"),
         ({}, FitSettings(), "nothing to tune"),
