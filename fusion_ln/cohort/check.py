@@ -11,7 +11,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.duplicates import near_pairs, thumbnail
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import FusionLNError
 from fusion_ln.files import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256

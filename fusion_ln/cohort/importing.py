@@ -25,7 +25,7 @@ from fusion_ln.cohort.sources.rows import Archive, ImageRow, Source, named
 from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.sources.us3m import US3M
 from fusion_ln.cohort.video import with_frames
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError, unknown
 from fusion_ln.files import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names

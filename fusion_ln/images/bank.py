@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files import hash_file, locked, write_atomically
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from fusion_ln.cohort.clinical import standardise
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import RunError
 from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
 from fusion_ln.images.patients import gather_pictures

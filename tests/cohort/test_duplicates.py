@@ -11,7 +11,7 @@ from fusion_ln.cohort.duplicates import (
     thumbnail,
 )
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 
 
 def smooth_picture(rng, size=64):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.map_metrics import (
     RANDOMIZED_SHARES,

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import pandas as pd
 
-from fusion_ln.decode import looks_like_picture
+from fusion_ln.decode.picture import looks_like_picture
 from fusion_ln.errors import PictureError, SourceError
 
 NAMED_AT_MOST = 10  # offenders that one message names; it says how many there are

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import PictureError
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number

@@ -10,7 +10,7 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, normalised_thumbnails
 from fusion_ln.cohort.sources.rows import named
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say

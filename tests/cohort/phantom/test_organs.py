@@ -5,7 +5,7 @@ from PIL import Image
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.cohort.duplicates import near_pairs, thumbnail
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
-from fusion_ln.decode import read_picture
+from fusion_ln.decode.picture import read_picture
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_ln.decode import looks_like_picture, picture_size, read_picture
-from fusion_ln.dicom import MAX_INFLATED, open_dicom
+from fusion_ln.decode.dicom import MAX_INFLATED, open_dicom
+from fusion_ln.decode.picture import looks_like_picture, picture_size, read_picture
 from fusion_ln.errors import PictureError
 
 pydicom = pytest.importorskip("pydicom")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusion_ln.decode import picture_size, read_picture
+from fusion_ln.decode.picture import picture_size, read_picture
 from fusion_ln.errors import PictureError
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from PIL import Image
 
+from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
 from fusion_ln.errors import PictureError
-from fusion_ln.picture_limits import CONVERT, check_frame, check_size, damaged
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fusion_ln.dicom import open_dicom, own_range, read_dicom
+from fusion_ln.decode.dicom import open_dicom, own_range, read_dicom
+from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
 from fusion_ln.errors import PictureError
-from fusion_ln.picture_limits import CONVERT, check_frame, check_size, damaged, too_large
 
 # Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
@@ -30,7 +30,7 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
     EXIF orientation is applied, transparency is laid over black, palette, CMYK, 1-bit and grey pictures become RGB.
     Grey samples deeper than 8 bits are mapped from the picture's own range, as in DICOM without a window: a file does
-    not tell how many of its bits are used. DICOM: see `fusion_ln.dicom.read_dicom`.
+    not tell how many of its bits are used. DICOM: see `fusion_ln.decode.dicom.read_dicom`.
 
     Args:
         path: PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM; DICOM is also recognised without the suffix ``.dcm``.
