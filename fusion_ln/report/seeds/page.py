@@ -1,12 +1,12 @@
-"""The page on what holds over the seeds of an experiment."""
+"""Page of an experiment over its seeds."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.seeds import DifferenceOverSeeds, MeanOverSeeds, ModelOverSeeds
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate
@@ -14,7 +14,7 @@ from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, number, signed, signed_spread, spread
 from fusion_ln.report.run.results import Results
-from fusion_ln.report.seeds.comparison import ModelOverSeeds, SeedComparison, build_ladder
+from fusion_ln.report.seeds.reading import SeedResults, compare_seeds
 
 
 def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Path:
@@ -24,10 +24,10 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
     that it speaks of the patients, while the figures by seed speak of the training.
 
     Args:
-        out: Where to write.
-        results: Of runs with a folder ``seed-<seed>`` in the path of each.
+        out: Folder to write into.
+        results: Runs with a folder ``seed-<seed>`` in the path of each.
         title: Heading of the page.
-        question: What was asked, in one sentence.
+        question: Question of the experiment, in one sentence.
 
     Returns:
         Path of the page.
@@ -35,94 +35,89 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
     Raises:
         RunError: If the models were not all trained with the same seeds.
     """
-    ladder, cohort, weak = build_ladder(results), results.cohort, results.weak_class
+    seeds, cohort, weak = compare_seeds(results), results.cohort, results.weak_class
+    comparison = seeds.comparison
     plates = []
     with style.figure_style():
-        for metric, of_class, what in ((PRIMARY, ALL_CLASSES, "AUC"), ("recall", weak, f"Recall of {weak}")):
-            plates.append(_draw_values(ladder, metric, of_class, what))
-            plates += [_draw_differences(ladder, each, metric, of_class, what) for each in ladder.references]
+        for metric, of_class, heading in ((PRIMARY, ALL_CLASSES, "AUC"), ("recall", weak, f"Recall of {weak}")):
+            plates.append(_draw_values(seeds, metric, of_class, heading))
+            plates += [_draw_differences(seeds, name, metric, of_class, heading) for name in comparison.references]
+    by_subset = comparison.subsets.rename_axis("model").reset_index()
     return write_page(
         out / "seeds.html",
         "seeds.html",
         plates,
         [
-            Sheet("metrics_over_seeds", "Means over the seeds", _spelled(ladder.metrics)),
-            Sheet("differences_over_seeds", "Differences of the means", _spelled(ladder.differences)),
-            Sheet("subsets_over_seeds", "AUC by the pictures given", ladder.subsets.rename_axis("model").reset_index()),
+            Sheet("metrics_over_seeds", "Means over the seeds", _join_seeds(comparison.metrics)),
+            Sheet("differences_over_seeds", "Differences of the means", _join_seeds(comparison.differences)),
+            Sheet("subsets_over_seeds", "AUC by the pictures given", by_subset),
         ],
         simulated=cohort.simulated,
         title=title,
         question=question,
         cohort=cohort,
-        ladder=ladder,
+        seeds=seeds,
+        comparison=comparison,
         weak=weak,
         plates=plates,
         attainable=cohort.details.get("attainable", {}).get("cohort", {}),
-        macro=PRIMARY,
+        primary=PRIMARY,
     )
 
 
-def _spelled(table: pd.DataFrame) -> pd.DataFrame:
-    """For a file: the values by seed as text."""
+def _join_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Write the values by seed as text, for a file."""
     return table.assign(by_seed=[" ".join(f"{value:.4f}" for value in values) for values in table["by_seed"]])
 
 
-def _draw_values(ladder: SeedComparison, metric: str, of_class: str, what: str) -> Plate:
-    found = [(rung, ladder.value(rung, metric, of_class)) for rung in ladder.rungs]
-    rows = [
-        _row(
-            ladder,
-            rung,
-            row,
-            row.value,
-            f"{number(row.value)} ({spread(row.ci_low, row.ci_high)})",
-            tick=ladder.attainable(rung) if metric == PRIMARY else None,
-        )
-        for rung, row in found
-    ]
+def _draw_values(seeds: SeedResults, metric: str, of_class: str, heading: str) -> Plate:
+    rows = []
+    for model in seeds.comparison.models:
+        mean = seeds.comparison.value(model, metric, of_class)
+        note = f"{number(mean.value)} ({spread(mean.ci_low, mean.ci_high)})"
+        tick = seeds.attainable(model) if metric == PRIMARY else None
+        rows.append(_row(seeds, model, mean, mean.value, note, tick=tick))
     figure, axes = draw_forest(rows)
     axes.set_xlim(np.floor(20 * (min(row.low for row in rows) - 0.01)) / 20, 1.0)
-    axes.set_xlabel(f"{what}, mean of {ladder.seeds} seeds, 95 % interval")
+    axes.set_xlabel(f"{heading}, mean of {seeds.comparison.n_seeds} seeds, 95 % interval")
     caption = "Large: mean over the seeds. Line: its 95 % patient-bootstrap interval. Small dots: single seeds."
     if any(row.tick for row in rows):
-        caption += " Upright tick: what the pictures allow."
-    return mark_plate(f"seeds_{metric}", what, caption, figure, ladder.results.cohort.simulated)
+        caption += " Upright tick: the attainable AUC of these pictures."
+    return mark_plate(f"seeds_{metric}", heading, caption, figure, seeds.results.cohort.simulated)
 
 
-def _draw_differences(ladder: SeedComparison, reference: str, metric: str, of_class: str, what: str) -> Plate:
-    found = [(rung, ladder.difference(rung, reference, metric, of_class)) for rung in ladder.rungs]
-    rows = [
-        _row(
-            ladder,
-            rung,
-            row,
-            row.difference,
-            f"{signed(row.difference)} ({signed_spread(row.ci_low, row.ci_high)})",
-        )
-        for rung, row in found
-        if row is not None
-    ]
+def _draw_differences(seeds: SeedResults, reference: str, metric: str, of_class: str, heading: str) -> Plate:
+    rows = []
+    for model in seeds.comparison.models:
+        if gap := seeds.comparison.difference(model, reference, metric, of_class):
+            note = f"{signed(gap.difference)} ({signed_spread(gap.ci_low, gap.ci_high)})"
+            rows.append(_row(seeds, model, gap, gap.difference, note))
     figure, axes = draw_forest(rows, zero=True)
     axes.set_xlabel(f"Difference; left of zero the {reference} is better")
-    caption = f"Same patients, folds and seeds. Compared with: {ladder.references[reference].title}."
-    title = f"{what}: difference to the {reference}"
-    simulated = ladder.results.cohort.simulated
+    caption = f"Same patients, folds and seeds. Compared with: {seeds.comparison.references[reference].title}."
+    title = f"{heading}: difference to the {reference}"
+    simulated = seeds.results.cohort.simulated
     return mark_plate(f"seeds_{metric}_{reference}".replace(" ", "_"), title, caption, figure, simulated)
 
 
 def _row(
-    ladder: SeedComparison, rung: ModelOverSeeds, row: Any, value: float, note: str, *, tick: float | None = None
+    seeds: SeedResults,
+    model: ModelOverSeeds,
+    interval: MeanOverSeeds | DifferenceOverSeeds,
+    value: float,
+    note: str,
+    *,
+    tick: float | None = None,
 ) -> ForestRow:
-    model = rung.models[0]
     return ForestRow(
-        title=rung.title,
-        colour=LIGHT[ladder.results.colour_of(model)],
+        title=model.title,
+        colour=LIGHT[seeds.colour(model)],
         value=value,
-        low=row.ci_low,
-        high=row.ci_high,
-        by_seed=tuple(row.by_seed),
+        low=interval.ci_low,
+        high=interval.ci_high,
+        by_seed=interval.by_seed,
         note=note,
         fused=model.is_fusion,
-        bold=rung in (ladder.candidate, *ladder.references.values()),
+        bold=model in (seeds.comparison.candidate, *seeds.comparison.references.values()),
         tick=tick,
     )

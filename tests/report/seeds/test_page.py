@@ -1,4 +1,4 @@
-"""What holds over the seeds: the tables against their definition, the choices, the page's promises."""
+"""Comparison over the seeds: the tables against their definition, the choices, the page's promises."""
 
 import shutil
 
@@ -10,8 +10,8 @@ from sklearn.metrics import recall_score, roc_auc_score
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.run.reading import read_results
-from fusion_ln.report.seeds.comparison import build_ladder
 from fusion_ln.report.seeds.page import write_seeds
+from fusion_ln.report.seeds.reading import compare_seeds
 from fusion_ln.runs import RunFolder
 
 QUESTION = "Which of them?"
@@ -29,17 +29,17 @@ def of_seeds(runs, name, metric):
     found = []
     for run in runs:
         if run.name == name:
-            said = read_predictions(run.predictions)
+            predictions = read_predictions(run.predictions)
             if metric == "auc":
-                found.append(roc_auc_score(said.labels, said.probs, multi_class="ovr"))
+                found.append(roc_auc_score(predictions.labels, predictions.probs, multi_class="ovr"))
             else:
-                found.append(recall_score(said.labels, said.probs.argmax(1), average=None)[1])
+                found.append(recall_score(predictions.labels, predictions.probs.argmax(1), average=None)[1])
     assert len(found) == 2
     return np.array(found)
 
 
 @pytest.mark.parametrize(("metric", "named"), [("auc", ("auc_ovr", "all")), ("recall", ("recall", "lymphoma"))])
-def test_every_figure_is_the_mean_over_the_seeds_and_differences_are_taken_seed_by_seed(page, seeded, metric, named):
+def test_figures_are_means_over_the_seeds_and_differences_go_seed_by_seed(page, seeded, metric, named):
     _, runs = seeded
     tables = page.parent / "tables"
     means, gaps = (pd.read_csv(tables / f"{name}_over_seeds.csv") for name in ("metrics", "differences"))
@@ -74,24 +74,24 @@ def copy_runs(runs, folder, seeds):
     return copies
 
 
-def test_intervals_speak_of_the_patients_so_that_a_copy_under_another_seed_adds_nothing(seeded, tmp_path):
+def test_a_copy_under_another_seed_leaves_the_intervals_as_they_are(seeded, tmp_path):
     cohort, runs = seeded
     copies = copy_runs(runs, tmp_path, ["seed-0", "seed-1"])
-    alone, doubled = (build_ladder(read_results(given, cohort)) for given in (runs[: len(NAMES)], copies))
+    alone, doubled = (compare_seeds(read_results(given, cohort)).comparison for given in (runs[: len(NAMES)], copies))
     for table in ("metrics", "differences"):
         held, same = getattr(alone, table), getattr(doubled, table)
         np.testing.assert_allclose(held[["ci_low", "ci_high"]], same[["ci_low", "ci_high"]])
 
 
-def test_the_fusion_of_the_headline_is_chosen_on_inner_validation_and_may_not_have_learnt_there(seeded, tmp_path):
+def test_the_headline_fusion_is_best_on_inner_validation_and_learnt_elsewhere(seeded, tmp_path):
     cohort, runs = seeded
     copies = copy_runs(runs, tmp_path, ["seed-0"])
-    ladder = build_ladder(read_results(copies, cohort))
-    best = max((r for r in ladder.rungs if r.models[0].is_fusion), key=lambda rung: rung.inner_auc)
-    assert ladder.candidate is best
+    comparison = compare_seeds(read_results(copies, cohort)).comparison
+    best = max((m for m in comparison.models if m.is_fusion), key=lambda model: model.inner_auc)
+    assert comparison.candidate is best
     run = RunFolder(tmp_path / "seed-0" / best.name)
     run.write_record(run.read_record().model_copy(update={"learnt": ({"weights": [1.0, 0.0, 0.0]},)}))
-    assert build_ladder(read_results(copies, cohort)).candidate.name != best.name
+    assert compare_seeds(read_results(copies, cohort)).comparison.candidate.name != best.name
 
 
 def test_the_page_answers_shows_every_figure_and_says_simulated(page):
@@ -106,4 +106,4 @@ def test_the_page_answers_shows_every_figure_and_says_simulated(page):
 def test_a_model_that_lacks_a_seed_is_refused(seeded):
     cohort, runs = seeded
     with pytest.raises(RunError, match="fusion-concat: trained with seed-0, but baseline-2d with seed-0, seed-1"):
-        build_ladder(read_results(runs[:-1], cohort))
+        compare_seeds(read_results(runs[:-1], cohort))
