@@ -1,7 +1,6 @@
-"""What other starting weights buy: each modality's baselines from two starts, on the same patients, folds and seeds."""
+"""Page on starting weights: each modality's baselines from two starts, on the same patients, folds and seeds."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.errors import RunError
-from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
-from fusion_ln.metrics import PRIMARY
-from fusion_ln.predictions import Predictions, read_predictions
+from fusion_ln.evaluation.starts import Baseline, Gain, compare_weights
+from fusion_ln.predictions import read_predictions
 from fusion_ln.records import BaselineRecord
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
@@ -23,40 +20,6 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.terms import modality_title
 
 
-@dataclass(frozen=True)
-class Gain:
-    """What a start buys one modality over the reference's: a row of the table.
-
-    Attributes:
-        auc, auc_reference: Mean over the seeds of the macro one-vs-rest AUC.
-        ci_low, ci_high: Ends of the difference's 95 % interval.
-        by_seed: The difference of each seed.
-    """
-
-    backbone: str
-    modality: str
-    weights: str
-    reference: str
-    auc: float
-    auc_reference: float
-    difference: float
-    ci_low: float
-    ci_high: float
-    bootstrap_p: float
-    patients: int
-    by_seed: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Baseline:
-    backbone: str
-    modality: str
-    weights: str
-    seed: int
-    budget: tuple[tuple[str, object], ...]  # every other setting: what must be the same for a fair comparison
-    predictions: Predictions
-
-
 def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> Path:
     """Compare the baselines of several starting weights and write ``ablation.html`` with its figure and table.
 
@@ -64,11 +27,11 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
     starts and all seeds, so it speaks of the patients and the differences by seed speak of the training.
 
     Args:
-        out: Where to write.
-        runs: Runs of the cohort; only its baselines are looked at. The weights of the first are the reference.
+        out: Folder to write into.
+        runs: Runs of the cohort, of which the baselines are compared. The weights of the first are the reference.
         cohort: Their cohort.
         title: Heading of the page.
-        question: What was asked, in one sentence.
+        question: Question of the experiment, in one sentence.
 
     Returns:
         Path of the page.
@@ -98,70 +61,18 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
     )
 
 
-def compare_weights(baselines: list[_Baseline]) -> list[Gain]:
-    """One row per backbone, modality and start other than the first's."""
-    reference = baselines[0].weights
-    gains = []
-    for (backbone, modality, weights), own, other in _pairs(baselines, reference):
-        arms = [p.predictions for pair in zip(own, other, strict=True) for p in pair]
-        resampled = resample([arms[0], *(align(arms[0], arm)[1] for arm in arms[1:])], n_resamples=2000, seed=0)
-        means = difference_table(mean_of(resampled[::2]), mean_of(resampled[1::2]))
-        row = means[means["metric"] == PRIMARY].iloc[0]
-        place = resampled[0].names.index(PRIMARY)
-        by_seed = tuple(float(a.minus(b).value[place]) for a, b in zip(resampled[::2], resampled[1::2], strict=True))
-        gains.append(
-            Gain(
-                backbone=backbone,
-                modality=modality,
-                weights=weights,
-                reference=reference,
-                auc=float(row["value_a"]),
-                auc_reference=float(row["value_b"]),
-                difference=float(row["difference"]),
-                ci_low=float(row["ci_low"]),
-                ci_high=float(row["ci_high"]),
-                bootstrap_p=float(row["bootstrap_p"]),
-                patients=len(arms[0].table),
-                by_seed=by_seed,
-            )
-        )
-    return gains
-
-
-def _pairs(
-    baselines: list[_Baseline], reference: str
-) -> Iterator[tuple[tuple[str, str, str], list[_Baseline], list[_Baseline]]]:
-    """Each start's baselines of a backbone and modality beside the reference's, both by seed."""
-    groups: dict[tuple[str, str, str], list[_Baseline]] = {}
-    for each in sorted(baselines, key=lambda each: each.seed):
-        groups.setdefault((each.backbone, each.modality, each.weights), []).append(each)
-    order = dict.fromkeys((each.backbone, each.modality, each.weights) for each in baselines)
-    for key in order:
-        if key[2] == reference:
-            continue
-        own, other = groups[key], groups.get((*key[:2], reference), [])
-        if [(b.seed, b.budget) for b in own] != [(b.seed, b.budget) for b in other]:
-            raise RunError(
-                f"{key[1]}: the baselines from {key[2]} and from {reference} differ in more than their weights.",
-                "Run both with the same settings and seeds.",
-            )
-        yield key, own, other
-
-
-def _read(run: RunFolder, record: BaselineRecord) -> _Baseline:
+def _read(run: RunFolder, record: BaselineRecord) -> Baseline:
     settings = record.settings
     backbone, weights = settings.fit.backbone, Path(settings.fit.weights)
-    others = settings.fit.model_dump(mode="json", exclude={"backbone", "weights"})
+    fit = settings.fit.model_dump(mode="json", exclude={"backbone", "weights"})
     if weights.name == run.backbone.name:  # a pre-training is called after its folder
         weights = weights.parent
-    budget = tuple(sorted({**others, "protocol": settings.protocol}.items()))
-    return _Baseline(
-        backbone, settings.modality, weights.name, settings.seed, budget, read_predictions(run.predictions)
-    )
+    others = tuple(sorted({**fit, "protocol": settings.protocol}.items()))
+    return Baseline(backbone, settings.modality, weights.name, settings.seed, others, read_predictions(run.predictions))
 
 
 def _draw(gains: list[Gain], cohort: Cohort) -> Figure:
-    """Forest plot: a row per modality; small dots are the seeds."""
+    """Draw the gain of each modality; small dots are the seeds."""
     several = len({(gain.backbone, gain.weights) for gain in gains}) > 1
     starts = [f" · {gain.backbone}, {gain.weights}" if several else "" for gain in gains]
     rows = [
