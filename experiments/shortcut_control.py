@@ -42,7 +42,7 @@ from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, resolve_fit
 from fusion_ln.terms import MODALITIES
-from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.run import run_baselines, run_fusions
 
 PLANTED = 0.9
 PATIENTS, IMAGE_SIZE, EPOCHS = 160, 64, 12

@@ -66,6 +66,14 @@ class Settings(BaseModel):
             model = next((t for t in types if isinstance(t, type) and issubclass(t, Settings)), model)
         return model
 
+    def with_changes(self, changes: dict[str, Any], where: str = "tuned settings") -> Self:
+        """Copy the settings with some values changed.
+
+        Raises:
+            SettingsError: If a change does not fit, naming ``where``.
+        """
+        return self.read({**self.model_dump(), **changes}, where)
+
 
 class DeviceSettings(Settings):
     """The devices that compute fits; no part of a run's identity."""

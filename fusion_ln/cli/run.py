@@ -57,7 +57,7 @@ training_options = together(
 @training_options
 def baseline(modality: str, **options: Any) -> None:
     """Train one network per fold on one modality and report its out-of-fold predictions."""
-    from fusion_ln.training.experiment import run_baselines
+    from fusion_ln.training.run import run_baselines
 
     prepared = _prepare(**options)
     if prepared is None:
@@ -104,7 +104,7 @@ def fusion(
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
     since they cost no training; the other heads learn from what the baselines see.
     """
-    from fusion_ln.training.experiment import head_settings, run_ladder
+    from fusion_ln.training.run import head_settings, run_baselines_and_fusions
 
     changes = {
         "tokens": tokens,
@@ -118,7 +118,7 @@ def fusion(
     if prepared is None:
         return
     cohort, out, arguments = prepared
-    runs = run_ladder(cohort, list(cohort.modalities), wanted, out=out, **arguments)
+    runs = run_baselines_and_fusions(cohort, list(cohort.modalities), wanted, out=out, **arguments)
     report_runs(out, runs, cohort, f"{cohort.name}: does fusion help?", QUESTION)
 
 

@@ -141,7 +141,7 @@ def _open(
         raise click.UsageError("A trial runs on one device: give --workers N, and the same command on other machines.")
     experiment, out, storage = _place(file, out, storage, scheme)
     from fusion_ln.settings import StudySettings
-    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, starting_from
+    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, resolve_weights
     from fusion_ln.tuning.experiment import Tuning, budget_of
     from fusion_ln.tuning.storage import open_storage
     from fusion_ln.tuning.worker import Conditions
@@ -156,7 +156,7 @@ def _open(
     tuning = Tuning(experiment, experiment_cohort(experiment, file), fit, out, known)
     tuning.check()
     open_storage(storage)
-    start = starting_from((experiment.weights or [fit.weights])[0], fit, out, where)
+    start = resolve_weights((experiment.weights or [fit.weights])[0], fit, out, where)
     return Tuning(experiment, tuning.cohort, start, out, known), Conditions(storage, budget_of(experiment), where)
 
 

@@ -14,10 +14,11 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, experiment_heads, fit_crosswise, fusion_name, run_members
+from fusion_ln.training.experiment import TUNED, experiment_heads, run_members
+from fusion_ln.training.run import cross_fit, fusion_name
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
-from fusion_ln.tuning.space import Space, changed, read_space
+from fusion_ln.tuning.space import Space, read_space
 from fusion_ln.tuning.storage import Budget, finished, open_storage, patiently, shown
 from fusion_ln.tuning.study import IDENTITY, StudyJob, best_trial, check_objectives
 from fusion_ln.tuning.worker import Conditions
@@ -173,7 +174,7 @@ class Tuning:
         if not common and not of_folds:
             return
         for own in [of_folds[fold] for fold in folds if fold < len(of_folds)] if of_folds else [{}]:
-            settings = changed(base_settings, {k: v for k, v in {**common, **own}.items() if k in space})
+            settings = base_settings.with_changes({k: v for k, v in {**common, **own}.items() if k in space})
             values = {name: getattr(settings, name) for name in space}
             if outside := [name for name, value in values.items() if value not in space[name]]:
                 raise SettingsError(
@@ -200,7 +201,7 @@ def tune(tuning: Tuning, how: Conditions) -> None:
         seed = experiment.seeds[0]
         with locked(tuning.place / ".baselines.lock"):  # on a shared drive one machine trains them, the others wait
             members = run_members(experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed, device=how.device)
-            fit_crosswise(tuning.cohort, members, tuning.trained_heads().values(), how.device)
+            cross_fit(tuning.cohort, members, tuning.trained_heads().values(), how.device)
             jobs = tuning.heads()
             for job in jobs:
                 assert isinstance(job.target, HeadObjective)

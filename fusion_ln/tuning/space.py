@@ -127,16 +127,7 @@ def suggest(space: Space, trial: "Trial", base_settings: S) -> S:
     Raises:
         SettingsError: If its values do not go together.
     """
-    return changed(base_settings, {name: dimension.suggest(trial, name) for name, dimension in space.items()})
-
-
-def changed(base_settings: S, changes: dict[str, Any]) -> S:
-    """The settings with some of them changed.
-
-    Raises:
-        SettingsError: If a change does not fit.
-    """
-    return type(base_settings).read({**base_settings.model_dump(), **changes}, "tuned settings")
+    return base_settings.with_changes({name: dimension.suggest(trial, name) for name, dimension in space.items()})
 
 
 def _dimension(declared: Any, where: str) -> Dimension:

@@ -9,7 +9,7 @@ from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.records import BaselineRecord, PretrainingRecord, TaskSummaries
 from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
-from fusion_ln.training.experiment import run_baselines
+from fusion_ln.training.run import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")

@@ -16,8 +16,8 @@ from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.run.page import write_report
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
-from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.run import run_baselines, run_fusions
 
 pytestmark = pytest.mark.slow
 CPU = DeviceSettings(device="cpu", workers=1)

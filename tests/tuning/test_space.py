@@ -5,7 +5,7 @@ import pytest
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import FitSettings, HeadSettings
-from fusion_ln.tuning.space import Choices, Range, changed, read_space, suggest
+from fusion_ln.tuning.space import Choices, Range, read_space, suggest
 
 DECLARED = {
     "lr": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -29,9 +29,9 @@ def test_a_space_is_read_and_every_value_it_suggests_lies_in_it_and_keeps_its_ty
 
 
 def test_a_change_that_does_not_fit_is_refused():
-    assert changed(FitSettings(), {"lr": 1e-3}).lr == 1e-3
+    assert FitSettings().with_changes({"lr": 1e-3}).lr == 1e-3
     with pytest.raises(SettingsError, match="lr"):
-        changed(FitSettings(), {"lr": -1})
+        FitSettings().with_changes({"lr": -1})
 
 
 @pytest.mark.parametrize(

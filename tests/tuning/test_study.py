@@ -21,8 +21,8 @@ from fusion_ln.files import hash_file
 from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings
-from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.fusion.tokens import picture_tokens
+from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, _bank

@@ -11,7 +11,7 @@ from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.settings import DeviceSettings, FitSettings
-from fusion_ln.training.experiment import run_baselines, run_fusions
+from fusion_ln.training.run import run_baselines, run_fusions
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
 DEVICE = DeviceSettings(device="cpu", workers=1)

@@ -23,11 +23,11 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FinetuneSettings, FitSettings, HeadSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
-from fusion_ln.training.experiment import run_baselines, run_fusions
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
+from fusion_ln.training.run import run_baselines, run_fusions
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=2, grid=2)

@@ -25,10 +25,10 @@ from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
-from fusion_ln.training.experiment import run_baselines
 from fusion_ln.training.pretraining import pretrain as module
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.pretraining.pretrain import pretrain
+from fusion_ln.training.run import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[4] / "shared"))
 BUSI = ("busi", "busi_256")

@@ -1,0 +1,164 @@
+"""Training of runs: the baselines of a cohort and their fusions."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.processes import run_jobs
+from fusion_ln.errors import CohortError, SettingsError, unknown
+from fusion_ln.files import as_file_name
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
+from fusion_ln.training.crossval import begin, cross_fits, finish
+from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.late import finished_baseline, fuse_late
+from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
+
+AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine
+
+
+def run_baselines(
+    cohort: Cohort,
+    modalities: Sequence[str],
+    fit: FitSettings,
+    out: Path,
+    *,
+    protocol: Protocol = "nested",
+    seed: int = 0,
+    device: DeviceSettings = AUTO,
+    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> list[RunFolder]:
+    """Train ``out/baseline-<modality>`` for each modality, or keep what is there already.
+
+    ``tuned`` are changes to the settings by the name of the run.
+
+    Raises:
+        CohortError, RunError, SettingsError, WeightsError: Before any training, if something does not fit.
+        DivergedError: If a loss stops being a number; the finished folds stay.
+    """
+    refuse_shared_pictures(cohort, modalities, fit.weights)
+    planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned)
+    train_baselines(cohort, planned, device)
+    return list(planned)
+
+
+def plan_baselines(
+    out: Path,
+    modalities: Sequence[str],
+    fit: FitSettings,
+    *,
+    protocol: Protocol,
+    seed: int,
+    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> dict[RunFolder, BaselineSettings]:
+    """Plan the baseline of each modality: its folder and its settings."""
+    names = {modality: as_file_name(f"baseline-{modality}") for modality in modalities}
+    return {
+        RunFolder(out / name): BaselineSettings(
+            modality=modality, fit=fit.with_changes(tuned.get(name, {})), protocol=protocol, seed=seed
+        )
+        for modality, name in names.items()
+    }
+
+
+def train_baselines(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> None:
+    """Train all folds of all runs, in parallel where there is room for them; see `run_baselines`."""
+    jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
+    run_jobs(jobs, n_folds=cohort.n_folds)
+    for run in planned:
+        finish(run)
+
+
+def run_fusions(
+    cohort: Cohort,
+    baselines: list[RunFolder],
+    heads: Mapping[str, HeadSettings | None],
+    out: Path,
+    *,
+    seed: int = 0,
+    device: DeviceSettings = AUTO,
+) -> list[RunFolder]:
+    """Fuse the baselines into ``out/fusion-<name>`` for each name: a late head (None), or a trained one's settings.
+
+    Raises:
+        RunError: If a baseline is unfinished or of another cohort or other folds.
+        CohortError, SettingsError: If a trained head's settings do not fit the cohort or the baselines.
+    """
+    cross_fit(cohort, baselines, heads.values(), device)
+    runs = []
+    for name, settings in heads.items():
+        run = RunFolder(out / fusion_name(name))
+        if settings is None:
+            fuse_late(cohort, baselines, name, run)
+        else:
+            train_head(cohort, baselines, settings, run, seed=seed, device=device.one_device)
+        runs.append(run)
+    return runs
+
+
+def cross_fit(
+    cohort: Cohort, baselines: list[RunFolder], heads: Iterable[HeadSettings | None], device: DeviceSettings
+) -> None:
+    """Fit the further networks that cross-fitted tokens need, if one of the heads takes such tokens."""
+    if any(settings and settings.tokens == "cross-fitted" for settings in heads):
+        jobs = [
+            job
+            for baseline in baselines
+            for job in cross_fits(cohort, finished_baseline(cohort, baseline), baseline, device)
+        ]
+        run_jobs(jobs, n_folds=cohort.n_folds)
+
+
+def fusion_name(head: str) -> str:
+    """Name the run of a head."""
+    return f"fusion-{head}"
+
+
+def run_baselines_and_fusions(
+    cohort: Cohort,
+    modalities: list[str],
+    heads: dict[str, HeadSettings | None],
+    fit: FitSettings,
+    out: Path,
+    *,
+    protocol: Protocol,
+    seed: int,
+    device: DeviceSettings,
+) -> list[RunFolder]:
+    """Train the baselines of some modalities and fuse them; see `run_baselines` and `run_fusions`.
+
+    Raises:
+        CohortError: If there is but one modality to fuse; before any training.
+    """
+    check_fusible(cohort, modalities, heads)
+    baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
+    return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
+
+
+def check_fusible(cohort: Cohort, modalities: list[str], heads: dict[str, HeadSettings | None]) -> None:
+    """Refuse to fuse a single modality.
+
+    Raises:
+        CohortError: If there are heads, but fewer than two modalities.
+    """
+    if heads and len(modalities) < 2:
+        raise CohortError(
+            f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
+            "Train it alone with `fusionln run baseline --modality`.",
+        )
+
+
+def head_settings(heads: Iterable[str], changes: dict[str, Any], where: str) -> dict[str, HeadSettings | None]:
+    """Read the settings of some heads (None of a late one); ``changes`` apply to all trained heads.
+
+    Raises:
+        SettingsError: If a head does not exist, naming the known ones, or a change does not fit.
+    """
+    known = (*LATE_HEADS, *TRAINED_HEADS)
+    if absent := [head for head in heads if head not in known]:
+        raise SettingsError(*unknown("head", absent[0], known, where=where))
+    given = {key: value for key, value in changes.items() if value is not None}
+    return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **given}, where) for h in heads}
