@@ -1,6 +1,5 @@
 """Explanation of a run: maps and contributions of chosen patients, stored in a folder."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,8 @@ from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.explain.request import ExplainSettings, choose_patients
-from fusion_ln.files import hash_file, write_arrays, write_json, write_parquet
+from fusion_ln.explanations import ExplanationRecord, MethodRecord
+from fusion_ln.files import hash_file, write_arrays, write_parquet
 from fusion_ln.models.triplet import load_run
 from fusion_ln.predictions import read_predictions
 from fusion_ln.progress import progress
@@ -76,30 +76,29 @@ def _claim(
 ) -> None:
     """Write the record of this explanation, unless the folder holds one of another run."""
     digest, trained = hash_file(run.predictions), held_out.trained
-    record = {
-        "run": run.name,
-        "settings": run.read_prediction_record().settings.model_dump(mode="json"),
-        "predictions": digest,
-        "simulated": trained.simulated,
-        "classes": list(trained.classes),
-        "sides": trained.sides,
-        "methods": [
-            {"name": name, "title": METHODS[name].title, "says": METHODS[name].description} for name in methods
-        ],
-        "grids": _grids(held_out) if "gradcam" in methods else {},
-        "trust": settings.trust,
-        "forgotten": list(RANDOMIZED_SHARES),
-        "errors": settings.errors,
-        "named": bool(settings.patients),
-    }
-    if out.record.is_file():
-        held = json.loads(out.record.read_text(encoding="utf-8"))
-        if held.get("predictions") != digest:
-            raise RunError(
-                f"{out.root}: holds the explanation of another run ({held.get('run')}).",
-                "Choose another folder with `--out DIR`, or delete this one.",
-            )
-    write_json(out.record, record)
+    record = ExplanationRecord(
+        run=run.name,
+        settings=run.read_prediction_record().settings.model_dump(mode="json"),
+        predictions=digest,
+        simulated=trained.simulated,
+        classes=trained.classes,
+        sides=trained.sides,
+        methods=tuple(
+            MethodRecord(name=name, title=METHODS[name].title, description=METHODS[name].description)
+            for name in methods
+        ),
+        grids=_grids(held_out) if "gradcam" in methods else {},
+        trust=settings.trust,
+        randomized_shares=RANDOMIZED_SHARES,
+        errors=settings.errors,
+        named=bool(settings.patients),
+    )
+    if out.record.is_file() and (other := ExplanationRecord.read(out.record)).predictions != digest:
+        raise RunError(
+            f"{out.root}: holds the explanation of another run ({other.run}).",
+            "Choose another folder with `--out DIR`, or delete this one.",
+        )
+    record.write(out.record)
 
 
 def _grids(held_out: HeldOut) -> dict[str, tuple[int, int]]:

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
-from pydantic import BaseModel
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
@@ -29,6 +27,7 @@ from fusion_ln.evaluation.shortcut import (
     assess_shortcuts,
     title,
 )
+from fusion_ln.explanations import AuditRecord
 from fusion_ln.files import as_file_name
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit import style
@@ -71,35 +70,6 @@ RULES = {
 }
 
 
-class AuditedCohort(BaseModel):
-    """Cohort of an audit, as its record names it."""
-
-    name: str
-    classes: tuple[str, ...]
-    simulated: bool
-    fingerprint: str
-    folds: str
-
-
-class AuditRecord(BaseModel):
-    """Content of an audit.json.
-
-    Attributes:
-        kind: Of the audited run.
-        regions: Source of the node's place and of the burned-in marks, see `RULES`.
-        examples: Patients whose altered pictures were kept.
-    """
-
-    run: str
-    kind: str
-    cohort: AuditedCohort
-    modalities: tuple[str, ...]
-    regions: Literal["truth", "rule"]
-    examples: tuple[str, ...]
-    seed: int
-    versions: dict[str, str]
-
-
 @dataclass(frozen=True)
 class ShortcutAudit:
     """A finished audit with its assessment.
@@ -131,9 +101,9 @@ def read_audit(folder: Path) -> ShortcutAudit:
         PredictionsError: If a class has fewer than 2 patients.
     """
     try:
-        record = AuditRecord.model_validate_json((folder / "audit.json").read_text(encoding="utf-8"))
+        record = AuditRecord.read(folder / "audit.json")
         table = pd.read_parquet(folder / "predictions.parquet")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RunError):
         raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln explain audit RUN`.") from None
     classes = record.cohort.classes
     predictions = {

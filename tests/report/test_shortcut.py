@@ -39,7 +39,10 @@ def write_audit(folder, skills, *, simulated=True, regions="truth"):
             pixels = rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "examples" / name / "P000-2d.png")
     pd.concat(tables, ignore_index=True).to_parquet(folder / "predictions.parquet")
-    cohort = {"name": "c", "classes": CLASSES, "simulated": simulated, "fingerprint": "f" * 64, "folds": "0" * 64}
+    cohort = {
+        "name": "c", "simulated": simulated, "classes": CLASSES, "modalities": ["2d", "cdfi"], "patients": N,
+        "fingerprint": "f" * 64, "folds": "0" * 64, "n_folds": 5,
+    }  # fmt: skip
     record = {
         "run": "fusion-late-mean", "kind": "fusion", "cohort": cohort, "modalities": ["2d", "cdfi"],
         "regions": regions, "examples": ["P000", "P002"], "seed": 0, "versions": {"python": "3.11"},

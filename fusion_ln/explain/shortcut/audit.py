@@ -35,7 +35,8 @@ from fusion_ln.explain.shortcut.alter import (
 )
 from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import find_regions, knows_truth
-from fusion_ln.files import as_file_name, write_atomically, write_json, write_parquet
+from fusion_ln.explanations import AuditRecord
+from fusion_ln.files import as_file_name, write_atomically, write_parquet
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
@@ -134,20 +135,17 @@ def audit_run(run: RunFolder, folder: Path | None, out: Path, *, device: str = "
     table = pd.concat([p.table.assign(**{ALTERATION: name}) for name, p in predictions.items()], ignore_index=True)
     write_parquet(out / "predictions.parquet", table)
     record = run.read_prediction_record()
-    write_json(
-        out / "audit.json",
-        {
-            "run": run.name,
-            "kind": record.kind,
-            "settings": record.settings.model_dump(mode="json"),
-            "cohort": record.cohort.model_dump(mode="json"),
-            "modalities": list(trained.sides),
-            "regions": "truth" if knows_truth(cohort) else "rule",
-            "examples": pictures.patients[examples].tolist(),
-            "seed": seed,
-            "versions": installed_versions(),
-        },
-    )
+    AuditRecord(
+        run=run.name,
+        kind=record.kind,
+        settings=record.settings.model_dump(mode="json"),
+        cohort=record.cohort,
+        modalities=tuple(trained.sides),
+        regions="truth" if knows_truth(cohort) else "rule",
+        examples=tuple(pictures.patients[examples].tolist()),
+        seed=seed,
+        versions=installed_versions(),
+    ).write(out / "audit.json")
 
 
 def _predict_all(trained: TrainedRun, material: Material, device: torch.device, seed: int) -> dict[str, Predictions]:

@@ -1,5 +1,7 @@
 """Figures of an explanation: curves of the tests, contributions of the modalities, and mean maps by class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,8 +40,8 @@ def draw_curve(curves: dict[str, np.ndarray], titles: dict[str, str], xlabel: st
     return figure
 
 
-def draw_randomised(curves: dict[str, np.ndarray], titles: dict[str, str], shares: list[float]) -> Figure:
-    """Rank correlation of the maps with those of a model that forgot a share of its weights."""
+def draw_randomised(curves: dict[str, np.ndarray], titles: dict[str, str], shares: Sequence[float]) -> Figure:
+    """Draw the rank correlation of the maps with those of a model with a share of its weights shuffled."""
     figure = Figure(figsize=(4.1, 2.9), layout="constrained")
     axes = figure.add_subplot()
     axes.axhline(0, color=INK, lw=0.8)

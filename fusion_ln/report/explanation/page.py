@@ -155,7 +155,7 @@ def _write_panels(read: Explanation, panels: dict[str, Any]) -> None:
 
 
 def _trust_plates(read: Explanation) -> list[Plate]:
-    if not read.record["trust"]:
+    if not read.record.trust:
         return []
     titles, simulated = read.titles, read.simulated
     randomised = {m: rows for m, rows in read.curves("randomised").items() if m in titles}
@@ -179,7 +179,7 @@ def _trust_plates(read: Explanation) -> list[Plate]:
             "Does the map follow what was learnt?",
             "The map beside that of the same network with its weights shuffled. A map that stays as it was shows "
             "edges, not what the model learnt.",
-            figures.draw_randomised(randomised, titles, read.record["forgotten"]),
+            figures.draw_randomised(randomised, titles, read.record.randomized_shares),
         ),
     ]
     return [mark_plate(name, title, caption, figure, simulated=simulated) for name, title, caption, figure in drawn]

@@ -1,6 +1,5 @@
 """What an explanation left in its folder, read for its page."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import RunError
+from fusion_ln.explanations import ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import PATIENT, PROB, RANDOM_MAPS
 
@@ -19,13 +19,13 @@ class Explanation:
 
     Attributes:
         folder: Where.
-        record: See `ExplanationFolder.record`.
+        record: Content of its explanation.json.
         patients, figures: Its tables.
         contributions, interactions: Empty for a run of one modality.
     """
 
     folder: ExplanationFolder
-    record: dict[str, Any]
+    record: ExplanationRecord
     patients: pd.DataFrame
     figures: pd.DataFrame
     contributions: pd.DataFrame
@@ -33,20 +33,20 @@ class Explanation:
 
     @property
     def classes(self) -> list[str]:
-        return list(self.record["classes"])
+        return list(self.record.classes)
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(self.record["sides"])
+        return tuple(self.record.sides)
 
     @property
     def titles(self) -> dict[str, str]:
         """Of the methods."""
-        return {method["name"]: method["title"] for method in self.record["methods"]}
+        return {method.name: method.title for method in self.record.methods}
 
     @property
     def simulated(self) -> bool:
-        return bool(self.record["simulated"])
+        return self.record.simulated
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ class Explanation:
     def tested(self) -> pd.DataFrame:
         """One row per method and patient: every figure of `MEASURES` that there is."""
         rows = []
-        for method in [*self.titles, RANDOM_MAPS] if self.record["trust"] else []:
+        for method in [*self.titles, RANDOM_MAPS] if self.record.trust else []:
             for patient in self.patients[PATIENT]:
                 with np.load(self.folder.maps(method, patient)) as held:
                     row = {PATIENT: patient, "method": method}
@@ -83,7 +83,7 @@ class Explanation:
         return pd.DataFrame(rows)
 
     def curves(self, name: str) -> dict[str, np.ndarray]:
-        """A curve of `Verdict` of every patient, by method. Each of shape (N, steps)."""
+        """A curve of `MapScores` of every patient, by method. Each of shape (N, steps)."""
         found = {}
         for method in [*self.titles, RANDOM_MAPS]:
             rows = []
@@ -120,8 +120,8 @@ def read_explanation(folder: ExplanationFolder) -> Explanation:
     """
     if not folder.record.is_file() or not folder.patients.is_file():
         raise RunError(f"{folder.root}: holds no explanation.", "Make one with `fusionln explain RUN`.")
-    record = json.loads(folder.record.read_text(encoding="utf-8"))
-    several = len(record["sides"]) > 1
+    record = ExplanationRecord.read(folder.record)
+    several = len(record.sides) > 1
     return Explanation(
         folder=folder,
         record=record,

@@ -1,0 +1,52 @@
+"""Records of explanations and audits: those of older folders, and damaged ones."""
+
+import json
+
+import pytest
+
+from fusion_ln.errors import RunError
+from fusion_ln.explanations import AuditRecord, ExplanationRecord
+
+OLD = {
+    "run": "fusion-concat", "settings": {"head": "concat"}, "predictions": "f" * 64, "simulated": True,
+    "classes": ["benign", "lymphoma"], "sides": {"2d": 96, "cdfi": 96},
+    "methods": [{"name": "gradcam", "title": "Grad-CAM", "says": "Places that speak for the class."}],
+    "grids": {"2d": [3, 3]}, "trust": True, "forgotten": [0.1, 0.5, 1.0], "errors": False, "named": False,
+}  # fmt: skip
+
+
+def test_an_explanation_of_an_older_version_is_read_and_rewritten(tmp_path):
+    path = tmp_path / "explanation.json"
+    path.write_text(json.dumps(OLD))
+    record = ExplanationRecord.read(path)
+    assert record.methods[0].description == "Places that speak for the class."
+    assert record.randomized_shares == (0.1, 0.5, 1.0)
+    record.write(path)
+    assert ExplanationRecord.read(path) == record
+
+
+def test_an_audit_is_written_as_it_was_read(tmp_path):
+    path = tmp_path / "audit.json"
+    cohort = {
+        "name": "c", "simulated": False, "classes": ["a", "b"], "modalities": ["2d"], "patients": 9,
+        "fingerprint": "0", "folds": "1", "n_folds": 2,
+    }  # fmt: skip
+    record = {
+        "run": "baseline-2d", "kind": "baseline", "settings": {"seed": 0}, "cohort": cohort, "modalities": ["2d"],
+        "regions": "rule", "examples": ["P0"], "seed": 3, "versions": {"python": "3.11"},
+    }  # fmt: skip
+    path.write_text(json.dumps(record))
+    AuditRecord.read(path).write(path)
+    assert json.loads(path.read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("{", "damaged"), (json.dumps(OLD | {"trust": "perhaps"}), r"damaged \(trust: ")]
+)
+def test_a_damaged_record_is_named_with_its_first_problem(tmp_path, text, problem):
+    path = tmp_path / "explanation.json"
+    with pytest.raises(RunError, match=r"explanation\.json: is missing"):
+        ExplanationRecord.read(path)
+    path.write_text(text)
+    with pytest.raises(RunError, match=rf"explanation\.json: {problem}"):
+        ExplanationRecord.read(path)
