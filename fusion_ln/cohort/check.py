@@ -11,7 +11,6 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.duplicates import near_pairs, thumbnail
-from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import FusionLNError
 from fusion_ln.files import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
@@ -152,7 +151,7 @@ def _patients(cohort: Cohort) -> pd.DataFrame:
 def _look(cohort: Cohort, row: Row) -> _Look | FusionLNError:
     try:
         path = cohort.picture_path(row[PATH])
-        pixels = read_picture(path, frame=int(cohort.details.get("frame", 0)))
+        pixels = cohort.read_picture(row[PATH])
     except FusionLNError as error:
         return error
     spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)

@@ -1,18 +1,17 @@
 """A cohort: patients, their pictures and their folds, kept in one folder that every command reads."""
 
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import tomli_w
 
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import HEAD, CohortDetails, CohortHead, read_head, write_head
+from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
-from fusion_ln.files import hash_table, write_parquet, write_text
+from fusion_ln.files import hash_table, write_parquet
 from fusion_ln.records import CohortSummary
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import (
@@ -30,9 +29,7 @@ from fusion_ln.terms import (
     WIDTH,
 )  # fmt: skip
 
-FORMAT_VERSION = 1
 TABLES = ("patients", "images", "folds")
-HEAD_KEYS = ("name", "classes", "modalities", "source", "licence", "simulated")
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
 
@@ -50,7 +47,7 @@ class Cohort:
             patient, modality, view.
         folds: See `draw_folds`.
         simulated: True for a phantom cohort; every page made from it says so.
-        details: Whatever else its source recorded (seed, command, counts, parameters of a phantom).
+        details: Further entries of its source: frame, remarks, settings of a phantom.
     """
 
     root: Path
@@ -64,7 +61,7 @@ class Cohort:
     folds: pd.DataFrame
     pictures: Path
     simulated: bool = False
-    details: dict[str, Any] = field(default_factory=dict)
+    details: CohortDetails = field(default_factory=CohortDetails)
 
     @property
     def n_folds(self) -> int:
@@ -123,8 +120,17 @@ class Cohort:
         """Patients of an outer fold."""
         return self.folds.loc[self.folds[FOLD] == fold, PATIENT].tolist()
 
+    def read_picture(self, path: str) -> np.ndarray:
+        """Read a picture of ``images.path``; of a file with several frames, the imported one. uint8, shape (H, W, 3).
+
+        Raises:
+            CohortError: If the path leads out of the pictures' folder.
+            PictureError: If the picture cannot be read.
+        """
+        return read_picture(self.picture_path(path), frame=self.details.frame)
+
     def picture_path(self, path: str) -> Path:
-        """Where a picture of ``images.path`` lies.
+        """Locate a picture of ``images.path``.
 
         Raises:
             CohortError: If the path leads out of the pictures' folder.
@@ -145,20 +151,19 @@ def save_cohort(cohort: Cohort) -> None:
     tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
     for name, table in tables.items():
         write_parquet(cohort.root / f"{name}.parquet", table)
-    head: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "name": cohort.name,
-        "classes": list(cohort.classes),
-        "modalities": list(cohort.modalities),
-        "source": cohort.source,
-        "licence": cohort.licence,
-        "simulated": cohort.simulated,
-    }
-    if cohort.pictures.resolve() != cohort.root.resolve():
-        head["root"] = str(cohort.pictures.resolve())
-    head["details"] = cohort.details
-    head["hashes"] = {name: hash_table(table) for name, table in tables.items()}
-    write_text(cohort.root / "cohort.toml", tomli_w.dumps(head))
+    pictures = cohort.pictures.resolve()
+    head = CohortHead(
+        name=cohort.name,
+        classes=cohort.classes,
+        modalities=cohort.modalities,
+        source=cohort.source,
+        licence=cohort.licence,
+        simulated=cohort.simulated,
+        root=None if pictures == cohort.root.resolve() else str(pictures),
+        details=cohort.details,
+        hashes={name: hash_table(table) for name, table in tables.items()},
+    )
+    write_head(cohort.root, head)
 
 
 def load_cohort(folder: Path) -> Cohort:
@@ -167,10 +172,10 @@ def load_cohort(folder: Path) -> Cohort:
     Raises:
         CohortError: If it is not a cohort, is damaged, or was changed since its folds were drawn.
     """
-    head = _read_head(folder)
+    head = read_head(folder)
     tables = {name: _read_table(folder / f"{name}.parquet") for name in TABLES}
     for name, table in tables.items():
-        if hash_table(table) != head.get("hashes", {}).get(name):
+        if hash_table(table) != head.hashes.get(name):
             raise CohortError(
                 f"{folder / name}.parquet: changed since the cohort's folds were drawn.",
                 f"Restore it, or draw new folds with `fusionln cohort folds {folder}` (older runs will not match).",
@@ -187,7 +192,7 @@ def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
     """
     record = run.read_prediction_record()
     held = Path(record.cohort_path or "")
-    if folder is None and not (held / "cohort.toml").is_file():
+    if folder is None and not (held / HEAD).is_file():
         raise CohortError(
             f"{run.root}: its cohort {record.cohort.name} is no longer at {record.cohort_path}.",
             "Say where it is with `--cohort DIR`.",
@@ -198,41 +203,20 @@ def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
 
 
 def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int = 0) -> Cohort:
-    """Accept the tables as they stand now, draw new folds and write the cohort back."""
-    head = _read_head(folder)
+    """Accept the tables as they are now, draw new folds and write the cohort back."""
+    head = read_head(folder)
     tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
-    folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=tuple(head["classes"]))
-    head["details"] = head.get("details", {}) | {"folds": folds_origin(k, by_site, seed)}
+    folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=head.classes)
     cohort = _build(folder, head, {**tables, "folds": folds})
+    details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
+    cohort = replace(cohort, details=details)
     save_cohort(cohort)
     return cohort
 
 
 def folds_origin(k: int, by_site: bool, seed: int) -> str:
-    """How folds were drawn, for the cohort's details."""
+    """Name the rule by which folds are drawn, for the cohort's details."""
     return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
-
-
-def _read_head(folder: Path) -> dict[str, Any]:
-    path = folder / "cohort.toml"
-    if not path.is_file():
-        found = "is not a folder" if not folder.is_dir() else "holds no cohort.toml"
-        raise CohortError(
-            f"{folder}: {found}, so it is not a cohort.",
-            "Make one with `fusionln cohort import SOURCE SRC --out DIR` or `fusionln cohort phantom --out DIR`.",
-        )
-    try:
-        head = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CohortError(f"{path}: not valid TOML ({error}).", "Restore it or import the cohort again.") from None
-    if head.get("format") != FORMAT_VERSION:
-        raise CohortError(
-            f"{path}: cohort format {head.get('format')!r}; this version reads format {FORMAT_VERSION}.",
-            "Import the cohort again.",
-        )
-    if missing := [key for key in HEAD_KEYS if key not in head]:
-        raise CohortError(f"{path}: lacks {missing[0]!r}.", "Restore it or import the cohort again.")
-    return head
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -242,8 +226,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise CohortError(f"{path}: cannot be read ({error}).", "Restore it or import the cohort again.") from None
 
 
-def _build(folder: Path, head: dict[str, Any], tables: dict[str, pd.DataFrame]) -> Cohort:
-    pictures = Path(head.get("root", folder))
+def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> Cohort:
+    pictures = Path(head.root) if head.root is not None else folder
     if not pictures.is_dir():
         raise CohortError(
             f"{folder}: its pictures lay in {pictures}, which is no longer there.",
@@ -251,13 +235,13 @@ def _build(folder: Path, head: dict[str, Any], tables: dict[str, pd.DataFrame]) 
         )
     cohort = Cohort(
         root=folder,
-        name=head["name"],
-        classes=tuple(head["classes"]),
-        modalities=tuple(head["modalities"]),
-        source=head["source"],
-        licence=head["licence"],
-        simulated=head["simulated"],
-        details=head.get("details", {}),
+        name=head.name,
+        classes=head.classes,
+        modalities=head.modalities,
+        source=head.source,
+        licence=head.licence,
+        simulated=head.simulated,
+        details=head.details,
         pictures=pictures,
         **tables,
     )
@@ -299,6 +283,6 @@ def _refuse_repeats(cohort: Cohort, name: str, keys: pd.Series) -> None:
         raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {keys[keys.duplicated()].iloc[0]!r} twice.")
 
 
-def _refuse_unknown(cohort: Cohort, name: str, values: pd.Series, known: set[Any], what: str) -> None:
+def _refuse_unknown(cohort: Cohort, name: str, values: pd.Series, known: set[str] | set[int], what: str) -> None:
     if unknown := set(values) - known:
         raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {sorted(unknown)[0]!r}, which is not {what}.")

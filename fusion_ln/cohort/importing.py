@@ -15,6 +15,7 @@ import pandas as pd
 from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.cohort.sources.auli import AULI
 from fusion_ln.cohort.sources.busi import BUSI
 from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
@@ -111,8 +112,13 @@ def import_cohort(
         for remark in remarks:
             say(remark)
         folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
-        details: dict[str, Any] = {"frame": frame, "remarks": remarks, "left_out": list(leave_out)}
-        details |= {"skipped": skipped, "folds": folds_origin(k, by_site, seed)}
+        details = CohortDetails(
+            frame=frame,
+            remarks=tuple(remarks),
+            left_out=tuple(leave_out),
+            skipped=tuple(skipped),
+            folds=folds_origin(k, by_site, seed),
+        )
         cohort = Cohort(
             root=out,
             name=out.resolve().name if source.name == Table.name else source.name,

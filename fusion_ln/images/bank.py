@@ -12,7 +12,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files import hash_file, locked, write_atomically
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
@@ -71,13 +70,13 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
         PictureError: If a picture cannot be decoded.
     """
     images = cohort.images_of(modality)
-    frame = int(cohort.details.get("frame", 0))
-    key = hashlib.sha256(" ".join([PREPARATION, str(size), str(frame), *images[SHA256]]).encode()).hexdigest()[:24]
+    parts = [PREPARATION, str(size), str(cohort.details.frame), *images[SHA256]]
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
     path = cache_folder() / "banks" / f"{key}.npy"
     if not path.is_file():
         with locked(cache_folder() / "locks" / key):  # one of the processes prepares, the others wait
             if not path.is_file():
-                write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size, frame))
+                write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size))
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return ImageBank(
         pixels=np.load(path, mmap_mode="r"),
@@ -86,7 +85,7 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     )
 
 
-def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: int) -> None:
+def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int) -> None:
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(images), 3, size, size))
     title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
 
@@ -97,7 +96,7 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int, frame: in
                 f"{file}: changed since it was imported.",
                 f"Restore it, or import the cohort {cohort.name} again.",
             )
-        return prepare_picture(read_picture(file, frame=frame), size)
+        return prepare_picture(cohort.read_picture(row[0]), size)
 
     rows = list(zip(images[PATH], images[SHA256], strict=True))
     for number, picture in enumerate(map_with_progress(title, prepare, rows)):

@@ -2,9 +2,14 @@ import dataclasses
 
 import pandas as pd
 import pytest
+from PIL import Image
 
-from fusion_ln.cohort.cohort import load_cohort, redraw_folds, save_cohort
-from fusion_ln.errors import CohortError
+from fusion_ln.cohort.cohort import load_cohort, open_run_cohort, redraw_folds, save_cohort
+from fusion_ln.cohort.head import CohortDetails, read_head, write_head
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.records import BaselineRecord, new_origin
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings
 
 
 def test_a_cohort_comes_back_as_it_was_saved(make_cohort):
@@ -44,7 +49,7 @@ def test_a_table_changed_since_its_folds_were_drawn_is_refused_until_they_are_dr
     redraw_folds(cohort.root, k=3, seed=8)
     redrawn = load_cohort(cohort.root)
     assert redrawn.n_folds == 3
-    assert redrawn.details["folds"] == "3, stratified by label, seed 8"
+    assert redrawn.details.folds == "3, stratified by label, seed 8"
 
 
 def test_a_modality_that_the_cohort_lacks_is_named_with_those_it_has(make_cohort):
@@ -106,3 +111,57 @@ def test_pictures_that_were_moved_away_are_missed_with_their_old_place(make_coho
     raw.rmdir()
     with pytest.raises(CohortError, match="no longer there"):
         load_cohort(cohort.root)
+
+
+def test_a_cohort_of_animations_reads_the_imported_frame(make_cohort, tmp_path):
+    frames = [Image.new("RGB", (40, 36), (value, value, value)) for value in (0, 200)]
+    cohort = dataclasses.replace(make_cohort(), pictures=tmp_path, details=CohortDetails(frame=1))
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    assert (cohort.read_picture("two.gif") == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('licence = "none"\n', "", "lacks 'licence'"),
+        ("simulated = false", 'simulated = "maybe"', "simulated: "),
+        ("[details]", "[details]\nframe = -1", r"details\.frame: "),
+        ("format = 1", "format = 2", "cohort format 2; this version reads format 1"),
+        ("format = 1", "format = ", "not valid TOML"),
+    ],
+)
+def test_a_damaged_head_names_file_and_key(make_cohort, old, new, message):
+    file = make_cohort().root / "cohort.toml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    with pytest.raises(CohortError, match=rf"cohort\.toml: {message}"):
+        load_cohort(file.parent)
+
+
+def test_entries_that_a_source_adds_outlive_new_folds(make_cohort):
+    cohort = make_cohort()
+    head = read_head(cohort.root)
+    write_head(cohort.root, head.model_copy(update={"details": CohortDetails(frame=2, ward="north")}))
+    redraw_folds(cohort.root, k=3)
+    details = load_cohort(cohort.root).details
+    assert details.model_dump(exclude_unset=True) == {
+        "frame": 2, "folds": "3, stratified by label, seed 0", "ward": "north",
+    }  # fmt: skip
+
+
+def test_a_run_opens_its_cohort_where_it_was_made_or_where_it_is_said_to_be(make_cohort, tmp_path):
+    cohort, run = make_cohort(), RunFolder(tmp_path / "run")
+    settings = BaselineSettings(modality="2d")
+    record = BaselineRecord(settings=settings, cohort=cohort.describe(), cohort_path=str(cohort.root), **new_origin())
+    run.write_record(record)
+    assert open_run_cohort(run, None).fingerprint == cohort.fingerprint
+    moved = cohort.root.rename(tmp_path / "moved")
+    with pytest.raises(CohortError, match="is no longer at"):
+        open_run_cohort(run, None)
+    assert open_run_cohort(run, moved).fingerprint == cohort.fingerprint
+    with pytest.raises(RunError, match=r"made on another cohort: tiny \(cohort [0-9a-f]{8}\), not other"):
+        open_run_cohort(run, make_cohort(22, name="other").root)
+    redraw_folds(moved, k=3)
+    with pytest.raises(RunError, match="made on other folds"):
+        open_run_cohort(run, moved)

@@ -95,7 +95,7 @@ def test_unreadable_pictures_are_skipped_when_asked_and_remembered(damaged, tmp_
     cohort = import_cohort(open_source("busi", damaged), tmp_path / "cohort", k=2, skip_unreadable=True)
     assert len(cohort.images) == 15
     skipped = ["benign/benign (3).png", "normal/normal (4).png", "normal/normal (5).png"]
-    assert load_cohort(tmp_path / "cohort").details["skipped"] == skipped
+    assert load_cohort(tmp_path / "cohort").details.skipped == tuple(skipped)
     assert "Skipped: 3 of 18 pictures" in capsys.readouterr().err
 
 
@@ -112,7 +112,7 @@ def test_pictures_are_left_out_by_pattern(busi, tmp_path):
     cohort = import_cohort(open_source("busi", busi), tmp_path / "cohort", k=2, leave_out=patterns)
     assert cohort.classes == ("benign", "malignant")
     assert len(cohort.images) == 11
-    assert cohort.details["left_out"] == patterns
+    assert cohort.details.left_out == tuple(patterns)
     with pytest.raises(SettingsError, match="matches no picture"):
         import_cohort(open_source("busi", busi), tmp_path / "other", leave_out=["bening/*"])
 
@@ -184,7 +184,7 @@ def test_dicom_stands_wherever_a_picture_may_and_the_frame_is_remembered(cv4lymp
     (cv4lymphnode / "2d" / "0" / "7-1.dcm").write_bytes(Path(path).read_bytes())
     cohort = import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
     assert cohort.images.set_index("image_id").loc["2d/0/7-1.dcm", ["width", "height"]].tolist() == [320, 240]
-    assert cohort.details["frame"] == 0
+    assert cohort.details.frame == 0
     with pytest.raises(PictureError, match="frame 1 was asked for; it holds 1"):
         import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "other", k=2, frame=1)
 

@@ -58,7 +58,7 @@ def test_auli_takes_each_picture_for_a_patient_and_says_which_outlines_are_missi
 
 
 def details(cohort):
-    return load_cohort(cohort.root).details["remarks"]
+    return load_cohort(cohort.root).details.remarks
 
 
 # --- ocau ------------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_a_case_without_a_known_category_is_named_and_skipped_only_when_asked(dd
         import_cohort(open_source("ddti", ddti), tmp_path / "cohort", k=2)
     assert problem in caught.value.problem
     cohort = import_cohort(open_source("ddti", ddti), tmp_path / "cohort", k=2, skip_unreadable=True)
-    assert load_cohort(cohort.root).details["skipped"] == ["13_1.jpg", "13_2.jpg"]
+    assert load_cohort(cohort.root).details.skipped == ("13_1.jpg", "13_2.jpg")
     assert "13" not in set(cohort.patients["patient_id"])
 
 
@@ -237,7 +237,7 @@ def test_a_missing_a_broken_and_a_cut_video_are_named_and_skipped_only_when_aske
         import_cohort(open_source("edcu", edcu), tmp_path / "cohort", k=2)
     assert not (tmp_path / "cohort" / "frames").exists()
     cohort = import_cohort(open_source("edcu", edcu), tmp_path / "cohort", k=2, skip_unreadable=True)
-    assert load_cohort(cohort.root).details["skipped"] == ["Videos/0X4.avi"]
+    assert load_cohort(cohort.root).details.skipped == ("Videos/0X4.avi",)
     assert len(cohort.patients) == 8
 
 

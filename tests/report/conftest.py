@@ -9,6 +9,7 @@ from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import Attainable, CohortDetails
 from fusion_ln.files import hash_file, write_parquet
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
@@ -37,8 +38,9 @@ def build_cohort(folder: Path, n: int = 30, *, simulated: bool = True, seed: int
             where = str(path.relative_to(folder))
             rows.append((f"{patient}-{modality}", patient, modality, 0, where, size, size, hash_file(path)))
     columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
-    ceilings = {"2d": 0.92, "cdfi": 0.90, "elastic": 0.94, "2d+cdfi+elastic": 0.98}
-    attainable = {name: {"auc": auc} for name, auc in ceilings.items()}
+    aucs = {"2d": 0.92, "cdfi": 0.90, "elastic": 0.94, "2d+cdfi+elastic": 0.98}
+    attainable = {name: {"auc": auc} for name, auc in aucs.items()}
+    ceilings = Attainable(tables=attainable, cohort=attainable)
     cohort = Cohort(
         root=folder,
         name=f"phantom-{n}" if simulated else f"clinic-{n}",
@@ -51,7 +53,7 @@ def build_cohort(folder: Path, n: int = 30, *, simulated: bool = True, seed: int
         folds=draw_folds(patients, seed=seed, classes=CLASSES),
         pictures=folder,
         simulated=simulated,
-        details={"attainable": {"tables": attainable, "cohort": attainable}} if simulated else {},
+        details=CohortDetails(attainable=ceilings) if simulated else CohortDetails(),
     )
     save_cohort(cohort)
     return cohort

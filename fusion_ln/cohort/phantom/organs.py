@@ -15,6 +15,7 @@ from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.cohort.phantom.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
@@ -86,7 +87,7 @@ def _simulate(organ: Organ, number: int, out: Path, n_patients: int, image_size:
         folds=draw_folds(patients, seed=seed, classes=organ.classes),
         pictures=root,
         simulated=True,
-        details={"n_patients": n_patients, "image_size": image_size, "seed": seed},
+        details=CohortDetails(n_patients=n_patients, image_size=image_size, seed=seed),
     )
     save_cohort(cohort)
     return cohort

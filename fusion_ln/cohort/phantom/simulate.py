@@ -14,6 +14,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import Attainable, CohortDetails
 from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import (
     attainable,
@@ -94,8 +95,8 @@ def simulate_cohort(
 
     Returns:
         The cohort, simulated, with the settings and the attainable figures in its ``details``:
-        ``details["attainable"]["tables"|"cohort"][subset]``, see `attainable`; ``tables`` over all patients that
-        the tables can yield, ``cohort`` over those of its own patients who have a picture of the subset.
+        ``details.attainable``; ``tables`` over all patients that the tables can yield, ``cohort`` over those of its
+        own patients who have a picture of the subset.
 
     Raises:
         SettingsError: If a setting is out of its range.
@@ -111,15 +112,18 @@ def simulate_cohort(
     images, truth = studio.draw(present)
     write_parquet(out / TRUTH_FILE, truth)
     write_parquet(out / POSTERIORS_FILE, _posteriors(patients))
-    settings = {"n_patients": n_patients, "image_size": image_size, "seed": seed, "missing": missing}
-    details = settings | {
-        "sites": [scanner.name for scanner in scanners],
-        "shortcut": shortcut,
-        "attainable": {
-            "tables": {name: attainable_by_tables(subset) for name, subset in subsets(MODALITIES).items()},
-            "cohort": _attainable_by_cohort(patients, present),
-        },
-    }
+    details = CohortDetails(
+        n_patients=n_patients,
+        image_size=image_size,
+        seed=seed,
+        missing=missing,
+        sites=tuple(scanner.name for scanner in scanners),
+        shortcut=shortcut,
+        attainable=Attainable(
+            tables={name: attainable_by_tables(subset) for name, subset in subsets(MODALITIES).items()},
+            cohort=_attainable_by_cohort(patients, present),
+        ),
+    )
     manifest = load_manifest("phantom")
     cohort = Cohort(
         root=out,

@@ -19,7 +19,6 @@ from scipy import ndimage
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.marks import Screen
 from fusion_ln.cohort.phantom.simulate import load_truth
-from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.images.bank import prepare_picture
 from fusion_ln.terms import HEIGHT, IMAGE, PATH, WIDTH
@@ -68,10 +67,9 @@ def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
             for image, height, width in zip(images[IMAGE], images[HEIGHT], images[WIDTH], strict=True)
         ]
         return np.stack([_prepare(each, side) for each in regions])
-    frame = int(cohort.details.get("frame", 0))
 
     def by_rule(path: str) -> np.ndarray:
-        return _prepare(regions_by_rule(read_picture(cohort.picture_path(path), frame=frame)), side)
+        return _prepare(regions_by_rule(cohort.read_picture(path)), side)
 
     return np.stack(list(map_with_progress(f"Finding texts, {modality}", by_rule, images[PATH].tolist())))
 

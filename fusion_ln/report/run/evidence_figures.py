@@ -100,13 +100,13 @@ def draw_subsets(evidence: Evidence, model: Model) -> Plate:
     results, table = evidence.results, evidence.subsets
     own = table[(table["model"] == model.name) & (table["metric"] == PRIMARY) & (table["class"] == ALL_CLASSES)]
     figure, axes = empty_rows([(_subset_title(name), "+" not in name) for name in own["modalities"]])
-    found = results.cohort.details.get("attainable", {}).get("cohort", {})
+    found = results.cohort.details.attainable.cohort
     values = own[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
     for y, (name, (value, low, high)) in enumerate(zip(own["modalities"], values, strict=True)):
         draw_interval(axes, y, value, low, high, colour_of(results, model), fused=model.is_fusion)
         write_note(axes, y, f"{number(value)} ({spread(low, high)})")
         if name in found:
-            draw_tick(axes, y, float(found[name]["auc"]))
+            draw_tick(axes, y, found[name]["auc"])
     axes.set_xlim(right=1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
     caption = "The same trained model, given only these pictures of each patient."

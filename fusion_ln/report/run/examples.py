@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import PictureError
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number
@@ -103,7 +102,7 @@ def _show(axes: Axes, cohort: Cohort, patient: str, modality: str) -> None:
     word = "no picture"
     if len(rows):
         try:
-            picture = Image.fromarray(read_picture(cohort.picture_path(rows[PATH].iloc[0])))
+            picture = Image.fromarray(cohort.read_picture(rows[PATH].iloc[0]))
         except PictureError:
             word = "unreadable"
         else:

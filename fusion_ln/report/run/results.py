@@ -222,9 +222,10 @@ class Results:
         Returns:
             ``tables``: over the simulation's own distribution; ``cohort``: over the patients of this cohort.
         """
-        found = self.cohort.details.get("attainable", {})
+        found = self.cohort.details.attainable
         key = "+".join(model.modalities)
-        return {of: float(found[of][key]["auc"]) for of in ("tables", "cohort") if key in found.get(of, {})} or None
+        figures = {"tables": found.tables, "cohort": found.cohort}
+        return {of: by_subset[key]["auc"] for of, by_subset in figures.items() if key in by_subset} or None
 
 
 def _auc_by_fold(predictions: Predictions) -> pd.Series:

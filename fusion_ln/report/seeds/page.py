@@ -60,7 +60,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
         comparison=comparison,
         weak=weak,
         plates=plates,
-        attainable=cohort.details.get("attainable", {}).get("cohort", {}),
+        attainable=cohort.details.attainable.cohort,
         primary=PRIMARY,
     )
 

@@ -10,7 +10,6 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, normalised_thumbnails
 from fusion_ln.cohort.sources.rows import named
-from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say
@@ -102,4 +101,4 @@ def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> di
 
 
 def _look(cohort: Cohort, path: str) -> np.ndarray:
-    return grey_copy(read_picture(cohort.picture_path(path), frame=int(cohort.details.get("frame", 0))))
+    return grey_copy(cohort.read_picture(path))

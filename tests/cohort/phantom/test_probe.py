@@ -75,5 +75,5 @@ def test_no_trained_probe_stands_above_the_ceiling(cohort, features, modality):
     forest = ExtraTreesClassifier(200, min_samples_leaf=3, random_state=0)
     probs = cross_val_predict(forest, features[modality], labels, cv=StratifiedKFold(4), method="predict_proba")
     auc = roc_auc_score(labels, probs, multi_class="ovr")
-    ceiling = cohort.details["attainable"]["cohort"][modality]["auc"]
+    ceiling = cohort.details.attainable.cohort[modality]["auc"]
     assert 0.7 < auc < ceiling + 0.01

@@ -198,11 +198,11 @@ def test_cohorts_attainable_figures_use_the_pictures_that_exist():
 
 def test_details_hold_settings_and_both_kinds_of_attainable_figures(cohort):
     details = cohort.details
-    assert {key: details[key] for key in ("n_patients", "image_size", "seed", "sites", "missing", "shortcut")} == {
-        "n_patients": 60, "image_size": 96, "seed": 1, "sites": ["A", "B", "C"], "missing": 0.0, "shortcut": 0.0,
+    assert details.model_dump(exclude={"attainable"}, exclude_unset=True) == {
+        "n_patients": 60, "image_size": 96, "seed": 1, "sites": ("A", "B", "C"), "missing": 0.0, "shortcut": 0.0,
     }  # fmt: skip
-    assert details["attainable"]["tables"]["2d"] == attainable_by_tables(["2d"])
-    assert len(details["attainable"]["cohort"]) == 7
+    assert details.attainable.tables["2d"] == attainable_by_tables(["2d"])
+    assert len(details.attainable.cohort) == 7
     assert cohort.patients["site"].value_counts().tolist() == [20, 20, 20]
 
 

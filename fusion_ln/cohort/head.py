@@ -1,0 +1,117 @@
+"""`cohort.toml`: name, classes, modalities and origin of a cohort."""
+
+import tomllib
+from pathlib import Path
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion_ln.errors import CohortError
+from fusion_ln.files import write_text
+
+FORMAT_VERSION = 1
+HEAD = "cohort.toml"
+
+
+class Attainable(BaseModel):
+    """Best figures that any model can reach, by subset of the modalities: ``auc, auc_<class>..., recall_<class>...``.
+
+    Attributes:
+        tables: Over the simulation's own distribution.
+        cohort: Over the patients of the cohort.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tables: dict[str, dict[str, float]] = {}
+    cohort: dict[str, dict[str, float]] = {}
+
+
+class CohortDetails(BaseModel):
+    """Origin of a cohort; its source sets the entries that it has, and may add others.
+
+    Attributes:
+        frame: Frame of animations and multi-frame DICOM files that was imported.
+        remarks: Oddities found by the import.
+        left_out: Patterns of paths that were not imported.
+        skipped: Pictures that could not be read or had no label.
+        folds: Rule by which the folds were drawn.
+        n_patients, image_size, seed, missing, sites, shortcut: Settings of a simulation.
+        attainable: Best possible figures; empty where the truth behind the pictures is unknown.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    frame: int = Field(0, ge=0)
+    remarks: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    folds: str = ""
+    n_patients: int | None = None
+    image_size: int | None = None
+    seed: int | None = None
+    missing: float | None = None
+    sites: tuple[str, ...] = ()
+    shortcut: float | None = None
+    attainable: Attainable = Attainable()
+
+
+class CohortHead(BaseModel):
+    """Content of `cohort.toml`.
+
+    Attributes:
+        root: Folder of the pictures, if it is not the cohort's.
+        hashes: SHA-256 of each table when the folds were drawn.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = FORMAT_VERSION
+    name: str
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    source: str
+    licence: str
+    simulated: bool
+    root: str | None = None
+    details: CohortDetails = CohortDetails()
+    hashes: dict[str, str] = {}
+
+
+def read_head(folder: Path) -> CohortHead:
+    """Read `cohort.toml`.
+
+    Raises:
+        CohortError: If the folder is no cohort, or the file is damaged or of another format.
+    """
+    path = folder / HEAD
+    if not path.is_file():
+        found = "is not a folder" if not folder.is_dir() else f"holds no {HEAD}"
+        raise CohortError(
+            f"{folder}: {found}, so it is not a cohort.",
+            "Make one with `fusionln cohort import SOURCE SRC --out DIR` or `fusionln cohort phantom --out DIR`.",
+        )
+    way_out = "Restore it or import the cohort again."
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CohortError(f"{path}: not valid TOML ({error}).", way_out) from None
+    if held.get("format") != FORMAT_VERSION:
+        raise CohortError(
+            f"{path}: cohort format {held.get('format')!r}; this version reads format {FORMAT_VERSION}.",
+            "Import the cohort again.",
+        )
+    try:
+        return CohortHead.model_validate(held)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise CohortError(f"{path}: lacks {key!r}.", way_out) from None
+        raise CohortError(f"{path}: {key}: {first['msg']}.", way_out) from None
+
+
+def write_head(folder: Path, head: CohortHead) -> None:
+    """Write `cohort.toml`, atomically, with the entries that were set."""
+    held = {"format": head.format, **head.model_dump(exclude_unset=True, exclude_none=True)}
+    write_text(folder / HEAD, tomli_w.dumps(held))
