@@ -51,7 +51,7 @@ def pretrain(
     """
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.cohort.default import open_organs
-    from fusion_ln.compute.processes import ready
+    from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
@@ -61,7 +61,8 @@ def pretrain(
     fit = resolve_fit(preset, changes, "options")
     check_backbone(fit.backbone)
     where = DeviceSettings(device=device, devices=devices, nodes=nodes)
-    if not ready(where, fit):
+    validate_compute(where, fit)
+    if join_as_worker(where):
         return
     cohorts = [load_cohort(task) for task in tasks] or open_organs(fit.image_size)
     run = RunFolder(out)

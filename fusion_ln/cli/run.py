@@ -131,14 +131,15 @@ def experiment(file: Path, out: Path | None, **options: Any) -> None:
 
     An experiment with a search space is tuned first, as by `study run` and `study apply`.
     """
-    from fusion_ln.compute.processes import ready
+    from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.report.starts import write_ablation
     from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
     where = device_settings(options)
-    if not ready(where, next(iter(fits.values()))):
+    validate_compute(where, next(iter(fits.values())))
+    if join_as_worker(where):
         return
     out = out or Path("runs") / settings.name
     if settings.space:
@@ -166,14 +167,15 @@ def _prepare(
     None in a process that helped another with its fits and has nothing left to do.
     """
     from fusion_ln.cohort.default import open_cohort
-    from fusion_ln.compute.processes import ready
+    from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
 
     where = device_settings(options)
     fit = resolve_fit(preset, options, "options")
     check_backbone(fit.backbone)
-    if not ready(where, fit):
+    validate_compute(where, fit)
+    if join_as_worker(where):
         return None
     opened = open_cohort(cohort)
     arguments = {"fit": fit, "protocol": protocol, "seed": seed, "device": where}

@@ -1,7 +1,6 @@
 """Fits that several processes share (distributed data parallel): the first does all the rest, the others follow it."""
 
 import atexit
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +13,10 @@ from lightning_fabric import Fabric
 
 from fusion_ln.compute.device import accelerator_of, cores, make_fabric
 from fusion_ln.compute.environment import Environment
+from fusion_ln.compute.processes import die_with_parent
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
 from fusion_ln.settings import DeviceSettings
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _rank0: list[Fabric] = []  # of the first process, as long as it can hand on fits
 
 
@@ -72,11 +71,6 @@ def run_on_all_ranks(device: DeviceSettings, files: Iterable[Path], take_part: C
         _rank0.append(fabric)
         raise
     _rank0.append(fabric)
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process with the one that started it."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _check_launcher(device: DeviceSettings) -> None:

@@ -1,29 +1,37 @@
-"""Fits on a Ray cluster: a task each, wherever there is room. What a lost node was doing goes on elsewhere."""
+"""Engine of a Ray cluster: a task per job, wherever there is room; the job of a lost node resumes on another."""
 
 import logging
 import os
 import platform
 import socket
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.environment import Environment
+from fusion_ln.compute.job import Job, Step
 from fusion_ln.errors import FusionLNError, RunError, SettingsError
 from fusion_ln.progress import say
-from fusion_ln.settings import DeviceSettings
-from fusion_ln.training.crossval import FoldJob, run_fold
-from fusion_ln.training.fit import Epoch
+from fusion_ln.settings import DeviceSettings, FitSettings
 
 RETRIES = 5  # of a fit whose node or process is lost; it goes on from its last finished epoch
 POLL_SECONDS = 0.2
 REACH_SECONDS = 5.0
 STARTED = -1  # in the place of an epoch's number
 
-Step = Callable[[str], None]
+J = TypeVar("J", bound=Job)
+
+
+def validate(device: DeviceSettings, fit: FitSettings) -> None:
+    """Refuse shared fits, and join the cluster."""
+    if device.processes > 1:
+        raise SettingsError(
+            "--engine ray: gives each fit one device, so it does not go with --devices or --nodes.",
+            "Leave them out, or share fits among devices with torchrun (`--nodes`) and no --engine.",
+        )
+    connect(device.address)
 
 
 def connect(address: str | None) -> Any:
@@ -55,7 +63,7 @@ def connect(address: str | None) -> Any:
 
 
 def _knock(address: str | None) -> None:
-    """See whether anybody listens, since Ray itself tries for five minutes."""
+    """Try the port, since Ray itself tries for five minutes."""
     if address is None or address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -64,32 +72,32 @@ def _knock(address: str | None) -> None:
     socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
-def run_on_cluster(jobs: list[FoldJob], threads: int, step: Step) -> None:
-    """Do all fits; the first error stops the others, and so does Ctrl-C.
+def run(jobs: list[J], threads: int, step: Step) -> None:
+    """Compute all jobs; the first error stops the others, and so does Ctrl-C.
 
     Args:
         jobs: Fits, none of which needs another.
-        threads: Of each fit, and so the cores that it asks for; at most those of the largest node.
+        threads: Threads of each fit, and so the cores that it asks for; at most those of the largest node.
         step: Called for every epoch.
 
     Raises:
         SettingsError: If no cluster can be joined, or it has no room for a fit.
         RunError: If a node does not see the folders, or a fit was lost too often.
-        DivergedError, ...: As `run_fold`.
+        DivergedError, ...: As the jobs raise them.
     """
-    asked = jobs[0].device
-    ray = connect(asked.address)
-    device, needs = _room(ray, asked, threads)
+    settings = jobs[0].device
+    ray = connect(settings.address)
+    device, needs = _room(ray, settings, threads)
     notes = _notes(ray)
     fit = ray.remote(**needs, max_retries=RETRIES, retry_exceptions=False)(_fit)
     left, watch = list(enumerate(jobs)), _Watch(jobs, step)
-    running: dict[Any, FoldJob] = {}
+    running: dict[Any, Job] = {}
     try:
         while left or running:
-            while left and len(running) < (asked.workers or len(jobs)):
+            while left and len(running) < (settings.workers or len(jobs)):
                 number, job = left.pop(0)
-                around = Environment.capture([job.cohort / "cohort.toml", job.run.record])
-                running[fit.remote(number, replace(job, device=device), around, needs["num_cpus"], notes)] = job
+                environment = Environment.capture(job.files)
+                running[fit.remote(number, job.on(device), environment, needs["num_cpus"], notes)] = job
             done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
             watch.look(notes.get_nowait_batch(notes.qsize()))
             for reference in done:
@@ -102,11 +110,11 @@ def run_on_cluster(jobs: list[FoldJob], threads: int, step: Step) -> None:
         notes.shutdown(force=True)
 
 
-def _room(ray: Any, asked: DeviceSettings, threads: int) -> tuple[DeviceSettings, dict[str, int]]:
-    """What computes a fit on a node, and the cores and GPUs that it takes of one."""
+def _room(ray: Any, settings: DeviceSettings, threads: int) -> tuple[DeviceSettings, dict[str, int]]:
+    """Choose the device of a fit on a node, and the cores and GPUs that it takes of one."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, gpus = (int(max((node.get(kind, 0) for node in alive), default=0)) for kind in ("CPU", "GPU"))
-    on_gpu = asked.device == "cuda" or (asked.device == "auto" and gpus > 0)
+    on_gpu = settings.device == "cuda" or (settings.device == "auto" and gpus > 0)
     if cpus < 1 or (on_gpu and gpus < 1):
         raise SettingsError(
             f"--engine ray: no node of the cluster offers a {'GPU' if cpus else 'core'}.",
@@ -119,7 +127,7 @@ def _room(ray: Any, asked: DeviceSettings, threads: int) -> tuple[DeviceSettings
 
 
 def _notes(ray: Any) -> Any:
-    """A queue on the command's own machine, which is lost only with the command."""
+    """Open a queue on the command's own machine, which is lost only with the command."""
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -127,31 +135,26 @@ def _notes(ray: Any) -> Any:
     return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": own})
 
 
-def _fit(number: int, job: FoldJob, around: Environment, threads: int, notes: Any) -> FusionLNError | None:
-    """The task: a user's error is a result, so that Ray neither tries it again nor wraps it."""
+def _fit(number: int, job: Job, environment: Environment, threads: int, notes: Any) -> FusionLNError | None:
+    """Compute a job as a task; a user's error is a result, so that Ray neither retries nor wraps it."""
 
     def tell(epoch: int, text: str) -> None:
         notes.actor.put_nowait.remote((number, epoch, text))  # not waited for
 
     try:
         tell(STARTED, platform.node())
-        around.apply()
+        environment.apply()
         torch.set_num_threads(threads)
-        run_fold(job, make_fabric(job.device, job.settings.fit.precision), lambda e: tell(e.epoch, describe(e)))
+        job.execute(make_fabric(job.device, job.precision), tell)
     except FusionLNError as error:
         return error
     return None
 
 
-def describe(epoch: Epoch) -> str:
-    """An epoch as a note of progress."""
-    return f"validation loss {epoch.val_loss:.3f}, AUC {epoch.val_auc:.3f}"
-
-
 class _Watch:
-    """Turns what fits tell into steps: an epoch that is told again after a loss counts once."""
+    """Steps from the notes of fits; an epoch that is reported again after a loss counts once."""
 
-    def __init__(self, jobs: list[FoldJob], step: Step) -> None:
+    def __init__(self, jobs: Sequence[Job], step: Step) -> None:
         self.jobs = jobs
         self.step = step
         self.epochs = [0] * len(jobs)
@@ -168,13 +171,13 @@ class _Watch:
                 self.step(f"{self.jobs[number]}: {text}")
 
     def finish(self) -> None:
-        """Steps of the epochs that early stopping saved, or whose note was lost."""
+        """Step over the epochs that early stopping saved, or whose note was lost."""
         for job, done in zip(self.jobs, self.epochs, strict=True):
-            for _ in range(job.settings.fit.epochs - done):
+            for _ in range(job.epochs - done):
                 self.step(f"{job}: stopped early")
 
 
-def _outcome(ray: Any, reference: Any, job: FoldJob) -> None:
+def _outcome(ray: Any, reference: Any, job: Job) -> None:
     """Raise what ended a fit, if it did not end well."""
     try:
         error = ray.get(reference)

@@ -21,8 +21,7 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.tuning.storage import finished
-from fusion_ln.tuning.study import IDENTITY, KNOWN, SCORES, best_trial, values_of
+from fusion_ln.tuning.results import IDENTITY, KNOWN, SCORES, best_trial, finished, values_of
 
 CAPTIONS = {
     "pruning": "Score on inner validation after every epoch, from the second fold on the mean so far; folds one "

@@ -1,9 +1,10 @@
 """One fit per outer fold, and what the folds' models say of the patients they never saw."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.compute.device import precision_of
+from fusion_ln.compute.job import OnEpoch
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
@@ -23,7 +25,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, write_pr
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, Precision
 from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
@@ -44,16 +46,40 @@ class FoldJob:
 
     cohort: Path
     settings: BaselineSettings
-    run: RunFolder
+    folder: RunFolder
     fold: int
     device: DeviceSettings
     part: int | None = None
 
     @property
+    def run(self) -> Path:
+        return self.folder.root
+
+    @property
+    def precision(self) -> Precision:
+        return self.settings.fit.precision
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.fit.epochs
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.cohort / "cohort.toml", self.folder.record)
+
+    @property
     def checkpoint(self) -> Path:
-        """Where the trained network goes."""
-        own = self.run.checkpoint(self.fold)
-        return own if self.part is None else self.run.cross_checkpoint(self.fold, self.part)
+        """File of the trained network."""
+        whole = self.folder.checkpoint(self.fold)
+        return whole if self.part is None else self.folder.cross_checkpoint(self.fold, self.part)
+
+    def on(self, device: DeviceSettings) -> Self:
+        """Move the fit to another device."""
+        return replace(self, device=device)
+
+    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+        """Fit the fold; see `run_fold`."""
+        run_fold(self, fabric, lambda epoch: on_epoch(epoch.epoch, str(epoch)))
 
     def __str__(self) -> str:
         part = "" if self.part is None else f" without part {self.part}"
@@ -61,7 +87,7 @@ class FoldJob:
 
     @property
     def finished(self) -> bool:
-        return (self.run.fold(self.fold) / FOLD_RECORD).is_file() if self.part is None else self.checkpoint.is_file()
+        return (self.folder.fold(self.fold) / FOLD_RECORD).is_file() if self.part is None else self.checkpoint.is_file()
 
 
 def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:

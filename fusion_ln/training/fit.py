@@ -34,6 +34,9 @@ class Epoch:
     pictures: int
     seconds: float
 
+    def __str__(self) -> str:
+        return f"validation loss {self.val_loss:.3f}, AUC {self.val_auc:.3f}"
+
 
 @dataclass(frozen=True)
 class FitResult:

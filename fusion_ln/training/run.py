@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.processes import run_jobs
+from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, SettingsError, unknown
 from fusion_ln.files import as_file_name
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS

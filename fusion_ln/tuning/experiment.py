@@ -18,9 +18,10 @@ from fusion_ln.training.experiment import TUNED, experiment_heads, run_members
 from fusion_ln.training.run import cross_fit, fusion_name
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
+from fusion_ln.tuning.results import IDENTITY, best_trial, finished
 from fusion_ln.tuning.space import Space, read_space
-from fusion_ln.tuning.storage import Budget, finished, open_storage, patiently, shown
-from fusion_ln.tuning.study import IDENTITY, StudyJob, best_trial, check_objectives
+from fusion_ln.tuning.storage import Budget, open_storage, patiently, shown
+from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
 TRIALS = 40  # where no budget is given
@@ -153,7 +154,7 @@ class Tuning:
         return [
             StudyJob(
                 name=f"{self.experiment.name}/{run}{suffix}",
-                target=target,
+                objective=target,
                 space=space,
                 folds=folds,
                 objectives=study.objectives,
@@ -204,8 +205,8 @@ def tune(tuning: Tuning, how: Conditions) -> None:
             cross_fit(tuning.cohort, members, tuning.trained_heads().values(), how.device)
             jobs = tuning.heads()
             for job in jobs:
-                assert isinstance(job.target, HeadObjective)
-                job.target.prepare(job.folds, how.device)
+                assert isinstance(job.objective, HeadObjective)
+                job.objective.prepare(job.folds, how.device)
         run_studies(jobs, how, n_folds=n_folds)
 
 

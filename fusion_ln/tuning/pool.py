@@ -1,16 +1,14 @@
 """Worker processes of this machine that take part in studies; one that dies takes only its running trial with it."""
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
-from fusion_ln.compute.ddp import die_with_parent
 from fusion_ln.compute.device import accelerator_of, fits_at_once, threads_per_fit
+from fusion_ln.compute.processes import SPAWN, init_worker
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
@@ -20,8 +18,8 @@ from fusion_ln.tuning.worker import Conditions, run_worker, unfinished
 def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
     """Run trials of the studies until the budget of each is spent, with as many workers as the device allows.
 
-    A fit gets as many threads as in a run (see `scale.run_jobs`), so that its score depends neither on the number of
-    workers nor on whether it is a trial or a run. The first error stops all workers after their current epoch.
+    A fit gets as many threads as in a run (see `compute.engines.run_jobs`), so that its score depends neither on the
+    number of workers nor on whether it is a trial or a run. The first error stops all workers after their epoch.
 
     Raises:
         StudyError: See `run_worker`; also if all workers were killed.
@@ -49,11 +47,10 @@ def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
 def _side_by_side(
     jobs: list[StudyJob], how: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
 ) -> None:
-    context = multiprocessing.get_context("spawn")  # a forked process would inherit torch's threads as locks
     workers: dict[Any, Connection] = {}  # a line for each: a killed worker cannot keep a lock that others need
     for _ in range(n_workers):
-        own, far = context.Pipe()
-        worker = context.Process(target=_take_part, args=(far, jobs, how, threads, os.getpid()), daemon=True)
+        own, far = SPAWN.Pipe()
+        worker = SPAWN.Process(target=_take_part, args=(far, jobs, how, threads, os.getpid()), daemon=True)
         worker.start()
         far.close()
         workers[worker] = own
@@ -98,11 +95,7 @@ def _listen(workers: dict[Any, Connection], step: Callable[[str], None]) -> Fusi
 
 
 def _take_part(line: Connection, jobs: list[StudyJob], how: Conditions, threads: int, parent: int) -> None:
-    die_with_parent()
-    if os.getppid() != parent:  # it died before the line above
-        os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and closes the line
-    torch.set_num_threads(threads)
+    init_worker(parent, threads)  # the parent hears Ctrl-C and closes the line
 
     def check_stop() -> None:
         if line.poll():

@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from fusion_ln.errors import StudyError
 from fusion_ln.progress import say
 from fusion_ln.records import PASSWORD
+from fusion_ln.tuning.results import finished
 
 T = TypeVar("T")
 
@@ -72,11 +73,6 @@ class Budget:
 def seconds_spent(trials: list[FrozenTrial]) -> float:
     """Computing time of the finished trials."""
     return sum(t.duration.total_seconds() for t in finished(trials) if t.duration)
-
-
-def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Complete and pruned trials."""
-    return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
 
 def open_storage(place: str) -> BaseStorage:

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
@@ -16,11 +15,9 @@ from fusion_ln.records import differences
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective
+from fusion_ln.tuning.results import IDENTITY, KNOWN
 from fusion_ln.tuning.space import Space
 
-IDENTITY = "fusion_ln"  # attribute of a study: what it tunes, on which patients
-SCORES = "scores"  # attribute of a trial: its folds' scores
-KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
 # Search direction of every objective: three of training, then every metric.
 DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "seconds": StudyDirection.MINIMIZE} | {
     metric.name: StudyDirection.MINIMIZE if metric.lower_is_better else StudyDirection.MAXIMIZE for metric in METRICS
@@ -39,7 +36,7 @@ class StudyJob:
     """
 
     name: str
-    target: Objective
+    objective: Objective
     space: Space
     folds: tuple[int, ...]
     objectives: tuple[str, ...] = ("auc",)
@@ -54,7 +51,7 @@ class StudyJob:
     @property
     def epochs(self) -> int:
         """The most that a trial may train: what one fold takes on the axis of steps."""
-        declared, base_settings = self.space.get("epochs"), self.target.base_settings
+        declared, base_settings = self.space.get("epochs"), self.objective.base_settings
         return (max(map(int, declared.samples)) if declared else base_settings.epochs) * getattr(
             base_settings, "seeds", 1
         )
@@ -62,9 +59,9 @@ class StudyJob:
     def identity(self) -> dict[str, Any]:
         """What makes it another study."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
-        cohort = read_cohort(self.target.cohort).describe().model_dump(mode="json")
+        cohort = read_cohort(self.objective.cohort).describe().model_dump(mode="json")
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
-        return {**own, "sampler": self.sampler, "cohort": cohort, **self.target.describe()}
+        return {**own, "sampler": self.sampler, "cohort": cohort, **self.objective.describe()}
 
 
 class Sampler(BaseSampler):
@@ -144,30 +141,3 @@ def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:
         if wrong[0] in known:
             raise SettingsError(f"--objectives: {wrong[0]!r} is named twice.", "Name each objective once.")
         raise SettingsError(*unknown("objective", wrong[0], known, where="--objectives"))
-
-
-def values_of(trial: FrozenTrial) -> list[float]:
-    """The objectives of a trial; none if it has no result."""
-    return list(trial.values or ())
-
-
-def best_trial(study: optuna.Study) -> FrozenTrial:
-    """The complete trial with the best first objective; of equals that with the lower loss, then the first.
-
-    Of several objectives, so, the end of the Pareto front where the first one is best.
-
-    Raises:
-        StudyError: If no trial is complete.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise StudyError(
-            f"study {study.study_name}: no finished trial yet.", "Run some first: `fusionln study run FILE`."
-        )
-    sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
-
-    def rank(trial: FrozenTrial) -> tuple[float, float, int]:
-        losses = [each["loss"] for each in trial.user_attrs.get(SCORES, [])]
-        return sign * trial.values[0], float(np.mean(losses)) if losses else 0.0, trial.number
-
-    return min(complete, key=rank)

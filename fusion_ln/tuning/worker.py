@@ -23,9 +23,10 @@ from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
+from fusion_ln.tuning.results import KNOWN, SCORES, finished
 from fusion_ln.tuning.space import suggest
-from fusion_ln.tuning.storage import Budget, Pulse, Watch, beating, finished, give_back, open_storage, patiently, shown
-from fusion_ln.tuning.study import KNOWN, SCORES, StudyJob, open_study
+from fusion_ln.tuning.storage import Budget, Pulse, Watch, beating, give_back, open_storage, patiently, shown
+from fusion_ln.tuning.study import StudyJob, open_study
 
 EVERY_EPOCH = {"auc": "val_auc", "loss": "val_loss"}  # objectives that are known after each epoch
 PAUSE = 0.5  # seconds between two looks at a study whose last trials others compute
@@ -97,7 +98,7 @@ class StudyWorker:
 
     def __post_init__(self) -> None:
         self.watch = Watch(self.how.pulse)
-        self.fabric = make_fabric(self.how.device, self.job.target.precision)
+        self.fabric = make_fabric(self.how.device, self.job.objective.precision)
 
     def step(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> bool:
         """Run trials as long as any may be begun; returns whether the study is done, or waits for others' trials."""
@@ -165,8 +166,8 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
         DivergedError: If a loss stops being a number.
         SettingsError: If the trial's settings do not go together.
     """
-    tuned = suggest(job.space, trial, job.target.base_settings)
-    classes = read_cohort(job.target.cohort).classes
+    tuned = suggest(job.space, trial, job.objective.base_settings)
+    classes = read_cohort(job.objective.cohort).classes
     prunes = len(job.objectives) == 1 and KNOWN not in trial.user_attrs
     scores: list[dict[str, float]] = []
 
@@ -187,7 +188,7 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
                 report(getattr(best, EVERY_EPOCH[job.objectives[0]]), first + len(epochs) - 1)
 
         with tempfile.TemporaryDirectory() as folder:
-            said = job.target.fit(tuned, fold, fabric, Path(folder), on_epoch)
+            said = job.objective.fit(tuned, fold, fabric, Path(folder), on_epoch)
         of_fold = _scores(said, job, classes, sum(epoch.seconds for epoch in epochs))
         if len(epochs) < job.epochs:  # it stopped early
             report(of_fold[job.objectives[0]], (position + 1) * job.epochs - 1)

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
+from fusion_ln.compute import ray as engine
 from fusion_ln.compute.device import threads_per_fit
+from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.environment import Environment
-from fusion_ln.compute.processes import run_jobs
-from fusion_ln.compute.ray import run_on_cluster
 from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
@@ -72,7 +72,7 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
         if all(any(f"fold {fold}" in note for note in told) for fold in (0, 1)) and doomed in cluster.list_all_nodes():
             cluster.remove_node(doomed, allow_graceful=False)
 
-    run_on_cluster(jobs, threads_per_fit(cohort.n_folds), step)
+    engine.run(jobs, threads_per_fit(cohort.n_folds), step)
     finish(run)
     assert "was lost; goes on" in capfd.readouterr().err
     assert len(told) == 2 * EPOCHS  # an epoch that was told before the loss is not told again

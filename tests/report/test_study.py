@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fusion_ln.report.study import summarise, write_study_page
-from fusion_ln.tuning.study import IDENTITY, KNOWN
+from fusion_ln.tuning.results import IDENTITY, KNOWN
 
 SPACE = {"lr": {"low": 1e-4, "high": 1e-2, "log": True, "step": None}, "width": [8, 16]}
 COHORT = {"name": "tiny", "patients": 24, "n_folds": 2, "simulated": True}

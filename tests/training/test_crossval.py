@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
-from fusion_ln.compute.processes import run_jobs
+from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
@@ -166,7 +166,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
 from fusion_ln.settings import DeviceSettings
-from fusion_ln.compute.processes import run_jobs
+from fusion_ln.compute.engines import run_jobs
 settings = BaselineSettings.model_validate_json({settings!r})
 run = RunFolder(Path({run!r}))
 jobs = begin(load_cohort(Path({cohort!r})), settings, run, DeviceSettings(device="cpu", workers=1))

@@ -26,9 +26,10 @@ from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, _bank
+from fusion_ln.tuning.results import best_trial
 from fusion_ln.tuning.space import Range, read_space
 from fusion_ln.tuning.storage import Budget, Pulse, open_storage
-from fusion_ln.tuning.study import StudyJob, best_trial, check_objectives
+from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import run_worker
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
@@ -206,7 +207,7 @@ def test_several_objectives_are_weighed_without_pruning(tmp_path, cohort):
 
 
 def test_an_unknown_objective_is_named():
-    with pytest.raises(SettingsError, match="recall:lymphom'") as caught:
+    with pytest.raises(SettingsError, match="recall:lymphom: unknown objective") as caught:
         check_objectives(("auc", "recall:lymphom"), ("benign", "lymphoma"))
     assert "recall:lymphoma" in str(caught.value)
 

@@ -58,4 +58,4 @@ def conditions(storage, trials, **changes):
 if __name__ == "__main__":
     storage, cohort = sys.argv[1:]
     job = toy_job(Path(cohort))
-    run_worker([replace(job, target=replace(job.target, hang=True))], conditions(storage, 6))
+    run_worker([replace(job, objective=replace(job.objective, hang=True))], conditions(storage, 6))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
-from fusion_ln.compute.processes import run_jobs
+from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import hash_file
 from fusion_ln.heads import TRAINED_HEADS

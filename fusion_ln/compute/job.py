@@ -1,0 +1,47 @@
+"""Job: one fit as the process that computes it sees it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, Self
+
+from lightning_fabric import Fabric
+
+from fusion_ln.settings import DeviceSettings, Precision
+
+OnEpoch = Callable[[int, str], None]  # number of the finished epoch from 0, and a note on it
+Step = Callable[[str], None]  # one step of a progress bar, with a note
+
+
+class Job(Protocol):
+    """One fit that any process of any machine can compute on its own; picklable, and readable as text."""
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run that the fit belongs to."""
+
+    @property
+    def device(self) -> DeviceSettings:
+        """Devices that compute it."""
+
+    @property
+    def precision(self) -> Precision:
+        """Precision of its arithmetic."""
+
+    @property
+    def epochs(self) -> int:
+        """Largest number of epochs; early stopping may save some."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that every process must see."""
+
+    def on(self, device: DeviceSettings) -> Self:
+        """Move the job to another device."""
+
+    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+        """Compute the fit and write its results.
+
+        Args:
+            fabric: Of the job's device and precision.
+            on_epoch: Called after every epoch; an error that it raises ends the fit.
+        """

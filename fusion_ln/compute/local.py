@@ -1,0 +1,115 @@
+"""Engine of this machine: jobs one after another, or side by side in worker processes."""
+
+import queue
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from functools import partial
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
+from os import getpid
+from typing import TypeVar
+
+import torch
+
+from fusion_ln.compute.ddp import run_on_all_ranks
+from fusion_ln.compute.device import accelerator_of, fits_at_once, make_fabric
+from fusion_ln.compute.job import Job, Step
+from fusion_ln.compute.processes import SPAWN, init_worker
+from fusion_ln.errors import SettingsError
+from fusion_ln.settings import DeviceSettings, FitSettings
+
+POLL_SECONDS = 0.2
+J = TypeVar("J", bound=Job)
+
+
+def validate(device: DeviceSettings, fit: FitSettings) -> None:
+    """Refuse options that do not go together, a batch that the devices cannot share, and a missing device."""
+    if device.address is not None:
+        raise SettingsError("--address: is that of a Ray cluster.", "Give `--engine ray` too, or leave it out.")
+    device.check_batch(fit.batch_size)
+    make_fabric(device.one_device, fit.precision)
+
+
+def run(jobs: list[J], threads: int, step: Step) -> None:
+    """Compute all jobs. The first error stops the others at their next epoch."""
+    at_once = fits_at_once(jobs[0].device, len(jobs))
+    if at_once == 1:
+        _one_after_another(jobs, threads, step)
+    else:
+        _side_by_side(jobs, at_once, threads, step)
+
+
+def _one_after_another(jobs: list[J], threads: int, step: Step) -> None:
+    if accelerator_of(jobs[0].device) == "cpu" and jobs[0].device.processes == 1:
+        torch.set_num_threads(threads)
+    for job in jobs:
+        _execute(job, step)
+
+
+def _execute(job: Job, step: Step) -> None:
+    """Compute one job, with a step per epoch, also for those that early stopping saves."""
+    seen = 0
+
+    def on_epoch(epoch: int, note: str) -> None:
+        nonlocal seen
+        seen += 1
+        step(f"{job}: {note}")
+
+    with run_on_all_ranks(job.device, job.files, partial(_take_part, job)):
+        job.execute(make_fabric(job.device, job.precision), on_epoch)
+    for _ in range(job.epochs - seen):
+        step(f"{job}: stopped early")
+
+
+def _take_part(job: Job) -> None:
+    """Compute the share of a process that is not the first of a shared fit."""
+    job.execute(make_fabric(job.device, job.precision), lambda epoch, note: None)
+
+
+def _side_by_side(jobs: list[J], at_once: int, threads: int, step: Step) -> None:
+    notes: Queue[str] = SPAWN.Queue()
+    stop = SPAWN.Event()
+    arguments = (notes, stop, threads, getpid())
+    with ProcessPoolExecutor(at_once, mp_context=SPAWN, initializer=_init_pool_worker, initargs=arguments) as pool:
+        futures: list[Future[None]] = [pool.submit(_execute_in_worker, job) for job in jobs]
+        try:
+            while not all(future.done() for future in futures):
+                wait(futures, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
+                _forward(notes, step)
+                for future in futures:
+                    if future.done():
+                        future.result()
+            _forward(notes, step)
+        finally:  # after an error or Ctrl-C; without effect when all is done
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _forward(notes: "Queue[str]", step: Step) -> None:
+    while True:
+        try:
+            step(notes.get_nowait())
+        except queue.Empty:
+            return
+
+
+class _StoppedError(Exception):
+    """Another fit failed, or the user interrupted."""
+
+
+def _init_pool_worker(notes: "Queue[str]", stop: Event, threads: int, parent: int) -> None:
+    """Set a worker process up, with the way back for its notes."""
+    init_worker(parent, threads)
+
+    def step(note: str) -> None:
+        notes.put(note)
+        if stop.is_set():
+            raise _StoppedError
+
+    _worker_step.append(step)
+
+
+_worker_step: list[Step] = []  # of a worker process, set once when it starts
+
+
+def _execute_in_worker(job: Job) -> None:
+    _execute(job, _worker_step[0])

@@ -1,0 +1,44 @@
+"""Results of a study, read from its trials; imports no torch, so that a report may read them."""
+
+import numpy as np
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from fusion_ln.errors import StudyError
+
+IDENTITY = "fusion_ln"  # attribute of a study: the settings it tunes, and on which patients
+SCORES = "scores"  # attribute of a trial: the scores of its folds
+KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
+
+
+def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Complete and pruned trials."""
+    return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+
+
+def values_of(trial: FrozenTrial) -> list[float]:
+    """The objectives of a trial; none if it has no result."""
+    return list(trial.values or ())
+
+
+def best_trial(study: Study) -> FrozenTrial:
+    """The complete trial with the best first objective; of equals that with the lower loss, then the first.
+
+    Of several objectives, so, the end of the Pareto front where the first one is best.
+
+    Raises:
+        StudyError: If no trial is complete.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise StudyError(
+            f"study {study.study_name}: no finished trial yet.", "Run some first: `fusionln study run FILE`."
+        )
+    sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
+
+    def rank(trial: FrozenTrial) -> tuple[float, float, int]:
+        losses = [each["loss"] for each in trial.user_attrs.get(SCORES, [])]
+        return sign * trial.values[0], float(np.mean(losses)) if losses else 0.0, trial.number
+
+    return min(complete, key=rank)
