@@ -183,7 +183,7 @@ class SeedComparison:
 
 
 def _inner_auc(model: ModelOverSeeds) -> float:
-    return model.inner_auc
+    return -np.inf if np.isnan(model.inner_auc) else model.inner_auc  # NaN never wins
 
 
 def _auc(predictions: Predictions) -> float:

@@ -122,7 +122,7 @@ def run_tuned(
 ) -> list[RunFolder]:
     """Run the tuned runs of one seed, in ``folder/tuned``; late fusions only where the baselines are tuned."""
     baselines = run_members(experiment, cohort, fit, folder, seed=seed, device=device)
-    tuned = [run for run in baselines if run.root.parent.name == TUNED]
+    tuned = baselines if tunes_baselines(experiment) else []
     heads: dict[str, HeadSettings | None] = {}
     for name, settings in experiment_heads(experiment, experiment.name).items():
         if settings is not None and fusion_name(name) in experiment.tuned:
@@ -132,16 +132,20 @@ def run_tuned(
     return [*tuned, *run_fusions(cohort, baselines, heads, folder / TUNED, seed=seed, device=device)]
 
 
+def tunes_baselines(experiment: ExperimentSettings) -> bool:
+    """Check if an experiment has tuned settings of a baseline."""
+    return any(name.startswith("baseline-") for name in experiment.tuned)
+
+
 def run_members(
     experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, folder: Path, *, seed: int, device: DeviceSettings
 ) -> list[RunFolder]:
     """Run the baselines of tuned heads: in ``folder/tuned`` if they are tuned themselves, else in ``folder``."""
-    is_tuned = any(name.startswith("baseline-") for name in experiment.tuned)
     return run_baselines(
         cohort,
         experiment.modalities or list(cohort.modalities),
         fit,
-        folder / TUNED if is_tuned else folder,
+        folder / TUNED if tunes_baselines(experiment) else folder,
         protocol=experiment.protocol,
         seed=seed,
         device=device,

@@ -14,7 +14,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
 from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, experiment_heads, run_members
+from fusion_ln.training.experiment import TUNED, experiment_heads, run_members, tunes_baselines
 from fusion_ln.training.run import cross_fit, fusion_name
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
@@ -133,8 +133,8 @@ class Tuning:
         jobs: list[StudyJob] = []
         if "head" not in self.experiment.space:
             return jobs
-        given = any(name.startswith("baseline-") for name in self.experiment.tuned)
-        folder = self.place / TUNED if given or "baseline" in self.experiment.space else self.place
+        are_tuned = tunes_baselines(self.experiment) or "baseline" in self.experiment.space
+        folder = self.place / TUNED if are_tuned else self.place
         modalities = self.experiment.modalities or self.cohort.modalities
         members = tuple(folder / as_file_name(f"baseline-{modality}") for modality in modalities)
         for name, settings in self.trained_heads().items():

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings import DeviceSettings, ExperimentSettings, FitSettings
 from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
 from fusion_ln.tuning.worker import Conditions
@@ -71,3 +71,20 @@ def test_a_mistake_in_an_experiment_is_named(tmp_path, text, message):
     with pytest.raises(SettingsError, match=message) as caught:
         experiment_fits(read_experiment(path), str(path))
     assert "x.toml" in str(caught.value)
+
+
+def test_a_tuned_head_leaves_baselines_alone_in_a_folder_called_tuned(make_cohort, tmp_path):
+    experiment = ExperimentSettings(
+        name="tiny",
+        question="Does tuning help?",
+        heads=["late-mean", "concat"],
+        head=TINY_HEAD,
+        modalities=["2d", "elastic"],
+        tuned={"fusion-concat": {"lr": 0.01}},
+    )
+    out = tmp_path / "tuned"
+    fits = {"test_resnet": FitSettings(backbone="test_resnet", **TINY)}
+    runs = run_experiment(experiment, make_cohort(24), fits, out, DeviceSettings(device="cpu", workers=1))
+    assert [run.root.relative_to(out).as_posix() for run in runs] == [
+        "tuned/fusion-concat", "baseline-2d", "baseline-elastic", "fusion-late-mean", "fusion-concat",
+    ]  # fmt: skip

@@ -26,6 +26,7 @@ def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
         PredictionsError: If its predictions break their schema.
     """
     assert runs, "a report needs a run"
+    assert len({run.root for run in runs}) == len(runs), "a run is given twice"
     names = _names([run.root for run in runs])
     for run in runs:
         run.check_cohort(cohort.describe())

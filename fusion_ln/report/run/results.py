@@ -84,6 +84,11 @@ class Model:
         """Mean over the folds of the macro AUC on inner validation: what a choice between models may look at."""
         return float(_auc_by_fold(self.inner).mean()) if self.inner else np.nan
 
+    @property
+    def inner_rank(self) -> float:
+        """``inner_auc`` to choose by: minus infinity where it is NaN, so that it never wins a maximum."""
+        return -np.inf if np.isnan(self.inner_auc) else self.inner_auc
+
 
 @dataclass(frozen=True)
 class Results:
@@ -112,7 +117,7 @@ class Results:
     @cached_property
     def best_single(self) -> Model | None:
         """The single-modality model with the highest AUC on inner validation; the held-out folds have no say."""
-        return max(self.singles, key=lambda m: m.inner_auc, default=None)
+        return max(self.singles, key=lambda m: m.inner_rank, default=None)
 
     @property
     def reference(self) -> Model | None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from fusion_ln.errors import RunError
-from fusion_ln.predictions import predictions_from_logits, write_predictions
+from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.report.run.reading import read_results
-from fusion_ln.report.run.results import skipped_patients
+from fusion_ln.report.run.results import Results, skipped_patients
 from fusion_ln.runs import RunFolder
 
 
@@ -25,6 +25,19 @@ def test_the_best_single_modality_is_chosen_by_inner_validation_not_by_held_out_
     ruined = (cohort.classes, inner.patients, inner.folds, inner.labels, -inner.logits)
     write_predictions(runs[1].inner_predictions, predictions_from_logits(*ruined))
     assert read_results(runs, cohort).best_single.modalities == ("2d",)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_model_whose_inner_auc_is_unknown_is_never_the_best(cohort, maker, order):
+    models = read_results([maker.baseline("2d"), maker.baseline("elastic")], cohort).models
+    benign = models[1].inner.table[models[1].inner.labels == 0]
+    unknown = dataclasses.replace(models[1], inner=Predictions(cohort.classes, benign))  # no AUC of a single class
+    assert np.isnan(unknown.inner_auc)
+    given = (models[0], unknown)
+    results = Results(cohort, tuple(given[i] for i in order))
+    assert results.best_single is models[0]
+    assert [model.name for model in results.others] == ["baseline-elastic"]
+    assert np.isfinite(results.difference(unknown, "auc_ovr").difference)
 
 
 def test_the_fusion_of_the_headline_is_the_first_given_however_good_the_others_are(cohort, maker):
