@@ -1,7 +1,8 @@
-"""What a run is asked to do: small frozen models, read from options and experiment files; an unknown key is refused."""
+"""Settings of runs: small frozen models, read from options and experiment files; an unknown key is refused."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, get_args
+from functools import cache
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -9,25 +10,43 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
-    field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.progress import say
+from fusion_ln.terms import PAPER_BACKBONES
 
 Protocol = Literal["nested", "paper"]
 Schedule = Literal["constant", "one-cycle"]
 Scheme = Literal["pooled", "per-fold"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Order = Literal["sequential", "interleaved"]
-LATER = {"folds", "head_dropout", "augmentation"}
+# Marks a field that was added after the first runs: at its default it is not written, so that older studies match.
+ADDED: JsonDict = {"added": True}
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    RENAMED: ClassVar[Mapping[str, str]] = {}  # old keys, read for one release, and their names now
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, values: object) -> object:
+        return cls.rename(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def rename(cls, values: Mapping[str, object]) -> dict[str, object]:
+        """Give old keys their names of today, and say so once."""
+        if old := tuple(key for key in values if key in cls.RENAMED):
+            _say_renamed(old, tuple(cls.RENAMED[key] for key in old))
+        if twice := [key for key in old if cls.RENAMED[key] in values]:
+            raise ValueError(f"{twice[0]} is the old name of {cls.RENAMED[twice[0]]}; give one of them")
+        return {cls.RENAMED.get(key, key): value for key, value in values.items()}
 
     @classmethod
     def read(cls, values: Mapping[str, object], where: str) -> Self:
@@ -66,13 +85,18 @@ class Settings(BaseModel):
             model = next((t for t in types if isinstance(t, type) and issubclass(t, Settings)), model)
         return model
 
-    def with_changes(self, changes: dict[str, Any], where: str = "tuned settings") -> Self:
+    def with_changes(self, changes: Mapping[str, object], where: str = "tuned settings") -> Self:
         """Copy the settings with some values changed.
 
         Raises:
             SettingsError: If a change does not fit, naming ``where``.
         """
-        return self.read({**self.model_dump(), **changes}, where)
+        return self.read({**self.model_dump(), **self.rename(changes)}, where)
+
+
+@cache
+def _say_renamed(old: tuple[str, ...], new: tuple[str, ...]) -> None:
+    say(f"Settings {', '.join(old)} are now called {', '.join(new)}; the old names are read for one more release.")
 
 
 class DeviceSettings(Settings):
@@ -95,34 +119,22 @@ class DeviceSettings(Settings):
         """One device of this machine, for work that no other process shares."""
         return DeviceSettings(device="auto" if self.engine == "ray" else self.device)
 
-    def check_batch(self, batch_size: int) -> None:
-        """Refuse a total batch size that the processes of a fit cannot share equally.
-
-        Raises:
-            SettingsError: Naming the nearest size that works.
-        """
-        n = self.processes
-        if n > 1 and (batch_size % n or batch_size < 2 * n):
-            raise SettingsError(
-                f"--batch-size {batch_size}: {n} processes (--devices {self.devices} --nodes {self.nodes}) share a "
-                "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
-                f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
-            )
-
 
 class LoopSettings(Settings):
-    """How the training loop runs."""
+    """Settings of the training loop."""
 
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(16, ge=2)
-    lr: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)  # decoupled (AdamW); 0 is Adam
-    schedule: Schedule = "one-cycle"
-    patience: int = Field(10, ge=1)  # epochs without a lower validation loss before training stops
-    folds: tuple[dict[str, Any], ...] | None = None  # changes for each outer fold, where a study tuned them one by one
+    epochs: int = Field(10, ge=1, description="Epochs of training at most.")
+    batch_size: int = Field(16, ge=2, description="Pictures, or patients of a fusion head, per batch.")
+    lr: float = Field(3e-3, gt=0, description="Learning rate (Adam).")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    schedule: Schedule = Field("one-cycle", description="Learning rate over the steps of training.")
+    patience: int = Field(10, ge=1, description="Epochs without a lower validation loss before training stops.")
+    folds: tuple[dict[str, Any], ...] | None = Field(
+        None, description="Changes of each outer fold, where studies tuned them apart.", json_schema_extra=ADDED
+    )
 
     def of_fold(self, number: int) -> Self:
-        """The settings of one outer fold.
+        """Return the settings of one outer fold.
 
         Raises:
             SettingsError: If there are changes for some folds, but none for this one.
@@ -134,32 +146,36 @@ class LoopSettings(Settings):
                 f"settings for {len(self.folds)} folds, but the cohort has a fold {number}.",
                 "Tune again on this cohort: `fusionln study run`.",
             )
-        return self.read({**self.model_dump(exclude={"folds"}), **self.folds[number]}, f"fold {number}")
+        return self.model_copy(update={"folds": None}).with_changes(self.folds[number], f"fold {number}")
 
     @model_validator(mode="after")
     def _check_folds(self) -> Self:
         for changes in self.folds or ():
-            type(self).model_validate({**self.model_dump(exclude={"folds"}), **changes})
+            type(self).model_validate({**self.model_dump(exclude={"folds"}), **self.rename(changes)})
         return self
 
     @model_serializer(mode="wrap")
-    def _without_news(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings that came after the first runs are written only where they are used, so that those runs match."""
+    def _omit_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out settings that were added after the first runs, where at their default, so that studies match."""
         values: dict[str, Any] = dump(self)
-        later = {key for key in LATER & values.keys() if values[key] == type(self).model_fields[key].default}
-        return {key: value for key, value in values.items() if key not in later}
+        added = {key: f for key, f in type(self).model_fields.items() if f.json_schema_extra == ADDED}
+        return {key: value for key, value in values.items() if key not in added or value != added[key].default}
 
 
 class FitSettings(LoopSettings):
-    """One training run of one network; the defaults are the ``fast`` preset, sized for two CPU cores."""
+    """Training of one network on one modality; the defaults are the ``fast`` preset, sized for two CPU cores."""
 
-    backbone: str = "resnet10t"
-    weights: str = "scratch"  # scratch | imagenet | a file
-    image_size: int = Field(96, ge=32, le=2048)  # pixels a side
-    head_width: int = Field(256, ge=1)
-    head_dropout: float = Field(0.0, ge=0, lt=1)
-    augmentation: float = Field(1.0, ge=0, le=3)  # strength: all amounts of `images.augment` times this
-    precision: Precision = "auto"  # auto: bf16 where the device is fast at it
+    backbone: str = Field("resnet10t", description=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
+    weights: str = Field("scratch", description="scratch, imagenet, a weight file, or the folder of a pre-training.")
+    image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
+    head_width: int = Field(256, ge=1, description="Width of the classifier's hidden layer.")
+    head_dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout before the classifier's last layer.", json_schema_extra=ADDED
+    )
+    augmentation: float = Field(
+        1.0, ge=0, le=3, description="Strength of augmentation; 0 is none.", json_schema_extra=ADDED
+    )
+    precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 
 # Jiang et al. 2025: Adam, 5e-5, batch 16, 384 px, patience 5. The number of epochs is not stated.
@@ -184,12 +200,14 @@ def resolve_fit(preset: str, changes: dict[str, Any], where: str) -> FitSettings
 
 
 class BaselineSettings(Settings):
-    """A network per outer fold on the pictures of one modality."""
+    """Cross-validation of one network on the pictures of one modality."""
 
-    modality: str
+    modality: str = Field(description="2d, cdfi, elastic, or another of the cohort.")
     fit: FitSettings = FitSettings()
-    protocol: Protocol = "nested"
-    seed: int = Field(0, ge=0)
+    protocol: Protocol = Field(
+        "nested", description="nested stops on inner validation; paper on the held-out fold, which flatters."
+    )
+    seed: int = Field(0, ge=0, description="Seed of all randomness.")
 
 
 def _protocol_of(members: dict[str, BaselineSettings]) -> Protocol:
@@ -211,45 +229,53 @@ class LateSettings(Settings):
 class FinetuneSettings(LoopSettings):
     """Training of a whole model, backbones and head, after its head was trained on stored tokens."""
 
-    epochs: int = Field(4, ge=1)
-    lr: float = Field(5e-4, gt=0)  # of the head
-    backbone_lr_scale: float = Field(0.1, gt=0, le=1)  # share of it that the backbones learn at
-    weight_decay: float = Field(0.05, ge=0)
-    patience: int = Field(4, ge=1)
-    accumulate: int = Field(1, ge=1)  # batches whose gradients are added up before each step
-    precision: Precision = "auto"
+    RENAMED: ClassVar[Mapping[str, str]] = {"backbone_rate": "backbone_lr_scale"}
+
+    epochs: int = Field(4, ge=1, description="Epochs of fine-tuning at most.")
+    lr: float = Field(5e-4, gt=0, description="Learning rate of the head (Adam).")
+    backbone_lr_scale: float = Field(0.1, gt=0, le=1, description="Learning rate of the backbones, as a share of it.")
+    weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    patience: int = Field(4, ge=1, description="Epochs without a lower validation loss before training stops.")
+    accumulate: int = Field(1, ge=1, description="Batches per optimiser step of --finetune.  [default: 1]")
+    precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 
 class HeadSettings(LoopSettings):
-    """A fusion head over the tokens of a fold's own baselines."""
+    """A fusion head on the tokens of a fold's own baselines."""
 
-    head: str = "cross-attention"
-    # Whose tokens: of the fold's baseline; in training of networks that did not see the patient, at the end of the
-    # baseline; or of the weights that the baseline began with.
-    tokens: Literal["fitted", "cross-fitted", "pretrained"] = "fitted"
-    variants: int = Field(4, ge=1)  # augmented versions of each training picture, besides the picture itself
-    grid: int = Field(4, ge=1)  # at most so many tokens a side
-    width: int = Field(64, ge=8)
-    depth: int = Field(1, ge=1)
-    heads: int = Field(4, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
-    drop_path: float = Field(0.0, ge=0, lt=1)
-    modality_dropout: float = Field(0.2, ge=0, lt=1)
-    auxiliary: float = Field(0.0, ge=0)  # weight of the loss of each modality alone
-    anchored: bool = True  # start at late fusion
-    seeds: int = Field(1, ge=1)  # heads whose logits are averaged
-    clinical: tuple[str, ...] = ()
-    finetune: FinetuneSettings | None = None
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=2)
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    patience: int = Field(20, ge=1)
+    RENAMED: ClassVar[Mapping[str, str]] = {"variants": "copies", "heads": "attention_heads", "seeds": "ensemble_size"}
+
+    head: str = Field("cross-attention", description="Name of the head.")
+    tokens: Literal["fitted", "cross-fitted", "pretrained"] = Field(
+        "fitted",
+        description="Network whose tokens trained heads see: the fold's own, networks that did not see the patient "
+        "(trained for it), or the one that training began with.  [default: fitted]",
+    )
+    copies: int = Field(4, ge=1, description="Augmented copies of each training picture, besides the picture itself.")
+    grid: int = Field(4, ge=1, description="Tokens a side of a picture at most.")
+    width: int = Field(64, ge=8, description="Width of the head.")
+    depth: int = Field(1, ge=1, description="Transformer blocks.")
+    attention_heads: int = Field(4, ge=1, description="Attention heads of each transformer block.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout in the head.")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="Chance that a patient skips a branch of a block.")
+    modality_dropout: float = Field(
+        0.2, ge=0, lt=1, description="Chance that training hides a modality from trained heads.  [default: 0.2]"
+    )
+    auxiliary: float = Field(0.0, ge=0, description="Weight of the loss of each modality alone.")
+    anchored: bool = Field(True, description="Start at late fusion.")
+    ensemble_size: int = Field(1, ge=1, description="Heads whose logits are averaged.")
+    clinical: tuple[str, ...] = Field((), description="Clinical column for trained heads; repeatable.")
+    finetune: FinetuneSettings | None = Field(None, description="Then train the whole model of each fold.")
+    epochs: int = Field(20, ge=1, description="Epochs of training at most.")
+    batch_size: int = Field(32, ge=2, description="Patients per batch.")
+    lr: float = Field(1e-3, gt=0, description="Learning rate (Adam).")
+    weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    patience: int = Field(20, ge=1, description="Epochs without a lower validation loss before training stops.")
 
     @model_validator(mode="after")
     def _check_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        if self.width % self.attention_heads:
+            raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self
 
 
@@ -259,7 +285,7 @@ class TrainedFusionSettings(Settings):
     head: str
     members: dict[str, BaselineSettings]  # by modality
     training: HeadSettings
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Seed of all randomness.")
 
     @property
     def protocol(self) -> Protocol:
@@ -274,62 +300,18 @@ class PretrainSettings(Settings):
     """Pre-training of one backbone on several tasks."""
 
     fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
-    order: Order = "sequential"  # of the tasks' batches in an epoch
-    seed: int = Field(0, ge=0)
+    order: Order = Field(
+        "sequential", description="Within an epoch: one set after another, or batches of all sets mixed."
+    )
+    seed: int = Field(0, ge=0, description="Seed of all randomness.")
 
 
 class PhantomSettings(Settings):
-    """The simulated cohort of an experiment."""
+    """A simulated cohort."""
 
-    patients: int = Field(240, ge=30)
-    image_size: int = Field(96, ge=32)
-    seed: int = Field(0, ge=0)
-    sites: int = Field(3, ge=1)
-    missing: float = Field(0.0, ge=0, lt=1)
-    shortcut: float = Field(0.0, ge=0, le=1)
-
-
-class StudySettings(Settings):
-    """How an experiment's settings are tuned: every study has the same budget."""
-
-    trials: int | None = Field(None, ge=1, description="finished trials; 40 where no `seconds` are given either")
-    seconds: float | None = Field(None, gt=0)  # of computing
-    # One study for all outer folds, or one for each; None: baselines pooled, heads per fold.
-    scheme: Scheme | None = None
-    objectives: tuple[str, ...] = Field(("auc",), min_length=1)
-    sampler: Literal["tpe", "random"] = "tpe"
-    seed: int = Field(0, ge=0)
-
-
-class ExperimentSettings(Settings):
-    """One experiment file: a question, a cohort, and the runs that answer it.
-
-    Every backbone is trained from all weights on every modality with every seed, and every head fuses the modalities
-    of each.
-    """
-
-    name: str
-    question: str
-    cohort: str | None = None  # a cohort folder, relative to the file; without it the phantom
-    phantom: PhantomSettings = PhantomSettings()
-    preset: str = "fast"
-    fit: dict[str, Any] = {}  # changes to the preset
-    backbones: list[str] = Field([], description="the preset's alone, where empty")
-    # Where networks start, as `--weights`; `pretrained`: from a pre-training on the simulated organ tasks, done first.
-    weights: list[str] = Field([], description="the preset's alone, where empty")
-    modalities: list[str] = Field([], description="all of the cohort's, where empty")
-    heads: list[str] = []
-    head: dict[str, Any] = {}  # changes to the settings of all trained heads
-    variants: dict[str, dict[str, Any]] = {}  # further trained heads: by name, `head` and changes to its settings
-    seeds: list[int] = Field([0], min_length=1)
-    protocol: Protocol = "nested"
-    study: StudySettings = StudySettings()
-    space: dict[str, dict[str, Any]] = {}  # what to tune, for `baseline` and `head`: see `training.space`
-    tuned: dict[str, dict[str, Any]] = {}  # what tuning found, by the name of a run
-
-    @field_validator("backbones", "weights", "modalities", "heads", "seeds")
-    @classmethod
-    def _check_repeats(cls, values: list[Any]) -> list[Any]:
-        if repeated := [value for place, value in enumerate(values) if value in values[:place]]:
-            raise ValueError(f"{repeated[0]!r} is named twice")
-        return values
+    patients: int = Field(240, ge=30, description="Number of patients.")
+    image_size: int = Field(96, ge=32, description="Pixels a side.")
+    seed: int = Field(0, ge=0, description="Seed of all randomness.")
+    sites: int = Field(3, ge=1, description="Hospitals, each with its own scanner settings.")
+    missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")
+    shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")

@@ -2,8 +2,10 @@
 
 import pytest
 
+from fusion_ln import settings
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings import ADDED, FinetuneSettings, FitSettings, HeadSettings
+from fusion_ln.training.experiment_file import experiment_heads, read_experiment
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,53 @@ def test_what_does_not_fit_is_named_with_the_nearest_key(model, values, message)
         model.read(values, "options")
     assert message in str(caught.value)
     assert str(caught.value).startswith("options: ")
+
+
+@pytest.fixture
+def said_nothing_yet():
+    settings._say_renamed.cache_clear()
+
+
+def test_old_names_are_read_and_said_once(said_nothing_yet, capsys):
+    old = {"variants": 2, "heads": 8, "seeds": 3, "finetune": {"backbone_rate": 0.5}}
+    for _ in range(2):
+        read = HeadSettings.read(old, "run.json")
+    assert (read.copies, read.attention_heads, read.ensemble_size) == (2, 8, 3)
+    assert read.finetune == FinetuneSettings(backbone_lr_scale=0.5)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Settings variants, heads, seeds are now called copies, attention_heads, ensemble_size;")
+    assert len(said) == 2  # one line per kind of settings, however often they are read
+
+
+def test_old_names_in_an_experiment_file_mean_the_heads_settings(tmp_path):
+    file = tmp_path / "old.toml"
+    file.write_text(
+        'name = "old"\nquestion = "?"\nheads = ["concat"]\nseeds = [4, 5]\n[head]\nvariants = 1\nseeds = 2\n'
+        '[variants.big]\nhead = "gated"\nensemble_size = 5\n[tuned.fusion-concat]\nheads = 2\n'
+    )
+    experiment = read_experiment(file)
+    heads = experiment_heads(experiment, "x")
+    assert experiment.seeds == [4, 5]
+    assert [(heads[name].copies, heads[name].ensemble_size) for name in ("concat", "big")] == [(1, 2), (1, 5)]
+    assert heads["concat"].with_changes(experiment.tuned["fusion-concat"], "x").attention_heads == 2
+
+
+def test_old_and_new_name_together_are_refused():
+    with pytest.raises(SettingsError, match="heads is the old name of attention_heads"):
+        HeadSettings.read({"heads": 2, "attention_heads": 2}, "x")
+
+
+@pytest.mark.parametrize("model", [FitSettings, HeadSettings])
+def test_settings_added_later_are_written_only_where_they_are_used(model):
+    added = {key for key, field in model.model_fields.items() if field.json_schema_extra == ADDED}
+    assert added
+    assert not added & model().model_dump().keys()
+    assert FitSettings(augmentation=0.5).model_dump()["augmentation"] == 0.5
+
+
+@pytest.mark.parametrize("model", [*settings.Settings.__subclasses__(), FitSettings, HeadSettings, FinetuneSettings])
+def test_every_setting_of_a_plain_type_is_described(model):
+    """The command line shows the description as help."""
+    plain = {key: f for key, f in model.model_fields.items() if f.annotation in (int, float, str, bool)}
+    named = {"modality", "head"}  # of the settings of whole runs, which have no options
+    assert all(field.description for key, field in plain.items() if key not in named)

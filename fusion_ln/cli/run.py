@@ -104,7 +104,8 @@ def fusion(
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
     since they cost no training; the other heads learn from what the baselines see.
     """
-    from fusion_ln.training.run import head_settings, run_baselines_and_fusions
+    from fusion_ln.training.experiment_file import head_settings
+    from fusion_ln.training.run import run_baselines_and_fusions
 
     changes = {
         "tokens": tokens,
@@ -112,6 +113,7 @@ def fusion(
         "clinical": clinical or None,
         "finetune": {"accumulate": accumulate} if finetune else None,
     }
+    changes = {key: value for key, value in changes.items() if value is not None}
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
     wanted = head_settings(named, changes, "--head")
     prepared = _prepare(**options)
@@ -133,7 +135,8 @@ def experiment(file: Path, out: Path | None, **options: Any) -> None:
     """
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.report.starts import write_ablation
-    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
+    from fusion_ln.training.experiment import experiment_cohort, run_experiment
+    from fusion_ln.training.experiment_file import experiment_fits, read_experiment
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))

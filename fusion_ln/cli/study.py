@@ -114,7 +114,7 @@ def tune_and_apply(file: Path, experiment: Any, out: Path, where: Any) -> None:
 def _place(file: Path, out: Path | None, storage: str | None, scheme: str | None) -> tuple[Any, Path, str]:
     """The experiment, the folder of its runs and the storage of its studies."""
     _need_optuna()
-    from fusion_ln.training.experiment import read_experiment
+    from fusion_ln.training.experiment_file import read_experiment
     from fusion_ln.tuning.experiment import JOURNAL
 
     experiment = read_experiment(file)
@@ -140,8 +140,8 @@ def _open(
     if where.processes > 1 or where.engine != "local":
         raise click.UsageError("A trial runs on one device: give --workers N, and the same command on other machines.")
     experiment, out, storage = _place(file, out, storage, scheme)
-    from fusion_ln.settings import StudySettings
-    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, resolve_weights
+    from fusion_ln.training.experiment import experiment_cohort, resolve_weights
+    from fusion_ln.training.experiment_file import StudySettings, experiment_fits, read_experiment
     from fusion_ln.tuning.experiment import Tuning, budget_of
     from fusion_ln.tuning.storage import open_storage
     from fusion_ln.tuning.worker import Conditions
@@ -161,7 +161,8 @@ def _open(
 
 
 def _apply(file: Path, experiment: Any, out: Path, storage: str, chosen: dict[str, int], where: Any) -> None:
-    from fusion_ln.training.experiment import experiment_cohort, experiment_fits, read_experiment, run_experiment
+    from fusion_ln.training.experiment import experiment_cohort, run_experiment
+    from fusion_ln.training.experiment_file import experiment_fits, read_experiment
     from fusion_ln.tuning.experiment import describe_tuning, found_settings, write_tuned
 
     tuned = write_tuned(experiment, file, out, found_settings(experiment, storage, chosen))

@@ -27,6 +27,21 @@ def fits_at_once(settings: DeviceSettings, n_fits: int) -> int:
     return max(1, min(settings.workers or cores(), n_fits))
 
 
+def check_batch(settings: DeviceSettings, batch_size: int) -> None:
+    """Refuse a total batch size that the processes of a fit cannot share equally.
+
+    Raises:
+        SettingsError: Naming the nearest size that works.
+    """
+    n = settings.processes
+    if n > 1 and (batch_size % n or batch_size < 2 * n):
+        raise SettingsError(
+            f"--batch-size {batch_size}: {n} processes (--devices {settings.devices} --nodes {settings.nodes}) share a "
+            "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
+            f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
+        )
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from fusion_ln.compute.ddp import run_on_all_ranks
-from fusion_ln.compute.device import accelerator_of, fits_at_once, make_fabric
+from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.compute.processes import SPAWN, init_worker
 from fusion_ln.errors import SettingsError
@@ -25,7 +25,7 @@ def validate(device: DeviceSettings, fit: FitSettings) -> None:
     """Refuse options that do not go together, a batch that the devices cannot share, and a missing device."""
     if device.address is not None:
         raise SettingsError("--address: is that of a Ray cluster.", "Give `--engine ray` too, or leave it out.")
-    device.check_batch(fit.batch_size)
+    check_batch(device, fit.batch_size)
     make_fabric(device.one_device, fit.precision)
 
 

@@ -1,30 +1,25 @@
-"""Experiments: their files, and the runs that they name."""
+"""Experiments: the runs that their files name."""
 
-import tomllib
 from itertools import product
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
-from fusion_ln.errors import SettingsError
 from fusion_ln.files import as_file_name
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import (
     PRETRAIN_PATIENCE,
     BaselineSettings,
     DeviceSettings,
-    ExperimentSettings,
     FitSettings,
     HeadSettings,
     PretrainSettings,
-    resolve_fit,
 )
+from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import (
     check_fusible,
-    fusion_name,
-    head_settings,
     plan_baselines,
     run_baselines,
     run_fusions,
@@ -35,52 +30,11 @@ PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs
 
 
-def experiment_heads(experiment: ExperimentSettings, where: str) -> dict[str, HeadSettings | None]:
-    """Read the heads of an experiment and the variants of them that it names, in its order.
-
-    Raises:
-        SettingsError: As `head_settings`.
-    """
-    heads = head_settings(experiment.heads, experiment.head, where)
-    for name, changes in experiment.variants.items():
-        head = str(changes.get("head", name))
-        varied = {**experiment.head, **{key: value for key, value in changes.items() if key != "head"}}
-        heads[name] = head_settings([head], varied, f"{where}, variant {name}")[head]
-    return heads
-
-
-def read_experiment(path: Path) -> ExperimentSettings:
-    """Read and check an experiment file.
-
-    Raises:
-        SettingsError: If it is not TOML, has an unknown key, or names a head that does not exist.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
-    experiment = ExperimentSettings.read(values, str(path))
-    heads = experiment_heads(experiment, str(path))
-    if absent := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
-        raise SettingsError(f"{path}: tuned.{absent[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
-    return experiment
-
-
 def experiment_cohort(experiment: ExperimentSettings, file: Path) -> Cohort:
     """Open the cohort of an experiment."""
     if experiment.cohort is None:
         return open_phantom(experiment.phantom)
     return load_cohort(file.parent / experiment.cohort)
-
-
-def experiment_fits(experiment: ExperimentSettings, where: str) -> dict[str, FitSettings]:
-    """Resolve the settings of each backbone's fits, by backbone.
-
-    Raises:
-        SettingsError: If a change to the preset does not fit.
-    """
-    preset = resolve_fit(experiment.preset, experiment.fit, where)
-    return {name: preset.model_copy(update={"backbone": name}) for name in experiment.backbones or [preset.backbone]}
 
 
 def run_experiment(

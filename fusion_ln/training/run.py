@@ -7,12 +7,12 @@ from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
-from fusion_ln.errors import CohortError, SettingsError, unknown
+from fusion_ln.errors import CohortError
 from fusion_ln.files import as_file_name
-from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
 from fusion_ln.training.crossval import begin, cross_fits, finish
+from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
@@ -112,11 +112,6 @@ def cross_fit(
         run_jobs(jobs, n_folds=cohort.n_folds)
 
 
-def fusion_name(head: str) -> str:
-    """Name the run of a head."""
-    return f"fusion-{head}"
-
-
 def run_baselines_and_fusions(
     cohort: Cohort,
     modalities: list[str],
@@ -149,16 +144,3 @@ def check_fusible(cohort: Cohort, modalities: list[str], heads: dict[str, HeadSe
             f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
             "Train it alone with `fusionln run baseline --modality`.",
         )
-
-
-def head_settings(heads: Iterable[str], changes: dict[str, Any], where: str) -> dict[str, HeadSettings | None]:
-    """Read the settings of some heads (None of a late one); ``changes`` apply to all trained heads.
-
-    Raises:
-        SettingsError: If a head does not exist, naming the known ones, or a change does not fit.
-    """
-    known = (*LATE_HEADS, *TRAINED_HEADS)
-    if absent := [head for head in heads if head not in known]:
-        raise SettingsError(*unknown("head", absent[0], known, where=where))
-    given = {key: value for key, value in changes.items() if value is not None}
-    return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **given}, where) for h in heads}

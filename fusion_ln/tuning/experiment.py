@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
-from fusion_ln.settings import BaselineSettings, ExperimentSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, experiment_heads, run_members, tunes_baselines
-from fusion_ln.training.run import cross_fit, fusion_name
+from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
+from fusion_ln.training.experiment import TUNED, run_members, tunes_baselines
+from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
+from fusion_ln.training.run import cross_fit
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
 from fusion_ln.tuning.results import IDENTITY, best_trial, finished

@@ -22,7 +22,8 @@ from fusion_ln.training.tasks import PatientLogits
 
 # Settings of a head that its tokens do not depend on.
 NOT_OF_TOKENS = {
-    *("head", "width", "depth", "heads", "dropout", "drop_path", "modality_dropout", "auxiliary", "anchored", "seeds"),
+    *("head", "width", "depth", "attention_heads", "dropout", "drop_path", "modality_dropout", "auxiliary"),
+    *("anchored", "ensemble_size"),
     *("epochs", "batch_size", "lr", "weight_decay", "schedule", "patience"),
 }
 

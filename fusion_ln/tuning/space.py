@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=LoopSettings)
 
 # What makes a run another one rather than a better one, or serves no network.
-FIXED = {"head", "tokens", "seeds", "clinical", "finetune", "folds", "weights", "precision"}
+FIXED = {"head", "tokens", "ensemble_size", "clinical", "finetune", "folds", "weights", "precision"}
 MOST_COMBINATIONS = 4096  # of ends and choices that are tried against the settings
 
 
@@ -97,7 +97,7 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
     """
     tunable = [name for name in type(base_settings).model_fields if name not in FIXED]
     space: Space = {}
-    for name, declared in table.items():
+    for name, declared in base_settings.rename(table).items():
         if name not in tunable:
             if name in FIXED and name in type(base_settings).model_fields:
                 raise SettingsError(f"{where}: {name} is not for tuning.", f"Tunable: {', '.join(tunable)}.")
@@ -109,7 +109,7 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
     if not space:
         raise SettingsError(f"{where}: empty, so there is nothing to tune.", f"It takes {', '.join(tunable)}.")
     for values in _combinations(space):
-        type(base_settings).read({**base_settings.model_dump(), **values}, where)
+        base_settings.with_changes(values, where)
         if "backbone" in values:
             check_backbone(values["backbone"])
     for name, dimension in space.items():

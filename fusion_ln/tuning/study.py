@@ -53,7 +53,7 @@ class StudyJob:
         """The most that a trial may train: what one fold takes on the axis of steps."""
         declared, base_settings = self.space.get("epochs"), self.objective.base_settings
         return (max(map(int, declared.samples)) if declared else base_settings.epochs) * getattr(
-            base_settings, "seeds", 1
+            base_settings, "ensemble_size", 1
         )
 
     def identity(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def test_runs_need_no_optuna_and_the_help_needs_no_torch():
         ("", ("run",), "no search space"),
         (SPACE.replace("lr =", "lrr ="), ("run",), "Did you mean"),
         (SPACE.replace("high = 1e-2", "high = 1e-4"), ("run",), "an empty range"),
-        (SPACE, ("run", "--objectives", "auk"), "'auk' is unknown"),
+        (SPACE, ("run", "--objectives", "auk"), "auk: unknown objective"),
         (SPACE, ("run", "--storage", "nonsense://x"), "not the URL of a database"),
         (SPACE, ("show",), "no study of tiny"),
         (SPACE, ("apply",), "no study of tiny"),

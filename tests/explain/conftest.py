@@ -29,7 +29,7 @@ def make_model() -> Callable[..., TripletModel]:
             return TripletModel(members, Single(), sides).eval()
         if head.startswith("late"):
             return TripletModel(members, LateFusion(head, None), sides).eval()
-        settings = HeadSettings(head=head, width=16, grid=2, anchored=False, seeds=2)
+        settings = HeadSettings(head=head, width=16, grid=2, anchored=False, ensemble_size=2)
         shape = TripletShape(3, members["2d"].backbone.n_token_features, 3)
         return TripletModel(members, HeadEnsemble(settings, shape), sides, grid=2).eval()
 

@@ -22,7 +22,7 @@ from fusion_ln.training.run import run_baselines, run_fusions
 pytestmark = pytest.mark.slow
 CPU = DeviceSettings(device="cpu", workers=1)
 FIT = FitSettings(backbone="test_vit", image_size=32, epochs=1, batch_size=8, head_width=8, precision="32-true")
-HEAD = HeadSettings(width=16, epochs=1, batch_size=8, variants=1, grid=2)
+HEAD = HeadSettings(width=16, epochs=1, batch_size=8, copies=1, grid=2)
 CLASSES = ("benign", "lymphoma", "metastatic")
 
 

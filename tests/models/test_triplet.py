@@ -45,7 +45,7 @@ def whole_model(fusion):
     elif fusion in LATE_HEADS:
         last = LateFusion(fusion, LEARNT.get(fusion))
     else:
-        last = HeadEnsemble(HeadSettings(head=fusion, width=16, seeds=2), TripletShape(3, 6, CLASSES))
+        last = HeadEnsemble(HeadSettings(head=fusion, width=16, ensemble_size=2), TripletShape(3, 6, CLASSES))
         for head in last.heads:
             nn.init.normal_(head.last[-1].weight)
     return TripletModel(members, last, dict.fromkeys(names, SIDE), grid=2).eval()

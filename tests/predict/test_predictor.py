@@ -126,7 +126,7 @@ def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs, tmp_pat
     """Fold by fold, the probabilities of held-out patients are those of the subset table."""
     cohort, baselines, _ = runs
     run = RunFolder(tmp_path / "runs" / "head")
-    settings = HeadSettings(width=16, epochs=2, batch_size=8, variants=1)
+    settings = HeadSettings(width=16, epochs=2, batch_size=8, copies=1)
     train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
     subsets = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run)
@@ -146,9 +146,7 @@ def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_co
     patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
     cohort = replace(cohort, patients=patients)
     run = RunFolder(tmp_path / "runs" / "head")
-    settings = HeadSettings(
-        head="concat", width=16, epochs=8, batch_size=8, variants=1, lr=0.01, clinical=("age", "sex")
-    )
+    settings = HeadSettings(head="concat", width=16, epochs=8, batch_size=8, copies=1, lr=0.01, clinical=("age", "sex"))
     predictions = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
     predictor = load_predictor(run)
     assert predictor.clinical == ["age", "sex"]

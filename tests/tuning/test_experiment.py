@@ -8,14 +8,15 @@ import pytest
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.settings import DeviceSettings, ExperimentSettings, FitSettings, HeadSettings, StudySettings
-from fusion_ln.training.experiment import experiment_fits, read_experiment, run_experiment
+from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.training.experiment import run_experiment
+from fusion_ln.training.experiment_file import ExperimentSettings, StudySettings, experiment_fits, read_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, describe_tuning, found_settings, tune, write_tuned
 from fusion_ln.tuning.worker import Conditions
 
 CPU = DeviceSettings(device="cpu", workers=1)
 FIT = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 8}
-HEAD = {"width": 8, "heads": 2, "epochs": 1, "batch_size": 8, "variants": 1, "grid": 1}
+HEAD = {"width": 8, "attention_heads": 2, "epochs": 1, "batch_size": 8, "copies": 1, "grid": 1}
 EXPERIMENT = ExperimentSettings(
     name="tiny",
     question="Does tuning help?",
@@ -120,7 +121,7 @@ def test_known_settings_are_tried_right_after_the_untuned_ones(make_cohort, tmp_
         ({"weights": ["scratch", "pretrained"]}, "several backbones or weights"),
         ({"head": {**HEAD, "finetune": {"epochs": 1}}}, "trials end before the fine-tuning"),
         ({"protocol": "paper"}, "reads the held-out fold"),
-        ({"study": StudySettings(objectives=("auk",))}, "'auk' is unknown"),
+        ({"study": StudySettings(objectives=("auk",))}, "auk: unknown objective"),
         (
             {"space": {"baseline": {"image_size": [32, 48]}}, "study": StudySettings(scheme="per-fold")},
             "cannot differ between folds",

@@ -56,7 +56,11 @@ def test_a_change_that_does_not_fit_is_refused():
         ({"schedule": ["one-cycle", "cosine"]}, FitSettings(), "schedule"),
         ({"backbone": ["resnet10t", "resnet10x"]}, FitSettings(), "resnet10x: unknown backbone"),
         ({"lr": {"low": 1e-5, "high": 1e-4}}, FitSettings(), "the untuned lr, 0.003, lies outside"),
-        ({"width": [64, 66], "heads": [2, 4]}, HeadSettings(), "width 66 is no multiple of heads 4"),
+        (
+            {"width": [64, 66], "attention_heads": [2, 4]},
+            HeadSettings(),
+            "width 66 is no multiple of attention_heads 4",
+        ),
     ],
 )
 def test_a_mistake_in_a_space_is_named(table, base_settings, message):

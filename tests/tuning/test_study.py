@@ -33,7 +33,7 @@ from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import run_worker
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
-HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=1, grid=1)
+HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1)
 CPU = DeviceSettings(device="cpu", workers=1)
 WORKER = Path(__file__).parent / "toy_study.py"
 

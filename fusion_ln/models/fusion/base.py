@@ -97,7 +97,7 @@ class HeadEnsemble(nn.Module):
     def __init__(self, settings: HeadSettings, shape: TripletShape) -> None:
         super().__init__()
         self.shape = shape
-        self.heads = nn.ModuleList(build_head(settings, shape) for _ in range(settings.seeds))
+        self.heads = nn.ModuleList(build_head(settings, shape) for _ in range(settings.ensemble_size))
 
     def forward(self, triplets: Triplets) -> Tensor:
         """Predict the logits of each patient. Shape (B, C)."""

@@ -81,7 +81,9 @@ class TransformerBlock(nn.Module):
         super().__init__()
         width = settings.width
         self.norm_x, self.norm_context, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, settings.heads, dropout=settings.dropout, batch_first=True)
+        self.attention = nn.MultiheadAttention(
+            width, settings.attention_heads, dropout=settings.dropout, batch_first=True
+        )
         self.mlp = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(settings.dropout), nn.Linear(2 * width, width)
         )

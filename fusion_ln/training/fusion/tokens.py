@@ -70,7 +70,7 @@ def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.de
     own = checkpoint.settings
     bank = open_bank(cohort, own.modality, own.fit.image_size)
     source = "pretrained" if settings.tokens == "pretrained" else "fitted"
-    parts = [VERSION, hash_file(path), source, str(settings.variants), str(settings.grid)]
+    parts = [VERSION, hash_file(path), source, str(settings.copies), str(settings.grid)]
     pictures = cohort.images_of(own.modality)
     key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
     folder = cache_folder() / "tokens"
@@ -137,7 +137,7 @@ def compute_tokens(
     with torch.inference_mode(), autocast(device, own.fit.precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            augmented = [augment(pictures, own.modality, own.fit.augmentation) for _ in range(settings.variants)]
+            augmented = [augment(pictures, own.modality, own.fit.augmentation) for _ in range(settings.copies)]
             seen = [pictures, *augmented]
             maps = [model.backbone.feature_map(version) for version in seen]
             logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())

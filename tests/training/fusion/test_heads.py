@@ -30,7 +30,7 @@ from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
 from fusion_ln.training.run import run_baselines, run_fusions
 
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
-HEAD = HeadSettings(width=16, epochs=2, batch_size=8, variants=2, grid=2)
+HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=2, grid=2)
 CPU = DeviceSettings(device="cpu", workers=1)
 
 
@@ -224,7 +224,7 @@ def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatc
 
 def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
     cohort, members = trained()
-    run, predictions = head_run(cohort, members, tmp_path / "head", seeds=3)
+    run, predictions = head_run(cohort, members, tmp_path / "head", ensemble_size=3)
     heads, _ = load_head(run.checkpoint(0))
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
     bank = bank_of(cohort, pictures)

@@ -1,0 +1,129 @@
+"""Experiment files: one TOML with a question, a cohort, and the runs that answer it."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
+from fusion_ln.settings import FitSettings, HeadSettings, PhantomSettings, Protocol, Scheme, Settings, resolve_fit
+
+
+class StudySettings(Settings):
+    """Tuning of an experiment's settings; every study has the same budget."""
+
+    trials: int | None = Field(None, ge=1, description="Finished trials of each study.  [default: 40]")
+    seconds: float | None = Field(None, gt=0, description="Seconds of computing of each study.")
+    scheme: Scheme | None = Field(
+        None, description="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]"
+    )
+    objectives: tuple[str, ...] = Field(("auc",), min_length=1, description="With several nothing is pruned.")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="Sampler of the trials.")
+    seed: int = Field(0, ge=0, description="Seed of the sampler.")
+
+
+class ExperimentSettings(Settings):
+    """One experiment file: a question, a cohort, and the runs that answer it.
+
+    Every backbone is trained from all weights on every modality with every seed, and every head fuses the modalities
+    of each.
+    """
+
+    name: str = Field(description="Name of the experiment and of the folder of its runs.")
+    question: str = Field(description="The question that the report leads with.")
+    cohort: str | None = Field(None, description="Cohort folder, relative to the file; by default the phantom.")
+    phantom: PhantomSettings = Field(PhantomSettings(), description="The simulated cohort.")
+    preset: str = Field("fast", description="Preset of the baselines' settings.")
+    fit: dict[str, object] = Field({}, description="Changes to the preset.")
+    backbones: list[str] = Field([], description="Backbones; the preset's alone, where empty.")
+    weights: list[str] = Field(
+        [],
+        description="Starting weights, as `--weights`; the preset's alone, where empty. `pretrained`: of a "
+        "pre-training on the simulated organ tasks, done first.",
+    )
+    modalities: list[str] = Field([], description="Modalities; all of the cohort's, where empty.")
+    heads: list[str] = Field([], description="Fusion heads.")
+    head: dict[str, object] = Field({}, description="Changes to the settings of all trained heads.")
+    variants: dict[str, dict[str, object]] = Field(
+        {}, description="Further trained heads by name: `head`, and changes to its settings."
+    )
+    seeds: list[int] = Field([0], min_length=1, description="Seeds; everything is run with each.")
+    protocol: Protocol = Field("nested", description="Patients that stop the training: see `BaselineSettings`.")
+    study: StudySettings = Field(StudySettings(), description="Budget of the studies.")
+    space: dict[str, dict[str, object]] = Field(
+        {}, description="Search space, for `baseline` and `head`: see `tuning.space`."
+    )
+    tuned: dict[str, dict[str, object]] = Field({}, description="Settings that tuning found, by the name of a run.")
+
+    @field_validator("backbones", "weights", "modalities", "heads", "seeds")
+    @classmethod
+    def _check_repeats(cls, values: list[str | int]) -> list[str | int]:
+        if repeated := [value for place, value in enumerate(values) if value in values[:place]]:
+            raise ValueError(f"{repeated[0]!r} is named twice")
+        return values
+
+
+def fusion_name(head: str) -> str:
+    """Name the run of a head."""
+    return f"fusion-{head}"
+
+
+def head_settings(heads: Iterable[str], changes: Mapping[str, object], where: str) -> dict[str, HeadSettings | None]:
+    """Resolve names of heads to settings of trained ones, changed by ``changes``, and None of late ones.
+
+    Raises:
+        SettingsError: If a head does not exist, or a change does not fit or has no trained head to fit.
+    """
+    known = (*LATE_HEADS, *TRAINED_HEADS)
+    if absent := [head for head in heads if head not in known]:
+        raise SettingsError(*unknown("head", absent[0], known, where=where))
+    if "head" in changes:
+        raise SettingsError(f"{where}: head: a change of the settings cannot name another head.", "Name heads alone.")
+    return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **changes}, where) for h in heads}
+
+
+def experiment_heads(experiment: ExperimentSettings, where: str) -> dict[str, HeadSettings | None]:
+    """Resolve the heads of an experiment and its variants of them, in its order.
+
+    Raises:
+        SettingsError: As `head_settings`.
+    """
+    heads = head_settings(experiment.heads, experiment.head, where)
+    for name, changes in experiment.variants.items():
+        head = str(changes.get("head", name))
+        varied = {key: value for key, value in changes.items() if key != "head"}
+        if head in LATE_HEADS:
+            raise SettingsError(f"{where}, variant {name}: {head} is no trained head, so it has no settings to vary.")
+        varied = HeadSettings.rename(experiment.head) | HeadSettings.rename(varied)
+        heads[name] = head_settings([head], varied, f"{where}, variant {name}")[head]
+    return heads
+
+
+def read_experiment(path: Path) -> ExperimentSettings:
+    """Read and check an experiment file.
+
+    Raises:
+        SettingsError: If it is not TOML, has an unknown key, or names a head that does not exist.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
+    experiment = ExperimentSettings.read(values, str(path))
+    heads = experiment_heads(experiment, str(path))
+    if absent := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
+        raise SettingsError(f"{path}: tuned.{absent[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
+    return experiment
+
+
+def experiment_fits(experiment: ExperimentSettings, where: str) -> dict[str, FitSettings]:
+    """Resolve the settings of each backbone's fits, by backbone.
+
+    Raises:
+        SettingsError: If a change to the preset does not fit.
+    """
+    preset = resolve_fit(experiment.preset, experiment.fit, where)
+    return {name: preset.model_copy(update={"backbone": name}) for name in experiment.backbones or [preset.backbone]}
