@@ -1,4 +1,4 @@
-"""Speed and memory of the statistics on made-up predictions."""
+"""Speed and memory of the statistics on simulated predictions."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from time import perf_counter, process_time
 
 import numpy as np
 
+from fusion_ln.bench.page import header, table_head, table_row
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.intervals import metric_intervals, resample, resample_counts
 from fusion_ln.metrics import Resamples
@@ -18,15 +19,24 @@ SHARES = (164 / 586, 122 / 586, 300 / 586)  # of Jiang et al. 2025
 
 @dataclass(frozen=True)
 class Timing:
-    """What was computed, how long it took, and the most memory that the process has held so far.
+    """Wall and CPU time of a task, and the peak memory of the process so far.
 
-    On a machine that others use, too, ``cpu_seconds`` (of all threads) say what ``seconds`` would be on a quiet one.
+    On a shared machine ``cpu_seconds`` (of all threads) tell what ``seconds`` would be on an idle one.
     """
 
     task: str
     seconds: float
     cpu_seconds: float
     peak_mib: float
+
+
+def statistics_page(*, n_models: int, n_patients: int, n_resamples: int, n_many: int) -> Iterator[str]:
+    """Time the statistics (see `bench_statistics`) and yield the lines of their page, each when it is known."""
+    yield from header("Speed and memory of the statistics", ["numpy", "fusion_ln"])
+    yield from table_head(["Task", "Seconds", "CPU seconds", "Most memory of the process so far [MiB]"])
+    for timing in bench_statistics(n_models=n_models, n_patients=n_patients, n_resamples=n_resamples, n_many=n_many):
+        seconds = [f"{timing.seconds:.2f}", f"{timing.cpu_seconds:.2f}"]
+        yield table_row([timing.task, *seconds, f"{timing.peak_mib:.0f}"])
 
 
 def bench_statistics(*, n_models: int, n_patients: int, n_resamples: int, n_many: int) -> Iterator[Timing]:
@@ -63,7 +73,7 @@ def bench_statistics(*, n_models: int, n_patients: int, n_resamples: int, n_many
 
 
 def make_predictions(n: int, skill: float, seed: int) -> Predictions:
-    """Predictions of ``n`` patients in the paper's classes: logits are the truth times ``skill`` plus noise."""
+    """Simulate ``n`` patients in the paper's classes: logits are the true class times ``skill``, plus noise."""
     labels = np.searchsorted(np.round(np.cumsum(SHARES) * n), np.arange(n), side="right").clip(max=len(CLASSES) - 1)
     logits = skill * np.eye(len(CLASSES))[labels] + np.random.default_rng(seed).normal(size=(n, len(CLASSES)))
     patients = [f"P{number:07d}" for number in range(n)]

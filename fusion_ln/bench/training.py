@@ -1,34 +1,62 @@
-"""How fast the training loop is, beside a bare PyTorch loop and beside the loop that most research code has."""
+"""Speed of the training loop beside a bare PyTorch loop and beside the loop that most research code has."""
 
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from fusion_ln.compute.device import cores, threads_per_fit
+from fusion_ln.compute.device import cores, make_fabric, precision_of, threads_per_fit
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.progress import progress
-from fusion_ln.settings import FitSettings
+from fusion_ln.records import hardware, installed_versions
+from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.fit import train_epoch
 from fusion_ln.training.tasks import PictureTask
 
 CLASSES = 3
 SOURCE_SIDE = 512  # pixels a side of the files that the ImageFolder loop decodes
+TITLES = {
+    "ours": "fusion_ln",
+    "bare": "bare PyTorch, in memory",
+    "research": "ImageFolder + DataLoader, float32",
+}
+
+
+def fit_summary(settings: FitSettings, device: DeviceSettings, *, n_pictures: int, rounds: int) -> list[str]:
+    """Time the loops (see `bench_fit`) and write one line per loop and per ratio to ours."""
+    fabric = make_fabric(device, settings.precision)
+    rates = bench_fit(settings, fabric, n_pictures=n_pictures, rounds=rounds)
+    machine = hardware()
+    processor = machine.processor if fabric.device.type == "cpu" else "GPU"
+    lines = [
+        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, {precision_of(fabric)}, "
+        f"{fabric.device.type}, {machine.cores} cores ({processor}), torch {installed_versions()['torch']}, "
+        f"median (lowest - highest) of {rounds} rounds of {n_pictures} pictures:"
+    ]
+    for name, of_rounds in rates.items():
+        span = f"({min(of_rounds):.1f} - {max(of_rounds):.1f})"
+        lines.append(f"  {TITLES[name]:34} {median(of_rounds):8.1f} pictures/s  {span}")
+    for name in ("bare", "research"):
+        ratios = [ours / other for ours, other in zip(rates["ours"], rates[name], strict=True)]
+        span = f"({min(ratios):.2f} - {max(ratios):.2f})"
+        lines.append(f"  fusion_ln / {TITLES[name]:34} {median(ratios):.2f}  {span}")
+    return lines
 
 
 def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds: int) -> dict[str, list[float]]:
-    """Pictures per second of each loop, per round.
+    """Measure pictures per second of each loop, per round.
 
     The loops take turns, so that a machine that slows down slows all of them; the first round warms up and is
     not counted. All train the same network with Adam on the same number of pictures of noise.
@@ -110,7 +138,7 @@ def _research(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Ca
         transforms.ToTensor(),
         transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
     ]
-    loader: Any = DataLoader(
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
         ImageFolder(str(folder / "pictures"), transforms.Compose(steps)),
         batch_size=settings.batch_size,
         shuffle=True,

@@ -1,0 +1,57 @@
+"""Pages of measurements: a Markdown header with command, date, hardware and versions, then a table."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from fusion_ln.files import write_text
+from fusion_ln.records import PASSWORD, hardware, installed_versions
+
+
+def header(title: str, packages: Iterable[str], description: str = "") -> list[str]:
+    """Write the lines above the table of a page.
+
+    Args:
+        title: Of the page.
+        packages: Python packages that shape what is measured.
+        description: A line below the title.
+    """
+    machine, versions = hardware(), installed_versions()
+    installed = {package: versions.get(package) or version(package) for package in packages}
+    command = PASSWORD.sub(r"\1:***@", shlex.join(["fusionln", *sys.argv[1:]]))
+    return [
+        f"# {title}",
+        "",
+        *([description, ""] if description else []),
+        f"Command: `{command}`",
+        f"Date: {datetime.now(UTC):%Y-%m-%d}; load of the machine at the start: {os.getloadavg()[0]:.1f}",
+        f"Hardware: {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB",
+        f"Versions: python {versions['python']}, " + ", ".join(f"{name} {each}" for name, each in installed.items()),
+        "",
+    ]
+
+
+def table_head(columns: Iterable[str]) -> list[str]:
+    """Write the head of a Markdown table."""
+    names = list(columns)
+    return [table_row(names), table_row(["---"] * len(names))]
+
+
+def table_row(cells: Iterable[str]) -> str:
+    """Write a row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def save_page(lines: Iterable[str], out: Path | None) -> Iterator[str]:
+    """Pass the lines of a page on as they come, then write the page to ``out``, if given, and say so."""
+    page = []
+    for line in lines:
+        page.append(line)
+        yield line
+    if out:
+        write_text(out, "\n".join(page) + "\n")
+        yield f"Wrote {out}"
