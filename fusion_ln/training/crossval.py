@@ -1,12 +1,11 @@
-"""One fit per outer fold, and what the folds' models say of the patients they never saw."""
+"""Cross-validation: one fit per outer fold, and out-of-fold predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
@@ -21,7 +20,7 @@ from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
+from fusion_ln.predictions import Predictions, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
@@ -30,7 +29,7 @@ from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
-# A finished fold's own files; the run's tables are made of them once all folds are there.
+# Files of a finished fold; the run's tables are made of them once all folds are finished.
 FOLD_RECORD = "fold.json"
 FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
 CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients out each, for `--tokens cross-fitted`
@@ -93,9 +92,9 @@ class FoldJob:
 def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
     """Claim the run folder, prepare the pictures, and list the fits that are still to be done.
 
-    Patients without the modality are left out, and their number is recorded and said. The ``paper`` protocol
-    differs in one thing alone, the patients that stop the training (the held-out ones, as in Jiang et al. 2025),
-    so that the gap between the two protocols is the flattery of that choice.
+    Patients without the modality are left out; their number is recorded and printed. The ``paper`` protocol
+    differs in one thing alone: the held-out patients stop the training, as in Jiang et al. 2025. So the gap between
+    the protocols is the optimism of that choice.
 
     Raises:
         CohortError: If the modality is absent, or a class has no patient with it in some training part.
@@ -121,8 +120,8 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     return [job for job in jobs if not job.finished]
 
 
-def cross_fits(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
-    """The fits still to be done before every training patient of a finished baseline has a network that never saw it.
+def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
+    """List the unfinished fits that give each training patient of a finished baseline a network that never saw it.
 
     Raises:
         CohortError: If a training part has fewer patients of a class than there are parts.
@@ -135,7 +134,7 @@ def cross_fits(cohort: Cohort, settings: BaselineSettings, run: RunFolder, devic
 
 
 def training_parts(cohort: Cohort, fold: int) -> list[list[str]]:
-    """The training patients of a fold, dealt into `CROSS_PARTS` parts."""
+    """Divide the training patients of a fold into `CROSS_PARTS` parts."""
     training = cohort.patients[cohort.patients[PATIENT].isin(cohort.training_part(fold)[0])]
     part = draw_parts(training, CROSS_PARTS, fold, cohort.classes)
     return [training.loc[part == number, PATIENT].tolist() for number in range(CROSS_PARTS)]
@@ -157,9 +156,9 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     if fabric.is_global_zero:
         save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
     if fabric.is_global_zero and job.part is None:
-        parts = {"held out": cohort.held_out(number), "inner": cohort.training_part(number)[1]}
-        said = {name: fitted.predict(who, fabric) for name, who in parts.items()}
-        _write_fold(folder, cohort.classes, number, said, fitted.result, precision_of(fabric))
+        parts = (cohort.held_out(number), cohort.training_part(number)[1])
+        predicted = [fitted.predict(patients, fabric) for patients in parts]
+        _write_fold(folder, cohort.classes, number, predicted, fitted.result, precision_of(fabric))
     fabric.barrier()
 
 
@@ -173,7 +172,7 @@ class FittedFold:
     result: FitResult
 
     def predict(self, patients: list[str], fabric: Fabric) -> PatientLogits:
-        """Logits of those of ``patients`` who have a picture."""
+        """Predict the logits of those of ``patients`` who have a picture."""
         batches = Batches(self.bank, self.bank.rows_of(patients), self.settings.batch_size)
         with fabric.autocast():
             return self.task.predict(batches, fabric.device)
@@ -189,9 +188,9 @@ def fit_fold(
     *,
     part: int | None = None,
 ) -> FittedFold:
-    """Fit one fold; its state lies in ``folder``. Held-out patients are looked at under the ``paper`` protocol alone.
+    """Fit one fold, with its state in ``folder``; the held-out patients enter under the ``paper`` protocol alone.
 
-    With a ``part`` the fit does without that one of `training_parts`.
+    With a ``part`` the fit leaves out that one of `training_parts`.
 
     Raises:
         DivergedError: If a loss stops being a number.
@@ -203,14 +202,14 @@ def fit_fold(
         unseen = set(training_parts(cohort, number)[part])
         training = [patient for patient in training if patient not in unseen]
     share = (fabric.global_rank, fabric.world_size)
-    judged_by = cohort.held_out(number) if settings.protocol == "paper" else inner
+    validation = cohort.held_out(number) if settings.protocol == "paper" else inner
     torch.manual_seed(seed)  # the first weights
     model = build_classifier(settings.fit, len(cohort.classes))
     task = PictureTask(settings.modality, model, settings.fit.augmentation)
     result = fit(
         task,
         Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share),
-        Batches(bank, bank.rows_of(judged_by), size),
+        Batches(bank, bank.rows_of(validation), size),
         settings=settings.fit,
         seed=seed,
         fabric=fabric,
@@ -221,8 +220,8 @@ def fit_fold(
     return FittedFold(task, bank, settings.fit, result)
 
 
-def history_table(number: int, result: FitResult) -> pd.DataFrame:
-    """The epochs of a fold's fit, as they stand in ``history.parquet``."""
+def epoch_table(number: int, result: FitResult) -> pd.DataFrame:
+    """Build the rows of a fold in ``history.parquet``, one per epoch."""
     return pd.DataFrame([{FOLD: number, **asdict(epoch)} for epoch in result.history])
 
 
@@ -241,7 +240,7 @@ def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_m
 
 
 def finish(run: RunFolder) -> None:
-    """Put the folds' tables together; the predictions come last, since a run that has them is finished."""
+    """Join the folds' tables and write the run; predictions come last, because a run that has them is finished."""
     if run.finished:
         return
     record = run.read_prediction_record()
@@ -263,12 +262,12 @@ def _read_cohort(folder: Path, written: int) -> Cohort:
 
 
 def read_cohort(folder: Path) -> Cohort:
-    """The cohort, read once per process as long as it stays as it is."""
+    """Read a cohort once per process, as long as its file does not change."""
     return _read_cohort(folder, (folder / "cohort.toml").stat().st_mtime_ns)
 
 
 def _check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) -> None:
-    """Every class needs patients to learn from, and there must be some to judge by, in every fold."""
+    """Check that every fold has training patients of every class, and inner validation patients."""
     for number in range(cohort.n_folds):
         for part, patients in zip(("training", "inner validation"), cohort.training_part(number), strict=True):
             present = set(bank.labels[bank.rows_of(patients)].tolist())
@@ -285,15 +284,14 @@ def _write_fold(
     folder: Path,
     classes: tuple[str, ...],
     number: int,
-    said: dict[str, PatientLogits],
+    predicted: Sequence[PatientLogits],
     result: FitResult,
     precision: str,
 ) -> None:
-    for name, file in (("held out", FOLD_TABLES[0]), ("inner", FOLD_TABLES[1])):
-        who = said[name]
-        folds = np.full(len(who.patients), number)
-        write_predictions(folder / file, predictions_from_logits(classes, who.patients, folds, who.labels, who.logits))
-    write_parquet(folder / FOLD_TABLES[2], history_table(number, result))
+    """Write the predictions of the held-out and the inner validation patients, the history, and the record."""
+    for logits, file in zip(predicted, FOLD_TABLES[:2], strict=True):
+        write_predictions(folder / file, logits.of_fold(classes, number))
+    write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
     write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
     for state in folder.glob("*.ckpt"):
         state.unlink()

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
@@ -11,7 +10,7 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files import as_file_name
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
-from fusion_ln.training.crossval import begin, cross_fits, finish
+from fusion_ln.training.crossval import begin, cross_fit_jobs, finish
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
@@ -29,7 +28,7 @@ def run_baselines(
     protocol: Protocol = "nested",
     seed: int = 0,
     device: DeviceSettings = AUTO,
-    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    tuned: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> list[RunFolder]:
     """Train ``out/baseline-<modality>`` for each modality, or keep what is there already.
 
@@ -52,7 +51,7 @@ def plan_baselines(
     *,
     protocol: Protocol,
     seed: int,
-    tuned: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+    tuned: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> dict[RunFolder, BaselineSettings]:
     """Plan the baseline of each modality: its folder and its settings."""
     names = {modality: as_file_name(f"baseline-{modality}") for modality in modalities}
@@ -107,7 +106,7 @@ def cross_fit(
         jobs = [
             job
             for baseline in baselines
-            for job in cross_fits(cohort, finished_baseline(cohort, baseline), baseline, device)
+            for job in cross_fit_jobs(cohort, finished_baseline(cohort, baseline), baseline, device)
         ]
         run_jobs(jobs, n_folds=cohort.n_folds)
 

@@ -14,6 +14,7 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, as_network_input
 from fusion_ln.metrics import PRIMARY, score
+from fusion_ln.predictions import Predictions, predictions_from_logits
 
 
 class Labelled(Protocol):
@@ -80,6 +81,11 @@ class PatientLogits:
     patients: list[str]
     labels: np.ndarray
     logits: np.ndarray
+
+    def of_fold(self, classes: tuple[str, ...], fold: int) -> Predictions:
+        """Convert to predictions of an outer fold's model."""
+        folds = np.full(len(self.patients), fold)
+        return predictions_from_logits(classes, self.patients, folds, self.labels, self.logits)
 
     @property
     def score(self) -> ValidationScore:

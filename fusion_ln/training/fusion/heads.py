@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
@@ -20,26 +19,25 @@ from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import load_checkpoint, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import assemble
-from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
+from fusion_ln.predictions import Predictions, read_predictions, write_predictions
 from fusion_ln.progress import progress
 from fusion_ln.records import FoldRecord, PatientCounts, TrainedFusionRecord, new_origin
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, HeadSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.crossval import fold_record, history_table
+from fusion_ln.training.crossval import epoch_table, fold_record
 from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import TokenBank, picture_tokens, token_bank
-from fusion_ln.training.tasks import PatientLogits
 
 STATES = "states"  # folder of a fold in which its unfinished fits keep theirs
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What a fold adds to the run's tables."""
+    """Rows of a fold in the run's tables."""
 
     held_out: pd.DataFrame
     inner: pd.DataFrame
@@ -69,9 +67,9 @@ def train_head(
         CohortError: If a clinical column is missing, constant, or not a number.
         SettingsError: If the members' networks do not fit together under one head.
     """
-    own = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
+    baselines = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
     clinical = [learn_columns(cohort, settings.clinical, number) for number in range(cohort.n_folds)]
-    recorded = TrainedFusionSettings(head=settings.head, members=own, training=settings, seed=seed)
+    recorded = TrainedFusionSettings(head=settings.head, members=baselines, training=settings, seed=seed)
     record = TrainedFusionRecord(
         settings=recorded,
         cohort=cohort.describe(),
@@ -84,9 +82,11 @@ def train_head(
     folds = []
     with progress(run.name, cohort.n_folds) as step:
         for number in range(cohort.n_folds):
-            named, own_settings = dict(zip(own, members, strict=True)), settings.of_fold(number)
+            by_modality, fold_settings = dict(zip(baselines, members, strict=True)), settings.of_fold(number)
             columns = clinical[number]
-            folds.append(_train_fold(cohort, named, own_settings, run, number, columns, seed=seed, device=device))
+            folds.append(
+                _train_fold(cohort, by_modality, fold_settings, run, number, columns, seed=seed, device=device)
+            )
             step("")
     predictions = Predictions(
         cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
@@ -120,9 +120,9 @@ def fold_tokens(
     pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
     shapes = {member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)}
     if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
+        listed = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
         raise SettingsError(
-            f"head {settings.head}: the baselines' networks give different tokens ({told}).",
+            f"head {settings.head}: the baselines' networks give different tokens ({listed}).",
             "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
         )
     labels = cohort.patients.set_index(PATIENT)[LABEL]
@@ -158,9 +158,10 @@ def fit_head(
     torch.manual_seed(derive_seed(seed, number))
     heads, results = HeadEnsemble(settings, shape), []
     for member, head in enumerate(heads.heads):
-        own_seed = derive_seed(seed, number, member)
+        head_seed = derive_seed(seed, number, member)
         training, inner = (
-            PatientBatches(bank, bank.of(who), settings.batch_size, own_seed) for who in cohort.training_part(number)
+            PatientBatches(bank, bank.of(patients), settings.batch_size, head_seed)
+            for patients in cohort.training_part(number)
         )
         task = FusionTask(head, settings.modality_dropout, settings.auxiliary)
         results.append(
@@ -169,7 +170,7 @@ def fit_head(
                 training,
                 inner,
                 settings=settings,
-                seed=own_seed,
+                seed=head_seed,
                 fabric=fabric,
                 folder=folder / f"head_{member}",
                 on_epoch=on_epoch,
@@ -190,42 +191,40 @@ def _train_fold(
     seed: int,
     device: DeviceSettings,
 ) -> FoldResult:
-    """Fit the head of one fold and, if asked, its whole model; keep the weights and what they say of the patients.
+    """Fit the head of one fold and, if set, its whole model; keep the weights and predict the patients.
 
     ``members`` are the baselines by modality.
     """
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
     tokens = fold_tokens(cohort, list(members.values()), settings, number, columns, fabric.device)
-    learnt = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
-    heads, batch_size, how = learnt.task.model, settings.batch_size, settings.finetune
+    fitted = fit_head(cohort, tokens, settings, number, seed=seed, fabric=fabric, folder=states)
+    heads, batch_size, finetuning = fitted.task.model, settings.batch_size, settings.finetune
     assert isinstance(heads, HeadEnsemble)
-    if how:
-        fabric, batch_size = make_fabric(device, how.precision), how.batch_size
+    if finetuning:
+        fabric, batch_size = make_fabric(device, finetuning.precision), finetuning.batch_size
         model = assemble(
             [load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, columns, settings
         )
-        learnt = finetune(cohort, model, settings, how, number, seed=seed, fabric=fabric, folder=states / "whole")
-    save_head(run.checkpoint(number), learnt.task.model.state_dict(), settings, heads.shape, columns)
+        fitted = finetune(
+            cohort, model, settings, finetuning, number, seed=seed, fabric=fabric, folder=states / "whole"
+        )
+    save_head(run.checkpoint(number), fitted.task.model.state_dict(), settings, heads.shape, columns)
 
-    def said(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
-        batches = PatientBatches(learnt.bank, learnt.bank.of(patients), batch_size)
+    def predict(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
+        batches = PatientBatches(fitted.bank, fitted.bank.of(patients), batch_size)
         with fabric.autocast():
-            return _table(cohort, number, learnt.task.predict(batches, fabric.device, modalities))
+            logits = fitted.task.predict(batches, fabric.device, modalities)
+        return logits.of_fold(cohort.classes, number).table
 
     held_out = cohort.held_out(number)
     return FoldResult(
-        held_out=said(held_out),
-        inner=said(cohort.training_part(number)[1]),
+        held_out=predict(held_out),
+        inner=predict(cohort.training_part(number)[1]),
         subsets=pd.concat(
-            said(held_out, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
+            predict(held_out, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
             for name, subset in subsets(list(members)).items()
         ),
-        history=history_table(number, learnt.result),
-        record=fold_record(number, learnt.result, precision_of(fabric), peak_memory_mib=peak_memory_mib(fabric.device)),
+        history=epoch_table(number, fitted.result),
+        record=fold_record(number, fitted.result, precision_of(fabric), peak_memory_mib=peak_memory_mib(fabric.device)),
     )
-
-
-def _table(cohort: Cohort, number: int, said: PatientLogits) -> pd.DataFrame:
-    folds = np.full(len(said.patients), number)
-    return predictions_from_logits(cohort.classes, said.patients, folds, said.labels, said.logits).table

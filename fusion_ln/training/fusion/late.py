@@ -1,4 +1,4 @@
-"""Late fusion of finished baselines: no training, it reads their predictions."""
+"""Late fusion of finished baselines, from their predictions."""
 
 import os
 from collections.abc import Iterable
@@ -28,8 +28,8 @@ from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, subset
 def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolder) -> Predictions:
     """Fuse one baseline per modality and write the run.
 
-    Every patient with at least one modality is predicted. What a head learns, it learns for each outer fold
-    from the inner validation patients of that fold alone, as its own models predict them.
+    Every patient with at least one modality is predicted. A head that learns does so for each outer
+    fold, from the predictions of that fold's inner validation patients by its own models alone.
 
     Args:
         cohort: The cohort of all members.
@@ -41,8 +41,8 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
         RunError: If a member is not a finished baseline of this cohort and its folds, or ``run`` is another run.
     """
     settings = LateSettings(head=head, members={s.modality: s for s in (finished_baseline(cohort, m) for m in members)})
-    out = _line_up([read_predictions(m.predictions) for m in members])
-    inner = _line_up([read_inner_predictions(m.inner_predictions) for m in members])
+    out = _join([read_predictions(m.predictions) for m in members])
+    inner = _join([read_inner_predictions(m.inner_predictions) for m in members])
     record = LateFusionRecord(
         settings=settings,
         cohort=cohort.describe(),
@@ -59,13 +59,15 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     learnt: list[Learnt | None] = []
     for fold in range(cohort.n_folds):
         held_out, validation = _part(*out, fold), _part(*inner, fold)
-        found = load_late_head(head).learn
-        learnt.append(found(validation[1], validation[0][LABEL].to_numpy()) if found else None)
+        learn = load_late_head(head).learn
+        learnt.append(learn(validation[1], validation[0][LABEL].to_numpy()) if learn else None)
         fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
         fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
         for name, subset in subsets(list(settings.members)).items():
-            seen = _restrict(*held_out, np.isin(list(settings.members), subset))
-            fused_subsets.append(_apply(head, learnt[-1], *seen, cohort.classes).assign(**{MODALITIES_USED: name}))
+            restricted = _restrict(*held_out, np.isin(list(settings.members), subset))
+            fused_subsets.append(
+                _apply(head, learnt[-1], *restricted, cohort.classes).assign(**{MODALITIES_USED: name})
+            )
     predictions = Predictions(cohort.classes, pd.concat(fused).sort_values(PATIENT, ignore_index=True))
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
@@ -76,7 +78,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
 
 
 def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
-    """The settings of a finished baseline of this cohort and these folds.
+    """Read the settings of a finished baseline of this cohort and its folds.
 
     Raises:
         RunError: If ``run`` is something else.
@@ -88,7 +90,7 @@ def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
     return record.settings
 
 
-def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogits]:
+def _join(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogits]:
     """Join the members' tables by patient and fold, never by row."""
     members = list(members)
     keys = [PATIENT, FOLD, LABEL]
@@ -103,21 +105,26 @@ def _line_up(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogi
 
 
 def _apply(
-    head: str, learnt: Learnt | None, rows: pd.DataFrame, opinions: ModalityLogits, classes: tuple[str, ...]
+    head: str, learnt: Learnt | None, rows: pd.DataFrame, modality_logits: ModalityLogits, classes: tuple[str, ...]
 ) -> pd.DataFrame:
-    logits = load_late_head(head).apply(opinions, learnt or {}).numpy()
+    """Fuse the rows to a table of predictions."""
+    logits = load_late_head(head).apply(modality_logits, learnt or {}).numpy()
     keys = (rows[PATIENT].tolist(), rows[FOLD].to_numpy(), rows[LABEL].to_numpy())
     return predictions_from_logits(classes, *keys, logits).table
 
 
-def _restrict(rows: pd.DataFrame, opinions: ModalityLogits, chosen: np.ndarray) -> tuple[pd.DataFrame, ModalityLogits]:
-    """The patients who have all of the ``chosen`` modalities (bool, shape (M,)), with these alone."""
+def _restrict(
+    rows: pd.DataFrame, modality_logits: ModalityLogits, chosen: np.ndarray
+) -> tuple[pd.DataFrame, ModalityLogits]:
+    """Keep the patients who have all ``chosen`` modalities (bool, shape (M,)), and of them these alone."""
     kept = torch.from_numpy(chosen)
-    complete = opinions.present[:, kept].all(1)
-    return rows[complete.numpy()], ModalityLogits(opinions.logits[complete], opinions.present[complete] & kept)
+    complete = modality_logits.present[:, kept].all(1)
+    return rows[complete.numpy()], ModalityLogits(
+        modality_logits.logits[complete], modality_logits.present[complete] & kept
+    )
 
 
-def _part(rows: pd.DataFrame, opinions: ModalityLogits, fold: int) -> tuple[pd.DataFrame, ModalityLogits]:
-    """The rows of one outer fold."""
+def _part(rows: pd.DataFrame, modality_logits: ModalityLogits, fold: int) -> tuple[pd.DataFrame, ModalityLogits]:
+    """Keep the rows of one outer fold."""
     chosen = np.flatnonzero(rows[FOLD] == fold)
-    return rows.iloc[chosen], ModalityLogits(opinions.logits[chosen], opinions.present[chosen])
+    return rows.iloc[chosen], ModalityLogits(modality_logits.logits[chosen], modality_logits.present[chosen])

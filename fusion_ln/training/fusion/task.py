@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class FusionBatch(Protocol):
     def modalities_present(self) -> Tensor:
         """Presence mask of the modalities. bool, shape (B, M)."""
 
-    def inputs(self, kept: Tensor, device: torch.device) -> tuple[Any, ...]:
+    def inputs(self, kept: Tensor, device: torch.device) -> tuple[object, ...]:
         """Prepare the input of the model from the ``kept`` modalities (B, M)."""
 
 

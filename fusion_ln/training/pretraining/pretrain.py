@@ -23,7 +23,7 @@ from fusion_ln.metrics import describe
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
 from fusion_ln.models.weights import BACKBONE_PREFIX
-from fusion_ln.predictions import predictions_from_logits, write_predictions
+from fusion_ln.predictions import write_predictions
 from fusion_ln.progress import progress, say
 from fusion_ln.records import PretrainingFit, PretrainingRecord, TaskSummaries, new_origin
 from fusion_ln.runs import RunFolder
@@ -244,8 +244,7 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
         predicted = pretrained.learning.predict(_validation_batches(tasks, settings), fabric.device)
     metrics = {}
     for task, logits in zip(tasks, predicted, strict=True):
-        folds = np.zeros(len(logits.patients))
-        predictions = predictions_from_logits(task.cohort.classes, logits.patients, folds, logits.labels, logits.logits)
+        predictions = logits.of_fold(task.cohort.classes, 0)
         write_predictions(run.task(task.cohort.name) / run.predictions.name, predictions)
         metrics[task.cohort.name] = describe(predictions)
     write_json(run.metrics, metrics)

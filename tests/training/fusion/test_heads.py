@@ -22,7 +22,7 @@ from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, FinetuneSettings, FitSettings, HeadSettings
 from fusion_ln.terms import cache_folder
-from fusion_ln.training.crossval import CROSS_PARTS, cross_fits, training_parts
+from fusion_ln.training.crossval import CROSS_PARTS, cross_fit_jobs, training_parts
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
@@ -129,7 +129,7 @@ def test_held_out_patients_cannot_change_the_head_that_predicts_them(trained, tm
 def test_cross_fits_never_see_the_part_they_are_for(trained, make_cohort, tmp_path):
     """With noise in the place of these patients' pictures, the network is the same, byte for byte."""
     cohort, members = trained()
-    job = cross_fits(cohort, finished_baseline(cohort, members[0]), members[0], CPU)[1]
+    job = cross_fit_jobs(cohort, finished_baseline(cohort, members[0]), members[0], CPU)[1]
     unseen = training_parts(cohort, job.fold)[job.part]
     spoiled = make_cohort(24, name="spoiled")
     images = spoiled.images.copy()
