@@ -12,7 +12,7 @@ MODELS = Path(__file__).parent / "models"
 LAST = 1000  # place of heads without an `ORDER`
 
 
-def _read_titles(folder: Path) -> dict[str, str]:
+def read_titles(folder: Path) -> dict[str, str]:
     """Read the titles of the heads in a folder, by name, in their order."""
     heads = []
     for file in folder.glob("*.py"):
@@ -33,8 +33,8 @@ def _read_constants(file: Path) -> dict[str, str | int]:
     return constants
 
 
-LATE_HEADS = _read_titles(MODELS / "late")
-TRAINED_HEADS = _read_titles(MODELS / "fusion")
+LATE_HEADS = read_titles(MODELS / "late")
+TRAINED_HEADS = read_titles(MODELS / "fusion")
 
 
 def head_title(name: str) -> str:

@@ -18,7 +18,7 @@ def test_a_head_is_known_by_its_file_alone(tmp_path):
     (tmp_path / "b_head.py").write_text('import torch_that_is_not_there\nTITLE = "B"\n')
     (tmp_path / "a_head.py").write_text('TITLE = "A"\n')
     (tmp_path / "c_head.py").write_text('TITLE = "C"\nORDER = 1\n')
-    titles = heads._read_titles(tmp_path)
+    titles = heads.read_titles(tmp_path)
     assert list(titles.items()) == [("c-head", "C"), ("a-head", "A"), ("b-head", "B")]
 
 

@@ -19,7 +19,7 @@ MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 MISSING = "missing"
 # The test of numbers, by whether every class is normal and whether there are just two.
-_TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
+TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (True, True): ("t-test (Welch)", partial(stats.ttest_ind, equal_var=False)),
     (True, False): ("ANOVA", stats.f_oneway),
     (False, True): ("Mann-Whitney", partial(stats.mannwhitneyu, method="asymptotic")),
@@ -115,7 +115,7 @@ def compare_numbers(values: dict[str, pd.Series]) -> ClassTest:
         return ClassTest("none: fewer than two classes have values")
     if len(np.unique(np.concatenate(groups))) == 1:
         return ClassTest("none: all values equal")
-    name, test = _TESTS[all(is_normal(group) for group in groups), len(groups) == 2]
+    name, test = TESTS[all(is_normal(group) for group in groups), len(groups) == 2]
     result = test(*groups)
     return ClassTest(name, float(result.statistic), float(result.pvalue))
 

@@ -56,7 +56,7 @@ def grad_cam(explained: Explained, case: Case) -> Attribution:
             return explained.fuse(case, seen, m, views)
 
         cam = LayerGradCam(logits, layer).attribute(case.pictures[m], case.target, relu_attributions=True)
-        assert isinstance(cam, Tensor)  # one row per picture that is there
+        assert isinstance(cam, Tensor)  # one row per present picture
         full = F.interpolate(cam, size=case.pictures[m].shape[-2:], mode="bilinear")
         maps[m][case.present[0, m]] = full[:, 0].detach()
     return Attribution(maps)

@@ -127,7 +127,7 @@ def infidelity(explained: Explained, case: Case, maps: Sequence[Tensor], seed: i
 
 
 def sensitivity(explained: Explained, case: Case, attribute: AttributionFunction, seed: int) -> float:
-    """Sensitivity-max (Yeh et al. 2019): largest change of the map under noise, over its own norm."""
+    """Compute sensitivity-max (Yeh et al. 2019): largest change of the map under noise, relative to its norm."""
     generator = torch.Generator().manual_seed(seed)
 
     def disturb(inputs: tuple[Tensor, ...] | Tensor) -> tuple[Tensor, ...]:

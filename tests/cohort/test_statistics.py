@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fusion_ln.cohort.statistics import _TESTS, MISSING, compare_categories, compare_numbers, is_normal, table_one
+from fusion_ln.cohort.statistics import MISSING, TESTS, compare_categories, compare_numbers, is_normal, table_one
 from fusion_ln.errors import CohortError
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -68,7 +68,7 @@ def test_normality_is_judged_as_r_does(patients, r_figures):
 
 def test_every_test_agrees_with_r_on_every_number_also_where_another_is_chosen(patients, r_figures):
     """The tests that `table_one` chooses from, and Student's t-test and Shapiro-Wilk's W, which it does not show."""
-    (_, welch), (_, anova), (_, mann_whitney), (_, kruskal) = _TESTS.values()
+    (_, welch), (_, anova), (_, mann_whitney), (_, kruskal) = TESTS.values()
     for figures in r_figures["continuous"]:
         three = [values.to_numpy() for values in by_class(patients, figures["variable"]).values()]
         two = [three[0], three[2]]

@@ -105,9 +105,9 @@ def simulate_cohort(
     scanners = _scanners(n_sites)
     _check(out, n_patients, image_size, missing, shortcut)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    patients = _draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
+    patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
     folds = draw_folds(patients, k=n_folds, seed=seed, classes=tables().classes)  # refuses before anything is drawn
-    present = _draw_present(n_patients, missing, rng)
+    present = draw_present(n_patients, missing, rng)
     studio = _Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
     images, truth = studio.draw(present)
     write_parquet(out / TRUTH_FILE, truth)
@@ -121,7 +121,7 @@ def simulate_cohort(
         shortcut=shortcut,
         attainable=Attainable(
             tables={name: attainable_by_tables(subset) for name, subset in subsets(MODALITIES).items()},
-            cohort=_attainable_by_cohort(patients, present),
+            cohort=attainable_by_cohort(patients, present),
         ),
     )
     manifest = load_manifest("phantom")
@@ -236,8 +236,8 @@ def _scanners(n_sites: int) -> list[Scanner]:
     return scanners[:n_sites]
 
 
-def _draw_patients(n: int, sites: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
-    """The table of patients: label, site, clinical columns and findings; labels in the paper's proportions."""
+def draw_patients(n: int, sites: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
+    """Draw the table of patients: label, site, clinical columns and findings; labels in the paper's proportions."""
     # Class c gets the patients whose middle falls into its part of the unit interval: counts within one of n * share.
     bounds = tables().prevalence.cumsum()[:-1]
     labels = rng.permutation(np.searchsorted(bounds, (np.arange(n) + 0.5) / n))
@@ -277,8 +277,8 @@ def _draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(axes).round(1)
 
 
-def _draw_present(n: int, missing: float, rng: np.random.Generator) -> np.ndarray:
-    """Which pictures each patient has (P, M): every one by chance, at least one."""
+def draw_present(n: int, missing: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw the presence mask of the pictures (P, M), at least one per patient."""
     present = rng.random((n, len(MODALITIES))) >= missing
     kept = rng.integers(len(MODALITIES), size=n)
     empty = np.flatnonzero(~present.any(axis=1))
@@ -297,8 +297,8 @@ def _posteriors(patients: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[str, dict[str, float]]:
-    """Figures of the exact posterior on these patients, each seen in those pictures of the subset that exist."""
+def attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[str, dict[str, float]]:
+    """Score the exact posterior on these patients, each seen in the present pictures of the subset."""
     figures = {}
     for name, subset in subsets(MODALITIES).items():
         has = present & np.isin(MODALITIES, subset)

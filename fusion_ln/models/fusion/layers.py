@@ -93,10 +93,10 @@ class TransformerBlock(nn.Module):
         """Let ``x`` (B, Q, width) attend to ``context`` (B, S, width), but where ``padding`` (bool, (B, S)) is set."""
         keys = self.norm_context(context)
         attended = self.attention(self.norm_x(x), keys, keys, key_padding_mask=padding, need_weights=False)[0]
-        x = x + self._drop_path(attended)
-        return x + self._drop_path(self.mlp(self.norm_mlp(x)))
+        x = x + self.drop_branch(attended)
+        return x + self.drop_branch(self.mlp(self.norm_mlp(x)))
 
-    def _drop_path(self, branch: Tensor) -> Tensor:
+    def drop_branch(self, branch: Tensor) -> Tensor:
         """Leave a branch (B, ...) out at random for a share of the patients, in training."""
         if not self.training or self.drop_path == 0:
             return branch

@@ -46,7 +46,7 @@ def test_the_folder_is_a_cohort_that_says_simulated(cohort):
 
 
 def test_classes_come_in_the_papers_proportions(tmp_path):
-    counts = np.bincount(simulate._draw_patients(586, ["A"], np.random.default_rng(0))["label"])
+    counts = np.bincount(simulate.draw_patients(586, ["A"], np.random.default_rng(0))["label"])
     assert counts.tolist() == [164, 122, 300]
 
 
@@ -86,11 +86,11 @@ def test_a_finding_changes_the_pictures_that_show_it_and_not_a_byte_of_the_other
 
 def test_class_age_sex_and_smoking_do_not_change_a_byte(tmp_path, monkeypatch):
     before = simulate_cohort(tmp_path / "before", **SMALL)
-    draw = simulate._draw_patients
+    draw = simulate.draw_patients
     shuffled = ["label", "age", "sex", "smoking"]
     monkeypatch.setattr(
         simulate,
-        "_draw_patients",
+        "draw_patients",
         lambda *args: draw(*args).assign(**{c: draw(*args)[c][::-1].array for c in shuffled}),
     )
     after = simulate_cohort(tmp_path / "after", **SMALL)
@@ -100,7 +100,7 @@ def test_class_age_sex_and_smoking_do_not_change_a_byte(tmp_path, monkeypatch):
 
 def test_axes_tell_the_shape_and_nothing_else(cohort):
     rng = np.random.default_rng(0)
-    patients = simulate._draw_patients(3000, ["A"], rng)
+    patients = simulate.draw_patients(3000, ["A"], rng)
     ratio = patients["long_axis_mm"] / patients["short_axis_mm"]
     area = patients["long_axis_mm"] * patients["short_axis_mm"]
     assert ratio[patients["shape"] == "oval"].min() > 2 > ratio[patients["shape"] == "intermediate"].max()
@@ -183,9 +183,9 @@ def test_missing_pictures_leave_every_patient_at_least_one(tmp_path):
 
 
 def test_cohorts_attainable_figures_use_the_pictures_that_exist():
-    patients = simulate._draw_patients(80, ["A"], np.random.default_rng(0))
-    present = simulate._draw_present(80, 0.4, np.random.default_rng(1))
-    figures = simulate._attainable_by_cohort(patients, present)
+    patients = simulate.draw_patients(80, ["A"], np.random.default_rng(0))
+    present = simulate.draw_present(80, 0.4, np.random.default_rng(1))
+    figures = simulate.attainable_by_cohort(patients, present)
     labels = patients["label"].to_numpy()
     only = present[:, 1]
     assert figures["cdfi"] == pytest.approx(attainable(posterior(patients[only], ["cdfi"]), labels[only]))
