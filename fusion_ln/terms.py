@@ -1,15 +1,40 @@
-"""The one spelling of every word that is written to disk or typed by a user. Imports nothing heavy."""
+"""One spelling of every word that is written to disk or typed by a user; imports nothing heavy."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-# The triplet, in the order in which it is always shown.
-MODALITIES = ("2d", "cdfi", "elastic")
-MODALITY_TITLES = {"2d": "Grey scale (2D)", "cdfi": "Colour Doppler (CDFI)", "elastic": "Elastography"}
-# Modalities whose hue is the measurement: never jittered, and suspicious when grey.
-COLOUR_MODALITIES = frozenset({"cdfi", "elastic"})
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of ultrasound picture.
+
+    Attributes:
+        name: As in tables, in folders and on the command line.
+        title: As in tables and headings of a report.
+        short_title: As in figures.
+        colour: Its colour in every figure, on a light and on a dark page.
+        hue_is_measurement: Its colours are never augmented, and a grey picture of it is suspicious.
+    """
+
+    name: str
+    title: str
+    short_title: str
+    colour: tuple[str, str]
+    hue_is_measurement: bool
+
+
+# One row per modality that the package knows, in the order in which they are shown; a cohort may bring others. The
+# colours differ in lightness as well as in hue.
+MODALITY_TABLE = (
+    Modality("2d", "Grey scale (2D)", "Grey scale", ("#8590a0", "#c9d0da"), hue_is_measurement=False),
+    Modality("cdfi", "Colour Doppler (CDFI)", "Colour Doppler", ("#c8590a", "#f2935a"), hue_is_measurement=True),
+    Modality("elastic", "Elastography", "Elastography", ("#046c62", "#2fae9d"), hue_is_measurement=True),
+)
+KNOWN_MODALITIES = {modality.name: modality for modality in MODALITY_TABLE}
+COLOUR_MODALITIES = frozenset(modality.name for modality in MODALITY_TABLE if modality.hue_is_measurement)
 
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
@@ -19,38 +44,38 @@ FOLD = "fold"
 IMAGE = "image_id"
 MODALITY = "modality"
 VIEW = "view"
-MODALITIES_USED = "modalities"  # which pictures a prediction rests on, as in "2d+elastic"
+MODALITIES_USED = "modalities"  # of which a prediction saw pictures, as in "2d+elastic"
 PATH = "path"
 WIDTH = "width"
 HEIGHT = "height"
 SHA256 = "sha256"
 LOGIT = "logit_"  # + class name
 PROB = "prob_"  # + class name
-INNER = "inner_"  # + outer fold: is the patient part of that fold's inner validation set?
+INNER = "inner_"  # + outer fold: the patient is part of that fold's inner validation set
 
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
-RANDOM_MAPS = "random"  # attribution maps that know nothing, which a method has to beat
+RANDOM_MAPS = "random"  # attribution maps without information, which a method has to beat
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
 
 
 def modality_title(modality: str) -> str:
-    """What a person reads for ``modality``; the name itself where the cohort brings one of its own."""
-    return MODALITY_TITLES.get(modality, modality)
+    """Title of a modality; its name where the cohort brings one of its own."""
+    return KNOWN_MODALITIES[modality].title if modality in KNOWN_MODALITIES else modality
+
+
+def short_title(modality: str) -> str:
+    """Short title of a modality; its name where the cohort brings one of its own."""
+    return KNOWN_MODALITIES[modality].short_title if modality in KNOWN_MODALITIES else modality
 
 
 def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
+    """List every non-empty subset of ``modalities`` under its name, singles first: ``2d``, ..., ``2d+cdfi``, ..."""
     sizes = range(1, len(modalities) + 1)
     return {"+".join(subset): subset for size in sizes for subset in combinations(modalities, size)}
 
 
-def short_title(modality: str) -> str:
-    """The title without what stands in brackets."""
-    return modality_title(modality).partition(" (")[0]
-
-
 def cache_folder() -> Path:
-    """Where prepared pictures, default phantoms and weight files lie: ``FUSIONLN_CACHE`` or the user's cache."""
-    if own := os.environ.get("FUSIONLN_CACHE"):
-        return Path(own)
+    """Folder of prepared pictures, default phantoms and weight files: ``FUSIONLN_CACHE`` or the user's cache."""
+    if chosen := os.environ.get("FUSIONLN_CACHE"):
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusion_ln"

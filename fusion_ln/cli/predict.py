@@ -1,20 +1,36 @@
 """`fusionln predict`: prediction of a new patient, or of a cohort, by the models of a run."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec
 
 import click
 
 from fusion_ln.cli.common import DIRECTORY
-from fusion_ln.terms import MODALITIES
+from fusion_ln.terms import KNOWN_MODALITIES
 
+P = ParamSpec("P")
+
+PICTURE = "picture_"  # + position of a known modality: a parameter's name, which `--2d` alone does not give
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
+    """Add an option per known modality, in the order of the table."""
+    for position, modality in reversed(list(enumerate(KNOWN_MODALITIES.values()))):
+        option = click.option(
+            f"--{modality.name}", f"{PICTURE}{position}", type=FILE, help=f"{modality.short_title} picture."
+        )
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.argument("run", type=DIRECTORY)
-@click.option("--2d", "grey", type=FILE, help="Grey-scale picture.")
-@click.option("--cdfi", type=FILE, help="Colour Doppler picture.")
-@click.option("--elastic", type=FILE, help="Elastography picture.")
+@_picture_options
+@click.option(
+    "--picture", "named", metavar="NAME=FILE", multiple=True, help="Picture of the modality NAME; repeatable."
+)
 @click.option(
     "--clinical", metavar="COLUMN=VALUE", multiple=True, help="Value of a clinical column that RUN takes; repeatable."
 )
@@ -25,13 +41,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--csv", "out", type=FILE, help="CSV file for the probabilities.")
 def predict(
     run: Path,
-    grey: Path | None,
-    cdfi: Path | None,
-    elastic: Path | None,
+    named: tuple[str, ...],
     clinical: tuple[str, ...],
     frame: int,
     cohort: Path | None,
     out: Path | None,
+    **known: Path | None,
 ) -> None:
     """Predict new patients by the mean of RUN's folds. For research only, never for a diagnosis."""
     from fusion_ln.cohort.cohort import load_cohort
@@ -40,12 +55,13 @@ def predict(
     from fusion_ln.progress import say
     from fusion_ln.runs import RunFolder
 
-    pictures = {m: path for m, path in zip(MODALITIES, (grey, cdfi, elastic), strict=True) if path}
+    pictures = _collect_pictures(known, named)
     if bool(pictures) == bool(cohort):
-        raise click.UsageError("Give either pictures (--2d, --cdfi, --elastic) or --cohort DIR.")
+        options = ", ".join(f"--{modality}" for modality in KNOWN_MODALITIES)
+        raise click.UsageError(f"Give either pictures ({options}, --picture) or --cohort DIR.")
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
-    values = _parse_clinical(clinical)
+    values = _parse_pairs(clinical, "--clinical age=54")
     predictor = load_predictor(RunFolder(run))
     if cohort:
         opened = load_cohort(cohort)
@@ -60,12 +76,25 @@ def predict(
         click.echo(table.to_string(index=False, float_format="{:.3f}".format))
 
 
-def _parse_clinical(options: tuple[str, ...]) -> dict[str, str]:
-    """Parse ``COLUMN=VALUE`` options."""
-    values = {}
+def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:
+    """Collect the picture of each modality from the options of known modalities and from ``NAME=FILE`` options."""
+    paths = [known[f"{PICTURE}{position}"] for position in range(len(KNOWN_MODALITIES))]
+    pictures = {modality: path for modality, path in zip(KNOWN_MODALITIES, paths, strict=True) if path}
+    for modality, path in _parse_pairs(named, "--picture ceus=ceus.png").items():
+        if modality in pictures:
+            raise click.UsageError(f"Two pictures of modality {modality!r}: give one.")
+        pictures[modality] = Path(path)
+    return pictures
+
+
+def _parse_pairs(options: Sequence[str], example: str) -> dict[str, str]:
+    """Parse ``NAME=VALUE`` options."""
+    values: dict[str, str] = {}
     for option in options:
-        column, _, value = option.partition("=")
-        if not value:
-            raise click.BadParameter(f"{option!r} is not of the form `--clinical age=54`.")
-        values[column] = value
+        name, _, value = option.partition("=")
+        if not name or not value:
+            raise click.BadParameter(f"{option!r} is not of the form `{example}`.")
+        if name in values:
+            raise click.BadParameter(f"{name!r} is given twice.")
+        values[name] = value
     return values

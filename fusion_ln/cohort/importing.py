@@ -100,6 +100,7 @@ def import_cohort(
     """
     refuse_occupied(out)
     archive = _without(source.read(), leave_out)
+    _refuse_modality_names(archive.modalities)
     with _removed_on_failure(out / FRAMES):
         pictures, skipped, root = _read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
         pictures = _number_views(_name_patients(pictures))
@@ -146,6 +147,16 @@ def refuse_occupied(out: Path) -> None:
     own = (*(f"{table}.parquet" for table in TABLES), FRAMES)  # or a temporary file beside one of them
     if other := sorted(name for name in held if not name.lstrip(".").startswith(own)):
         raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
+
+
+def _refuse_modality_names(modalities: Sequence[str]) -> None:
+    """Refuse names that cannot be told apart in ``2d+cdfi`` or typed as in ``--picture NAME=FILE``."""
+    for name in modalities:
+        if held := [sign for sign in name if sign in "+=," or not sign.isprintable()]:
+            raise SourceError(
+                f"modality {name!r}: holds {held[0]!r}.",
+                "Rename it: a modality's name takes any printable sign but `+`, `=` and `,`.",
+            )
 
 
 def _without(archive: Archive, patterns: Sequence[str]) -> Archive:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.phantom.simulate import SUBSET, Truth
+from fusion_ln.cohort.phantom.truth import SUBSET, Truth
 from fusion_ln.explain.held_out import HeldOut
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.shapley import Coalition, coalition_values, coalitions, interactions, shapley_values

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.models.backbones import Backbone
-from fusion_ln.models.triplet import TripletModel
+from fusion_ln.models.triplet import TripletModel, module_key
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ class Explained(nn.Module):
 
     def backbone(self, modality: str) -> Backbone:
         """Return the network of a modality: the source of the head's tokens if it has one, else the member's own."""
-        sources = self.model.sources
-        backbone = sources[modality] if modality in sources else self.model.members[modality].backbone
+        sources, key = self.model.sources, module_key(modality)
+        backbone = sources[key] if key in sources else self.model.members[key].backbone
         assert isinstance(backbone, Backbone)
         return backbone
 

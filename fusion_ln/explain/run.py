@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.phantom.simulate import Truth, load_truth
+from fusion_ln.cohort.phantom.truth import Truth, load_truth
 from fusion_ln.errors import RunError
 from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.contributions import contributions

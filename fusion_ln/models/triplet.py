@@ -68,12 +68,12 @@ class TripletModel(nn.Module):
         columns: Sequence[ClinicalColumn] = (),
     ) -> None:
         super().__init__()
-        self.members = nn.ModuleDict(dict(members))
+        self.members = nn.ModuleDict({module_key(modality): member for modality, member in members.items()})
         self.fusion = fusion
         self.sides = dict(sides)
         self.grid = grid
         self.columns = tuple(columns)
-        self.sources = nn.ModuleDict(dict(sources or {}))
+        self.sources = nn.ModuleDict({module_key(modality): source for modality, source in (sources or {}).items()})
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -111,14 +111,14 @@ class TripletModel(nn.Module):
 
     def see(self, modality: str, views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, V, T, D) and logits (B, V, C) of a modality's pictures (B, V, 3, S, S), zero where none is."""
-        member: Any = self.members[modality]
+        member: Any = self.members[module_key(modality)]
         pictures = views[there].contiguous(memory_format=torch.channels_last)
         # With no picture at all, one that is black tells the shapes.
         seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(seen)
         parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
         if isinstance(self.fusion, HeadEnsemble):
-            source: Any = self.sources[modality] if len(self.sources) else member.backbone
+            source: Any = self.sources[module_key(modality)] if len(self.sources) else member.backbone
             parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
         spread = []
         for part in parts:
@@ -126,6 +126,12 @@ class TripletModel(nn.Module):
             everyone[there] = part[: len(pictures)]
             spread.append(everyone)
         return spread[0], spread[1]
+
+
+def module_key(modality: str) -> str:
+    """Quote the name of a modality as a key of `torch.nn.ModuleDict`, which takes no dots and no names of its own."""
+    key = modality.replace("%", "%25").replace(".", "%2E")
+    return f"{key}%" if hasattr(nn.ModuleDict(), key) else key
 
 
 def logits_of(model: TripletModel, batch: PatientBatch, *, device: torch.device = CPU) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Prediction of new patients by the models of a run."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Predictor:
         if not banks:
             raise RunError(
                 f"{self.trained.run.root}: takes {', '.join(self.modalities)}; no such picture was given.",
-                f"Give at least one, as in `--{self.modalities[0]} FILE`.",
+                f"Give at least one, as in `--picture {shlex.quote(self.modalities[0])}=FILE`.",
             )
         if missing := [column for column in self.clinical if column not in patients]:
             say(f"Not known, so taken to be the mean of the training patients: {', '.join(missing)}.")

@@ -171,6 +171,22 @@ def test_table_with_one_row_per_picture_own_modalities_and_labels_by_number(writ
     assert "'device' differs" in archive.remarks[0]
 
 
+def test_any_column_of_pictures_is_a_modality_whatever_its_name(write_table):
+    path = write_table(
+        "patient_id,label,swe map,2d,ceus,device,note\n"
+        "p1,0,,pictures/a.png,pictures/b.png,X.png ray,\np2,1,pictures/c.png,pictures/d.png,,scanner,\n"
+    )
+    archive = Table(path, classes=("benign", "lymphoma")).read()
+    assert archive.modalities == ("2d", "ceus", "swe map")
+    assert as_tuples(archive) == [
+        ("p1", "benign", "2d", "pictures/a.png"),
+        ("p1", "benign", "ceus", "pictures/b.png"),
+        ("p2", "lymphoma", "2d", "pictures/d.png"),
+        ("p2", "lymphoma", "swe map", "pictures/c.png"),
+    ]
+    assert list(archive.clinical.columns) == ["patient_id", "device", "note"]
+
+
 HEADER = "patient_id,label,2d\n"
 
 
@@ -180,7 +196,8 @@ HEADER = "patient_id,label,2d\n"
         ("", "empty"),
         (HEADER, "no patients below its header"),
         ("patient,label,2d\n1,0,pictures/a.png\n", "no column patient_id; it has patient, label, 2d"),
-        ("patient_id,label,bmode\n1,0,pictures/a.png\n", "no column modality and path, or one of 2d, cdfi, elastic"),
+        ("patient_id,label,bmode\n1,0,dark\n", "no column modality and path, and none of pictures (2d, cdfi, elastic"),
+        ("patient_id,label,ceus\n1,0,pictures/zz.png\n", "pictures that do not exist (1):\n    line 2: "),
         ("patient_id,label,label,2d\n1,0,0,pictures/a.png\n", "column 'label' stands in it twice"),
         (HEADER + "1,0,pictures/a.png,x\n", "line 2: 4 cells, but the header has 3 columns"),
         (HEADER + "1,0,pictures/a.png\n2,cyst,pictures/b.png\n", "line 3: unknown label 'cyst'"),

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from fusion_ln.cli.main import cli
-from fusion_ln.cohort.phantom.simulate import load_truth, simulate_cohort
+from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import RunError
 from fusion_ln.explain.request import ExplainSettings, choose_patients
 from fusion_ln.explain.run import explain_run

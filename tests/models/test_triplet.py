@@ -9,7 +9,8 @@ from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
 from fusion_ln.settings import HeadSettings
-from fusion_ln.terms import MODALITIES
+
+MODALITIES = ("2d", "cdfi", "elastic")
 
 SIDE, CLASSES = 8, 3
 LEARNT = {

@@ -16,7 +16,9 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, read_pre
 from fusion_ln.records import BaselineRecord, FoldRecord, LateFusionRecord, PatientCounts, PredictionRecord, new_origin
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
-from fusion_ln.terms import INNER, LABEL, MODALITIES, PATIENT
+from fusion_ln.terms import INNER, LABEL, PATIENT
+
+MODALITIES = ("2d", "cdfi", "elastic")
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}

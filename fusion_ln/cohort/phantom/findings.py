@@ -1,10 +1,9 @@
-"""Findings of simulated patients: drawn from the phantom's tables, and what they tell about the class, exactly."""
+"""Findings of simulated patients: drawn from the phantom's tables, with the exact posterior of the class."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,12 +25,17 @@ class Tables:
 
     classes: tuple[str, ...]
     prevalence: np.ndarray
-    levels: dict[str, list[Any]]
+    levels: dict[str, list[str | int]]
     shares: dict[str, np.ndarray]
     shown: dict[str, tuple[str, ...]]
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities of the phantom, in the order in which they are shown."""
+        return tuple(self.shown)
+
     def findings_of(self, modalities: Iterable[str]) -> list[str]:
-        """Findings that pictures of these modalities show together, each named once."""
+        """List the findings that pictures of these modalities show together, each named once."""
         return list(dict.fromkeys(name for modality in modalities for name in self.shown[modality]))
 
 
@@ -63,13 +67,13 @@ def draw_findings(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
-    """Exact class probabilities given what pictures of these modalities show.
+    """Compute the exact class probabilities given what pictures of these modalities show.
 
     Findings are independent given the class, so Bayes' rule is a product over the tables. No modality: the prevalence.
 
     Args:
         findings: One column per finding, as in a phantom's ``patients``. P rows.
-        modalities: Which pictures are seen.
+        modalities: Modalities of the pictures that are seen.
 
     Returns:
         Probabilities, rows summing to 1. Shape (P, C).
@@ -84,7 +88,7 @@ def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
 
 
 def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
-    """What predicting with ``probs`` scores: ``auc`` (macro one-vs-rest), ``auc_<class>`` and ``recall_<class>``.
+    """Score predictions with ``probs``: ``auc`` (macro one-vs-rest), ``auc_<class>`` and ``recall_<class>``.
 
     Args:
         probs: Class probabilities. Shape (P, C).
@@ -99,13 +103,13 @@ def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
     names = tables().classes
     figures |= {f"auc_{names[label]}": aucs[label] for label in held}
     for label in held:
-        own = weights * (labels == label)
-        figures[f"recall_{names[label]}"] = float(own[chosen == label].sum() / own.sum())
+        of_class = weights * (labels == label)
+        figures[f"recall_{names[label]}"] = float(of_class[chosen == label].sum() / of_class.sum())
     return figures
 
 
 def attainable_by_tables(modalities: Sequence[str]) -> dict[str, float]:
-    """Figures of the exact posterior over all patients that the tables can yield.
+    """Score the exact posterior over all patients that the tables can yield.
 
     Every combination of levels is visited once with its probability, so there is no sampling error.
     """
@@ -121,7 +125,7 @@ def attainable_by_tables(modalities: Sequence[str]) -> dict[str, float]:
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted area under the ROC curve, ties counting half."""
+    """Compute the weighted area under the ROC curve, ties counting half."""
     # Equal posteriors reached by different products differ in the last bits: rounding makes them ties again.
     _, rank = np.unique(scores.round(12), return_inverse=True)
     positives = np.bincount(rank, weights * positive)

@@ -3,10 +3,8 @@
 Nothing here is calibrated: the pictures teach a network speckle, borders, textures and shapes, and no more is claimed.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.cohort.phantom.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
-from fusion_ln.files import cannot_write
+from fusion_ln.cohort.phantom.studio import write_png
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 from fusion_ln.threads import map_with_progress
@@ -72,7 +70,7 @@ def _simulate(organ: Organ, number: int, out: Path, n_patients: int, image_size:
         name = str(patients[PATIENT][patient])
         path = f"images/{name}.png"
         row = {IMAGE: name, PATIENT: name, MODALITY: GREY, VIEW: 0, PATH: path}
-        return row | {WIDTH: image_size, HEIGHT: image_size, SHA256: _write_png(root / path, image)}
+        return row | {WIDTH: image_size, HEIGHT: image_size, SHA256: write_png(root / path, image)}
 
     title = f"Simulated pictures: {organ.name}"
     cohort = Cohort(
@@ -105,17 +103,6 @@ def render(organ: Organ, label: str, scanner: Scanner, *, size: int, rng: np.ran
     pixels = np.clip(255 * grey, 0, 255).round().astype(np.uint8)
     tissue = Image.fromarray(np.repeat(pixels[:, :, None], 3, axis=2)).reduce(finer)
     return burn_in(tissue, screen, GREY, scanner, None)[0]
-
-
-def _write_png(path: Path, image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "png", compress_level=1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return sha256(buffer.getvalue()).hexdigest()
 
 
 # --- parts of several organs; lengths are shares of the side of the patch ---------------------------------------------

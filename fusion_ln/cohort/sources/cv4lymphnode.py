@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, pictures_in
 from fusion_ln.errors import SettingsError, SourceError
-from fusion_ln.terms import MODALITIES
 
+MODALITIES = ("2d", "cdfi", "elastic")
 LAYOUT = "{2d,cdfi,elastic}/{0,1,2}/<patient>-<image>.jpg (0 benign, 1 lymphoma, 2 metastatic)"
 
 

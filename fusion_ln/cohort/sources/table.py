@@ -10,12 +10,13 @@ from typing import ClassVar
 import pandas as pd
 
 from fusion_ln.cohort.sources.rows import Archive, ImageRow, named, natural
+from fusion_ln.decode.picture import looks_like_picture
 from fusion_ln.errors import SourceError
-from fusion_ln.terms import LABEL, MODALITIES, MODALITY, PATH, PATIENT, SITE, VIEW
+from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW
 
 LAYOUT = (
-    "one row per patient (patient_id,label,2d,cdfi,elastic: paths of the pictures) or one per picture "
-    "(patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow"
+    "one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or one per "
+    "picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow"
 )
 Line = tuple[int, dict[str, str]]  # number in the file, cells by column
 
@@ -37,26 +38,42 @@ class Table:
         """See `Source.read`."""
         columns, lines = _read_lines(self.root)
         per_image = MODALITY in columns and PATH in columns
-        _need_columns(self.root, columns, per_image)
+        pictured = [] if per_image else self._picture_columns(columns, lines)
+        _need_columns(self.root, columns, per_image or bool(pictured))
         classes = self.classes or tuple(sorted({cells[LABEL] for _, cells in lines}, key=natural))
-        rows = [row for line in lines for row in self._rows(line, per_image, classes)]
+        rows = [row for line in lines for row in self._rows(line, pictured, classes)]
         self._refuse_two_labels(rows)
         self._refuse_repeats(rows)
         self._refuse_missing(rows)
         images = [row for _, row in rows]
         found = {row.modality for row in images}
-        modalities = [*(name for name in MODALITIES if name in found), *sorted(found - set(MODALITIES))]
-        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else MODALITIES)}
+        modalities = [*(name for name in KNOWN_MODALITIES if name in found), *sorted(found - set(KNOWN_MODALITIES))]
+        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
         clinical, remarks = _clinical(lines, [column for column in columns if column not in used])
         return Archive(self.root.parent, classes, tuple(modalities), images, clinical, remarks)
 
-    def _rows(self, line: Line, per_image: bool, classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
+    def _picture_columns(self, columns: Sequence[str], lines: Sequence[Line]) -> list[str]:
+        """Find the columns of a table with one row per patient that hold paths of pictures: each is a modality.
+
+        A column named as a known modality is one; any other, if all its filled cells look like pictures.
+        """
+
+        def holds_pictures(column: str) -> bool:
+            paths = [self.root.parent / cells[column] for _, cells in lines if cells[column]]
+            return bool(paths) and all(map(looks_like_picture, paths))
+
+        others = (column for column in columns if column not in {PATIENT, LABEL, SITE, *KNOWN_MODALITIES})
+        return [*(name for name in KNOWN_MODALITIES if name in columns), *filter(holds_pictures, others)]
+
+    def _rows(self, line: Line, pictured: Sequence[str], classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
+        """List the pictures of a line: those in the columns ``pictured`` or, with none, the line's only one."""
         number, cells = line
+        per_image = not pictured
         for column in (PATIENT, LABEL):
             if not cells[column]:
                 raise SourceError(f"{self._at(number)}: no {column}.", "Fill it in or remove the line.")
         label = self._label(number, cells[LABEL], classes)
-        listed = [(cells[MODALITY], cells[PATH])] if per_image else [(name, cells.get(name, "")) for name in MODALITIES]
+        listed = [(cells[MODALITY], cells[PATH])] if per_image else [(name, cells[name]) for name in pictured]
         rows = []
         for modality, path in listed:
             if not path and not per_image:
@@ -156,10 +173,10 @@ def _read_lines(path: Path) -> tuple[list[str], list[Line]]:
     return columns, [(number, dict(zip(columns, cells, strict=True))) for number, cells in lines]
 
 
-def _need_columns(path: Path, columns: Sequence[str], per_image: bool) -> None:
+def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> None:
     missing = [column for column in (PATIENT, LABEL) if column not in columns]
-    if not missing and not per_image and not set(MODALITIES) & set(columns):
-        missing = [f"{MODALITY} and {PATH}, or one of {', '.join(MODALITIES)}"]
+    if not missing and not has_pictures:
+        missing = [f"{MODALITY} and {PATH}, and none of pictures ({', '.join(KNOWN_MODALITIES)} or another modality)"]
     if missing:
         raise SourceError(f"{path}: no column {missing[0]}; it has {', '.join(columns)}.", f"Expected {LAYOUT}.")
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, named, pictures_in, subfolders
 from fusion_ln.errors import SourceError
-from fusion_ln.terms import MODALITIES
 
 LAYOUT = (
     "<case>/{BUS,DUS,EUS}_<view>.jpg, with the labels either as folders (benign/<case>/..., malignant/<case>/...; "
@@ -27,7 +26,7 @@ class US3M:
     root: Path
     name: ClassVar[str] = "us3m"
     classes: ClassVar[dict[str, str]] = {"0": "benign", "1": "malignant", "benign": "benign", "malignant": "malignant"}
-    modalities: ClassVar[dict[str, str]] = dict(zip(("BUS", "DUS", "EUS"), MODALITIES, strict=True))
+    modalities: ClassVar[dict[str, str]] = {"BUS": "2d", "DUS": "cdfi", "EUS": "elastic"}
 
     def read(self) -> Archive:
         """See `Source.read`."""
@@ -40,7 +39,7 @@ class US3M:
             }
             remarks = ()
         images = [row for case, label in labels.items() for row in self._case(root, case, label)]
-        return Archive(root, ("benign", "malignant"), MODALITIES, images, remarks=remarks)
+        return Archive(root, ("benign", "malignant"), tuple(self.modalities.values()), images, remarks=remarks)
 
     def _fits(self, folder: Path) -> bool:
         return (folder / "labels.csv").is_file() or bool(self._folders(folder))

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.marks import Screen
-from fusion_ln.cohort.phantom.simulate import load_truth
+from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import CohortError
 from fusion_ln.images.bank import prepare_picture
 from fusion_ln.terms import HEIGHT, IMAGE, PATH, WIDTH

@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from fusion_ln.terms import KNOWN_MODALITIES, MODALITY_TABLE
+
 # Colour name -> (light, dark). A figure is drawn in the light ones; on the page each becomes the variable of its
 # name, so the page's style sheet alone decides. Modalities and fusion differ in lightness as well as in hue.
 COLOURS = {
@@ -18,9 +20,7 @@ COLOURS = {
     "muted": ("#5b6776", "#a3adba"),
     "line": ("#d3d9e1", "#3a4350"),
     "card": ("#ffffff", "#1b212a"),
-    "2d": ("#8590a0", "#c9d0da"),
-    "cdfi": ("#c8590a", "#f2935a"),
-    "elastic": ("#046c62", "#2fae9d"),
+    **{modality.name: modality.colour for modality in MODALITY_TABLE},
     "fusion": ("#3a35a8", "#9497ff"),
     "other-1": ("#a8325a", "#ee86a8"),
     "other-2": ("#8a6a14", "#d9b65c"),
@@ -72,8 +72,10 @@ def figure_style() -> Iterator[None]:
 
 def modality_colour(modality: str, modalities: tuple[str, ...]) -> str:
     """The colour of a modality; one that we do not know takes its place among the unknown ones of its cohort."""
-    unknown = [m for m in modalities if m not in COLOURS]
-    return modality if modality in COLOURS else OTHERS[unknown.index(modality) % len(OTHERS)]
+    if modality in KNOWN_MODALITIES:
+        return modality
+    unknown = [m for m in modalities if m not in KNOWN_MODALITIES]
+    return OTHERS[unknown.index(modality) % len(OTHERS)]
 
 
 def png_of(figure: Figure, title: str) -> bytes:

@@ -19,7 +19,7 @@ from fusion_ln.report.kit.style import INK, LINE, MUTED, number, spread
 from fusion_ln.report.run.evidence import AFTER, BEFORE, Evidence
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Model
-from fusion_ln.terms import modality_title
+from fusion_ln.terms import short_title
 
 
 def draw_reliability(evidence: Evidence, of_class: str) -> Plate:
@@ -123,4 +123,4 @@ def _auc_by_level(metrics: pd.DataFrame) -> dict[str, tuple[float, float, float]
 
 
 def _subset_title(name: str) -> str:
-    return " + ".join(modality_title(part).partition(" (")[0] for part in name.split("+"))
+    return " + ".join(short_title(part) for part in name.split("+"))

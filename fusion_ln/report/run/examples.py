@@ -13,7 +13,7 @@ from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.style import INK, LINE, MUTED, number
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Model, Results
-from fusion_ln.terms import MODALITY, PATH, PATIENT, modality_title
+from fusion_ln.terms import MODALITY, PATH, PATIENT, short_title
 
 MANY_CLASSES = 4  # from here on one patient per class has to do
 PICTURE_SIDE = 224  # pixels in the report; the cohort keeps the full ones
@@ -95,7 +95,7 @@ def _pictures(results: Results, patient: str, below: float) -> tuple[Figure, Axe
 
 def _show(axes: Axes, cohort: Cohort, patient: str, modality: str) -> None:
     """The first view, on a square; a word where there is none to show."""
-    axes.set_title(modality_title(modality).partition(" (")[0], fontsize=7, fontweight="normal", pad=3, color=MUTED)
+    axes.set_title(short_title(modality), fontsize=7, fontweight="normal", pad=3, color=MUTED)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     rows = cohort.images[(cohort.images[PATIENT] == patient) & (cohort.images[MODALITY] == modality)]

@@ -50,7 +50,7 @@ def colour_of(results: Results, model: Model) -> str:
     return LIGHT[results.colour_of(model)]
 
 
-def short_title(model: Model) -> str:
+def short_model_title(model: Model) -> str:
     """Give the title without its part in brackets."""
     short = model.what.partition(" (")[0]
     return f"{short} · {model.group}" if model.group else short
@@ -132,7 +132,7 @@ def draw_roc(results: Results, of_class: str, bands: dict[str, pd.DataFrame]) ->
             lw=1.9 if main else 1.0,
             alpha=1 if main else 0.75,
             ls="-" if main else DASHES[others.index(model) % len(DASHES)],
-            label=f"{short_title(model)}\u2002{number(results.interval(model, 'auc', of_class).value)}",
+            label=f"{short_model_title(model)}\u2002{number(results.interval(model, 'auc', of_class).value)}",
             zorder=3 if main else 2,
         )
         if main:

@@ -9,7 +9,9 @@ from fusion_ln.cohort.phantom.findings import (
     posterior,
     tables,
 )
-from fusion_ln.terms import MODALITIES, subsets
+from fusion_ln.terms import subsets
+
+MODALITIES = ("2d", "cdfi", "elastic")
 
 ALL = subsets(MODALITIES)
 

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.terms import MODALITIES
+
+MODALITIES = ("2d", "cdfi", "elastic")
 
 pytestmark = pytest.mark.slow
 N_PATIENTS, N_SHUFFLES = 450, 20

@@ -7,11 +7,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.cohort.phantom import simulate
+from fusion_ln.cohort.phantom import patients, simulate
 from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
-from fusion_ln.cohort.phantom.simulate import load_truth, simulate_cohort
+from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
+from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.cohort.phantom.studio import Studio
+from fusion_ln.cohort.phantom.truth import attainable_by_cohort, load_truth
 from fusion_ln.errors import CohortError, SettingsError
-from fusion_ln.terms import MODALITIES
+
+MODALITIES = ("2d", "cdfi", "elastic")
 
 SMALL = {"n_patients": 12, "image_size": 48, "n_folds": 2}
 
@@ -46,7 +50,7 @@ def test_the_folder_is_a_cohort_that_says_simulated(cohort):
 
 
 def test_classes_come_in_the_papers_proportions(tmp_path):
-    counts = np.bincount(simulate.draw_patients(586, ["A"], np.random.default_rng(0))["label"])
+    counts = np.bincount(draw_patients(586, ["A"], np.random.default_rng(0))["label"])
     assert counts.tolist() == [164, 122, 300]
 
 
@@ -69,10 +73,10 @@ def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(tmp_path,
 @pytest.mark.parametrize("finding", [name for name in tables().levels if name != "shape"])
 def test_a_finding_changes_the_pictures_that_show_it_and_not_a_byte_of_the_others(tmp_path, monkeypatch, finding):
     before = hashes(simulate_cohort(tmp_path / "before", **SMALL))
-    draw = simulate.draw_findings
+    draw = patients.draw_findings
     levels = tables().levels[finding]
     monkeypatch.setattr(
-        simulate,
+        patients,
         "draw_findings",
         lambda *args: draw(*args).assign(
             **{finding: lambda drawn: [levels[levels.index(level) - 1] for level in drawn[finding]]}
@@ -100,7 +104,7 @@ def test_class_age_sex_and_smoking_do_not_change_a_byte(tmp_path, monkeypatch):
 
 def test_axes_tell_the_shape_and_nothing_else(cohort):
     rng = np.random.default_rng(0)
-    patients = simulate.draw_patients(3000, ["A"], rng)
+    patients = draw_patients(3000, ["A"], rng)
     ratio = patients["long_axis_mm"] / patients["short_axis_mm"]
     area = patients["long_axis_mm"] * patients["short_axis_mm"]
     assert ratio[patients["shape"] == "oval"].min() > 2 > ratio[patients["shape"] == "intermediate"].max()
@@ -157,9 +161,9 @@ def test_the_planted_stamp_changes_nothing_outside_its_box(tmp_path):
 
 
 def test_the_stamp_goes_with_the_label_in_the_share_asked_for(monkeypatch):
-    studio = simulate._Studio(None, None, {}, 96, 0, shortcut=0.7)
+    studio = Studio(None, None, {}, 96, 0, shortcut=0.7)
     rng = np.random.default_rng(0)
-    own = np.mean([studio._stamp(1, rng) == 1 for _ in range(4000)])
+    own = np.mean([studio._draw_stamp(1, rng) == 1 for _ in range(4000)])
     assert own == pytest.approx(0.7 + 0.3 / 3, abs=0.03)
 
 
@@ -183,9 +187,9 @@ def test_missing_pictures_leave_every_patient_at_least_one(tmp_path):
 
 
 def test_cohorts_attainable_figures_use_the_pictures_that_exist():
-    patients = simulate.draw_patients(80, ["A"], np.random.default_rng(0))
-    present = simulate.draw_present(80, 0.4, np.random.default_rng(1))
-    figures = simulate.attainable_by_cohort(patients, present)
+    patients = draw_patients(80, ["A"], np.random.default_rng(0))
+    present = draw_present(80, 0.4, np.random.default_rng(1))
+    figures = attainable_by_cohort(patients, present)
     labels = patients["label"].to_numpy()
     only = present[:, 1]
     assert figures["cdfi"] == pytest.approx(attainable(posterior(patients[only], ["cdfi"]), labels[only]))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from fusion_ln.cohort.phantom.simulate import load_truth, simulate_cohort
+from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.explain.shortcut.regions import (
     BURNED_IN,
     MIDDLE,

@@ -1,0 +1,89 @@
+"""Drawing of all pictures of a phantom cohort, on several threads."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fusion_ln.cohort.phantom.bmode import Scanner
+from fusion_ln.cohort.phantom.findings import tables
+from fusion_ln.cohort.phantom.render import NodeSize, render
+from fusion_ln.cohort.phantom.truth import Row, truth_of
+from fusion_ln.files import cannot_write
+from fusion_ln.progress import progress
+from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
+
+PNG_LEVEL = 1  # speckle hardly compresses: higher levels cost time and save little
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Room in which the pictures of a cohort are drawn and written, each from its own random stream."""
+
+    out: Path
+    patients: pd.DataFrame
+    scanners: Mapping[str, Scanner]
+    image_size: int
+    seed: int
+    shortcut: float
+
+    def draw(self, present: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Draw all pictures that are ``present`` (P, M); returns the cohort's table of images and `Truth.pictures`."""
+        modalities = tables().modalities
+        jobs = [(int(patient), modalities[modality]) for patient, modality in np.argwhere(present)]
+        rows = list(self._draw_pictures(jobs))
+        return pd.DataFrame([image for image, _ in rows]), pd.DataFrame([truth for _, truth in rows])
+
+    def _draw_pictures(self, jobs: Sequence[tuple[int, str]]) -> Iterator[tuple[Row, Row]]:
+        # Threads serve as well as processes: NumPy, SciPy and Pillow let go of the interpreter while they compute.
+        with (
+            progress("Simulated pictures", len(jobs)) as step,
+            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ):
+            for row in pool.map(lambda job: self._draw_picture(*job), jobs):
+                step("")
+                yield row
+
+    def _draw_picture(self, index: int, modality: str) -> tuple[Row, Row]:
+        patient = self.patients.iloc[index]
+        stream = np.random.SeedSequence(self.seed, spawn_key=(1, index, tables().modalities.index(modality)))
+        rng = np.random.default_rng(stream)
+        picture = render(
+            modality,
+            {name: patient[name] for name in tables().shown[modality]},
+            NodeSize(patient["long_axis_mm"] / 2, patient["short_axis_mm"] / 2),
+            self.scanners[patient[SITE]],
+            size=self.image_size,
+            stamp=self._draw_stamp(int(patient[LABEL]), rng),
+            rng=rng,
+        )
+        keys: Row = {IMAGE: f"{patient[PATIENT]}-{modality}", PATIENT: patient[PATIENT], MODALITY: modality}
+        path = f"images/{modality}/{patient[PATIENT]}.png"
+        digest = write_png(self.out / path, picture.image)
+        size: Row = {WIDTH: picture.image.width, HEIGHT: picture.image.height}
+        return keys | {VIEW: 0, PATH: path} | size | {SHA256: digest}, keys | truth_of(picture)
+
+    def _draw_stamp(self, label: int, rng: np.random.Generator) -> int | None:
+        of_label, random = rng.random() < self.shortcut, int(rng.integers(len(tables().classes)))
+        if self.shortcut == 0:
+            return None
+        return label if of_label else random
+
+
+def write_png(path: Path, image: Image.Image) -> str:
+    """Write a picture and the folder above it; returns the SHA-256 of the file's bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png", compress_level=PNG_LEVEL)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return sha256(buffer.getvalue()).hexdigest()
