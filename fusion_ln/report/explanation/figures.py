@@ -14,17 +14,17 @@ METHOD_COLOURS = ("fusion", "elastic", "cdfi", "other-1", "other-3")  # apart al
 
 
 def method_colour(position: int) -> str:
-    """The colour of a method, the same in every figure."""
+    """Choose the colour of a method, the same in every figure."""
     return LIGHT[METHOD_COLOURS[position % len(METHOD_COLOURS)]]
 
 
 def draw_curve(curves: dict[str, np.ndarray], titles: dict[str, str], xlabel: str) -> Figure:
-    """Mean probability of the class over the patients, one line per method; random maps dashed.
+    """Draw the mean probability of the class over the patients, one line per method; random maps dashed.
 
     Args:
         curves: By method, one row per patient. Each of shape (N, steps + 1).
-        titles: Of the methods.
-        xlabel: What goes from 0 to 100 %.
+        titles: Titles of the methods, by name.
+        xlabel: Label of the axis from 0 to 100 %.
     """
     figure = Figure(figsize=(4.1, 2.9), layout="constrained")
     axes = figure.add_subplot()
@@ -56,7 +56,7 @@ def draw_randomised(curves: dict[str, np.ndarray], titles: dict[str, str], share
 
 
 def draw_bars(contributions: pd.DataFrame, classes: list[str], modalities: tuple[str, ...]) -> Figure:
-    """Mean absolute contribution of each modality to each class; a diamond is the exact one of a phantom."""
+    """Draw the mean absolute contribution of each modality to each class; a diamond is a phantom's exact one."""
     figure = Figure(figsize=(6.6, 0.75 + 0.36 * len(modalities)), layout="constrained")
     panels = figure.subplots(1, len(classes), sharex=True, sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, classes, strict=True):
@@ -74,7 +74,7 @@ def draw_bars(contributions: pd.DataFrame, classes: list[str], modalities: tuple
 
 
 def draw_swarm(contributions: pd.DataFrame, classes: list[str], name: str, modalities: tuple[str, ...]) -> Figure:
-    """Every patient's contributions to one class: those of the class in colour, the others grey."""
+    """Draw every patient's contributions to one class: those of the class in colour, the others grey."""
     figure = Figure(figsize=(4.1, 0.9 + 0.72 * len(modalities)), layout="constrained")
     axes = figure.add_subplot()
     axes.axvline(0, color=INK, lw=0.9, zorder=1)
@@ -93,7 +93,7 @@ def draw_swarm(contributions: pd.DataFrame, classes: list[str], name: str, modal
 
 
 def swarm(values: np.ndarray, bins: int = 40, reach: float = 0.38) -> np.ndarray:
-    """Offsets, up to ``reach``, that keep dots of nearly the same value apart. Shape as ``values``."""
+    """Compute offsets, up to ``reach``, that keep dots of nearly the same value apart. Shape as ``values``."""
     offsets = np.zeros(len(values))
     if not len(values):
         return offsets
@@ -109,11 +109,11 @@ def swarm(values: np.ndarray, bins: int = 40, reach: float = 0.38) -> np.ndarray
 def draw_class_means(
     means: dict[str, dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]], modalities: tuple[str, ...]
 ) -> Figure:
-    """Mean map by predicted class (rows) and modality (columns), over the mean picture.
+    """Draw the mean map by predicted class (rows) and modality (columns), over the mean picture.
 
     Args:
         means: By class and modality: mean picture in grey (S, S), mean map (S, S), and the mean mask of the node.
-        modalities: Columns.
+        modalities: Modalities of the columns.
     """
     figure = Figure(figsize=(1.65 * len(modalities) + 0.4, 1.6 * len(means) + 0.35), layout="constrained")
     panels = figure.subplots(len(means), len(modalities), squeeze=False)
@@ -144,6 +144,6 @@ def _rows(axes: Axes, modalities: tuple[str, ...]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def patients_of(table: pd.DataFrame) -> int:
-    """How many patients a table is about."""
+def count_patients(table: pd.DataFrame) -> int:
+    """Count the patients of a table."""
     return int(table[PATIENT].nunique())

@@ -1,4 +1,4 @@
-"""A picture with a map over it, as pixels: for the cells of a page, and for a patient's panel."""
+"""Pictures with a map over them, as pixels: for the cells of a page, and for a patient's panel."""
 
 import base64
 import io
@@ -21,24 +21,24 @@ OUTLINE = (255, 255, 255)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """What speaks for the class, blurred over neighbouring pixels. (S, S)."""
+    """Blur the positive part of a map over neighbouring pixels. Shape (S, S)."""
     blurred: np.ndarray = gaussian_filter(np.maximum(values, 0), SMOOTH * values.shape[-1])
     return blurred
 
 
 def scale_of(maps: list[np.ndarray]) -> float:
-    """The value that gets the full colour in all pictures of a patient, so that they can be compared."""
+    """Find the value that gets the full colour in all pictures of a patient, so that they can be compared."""
     return float(np.quantile(np.concatenate([m.ravel() for m in maps]), BRIGHTEST)) if maps else 0.0
 
 
 def picture_cell(picture: np.ndarray, node: np.ndarray | None = None) -> np.ndarray:
-    """The picture itself, uint8 (3, S, S), with the outline of the node where it is known. (CELL, CELL, 3)."""
+    """Draw the picture, uint8 (3, S, S), with the outline of the node where it is known. (CELL, CELL, 3)."""
     cell = _resize(picture.transpose(1, 2, 0))
     return cell if node is None or not node.any() else _draw_edge(cell, _resize_mask(node.astype(float), 0.5), OUTLINE)
 
 
 def overlay_cell(picture: np.ndarray, heat: np.ndarray, scale: float) -> np.ndarray:
-    """The picture in grey, the map in colour over it, and the contour of its highest part. (CELL, CELL, 3)."""
+    """Draw the picture in grey, the map in colour over it, and the contour of its top. (CELL, CELL, 3)."""
     grey = np.asarray(Image.fromarray(_resize(picture.transpose(1, 2, 0))).convert("L")) / 255 * 0.8
     if scale <= 0 or heat.max() <= 0:
         return _bytes(np.repeat(grey[..., None], 3, -1))
@@ -51,19 +51,19 @@ def overlay_cell(picture: np.ndarray, heat: np.ndarray, scale: float) -> np.ndar
 
 
 def contour_level(heat: np.ndarray, scale: float) -> float:
-    """The value that the highest fifth of the pixels reach, and that is no less than a tenth of the scale."""
+    """Find the value that the highest fifth of the pixels reach, but no less than a tenth of the scale."""
     return max(float(np.quantile(heat, 1 - TOP)), FAINT * scale)
 
 
 def data_uri(cell: np.ndarray) -> str:
-    """The cell as a JPEG inside the page."""
+    """Encode a cell as a JPEG inside the page."""
     buffer = io.BytesIO()
     Image.fromarray(cell).save(buffer, "jpeg", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def draw_panel(title: str, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], foot: str) -> bytes:
-    """All pictures of a patient (rows) with the map of every method (columns), for a slide or a paper, as PNG."""
+    """Draw all pictures of a patient (rows) with the map of every method (columns) as PNG."""
     step, left, top = CELL + GAP, 110, 66
     panel = Image.new("RGB", (left + len(columns) * step, top + len(rows) * step + 22), CARD)
     pen, small, large = ImageDraw.Draw(panel), ImageFont.load_default(14), ImageFont.load_default(19)

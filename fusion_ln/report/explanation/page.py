@@ -1,8 +1,8 @@
-"""The page of an explanation: what the modalities contribute, where the models look, whether to trust the maps."""
+"""Page of an explanation: contributions of the modalities, maps of the patients, tests of the maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from fusion_ln.files import as_file_name
 from fusion_ln.progress import progress
 from fusion_ln.report.explanation import figures, overlays
-from fusion_ln.report.explanation.reading import Explanation, read_explanation
+from fusion_ln.report.explanation.reading import ExplainedPatient, Explanation, read_explanation
 from fusion_ln.report.explanation.tables import (
     MEASURES,
     best_of,
@@ -26,13 +26,34 @@ from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page, write_png
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.runs import ExplanationFolder
-from fusion_ln.terms import LABEL, MODALITIES_USED, MODALITY, PATIENT, SIMULATED, short_title
+from fusion_ln.terms import MODALITY, PATIENT, SIMULATED, short_title
 
 GALLERY = 48  # patients with their pictures in the page; of all there is a panel as PNG
 
+# Rows of a patient's panel: the name of a picture, and its cells: the picture, then the map of every method over it.
+Panel = list[tuple[str, list[np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class GalleryPatient:
+    """A patient of the page's gallery.
+
+    Attributes:
+        contributions: Of each modality to the predicted class; empty for a run of one modality.
+        panel: The rows of the panel, its cells as data URIs.
+    """
+
+    patient: ExplainedPatient
+    contributions: tuple[tuple[str, float], ...]
+    panel: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def truth(self) -> str:
+        return self.patient.truth
+
 
 def write_explanation(folder: ExplanationFolder) -> Path:
-    """Write ``explanation.html`` with its figures and tables; it reads what was explained, and never calls a model.
+    """Write ``explanation.html`` with its figures and tables from the files of an explanation.
 
     Returns:
         Path of the page.
@@ -49,7 +70,7 @@ def write_explanation(folder: ExplanationFolder) -> Path:
             "contributions": _contribution_plates(read),
             "means": [_mean_plate(read, method) for method in sorted(read.titles, key=lambda name: name != leader)],
         }
-        panels = {patient[PATIENT]: _cells(read, patient) for patient in read.rows}
+        panels = {patient.id: _draw_cells(read, patient) for patient in read.explained}
         _write_panels(read, panels)
     sheets = [
         Sheet("methods", "Methods", methods),
@@ -68,7 +89,7 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         record=read.record,
         plates=groups,
         methods=methods,
-        measures={name: heading for name, (heading, _) in MEASURES.items() if name in methods},
+        measures=[measure for measure in MEASURES if measure.name in methods],
         best=best_of(methods),
         leader=leader,
         verdict=verdict(read),
@@ -80,54 +101,42 @@ def write_explanation(folder: ExplanationFolder) -> Path:
     )
 
 
-def gallery(read: Explanation, panels: dict[str, Any]) -> list[dict[str, Any]]:
-    """Patients by true class, the most misjudged first, with the cells of their panels."""
-    rows = []
-    for patient in read.rows:
-        probs = read.probs(patient)
-        truth, target = read.classes[patient[LABEL]], read.classes[patient["target"]]
-        rows.append(
-            {
-                "id": patient[PATIENT],
-                "fold": patient["fold"],
-                "truth": truth,
-                "predicted": target,
-                "wrong": truth != target,
-                "probs": probs,
-                "used": patient[MODALITIES_USED],
-                "shares": _shares_of(read, patient[PATIENT], target),
-                "panel": panels[patient[PATIENT]],
-            }
-        )
-    order = sorted(rows, key=lambda row: (read.classes.index(row["truth"]), row["probs"][row["truth"]]))
+def gallery(read: Explanation, panels: Mapping[str, Panel]) -> list[GalleryPatient]:
+    """Choose the patients of the page, by true class, the most misjudged first."""
+    order = sorted(read.explained, key=lambda each: (read.classes.index(each.truth), each.probs[each.truth]))
     shown = order
     if len(order) > GALLERY:  # of each class the same number, the most misjudged first
-        place = pd.Series([row["truth"] for row in order])
-        kept = place.groupby(place).cumcount() < GALLERY // len(read.classes)
-        shown = [row for row, keep in zip(order, kept, strict=True) if keep]
-    for row in shown:
-        row["panel"] = [(name, [overlays.data_uri(cell) for cell in cells]) for name, cells in row["panel"]]
-    return shown
+        truths = pd.Series([patient.truth for patient in order])
+        kept = truths.groupby(truths).cumcount() < GALLERY // len(read.classes)
+        shown = [patient for patient, keep in zip(order, kept, strict=True) if keep]
+    return [
+        GalleryPatient(
+            patient,
+            _contributions_to(read, patient),
+            tuple((name, tuple(overlays.data_uri(cell) for cell in cells)) for name, cells in panels[patient.id]),
+        )
+        for patient in shown
+    ]
 
 
-def _shares_of(read: Explanation, patient: str, name: str) -> list[tuple[str, float]]:
+def _contributions_to(read: Explanation, patient: ExplainedPatient) -> tuple[tuple[str, float], ...]:
+    """Look up the contribution of each modality to the predicted class."""
     if read.contributions.empty:
-        return []
-    own = read.contributions[(read.contributions[PATIENT] == patient) & (read.contributions["class"] == name)]
-    return [(m, float(c)) for m, c in zip(own[MODALITY], own["contribution"], strict=True)]
+        return ()
+    table = read.contributions
+    own = table[(table[PATIENT] == patient.id) & (table["class"] == patient.predicted)]
+    return tuple((m, float(c)) for m, c in zip(own[MODALITY], own["contribution"], strict=True))
 
 
-def _cells(read: Explanation, row: dict[str, Any]) -> list[tuple[str, list[np.ndarray]]]:
-    """Per picture its name, and the cells of its row: the picture, then every method."""
-    patient, used = row[PATIENT], row[MODALITIES_USED].split("+")
-    pictures = read.pictures(patient)
+def _draw_cells(read: Explanation, patient: ExplainedPatient) -> Panel:
+    pictures = read.pictures(patient.id)
     maps = {
         method: {m: np.stack([overlays.smooth(view) for view in values]) for m, values in held.items()}
-        for method, held in ((method, read.maps(method, patient)) for method in read.titles)
+        for method, held in ((method, read.maps(method, patient.id)) for method in read.titles)
     }
-    scales = {method: overlays.scale_of([held[m] for m in used]) for method, held in maps.items()}
+    scales = {method: overlays.scale_of([held[m] for m in patient.modalities]) for method, held in maps.items()}
     rows = []
-    for modality in used:
+    for modality in patient.modalities:
         views = pictures[modality]
         for view, picture in enumerate(views):
             if view and not picture.any():
@@ -140,17 +149,15 @@ def _cells(read: Explanation, row: dict[str, Any]) -> list[tuple[str, list[np.nd
     return rows
 
 
-def _write_panels(read: Explanation, panels: dict[str, Any]) -> None:
+def _write_panels(read: Explanation, panels: Mapping[str, Panel]) -> None:
     columns = ["Picture", *read.titles.values()]
     with progress("Panels", len(panels)) as step:
-        for patient in read.rows:
-            target, truth = read.classes[patient["target"]], read.classes[patient[LABEL]]
-            prob = read.probs(patient)[target]
-            title = f"{patient[PATIENT]}: {target} ({style.number(prob, 2)}), truly {truth}"
+        for patient in read.explained:
+            prob = style.number(patient.probs[patient.predicted], 2)
+            title = f"{patient.id}: {patient.predicted} ({prob}), truly {patient.truth}"
             foot = f"{SIMULATED} patient" if read.simulated else ""
-            panel = overlays.draw_panel(title, columns, panels[patient[PATIENT]], foot)
-            path = read.folder.root / "figures" / "patients" / f"{as_file_name(patient[PATIENT])}.png"
-            write_png(path, panel)
+            panel = overlays.draw_panel(title, columns, panels[patient.id], foot)
+            write_png(read.folder.root / "figures" / "patients" / f"{as_file_name(patient.id)}.png", panel)
             step("")
 
 
@@ -176,9 +183,9 @@ def _trust_plates(read: Explanation) -> list[Plate]:
         ),
         (
             "randomised",
-            "Does the map follow what was learnt?",
-            "The map beside that of the same network with its weights shuffled. A map that stays as it was shows "
-            "edges, not what the model learnt.",
+            "Randomisation",
+            "Rank correlation with the map of the same network with its weights shuffled. A map that stays as it was "
+            "shows edges, not what the model learnt.",
             figures.draw_randomised(randomised, titles, read.record.randomized_shares),
         ),
     ]
@@ -190,7 +197,7 @@ def _contribution_plates(read: Explanation) -> list[Plate]:
         return []
     table, classes, simulated = read.contributions, read.classes, read.simulated
     exact = " Diamonds: by the exact posterior of the phantom." if "exact" in table else ""
-    n = figures.patients_of(table)
+    n = figures.count_patients(table)
     bars = figures.draw_bars(table, classes, read.modalities)
     caption = f"Mean absolute Shapley value over {n} patients.{exact}"
     drawn = [mark_plate("contributions", "How far each modality moves each class", caption, bars, simulated=simulated)]
@@ -202,16 +209,16 @@ def _contribution_plates(read: Explanation) -> list[Plate]:
 
 
 def _mean_plate(read: Explanation, method: str) -> Plate:
-    """Mean maps by predicted class. Pictures stand in the middle of their square, so the squares can be averaged."""
+    """Draw the mean maps by predicted class; pictures are centred in their squares, which can so be averaged."""
     sums: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]]] = {}
-    for patient in read.rows:
-        pictures, maps = read.pictures(patient[PATIENT]), read.maps(method, patient[PATIENT])
+    for patient in read.explained:
+        pictures, maps = read.pictures(patient.id), read.maps(method, patient.id)
         whole = sum(float(np.maximum(m, 0).sum()) for m in maps.values()) or 1.0
-        for modality in patient[MODALITIES_USED].split("+"):
+        for modality in patient.modalities:
             grey = pictures[modality][0].mean(0) / 255
             node = pictures[f"node-{modality}"][0].astype(float) if f"node-{modality}" in pictures else None
             heat = overlays.smooth(maps[modality][0]) / whole
-            sums.setdefault(read.classes[patient["target"]], {}).setdefault(modality, []).append((grey, heat, node))
+            sums.setdefault(patient.predicted, {}).setdefault(modality, []).append((grey, heat, node))
     means = {
         name: {modality: _mean(triples) for modality, triples in sums[name].items()}
         for name in read.classes

@@ -1,8 +1,7 @@
-"""What an explanation left in its folder, read for its page."""
+"""Reading of the files of an explanation."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,17 +9,34 @@ import pandas as pd
 from fusion_ln.errors import RunError
 from fusion_ln.explanations import ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
-from fusion_ln.terms import PATIENT, PROB, RANDOM_MAPS
+from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, PROB, RANDOM_MAPS
+
+
+@dataclass(frozen=True)
+class ExplainedPatient:
+    """A patient with the prediction that was explained.
+
+    Attributes:
+        truth, predicted: True and most probable class.
+        modalities: Modalities that the patient has.
+        probs: Probability by class.
+    """
+
+    id: str
+    fold: int
+    truth: str
+    predicted: str
+    modalities: tuple[str, ...]
+    probs: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What an explanation left in its folder.
+    """An explanation: its record and its tables.
 
     Attributes:
-        folder: Where.
-        record: Content of its explanation.json.
-        patients, figures: Its tables.
+        patients: One row per patient.
+        figures: One row per map: the places of its weight.
         contributions, interactions: Empty for a run of one modality.
     """
 
@@ -41,35 +57,41 @@ class Explanation:
 
     @property
     def titles(self) -> dict[str, str]:
-        """Of the methods."""
+        """Titles of the methods, by name."""
         return {method.name: method.title for method in self.record.methods}
 
     @property
     def simulated(self) -> bool:
         return self.record.simulated
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
+    @cached_property
+    def explained(self) -> tuple[ExplainedPatient, ...]:
         """The rows of ``patients``."""
-        return [{str(key): value for key, value in row.items()} for row in self.patients.to_dict("records")]
-
-    def probs(self, patient: dict[str, Any]) -> dict[str, float]:
-        """What the model says of a row of ``patients``."""
-        return {name: float(patient[PROB + name]) for name in self.classes}
+        return tuple(
+            ExplainedPatient(
+                id=str(row[PATIENT]),
+                fold=int(row[FOLD]),
+                truth=self.classes[row[LABEL]],
+                predicted=self.classes[row["target"]],
+                modalities=tuple(row[MODALITIES_USED].split("+")),
+                probs={name: float(row[PROB + name]) for name in self.classes},
+            )
+            for row in self.patients.to_dict("records")
+        )
 
     def maps(self, method: str, patient: str) -> dict[str, np.ndarray]:
-        """Maps by modality (V, S, S)."""
+        """Read the maps of a patient by modality, each of shape (V, S, S)."""
         with np.load(self.folder.maps(method, patient)) as held:
             return {m: held[m] for m in self.modalities}
 
     def pictures(self, patient: str) -> dict[str, np.ndarray]:
-        """Everything that `ExplanationFolder.pictures` holds of a patient."""
+        """Read the pictures of a patient, see `ExplanationFolder.pictures`."""
         with np.load(self.folder.pictures(patient)) as held:
             return dict(held)
 
     @cached_property
     def tested(self) -> pd.DataFrame:
-        """One row per method and patient: every figure of `MEASURES` that there is."""
+        """Scores of the maps: one row per method and patient, a column per measure of `MEASURES` that was tested."""
         rows = []
         for method in [*self.titles, RANDOM_MAPS] if self.record.trust else []:
             for patient in self.patients[PATIENT]:
@@ -83,7 +105,7 @@ class Explanation:
         return pd.DataFrame(rows)
 
     def curves(self, name: str) -> dict[str, np.ndarray]:
-        """A curve of `MapScores` of every patient, by method. Each of shape (N, steps)."""
+        """Read a curve of every patient, by method. Each of shape (N, steps)."""
         found = {}
         for method in [*self.titles, RANDOM_MAPS]:
             rows = []
@@ -95,7 +117,7 @@ class Explanation:
 
     @cached_property
     def places(self) -> pd.DataFrame:
-        """One row per method and patient: the share of the weight in the node and on marks, over all pictures."""
+        """Share of the weight in the node and on marks, over all pictures: one row per method and patient."""
         if "node_weight" not in self.figures:
             return pd.DataFrame()
         table = self.figures.assign(
@@ -113,7 +135,7 @@ class Explanation:
 
 
 def read_explanation(folder: ExplanationFolder) -> Explanation:
-    """Read what an explanation wrote.
+    """Read an explanation.
 
     Raises:
         RunError: If the folder holds none, or an unfinished one.

@@ -1,32 +1,45 @@
 """Tables of an explanation, and the sentences that they support."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from fusion_ln.report.explanation.figures import patients_of
+from fusion_ln.report.explanation.figures import count_patients
 from fusion_ln.report.explanation.reading import Explanation
 from fusion_ln.report.kit import style
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, RANDOM_MAPS, modality_title, short_title
 
 DRAWS = 2000  # bootstrap means over patients
 
-# What the table of methods shows, with its heading and whether much or little of it is good.
-MEASURES = {
-    "insertion": ("Insertion ↑", True),
-    "deletion": ("Deletion ↓", False),
-    "infidelity": ("Infidelity ↓", False),
-    "sensitivity": ("Sensitivity ↓", False),
-    "randomised": ("Kept by a model that forgot ↓", False),
-    "node_weight": ("Weight in the node ↑", True),
-    "node_peak": ("Peak in the node ↑", True),
-    "marks_weight": ("Weight on marks ↓", False),
-}
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of maps: the name of its column, its title, and its direction."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
+
+
+MEASURES = (
+    Measure("insertion", "Insertion", higher_is_better=True),
+    Measure("deletion", "Deletion", higher_is_better=False),
+    Measure("infidelity", "Infidelity", higher_is_better=False),
+    Measure("sensitivity", "Sensitivity", higher_is_better=False),
+    Measure("randomised", "Correlation with a randomised model", higher_is_better=False),
+    Measure("node_weight", "Weight in the node", higher_is_better=True),
+    Measure("node_peak", "Peak in the node", higher_is_better=True),
+    Measure("marks_weight", "Weight on marks", higher_is_better=False),
+)
 
 
 def method_table(read: Explanation) -> pd.DataFrame:
-    """Mean over the patients of every measure, with a 95 % bootstrap interval; maps that know nothing come last."""
+    """Average every measure over the patients, with a 95 % bootstrap interval; random maps come last."""
     parts = [table for table in (read.tested, read.places) if len(table)]
     if not parts:
         return pd.DataFrame()
@@ -34,8 +47,12 @@ def method_table(read: Explanation) -> pd.DataFrame:
     rows = []
     for method in dict.fromkeys(joined["method"]):
         own = joined[joined["method"] == method]
-        row: dict[str, Any] = {"method": method, "title": read.titles.get(method, "Random"), "patients": len(own)}
-        for measure in MEASURES:
+        row: dict[str, str | int | float] = {
+            "method": method,
+            "title": read.titles.get(method, "Random"),
+            "patients": len(own),
+        }
+        for measure in (each.name for each in MEASURES):
             if measure in own:
                 values = own[measure].dropna().to_numpy()
                 low, high = _interval(values)
@@ -55,17 +72,17 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def best_of(methods: pd.DataFrame) -> dict[str, str]:
-    """The best method by every measure."""
+    """Find the best method by every measure."""
     real = methods[methods["method"] != RANDOM_MAPS].set_index("method") if len(methods) else methods
     found = {}
-    for name, (_, much) in MEASURES.items():
-        if name in real and real[name].notna().any():
-            found[name] = str(real[name].idxmax() if much else real[name].idxmin())
+    for measure in MEASURES:
+        if measure.name in real and (values := real[measure.name]).notna().any():
+            found[measure.name] = str(values.idxmax() if measure.higher_is_better else values.idxmin())
     return found
 
 
 def leading_method(read: Explanation, methods: pd.DataFrame) -> str:
-    """The method whose maps stand first: widest gap between insertion and deletion; untested, the first one."""
+    """Choose the method shown first: the widest gap between insertion and deletion; untested, the first one."""
     if "insertion" not in methods:
         return next(iter(read.titles))
     real = methods[methods["method"] != RANDOM_MAPS].set_index("method")
@@ -73,7 +90,7 @@ def leading_method(read: Explanation, methods: pd.DataFrame) -> str:
 
 
 def truth_shares(read: Explanation) -> pd.DataFrame:
-    """Mean contribution of each modality to the probability of the patient's true class, and the exact one."""
+    """Average each modality's contribution to the probability of the true class, and the exact one."""
     if read.contributions.empty:
         return pd.DataFrame()
     table = read.contributions
@@ -83,7 +100,7 @@ def truth_shares(read: Explanation) -> pd.DataFrame:
 
 
 def pair_table(read: Explanation) -> pd.DataFrame:
-    """Mean interaction of each pair of modalities in the probability of the true class."""
+    """Average the interaction of each pair of modalities in the probability of the true class."""
     if read.interactions.empty:
         return pd.DataFrame()
     labels = read.contributions.drop_duplicates(PATIENT).set_index(PATIENT)[LABEL]
@@ -94,7 +111,7 @@ def pair_table(read: Explanation) -> pd.DataFrame:
 
 
 def verdict(read: Explanation) -> str:
-    """The page's answer in one sentence."""
+    """Give the page's answer in one sentence."""
     shares = truth_shares(read)
     if shares.empty:
         [modality] = read.modalities
@@ -107,16 +124,16 @@ def verdict(read: Explanation) -> str:
 
 
 def lead(read: Explanation, methods: pd.DataFrame, leader: str) -> str:
-    """What stands below the answer: the other modalities, and where the weight lies."""
+    """Explain the answer: the other modalities, and the place of the maps' weight."""
     shares, words = truth_shares(read), []
     if not shares.empty:
         rest = shares.sort_values("contribution", ascending=False)[1:]
-        said = [
+        others = [
             f"{short_title(str(m))} {style.signed(float(c))}"
             for m, c in zip(rest[MODALITY], rest["contribution"], strict=True)
         ]
-        n = patients_of(read.contributions)
-        words.append(f"After it: {', '.join(said)}; Shapley values in the mean of {n} patients.")
+        n = count_patients(read.contributions)
+        words.append(f"After it: {', '.join(others)}; Shapley values in the mean of {n} patients.")
     if "node_weight" in methods:
         rows = {row["method"]: row for row in methods.to_dict("records")}
         own, chance = rows[leader], rows.get(RANDOM_MAPS)
@@ -124,8 +141,7 @@ def lead(read: Explanation, methods: pd.DataFrame, leader: str) -> str:
             f"Of what speaks for a prediction, {_percent(own['node_weight'])} lies in the node and "
             f"{_percent(own['marks_weight'])} on burned-in marks ({read.titles[leader]})"
             + (
-                f"; maps that know nothing put {_percent(chance['node_weight'])} and "
-                f"{_percent(chance['marks_weight'])} there."
+                f"; random maps put {_percent(chance['node_weight'])} and {_percent(chance['marks_weight'])} there."
                 if chance is not None
                 else "."
             )
