@@ -120,7 +120,7 @@ def calibrate(*, replicates: int, draws: int, seed: int, sizes: tuple[int, ...] 
 
 
 def verdict(models: str, what: str, rate: float) -> str:
-    kind = what.split()[0]
+    kind = what.split(maxsplit=1)[0]
     if kind == "rejection" and models == "apart":
         return ""
     low, high = BOUNDS[kind]
