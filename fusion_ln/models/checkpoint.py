@@ -22,7 +22,7 @@ METADATA_KEY = "fusion_ln"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint says of itself."""
+    """Description of a baseline's checkpoint."""
 
     settings: BaselineSettings
     classes: tuple[str, ...]
@@ -40,14 +40,14 @@ def save_head(
     shape: TripletShape,
     columns: Sequence[ClinicalColumn] = (),
 ) -> None:
-    """Write a fusion head, or the whole model that fine-tuning made of it, and what rebuilds it, atomically."""
+    """Write a fusion head, or its fine-tuned whole model, with the settings that rebuild it, atomically."""
     clinical = [column.model_dump() for column in columns]
     described = {"settings": settings.model_dump(), "shape": asdict(shape), "clinical": clinical}
     _save(path, weights, HEAD_KEY, described)
 
 
 def load_head(path: Path) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
-    """Rebuild a trained fusion head, in evaluation mode on the CPU, and say which clinical columns it takes.
+    """Rebuild a trained fusion head, in evaluation mode on the CPU, with the clinical columns that it takes.
 
     Raises:
         RunError: If the file is missing or holds no head.
@@ -86,10 +86,10 @@ def load_checkpoint(path: Path) -> tuple[Classifier, Checkpoint]:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The description alone, without the weights.
+    """Read the description alone, without the weights.
 
     Raises:
-        RunError: As `load_checkpoint`.
+        RunError: See `load_checkpoint`.
     """
     described = _describe(path, METADATA_KEY)
     settings = BaselineSettings.read(described["settings"], str(path))

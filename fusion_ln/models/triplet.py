@@ -1,4 +1,4 @@
-"""A fold's whole model, from a patient's pictures to logits, whatever run it comes from."""
+"""A fold's whole model, from a patient's pictures to logits, for every kind of run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ class Single(nn.Module):
     """No fusion: the mean of the logits over the views of the only modality."""
 
     def forward(self, triplets: Triplets) -> Tensor:
-        """Logits of each patient. Shape (B, C)."""
+        """Predict the logits of each patient. Shape (B, C)."""
         return mean_over_views(triplets).logits[:, 0]
 
 
 class LateFusion(nn.Module):
-    """A late head with what it learnt."""
+    """A late head with its learnt parameters."""
 
     def __init__(self, head: str, learnt: Learnt | None) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class LateFusion(nn.Module):
         self.learnt = learnt or {}
 
     def forward(self, triplets: Triplets) -> Tensor:
-        """Logits of each patient. Shape (B, C)."""
+        """Predict the logits of each patient. Shape (B, C)."""
         return load_late_head(self.head).apply(mean_over_views(triplets), self.learnt)
 
 
 class TripletModel(nn.Module):
-    """A network per modality, and what makes one opinion of theirs.
+    """One network per modality followed by a fusion module.
 
     Attributes:
         members: The networks, by modality, in the order in which ``forward`` takes the pictures.
@@ -80,7 +80,7 @@ class TripletModel(nn.Module):
         return tuple(self.sides)
 
     def train(self, mode: bool = True) -> Self:
-        """As every module, but batch normalisation keeps the baselines' statistics: batches of triplets are small."""
+        """Set the mode, but keep batch normalisation on the baselines' statistics: batches of triplets are small."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
@@ -88,32 +88,32 @@ class TripletModel(nn.Module):
         return self
 
     def forward(self, pictures: Sequence[Tensor], present: Tensor, clinical: Tensor | None = None) -> Tensor:
-        """Logits of each patient; what stands where no picture is, is neither computed nor read.
+        """Predict the logits of each patient. Absent pictures are skipped.
 
         Args:
             pictures: Of each modality, up to V views, in [0, 1]. Each of shape (B, V, 3, S, S).
-            present: Which pictures there are. bool, shape (B, M, V), at least one per patient.
+            present: Presence mask of the pictures. bool, shape (B, M, V), at least one per patient.
             clinical: Standardised columns (B, K), for a head that takes them.
 
         Returns:
             Shape (B, C).
         """
-        there = present.unbind(1)
-        seen = [self.see(m, views, held) for m, views, held in zip(self.modalities, pictures, there, strict=True)]
+        parts = zip(self.modalities, pictures, present.unbind(1), strict=True)
+        seen = [self.see(modality, views, views_present) for modality, views, views_present in parts]
         return self.fuse(seen, present, clinical)
 
     def fuse(self, seen: Sequence[tuple[Tensor, Tensor]], present: Tensor, clinical: Tensor | None = None) -> Tensor:
-        """Logits of each patient (B, C) from what `see` says of each modality."""
+        """Fuse the output of `see` of each modality to logits (B, C)."""
         tokens, logits = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
         none = logits.new_zeros(len(present), 0)
         fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
         return fused
 
-    def see(self, modality: str, views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, V, T, D) and logits (B, V, C) of a modality's pictures (B, V, 3, S, S), zero where none is."""
+    def see(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
         member: Any = self.members[module_key(modality)]
-        pictures = views[there].contiguous(memory_format=torch.channels_last)
-        # With no picture at all, one that is black tells the shapes.
+        pictures = views[present].contiguous(memory_format=torch.channels_last)
+        # Without any picture, a black one gives the shapes.
         seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(seen)
         parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
@@ -122,9 +122,9 @@ class TripletModel(nn.Module):
             parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
         spread = []
         for part in parts:
-            everyone = part.new_zeros(*there.shape, *part.shape[1:])
-            everyone[there] = part[: len(pictures)]
-            spread.append(everyone)
+            padded = part.new_zeros(*present.shape, *part.shape[1:])
+            padded[present] = part[: len(pictures)]
+            spread.append(padded)
         return spread[0], spread[1]
 
 
@@ -143,12 +143,12 @@ def logits_of(model: TripletModel, batch: PatientBatch, *, device: torch.device 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a finished run has learnt.
+    """Models of a finished run.
 
     Attributes:
         run: Its folder.
         classes: Class names, in label order.
-        simulated: Whether it learnt from simulated patients.
+        simulated: Whether they were trained on simulated patients.
         models: One per outer fold, in evaluation mode on the CPU.
     """
 
@@ -201,7 +201,7 @@ def assemble(
     columns: Sequence[ClinicalColumn] = (),
     settings: HeadSettings | None = None,
 ) -> TripletModel:
-    """Put a fold's networks, one per modality, and a fusion together; ``settings`` are those of a trained head."""
+    """Build a fold's model from its networks and a fusion; ``settings`` are those of a trained head."""
     fits = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
     members = {modality: model for modality, (model, _) in zip(fits, loaded, strict=True)}
     sides = {modality: fit.image_size for modality, fit in fits.items()}

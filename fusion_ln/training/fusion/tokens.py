@@ -1,4 +1,4 @@
-"""What a fold's own baselines see in every picture, computed once and kept on disk, and batches of patients from it."""
+"""Tokens of every picture from a fold's baselines, computed once and kept on disk, and batches of patients of them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class PictureTokens:
 def picture_tokens(
     cohort: Cohort, baseline: RunFolder, fold: int, settings: HeadSettings, device: torch.device
 ) -> PictureTokens:
-    """Tokens of all pictures of a baseline's modality as one fold's head sees them; from disk if they are there.
+    """Load the tokens of all pictures of a baseline's modality for one fold's head, or compute and store them.
 
     They lie in the cache folder under a key of the checkpoint's content, the pictures and the settings, so tokens
     of another network cannot be taken for them. Cross-fitted ones are those of the fold's network, but for the
@@ -60,23 +60,25 @@ def picture_tokens(
         RunError: If a checkpoint is missing.
         SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
     """
-    own = _stored(cohort, baseline.checkpoint(fold), settings, device)
-    return own if settings.tokens != "cross-fitted" else _cross_fitted(own, cohort, baseline, fold, settings, device)
+    fitted = _stored(cohort, baseline.checkpoint(fold), settings, device)
+    if settings.tokens != "cross-fitted":
+        return fitted
+    return _cross_fitted(fitted, cohort, baseline, fold, settings, device)
 
 
 def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.device) -> PictureTokens:
-    """Tokens of all pictures of a network's modality, memory-mapped."""
+    """Load or compute the tokens of all pictures of a network's modality; they are memory-mapped."""
     model, checkpoint = load_checkpoint(path)
-    own = checkpoint.settings
-    bank = open_bank(cohort, own.modality, own.fit.image_size)
+    baseline = checkpoint.settings
+    bank = open_bank(cohort, baseline.modality, baseline.fit.image_size)
     source = "pretrained" if settings.tokens == "pretrained" else "fitted"
     parts = [VERSION, hash_file(path), source, str(settings.copies), str(settings.grid)]
-    pictures = cohort.images_of(own.modality)
+    pictures = cohort.images_of(baseline.modality)
     key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
     folder = cache_folder() / "tokens"
     files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
     if not all(file.is_file() for file in files.values()):
-        computed = compute_tokens(model, own, bank, settings, device=device)
+        computed = compute_tokens(model, baseline, bank, settings, device=device)
         _save(files["logits"], computed.logits)
         _save(files["tokens"], computed.tokens)
     return PictureTokens(
@@ -85,44 +87,44 @@ def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.de
 
 
 def _cross_fitted(
-    own: PictureTokens,
+    fitted: PictureTokens,
     cohort: Cohort,
     baseline: RunFolder,
     fold: int,
     settings: HeadSettings,
     device: torch.device,
 ) -> PictureTokens:
-    """The tokens of training patients from networks that did not see them, in the fold's own network's terms.
+    """Replace the tokens of training patients by those of networks that did not see them, in the fold's feature space.
 
-    A network makes features of its own, whose order and scale mean nothing to another one. On the pictures that both
-    were trained on, a ridge regression learns to say what the fold's network would, from what the other one sees;
-    it is then applied to the pictures that the other one never saw. Logits need no translation.
+    Each network has a feature space of its own. On the pictures that both networks were trained on, a ridge
+    regression predicts the tokens of the fold's network from those of the other one; it is then applied to the
+    pictures that the other one never saw. Logits need no translation.
     """
-    tokens, logits = np.array(own.tokens), own.logits.copy()
+    tokens, logits = np.array(fitted.tokens), fitted.logits.copy()
     parts = training_parts(cohort, fold)
     for number, part in enumerate(parts):
         other = _stored(cohort, baseline.cross_checkpoint(fold, number), settings, device)
-        unseen = np.isin(own.patients, part)
-        seen = np.isin(own.patients, [patient for those in parts if those is not part for patient in those])
+        unseen = np.isin(fitted.patients, part)
+        seen = np.isin(fitted.patients, [patient for those in parts if those is not part for patient in those])
         width = tokens.shape[-1]
         translate = Ridge(alpha=TRANSLATION_RIDGE).fit(
             other.tokens[seen].reshape(-1, width).astype(np.float32),
-            own.tokens[seen].reshape(-1, width).astype(np.float32),
+            fitted.tokens[seen].reshape(-1, width).astype(np.float32),
         )
-        said = translate.predict(other.tokens[unseen].reshape(-1, width).astype(np.float32))
-        tokens[unseen] = said.reshape(tokens[unseen].shape).astype(np.float16)
+        translated = translate.predict(other.tokens[unseen].reshape(-1, width).astype(np.float32))
+        tokens[unseen] = translated.reshape(tokens[unseen].shape).astype(np.float16)
         logits[unseen] = other.logits[unseen]
-    return PictureTokens(tokens, logits, own.patients)
+    return PictureTokens(tokens, logits, fitted.patients)
 
 
 def compute_tokens(
-    model: Classifier, own: BaselineSettings, bank: ImageBank, settings: HeadSettings, *, device: torch.device
+    model: Classifier, baseline: BaselineSettings, bank: ImageBank, settings: HeadSettings, *, device: torch.device
 ) -> PictureTokens:
-    """Tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
+    """Compute tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
 
     Args:
         model: The baseline.
-        own: Its settings.
+        baseline: Its settings.
         bank: Its modality's pictures.
         settings: Of the head that will see the tokens.
         device: Where to compute.
@@ -130,14 +132,16 @@ def compute_tokens(
     Raises:
         SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
     """
-    source, model = _source(model, own, settings).eval().to(device), model.eval().to(device)
+    source, model = _source(model, baseline, settings).eval().to(device), model.eval().to(device)
     batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
     logits, tokens = [], []
     torch.manual_seed(derive_seed(0))  # the augmented versions
-    with torch.inference_mode(), autocast(device, own.fit.precision):
+    with torch.inference_mode(), autocast(device, baseline.fit.precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            augmented = [augment(pictures, own.modality, own.fit.augmentation) for _ in range(settings.copies)]
+            augmented = [
+                augment(pictures, baseline.modality, baseline.fit.augmentation) for _ in range(settings.copies)
+            ]
             seen = [pictures, *augmented]
             maps = [model.backbone.feature_map(version) for version in seen]
             logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
@@ -147,16 +151,16 @@ def compute_tokens(
     return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
 
 
-def _source(model: Classifier, own: BaselineSettings, settings: HeadSettings) -> Backbone:
-    """The network that the tokens come from."""
+def _source(model: Classifier, baseline: BaselineSettings, settings: HeadSettings) -> Backbone:
+    """Choose the network that the tokens come from."""
     if settings.tokens != "pretrained":
         return model.backbone
-    if own.fit.weights == "scratch":
+    if baseline.fit.weights == "scratch":
         raise SettingsError(
             "--tokens pretrained: the baselines were trained from scratch, so there is no pre-trained network.",
             "Train them with `--weights`, or take `--tokens fitted`.",
         )
-    return create_backbone(own.fit.backbone, image_size=own.fit.image_size, weights=own.fit.weights)
+    return create_backbone(baseline.fit.backbone, image_size=baseline.fit.image_size, weights=baseline.fit.weights)
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -169,7 +173,7 @@ def _save(path: Path, values: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Some patients on their way to a fusion head."""
+    """Some patients as a fusion head takes them."""
 
     triplets: Triplets
     labels: Tensor
@@ -181,13 +185,13 @@ class TokenBatch:
         return self.triplets.present.any(2)
 
     def inputs(self, kept: Tensor, device: torch.device) -> tuple[Triplets]:
-        """What a head takes, of these modalities (B, M) only."""
+        """Prepare the input of a head from the ``kept`` modalities (B, M)."""
         return (self.triplets.of(kept).to(device),)
 
 
 @dataclass(frozen=True)
 class TokenBank:
-    """All patients of a cohort with a picture, as the fold's baselines see them.
+    """Tokens and logits of all patients of a cohort with a picture, from a fold's baselines.
 
     Attributes:
         pictures: Tokens by modality, in the order of the heads.
@@ -204,11 +208,11 @@ class TokenBank:
     clinical: np.ndarray
 
     def of(self, patients: list[str]) -> np.ndarray:
-        """Positions of those of ``patients`` who have a picture."""
+        """Find the positions of those of ``patients`` who have a picture."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
     def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> TokenBatch:
-        """The patients at some positions, as they are; with ``rng`` every modality in a random version."""
+        """Gather the patients at some positions, as they are; with ``rng`` every modality in a random version."""
         n_versions = self.pictures[0].logits.shape[1]
         shape = (len(positions), len(self.pictures))
         versions = np.zeros(shape, dtype=int) if rng is None else rng.integers(0, n_versions, shape)

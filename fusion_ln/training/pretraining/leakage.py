@@ -1,4 +1,4 @@
-"""No picture may serve both pre-training and the study that follows: what a pre-training saw is kept and compared."""
+"""Leakage check: no picture may serve both pre-training and the study that follows."""
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
@@ -25,7 +25,7 @@ SHARED = "shared_pictures.csv"  # in the cohort folder: what was refused
 
 
 def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
-    """Write what the pictures of a pre-training look like, so that they are known even where they are no longer."""
+    """Save hashes and thumbnails of the pre-training pictures for later leakage checks."""
     tables = [c.images[[IMAGE, SHA256]].assign(**{TASK: c.name}) for c in cohorts]
     total = sum(map(len, tables))
 
@@ -48,9 +48,9 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     """Refuse to fine-tune on pictures that the weights were pre-trained on.
 
     Args:
-        cohort: What would be fine-tuned on.
+        cohort: The cohort to fine-tune on.
         modalities: Of the pictures that would be used.
-        weights: As given to ``--weights``. Only a pre-training of ours tells its pictures.
+        weights: As given to ``--weights``; only our own pre-trainings record their pictures.
 
     Raises:
         CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten. Or if
@@ -61,7 +61,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         return
     file = weight_file(Path(weights))
     if not file.is_file():
-        return  # loading it says so
+        return  # loading it raises the error
     run = RunFolder(file.parent)
     if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
@@ -85,7 +85,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed
 def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    """The cohort's pictures of the modality that a pre-training saw, each with the picture that it saw."""
+    """Find the cohort's pictures of a modality that a pre-training saw, each with the match that it saw."""
     cohort = load_cohort(cohort_root)
     images = cohort.images_of(modality)
     seen = pd.read_parquet(run / PICTURES)

@@ -138,7 +138,7 @@ def test_cross_fits_never_see_the_part_they_are_for(trained, make_cohort, tmp_pa
         Image.fromarray(noise).save(spoiled.picture_path(row.path))
         images.loc[row.Index, "sha256"] = hash_file(spoiled.picture_path(row.path))
     save_cohort(replace(spoiled, images=images))
-    other = replace(job, cohort=spoiled.root, run=RunFolder(tmp_path / "other"))
+    other = replace(job, cohort=spoiled.root, folder=RunFolder(tmp_path / "other"))
     run_jobs([job, other], n_folds=2)
     assert unseen
     assert job.checkpoint.read_bytes() == other.checkpoint.read_bytes()
