@@ -1,4 +1,4 @@
-"""Do predicted probabilities mean what they say? Reliability, Brier decomposition, and temperature scaling."""
+"""Calibration of predicted probabilities: reliability, Brier decomposition, and temperature scaling."""
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,10 @@ _LOG_TEMPERATURES = (-3.0, 3.0)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes the labels most likely under softmax(logits / temperature) (Guo et al. 2017, eq. 9).
+    """Fit the temperature that makes labels most likely under softmax(logits / temperature) (Guo et al. 2017, eq. 9).
 
     Args:
-        logits: Of patients that the model did not learn from. Shape (P, C).
+        logits: Logits of patients that the model was not trained on. Shape (P, C).
         labels: True class 0..C-1. Shape (P,).
     """
 
@@ -32,14 +32,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def scale_by_fold(predictions: Predictions, inner: Predictions) -> tuple[Predictions, dict[int, float]]:
-    """Temperature-scale each fold's held-out predictions by what its inner validation patients teach.
+    """Scale each fold's held-out predictions by the temperature of its inner validation patients.
 
     Args:
         predictions: Out-of-fold predictions.
         inner: Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's.
 
     Returns:
-        The scaled predictions, and the temperature of each fold; above 1 where the model was too sure.
+        The scaled predictions, and the temperature of each fold; above 1 where the model was overconfident.
 
     Raises:
         PredictionsError: If a fold has no inner validation patient.
@@ -57,7 +57,7 @@ def scale_by_fold(predictions: Predictions, inner: Predictions) -> tuple[Predict
 
 
 def inner_part(inner: Predictions, fold: int) -> np.ndarray:
-    """Which rows of ``inner`` are of the fold's model. bool, shape (rows,).
+    """Mask the rows of ``inner`` that are of the fold's model. bool, shape (rows,).
 
     Raises:
         PredictionsError: If none is.
@@ -72,7 +72,7 @@ def inner_part(inner: Predictions, fold: int) -> np.ndarray:
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:
-    """Predicted probability against observed share, for each class, in bins of equal mass.
+    """Tabulate predicted probability against observed share, for each class, in bins of equal mass.
 
     Returns:
         ``class, bin, n, predicted`` (mean in the bin) ``, observed, ci_low, ci_high`` (95 %, Wilson). Bins that tied
@@ -91,7 +91,7 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
 
 
 def calibration_by_class(predictions: Predictions) -> pd.DataFrame:
-    """Calibration error and the Brier score's parts, each class against the rest, in bins of equal mass.
+    """Decompose the Brier score, and compute the calibration error, of each class in bins of equal mass.
 
     The Brier score of a class is reliability - resolution + uncertainty (Murphy 1973) + within_bins, the last being
     what forecasts that differ within a bin add (Stephenson, Coelho & Jolliffe 2008); its sum over classes is the
@@ -119,6 +119,6 @@ def calibration_by_class(predictions: Predictions) -> pd.DataFrame:
 
 
 def wilson(count: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share: Wilson 1927, which keeps its level for few patients and shares near 0 or 1."""
+    """Compute a share's 95 % interval (Wilson 1927): it keeps its level for few patients and shares near 0 or 1."""
     low, high = proportion_confint(count, n, alpha=1 - LEVEL, method="wilson")
     return float(low), float(high)

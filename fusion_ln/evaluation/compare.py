@@ -1,4 +1,4 @@
-"""Many models against one: the tables of `fusionln compare`."""
+"""Comparison of many models with one: the tables of `fusionln compare`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def compare(
 def align_all(
     models: Mapping[str, Predictions], reference: str, *, common_only: bool = False
 ) -> dict[str, Predictions]:
-    """All models on the same patients, row by row, the reference first (see `align`)."""
+    """Align all models on the same patients, row by row, the reference first (see `align`)."""
     first = models[reference]
     if common_only:
         common = set.intersection(*(set(model.patients) for model in models.values()))
@@ -120,7 +120,7 @@ def _need_reference(models: Mapping[str, Predictions], reference: str) -> None:
 
 
 def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``comparison`` for one pair of models, from the table of all metrics."""
+    """Select the rows of ``comparison`` for one pair of models from the table of all metrics."""
     rows = differences[differences["metric"].isin(["auc", PRIMARY])].rename(
         columns={"value_a": "auc_a", "value_b": "auc_b"}
     )
@@ -134,7 +134,7 @@ def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFram
 
 
 def _family(comparison: pd.DataFrame) -> np.ndarray:
-    """The p-values of `FAMILY`, row by row."""
+    """Select the p-values of `FAMILY`, row by row."""
     family: np.ndarray = comparison["delong_p"].fillna(comparison["bootstrap_p"]).to_numpy(dtype=np.float64)
     return family
 
@@ -150,7 +150,7 @@ def _model_row(name: str, predictions: Predictions, resampled: Resampled) -> dic
 def _tests(
     aligned: dict[str, Predictions], reference: str, comparison: pd.DataFrame, differences: pd.DataFrame
 ) -> pd.DataFrame:
-    """See `Comparison.tests`."""
+    """Build `Comparison.tests`."""
     is_macro = comparison["class"] == MACRO
     auc = comparison[["model_a", "model_b", "class"]].assign(
         test=np.where(is_macro, "bootstrap", "DeLong"), statistic=comparison["delong_z"], p=_family(comparison)

@@ -1,4 +1,4 @@
-"""Sets of classes that hold the true one with a chosen chance, class by class (class-conditional conformal sets)."""
+"""Class-conditional conformal sets: classes that hold the true one with a chosen probability, class by class."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,12 +18,12 @@ ConformalMethod = Literal["lac", "aps"]
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """For each patient the classes that cannot be ruled out at the level ``alpha``.
+    """Classes that cannot be ruled out at the level ``alpha``, for each patient.
 
     Attributes:
-        predictions: What the sets were made from.
-        alpha: The share of each class's patients whose set may miss their class.
-        member: Which classes are in each patient's set. bool, shape (P, C).
+        predictions: Predictions that the sets were made from.
+        alpha: Share of each class's patients whose set may miss their class.
+        member: Membership of each class in each patient's set. bool, shape (P, C).
     """
 
     predictions: Predictions
@@ -31,7 +31,7 @@ class ConformalSets:
     member: np.ndarray
 
     def coverage(self) -> pd.DataFrame:
-        """How often sets hold the true class, and how large they are.
+        """Tabulate coverage and size of the sets.
 
         Returns:
             One row per true class and a last one `ALL_CLASSES`: ``class, n, covered, coverage, ci_low, ci_high``
@@ -49,7 +49,7 @@ class ConformalSets:
         return pd.DataFrame(rows, columns=names)
 
     def undecided(self) -> pd.DataFrame:
-        """Patients whose set is not one class: ``patient_id, truth, set`` (joined by `` / ``) ``, size``."""
+        """List the patients whose set is not one class: ``patient_id, truth, set`` (joined by `` / ``) ``, size``."""
         classes = self.predictions.classes
         rows = [
             (patient, classes[label], " / ".join(np.array(classes)[inside]), int(inside.sum()))
@@ -93,7 +93,7 @@ def _lac_scores(probs: np.ndarray) -> np.ndarray:
 
 
 def _aps_scores(probs: np.ndarray) -> np.ndarray:
-    """Probability of all classes likelier than each one, and half its own; equally likely ones count half, too."""
+    """Sum the probabilities of all classes likelier than each one, and half its own; equally likely ones count half."""
     others, own = probs[:, None, :], probs[:, :, None]  # (P, C, C)
     scores: np.ndarray = (((others > own) + 0.5 * (others == own)) * others).sum(axis=2)
     return scores

@@ -1,4 +1,4 @@
-"""What a model is worth at the bedside: net benefit over thresholds, and operating points chosen before the test."""
+"""Decision analysis: net benefit over thresholds, and operating points chosen on inner validation."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ POOLED = "pooled"
 def decision_curve(
     predictions: Predictions, positive: Sequence[str], *, n_resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """Net benefit of acting on patients whose probability of the ``positive`` classes reaches a threshold.
+    """Compute the net benefit of acting on patients whose probability of the ``positive`` classes reaches a threshold.
 
     Net benefit = true positives / n - false positives / n x t / (1 - t) (Vickers & Elkin 2006); the probability is the
     sum over the positive classes, such as all malignant ones. The bootstrap draws within classes, so the share of
@@ -51,7 +51,7 @@ def decision_curve(
 def operating_points(
     predictions: Predictions, inner: Predictions, positive: Sequence[str], *, sensitivity: float = 0.95
 ) -> pd.DataFrame:
-    """Sensitivity and specificity on held-out patients, at thresholds chosen on inner validation.
+    """Compute sensitivity and specificity on held-out patients, at thresholds chosen on inner validation.
 
     Each fold's threshold is the highest at which its model finds at least ``sensitivity`` of the positive patients of
     its inner validation set; the held-out patients have no say, so what they show may fall short of it.
@@ -60,7 +60,7 @@ def operating_points(
         predictions: Out-of-fold predictions.
         inner: Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's.
         positive: Classes that the test shall find.
-        sensitivity: What to ask of the threshold, in (0, 1].
+        sensitivity: Least sensitivity on inner validation, in (0, 1].
 
     Returns:
         One row per fold and a last one `POOLED`: ``fold, threshold`` (None for the last) ``, found, positive,
@@ -87,7 +87,7 @@ def operating_points(
 
 
 def threshold_for(risks: np.ndarray, sensitivity: float) -> float:
-    """The highest threshold that at least a share ``sensitivity`` of these positive patients reaches."""
+    """Find the highest threshold that at least a share ``sensitivity`` of these positive patients reaches."""
     needed = int(np.ceil(sensitivity * len(risks) - 1e-9))
     return float(np.sort(risks)[::-1][max(needed, 1) - 1])
 
@@ -106,7 +106,7 @@ def _shares(flagged: np.ndarray, sick: np.ndarray) -> dict[str, int | float | No
 
 
 def _risk(predictions: Predictions, positive: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Each patient's probability of the positive classes, and whether one of them is true. Two of shape (P,)."""
+    """Sum each patient's probability of the positive classes, and mask the positive patients. Two of shape (P,)."""
     if unknown := [name for name in positive if name not in predictions.classes]:
         raise PredictionsError(f"{unknown[0]!r}: no such class. Known: {', '.join(predictions.classes)}.")
     columns = [predictions.classes.index(name) for name in positive]

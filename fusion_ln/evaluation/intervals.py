@@ -1,4 +1,4 @@
-"""How sure a figure is: stratified patient bootstrap of every metric, for one model and for pairs of models.
+"""Confidence intervals: stratified patient bootstrap of every metric, for one model and for pairs of models.
 
 Which interval a table gives first was decided by simulation (``experiments/evidence_calibration.py``): BCa for a
 metric, whose draws are skewed, the percentile interval for a difference, whose draws are not. With 586 patients both
@@ -27,13 +27,13 @@ _BLOCK = 1 << 23  # counts held at once: 32 MiB
 
 @dataclass(frozen=True)
 class Resampled:
-    """M metrics of one model, or M differences between two, with what their intervals are made from.
+    """M metrics of one model, or M differences between two, with their bootstrap draws.
 
     Attributes:
         names: As `fusion_ln.metrics.score` names them.
-        value: On the sample. Shape (M,).
-        draws: On each bootstrap resample. Shape (R, M).
-        influence: Of each patient, or each group of patients: the scaled change when it is left out. Shape (G, M).
+        value: Values on the sample. Shape (M,).
+        draws: Values on each bootstrap resample. Shape (R, M).
+        influence: Scaled change when a patient, or a group of patients, is left out. Shape (G, M).
     """
 
     names: tuple[str, ...]
@@ -42,19 +42,19 @@ class Resampled:
     influence: np.ndarray
 
     def minus(self, other: "Resampled") -> "Resampled":
-        """The paired difference: both must come from one call of `resample`, so that their draws are the same."""
+        """Subtract another model's metrics, paired: both come from one call of `resample`, on the same draws."""
         assert self.names == other.names
         return Resampled(
             self.names, self.value - other.value, self.draws - other.draws, self.influence - other.influence
         )
 
     def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Limits between which 95 % of the draws lie (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
+        """Compute the limits of the middle 95 % of the draws (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
         low, high = np.quantile(self.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         return low, high
 
     def bca_interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """As `percentile_interval`, corrected for bias and skewness (BCa; Efron & Tibshirani 1993, eq. 14.9-14.15).
+        """Compute the interval corrected for bias and skewness (BCa; Efron & Tibshirani 1993, eq. 14.9-14.15).
 
         The acceleration is the one for several samples, here the classes (Davison & Hinkley 1997, sec. 5.3.2).
         """
@@ -72,7 +72,7 @@ class Resampled:
         return limits[0], limits[1]
 
     def p_value(self) -> np.ndarray:
-        """Two-sided bootstrap p-value of the hypothesis that the value is 0. Shape (M,).
+        """Compute the two-sided bootstrap p-value of the hypothesis that the value is 0. Shape (M,).
 
         Twice the share of draws on the far side of 0, the sample counted as one draw, so never 0; below 0.05 when
         the percentile interval leaves 0 out.
@@ -82,7 +82,7 @@ class Resampled:
         return shares.clip(max=1)
 
     def table(self) -> pd.DataFrame:
-        """The table of `metric_intervals`."""
+        """Build the table of `metric_intervals`."""
         table = name_columns(self.names)
         table["value"] = self.value
         table["ci_low"], table["ci_high"] = self.bca_interval()
@@ -91,7 +91,7 @@ class Resampled:
 
 
 def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Every metric of a model with its 95 % intervals.
+    """Compute every metric of a model with its 95 % intervals.
 
     Returns:
         One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, the BCa interval
@@ -104,7 +104,7 @@ def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed:
 
 
 def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Every metric's difference between two models on the same patients, with its 95 % intervals.
+    """Compute every metric's difference between two models on the same patients, with its 95 % intervals.
 
     Patients are drawn with replacement within each class, the same draw for both models.
 
@@ -120,7 +120,7 @@ def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 200
 
 
 def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
-    """The table of `paired_differences`, from resamples that are there already."""
+    """Build the table of `paired_differences` from resamples."""
     difference = a.minus(b)
     table = name_columns(a.names).assign(value_a=a.value, value_b=b.value, difference=difference.value)
     table["ci_low"], table["ci_high"] = difference.percentile_interval()
@@ -130,7 +130,7 @@ def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
 
 
 def name_columns(names: tuple[str, ...]) -> pd.DataFrame:
-    """The columns ``metric`` and ``class`` of metrics as `fusion_ln.metrics.score` names them."""
+    """Build the columns ``metric`` and ``class`` of metrics as `fusion_ln.metrics.score` names them."""
     return pd.DataFrame([split_name(name) for name in names], columns=["metric", "class"])
 
 
@@ -141,7 +141,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> list[Resampled]:
-    """Every metric of models that predicted the same patients, on the same bootstrap draws.
+    """Compute every metric of models that predicted the same patients, on the same bootstrap draws.
 
     Memory does not grow with patients x draws: counts are made and used block by block.
 
@@ -165,7 +165,7 @@ def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> l
 
 
 def mean_of(resampled: Sequence[Resampled]) -> Resampled:
-    """The mean of every metric over models on the same draws, as of one model."""
+    """Average every metric over models on the same draws, as if of one model."""
     means = {
         name: np.mean([getattr(each, name) for each in resampled], axis=0) for name in ("value", "draws", "influence")
     }
@@ -195,11 +195,11 @@ def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarra
 def align(
     a: Predictions, b: Predictions, *, names: tuple[str, str] = ("model A", "model B"), common_only: bool = False
 ) -> tuple[Predictions, Predictions]:
-    """Two models' predictions of the same patients, row by row.
+    """Align two models' predictions of the same patients, row by row.
 
     Args:
         a, b: The two models' predictions.
-        names: What to call them in messages.
+        names: Their names in messages.
         common_only: Keep the patients that both have, instead of refusing where they differ.
 
     Raises:
@@ -233,7 +233,7 @@ def align(
 
 
 def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str, ...]) -> list[np.ndarray]:
-    """What `Resampled.influence` holds, for each model: jackknife influence over the class's number of groups."""
+    """Compute each model's `Resampled.influence`: jackknife influence over the class's number of groups."""
     influences: list[list[np.ndarray]] = [[] for _ in probs]
     for c in range(len(classes)):
         members = np.flatnonzero(labels == c)
@@ -253,5 +253,5 @@ def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str,
 
 
 def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:
-    """Shape (R, M)."""
+    """Stack scores to shape (R, M)."""
     return np.stack(list(scores.values()), axis=1)

@@ -1,4 +1,4 @@
-"""ROC curves and how far they would move with other patients."""
+"""ROC curves with bootstrap bands."""
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,10 @@ FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
 
 
 def roc_band(predictions: Predictions, of_class: str, *, n_resamples: int = 500, seed: int = 0) -> pd.DataFrame:
-    """The ROC curve of one class against the rest and a pointwise 95 % band (vertical averaging, Fawcett 2006).
+    """Compute the ROC curve of one class against the rest and its pointwise 95 % band.
 
-    Each bootstrap resample of the patients, drawn within classes, gives a curve; the band holds the middle 95 % of
-    the curves at each false positive rate, apart from the others.
+    Vertical averaging (Fawcett 2006): each bootstrap resample of the patients, drawn within classes, gives a curve;
+    the band holds the middle 95 % of the curves at each false positive rate, apart from the others.
 
     Returns:
         One row per rate in `FALSE_POSITIVE_RATES`: ``false_positive_rate, sensitivity`` (of the sample) ``, ci_low,
@@ -41,7 +41,7 @@ def roc_band(predictions: Predictions, of_class: str, *, n_resamples: int = 500,
 
 
 def _curves(counts: np.ndarray, positive: np.ndarray, order: np.ndarray, last_of_ties: np.ndarray) -> np.ndarray:
-    """Sensitivity at each rate of `FALSE_POSITIVE_RATES` in resamples with these counts (R, P). Shape (R, 101)."""
+    """Interpolate the sensitivity at `FALSE_POSITIVE_RATES` in resamples with these counts (R, P). Shape (R, 101)."""
     ordered, sick = counts[:, order], positive[order]
     found, alarms = (np.cumsum(ordered * of, axis=1)[:, last_of_ties] for of in (sick, ~sick))
     curves = np.empty((len(counts), len(FALSE_POSITIVE_RATES)))

@@ -1,4 +1,4 @@
-"""Paired tests of two models beside DeLong's, and the correction for asking many questions at once."""
+"""Paired tests of two models beside DeLong's, and corrections for multiple tests."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 23  # counts held at once: 32 MiB
 
 @dataclass(frozen=True)
 class McNemar:
-    """Do two models err equally often? Only the patients on whom exactly one is right tell.
+    """Result of McNemar's test; it rests on the patients on whom exactly one of two models is right.
 
     Attributes:
         table: Patients by model A right, wrong (rows) and model B right, wrong (columns).
@@ -33,7 +33,7 @@ class McNemar:
 
 
 def mcnemar(a: Predictions, b: Predictions) -> McNemar:
-    """McNemar's test on the accuracy of two models.
+    """Test the accuracy of two models by McNemar's test.
 
     Raises:
         PredictionsError: If the two do not fit together (see `align`).
@@ -80,12 +80,12 @@ def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 20
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """P-values that bound the chance of any false rejection in the family (Holm 1979)."""
+    """Correct p-values to bound the chance of any false rejection in the family (Holm 1979)."""
     return _adjusted(p_values, "holm")
 
 
 def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
-    """P-values that bound the share of false rejections in the family (Benjamini & Hochberg 1995)."""
+    """Correct p-values to bound the share of false rejections in the family (Benjamini & Hochberg 1995)."""
     return _adjusted(p_values, "fdr_bh")
 
 
@@ -95,7 +95,7 @@ def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
 
 
 def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> dict[str, np.ndarray]:
-    """Every metric's difference after swaps (R, P): both models are one sample of 2P, of which each takes a half."""
+    """Compute every metric's difference after swaps (R, P): both models are halves of one sample of 2P."""
     labels = np.concatenate([a.labels, a.labels])
     probs = np.concatenate([a.probs, b.probs])
     ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])

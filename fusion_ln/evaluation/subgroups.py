@@ -1,4 +1,4 @@
-"""Does a model work alike for everyone? Metrics by site, sex and age band, and their spread."""
+"""Subgroup analysis: metrics by site, sex and age band, and their spread."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ SPREAD_COLUMNS = ["metric", "class", "lowest", "lowest_level", "highest", "highe
 
 @dataclass(frozen=True)
 class Subgroups:
-    """A model's metrics by the levels of one variable.
+    """Metrics of a model by the levels of one variable.
 
     Attributes:
         counts: One row per level: ``level, n, <class>..., scored``; a level with fewer than 2 patients of some class
@@ -67,12 +67,12 @@ def subgroups(predictions: Predictions, levels: pd.Series, *, n_resamples: int =
 
 
 def age_bands(ages: pd.Series) -> pd.Series:
-    """The band of `AGE_BANDS` that each age in years falls in, in their order; missing ages stay missing."""
+    """Assign each age in years its band of `AGE_BANDS`, in their order; missing ages stay missing."""
     return pd.cut(ages, [-np.inf, *AGE_BANDS.values()], right=False, labels=list(AGE_BANDS))
 
 
 def _by_level(of_patient: pd.Series) -> dict[str, list[str]]:
-    """The patients of each level, levels in their own order (bands) or sorted, the unknown last."""
+    """Group the patients by level, levels in their own order (bands) or sorted, the unknown last."""
     known = of_patient.dropna()
     ordered = known.cat.categories if isinstance(known.dtype, pd.CategoricalDtype) else sorted(known.unique())
     groups = {str(level): known.index[known == level].tolist() for level in ordered}
@@ -81,7 +81,7 @@ def _by_level(of_patient: pd.Series) -> dict[str, list[str]]:
 
 
 def _spread(scored: dict[str, Resampled]) -> pd.DataFrame:
-    """See `Subgroups.spread`; q and p are None where a level's metric does not vary, as a recall of 1."""
+    """Build `Subgroups.spread`; q and p are None where a level's metric does not vary, as a recall of 1."""
     if len(scored) < 2:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
     names = list(scored)
@@ -98,7 +98,7 @@ def _spread(scored: dict[str, Resampled]) -> pd.DataFrame:
 
 
 def _homogeneity(values: np.ndarray, variances: np.ndarray) -> tuple[float | None, float | None]:
-    """Cochran's Q and its p-value (Cochran 1954)."""
+    """Compute Cochran's Q and its p-value (Cochran 1954)."""
     if not variances.all():
         return None, None
     with np.errstate(divide="ignore"):  # statsmodels also computes I squared, which Q = 0 leaves undefined

@@ -1,8 +1,7 @@
-"""The page of a pre-training: how well each set was learnt, on patients that the backbone did not learn from."""
+"""Page of a pre-training: metrics of each set on its validation patients."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,12 +36,21 @@ TASK_COLOURS = ("fusion", "elastic", "cdfi", "2d", *OTHERS)
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Value of a metric with its 95 % interval; NaN ends where a class has too few patients for one."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """One set of a pre-training.
 
     Attributes:
         cohort: Its cohort, as recorded.
-        predictions: Of its validation patients.
+        predictions: Predictions of its validation patients.
         intervals: See `metric_intervals`; without intervals where a class has too few patients for them.
     """
 
@@ -52,10 +60,11 @@ class TaskResult:
     intervals: pd.DataFrame
     colour: str
 
-    def interval(self, metric: str) -> Any:
-        """Value and interval of a metric over all classes."""
+    def interval(self, metric: str) -> Estimate:
+        """Return a metric over all classes."""
         rows = self.intervals[(self.intervals["metric"] == metric) & (self.intervals["class"] == ALL_CLASSES)]
-        return next(rows.itertuples())
+        row = rows.iloc[0]
+        return Estimate(float(row["value"]), float(row["ci_low"]), float(row["ci_high"]))
 
 
 def write_pretraining_report(run: RunFolder) -> Path:
@@ -128,7 +137,7 @@ def _confusions(tasks: list[TaskResult]) -> Sheet:
 
 
 def _draw_bars(tasks: list[TaskResult]) -> Figure:
-    """Grouped bars, a group per metric and a bar per task (Jiang et al. 2025, figure 3), with 95 % intervals."""
+    """Draw a group of bars per metric and a bar per task (Jiang et al. 2025, figure 3), with 95 % intervals."""
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     axes = figure.add_subplot()
     width = 0.84 / len(tasks)
@@ -148,7 +157,7 @@ def _draw_bars(tasks: list[TaskResult]) -> Figure:
 
 
 def _draw_roc(task: TaskResult) -> Figure:
-    """Each class against the rest."""
+    """Draw the ROC curve of each class against the rest."""
     figure, axes = _square()
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
     shades = np.linspace(1, 0.35, len(task.predictions.classes))
@@ -166,16 +175,16 @@ def _draw_roc(task: TaskResult) -> Figure:
 
 
 def _draw_confusion(task: TaskResult) -> Figure:
-    """Validation patients by truth and most probable class; the shade is the share of the row."""
+    """Draw the validation patients by truth and most probable class; the shade is the share of the row."""
     classes = task.predictions.classes
     counts = confusion(task.predictions.labels, task.predictions.probs, len(classes))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = _square()
-    for (truth, said), count in np.ndenumerate(counts):
-        face = to_rgba(LIGHT[task.colour], 0.04 + 0.5 * float(shares[truth, said]))
-        axes.add_patch(Rectangle((said + 0.02, truth + 0.02), 0.96, 0.96, facecolor=face, lw=0))
-        weight = "bold" if truth == said else "normal"
-        axes.text(said + 0.5, truth + 0.5, str(count), ha="center", va="center", fontweight=weight)
+    for (truth, predicted), count in np.ndenumerate(counts):
+        face = to_rgba(LIGHT[task.colour], 0.04 + 0.5 * float(shares[truth, predicted]))
+        axes.add_patch(Rectangle((predicted + 0.02, truth + 0.02), 0.96, 0.96, facecolor=face, lw=0))
+        weight = "bold" if truth == predicted else "normal"
+        axes.text(predicted + 0.5, truth + 0.5, str(count), ha="center", va="center", fontweight=weight)
     ticks = np.arange(len(classes)) + 0.5
     axes.set(xlim=(0, len(classes)), ylim=(len(classes), 0), aspect="equal")
     axes.set_xticks(ticks, classes, rotation=0 if max(map(len, classes)) * len(classes) < 30 else 40, ha="right")
@@ -188,7 +197,7 @@ def _draw_confusion(task: TaskResult) -> Figure:
 
 
 def _draw_learning(tasks: list[TaskResult], history: pd.DataFrame) -> Figure:
-    """Validation loss of each task and their mean; the dot marks the epoch whose backbone was kept."""
+    """Draw the validation loss of each task and their mean; the dot marks the epoch whose backbone was kept."""
     figure = Figure(figsize=(8.4, 2.8), layout="constrained")
     axes = figure.add_subplot()
     epochs = history["epoch"] + 1  # people count from one

@@ -1,4 +1,4 @@
-"""The figures beside Table 1: shares of categories, spread of numbers, correlation (as Jiang et al. 2025, Fig. 2)."""
+"""Figures beside Table 1: shares of categories, spread of numbers, correlation (as Jiang et al. 2025, Fig. 2)."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ SHARE_WITH_ROOM = 0.09  # a smaller segment has no room for its figure
 
 
 def draw_shares(variable: str, values: dict[str, pd.Series], *, simulated: bool) -> Plate:
-    """Stacked shares of a variable's categories, one bar per class; missing values are left out."""
+    """Draw stacked shares of a variable's categories, one bar per class; missing values are left out."""
     counts = pd.DataFrame({name: group.value_counts() for name, group in values.items()}).fillna(0).sort_index()
     shares = counts / counts.sum().clip(lower=1)
     figure = Figure(figsize=(WIDE, 0.75 + 0.36 * len(values)), layout="constrained")
@@ -38,7 +38,7 @@ def draw_shares(variable: str, values: dict[str, pd.Series], *, simulated: bool)
 
 
 def draw_boxes(variable: str, values: dict[str, pd.Series], *, simulated: bool) -> Plate:
-    """A number's median, quartiles and range by class; dots beyond 1.5 times the quartiles' distance."""
+    """Draw a number's median, quartiles and range by class; dots beyond 1.5 times the interquartile range."""
     figure = Figure(figsize=(WIDE, 0.75 + 0.36 * len(values)), layout="constrained")
     axes = figure.add_subplot()
     lines = {"color": MUTED, "lw": 1}
@@ -62,7 +62,7 @@ def draw_boxes(variable: str, values: dict[str, pd.Series], *, simulated: bool) 
 
 
 def draw_correlation(table: pd.DataFrame, *, simulated: bool) -> Plate:
-    """Spearman's rank correlation of the numbers and scores, each pair on the patients who have both."""
+    """Draw Spearman's rank correlation of numbers and scores, each pair on the patients who have both."""
     names = [str(name).replace("_", " ") for name in table]
     matrix = table.corr(method="spearman").to_numpy()
     side = max(NARROW, 0.52 * len(names) + 1.1)

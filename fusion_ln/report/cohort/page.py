@@ -1,4 +1,4 @@
-"""The statistics of a cohort on paper: Table 1 as CSV, HTML and LaTeX, with its figures."""
+"""Statistics of a cohort: Table 1 as CSV, HTML and LaTeX, with its figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +22,14 @@ RATIO = "axis_ratio"  # long over short
 
 @dataclass(frozen=True)
 class Patients:
-    """Who is described.
+    """The patients of a cohort or of a CSV file.
 
     Attributes:
-        name: Of the cohort, or of the file.
+        name: Name of the cohort or file.
         table: One row per patient.
-        label: The column that holds the class.
-        classes: Names of the labels 0..C-1; empty where the labels name themselves.
-        simulated: Whether every page and table must say so.
+        label: Column of the class.
+        classes: Names of the labels 0..C-1; empty where the labels are names.
+        simulated: Every page and table says so.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Patients:
     simulated: bool = False
 
     def by_class(self, variable: str) -> dict[str, pd.Series]:
-        """A variable's values in each class, in label order."""
+        """Split a variable's values by class, in label order."""
         labels = self.table[self.label]
         return {
             self.classes[value] if self.classes else str(value): self.table.loc[labels == value, variable]
@@ -48,7 +48,7 @@ class Patients:
 
 
 def read_patients(place: Path, label: str | None) -> Patients:
-    """Patients of a cohort folder, or of a CSV file with one row per patient.
+    """Read the patients of a cohort folder, or of a CSV file with one row per patient.
 
     Raises:
         CohortError: If it is neither, or ``label`` is missing for a file or has no such column.
@@ -102,7 +102,7 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
 
 
 def _with_ratio(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the ratio of the axes, where it has both and lacks it."""
+    """Add the ratio of the axes, where the table has both and lacks it."""
     if RATIO in table or not set(AXES) <= set(table):
         return table
     return table.assign(**{RATIO: table[AXES[0]] / table[AXES[1]].where(table[AXES[1]] > 0)})
@@ -122,13 +122,13 @@ def _draw(patients: Patients, found: TableOne) -> dict[str, list[Plate]]:
 
 
 def _latex(patients: Patients, found: TableOne) -> str:
-    """A booktabs table; a comment, and a note below it, where the patients are simulated."""
+    """Write a booktabs table; with a comment, and a note below it, where the patients are simulated."""
     shown = _tidy(found).map(lambda value: style.cell(value).replace("−", "-"))
     text: str = shown.to_latex(index=False, escape=True)
     return f"{text}% {SIMULATED} patients\n\\par {SIMULATED.capitalize()} patients.\n" if patients.simulated else text
 
 
 def _tidy(found: TableOne) -> pd.DataFrame:
-    """Table 1 for people: the variable's name in its first row only, nothing where there is no test."""
+    """Tidy Table 1 for people: the variable's name in its first row only, nothing where there is no test."""
     names = found.table["variable"].mask(found.table["variable"].duplicated(), "")
     return found.table.assign(variable=names).astype(object).where(found.table.notna(), "")
