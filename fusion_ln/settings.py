@@ -124,7 +124,7 @@ class LoopSettings(Settings):
     """Settings of the training loop."""
 
     epochs: int = Field(10, ge=1, description="Epochs of training at most.")
-    batch_size: int = Field(16, ge=2, description="Pictures, or patients of a fusion head, per batch.")
+    batch_size: int = Field(16, ge=2, description="Pictures per batch; patients, where modalities are fused.")
     lr: float = Field(3e-3, gt=0, description="Learning rate (Adam).")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
     schedule: Schedule = Field("one-cycle", description="Learning rate over the steps of training.")
@@ -187,16 +187,15 @@ PRESETS: dict[str, FitSettings] = {
 }
 
 
-def resolve_fit(preset: str, changes: dict[str, Any], where: str) -> FitSettings:
-    """A preset with some of its values changed; a change of None is none.
+def resolve_fit(preset: str, changes: Mapping[str, object], where: str) -> FitSettings:
+    """Return a preset with some of its values changed.
 
     Raises:
         SettingsError: If the preset is unknown or a change does not fit.
     """
     if preset not in PRESETS:
         raise SettingsError(*unknown("preset", preset, list(PRESETS), where=where))
-    given = {key: value for key, value in changes.items() if value is not None}
-    return FitSettings.read({**PRESETS[preset].model_dump(), **given}, where)
+    return PRESETS[preset].with_changes(changes, where)
 
 
 class BaselineSettings(Settings):

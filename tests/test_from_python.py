@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import FIT
 
-from fusion_ln.settings import PRESETS, FitSettings
+from fusion_ln.settings import PRESETS
 
 README = Path(__file__).parents[1] / "README.md"
-TINY = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 
 
 def write_patients(cohort, folder):
@@ -28,7 +28,7 @@ def write_patients(cohort, folder):
 @pytest.mark.slow
 def test_the_example_in_the_readme_runs(make_cohort, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(PRESETS, "fast", TINY)
+    monkeypatch.setitem(PRESETS, "fast", FIT)
     write_patients(make_cohort(20, absent={3: {"cdfi"}}), tmp_path)
     section = README.read_text(encoding="utf-8").partition("\n## From Python\n")[2].partition("\n## ")[0]
     [example] = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""`fusionln explain audit`: test whether a run relies on something outside the node."""
+"""`fusionln audit`: test whether a run relies on something outside the node."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ MAPS = "maps"
 
 
 class ExplainGroup(click.Group):
-    """`explain RUN` is the explanation itself; only a further command, such as `explain audit RUN`, has a name."""
+    """`explain RUN` is the explanation itself; only a former name of `audit` has a name of its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
@@ -22,7 +22,6 @@ class ExplainGroup(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.commands[MAPS].format_options(ctx, formatter)
-        self.format_commands(ctx, formatter)
 
 
 @click.group(cls=ExplainGroup)
@@ -85,3 +84,16 @@ def maps(
 def _split(names: str) -> list[str]:
     """Split names at commas."""
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+@explain.command("audit", hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def former_audit(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Run `fusionln audit`, which this command is now called; the old name goes with the next release."""
+    from fusion_ln.cli.audit import audit
+    from fusion_ln.progress import say
+
+    say("`fusionln explain audit` is now `fusionln audit`; the old name works for one more release.")
+    with audit.make_context("fusionln audit", list(arguments), parent=ctx.parent) as audit_ctx:
+        audit.invoke(audit_ctx)

@@ -1,24 +1,43 @@
 """The ``fusionln`` command: its families, and the one place where an error becomes a message."""
 
 import sys
+from importlib import import_module
 
 import click
 
 from fusion_ln import __version__
-from fusion_ln.cli.audit import audit
-from fusion_ln.cli.bench import bench
-from fusion_ln.cli.cohort import cohort
-from fusion_ln.cli.compare import compare
-from fusion_ln.cli.explain import explain
-from fusion_ln.cli.predict import predict
-from fusion_ln.cli.pretrain import pretrain
-from fusion_ln.cli.run import run
-from fusion_ln.cli.study import study
 from fusion_ln.errors import FusionLNError
+
+# Each command is an object of this name in the module of this name, imported only when it is called: settings and
+# their options cost more time than the help of all commands.
+COMMANDS = {
+    "cohort": "Import, download, simulate and check cohorts of patients.",
+    "pretrain": "Train one backbone on several sets, each under a head of its own.",
+    "run": "Train single-modality baselines, fuse them, and report.",
+    "study": "Tune an experiment's settings on inner validation; held-out folds are never read.",
+    "compare": "Compare models on the same patients and write the evidence.",
+    "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
+    "audit": "Test whether RUN relies on something outside the node.",
+    "predict": "Predict new patients by the mean of RUN's folds.",
+    "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
+}
 
 
 class Group(click.Group):
-    """A command group that ends a user's mistake in one message and exit code 1; a bug keeps its traceback."""
+    """A group of commands that are imported when called; a user's mistake ends in one message and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"fusion_ln.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -37,8 +56,3 @@ def cli() -> None:
 
     Start with `fusionln run fusion`: without `--cohort` it simulates patients, trains, fuses and reports.
     """
-
-
-for command in (cohort, pretrain, run, study, compare, explain, predict, bench):
-    cli.add_command(command)
-explain.add_command(audit)

@@ -1,48 +1,37 @@
 """`fusionln pretrain`: one backbone on several ultrasound sets."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, sharing_options
-from fusion_ln.terms import PAPER_BACKBONES
+from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
+from fusion_ln.cli.options import given, merge, set_option, settings_options, take
+from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, PretrainSettings
 
 
 @click.command()
 @click.option("--task", "tasks", type=DIRECTORY, multiple=True, help="Cohort of one modality; give one per set.")
 @click.option("--out", type=DIRECTORY, default=Path("runs/pretraining"), show_default=True, help="Folder for the run.")
+@settings_options(PretrainSettings, "order", defaults=True, flags={"order": "--schedule"})
+@preset_option
+@settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
 @click.option(
-    "--schedule",
-    "order",
-    type=click.Choice(["sequential", "interleaved"]),
-    default="sequential",
-    show_default=True,
-    help="Within an epoch: one set after another, or batches of all sets mixed.",
+    "--patience",
+    type=click.IntRange(min=1),
+    help=f"{FitSettings.model_fields['patience'].description}  [default: {PRETRAIN_PATIENCE}]",
 )
-@click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True)
-@click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
-@click.option("--weights", help="Where the backbone starts: scratch, imagenet, or a weight file.")
-@click.option("--image-size", type=int, help="Pixels a side.")
-@click.option("--epochs", type=int)
-@click.option("--batch-size", type=int)
-@click.option("--lr", type=float, help="Learning rate (Adam).")
-@click.option(
-    "--patience", type=int, default=5, show_default=True, help="Epochs without a lower mean validation loss, then stop."
-)
-@click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"]))
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@settings_options(FitSettings, "precision")
+@settings_options(PretrainSettings, "seed", defaults=True)
 @sharing_options
+@set_option(fit=FitSettings)
 def pretrain(
     tasks: tuple[Path, ...],
     out: Path,
     order: str,
     preset: str,
     seed: int,
-    device: str,
-    devices: int,
-    nodes: int,
-    **changes: Any,
+    changes: dict[str, dict[str, object]],
+    **options: object,
 ) -> None:
     """Train one backbone on several sets, each under a head of its own.
 
@@ -55,20 +44,19 @@ def pretrain(
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
-    from fusion_ln.settings import DeviceSettings, PretrainSettings, resolve_fit
+    from fusion_ln.settings import resolve_fit
     from fusion_ln.training.pretraining.pretrain import pretrain as learn
 
-    fit = resolve_fit(preset, changes, "options")
+    device = take(options, DeviceSettings)
+    fit_changes = merge(given(options), changes["fit"], "fit")
+    fit = resolve_fit(preset, {"patience": PRETRAIN_PATIENCE, **fit_changes}, "options")
+    settings = PretrainSettings.read({"fit": fit, "order": order, "seed": seed}, "options")
     check_backbone(fit.backbone)
-    where = DeviceSettings(device=device, devices=devices, nodes=nodes)
-    validate_compute(where, fit)
-    if join_as_worker(where):
+    validate_compute(device, fit)
+    if join_as_worker(device):
         return
     cohorts = [load_cohort(task) for task in tasks] or open_organs(fit.image_size)
     run = RunFolder(out)
-    settings = PretrainSettings.read({"fit": fit, "order": order, "seed": seed}, "options")
-    learn(cohorts, settings, run, where)
-    report = write_pretraining_report(run)
-    click.echo(f"Backbone: {run.backbone}")
-    click.echo(f"Report:   {report}")
+    learn(cohorts, settings, run, device)
+    print_paths({"Backbone": run.backbone, "Report": write_pretraining_report(run)})
     click.echo(f"Next:     fusionln run fusion --weights {out} --backbone {fit.backbone} --image-size {fit.image_size}")

@@ -1,22 +1,19 @@
 """`fusionln run`: baselines, their fusion, and experiments."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import (
-    DIRECTORY,
-    EXISTING_FILE,
-    device_options,
-    device_settings,
-    report_experiment,
-    report_runs,
-    together,
-)
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, preset_option, print_paths, together
+from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.terms import PAPER_BACKBONES
+from fusion_ln.settings import BaselineSettings, DeviceSettings, FinetuneSettings, FitSettings, HeadSettings, Protocol
+
+if TYPE_CHECKING:
+    from fusion_ln.cohort.cohort import Cohort
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 
@@ -26,46 +23,37 @@ def run() -> None:
     """Train single-modality baselines, fuse them, and report."""
 
 
-# What a baseline and a fusion share.
+# Options of a baseline and of a fusion.
 training_options = together(
-    click.option("--cohort", type=DIRECTORY, help="Cohort folder. Without it: a simulated one."),
+    click.option("--cohort", type=DIRECTORY, help="Cohort folder; by default a simulated cohort."),
     click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
-    click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True),
-    click.option("--backbone", help=f"{', '.join(PAPER_BACKBONES)} or any timm name."),
-    click.option("--weights", help="scratch, imagenet, a weight file, or the folder of a pre-training."),
-    click.option("--image-size", type=int, help="Pixels a side."),
-    click.option("--epochs", type=int),
-    click.option("--batch-size", type=int),
-    click.option("--lr", type=float, help="Learning rate (Adam)."),
-    click.option("--schedule", type=click.Choice(["constant", "one-cycle"])),
-    click.option("--patience", type=int, help="Epochs without a lower validation loss before stopping."),
-    click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"])),
-    click.option(
-        "--protocol",
-        type=click.Choice(["nested", "paper"]),
-        default="nested",
-        show_default=True,
-        help="nested stops on inner validation; paper on the held-out fold, which flatters.",
-    ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    preset_option,
+    settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
+    settings_options(FitSettings, "patience", "precision"),
+    settings_options(BaselineSettings, "protocol", "seed", defaults=True),
     device_options,
 )
 
 
 @run.command()
-@click.option("--modality", required=True, help="2d, cdfi, elastic, or another of the cohort.")
+@settings_options(BaselineSettings, "modality", defaults=True)
 @training_options
-def baseline(modality: str, **options: Any) -> None:
+@set_option(fit=FitSettings)
+def baseline(modality: str, changes: dict[str, dict[str, object]], **options: object) -> None:
     """Train one network per fold on one modality and report its out-of-fold predictions."""
+    from fusion_ln.report.experiment import write_runs
     from fusion_ln.training.run import run_baselines
 
-    prepared = _prepare(**options)
-    if prepared is None:
+    plan = _prepare(options, changes)
+    if plan is None:
         return
-    cohort, out, arguments = prepared
-    [trained] = run_baselines(cohort, [modality], out=out, **arguments)
+    cohort = plan.cohort
+    [trained] = run_baselines(
+        cohort, [modality], plan.fit, plan.out, protocol=plan.protocol, seed=plan.seed, device=plan.device
+    )
     question = f"How well does {modality} alone tell the classes apart?"
-    report_runs(trained.root, [trained], cohort, f"{cohort.name}: {modality} alone", question)
+    title = f"{cohort.name}: {modality} alone"
+    print_paths(write_runs(trained.root, [trained], cohort, title=title, question=question))
 
 
 @run.command()
@@ -77,109 +65,118 @@ def baseline(modality: str, **options: Any) -> None:
     metavar="NAME[,NAME...]",
     help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first.",
 )
-@click.option(
-    "--tokens",
-    type=click.Choice(["fitted", "cross-fitted", "pretrained"]),
-    help="Whose tokens trained heads see: of the fold's network, of networks that did not see the patient (trained for "
-    "it), or of the weights that training began with.",
-)
-@click.option("--modality-dropout", type=click.FloatRange(0, 1, max_open=True), help="Of trained heads, in training.")
-@click.option("--clinical", metavar="COLUMN", multiple=True, help="Clinical column for trained heads; repeatable.")
+@settings_options(HeadSettings, "tokens", "modality_dropout", "clinical", metavars={"clinical": "COLUMN"})
 @click.option("--finetune", is_flag=True, help="Then train the whole model of each fold, networks and head.")
-@click.option(
-    "--accumulate", type=click.IntRange(min=1), default=1, show_default=True, help="Batches per step of --finetune."
-)
+@settings_options(FinetuneSettings, "accumulate")
 @training_options
+@set_option(fit=FitSettings, head=HeadSettings)
 def fusion(
     heads: str,
     tokens: str | None,
     modality_dropout: float | None,
     clinical: tuple[str, ...],
     finetune: bool,
-    accumulate: int,
-    **options: Any,
+    accumulate: int | None,
+    changes: dict[str, dict[str, object]],
+    **options: object,
 ) -> None:
     """Train every modality's baseline, fuse them, and report whether fusing helps.
 
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
-    since they cost no training; the other heads learn from what the baselines see.
+    since they cost no training; the other heads learn from the tokens of the baselines.
     """
-    from fusion_ln.training.experiment_file import head_settings
+    from fusion_ln.report.experiment import write_runs
+    from fusion_ln.training.experiment_file import check_head_changes, head_settings
     from fusion_ln.training.run import run_baselines_and_fusions
 
-    changes = {
-        "tokens": tokens,
-        "modality_dropout": modality_dropout,
-        "clinical": clinical or None,
-        "finetune": {"accumulate": accumulate} if finetune else None,
-    }
-    changes = {key: value for key, value in changes.items() if value is not None}
+    if accumulate is not None and not (finetune or "finetune" in changes["head"]):
+        raise click.UsageError("--accumulate belongs to fine-tuning: give --finetune, too.")
+    head_options = given({"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical})
+    if finetune or accumulate is not None:
+        head_options["finetune"] = given({"accumulate": accumulate})
+    head_changes = merge(head_options, changes["head"], "head")
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
-    wanted = head_settings(named, changes, "--head")
-    prepared = _prepare(**options)
-    if prepared is None:
+    wanted = head_settings(named, head_changes, "--head")
+    check_head_changes(wanted, head_changes, f"--head {heads}")
+    plan = _prepare(options, changes)
+    if plan is None:
         return
-    cohort, out, arguments = prepared
-    runs = run_baselines_and_fusions(cohort, list(cohort.modalities), wanted, out=out, **arguments)
-    report_runs(out, runs, cohort, f"{cohort.name}: does fusion help?", QUESTION)
+    cohort, out = plan.cohort, plan.out
+    runs = run_baselines_and_fusions(
+        cohort,
+        list(cohort.modalities),
+        wanted,
+        plan.fit,
+        out,
+        protocol=plan.protocol,
+        seed=plan.seed,
+        device=plan.device,
+    )
+    print_paths(write_runs(out, runs, cohort, title=f"{cohort.name}: does fusion help?", question=QUESTION))
 
 
 @run.command()
 @click.argument("file", type=EXISTING_FILE)
 @click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/NAME]")
 @device_options
-def experiment(file: Path, out: Path | None, **options: Any) -> None:
+def experiment(file: Path, out: Path | None, **options: object) -> None:
     """Run every run that the experiment FILE (TOML) names, and report on all of them.
 
     An experiment with a search space is tuned first, as by `study run` and `study apply`.
     """
     from fusion_ln.compute.engines import join_as_worker, validate_compute
-    from fusion_ln.report.starts import write_ablation
+    from fusion_ln.report.experiment import write_experiment
     from fusion_ln.training.experiment import experiment_cohort, run_experiment
     from fusion_ln.training.experiment_file import experiment_fits, read_experiment
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
-    where = device_settings(options)
-    validate_compute(where, next(iter(fits.values())))
-    if join_as_worker(where):
+    device = take(options, DeviceSettings)
+    validate_compute(device, next(iter(fits.values())))
+    if join_as_worker(device):
         return
     out = out or Path("runs") / settings.name
     if settings.space:
-        tune_and_apply(file, settings, out, where)
+        tune_and_apply(file, out, device)
         return
     cohort = experiment_cohort(settings, file)
-    runs = run_experiment(settings, cohort, fits, out, where)
-    report_experiment(out, runs, cohort, settings, settings.question)
-    if len(settings.weights) > 1:
-        page = write_ablation(out, runs, cohort, title=settings.name, question=settings.question)
-        click.echo(f"Starts: {page}")
+    runs = run_experiment(settings, cohort, fits, out, device)
+    print_paths(write_experiment(out, runs, cohort, title=settings.name, question=settings.question))
 
 
-def _prepare(
-    *,
-    cohort: Path | None,
-    out: Path | None,
-    preset: str,
-    protocol: str,
-    seed: int,
-    **options: Any,
-) -> tuple[Any, Path, dict[str, Any]] | None:
-    """Resolve the options; everything that can be wrong with them is found before anything is simulated or trained.
+@dataclass(frozen=True)
+class Plan:
+    """Resolved options of a command that trains baselines."""
 
-    None in a process that helped another with its fits and has nothing left to do.
+    cohort: "Cohort"
+    out: Path
+    fit: FitSettings
+    protocol: Protocol
+    seed: int
+    device: DeviceSettings
+
+
+def _prepare(options: dict[str, object], changes: dict[str, dict[str, object]]) -> Plan | None:
+    """Resolve the options of training, and refuse what is wrong with them before anything is simulated or trained.
+
+    Returns:
+        None in a process that helped another with its fits and has nothing left to do.
     """
     from fusion_ln.cohort.default import open_cohort
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
 
-    where = device_settings(options)
-    fit = resolve_fit(preset, options, "options")
+    device = take(options, DeviceSettings)
+    folder, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
+    baseline = BaselineSettings.read(
+        {"modality": "", "protocol": options.pop("protocol"), "seed": options.pop("seed")}, "options"
+    )
+    fit = resolve_fit(preset, merge(given(options), changes["fit"], "fit"), "options")
     check_backbone(fit.backbone)
-    validate_compute(where, fit)
-    if join_as_worker(where):
+    validate_compute(device, fit)
+    if join_as_worker(device):
         return None
-    opened = open_cohort(cohort)
-    arguments = {"fit": fit, "protocol": protocol, "seed": seed, "device": where}
-    return opened, out or Path("runs") / opened.name, arguments
+    cohort = open_cohort(folder if isinstance(folder, Path) else None)
+    place = out if isinstance(out, Path) else Path("runs") / cohort.name
+    return Plan(cohort, place, fit, baseline.protocol, baseline.seed, device)

@@ -1,11 +1,17 @@
 """`fusionln study`: tuning by Optuna, on one machine or on many."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, device_settings, report_experiment, together
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, print_paths, together
+from fusion_ln.cli.options import given, take
+from fusion_ln.errors import StudyError
+from fusion_ln.settings import DeviceSettings
+
+if TYPE_CHECKING:
+    from fusion_ln.tuning.plan import StudyPlace
 
 
 @click.group()
@@ -50,17 +56,32 @@ place_options = together(
     help="A tuned experiment, as `study apply` writes it: its settings are tried right after the untuned ones.",
 )
 @device_options
-def run_command(file: Path, **options: Any) -> None:
+def run_command(
+    file: Path,
+    out: Path | None,
+    storage: str | None,
+    scheme: str | None,
+    trials: int | None,
+    timeout: float | None,
+    objectives: str | None,
+    warm_start: Path | None,
+    **options: object,
+) -> None:
     """Run the trials that are still missing; the same command on other machines takes part.
 
     The first trial is the untuned one, so that tuning cannot do worse on inner validation. With one worker the same
     seed gives the same trials, also after an interruption.
     """
-    tuning, how = _open(file, device_settings(options), **options)
+    _need_optuna()
     from fusion_ln.tuning.experiment import tune
+    from fusion_ln.tuning.plan import locate_studies, plan_tuning
+    from fusion_ln.tuning.storage import shown
 
-    tune(tuning, how)
-    click.echo(f"Studies: {_shown(how.storage)}")
+    names = tuple(objectives.split(",")) if objectives else None
+    study = given({"scheme": scheme, "trials": trials, "seconds": timeout, "objectives": names})
+    place = locate_studies(file, out=out, storage=storage, study=study)
+    tune(*plan_tuning(place, take(options, DeviceSettings), warm_start))
+    click.echo(f"Studies: {shown(place.storage)}")
     click.echo(f"Next:    fusionln study show {file}, then fusionln study apply {file}")
 
 
@@ -68,15 +89,16 @@ def run_command(file: Path, **options: Any) -> None:
 @place_options
 def show(file: Path, out: Path | None, storage: str | None, scheme: str | None) -> None:
     """Print the studies of FILE and draw their history, importances, parameters and pruning."""
+    _need_optuna()
     from fusion_ln.report.study import summarise, write_study_page
-
-    experiment, out, storage = _place(file, out, storage, scheme)
     from fusion_ln.tuning.experiment import open_studies
+    from fusion_ln.tuning.plan import locate_studies
 
-    by_run = open_studies(experiment, storage)
+    place = locate_studies(file, out=out, storage=storage, study=given({"scheme": scheme}))
+    by_run = open_studies(place.experiment, place.storage)
     studies = [each for of_run in by_run.values() for each in of_run]
     click.echo(summarise(studies).to_string(index=False))
-    click.echo(f"Page: {write_study_page(out, experiment.name, by_run)}")
+    click.echo(f"Page: {write_study_page(place.out, place.experiment.name, by_run)}")
 
 
 @study.command("apply")
@@ -89,102 +111,46 @@ def apply_command(
     storage: str | None,
     scheme: str | None,
     trials: tuple[str, ...],
-    **options: Any,
+    **options: object,
 ) -> None:
     """Write the tuned experiment, run its folds beside the untuned ones, and report on all of them."""
-    experiment, out, storage = _place(file, out, storage, scheme)
+    _need_optuna()
+    from fusion_ln.tuning.plan import locate_studies
+
     chosen = {}
     for each in trials:
         name, _, number = each.rpartition("=")
         if not number.isdigit():
-            raise click.BadParameter(f"{each!r} is not as in `--trial {experiment.name}/baseline-2d=7`.")
+            raise click.BadParameter(f"{each!r} is not as in `--trial NAME/baseline-2d=7`.")
         chosen[name] = int(number)
-    _apply(file, experiment, out, storage, chosen, device_settings(options))
+    place = locate_studies(file, out=out, storage=storage, study=given({"scheme": scheme}))
+    _apply(place, chosen, take(options, DeviceSettings))
 
 
-def tune_and_apply(file: Path, experiment: Any, out: Path, where: Any) -> None:
-    """`study run` and `study apply` in one."""
-    tuning, how = _open(file, where, out=out)
-    from fusion_ln.tuning.experiment import tune
-
-    tune(tuning, how)
-    _apply(file, experiment, out, how.storage, {}, where)
-
-
-def _place(file: Path, out: Path | None, storage: str | None, scheme: str | None) -> tuple[Any, Path, str]:
-    """The experiment, the folder of its runs and the storage of its studies."""
+def tune_and_apply(file: Path, out: Path, device: DeviceSettings) -> None:
+    """Run `study run` and `study apply` in one."""
     _need_optuna()
-    from fusion_ln.training.experiment_file import read_experiment
-    from fusion_ln.tuning.experiment import JOURNAL
+    from fusion_ln.tuning.experiment import tune
+    from fusion_ln.tuning.plan import locate_studies, plan_tuning
 
-    experiment = read_experiment(file)
-    if scheme:
-        experiment = experiment.model_copy(update={"study": experiment.study.model_copy(update={"scheme": scheme})})
-    out = out or Path("runs") / experiment.name
-    return experiment, out, storage or str(out / JOURNAL)
+    place = locate_studies(file, out=out)
+    tune(*plan_tuning(place, device))
+    _apply(place, {}, device)
 
 
-def _open(
-    file: Path,
-    where: Any,
-    *,
-    out: Path | None,
-    storage: str | None = None,
-    scheme: str | None = None,
-    trials: int | None = None,
-    timeout: float | None = None,
-    objectives: str | None = None,
-    warm_start: Path | None = None,
-) -> tuple[Any, Any]:
-    """Resolve the options; what can be wrong with them is found before anything is simulated or trained."""
-    if where.processes > 1 or where.engine != "local":
-        raise click.UsageError("A trial runs on one device: give --workers N, and the same command on other machines.")
-    experiment, out, storage = _place(file, out, storage, scheme)
-    from fusion_ln.training.experiment import experiment_cohort, resolve_weights
-    from fusion_ln.training.experiment_file import StudySettings, experiment_fits, read_experiment
-    from fusion_ln.tuning.experiment import Tuning, budget_of
-    from fusion_ln.tuning.storage import open_storage
-    from fusion_ln.tuning.worker import Conditions
+def _apply(place: "StudyPlace", chosen: dict[str, int], device: DeviceSettings) -> None:
+    from fusion_ln.report.experiment import write_experiment
+    from fusion_ln.tuning.plan import apply_tuning
 
-    given = {"trials": trials, "seconds": timeout, "objectives": objectives and tuple(objectives.split(","))}
-    budget = ("trials", "seconds") if trials or timeout else ()
-    kept = {key: value for key, value in experiment.study.model_dump().items() if key not in budget}
-    values = {**kept, **{key: value for key, value in given.items() if value}}
-    experiment = experiment.model_copy(update={"study": StudySettings.read(values, str(file))})
-    [fit] = list(experiment_fits(experiment, str(file)).values())[:1]
-    known = read_experiment(warm_start).tuned if warm_start else {}
-    tuning = Tuning(experiment, experiment_cohort(experiment, file), fit, out, known)
-    tuning.check()
-    open_storage(storage)
-    start = resolve_weights((experiment.weights or [fit.weights])[0], fit, out, where)
-    return Tuning(experiment, tuning.cohort, start, out, known), Conditions(storage, budget_of(experiment), where)
-
-
-def _apply(file: Path, experiment: Any, out: Path, storage: str, chosen: dict[str, int], where: Any) -> None:
-    from fusion_ln.training.experiment import experiment_cohort, run_experiment
-    from fusion_ln.training.experiment_file import experiment_fits, read_experiment
-    from fusion_ln.tuning.experiment import describe_tuning, found_settings, write_tuned
-
-    tuned = write_tuned(experiment, file, out, found_settings(experiment, storage, chosen))
-    click.echo(f"Tuned experiment: {tuned}")
-    applied = read_experiment(tuned)
-    cohort = experiment_cohort(applied, tuned)
-    runs = run_experiment(applied, cohort, experiment_fits(applied, str(tuned)), out, where)
-    question = f"{applied.question} {describe_tuning(experiment, storage)}"
-    report_experiment(out, runs, cohort, applied, question)
-
-
-def _shown(storage: str) -> str:
-    from fusion_ln.tuning.storage import shown
-
-    return shown(storage)
+    tuned = apply_tuning(place, chosen, device)
+    click.echo(f"Tuned experiment: {tuned.file}")
+    title = tuned.experiment.name
+    print_paths(write_experiment(place.out, tuned.runs, tuned.cohort, title=title, question=tuned.question))
 
 
 def _need_optuna() -> None:
-    """One message instead of a traceback where the package was installed without its dependencies."""
+    """Refuse to go on without Optuna, where the package was installed without its dependencies."""
     from importlib.util import find_spec
-
-    from fusion_ln.errors import StudyError
 
     if find_spec("optuna") is None:
         raise StudyError("Optuna is not installed, which runs the studies.", "`pip install 'optuna>=5'`")

@@ -85,6 +85,19 @@ def head_settings(heads: Iterable[str], changes: Mapping[str, object], where: st
     return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **changes}, where) for h in heads}
 
 
+def check_head_changes(heads: Mapping[str, HeadSettings | None], changes: Mapping[str, object], where: str) -> None:
+    """Refuse settings of trained heads where all heads are late ones, which have none.
+
+    Raises:
+        SettingsError: Naming the settings.
+    """
+    if changes and not any(heads.values()):
+        raise SettingsError(
+            f"{where}: {', '.join(changes)}: set for trained heads, but all heads are late ones.",
+            f"Name a trained head as well ({', '.join(TRAINED_HEADS)}), or leave the settings out.",
+        )
+
+
 def experiment_heads(experiment: ExperimentSettings, where: str) -> dict[str, HeadSettings | None]:
     """Resolve the heads of an experiment and its variants of them, in its order.
 
@@ -114,6 +127,7 @@ def read_experiment(path: Path) -> ExperimentSettings:
         raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
     experiment = ExperimentSettings.read(values, str(path))
     heads = experiment_heads(experiment, str(path))
+    check_head_changes(heads, experiment.head, str(path))
     if absent := [n for n in experiment.tuned if not n.startswith("baseline-") and n not in map(fusion_name, heads)]:
         raise SettingsError(f"{path}: tuned.{absent[0]}: no run of that name.", "As in `tuned.baseline-2d`.")
     return experiment

@@ -3,28 +3,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from tiny import CPU, FIT, fusionln
 
-from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.records import BaselineRecord, PretrainingRecord, TaskSummaries
-from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
+from fusion_ln.settings import PretrainSettings
 from fusion_ln.training.run import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
-
-
-def fusionln(*arguments, code=0):
-    result = CliRunner().invoke(cli, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.output
 
 
 def train(cohort, modality, out):
-    device = DeviceSettings(device="cpu", workers=1)
-    [run] = run_baselines(cohort, [modality], FIT, out, protocol="nested", seed=0, device=device)
+    [run] = run_baselines(cohort, [modality], FIT, out, protocol="nested", seed=0, device=CPU)
     return run
 
 
@@ -39,7 +29,7 @@ def run(cohort, tmp_path):
 
 
 def test_an_audit_says_its_verdict_and_where_its_page_is(run):
-    output = fusionln("explain", "audit", run.root, "--device", "cpu")
+    output = fusionln("audit", run.root, "--device", "cpu")
     page = run.root / "audit" / "audit.html"
     assert f"Audit: {page}" in output
     assert "relies on something outside the node." in output
@@ -66,26 +56,26 @@ def as_pretraining(record: BaselineRecord) -> PretrainingRecord:
 )
 def test_a_run_that_lacks_something_ends_in_one_message(run, spoil, message):
     spoil(run)
-    assert message in fusionln("explain", "audit", run.root, code=1)
+    assert message in fusionln("audit", run.root, code=1)
     assert not (run.root / "audit").exists()
 
 
 def test_another_cohort_is_refused(run, make_cohort):
     other = make_cohort(22, name="other")
-    output = fusionln("explain", "audit", run.root, "--cohort", other.root, code=1)
+    output = fusionln("audit", run.root, "--cohort", other.root, code=1)
     assert "made on another cohort" in output
 
 
 def test_a_cohort_that_moved_is_named(run, cohort, tmp_path):
     cohort.root.rename(tmp_path / "moved")
-    assert str(cohort.root) in fusionln("explain", "audit", run.root, code=1)
-    fusionln("explain", "audit", run.root, "--cohort", tmp_path / "moved", "--out", tmp_path / "elsewhere")
+    assert str(cohort.root) in fusionln("audit", run.root, code=1)
+    fusionln("audit", run.root, "--cohort", tmp_path / "moved", "--out", tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "audit.html").is_file()
 
 
 def test_a_head_with_clinical_columns_is_refused(run, cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ln.models.triplet.TrainedRun.clinical", ["age"])
-    assert "also takes age" in fusionln("explain", "audit", run.root, code=1)
+    assert "also takes age" in fusionln("audit", run.root, code=1)
 
 
 @pytest.mark.real_data
@@ -97,7 +87,13 @@ def test_real_pictures_without_masks_are_audited(tmp_path):
             shutil.copy(path, tmp_path / "raw" / folder)
     fusionln("cohort", "import", "busi", tmp_path / "raw", "--out", tmp_path / "busi")
     run = train(load_cohort(tmp_path / "busi"), "2d", tmp_path)
-    fusionln("explain", "audit", run.root)
+    fusionln("audit", run.root)
     page = (run.root / "audit" / "audit.html").read_text(encoding="utf-8")
     assert "The cohort has no masks" in page
     assert "SIMULATED" not in page
+
+
+def test_the_former_name_of_the_audit_works_and_says_the_new_one(run):
+    output = fusionln("explain", "audit", run.root, "--device", "cpu")
+    assert "`fusionln explain audit` is now `fusionln audit`" in output
+    assert f"Audit: {run.root / 'audit' / 'audit.html'}" in output

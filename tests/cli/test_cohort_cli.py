@@ -4,14 +4,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from PIL import Image
+from tiny import invoke
 
-from fusion_ln.cli.main import cli
 from fusion_ln.cohort import download
 from fusion_ln.cohort.cohort import load_cohort
 
@@ -19,14 +19,7 @@ from fusion_ln.cohort.cohort import load_cohort
 @pytest.fixture
 def fusionln():
     """Run a command; returns its exit code and what it printed, and insists that no traceback is among it."""
-
-    def run(*arguments):
-        result = CliRunner().invoke(cli, ["cohort", *map(str, arguments)])
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        assert "Traceback" not in result.output
-        return result.exit_code, result.output
-
-    return run
+    return partial(invoke, "cohort")
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from tiny import invoke
 
-from fusion_ln.cli.main import cli
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.report.run.reading import read_inputs
 
@@ -34,9 +33,7 @@ def write(path: Path, predictions: Predictions) -> str:
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(cli, ["compare", *arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
+    return invoke("compare", *arguments)
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 import click
 import pytest
 from click.testing import CliRunner
+from tiny import invoke
 
 from fusion_ln.cli.explain import ExplainGroup
-from fusion_ln.cli.main import cli
 
 
 def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(cli, ["explain", *arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
+    return invoke("explain", *arguments)
 
 
 @pytest.fixture

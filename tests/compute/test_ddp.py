@@ -118,8 +118,8 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
 # The whole command, but for the page that it ends with and the randomness of augmentation, which is each process's own.
 COMMAND = """
 import sys
-import fusion_ln.report.run.page, fusion_ln.training.tasks
-fusion_ln.report.run.page.write_report = lambda *args, **more: "a page"
+import fusion_ln.report.experiment, fusion_ln.training.tasks
+fusion_ln.report.experiment.write_report = lambda *args, **more: "a page"
 fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
 from fusion_ln.cli.main import cli
 cli()
@@ -153,7 +153,7 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     fusionln = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
     with monkeypatch.context() as patch:
         patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
-        patch.setattr("fusion_ln.report.run.page.write_report", lambda *args, **more: "a page")
+        patch.setattr("fusion_ln.report.experiment.write_report", lambda *args, **more: "a page")
         alone = CliRunner().invoke(cli, [*map(str, fusionln), "--out", str(tmp_path / "one"), "--workers", "1"])
     assert alone.exit_code == 0, alone.output
     codes, said = torchrun(free_port(), *fusionln, "--out", tmp_path / "two", "--nodes", 2)

@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from tiny import CPU, invoke
 
-from fusion_ln.cli.main import cli
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import RunError
@@ -16,12 +15,11 @@ from fusion_ln.explain.run import explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.run.page import write_report
 from fusion_ln.runs import ExplanationFolder, RunFolder
-from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.settings import FitSettings, HeadSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
 
 pytestmark = pytest.mark.slow
-CPU = DeviceSettings(device="cpu", workers=1)
 FIT = FitSettings(backbone="test_vit", image_size=32, epochs=1, batch_size=8, head_width=8, precision="32-true")
 HEAD = HeadSettings(width=16, epochs=1, batch_size=8, copies=1, grid=2)
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -44,9 +42,7 @@ def phantom(tmp_path_factory):
 
 
 def explain(*arguments):
-    result = CliRunner().invoke(cli, ["explain", *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.output
+    return invoke("explain", *arguments)
 
 
 def refused(*arguments):

@@ -4,17 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
+from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.settings import DeviceSettings, HeadSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
-
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
 
 
 @pytest.fixture

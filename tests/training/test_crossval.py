@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
 from fusion_ln.compute.engines import run_jobs
@@ -19,10 +20,8 @@ from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings
 from fusion_ln.training.crossval import begin, finish
-
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
 
 
 def run_baseline(cohort, folder, **changes):

@@ -13,6 +13,8 @@ import torch
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from PIL import Image
+from tiny import CPU, HEAD
+from tiny import FIT_TWICE as FIT
 from toy_study import Toy, conditions, toy_job
 
 from fusion_ln.cohort.cohort import save_cohort
@@ -20,7 +22,7 @@ from fusion_ln.errors import DivergedError, SettingsError, StudyError
 from fusion_ln.files import hash_file
 from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.settings import BaselineSettings
 from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
@@ -32,9 +34,6 @@ from fusion_ln.tuning.storage import Budget, Pulse, open_storage
 from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import run_worker
 
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
-HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1)
-CPU = DeviceSettings(device="cpu", workers=1)
 WORKER = Path(__file__).parent / "toy_study.py"
 
 

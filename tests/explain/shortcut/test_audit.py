@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny import CPU
+from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
@@ -10,16 +12,12 @@ from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
-from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.run import run_baselines, run_fusions
-
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=2, batch_size=4, head_width=8, precision="32-true")
-DEVICE = DeviceSettings(device="cpu", workers=1)
 
 
 def train(cohort, folder, fit=FIT, modalities=None):
     return run_baselines(
-        cohort, modalities or list(cohort.modalities), fit, folder, protocol="nested", seed=0, device=DEVICE
+        cohort, modalities or list(cohort.modalities), fit, folder, protocol="nested", seed=0, device=CPU
     )
 
 
@@ -36,7 +34,7 @@ def test_unaltered_pictures_get_the_out_of_fold_predictions(make_cohort, tmp_pat
     """Each patient by the model of the fold that held the patient out, also of a fusion with absent modalities."""
     cohort = make_cohort(20, absent={3: {"cdfi"}, 7: {"2d", "elastic"}}, views=2)
     baselines = train(cohort, tmp_path / "runs")
-    [fusion] = run_fusions(cohort, baselines, {"late-mean": None}, tmp_path / "runs", seed=0, device=DEVICE)
+    [fusion] = run_fusions(cohort, baselines, {"late-mean": None}, tmp_path / "runs", seed=0, device=CPU)
     audit_run(fusion, None, tmp_path / "audit")
     before, now = read_predictions(fusion.predictions).table, predictions_of(tmp_path / "audit", UNALTERED)
     assert now["patient_id"].tolist() == before["patient_id"].tolist()

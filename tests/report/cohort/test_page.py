@@ -3,9 +3,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from tiny import fusionln
 
-from fusion_ln.cli.main import cli
 from fusion_ln.errors import CohortError
 from fusion_ln.report.cohort.page import Patients, read_patients, write_statistics
 
@@ -27,10 +26,9 @@ def table(rng):
 
 def test_table_one_is_written_as_csv_html_and_latex_with_the_figures_of_the_paper(table, tmp_path):
     table.to_csv(tmp_path / "patients.csv", index=False)
-    result = CliRunner().invoke(cli, ["cohort", "stats", str(tmp_path / "patients.csv"), "--label", "diagnosis"])
-    assert result.exit_code == 0, result.output
+    output = fusionln("cohort", "stats", tmp_path / "patients.csv", "--label", "diagnosis")
     out = tmp_path / "patients-statistics"
-    assert all(f"Wrote {out / name}" in result.output for name in ("table1.csv", "table1.html", "table1.tex"))
+    assert all(f"Wrote {out / name}" in output for name in ("table1.csv", "table1.html", "table1.tex"))
     columns = ["variable", "level", "benign", "lymphoma & other", "metastatic", "test", "statistic", "p"]
     assert pd.read_csv(out / "table1.csv").columns.tolist() == columns
     figures = {path.stem for path in (out / "figures").iterdir()}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tiny import CPU, FIT
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
@@ -20,7 +21,7 @@ from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
 from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, FinetuneSettings, FitSettings, HeadSettings
+from fusion_ln.settings import FinetuneSettings, HeadSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import CROSS_PARTS, cross_fit_jobs, training_parts
 from fusion_ln.training.fusion.heads import train_head
@@ -29,9 +30,7 @@ from fusion_ln.training.fusion.task import FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
 from fusion_ln.training.run import run_baselines, run_fusions
 
-FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=2, grid=2)
-CPU = DeviceSettings(device="cpu", workers=1)
 
 
 @pytest.fixture

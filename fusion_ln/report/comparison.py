@@ -1,0 +1,41 @@
+"""Pages and tables of a comparison of finished models."""
+
+from pathlib import Path
+
+from fusion_ln.errors import RunError
+from fusion_ln.files import write_text
+from fusion_ln.progress import say
+from fusion_ln.report.kit.sheets import csv_of
+from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.reading import read_inputs
+from fusion_ln.runs import RunFolder
+
+N_RESAMPLES = 10_000
+
+
+def write_comparison(out: Path, runs: list[Path], *, reference: Path | None, cohort: Path | None) -> list[Path]:
+    """Compare models on the same patients and write tables, model card and report; returns their paths.
+
+    Args:
+        out: Folder to write into.
+        runs: Run folders or tables of predictions of one cohort.
+        reference: The one of ``runs`` to compare with; by default the best single modality by inner validation.
+        cohort: Cohort folder, if it has moved.
+
+    Raises:
+        RunError: If ``out`` holds a run; and see `read_inputs`.
+    """
+    if RunFolder(out).record.is_file():
+        raise RunError(f"{out}: holds a run, whose report would be lost.", "Choose another folder with `--out DIR`.")
+    results = read_inputs(runs, reference=reference, cohort=cohort, n_resamples=N_RESAMPLES)
+    say(f"Comparing {len(results.models)} models on {results.compared_patients} patients, 10,000 bootstrap draws")
+    comparison = results.comparison
+    assert comparison is not None, "there are two models or more, one of which is the reference"
+    paths = []
+    for name, table in (("comparison", comparison.comparison), ("models", comparison.models)):
+        paths.append(out / f"{name}.csv")
+        write_text(paths[-1], csv_of(table, results.cohort.simulated))
+    title = f"{len(results.models)} models compared"
+    question = f"Does any of them tell the diagnoses apart better than {comparison.reference}?"
+    report = write_results(out, results, title=title, question=question)
+    return [*paths, out / "model_card.md", report]

@@ -1,0 +1,50 @@
+"""Pages of some runs of one cohort: the report and, where they apply, those over seeds and starting weights."""
+
+from pathlib import Path
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.records import BaselineRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.report.run.page import write_report, write_results
+from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.seeds.page import write_seeds
+from fusion_ln.report.starts import write_ablation
+from fusion_ln.runs import RunFolder
+
+
+def write_runs(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
+    """Write the report of some runs; returns the paths by name. For errors see `write_report`."""
+    return {"Runs": out, "Report": write_report(out, runs, cohort, title=title, question=question)}
+
+
+def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
+    """Write the report of an experiment and, where there are several seeds of fusions or several weights, their pages.
+
+    Returns:
+        The paths by name.
+
+    Raises:
+        RunError, PredictionsError: See `write_report` and `write_ablation`.
+    """
+    results = read_results(runs, cohort)
+    seeds = write_seeds(out, results, title=title, question=question) if len(_fusion_seeds(runs)) > 1 else None
+    paths = {"Runs": out, "Report": write_results(out, results, title=title, question=question, seeds=seeds)}
+    if seeds:
+        paths["Seeds"] = seeds
+    if len(_weights(runs)) > 1:
+        paths["Starts"] = write_ablation(out, runs, cohort, title=title, question=question)
+    return paths
+
+
+def _fusion_seeds(runs: list[RunFolder]) -> set[int]:
+    """Collect the seeds of all fusions."""
+    seeds = set()
+    for run in runs:
+        record = run.read_record()
+        if isinstance(record, LateFusionRecord | TrainedFusionRecord):
+            seeds |= {member.seed for member in record.settings.members.values()}
+    return seeds
+
+
+def _weights(runs: list[RunFolder]) -> set[str]:
+    """Collect the starting weights of all baselines."""
+    return {r.settings.fit.weights for run in runs if isinstance(r := run.read_record(), BaselineRecord)}

@@ -1,0 +1,96 @@
+"""Options come from the fields of settings, and `--set` reaches every field."""
+
+from typing import Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+from pydantic import Field
+
+from fusion_ln.cli.options import given, merge, parse_changes, settings_options, take
+from fusion_ln.errors import SettingsError
+from fusion_ln.settings import FitSettings, HeadSettings, Settings
+
+
+class Example(Settings):
+    a_number: int = Field(3, ge=1, description="How many.")
+    share: float = Field(0.5, gt=0, lt=1)
+    choice: Literal["x", "y"] | None = None
+    names: tuple[str, ...] = ()
+    fast: bool = False
+
+
+def command(**options):
+    @click.command()
+    @settings_options(Example, **options)
+    def run(**values):
+        click.echo(repr(take(values, Example)) if options else sorted(given(values).items()))
+
+    return run
+
+
+def output(*arguments, **options):
+    return CliRunner().invoke(command(**options), list(arguments)).output
+
+
+def test_options_have_the_name_type_choices_help_and_default_of_the_field():
+    text = " ".join(output("--help", defaults=True).split())
+    assert "--a-number INTEGER RANGE How many. [default: 3; x>=1]" in text
+    assert "--share FLOAT RANGE [default: 0.5; 0<x<1]" in text
+    assert "--choice [x|y]" in text
+    assert "--fast / --no-fast" in text
+
+
+def test_without_defaults_only_what_was_given_counts():
+    assert (
+        output("--names", "p", "--names", "q", "--share", "0.25").strip() == "[('names', ('p', 'q')), ('share', 0.25)]"
+    )
+    assert output("--no-fast", defaults=True).strip() == repr(Example())
+
+
+@pytest.mark.parametrize("arguments", [("--a-number", "0"), ("--share", "1"), ("--choice", "z"), ("--share", "0")])
+def test_values_out_of_the_fields_bounds_are_refused(arguments):
+    assert "Invalid value" in output(*arguments)
+
+
+TABLES = {"fit": FitSettings, "head": HeadSettings}
+
+
+def test_set_reads_numbers_truth_lists_tables_and_words():
+    texts = ("fit.lr=1e-3", "fit.backbone=resnet18", "head.anchored=false", 'head.clinical=["age"]')
+    changes = parse_changes((*texts, "head.finetune.epochs=2", "head.finetune.lr=0.1"), TABLES)
+    assert changes["fit"] == {"lr": 1e-3, "backbone": "resnet18"}
+    assert changes["head"] == {"anchored": False, "clinical": ["age"], "finetune": {"epochs": 2, "lr": 0.1}}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_set_reaches_every_field(table):
+    for name, field in TABLES[table].model_fields.items():
+        assert parse_changes((f"{table}.{name}={field.default}",), TABLES)[table].keys() == {name}
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("width=96",), "Did you mean 'head.width'"),
+        (("head.finetune.epoch=1",), "Did you mean 'head.finetune.epochs'"),
+        (("fit.lr=1", "fit.lr=2"), "fit.lr: given twice"),
+        (("head.finetune={epochs=1}", "head.finetune.epochs=1"), "given twice"),
+    ],
+)
+def test_set_refuses_unknown_and_repeated_keys(texts, message):
+    with pytest.raises(SettingsError, match=message):
+        parse_changes(texts, TABLES)
+
+
+def test_a_text_without_a_value_is_a_mistake_of_use():
+    with pytest.raises(click.BadParameter, match="KEY=VALUE"):
+        parse_changes(("fit.lr",), TABLES)
+
+
+def test_options_and_set_are_joined_but_not_for_one_setting():
+    assert merge({"finetune": {"accumulate": 2}}, {"finetune": {"lr": 1}}, "head") == {
+        "finetune": {"accumulate": 2, "lr": 1}
+    }
+    with pytest.raises(SettingsError, match=r"head\.finetune\.lr: given as an option, too"):
+        merge({"finetune": {"lr": 2}}, {"finetune": {"lr": 1}}, "head")
