@@ -8,8 +8,9 @@ from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, head_title
 
 
 def test_heads_are_listed_in_their_order():
-    assert list(LATE_HEADS) == ["late-mean", "late-logit", "late-weighted", "late-stacked"]
-    assert list(TRAINED_HEADS) == ["concat", "gated", "lowrank", "cross-attention", "transformer"]
+    """Further heads may follow: none needs to be entered here."""
+    assert list(LATE_HEADS)[:4] == ["late-mean", "late-logit", "late-weighted", "late-stacked"]
+    assert list(TRAINED_HEADS)[:5] == ["concat", "gated", "lowrank", "cross-attention", "transformer"]
 
 
 def test_a_head_is_known_by_its_file_alone(tmp_path):
