@@ -1,20 +1,28 @@
-"""`fusionln cohort`: make cohorts from archives or by simulation, and look them over."""
+"""`fusionln cohort`: import, download, simulation, check and description of cohorts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from fusion_ln.cli.common import DIRECTORY
-from fusion_ln.errors import SettingsError
 from fusion_ln.terms import SITE, cache_folder
 
 if TYPE_CHECKING:
+    from dataclasses import Field
+
     from fusion_ln.cohort.cohort import Cohort
 
 
-def _folds(_: click.Context, __: click.Parameter, value: str) -> dict[str, Any]:
-    """What was typed, as arguments of `draw_folds`."""
+class Folds(TypedDict, total=False):
+    """Arguments of `draw_folds`."""
+
+    k: int
+    by_site: bool
+
+
+def _parse_folds(_: click.Context, __: click.Parameter, value: str) -> Folds:
+    """Parse the number of folds, or the word for one fold per site."""
     if value != SITE and not (value.isdecimal() and int(value) >= 2):
         raise click.BadParameter(f"{value!r} is neither a number from 2 nor {SITE!r}.")
     return {"by_site": True} if value == SITE else {"k": int(value)}
@@ -26,7 +34,7 @@ FOLDS = click.option(
     default="5",
     show_default=True,
     metavar="K|site",
-    callback=_folds,
+    callback=_parse_folds,
     help="Outer folds, stratified by label; or one per site.",
 )
 SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -37,68 +45,94 @@ def cohort() -> None:
     """Import, download, simulate and check cohorts of patients."""
 
 
-@cohort.command("import")
-@click.argument("source")
-@click.argument("src", type=click.Path(path_type=Path))
-@OUT
-@FOLDS
-@SEED
-@click.option("--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of multi-frame files.")
-@click.option(
-    "--skip-unreadable",
-    is_flag=True,
-    help="Go on without pictures that cannot be read or have no label; they are named.",
-)
-@click.option(
-    "--leave-out", multiple=True, metavar="PATH", help="Picture to leave out, relative to SRC; * and ? match."
-)
-@click.option("--patient-pattern", metavar="REGEX", help="cv4lymphnode: its one group is the patient in a file name.")
-@click.option("--classes", metavar="A,B,...", help="table: the classes, in the order of their numbers.")
-@click.option("--malignant-from", metavar="TI-RADS", help="ddti: the lowest category that is malignant.  [default: 4a]")
-@click.option("--cut-points", metavar="EF,...", help="edcu: ejection fractions between the classes.  [default: 40,50]")
-@click.option("--frames", type=click.IntRange(min=1), help="edcu: pictures per video.  [default: 4]")
-def import_(
-    source: str,
-    src: Path,
-    out: Path,
-    folds: dict[str, Any],
-    seed: int,
-    frame: int,
-    skip_unreadable: bool,
-    leave_out: tuple[str, ...],
-    patient_pattern: str | None,
-    classes: str | None,
-    malignant_from: str | None,
-    cut_points: str | None,
-    frames: int | None,
-) -> None:
+class ImportGroup(click.Group):
+    """The command ``import`` with one command per source, built from the source's file when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the sources."""
+        from fusion_ln.cohort.source import source_names
+
+        return source_names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Build the command of a source."""
+        return _build_import(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the sources with their titles, without importing them."""
+        from fusion_ln.cohort.source import source_titles
+
+        with formatter.section("Sources"):
+            formatter.write_dl(list(source_titles().items()))
+
+
+@cohort.group("import", cls=ImportGroup, options_metavar="", subcommand_metavar="SOURCE SRC --out DIR [OPTIONS]")
+def import_() -> None:
     """Describe a raw archive as a cohort.
 
-    The pictures of the archive SRC stay where they are; of videos, frames are written to the cohort. SOURCE is
-    cv4lymphnode, us3m, auli, ocau, busi, ddti, edcu or table (SRC is then a CSV file with one row per patient or per
-    picture).
+    The pictures of the archive SRC stay in place; of videos, frames are written to the cohort. See
+    `fusionln cohort import SOURCE --help` for the layout and the options of a source.
     """
-    from fusion_ln.cohort.importing import import_cohort, open_source
 
-    options: dict[str, Any] = {}
-    if patient_pattern is not None:
-        options["patient_pattern"] = patient_pattern
-    if classes is not None:
-        options["classes"] = _split(classes)
-    if cut_points is not None:
-        options["cut_points"] = _numbers("--cut-points", cut_points)
-    options |= {k: v for k, v in {"malignant_from": malignant_from, "frames": frames}.items() if v is not None}
-    made = import_cohort(
-        open_source(source, src, **options),
-        out,
-        **folds,
-        seed=seed,
-        frame=frame,
-        skip_unreadable=skip_unreadable,
-        leave_out=leave_out,
+
+def _build_import(name: str) -> click.Command:
+    """Build the command that imports an archive of the source ``name``, with the source's own options."""
+    from fusion_ln.cohort.source import find_source, options_of
+
+    source = find_source(name)
+    text = (source.__doc__ or "").partition("Attributes:")[0].replace("``", "`")
+
+    @click.command(name, help=text)
+    @click.argument("src", type=click.Path(path_type=Path))
+    @OUT
+    @FOLDS
+    @SEED
+    @click.option(
+        "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of multi-frame files."
     )
-    _name_what_was_written(made)
-    click.echo(f"Next: fusionln cohort check {out}")
+    @click.option("--skip-unreadable", is_flag=True, help="Skip and name pictures without a label or unreadable.")
+    @click.option(
+        "--leave-out", multiple=True, metavar="PATH", help="Picture to leave out, relative to SRC; * and ? match."
+    )
+    def command(
+        src: Path,
+        out: Path,
+        folds: Folds,
+        seed: int,
+        frame: int,
+        skip_unreadable: bool,
+        leave_out: tuple[str, ...],
+        **options: object,
+    ) -> None:
+        from fusion_ln.cohort.importing import import_cohort
+        from fusion_ln.cohort.source import open_source
+
+        given = {key: value for key, value in options.items() if value is not None}
+        cohort = import_cohort(
+            open_source(name, src, **given),
+            out,
+            **folds,
+            seed=seed,
+            frame=frame,
+            skip_unreadable=skip_unreadable,
+            leave_out=leave_out,
+        )
+        _describe_written(cohort)
+        click.echo(f"Next: fusionln cohort check {out}")
+
+    command.params += [_build_option(each) for each in options_of(source)]
+    return command
+
+
+def _build_option(field: "Field[object]") -> click.Option:
+    """Build the option of a source's field."""
+    help_text = str(field.metadata["help"]) + (f"  [default: {field.default}]" if field.default else "")
+    return click.Option(
+        [f"--{field.name.replace('_', '-')}"],
+        type=field.metadata["parse"],
+        metavar=field.metadata["metavar"],
+        help=help_text,
+    )
 
 
 @cohort.command()
@@ -139,14 +173,14 @@ def download(source: str, out: Path | None) -> None:
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
 @FOLDS
 @SEED
-def folds(folder: Path, folds: dict[str, Any], seed: int) -> None:
+def folds(folder: Path, folds: Folds, seed: int) -> None:
     """Draw the folds of a cohort anew.
 
     The tables of the cohort DIR are accepted as they stand now. Older runs will not match.
     """
     from fusion_ln.cohort.cohort import redraw_folds
 
-    _name_what_was_written(redraw_folds(folder, **folds, seed=seed))
+    _describe_written(redraw_folds(folder, **folds, seed=seed))
 
 
 @cohort.command()
@@ -165,11 +199,10 @@ def phantom(
     sites: int,
     missing: float,
     shortcut: float,
-    folds: dict[str, Any],
+    folds: Folds,
     out: Path,
 ) -> None:
     """Simulate a cohort of triplets whose attainable AUC is known."""
-    from fusion_ln.cohort.cohort import redraw_folds
     from fusion_ln.cohort.importing import refuse_occupied
     from fusion_ln.cohort.phantom.simulate import simulate_cohort
 
@@ -182,11 +215,9 @@ def phantom(
         n_sites=sites,
         missing=missing,
         shortcut=shortcut,
-        n_folds=folds.get("k", 2),
+        **folds,
     )
-    if "by_site" in folds:
-        made = redraw_folds(out, **folds, seed=seed)
-    _name_what_was_written(made)
+    _describe_written(made)
 
 
 @cohort.command()
@@ -205,21 +236,7 @@ def stats(place: Path, label: str | None, out: Path | None) -> None:
         click.echo(f"Wrote {path}")
 
 
-def _split(names: str) -> tuple[str, ...]:
-    parts = tuple(name.strip() for name in names.split(","))
-    if not all(parts) or len(set(parts)) != len(parts) or len(parts) < 2:
-        raise SettingsError(f"--classes {names!r}: expected two or more different names, separated by commas.")
-    return parts
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"{option} {text!r}: expected numbers, separated by commas.") from None
-
-
-def _name_what_was_written(made: "Cohort") -> None:
+def _describe_written(made: "Cohort") -> None:
     counts = made.patients["label"].value_counts()
     classes = ", ".join(f"{name} {counts.get(label, 0)}" for label, name in enumerate(made.classes))
     pictures = ", ".join(f"{name} {(made.images['modality'] == name).sum()}" for name in made.modalities)

@@ -1,72 +1,26 @@
-"""A raw archive becomes a cohort: its pictures are read once, where they lie, and described."""
+"""Import of a raw archive as a cohort: its pictures are read once, where they lie, and described."""
 
 import fnmatch
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
-from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import CohortDetails
-from fusion_ln.cohort.sources.auli import AULI
-from fusion_ln.cohort.sources.busi import BUSI
-from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
-from fusion_ln.cohort.sources.ddti import DDTI
-from fusion_ln.cohort.sources.edcu import EDCU
-from fusion_ln.cohort.sources.ocau import OCAU
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, Source, named
-from fusion_ln.cohort.sources.table import Table
-from fusion_ln.cohort.sources.us3m import US3M
-from fusion_ln.cohort.video import with_frames
-from fusion_ln.decode.picture import read_picture
-from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError, unknown
-from fusion_ln.files import hash_file
+from fusion_ln.cohort.raw_pictures import RawPicture, name_patients, number_views, read_pictures
+from fusion_ln.cohort.source import Archive, Source
+from fusion_ln.errors import CohortError, SettingsError, SourceError
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
-from fusion_ln.threads import map_with_progress
 
-# The one table of sources; each is made of SRC and, some of them, of an option of their own.
-SOURCES: dict[str, type[Any]] = {
-    source.name: source for source in (CV4LymphNode, US3M, AULI, OCAU, BUSI, DDTI, EDCU, Table)
-}
 FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """What is kept of a picture after it was read."""
-
-    row: ImageRow
-    path: str  # relative to the archive
-    width: int
-    height: int
-    sha256: str
-    thumbnail: np.ndarray | None  # only where the archive tells no patients
-
-
-def open_source(name: str, src: Path, **options: Any) -> Source:
-    """The source ``name`` on the raw folder or file ``src``.
-
-    Raises:
-        SettingsError: If there is no such source, or it has no such option.
-    """
-    if name not in SOURCES:
-        raise SettingsError(*unknown("source", name, list(SOURCES)))
-    known = {field.name for field in fields(SOURCES[name])}
-    for option in options:
-        if option not in known:
-            raise SettingsError(f"source {name}: takes no `--{option.replace('_', '-')}`.", "Leave the option out.")
-    source: Source = SOURCES[name](src, **options)
-    return source
 
 
 def import_cohort(
@@ -83,13 +37,13 @@ def import_cohort(
     """Read every picture that ``source`` finds and write a cohort that describes them; the raw files stay as they are.
 
     Args:
-        source: See `open_source`.
+        source: See `fusion_ln.cohort.source.open_source`.
         out: The cohort folder to make.
-        k, by_site, seed: How the folds are drawn, see `draw_folds`.
+        k, by_site, seed: See `draw_folds`.
         frame: Frame of animations and of multi-frame DICOM files.
         skip_unreadable: Go on without pictures that cannot be read or have no label; they are named here and in the
             cohort's details.
-        leave_out: Patterns (``*`` and ``?``) of paths, relative to the archive, that are not to be used.
+        leave_out: Patterns (``*`` and ``?``) of paths, relative to the archive, to leave out.
 
     Frames of videos are written to ``out/frames`` as PNG, so that the cohort needs no video reader.
 
@@ -102,8 +56,8 @@ def import_cohort(
     archive = _without(source.read(), leave_out)
     _refuse_modality_names(archive.modalities)
     with _removed_on_failure(out / FRAMES):
-        pictures, skipped, root = _read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
-        pictures = _number_views(_name_patients(pictures))
+        pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
+        pictures = number_views(name_patients(pictures))
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
         patients = _patient_table(pictures, classes, archive.clinical)
@@ -120,13 +74,14 @@ def import_cohort(
             skipped=tuple(skipped),
             folds=folds_origin(k, by_site, seed),
         )
+        manifest = _manifest(source.name)
         cohort = Cohort(
             root=out,
-            name=out.resolve().name if source.name == Table.name else source.name,
+            name=source.name if manifest else out.resolve().name,
             classes=classes,
             modalities=tuple(name for name in archive.modalities if name in modalities),
             source=source.name,
-            licence=_manifest(source.name).get("licence", "not stated"),
+            licence=manifest.get("licence", "not stated"),
             patients=patients,
             images=_image_table(pictures),
             folds=folds,
@@ -138,14 +93,14 @@ def import_cohort(
 
 
 def refuse_occupied(out: Path) -> None:
-    """Raise CohortError if ``out`` holds anything, save the rest of an import that was killed."""
+    """Raise CohortError if ``out`` holds anything but the rest of an import that was killed."""
     if out.exists() and not out.is_dir():
         raise CohortError(f"{out}: is a file.", "Choose another folder with `--out DIR`.")
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if "cohort.toml" in held:
         raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
-    own = (*(f"{table}.parquet" for table in TABLES), FRAMES)  # or a temporary file beside one of them
-    if other := sorted(name for name in held if not name.lstrip(".").startswith(own)):
+    unfinished = (*(f"{table}.parquet" for table in TABLES), FRAMES)  # or a temporary file beside one of them
+    if other := sorted(name for name in held if not name.lstrip(".").startswith(unfinished)):
         raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
 
 
@@ -160,9 +115,10 @@ def _refuse_modality_names(modalities: Sequence[str]) -> None:
 
 
 def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
+    """Leave out the pictures whose paths match a pattern."""
     paths = [row.path.relative_to(archive.root).as_posix() for row in archive.images]
     everything = [*paths, *(path for path, _ in archive.unusable)]
-    gone: set[str] = set()
+    left_out: set[str] = set()
     for pattern in patterns:
         matches = {path for path in everything if path == pattern or fnmatch.fnmatchcase(path, pattern)}
         if not matches:
@@ -170,13 +126,13 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
                 f"--leave-out {pattern!r}: matches no picture.",
                 f"Paths look like {everything[0] if everything else 'nothing'!r}.",
             )
-        gone |= matches
-    kept = [row for row, path in zip(archive.images, paths, strict=True) if path not in gone]
-    unusable = tuple((path, reason) for path, reason in archive.unusable if path not in gone)
+        left_out |= matches
+    kept = [row for row, path in zip(archive.images, paths, strict=True) if path not in left_out]
+    unusable = tuple((path, reason) for path, reason in archive.unusable if path not in left_out)
     if not kept and not unusable:
         raise SourceError(f"{archive.root}: no pictures.", "Check SRC and `--leave-out`.")
-    n_gone = sum(path in gone for path in everything)
-    remarks = (f"Left out as asked: {n_gone} of {len(everything)} pictures.",) if patterns else ()
+    n_left_out = sum(path in left_out for path in everything)
+    remarks = (f"Left out as asked: {n_left_out} of {len(everything)} pictures.",) if patterns else ()
     return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
 
 
@@ -189,99 +145,7 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
         raise
 
 
-def _read_pictures(archive: Archive, frames: Path, frame: int, *, skip: bool) -> tuple[list[_Picture], list[str], Path]:
-    """Decode every picture; frames of videos become PNG files in ``frames`` first.
-
-    Returns:
-        The pictures in order, the paths that were skipped, and the folder that holds the pictures.
-    """
-    if any(row.frames for row in archive.images):
-        archive = with_frames(archive, frames)
-    pictures, unreadable = [], list(archive.unusable)
-    results = map_with_progress("Reading pictures", partial(_describe, archive.root, frame), archive.images)
-    for row, result in zip(archive.images, results, strict=True):
-        if isinstance(result, PictureError):
-            unreadable.append((row.path.relative_to(archive.root).as_posix(), result))
-        else:
-            pictures.append(result)
-    if unreadable:
-        _answer_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
-    return pictures, [path for path, _ in unreadable], archive.root
-
-
-def _describe(root: Path, frame: int, row: ImageRow) -> _Picture | PictureError:
-    if not row.path.resolve().is_relative_to(root.resolve()):
-        return PictureError(f"{row.path}: a link that leads out of {root}.", "Give the folder with the files as SRC.")
-    try:
-        pixels = read_picture(row.path, frame=frame)
-    except PictureError as error:
-        return error
-    height, width, _ = pixels.shape
-    small = thumbnail(pixels) if row.patient_id is None else None
-    return _Picture(row, row.path.relative_to(root).as_posix(), width, height, hash_file(row.path), small)
-
-
-def _answer_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_found: int, skip: bool) -> None:
-    what = (
-        f"{len(unreadable)} of {n_found} pictures cannot be read or have no label:\n"
-        f"{named([error.problem for _, error in unreadable])}"
-    )
-    if not skip:
-        ways = sorted({error.way_out for _, error in unreadable if error.way_out})
-        raise PictureError(what, "\n    ".join([*ways, "Or go on without them: `--skip-unreadable`."]))
-    if len(unreadable) == n_found:
-        raise PictureError(what, "None is left.")
-    say(f"Skipped: {what}")
-
-
-def _name_patients(pictures: list[_Picture]) -> list[_Picture]:
-    """Where the archive tells no patients, the pictures of a class that look alike become one.
-
-    The patient is called after the first of its pictures.
-    """
-    unknown = [index for index, picture in enumerate(pictures) if picture.row.patient_id is None]
-    if not unknown:
-        return pictures
-    pairs, _ = near_pairs(np.stack([pictures[index].thumbnail for index in unknown]))  # type: ignore[misc]
-    labels = np.array([pictures[index].row.label for index in unknown])
-    same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    groups = clusters(len(unknown), pairs[same])
-    say(
-        f"No patient ids in this archive: {len(unknown)} pictures form {len(np.unique(groups))} groups of those that "
-        "look alike, each taken for one patient."
-    )
-    if n_torn := int((~same).sum()):
-        say(f"Warning: {n_torn} pairs look alike under two labels; `fusionln cohort check` names them.")
-    first: dict[int, str] = {}
-    for index, group in zip(unknown, groups, strict=True):
-        picture = pictures[index]
-        patient = first.setdefault(int(group), Path(picture.path).with_suffix("").as_posix())
-        pictures[index] = replace(picture, row=replace(picture.row, patient_id=patient))
-    return pictures
-
-
-def _number_views(pictures: list[_Picture]) -> list[_Picture]:
-    """Number the views of a patient and modality that have no number; refuse two pictures with the same one."""
-    taken: dict[tuple[str | None, str, int], str] = {}
-    numbered = []
-    counts: dict[tuple[str | None, str], int] = {}
-    for picture in pictures:
-        row = picture.row
-        view = row.view
-        if view is None:
-            view = counts.get((row.patient_id, row.modality), 0)
-            counts[row.patient_id, row.modality] = view + 1
-        key = (row.patient_id, row.modality, view)
-        if (other := taken.setdefault(key, picture.path)) != picture.path:
-            raise SourceError(
-                f"{other} and {picture.path}: both are view {view} of patient {row.patient_id}, {row.modality}.",
-                "Give each picture a view of its own.",
-            )
-        numbered.append(replace(picture, row=replace(row, view=view)))
-    return numbered
-
-
-def _patient_table(pictures: list[_Picture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:
+def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:
     if len(classes) < 2:
         raise SourceError(f"only one class has pictures ({classes[0]}).", "A cohort needs at least two: check SRC.")
     rows = {(row.patient_id, classes.index(row.label), row.site) for row in (picture.row for picture in pictures)}
@@ -292,7 +156,7 @@ def _patient_table(pictures: list[_Picture], classes: tuple[str, ...], clinical:
     return patients if clinical is None else patients.merge(clinical, on=PATIENT, how="left")
 
 
-def _image_table(pictures: list[_Picture]) -> pd.DataFrame:
+def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:
     columns = [IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256]
     rows = [
         (p.path, p.row.patient_id, p.row.modality, p.row.view, p.path, p.width, p.height, p.sha256) for p in pictures
@@ -301,18 +165,19 @@ def _image_table(pictures: list[_Picture]) -> pd.DataFrame:
 
 
 def _manifest(source: str) -> dict[str, Any]:
+    """Read the manifest of a source; empty for one that reads any data set."""
     return load_manifest(source) if source in manifest_names() else {}
 
 
-def _compare_with_stated(source: str, pictures: Sequence[_Picture], classes: Sequence[str]) -> list[str]:
-    """What was found, per class, beside what the archive's description states."""
-    who: dict[str, set[tuple[str | None, str]]] = {
+def _compare_with_stated(source: str, pictures: Sequence[RawPicture], classes: Sequence[str]) -> list[str]:
+    """Compare the counts of each class with those that the archive's manifest states."""
+    members: dict[str, set[tuple[str | None, str]]] = {
         "patients": {(picture.row.patient_id, picture.row.label) for picture in pictures},
         "pictures": {(picture.path, picture.row.label) for picture in pictures},
     }
     remarks = []
     for unit, stated in _manifest(source).get("expected", {}).items():
-        labels = [label for _, label in who[unit]]
+        labels = [label for _, label in members[unit]]
         found = {name: labels.count(name) for name in classes}
         if found == stated:
             remarks.append(f"Found {_counts(found, unit)}, as its authors state.")

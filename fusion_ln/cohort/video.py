@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow
+from fusion_ln.cohort.source import Archive, ImageRow
 from fusion_ln.errors import PictureError
 from fusion_ln.files import cannot_write
 from fusion_ln.threads import map_with_progress

@@ -145,7 +145,7 @@ def test_pictures_of_every_odd_kind_are_imported(fusionln, raw, tmp_path):
         (["import", "cv4lymphnode", "{tmp}/nowhere", "--out", "{tmp}/c"], 1, "no such folder"),
         (["import", "cv4lymphnode", "{tmp}/hollow", "--out", "{tmp}/c"], 1, "hollow: empty"),
         (["import", "busy", "{raw}", "--out", "{tmp}/c"], 1, "Did you mean 'busi'"),
-        (["import", "busi", "{raw}", "--out", "{tmp}/c", "--classes", "a,b"], 1, "takes no `--classes`"),
+        (["import", "busi", "{raw}", "--out", "{tmp}/c", "--classes", "a,b"], 2, "No such option '--classes'"),
         (["import", "table", "{tmp}/no.csv", "--out", "{tmp}/c", "--classes", "a"], 1, "two or more different names"),
         (["import", "table", "{tmp}/no.csv", "--out", "{tmp}/c"], 1, "no such file"),
         (["import", "cv4lymphnode", "{raw}"], 2, "Missing option '--out'"),
@@ -193,12 +193,12 @@ def test_a_table_that_changed_is_refused_by_check_until_the_folds_are_drawn_anew
 
 
 def test_ctrl_c_ends_an_import_cleanly(fusionln, raw, tmp_path, monkeypatch):
-    from fusion_ln.cohort import importing
+    from fusion_ln.cohort import raw_pictures
 
     def interrupted(path, *, frame):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importing, "read_picture", interrupted)
+    monkeypatch.setattr(raw_pictures, "read_picture", interrupted)
     code, printed = fusionln("import", "cv4lymphnode", raw, "--out", tmp_path / "cohort")
     assert code == 1
     assert "Interrupted" in printed

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.check import COLUMNS, check_pictures, describe
-from fusion_ln.cohort.importing import import_cohort, open_source
+from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.cohort.source import open_source
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.cohort.importing import SOURCES, import_cohort, open_source
+from fusion_ln.cohort.importing import import_cohort
+from fusion_ln.cohort.source import open_source, source_names
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
 from fusion_ln.files import hash_file
 
@@ -194,7 +195,7 @@ def test_an_unknown_source_gets_the_nearest_and_an_option_only_where_it_belongs(
         open_source("bussi", tmp_path)
     with pytest.raises(SettingsError, match="source busi: takes no `--patient-pattern`"):
         open_source("busi", tmp_path, patient_pattern="(.)")
-    assert set(SOURCES) >= {"cv4lymphnode", "us3m", "busi", "table"}
+    assert set(source_names()) >= {"cv4lymphnode", "us3m", "busi", "table"}
 
 
 def test_the_same_archive_gives_the_same_cohort(cv4lymphnode, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.cohort.importing import import_cohort, open_source
+from fusion_ln.cohort.importing import import_cohort
+from fusion_ln.cohort.source import open_source
 from fusion_ln.cohort.sources.auli import AULI
 from fusion_ln.cohort.sources.ddti import DDTI
 from fusion_ln.cohort.sources.edcu import EDCU

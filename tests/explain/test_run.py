@@ -31,7 +31,7 @@ def phantom(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("phantom")
         patch.setenv("FUSIONLN_CACHE", str(root / "cache"))
-        cohort = simulate_cohort(root / "cohort", n_patients=40, image_size=48, missing=0.2, n_folds=2)
+        cohort = simulate_cohort(root / "cohort", n_patients=40, image_size=48, missing=0.2, k=2)
         baselines = run_baselines(
             cohort, list(cohort.modalities), FIT, root / "runs", protocol="nested", seed=0, device=CPU
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import Attainable, CohortDetails
 from fusion_ln.cohort.phantom.bmode import Scanner
@@ -29,7 +29,8 @@ def simulate_cohort(
     n_sites: int = 3,
     missing: float = 0.0,
     shortcut: float = 0.0,
-    n_folds: int = 5,
+    k: int = 5,
+    by_site: bool = False,
 ) -> Cohort:
     """Simulate patients with three pictures each and write them as a cohort folder.
 
@@ -41,7 +42,7 @@ def simulate_cohort(
         missing: Probability that a picture is absent; a patient keeps at least one.
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
-        n_folds: Number of outer folds.
+        k, by_site: See `draw_folds`.
 
     Returns:
         The cohort, simulated, with the settings and the attainable figures in its ``details``:
@@ -56,7 +57,8 @@ def simulate_cohort(
     _check(out, n_patients, image_size, missing, shortcut)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
     patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
-    folds = draw_folds(patients, k=n_folds, seed=seed, classes=tables().classes)  # refuses before anything is drawn
+    classes = tables().classes
+    folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)  # refuses before anything is drawn
     present = draw_present(n_patients, missing, rng)
     studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
     images, truth = studio.draw(present)
@@ -69,6 +71,7 @@ def simulate_cohort(
         missing=missing,
         sites=tuple(scanner.name for scanner in scanners),
         shortcut=shortcut,
+        folds=folds_origin(k, by_site, seed) if by_site else "",
         attainable=Attainable(
             tables={name: attainable_by_tables(subset) for name, subset in subsets(tables().modalities).items()},
             cohort=attainable_by_cohort(patients, present),
@@ -78,7 +81,7 @@ def simulate_cohort(
     cohort = Cohort(
         root=out,
         name=f"phantom-{n_patients}",
-        classes=tables().classes,
+        classes=classes,
         modalities=tables().modalities,
         source=manifest["source"],
         licence=manifest["licence"],

@@ -1,10 +1,8 @@
 """AULI: liver ultrasound with outlines beside the pictures."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, named, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, find_layout, pictures_in
 
 FOLDERS = {"Benign": "benign", "Malignant": "malignant", "Normal": "normal"}
 OUTLINES = ("outline", "liver", "mass")  # a normal liver has no mass
@@ -12,18 +10,15 @@ LAYOUT = "{Benign,Malignant,Normal}/image/<n>.jpg (outlines: <Class>/segmentatio
 
 
 @dataclass(frozen=True)
-class AULI:
+class AULI(Source):
     """AULI (Xu et al. 2023): ``{Benign,Malignant,Normal}/image/<n>.jpg``, one picture per patient.
 
-    The outlines (``<Class>/segmentation/<what>/<n>.json``) are not needed to tell the classes apart; which pictures
-    lack one is said.
+    The outlines (``<Class>/segmentation/<what>/<n>.json``) are not needed to tell the classes apart; a remark
+    names those that are missing.
     """
 
-    root: Path
-    name: ClassVar[str] = "auli"
-
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         root = find_layout(
             self.root, lambda folder: any((folder / name / "image").is_dir() for name in FOLDERS), LAYOUT
         )
@@ -35,5 +30,5 @@ class AULI:
                 due = OUTLINES[:2] if label == "normal" else OUTLINES
                 outlines = (root / folder / "segmentation" / what / f"{path.stem}.json" for what in due)
                 lacking += [outline.relative_to(root).as_posix() for outline in outlines if not outline.is_file()]
-        remarks = (f"{len(lacking)} outlines are missing:\n{named(lacking)}",) if lacking else ()
+        remarks = (f"{len(lacking)} outlines are missing:\n{bullet_list(lacking)}",) if lacking else ()
         return Archive(root, tuple(FOLDERS.values()), ("2d",), images, remarks=remarks)

@@ -2,10 +2,8 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, pictures_in
 
 CLASSES = ("benign", "malignant", "normal")
 LAYOUT = "Dataset_BUSI_with_GT/{benign,malignant,normal}/<class> (<n>).png"
@@ -13,17 +11,14 @@ MASK = re.compile(r"_mask(_\d+)?$")
 
 
 @dataclass(frozen=True)
-class BUSI:
+class BUSI(Source):
     """BUSI (Al-Dhabyani et al. 2020): ``<class>/<class> (N).png``; masks (``_mask.png``, ``_mask_1.png``) are left out.
 
     There are no patient ids: pictures of a class that look alike become one patient.
     """
 
-    root: Path
-    name: ClassVar[str] = "busi"
-
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         root = find_layout(self.root, lambda folder: any((folder / name).is_dir() for name in CLASSES), LAYOUT)
         images = [
             ImageRow(None, label, "2d", path)

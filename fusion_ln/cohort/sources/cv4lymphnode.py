@@ -2,10 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, option, pictures_in
 from fusion_ln.errors import SettingsError, SourceError
 
 MODALITIES = ("2d", "cdfi", "elastic")
@@ -13,7 +12,7 @@ LAYOUT = "{2d,cdfi,elastic}/{0,1,2}/<patient>-<image>.jpg (0 benign, 1 lymphoma,
 
 
 @dataclass(frozen=True)
-class CV4LymphNode:
+class CV4LymphNode(Source):
     """Jiang et al. 2025 (Zenodo 12702916): ``{2d,cdfi,elastic}/{0,1,2}/<patient>-<image>.jpg``.
 
     Nothing in public says how a patient's three pictures are linked. The part of the file name before the dash is
@@ -24,13 +23,13 @@ class CV4LymphNode:
             the patient.
     """
 
-    root: Path
-    patient_pattern: str = r"^([^-]+)"
-    name: ClassVar[str] = "cv4lymphnode"
+    patient_pattern: str = option(
+        r"^([^-]+)", "Regular expression whose one group is the patient in a file name.", metavar="REGEX"
+    )
     classes: ClassVar[dict[str, str]] = {"0": "benign", "1": "lymphoma", "2": "metastatic"}
 
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         pattern = self._compiled()
         root = find_layout(self.root, lambda folder: any((folder / name).is_dir() for name in MODALITIES), LAYOUT)
         images = []

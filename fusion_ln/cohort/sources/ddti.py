@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 from xml.etree import ElementTree as ET
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, natural, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, natural, option, pictures_in
 from fusion_ln.errors import PictureError, SettingsError
 from fusion_ln.manifests import load_manifest
 
@@ -18,19 +17,17 @@ PICTURE_NAME = re.compile(r"^(\d+)_\w+$")
 
 
 @dataclass(frozen=True)
-class DDTI:
+class DDTI(Source):
     """DDTI (Pedraza et al. 2015): ``<case>.xml`` with ``<tirads>``, and its pictures ``<case>_<n>.jpg``.
 
     Attributes:
         malignant_from: The lowest TI-RADS category that counts as malignant; without it the manifest's.
     """
 
-    root: Path
-    malignant_from: str | None = None
-    name: ClassVar[str] = "ddti"
+    malignant_from: str | None = option(None, "Lowest category that is malignant.  [default: 4a]", metavar="TI-RADS")
 
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         threshold = self._threshold()
         root = find_layout(self.root, lambda folder: any(folder.glob("*.xml")), LAYOUT)
         images, unusable = [], []
@@ -54,7 +51,7 @@ class DDTI:
 
 
 def _cases(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Every case with its pictures, in natural order: those that have an XML and those that have pictures alone."""
+    """List every case that has an XML file or pictures, with its pictures, in natural order."""
     pictures: dict[str, list[Path]] = {}
     for path in pictures_in(root):
         found = PICTURE_NAME.match(path.stem)
@@ -65,16 +62,16 @@ def _cases(root: Path) -> Iterator[tuple[str, list[Path]]]:
 
 
 def _category(path: Path, pictures: list[Path]) -> str | PictureError:
-    """The TI-RADS category of a case, or why its pictures have no label."""
+    """Read the TI-RADS category of a case; an error states why its pictures have no label."""
     way_out = "Complete the archive or mend the XML."
     if not pictures:
         return PictureError(f"{path}: has no picture {path.stem}_<n>.jpg.", way_out)
     try:
-        told = ET.parse(path).findtext(".//tirads")
+        text = ET.parse(path).findtext(".//tirads")
     except (OSError, ET.ParseError) as error:
         reason = "is missing" if isinstance(error, OSError) else f"is no valid XML ({error})"
         return PictureError(f"{path}: {reason}, so its {len(pictures)} pictures have no label.", way_out)
-    category = (told or "").strip().lower()
+    category = (text or "").strip().lower()
     if not category:
         return PictureError(f"{path}: without TI-RADS, so its {len(pictures)} pictures have no label.", way_out)
     if category not in CATEGORIES:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import pandas as pd
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout
+from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, option
 from fusion_ln.errors import PictureError, SettingsError, SourceError
 from fusion_ln.manifests import load_manifest
 
@@ -15,8 +14,16 @@ TABLE, VIDEOS = "FileList.csv", "Videos"
 LAYOUT = f"{TABLE} (columns FileName, EF) beside {VIDEOS}/<FileName>.avi"
 
 
+def parse_cut_points(text: str) -> tuple[float, ...]:
+    """Read ``40,50``."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--cut-points {text!r}: expected numbers, separated by commas.") from None
+
+
 @dataclass(frozen=True)
-class EDCU:
+class EDCU(Source):
     """EchoNet-Dynamic (Ouyang et al. 2020): ``FileList.csv`` with the ejection fraction, ``Videos/<FileName>.avi``.
 
     One video per patient; ``frames`` of each, evenly spaced, become pictures.
@@ -27,13 +34,15 @@ class EDCU:
         frames: Pictures per video.
     """
 
-    root: Path
-    cut_points: tuple[float, ...] = ()
-    frames: int = 4
-    name: ClassVar[str] = "edcu"
+    cut_points: tuple[float, ...] = option(
+        (), "Ejection fractions between the classes.  [default: 40,50]", parse=parse_cut_points, metavar="EF,..."
+    )
+    frames: int = option(4, "Pictures per video.", parse=int, metavar="N")
 
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
+        if self.frames < 1:
+            raise SettingsError(f"--frames {self.frames}: at least one picture per video is needed.")
         cuts = self._cuts()
         root = find_layout(self.root, lambda folder: (folder / TABLE).is_file(), LAYOUT)
         classes = _class_names(cuts)
@@ -55,7 +64,7 @@ class EDCU:
         return cuts
 
     def _lines(self, path: Path) -> list[tuple[str, str]]:
-        """File name without suffix (some copies of the table have one) and ejection fraction, as written."""
+        """Read file name, without a suffix that some copies of the table have, and ejection fraction, as written."""
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
         if missing := [column for column in ("FileName", "EF") if column not in table]:
             raise SourceError(f"{path}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
@@ -66,14 +75,14 @@ class EDCU:
 
 
 def _class_names(cuts: tuple[float, ...]) -> tuple[str, ...]:
-    """``EF below 40``, ``EF 40 to 50``, ``EF from 50``."""
-    told = [f"{cut:g}" for cut in cuts]
-    between = [f"EF {low} to {high}" for low, high in pairwise(told)]
-    return (f"EF below {told[0]}", *between, f"EF from {told[-1]}")
+    """Name the classes: ``EF below 40``, ``EF 40 to 50``, ``EF from 50``."""
+    values = [f"{cut:g}" for cut in cuts]
+    between = [f"EF {low} to {high}" for low, high in pairwise(values)]
+    return (f"EF below {values[0]}", *between, f"EF from {values[-1]}")
 
 
 def _problem(video: Path, ef: str) -> str:
-    """What is wrong with a line of the table; empty if nothing is."""
+    """Describe the problem of a line of the table; empty if there is none."""
     if not video.is_file():
         return f"the video {VIDEOS}/{video.name} is missing"
     try:

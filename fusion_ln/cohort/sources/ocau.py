@@ -1,10 +1,9 @@
-"""OCAU (USAnotAI): which abdominal organ is it?"""
+"""OCAU (USAnotAI): ultrasound of six abdominal organs."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, pictures_in
 from fusion_ln.errors import SourceError
 
 CLASSES = ("bladder", "bowel", "gallbladder", "kidney", "liver", "spleen")
@@ -13,18 +12,15 @@ LAYOUT = f"{{train,test}}/<organ>-<n>.png, organ one of {', '.join(CLASSES)}"
 
 
 @dataclass(frozen=True)
-class OCAU:
+class OCAU(Source):
     """OCAU (USAnotAI, SIIM 2019): ``{train,test}/<organ>-<n>.png``, some with two dashes; the given split leaks.
 
     There are no patient ids and the pictures are frames of few sweeps, so both parts are taken together and pictures of
     an organ that look alike become one patient.
     """
 
-    root: Path
-    name: ClassVar[str] = "ocau"
-
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         root = find_layout(self.root, lambda folder: any((folder / part).is_dir() for part in PARTS), LAYOUT)
         paths = [path for part in PARTS if (root / part).is_dir() for path in pictures_in(root / part)]
         images = [ImageRow(None, _organ(path), "2d", path) for path in paths]

@@ -3,15 +3,14 @@
 import csv
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pandas as pd
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, named, natural
+from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.picture import looks_like_picture
-from fusion_ln.errors import SourceError
+from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW
 
 LAYOUT = (
@@ -21,8 +20,16 @@ LAYOUT = (
 Line = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Read ``benign,malignant``."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) != len(names) or len(names) < 2:
+        raise SettingsError(f"--classes {text!r}: expected two or more different names, separated by commas.")
+    return names
+
+
 @dataclass(frozen=True)
-class Table:
+class Table(Source):
     """A CSV with one row per patient or one row per picture; paths are relative to the CSV's folder.
 
     Attributes:
@@ -30,12 +37,12 @@ class Table:
             them, the labels of the file in natural order.
     """
 
-    root: Path
-    classes: tuple[str, ...] = field(default=())
-    name: ClassVar[str] = "table"
+    classes: tuple[str, ...] = option(
+        (), "Classes, in the order of their numbers.", parse=parse_classes, metavar="A,B,..."
+    )
 
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         columns, lines = _read_lines(self.root)
         per_image = MODALITY in columns and PATH in columns
         pictured = [] if per_image else self._picture_columns(columns, lines)
@@ -134,7 +141,7 @@ class Table:
     def _refuse_missing(self, rows: Sequence[tuple[int, ImageRow]]) -> None:
         if missing := [f"line {number}: {row.path}" for number, row in rows if not row.path.is_file()]:
             raise SourceError(
-                f"{self.root}: pictures that do not exist ({len(missing)}):\n{named(missing)}",
+                f"{self.root}: pictures that do not exist ({len(missing)}):\n{bullet_list(missing)}",
                 f"Paths are relative to {self.root.parent}.",
             )
 
@@ -143,7 +150,7 @@ class Table:
 
 
 def _read_lines(path: Path) -> tuple[list[str], list[Line]]:
-    """Columns and filled lines; commas, semicolons or tabs, whichever the header has most of."""
+    """Read columns and filled lines; commas, semicolons or tabs, whichever the header has most of."""
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "no such file"
         raise SourceError(f"{path}: {reason}.", f"Give a CSV file: {LAYOUT}.")
@@ -182,7 +189,7 @@ def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> Non
 
 
 def _clinical(lines: Sequence[Line], columns: Sequence[str]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    """The further columns, one row per patient; one that differs between a patient's lines is left out, and said so."""
+    """Collect the further columns, one row per patient; one that differs between a patient's lines is left out."""
     table = pd.DataFrame([cells for _, cells in lines])[[PATIENT, *columns]].replace("", None)
     by_patient = table.groupby(PATIENT, sort=True)
     mixed = [column for column in columns if by_patient[column].nunique().max() > 1]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from fusion_ln.cohort.sources.rows import Archive, ImageRow, find_layout, named, pictures_in, subfolders
+from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, find_layout, pictures_in, subfolders
 from fusion_ln.errors import SourceError
 
 LAYOUT = (
@@ -16,20 +16,18 @@ LAYOUT = (
 
 
 @dataclass(frozen=True)
-class US3M:
+class US3M(Source):
     """US3M breast triplets: ``<case>/{BUS,DUS,EUS}_<view>.jpg``, one folder per patient.
 
     The public description names the layout of a case but not where its label stands, so class folders above the
     cases serve, or a ``labels.csv`` beside them.
     """
 
-    root: Path
-    name: ClassVar[str] = "us3m"
     classes: ClassVar[dict[str, str]] = {"0": "benign", "1": "malignant", "benign": "benign", "malignant": "malignant"}
     modalities: ClassVar[dict[str, str]] = {"BUS": "2d", "DUS": "cdfi", "EUS": "elastic"}
 
     def read(self) -> Archive:
-        """See `Source.read`."""
+        """Find the pictures; see `Source.read`."""
         root = find_layout(self.root, self._fits, LAYOUT)
         if (root / "labels.csv").is_file():
             labels, remarks = self._labels(root)
@@ -48,7 +46,7 @@ class US3M:
         return [child for child in subfolders(folder) if child.name in self.classes]
 
     def _labels(self, root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Label of every case folder; those of the table that have no folder are a partial copy."""
+        """Read the label of every case folder; remark on cases of the table that have no folder."""
         path = root / "labels.csv"
         table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
         if missing := [column for column in ("case", "label") if column not in table]:
@@ -58,13 +56,15 @@ class US3M:
                 raise SourceError(f"{path}, line {line}: case {case} has the unknown label {label!r}.", LAYOUT)
         if (twice := table["case"].duplicated()).any():
             raise SourceError(f"{path}: case {table['case'][twice].iloc[0]} stands in it twice.", "Keep one of them.")
-        told = dict(zip(table["case"], table["label"].map(self.classes), strict=True))
+        by_case = dict(zip(table["case"], table["label"].map(self.classes), strict=True))
         cases = [case.name for case in subfolders(root)]
-        if unlabelled := [case for case in cases if case not in told]:
-            raise SourceError(f"{path}: {len(unlabelled)} cases have no label:\n{named(unlabelled)}", "Add them to it.")
-        absent = len(told) - len(cases)
-        remarks = (f"{absent} of the {len(told)} cases of {path} have no folder.",) if absent else ()
-        return {case: told[case] for case in cases}, remarks
+        if unlabelled := [case for case in cases if case not in by_case]:
+            raise SourceError(
+                f"{path}: {len(unlabelled)} cases have no label:\n{bullet_list(unlabelled)}", "Add them to it."
+            )
+        absent = len(by_case) - len(cases)
+        remarks = (f"{absent} of the {len(by_case)} cases of {path} have no folder.",) if absent else ()
+        return {case: by_case[case] for case in cases}, remarks
 
     def _case(self, root: Path, case: str, label: str) -> list[ImageRow]:
         rows = []

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, normalised_thumbnails
-from fusion_ln.cohort.sources.rows import named
+from fusion_ln.cohort.source import bullet_list
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say
@@ -77,7 +77,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         write_text(cohort.root / SHARED, table.to_csv(index=False))
         raise CohortError(
             f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n"
-            f"{named([f'{image}: {detail}' for image, detail in shared.items()])}",
+            f"{bullet_list([f'{image}: {detail}' for image, detail in shared.items()])}",
             f"Import the cohort without them (`--leave-out PATH`; all are listed in {cohort.root / SHARED}), "
             "or pre-train without that set.",
         )

@@ -17,7 +17,7 @@ from fusion_ln.errors import CohortError, SettingsError
 
 MODALITIES = ("2d", "cdfi", "elastic")
 
-SMALL = {"n_patients": 12, "image_size": 48, "n_folds": 2}
+SMALL = {"n_patients": 12, "image_size": 48, "k": 2}
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_every_picture_says_simulated(cohort):
 
 
 def test_missing_pictures_leave_every_patient_at_least_one(tmp_path):
-    cohort = simulate_cohort(tmp_path / "p", n_patients=40, image_size=32, missing=0.6, n_folds=2)
+    cohort = simulate_cohort(tmp_path / "p", n_patients=40, image_size=32, missing=0.6, k=2)
     per_patient = cohort.images["patient_id"].value_counts()
     assert set(per_patient.index) == set(cohort.patients["patient_id"])
     assert 0.35 < len(cohort.images) / 120 < 0.6
@@ -250,7 +250,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, 
 
 def test_fewer_patients_than_folds_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(CohortError, match="fewer than the 5 folds"):
-        simulate_cohort(tmp_path / "p", n_patients=12, image_size=32, n_folds=5)
+        simulate_cohort(tmp_path / "p", n_patients=12, image_size=32, k=5)
     assert not (tmp_path / "p").exists()
 
 

@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.importing import import_cohort, open_source
+from fusion_ln.cohort.importing import import_cohort
+from fusion_ln.cohort.source import open_source
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import hash_file
 from fusion_ln.images.bank import Batches, ImageBank

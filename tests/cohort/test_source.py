@@ -1,0 +1,52 @@
+"""Sources are found by their files, and their own options are declared there."""
+
+import pytest
+from click.testing import CliRunner
+
+from fusion_ln.cli.main import cli
+from fusion_ln.cohort.source import Source, find_source, open_source, options_of, source_names, source_titles
+from fusion_ln.errors import SettingsError
+
+OWN = {
+    "cv4lymphnode": ["patient_pattern"],
+    "ddti": ["malignant_from"],
+    "edcu": ["cut_points", "frames"],
+    "table": ["classes"],
+}
+
+
+def test_every_file_of_the_folder_is_a_source_of_its_name(tmp_path):
+    assert set(source_names()) >= {"auli", "busi", "cv4lymphnode", "ddti", "edcu", "ocau", "table", "us3m"}
+    for name in source_names():
+        assert issubclass(find_source(name), Source)
+        assert open_source(name, tmp_path).name == name
+        assert source_titles()[name].endswith(".")
+
+
+@pytest.mark.parametrize("name", source_names())
+def test_a_source_shows_its_own_options_and_no_others(name):
+    assert [field.name for field in options_of(find_source(name))] == OWN.get(name, [])
+    said = CliRunner().invoke(cli, ["cohort", "import", name, "--help"]).output
+    flags = {f"--{option.replace('_', '-')} " for options in OWN.values() for option in options}
+    assert {flag for flag in flags if flag in said} == {f"--{o.replace('_', '-')} " for o in OWN.get(name, [])}
+    assert "--leave-out" in said
+
+
+def test_the_list_of_sources_has_their_titles():
+    said = CliRunner().invoke(cli, ["cohort", "import", "--help"]).output
+    assert all(name in said for name in source_names())
+    assert "breast ultrasound with masks" in said
+
+
+@pytest.mark.parametrize(("name", "options"), [("edcu", ["--frames", "0"]), ("edcu", ["--cut-points", "40,x"])])
+def test_a_value_that_a_source_cannot_use_is_one_message(tmp_path, name, options):
+    result = CliRunner().invoke(cli, ["cohort", "import", name, str(tmp_path), "--out", str(tmp_path / "c"), *options])
+    assert result.exit_code == 1
+    assert options[0] in result.output
+
+
+def test_an_option_of_another_source_is_refused_from_python_too(tmp_path):
+    with pytest.raises(SettingsError, match="source busi: takes no `--frames`"):
+        open_source("busi", tmp_path, frames=3)
+    with pytest.raises(SettingsError, match="takes no `--root`"):
+        open_source("busi", tmp_path, root=tmp_path)
