@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from fusion_ln.manifests import load_manifest
 
@@ -125,10 +126,6 @@ def attainable_by_tables(modalities: Sequence[str]) -> dict[str, float]:
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
-    """Compute the weighted area under the ROC curve, ties counting half."""
+    """Compute the weighted AUC, ties counting half."""
     # Equal posteriors reached by different products differ in the last bits: rounding makes them ties again.
-    _, rank = np.unique(scores.round(12), return_inverse=True)
-    positives = np.bincount(rank, weights * positive)
-    negatives = np.bincount(rank, weights * ~positive)
-    outranked = negatives.cumsum() - negatives / 2
-    return float(positives @ outranked / (positives.sum() * negatives.sum()))
+    return float(roc_auc_score(positive, scores.round(12), sample_weight=weights))
