@@ -12,6 +12,7 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.files import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT, PROB
 
+UNIT_KEYS = [PATIENT]  # columns that name the unit of a prediction, coarsest first
 TOLERANCE = 1e-3  # how far a patient's probabilities may be from summing to 1
 
 
@@ -52,7 +53,7 @@ class Predictions:
         return self.table[[PROB + c for c in self.classes]].to_numpy()
 
     def of(self, patients: Iterable[str]) -> "Predictions":
-        """The rows of ``patients``, who must all be there, sorted by patient."""
+        """Select the rows of ``patients``, sorted; KeyError if one has no prediction."""
         rows = self.table.set_index(PATIENT).loc[sorted(patients)].reset_index(names=PATIENT)
         return Predictions(self.classes, rows)
 
@@ -66,7 +67,12 @@ def predictions_from_logits(
     table = pd.DataFrame({PATIENT: list(patients), FOLD: folds.astype(np.int64), LABEL: labels.astype(np.int64)})
     table[[LOGIT + c for c in classes]] = logits
     table[[PROB + c for c in classes]] = probs
-    return Predictions(classes, table.sort_values(PATIENT, ignore_index=True))
+    return join_tables(classes, [table])
+
+
+def join_tables(classes: tuple[str, ...], tables: Iterable[pd.DataFrame]) -> Predictions:
+    """Join tables of different units, such as those of the outer folds, sorted by unit."""
+    return Predictions(classes, pd.concat(tables).sort_values(UNIT_KEYS, ignore_index=True))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -81,18 +87,18 @@ def read_predictions(path: Path) -> Predictions:
         PredictionsError: If it cannot be read, lacks a column, repeats a patient, holds a label outside 0..C-1,
             a probability that is not a number in [0, 1], or a row that does not sum to 1.
     """
-    return _read(path, key=[PATIENT])
+    return _read(path, key=UNIT_KEYS)
 
 
 def read_inner_predictions(path: Path) -> Predictions:
     """Read and check predictions of inner validation patients, sorted by fold and patient.
 
-    ``fold`` is that of the model; a patient stands there once per fold that it served.
+    ``fold`` is that of the model; a patient has one row per fold that it served.
 
     Raises:
-        PredictionsError: As `read_predictions`; a patient may not stand twice in one fold.
+        PredictionsError: See `read_predictions`; a patient has two rows in one fold.
     """
-    return _read(path, key=[FOLD, PATIENT])
+    return _read(path, key=[FOLD, *UNIT_KEYS])
 
 
 def _read(path: Path, key: list[str]) -> Predictions:
@@ -109,7 +115,7 @@ def _read(path: Path, key: list[str]) -> Predictions:
 
 
 def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    needed = [PATIENT, FOLD, LABEL, *(LOGIT + c for c in classes)]
+    needed = [*UNIT_KEYS, FOLD, LABEL, *(LOGIT + c for c in classes)]
     if missing := [column for column in needed if column not in table]:
         raise PredictionsError(f"{path}: lacks the column {missing[0]!r}.", f"It needs {', '.join(needed)} and prob_*.")
     if len(classes) < 2:

@@ -1,20 +1,63 @@
 """Run folders: the place of each file, and when a folder may be reused."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusion_ln.errors import RunError
 from fusion_ln.files import as_file_name, write_json
 from fusion_ln.records import (
+    BaselineRecord,
     CohortSummary,
     PredictionRecord,
     PretrainingRecord,
     RunRecord,
+    TrainedFusionRecord,
     differences,
     parse_record,
 )
 
 AUDIT_PAGE = "audit.html"
+BACKBONE_FILE = "backbone.safetensors"
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Position of a run in an experiment.
+
+    Attributes:
+        weights: Name of the starting weights.
+        name: Name of the run, as in ``baseline-2d``; empty for all runs of this backbone, these weights and this seed.
+    """
+
+    backbone: str
+    weights: str
+    seed: int
+    name: str = ""
+
+    @classmethod
+    def of_record(cls, record: PredictionRecord, name: str) -> "RunKey":
+        """Build the key of a run from its record; a fusion has backbone and weights of its first baseline.
+
+        A pre-training's weights are named after its folder.
+        """
+        if isinstance(record, BaselineRecord):
+            baseline = record.settings
+        else:
+            baseline = next(iter(record.settings.members.values()))
+        seed = record.settings.seed if isinstance(record, TrainedFusionRecord) else baseline.seed
+        weights = Path(baseline.fit.weights)
+        named = weights.parent if weights.name == BACKBONE_FILE else weights
+        return cls(baseline.fit.backbone, named.name, seed, name)
+
+    @property
+    def seed_folder(self) -> str:
+        return f"seed-{self.seed}"
+
+    def folder(self, levels: Collection[str]) -> Path:
+        """Build the path below the experiment's folder; ``levels``: the attributes that differ between its runs."""
+        parts = {"backbone": self.backbone, "weights": as_file_name(self.weights), "seed": self.seed_folder}
+        return Path(*(part for level, part in parts.items() if level in levels), self.name)
 
 
 @dataclass(frozen=True)
@@ -50,7 +93,7 @@ class RunFolder:
     @property
     def backbone(self) -> Path:
         """Backbone of the best epoch of a pre-training: it is finished when this is there."""
-        return self.root / "backbone.safetensors"
+        return self.root / BACKBONE_FILE
 
     @property
     def history(self) -> Path:

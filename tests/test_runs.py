@@ -1,9 +1,25 @@
+from pathlib import Path
+
 import pytest
 
 from fusion_ln.errors import RunError
-from fusion_ln.records import BaselineRecord, PretrainingRecord, TaskSummaries, new_origin
-from fusion_ln.runs import RunFolder, weight_file
-from fusion_ln.settings import BaselineSettings, FitSettings, PretrainSettings
+from fusion_ln.records import (
+    BaselineRecord,
+    LateFusionRecord,
+    PretrainingRecord,
+    TaskSummaries,
+    TrainedFusionRecord,
+    new_origin,
+)
+from fusion_ln.runs import RunFolder, RunKey, weight_file
+from fusion_ln.settings import (
+    BaselineSettings,
+    FitSettings,
+    HeadSettings,
+    LateSettings,
+    PretrainSettings,
+    TrainedFusionSettings,
+)
 
 
 @pytest.fixture
@@ -65,3 +81,26 @@ def test_weights_of_a_folder_are_those_of_a_finished_pretraining(cohort, run):
     run.write_record(baseline_record(cohort))
     with pytest.raises(RunError, match="not a pre-training"):
         weight_file(run.root)
+
+
+def test_a_key_makes_a_folder_of_each_level_that_differs():
+    key = RunKey("resnet10t", "pretrained", 3, "baseline-2d")
+    assert key.folder([]) == Path("baseline-2d")
+    assert key.folder({"seed", "weights", "backbone"}) == Path("resnet10t/pretrained/seed-3/baseline-2d")
+    assert RunKey("resnet10t", "scratch", 3).folder({"seed"}) == Path("seed-3")
+
+
+@pytest.mark.parametrize("weights", ["there/pretraining", "there/pretraining/backbone.safetensors"])
+def test_a_key_comes_from_the_record_whatever_the_folder_is_called(cohort, weights):
+    member = BaselineSettings(modality="2d", fit=FitSettings(weights=weights), seed=2)
+    common = {"cohort": cohort.describe(), **new_origin()}
+    fused = {"members": ("../a",), **common}
+    late = LateSettings(head="late-mean", members={"2d": member})
+    trained = TrainedFusionSettings(head="concat", members={"2d": member}, training=HeadSettings(), seed=5)
+    records = {
+        2: [BaselineRecord(settings=member, **common), LateFusionRecord(settings=late, **fused)],
+        5: [TrainedFusionRecord(settings=trained, **fused)],
+    }
+    for seed, of_seed in records.items():
+        for record in of_seed:
+            assert RunKey.of_record(record, "x") == RunKey("resnet10t", "pretraining", seed, "x")

@@ -16,7 +16,7 @@ from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, modality_colour, signed, signed_spread
-from fusion_ln.runs import RunFolder
+from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.terms import modality_title
 
 
@@ -62,13 +62,10 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
 
 
 def _read(run: RunFolder, record: BaselineRecord) -> Baseline:
-    settings = record.settings
-    backbone, weights = settings.fit.backbone, Path(settings.fit.weights)
+    settings, key = record.settings, RunKey.of_record(record, run.name)
     fit = settings.fit.model_dump(mode="json", exclude={"backbone", "weights"})
-    if weights.name == run.backbone.name:  # a pre-training is called after its folder
-        weights = weights.parent
     others = tuple(sorted({**fit, "protocol": settings.protocol}.items()))
-    return Baseline(backbone, settings.modality, weights.name, settings.seed, others, read_predictions(run.predictions))
+    return Baseline(key.backbone, settings.modality, key.weights, key.seed, others, read_predictions(run.predictions))
 
 
 def _draw(gains: list[Gain], cohort: Cohort) -> Figure:

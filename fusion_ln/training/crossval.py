@@ -20,7 +20,7 @@ from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.predictions import Predictions, write_predictions
+from fusion_ln.predictions import Predictions, join_tables, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
@@ -251,7 +251,7 @@ def finish(run: RunFolder) -> None:
     write_parquet(run.history, history)
     classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
-    predictions = Predictions(classes, out.sort_values(PATIENT, ignore_index=True))
+    predictions = join_tables(classes, [out])
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
-from fusion_ln.files import as_file_name
-from fusion_ln.runs import RunFolder
+from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.settings import (
     PRETRAIN_PATIENCE,
     BaselineSettings,
@@ -52,14 +51,14 @@ def run_experiment(
     heads = experiment_heads(experiment, experiment.name)
     check_fusible(cohort, modalities, heads)
     planned: list[tuple[Path, int, FitSettings, dict[RunFolder, BaselineSettings]]] = []
+    levels = folder_levels(experiment)
     for backbone, fit in fits.items():
-        backbone_folder = out / backbone if len(fits) > 1 else out
         weights = experiment.weights or [fit.weights]
+        backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
         starts = {name: resolve_weights(name, fit, backbone_folder, device) for name in weights}
         for (name, start), seed in product(starts.items(), experiment.seeds):
             refuse_shared_pictures(cohort, modalities, start.weights)
-            levels = [as_file_name(name)] * (len(starts) > 1) + [f"seed-{seed}"] * (len(experiment.seeds) > 1)
-            folder = backbone_folder.joinpath(*levels)
+            folder = out / RunKey(backbone, name, seed).folder(levels)
             baselines = plan_baselines(folder, modalities, start, protocol=experiment.protocol, seed=seed)
             planned.append((folder, seed, start, baselines))
     train_baselines(cohort, {run: settings for *_, baselines in planned for run, settings in baselines.items()}, device)
@@ -69,6 +68,16 @@ def run_experiment(
             runs += run_tuned(experiment, cohort, start, folder, seed=seed, device=device)
         runs += [*baselines, *run_fusions(cohort, list(baselines), heads, folder, seed=seed, device=device)]
     return runs
+
+
+def folder_levels(experiment: ExperimentSettings) -> set[str]:
+    """Find the attributes of `RunKey` that differ between the runs of an experiment: each is a level of folders."""
+    counts = {
+        "backbone": len(experiment.backbones),
+        "weights": len(experiment.weights),
+        "seed": len(experiment.seeds),
+    }
+    return {level for level, count in counts.items() if count > 1}
 
 
 def run_tuned(

@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
+from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, run_members, tunes_baselines
+from fusion_ln.training.experiment import TUNED, folder_levels, run_members, tunes_baselines
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.run import cross_fit
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
@@ -61,9 +62,9 @@ class Tuning:
 
     @property
     def place(self) -> Path:
-        """Where the runs lie that the heads are tuned on: those of the first seed."""
-        seeds = self.experiment.seeds
-        return self.out / f"seed-{seeds[0]}" if len(seeds) > 1 else self.out
+        """Folder of the runs that the heads are tuned on: those of the first seed."""
+        levels = folder_levels(self.experiment) & {"seed"}
+        return self.out / RunKey(self.fit.backbone, self.fit.weights, self.experiment.seeds[0]).folder(levels)
 
     def scheme(self, kind: str) -> Scheme:
         """How the studies of a kind share the outer folds."""

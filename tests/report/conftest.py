@@ -65,13 +65,13 @@ class RunMaker:
     """Writes run folders of one cohort; the true class stands out from the noise by a modality's skill."""
 
     def __init__(self, cohort: Cohort, root: Path, seed: int = 0) -> None:
-        self.cohort, self.root, self.rng = cohort, root, np.random.default_rng(seed)
+        self.cohort, self.root, self.seed, self.rng = cohort, root, seed, np.random.default_rng(seed)
         self.baselines: dict[str, RunFolder] = {}
 
     def baseline(self, modality: str, *, protocol: str = "nested", without: tuple[str, ...] = ()) -> RunFolder:
         """A finished baseline that predicts everyone but the patients in ``without``."""
         run = RunFolder(self.root / f"baseline-{modality}")
-        settings = BaselineSettings(modality=modality, fit=FIT, protocol=protocol)
+        settings = BaselineSettings(modality=modality, fit=FIT, protocol=protocol, seed=self.seed)
         skill = SKILL[modality]
         out = self._out_of_fold(without, skill)
         fold = {"seconds": 12.3, "pictures_per_second": 150.2, "epochs": 8, "best_epoch": 6, "precision": "32-true"}

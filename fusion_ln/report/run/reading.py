@@ -10,7 +10,7 @@ import pandas as pd
 from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
-from fusion_ln.predictions import Predictions, read_inner_predictions, read_predictions
+from fusion_ln.predictions import Predictions, join_tables, read_inner_predictions, read_predictions
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
@@ -176,7 +176,7 @@ def _read_subsets(path: Path) -> dict[str, Predictions]:
     table = pd.read_parquet(path)
     classes = tuple(c.removeprefix("prob_") for c in table.columns if c.startswith("prob_"))
     parts = {
-        str(name): Predictions(classes, part.drop(columns=MODALITIES_USED).sort_values(PATIENT, ignore_index=True))
+        str(name): join_tables(classes, [part.drop(columns=MODALITIES_USED)])
         for name, part in table.groupby(MODALITIES_USED, sort=False)
     }
     return dict(sorted(parts.items(), key=lambda item: item[0].count("+")))

@@ -25,7 +25,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
 
     Args:
         out: Folder to write into.
-        results: Runs with a folder ``seed-<seed>`` in the path of each.
+        results: Runs of an experiment, by backbone, weights and seed.
         title: Heading of the page.
         question: Question of the experiment, in one sentence.
 

@@ -1,14 +1,16 @@
 """The runs of an experiment, gathered by model for the comparison over its seeds."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.seeds import ModelOverSeeds, SeedComparison
-from fusion_ln.records import LateFusionRecord
+from fusion_ln.records import LateFusionRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
+from fusion_ln.runs import RunKey
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,41 @@ def compare_seeds(results: Results) -> SeedResults:
     Raises:
         RunError: If models were trained with different seeds.
     """
-    groups = {name: list(by_seed.values()) for name, by_seed in _group_by_model(results).items()}
+    groups = {key.name: list(by_seed.values()) for key, by_seed in _group_by_model(results).items()}
     models = tuple(_over_seeds(name, runs) for name, runs in groups.items())
     comparison = SeedComparison(models, results.cohort.modalities, N_RESAMPLES)
     return SeedResults(results, comparison, {name: runs[0] for name, runs in groups.items()})
 
 
-def _group_by_model(results: Results) -> dict[str, dict[str, Model]]:
-    """Group the runs by their name without the seed, then by seed.
+def _group_by_model(results: Results) -> dict[RunKey, dict[int, Model]]:
+    """Group the runs by their key, with seed 0 in place of each seed, then by seed.
 
     Raises:
         RunError: If models were trained with different seeds.
     """
-    groups: dict[str, dict[str, Model]] = {}
+    groups: dict[RunKey, dict[int, Model]] = {}
     for model in results.models:
-        parts = PurePosixPath(model.name).parts
-        seed = next((part for part in parts if part.startswith("seed-")), "")
-        groups.setdefault("/".join(part for part in parts if part != seed), {})[seed] = model
+        key = _key_of(model)
+        groups.setdefault(replace(key, seed=0), {})[key.seed] = model
     first, of_first = next(iter(groups.items()))
-    for name, by_seed in groups.items():
+    for key, by_seed in groups.items():
         if by_seed.keys() != of_first.keys():
             raise RunError(
-                f"{name}: trained with {', '.join(by_seed)}, but {first} with {', '.join(of_first)}.",
+                f"{key.name}: trained with {_name_seeds(by_seed)}, but {first.name} with {_name_seeds(of_first)}.",
                 "Train all models with the same seeds.",
             )
     return groups
+
+
+def _key_of(model: Model) -> RunKey:
+    """Build the key of a run; its name is the path below the common folder without the level of the seed."""
+    assert not isinstance(model.record, TableRecord), "an experiment has no bare tables"
+    key = RunKey.of_record(model.record, model.name)
+    return replace(key, name="/".join(part for part in PurePosixPath(model.name).parts if part != key.seed_folder))
+
+
+def _name_seeds(seeds: Iterable[int]) -> str:
+    return "seeds " + ", ".join(map(str, seeds))
 
 
 def _over_seeds(name: str, models: list[Model]) -> ModelOverSeeds:

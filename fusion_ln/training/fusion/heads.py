@@ -19,7 +19,7 @@ from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import load_checkpoint, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import assemble
-from fusion_ln.predictions import Predictions, read_predictions, write_predictions
+from fusion_ln.predictions import Predictions, join_tables, read_predictions, write_predictions
 from fusion_ln.progress import progress
 from fusion_ln.records import FoldRecord, PatientCounts, TrainedFusionRecord, new_origin
 from fusion_ln.runs import RunFolder
@@ -88,9 +88,7 @@ def train_head(
                 _train_fold(cohort, by_modality, fold_settings, run, number, columns, seed=seed, device=device)
             )
             step("")
-    predictions = Predictions(
-        cohort.classes, pd.concat([f.held_out for f in folds]).sort_values(PATIENT, ignore_index=True)
-    )
+    predictions = join_tables(cohort.classes, [f.held_out for f in folds])
     predicted = len(predictions.table)
     counts = PatientCounts(predicted=predicted, skipped=len(cohort.patients) - predicted)
     run.write_record(record.model_copy(update={"folds": tuple(f.record for f in folds), "patients": counts}))

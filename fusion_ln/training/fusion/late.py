@@ -13,7 +13,9 @@ from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.predictions import (
+    UNIT_KEYS,
     Predictions,
+    join_tables,
     predictions_from_logits,
     read_inner_predictions,
     read_predictions,
@@ -68,7 +70,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
             fused_subsets.append(
                 _apply(head, learnt[-1], *restricted, cohort.classes).assign(**{MODALITIES_USED: name})
             )
-    predictions = Predictions(cohort.classes, pd.concat(fused).sort_values(PATIENT, ignore_index=True))
+    predictions = join_tables(cohort.classes, fused)
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
@@ -93,8 +95,10 @@ def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:
 def _join(members: Iterable[Predictions]) -> tuple[pd.DataFrame, ModalityLogits]:
     """Join the members' tables by patient and fold, never by row."""
     members = list(members)
-    keys = [PATIENT, FOLD, LABEL]
-    rows = pd.concat([m.table[keys] for m in members]).drop_duplicates().sort_values([FOLD, PATIENT], ignore_index=True)
+    keys = [*UNIT_KEYS, FOLD, LABEL]
+    rows = (
+        pd.concat([m.table[keys] for m in members]).drop_duplicates().sort_values([FOLD, *UNIT_KEYS], ignore_index=True)
+    )
     logits, present = [], []
     for member in members:
         joined = rows.merge(member.table, how="left", on=keys, validate="one_to_one")

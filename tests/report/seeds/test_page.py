@@ -9,6 +9,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import read_predictions
+from fusion_ln.records import BaselineRecord
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.page import write_seeds
 from fusion_ln.report.seeds.reading import compare_seeds
@@ -64,19 +65,28 @@ def test_figures_are_means_over_the_seeds_and_differences_go_seed_by_seed(page, 
             assert own["p_holm"] >= own["bootstrap_p"] if metric == "auc" else np.isnan(own["p_holm"])
 
 
+def with_seed(record, seed):
+    settings = record.settings
+    if isinstance(record, BaselineRecord):
+        return record.model_copy(update={"settings": settings.model_copy(update={"seed": seed})})
+    members = {name: member.model_copy(update={"seed": seed}) for name, member in settings.members.items()}
+    return record.model_copy(update={"settings": settings.model_copy(update={"members": members})})
+
+
 def copy_runs(runs, folder, seeds):
-    """The runs of the first seed under the names of ``seeds``."""
+    """Copy the runs of the first seed, under each of ``seeds``."""
     copies = []
     for seed in seeds:
         for run in runs[: len(NAMES)]:
-            shutil.copytree(run.root, folder / seed / run.name)
-            copies.append(RunFolder(folder / seed / run.name))
+            copy = RunFolder(shutil.copytree(run.root, folder / f"seed-{seed}" / run.name))
+            copy.write_record(with_seed(run.read_record(), seed))
+            copies.append(copy)
     return copies
 
 
 def test_a_copy_under_another_seed_leaves_the_intervals_as_they_are(seeded, tmp_path):
     cohort, runs = seeded
-    copies = copy_runs(runs, tmp_path, ["seed-0", "seed-1"])
+    copies = copy_runs(runs, tmp_path, [0, 1])
     alone, doubled = (compare_seeds(read_results(given, cohort)).comparison for given in (runs[: len(NAMES)], copies))
     for table in ("metrics", "differences"):
         held, same = getattr(alone, table), getattr(doubled, table)
@@ -85,7 +95,7 @@ def test_a_copy_under_another_seed_leaves_the_intervals_as_they_are(seeded, tmp_
 
 def test_the_headline_fusion_is_best_on_inner_validation_and_learnt_elsewhere(seeded, tmp_path):
     cohort, runs = seeded
-    copies = copy_runs(runs, tmp_path, ["seed-0"])
+    copies = copy_runs(runs, tmp_path, [0])
     comparison = compare_seeds(read_results(copies, cohort)).comparison
     best = max((m for m in comparison.models if m.is_fusion), key=lambda model: model.inner_auc)
     assert comparison.candidate is best
@@ -105,5 +115,5 @@ def test_the_page_answers_shows_every_figure_and_says_simulated(page):
 
 def test_a_model_that_lacks_a_seed_is_refused(seeded):
     cohort, runs = seeded
-    with pytest.raises(RunError, match="fusion-concat: trained with seed-0, but baseline-2d with seed-0, seed-1"):
+    with pytest.raises(RunError, match="fusion-concat: trained with seeds 0, but baseline-2d with seeds 0, 1"):
         compare_seeds(read_results(runs[:-1], cohort))
