@@ -239,12 +239,9 @@ class FinetuneSettings(LoopSettings):
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 
-class HeadSettings(LoopSettings):
-    """A fusion head on the tokens of a fold's own baselines."""
+class TokenSettings(Settings):
+    """The settings of a head that its tokens depend on, and nothing else of it."""
 
-    RENAMED: ClassVar[Mapping[str, str]] = {"variants": "copies", "heads": "attention_heads", "seeds": "ensemble_size"}
-
-    head: str = Field("cross-attention", description="Name of the head.")
     tokens: Literal["fitted", "cross-fitted", "pretrained"] = Field(
         "fitted",
         description="Network whose tokens trained heads see: the fold's own, networks that did not see the patient "
@@ -252,6 +249,19 @@ class HeadSettings(LoopSettings):
     )
     copies: int = Field(4, ge=1, description="Augmented copies of each training picture, besides the picture itself.")
     grid: int = Field(4, ge=1, description="Tokens a side of a picture at most.")
+
+    @property
+    def of_tokens(self) -> "TokenSettings":
+        """These settings alone, equal for heads that share tokens."""
+        return TokenSettings(**{name: getattr(self, name) for name in TokenSettings.model_fields})
+
+
+class HeadSettings(TokenSettings, LoopSettings):
+    """A fusion head on the tokens of a fold's own baselines."""
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"variants": "copies", "heads": "attention_heads", "seeds": "ensemble_size"}
+
+    head: str = Field("cross-attention", description="Name of the head.")
     width: int = Field(64, ge=8, description="Width of the head.")
     depth: int = Field(1, ge=1, description="Transformer blocks.")
     attention_heads: int = Field(4, ge=1, description="Attention heads of each transformer block.")

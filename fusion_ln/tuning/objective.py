@@ -1,4 +1,4 @@
-"""What a study can tune: the network of one modality, or a fusion head on finished baselines."""
+"""Objectives of a study: the network of one modality, or a fusion head on finished baselines."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,15 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, LoopSettings, Precision
+from fusion_ln.settings import (
+    BaselineSettings,
+    DeviceSettings,
+    FitSettings,
+    HeadSettings,
+    LoopSettings,
+    Precision,
+    TokenSettings,
+)
 from fusion_ln.training.crossval import fit_fold, read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
@@ -20,16 +28,9 @@ from fusion_ln.training.fusion.task import PatientBatches
 from fusion_ln.training.fusion.tokens import TokenBank
 from fusion_ln.training.tasks import PatientLogits
 
-# Settings of a head that its tokens do not depend on.
-NOT_OF_TOKENS = {
-    *("head", "width", "depth", "attention_heads", "dropout", "drop_path", "modality_dropout", "auxiliary"),
-    *("anchored", "ensemble_size"),
-    *("epochs", "batch_size", "lr", "weight_decay", "schedule", "patience"),
-}
-
 
 class Objective(Protocol):
-    """Anything that is fitted fold by fold and scored on inner validation; worker processes get a copy of it."""
+    """A model that is fitted fold by fold and scored on inner validation; worker processes get a copy of it."""
 
     @property
     def cohort(self) -> Path:
@@ -37,19 +38,19 @@ class Objective(Protocol):
 
     @property
     def base_settings(self) -> LoopSettings:
-        """The settings that are to be tuned, as they are."""
+        """The untuned settings."""
 
     @property
     def precision(self) -> Precision:
-        """What to compute it in."""
+        """Precision of its arithmetic."""
 
     def describe(self) -> dict[str, Any]:
-        """What makes it another target."""
+        """Describe all that must match to resume its study."""
 
     def fit(
         self, tuned: LoopSettings, fold: int, fabric: Fabric, folder: Path, on_epoch: Callable[[Epoch], None]
     ) -> PatientLogits:
-        """What the model of a fold, fitted with these settings, says of its inner validation patients."""
+        """Fit the model of a fold with these settings, and predict its inner validation patients."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,13 @@ class BaselineObjective:
         return self.settings.fit.precision
 
     def describe(self) -> dict[str, Any]:
-        """What makes it another target."""
+        """Describe all that must match to resume its study."""
         return {"settings": self.settings.model_dump(mode="json")}
 
     def fit(
         self, tuned: LoopSettings, fold: int, fabric: Fabric, folder: Path, on_epoch: Callable[[Epoch], None]
     ) -> PatientLogits:
-        """What the network of a fold, fitted with these settings, says of its inner validation patients."""
+        """Fit the network of a fold with these settings, and predict its inner validation patients."""
         assert isinstance(tuned, FitSettings)
         cohort = read_cohort(self.cohort)
         settings = self.settings.model_copy(update={"fit": tuned})
@@ -97,7 +98,7 @@ class HeadObjective:
         return self.settings
 
     def describe(self) -> dict[str, Any]:
-        """What makes it another target."""
+        """Describe all that must match to resume its study."""
         records = [RunFolder(member).read_prediction_record() for member in self.members]
         members = [record.settings.model_dump(mode="json") for record in records]
         return {"settings": self.settings.model_dump(mode="json"), "members": members}
@@ -105,23 +106,28 @@ class HeadObjective:
     def prepare(self, folds: Iterable[int], device: DeviceSettings) -> None:
         """Put the tokens of the untuned settings on disk, before several workers would each compute them."""
         for fold in folds:
-            _bank(self.cohort, self.members, fold, self.settings, str(make_fabric(device, self.precision).device))
+            self._bank(self.settings, fold, make_fabric(device, self.precision).device)
 
     def fit(
         self, tuned: LoopSettings, fold: int, fabric: Fabric, folder: Path, on_epoch: Callable[[Epoch], None]
     ) -> PatientLogits:
-        """What the head of a fold, fitted with these settings, says of its inner validation patients."""
+        """Fit the head of a fold with these settings, and predict its inner validation patients."""
         assert isinstance(tuned, HeadSettings)
         cohort = read_cohort(self.cohort)
-        base_settings = {name: getattr(self.settings, name) for name in NOT_OF_TOKENS}
-        bank = _bank(self.cohort, self.members, fold, tuned.model_copy(update=base_settings), str(fabric.device))
+        bank = self._bank(tuned, fold, fabric.device)
         inner = PatientBatches(bank, bank.of(cohort.training_part(fold)[1]), tuned.batch_size)
-        learnt = fit_head(cohort, bank, tuned, fold, seed=self.seed, fabric=fabric, folder=folder, on_epoch=on_epoch)
-        return learnt.task.predict(inner, fabric.device)
+        fitted = fit_head(cohort, bank, tuned, fold, seed=self.seed, fabric=fabric, folder=folder, on_epoch=on_epoch)
+        return fitted.task.predict(inner, fabric.device)
+
+    def _bank(self, settings: HeadSettings, fold: int, device: torch.device) -> TokenBank:
+        return open_tokens(self.cohort, self.members, fold, settings.of_tokens, settings.clinical, str(device))
 
 
 @lru_cache(maxsize=16)
-def _bank(cohort: Path, members: tuple[Path, ...], fold: int, settings: HeadSettings, device: str) -> TokenBank:
+def open_tokens(
+    cohort: Path, members: tuple[Path, ...], fold: int, settings: TokenSettings, clinical: tuple[str, ...], device: str
+) -> TokenBank:
+    """Open the tokens of a fold, once per process for all trials whose heads share them."""
     opened = read_cohort(cohort)
-    columns = learn_columns(opened, settings.clinical, fold)
+    columns = learn_columns(opened, clinical, fold)
     return fold_tokens(opened, [RunFolder(m) for m in members], settings, fold, columns, torch.device(device))

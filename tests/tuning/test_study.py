@@ -27,7 +27,7 @@ from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
-from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, _bank
+from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
 from fusion_ln.tuning.results import best_trial
 from fusion_ln.tuning.space import Range, read_space
 from fusion_ln.tuning.storage import Budget, Pulse, open_storage
@@ -293,9 +293,23 @@ def test_held_out_patients_cannot_change_a_heads_study(tmp_path, cohort):
         spoiled = np.array(tokens.tokens)
         spoiled[np.isin(tokens.patients, cohort.held_out(0))] = 7
         np.save(tokens.tokens.filename, spoiled)
-    _bank.cache_clear()
+    open_tokens.cache_clear()
     [after] = run(tmp_path / "k", 3, job)
     assert values(after) == values(before)
+
+
+def test_trials_compute_new_tokens_only_where_these_change(tmp_path, cohort):
+    members = run_baselines(
+        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU
+    )
+    objective = HeadObjective(cohort.root, tuple(m.root for m in members), HEAD, seed=0)
+    others = {"width": [8, 16], "depth": [1, 2], "dropout": [0.1, 0.2], "epochs": [1, 2], "lr": [1e-3, 1e-2]}
+    for space, n_banks in ((others, 1), ({"copies": [1, 2], "width": [8, 16]}, 2)):
+        open_tokens.cache_clear()
+        known = tuple({name: choices[k] for name, choices in space.items()} for k in (0, 1))
+        dimensions = read_space({name: sorted({*each, getattr(HEAD, name)}) for name, each in space.items()}, HEAD, "")
+        run(tmp_path / f"j{n_banks}", 2, StudyJob("head", objective, dimensions, (0,), ("loss",), known=known))
+        assert open_tokens.cache_info().misses == n_banks
 
 
 def test_an_objective_that_inner_validation_cannot_tell_is_refused(tmp_path, cohort, monkeypatch):

@@ -23,7 +23,7 @@ from fusion_ln.predictions import Predictions, join_tables, read_predictions, wr
 from fusion_ln.progress import progress
 from fusion_ln.records import FoldRecord, PatientCounts, TrainedFusionRecord, new_origin
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, HeadSettings, TrainedFusionSettings
+from fusion_ln.settings import DeviceSettings, HeadSettings, TokenSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.crossval import epoch_table, fold_record
 from fusion_ln.training.fit import Epoch, derive_seed, fit
@@ -105,7 +105,7 @@ def train_head(
 def fold_tokens(
     cohort: Cohort,
     members: list[RunFolder],
-    settings: HeadSettings,
+    settings: TokenSettings,
     fold: int,
     columns: Sequence[ClinicalColumn],
     device: torch.device,
@@ -120,7 +120,7 @@ def fold_tokens(
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
         raise SettingsError(
-            f"head {settings.head}: the baselines' networks give different tokens ({listed}).",
+            f"The baselines' networks give different tokens ({listed}).",
             "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
         )
     labels = cohort.patients.set_index(PATIENT)[LABEL]

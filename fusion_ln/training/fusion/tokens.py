@@ -23,7 +23,7 @@ from fusion_ln.models.checkpoint import load_checkpoint
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.settings import BaselineSettings, TokenSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import training_parts
 from fusion_ln.training.fit import derive_seed
@@ -48,7 +48,7 @@ class PictureTokens:
 
 
 def picture_tokens(
-    cohort: Cohort, baseline: RunFolder, fold: int, settings: HeadSettings, device: torch.device
+    cohort: Cohort, baseline: RunFolder, fold: int, settings: TokenSettings, device: torch.device
 ) -> PictureTokens:
     """Load the tokens of all pictures of a baseline's modality for one fold's head, or compute and store them.
 
@@ -66,7 +66,7 @@ def picture_tokens(
     return _cross_fitted(fitted, cohort, baseline, fold, settings, device)
 
 
-def _stored(cohort: Cohort, path: Path, settings: HeadSettings, device: torch.device) -> PictureTokens:
+def _stored(cohort: Cohort, path: Path, settings: TokenSettings, device: torch.device) -> PictureTokens:
     """Load or compute the tokens of all pictures of a network's modality; they are memory-mapped."""
     model, checkpoint = load_checkpoint(path)
     baseline = checkpoint.settings
@@ -91,7 +91,7 @@ def _cross_fitted(
     cohort: Cohort,
     baseline: RunFolder,
     fold: int,
-    settings: HeadSettings,
+    settings: TokenSettings,
     device: torch.device,
 ) -> PictureTokens:
     """Replace the tokens of training patients by those of networks that did not see them, in the fold's feature space.
@@ -118,7 +118,7 @@ def _cross_fitted(
 
 
 def compute_tokens(
-    model: Classifier, baseline: BaselineSettings, bank: ImageBank, settings: HeadSettings, *, device: torch.device
+    model: Classifier, baseline: BaselineSettings, bank: ImageBank, settings: TokenSettings, *, device: torch.device
 ) -> PictureTokens:
     """Compute tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
 
@@ -151,7 +151,7 @@ def compute_tokens(
     return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
 
 
-def _source(model: Classifier, baseline: BaselineSettings, settings: HeadSettings) -> Backbone:
+def _source(model: Classifier, baseline: BaselineSettings, settings: TokenSettings) -> Backbone:
     """Choose the network that the tokens come from."""
     if settings.tokens != "pretrained":
         return model.backbone
