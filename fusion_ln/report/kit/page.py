@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,7 +24,7 @@ def write_page(
     *,
     simulated: bool,
     titles: Mapping[str, str] = MappingProxyType({}),
-    **values: Any,
+    **values: object,
 ) -> Path:
     """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``.
 
@@ -63,7 +62,7 @@ def _environment(titles: Mapping[str, str]) -> Environment:
     )
     filters: dict[str, Callable[..., str]] = {
         "cell": lambda value: titles.get(value) or style.cell(value),
-        "heading": lambda column: titles.get(column) or column.replace("_", " "),
+        "heading": lambda column: titles.get(column.name) or column.heading,
         "number": style.number,
         "short": short_title,
         "signed": style.signed,

@@ -1,11 +1,26 @@
 """Tables of a page: a table with its title, its headings on the page, and its CSV text."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Number
 
 import pandas as pd
 
-from fusion_ln.terms import SIMULATED
+from fusion_ln.report.kit import style
+from fusion_ln.terms import PATIENT, SIMULATED
+
+INTERVAL = "95 % interval"
+# Headings of columns that several tables have and whose name, as words, is no heading.
+HEADINGS = {
+    PATIENT: "Patient",
+    "n": "Patients",
+    "p": "p",
+    "q": "Q",
+    "p_holm": "p, Holm",
+    "delong_z": "z, DeLong",
+    "delong_p": "p, DeLong",
+    "bootstrap_p": "p, bootstrap",
+}
 
 
 @dataclass(frozen=True)
@@ -19,12 +34,41 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table on the page; ``is_text``: it holds words, which are aligned to the left."""
+
+    name: str
+    heading: str
+    is_text: bool
+    cells: Sequence[object]
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """A table with the name of its CSV file and its title on the page."""
+    """A table with the name of its CSV file and its title on the page.
+
+    Attributes:
+        headings: Headings on the page by column, where `heading_of` gives no good one.
+    """
 
     name: str
     title: str
     table: pd.DataFrame
+    headings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns as the page shows them; the two ends of an interval, ``<x>_low`` and ``<x>_high``, make one."""
+        shown = []
+        for name in map(str, self.table.columns):
+            values = self.table[name]
+            if (high := f"{name.removesuffix('_low')}_high") in self.table and name.endswith("_low"):
+                cells = [style.interval(*ends) for ends in zip(values, self.table[high], strict=True)]
+                shown.append(Column(name, INTERVAL, False, cells))
+            elif not (name.endswith("_high") and f"{name.removesuffix('_high')}_low" in self.table):
+                heading = self.headings.get(name) or heading_of(name)
+                shown.append(Column(name, heading, name in self.text_columns, values.tolist()))
+        return shown
 
     @property
     def text_columns(self) -> frozenset[str]:
@@ -44,7 +88,13 @@ class Sheet:
                 table = table[table[column].isin(chosen)]
             else:
                 table = table[table[column].isin([chosen])].drop(columns=column)
-        return Sheet(self.name, self.title, table)
+        return replace(self, table=table)
+
+
+def heading_of(column: str) -> str:
+    """Give the heading of a column on a page: a word of the field, or the column's name as words."""
+    words = column.replace("_", " ")
+    return HEADINGS.get(column) or (words[:1].upper() + words[1:] if words.islower() else words)
 
 
 def csv_of(table: pd.DataFrame, simulated: bool) -> str:

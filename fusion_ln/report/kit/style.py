@@ -132,7 +132,13 @@ def signed_spread(low: float, high: float) -> str:
     return "–" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
 
 
-def cell(value: Any) -> str:
+def interval(low: object, high: object) -> str:
+    """Write an interval in the digits of `cell`: 0.880–0.952, or −0.031 to 0.091 where an end is negative."""
+    ends = [cell(low), cell(high)]
+    return "–" if "–" in ends else (" to " if "−" in "".join(ends) else "–").join(ends)
+
+
+def cell(value: object) -> str:
     """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"

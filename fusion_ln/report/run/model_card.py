@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run import text as words
-from fusion_ln.report.run.checklists import AUTHOR
 from fusion_ln.report.run.results import Results
 from fusion_ln.terms import SIMULATED, modality_title
 
@@ -33,7 +32,7 @@ def model_card(results: Results) -> str:
         main=results.main,
         words=words,
         spread=spread,
-        author=AUTHOR,
+        author=words.AUTHOR,
         reads=[modality_title(m) for m in results.main.modalities],
         metrics=REPORTED,
     )

@@ -244,6 +244,11 @@ def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
 
 
+def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Move columns to the left of a table."""
+    return table[[*columns, *table.columns.drop(list(columns))]]
+
+
 def rows_by(table: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], Any]:
     """The rows of a table by what stands in some columns, which together name a row."""
     keys = zip(*(table[column] for column in columns), strict=True)

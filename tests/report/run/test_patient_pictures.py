@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fusion_ln.cohort.head import CohortDetails
-from fusion_ln.report.run.examples import _show
+from fusion_ln.report.run.patient_pictures import show_picture
 
 
 def test_an_example_shows_the_imported_frame_of_an_animation(cohort, tmp_path):
@@ -15,5 +15,5 @@ def test_an_example_shows_the_imported_frame_of_an_animation(cohort, tmp_path):
         cohort, images=cohort.images.assign(path="two.gif"), pictures=tmp_path, details=CohortDetails(frame=1)
     )
     axes = Figure().add_subplot()
-    _show(axes, animated, cohort.patients["patient_id"].iloc[0], "2d")
+    show_picture(axes, animated, cohort.patients["patient_id"].iloc[0], "2d")
     assert (np.asarray(axes.images[0].get_array()) == 200).all()

@@ -1,4 +1,4 @@
-"""TRIPOD+AI and CLAIM: the items that a run can answer, answered; the rest is its author's to fill.
+"""Reporting checklists TRIPOD+AI and CLAIM: a run answers what it can, its author fills in the rest.
 
 Items are named in our own words; their wording stands in Collins et al. 2024 (BMJ 385:e078378) and in Mongan, Moy &
 Kahn 2020 (Radiol. Artif. Intell. 2:e200029).
@@ -9,14 +9,15 @@ import pandas as pd
 
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.records import BaselineRecord, TableRecord
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import number
-from fusion_ln.report.run.evidence import Evidence
 from fusion_ln.report.run.results import Results
-from fusion_ln.report.run.text import explanation, limits
+from fusion_ln.report.run.section import Report, Section
+from fusion_ln.report.run.sections.evidence.conformal import sets_of_models, undecided
+from fusion_ln.report.run.sections.evidence.subgroups import by_variable
+from fusion_ln.report.run.text import AUTHOR, explanation, limits
 from fusion_ln.settings import FitSettings
 from fusion_ln.terms import LABEL, SITE, modality_title
-
-AUTHOR = "author to fill"
 
 # Item, what it asks for, and the name of the answer below; empty where only the author knows.
 TRIPOD_AI = (
@@ -118,21 +119,40 @@ CLAIM = (
     ("42", "Funding", ""),
 )
 
+HEADINGS = {"asks_for": "Asks for"}
 
-def checklist(items: tuple[tuple[str, str, str], ...], evidence: Evidence, question: str) -> pd.DataFrame:
-    """``item, asks_for, answer`` of `TRIPOD_AI` or `CLAIM`; `AUTHOR` where the runs have no answer."""
-    answers = _answers(evidence, question)
+
+def build(report: Report) -> Section:
+    """Build the section."""
+    sheets = [
+        Sheet("tripod_ai", "TRIPOD+AI", checklist(TRIPOD_AI, report), HEADINGS),
+        Sheet("claim", "CLAIM", checklist(CLAIM, report), HEADINGS),
+    ]
+    return Section(
+        place=160,
+        anchor="checklists",
+        link="Checklists",
+        title="Reporting checklists",
+        subtitle="TRIPOD+AI and CLAIM: what the runs can answer, answered",
+        template="checklists.html",
+        sheets=sheets,
+    )
+
+
+def checklist(items: tuple[tuple[str, str, str], ...], report: Report) -> pd.DataFrame:
+    """Make ``item, asks_for, answer`` of `TRIPOD_AI` or `CLAIM`; `AUTHOR` where the runs have no answer."""
+    answers = _answers(report)
     rows = [(item, topic, answers.get(name) or AUTHOR) for item, topic, name in items]
     return pd.DataFrame(rows, columns=["item", "asks_for", "answer"])
 
 
-def _answers(evidence: Evidence, question: str) -> dict[str, str]:
-    """The run's answers; empty where it has none."""
-    results, cohort = evidence.results, evidence.results.cohort
+def _answers(report: Report) -> dict[str, str]:
+    """Collect the run's answers; empty where it has none."""
+    results, cohort = report.results, report.results.cohort
     counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
     sites = cohort.patients[SITE].nunique()
     answers = {
-        "question": question,
+        "question": report.question,
         "source": f"{cohort.source}, licence {cohort.licence}, hash {cohort.fingerprint}" if cohort.source else "",
         "sites": f"{sites} sites; see Subgroups" if sites > 1 else "",
         "classes": f"{', '.join(cohort.classes)}, as the cohort labels them; how they were assessed: {AUTHOR}",
@@ -145,15 +165,15 @@ def _answers(evidence: Evidence, question: str) -> dict[str, str]:
         "tests; Holm and Benjamini-Hochberg corrections over a named family.",
         "limitations": " ".join(limits(results)),
         "performance": explanation(results),
-        "subgroups": _subgroups(evidence),
-        "between_sites": _between_sites(evidence),
-        "failures": _failures(evidence),
+        "subgroups": _subgroups(report),
+        "between_sites": _between_sites(report),
+        "failures": _failures(report),
     }
     return answers if results.main.is_table else answers | _of_runs(results)
 
 
 def _of_runs(results: Results) -> dict[str, str]:
-    """What only run folders tell."""
+    """Collect the answers that only run folders have."""
     cohort, main = results.cohort, results.main
     assert not isinstance(main.record, TableRecord)
     fits = [m.record.settings.fit for m in results.models if isinstance(m.record, BaselineRecord)]
@@ -184,19 +204,20 @@ def _settings(fits: list[FitSettings], *keys: str) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {' or '.join(values)}" for key, values in found.items() if values)
 
 
-def _subgroups(evidence: Evidence) -> str:
-    variables = list(evidence.by_variable)
+def _subgroups(report: Report) -> str:
+    variables = list(report.once(by_variable))
     return f"Metrics by {', '.join(variables)}: see Subgroups." if variables else ""
 
 
-def _failures(evidence: Evidence) -> str:
-    undecided = len(evidence.undecided)
-    return f"{undecided} patients undecided, listed under Conformal sets." if undecided else ""
+def _failures(report: Report) -> str:
+    sets, _ = report.once(sets_of_models)
+    count = len(undecided(sets, report.results))
+    return f"{count} patients undecided, listed under Conformal sets." if count else ""
 
 
-def _between_sites(evidence: Evidence) -> str:
-    """The spread of the main model's AUC between sites."""
-    groups = evidence.by_variable.get("site", {}).get(evidence.results.main.name)
+def _between_sites(report: Report) -> str:
+    """Describe the spread of the main model's AUC between sites."""
+    groups = report.once(by_variable).get("site", {}).get(report.results.main.name)
     if groups is None or groups.spread.empty:
         return ""
     [row] = groups.spread[groups.spread["metric"] == PRIMARY].to_dict("records")

@@ -1,11 +1,13 @@
-"""What Jiang et al. 2025 (Front. Oncol. 15:1542265) report of the same patients, to stand beside our figures."""
+"""Beside the paper: figures of Jiang et al. 2025 (Front. Oncol. 15:1542265) on the same patients beside ours."""
 
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import PRIMARY
+from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import spread
 from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.section import Report, Section
 
 SOURCE = "cv4lymphnode"  # the cohort that the figures belong to
 PROTOCOL = "published, other protocol"
@@ -22,8 +24,26 @@ FIGURES = (
 TITLES = {PRIMARY: "AUC", "accuracy": "accuracy", "f1": "macro F1", "mcc": "MCC", "recall": "recall of lymphoma"}
 
 
+def build(report: Report) -> Section | None:
+    """Build the section where the cohort is the paper's."""
+    table = published_table(report.results)
+    if table.empty:
+        return None
+    return Section(
+        place=30,
+        anchor="published",
+        link="Beside the paper",
+        title="Beside the paper",
+        subtitle="Jiang et al. 2025: published, other protocol",
+        text="The paper’s figures are of the same pictures under another protocol: it stopped training on the fold "
+        "that it reports. The two columns do not compare like with like. The recall is derived from its Figure 5.",
+        sheets=[Sheet("published", "Beside the paper", table, {"our_model": "Our model"})],
+        is_open=True,
+    )
+
+
 def published_table(results: Results) -> pd.DataFrame:
-    """``figure, of, published, ours, interval, model``; empty unless the cohort is the paper's.
+    """Make ``figure, of, published, ours, interval, our_model``; empty unless the cohort is the paper's.
 
     The paper stopped training on the fold that it reports and split by picture, so the two columns do not compare like
     with like.

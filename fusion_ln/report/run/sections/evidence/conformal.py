@@ -1,0 +1,58 @@
+"""Conformal sets: the classes of a patient that cannot be ruled out."""
+
+import pandas as pd
+
+from fusion_ln.evaluation.conformal import ConformalMethod, ConformalSets, conformal_sets
+from fusion_ln.report.kit.sheets import Sheet
+from fusion_ln.report.run.results import Results, columns_first
+from fusion_ln.report.run.section import Report, Section, attempt
+
+MISSES = 0.1  # share of patients whose conformal set may miss their class
+METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
+Sets = dict[tuple[str, ConformalMethod], ConformalSets]
+
+
+def build(report: Report) -> Section:
+    """Build the section; where no set could be made it holds the reason alone."""
+    results = report.results
+    sets, reasons = report.once(sets_of_models)
+    coverage = Sheet("conformal_coverage", "Coverage and size of conformal sets", coverage_of(sets), {"n": "Patients"})
+    shown = [model.name for model in results.headline]
+    return Section(
+        place=100,
+        anchor="sets",
+        link="Conformal sets",
+        title="Conformal sets",
+        subtitle="which classes cannot be ruled out?",
+        template="conformal.html",
+        sheets=[coverage, Sheet("undecided", "Patients left undecided", undecided(sets, results))],
+        left_out=reasons,
+        values={"coverage": coverage.only(model=shown) if sets else None, "main": results.main.title},
+    )
+
+
+def sets_of_models(results: Results) -> tuple[Sets, list[str]]:
+    """Make the sets of every model by every method.
+
+    Returns:
+        The sets by model and method, and the reason why the last missing ones could not be made.
+    """
+    sets, reasons = Sets(), list[str]()
+    for model in results.models:
+        for method in METHODS:
+            found = attempt(reasons, conformal_sets, model.predictions, method=method, alpha=MISSES)
+            if found:
+                sets[model.name, method] = found
+    return sets, reasons
+
+
+def coverage_of(sets: Sets) -> pd.DataFrame:
+    """Make ``model, method, class, n, covered, coverage, ci_low, ci_high, mean_size, single, several, empty``."""
+    tables = [each.coverage().assign(model=name, method=method) for (name, method), each in sets.items()]
+    return columns_first(pd.concat(tables, ignore_index=True), "model", "method") if tables else pd.DataFrame()
+
+
+def undecided(sets: Sets, results: Results) -> pd.DataFrame:
+    """List ``patient_id, truth, set, size`` of the patients whom the main model's LAC sets leave undecided."""
+    of_main = sets.get((results.main.name, "lac"))
+    return of_main.undecided() if of_main else pd.DataFrame()

@@ -1,0 +1,95 @@
+"""How it was done: protocol, settings, versions, time and hashes."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from fusion_ln.records import LateFusionRecord, TableRecord
+from fusion_ln.report.kit.sheets import Sheet
+from fusion_ln.report.run.results import Model, Results, skipped_patients
+from fusion_ln.report.run.section import Report, Section
+from fusion_ln.report.run.text import training_time
+from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE, modality_title
+
+
+def build(report: Report) -> Section:
+    """Build the section."""
+    results = report.results
+    modalities = results.cohort.modalities
+    pictures = {f"pictures {name}": f"Pictures, {modality_title(name)}" for name in modalities}
+    return Section(
+        place=170,
+        anchor="how",
+        link="How it was done",
+        title="How it was done",
+        subtitle="protocol, settings, versions, time, hashes",
+        template="procedure.html",
+        sheets=[
+            Sheet("cohort", "Patients and pictures", cohort_table(results), pictures),
+            Sheet("settings", "Settings", settings_table(results)),
+            Sheet("time", "Time and speed of every fit", time_table(results), {"pictures_per_second": "Pictures/s"}),
+            Sheet(
+                "learnt_weights", "Learnt weights", learnt_table(results), {m: modality_title(m) for m in modalities}
+            ),
+            Sheet("skipped", "Patients without a prediction", skipped_patients(results)),
+        ],
+        values={"record": results.main.record, "training_time": training_time(results)},
+    )
+
+
+def cohort_table(results: Results) -> pd.DataFrame:
+    """Count patients and pictures by class, in all and by site."""
+    cohort = results.cohort
+    patients = cohort.patients.assign(diagnosis=[cohort.classes[label] for label in cohort.patients[LABEL]])
+    groups = patients.groupby("diagnosis", sort=False)
+    table = pd.DataFrame({"patients": groups.size(), "share": groups.size() / len(patients)})
+    if len(patients[SITE].unique()) > 1:
+        for site, part in patients.groupby(SITE):
+            table[f"site {site}"] = part.groupby("diagnosis").size()
+    for modality in cohort.modalities:
+        pictures = cohort.images.loc[cohort.images[MODALITY] == modality, PATIENT]
+        table[f"pictures {modality}"] = pictures.map(patients.set_index(PATIENT)["diagnosis"]).value_counts()
+    counts = table.columns.drop("share")
+    table[counts] = table[counts].fillna(0).astype(int)
+    return table.reindex(cohort.classes).rename_axis("class").reset_index()
+
+
+def settings_table(results: Results) -> pd.DataFrame:
+    """List every setting once: its value and the models that have it."""
+    rows = [(key, str(value), m.name) for m in results.models for key, value in _flat(_own_settings(m))]
+    table = pd.DataFrame(rows, columns=["setting", "value", "models"], dtype=str)
+    return table.groupby(["setting", "value"], sort=False)["models"].agg(", ".join).reset_index()
+
+
+def time_table(results: Results) -> pd.DataFrame:
+    """List epochs, time and speed of every fit."""
+    rows = [{"model": m.name, **fold.model_dump()} for m in results.models for fold in m.record.folds]
+    return pd.DataFrame(rows)
+
+
+def learnt_table(results: Results) -> pd.DataFrame:
+    """List the weight that each fusion with learnt weights gives each modality, by fold."""
+    rows = []
+    for model in results.fusions:
+        learnt_by_fold = model.record.learnt if isinstance(model.record, LateFusionRecord) else None
+        for fold, learnt in enumerate(learnt_by_fold or ()):
+            if learnt and "weights" in learnt:
+                rows.append((model.name, fold, *learnt["weights"]))
+    members = next((len(row) - 2 for row in rows), 0)
+    return pd.DataFrame(rows, columns=["model", "fold", *results.cohort.modalities[:members]])
+
+
+def _own_settings(model: Model) -> dict[str, object]:
+    """Give the settings without those in the model's name and without a fusion's members, which are runs themselves."""
+    if isinstance(model.record, TableRecord):
+        return {}
+    return model.record.settings.model_dump(mode="json", exclude={"modality", "head", "members"})
+
+
+def _flat(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Flatten nested settings to dotted keys."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,29 @@
+import pandas as pd
+
+from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
+
+TABLE = pd.DataFrame(
+    {"model": ["a", "b"], "auc_b": [0.5, 0.75], "ci_low": [-0.25, None], "ci_high": [0.5, None], "class": ["x", "y"]}
+)
+
+
+def test_columns_of_a_page_have_headings_and_one_cell_per_interval():
+    columns = Sheet("s", "S", TABLE, {"auc_b": "AUC of reference"}).columns
+    assert [c.heading for c in columns] == ["Model", "AUC of reference", "95 % interval", "Class"]
+    assert columns[2].cells == ["−0.250 to 0.500", "–"]
+    assert [c.is_text for c in columns] == [True, False, False, True]
+
+
+def test_the_csv_keeps_the_columns_of_the_table():
+    assert csv_of(TABLE, simulated=False).splitlines()[0] == "model,auc_b,ci_low,ci_high,class"
+    assert csv_of(TABLE, simulated=True).splitlines()[0].endswith(",simulated")
+
+
+def test_a_heading_is_words_and_leaves_names_that_users_write():
+    assert [heading_of(c) for c in ("mean_size", "patient_id", "cN0")] == ["Mean size", "Patient", "cN0"]
+
+
+def test_a_table_cut_to_one_value_loses_its_column_not_its_headings():
+    sheet = Sheet("s", "S", TABLE, {"auc_b": "AUC of reference"}).only(class_="x", model=["a", "b"])
+    assert [c.heading for c in sheet.columns] == ["Model", "AUC of reference", "95 % interval"]
+    assert len(sheet.table) == 1
