@@ -34,9 +34,15 @@ def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
     """Draw a cohort of `patients` patients; `absent` maps a patient's number to the modalities it lacks."""
 
     def make(
-        patients: int = 20, *, k: int = 2, views: int = 1, absent: dict[int, set[str]] | None = None, name: str = "tiny"
+        patients: int = 20,
+        *,
+        k: int = 2,
+        views: int = 1,
+        absent: dict[int, set[str]] | None = None,
+        name: str = "tiny",
+        seed: int = 7,
     ) -> Cohort:
-        rng = np.random.default_rng(7)
+        rng = np.random.default_rng(seed)
         root = tmp_path / name
         (root / "images").mkdir(parents=True)
         table = pd.DataFrame(

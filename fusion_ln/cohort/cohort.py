@@ -106,6 +106,23 @@ class Cohort:
             )
         return rows.reset_index(drop=True)
 
+    def refuse_repeated_pictures(self, modality: str) -> None:
+        """Refuse a modality in which two patients have the same picture file: it could stand on both sides of a fold.
+
+        Raises:
+            CohortError: Naming the first pair.
+        """
+        repeated = self.images_of(modality).groupby(SHA256)[PATIENT].unique()
+        repeated = repeated[repeated.map(len) > 1]
+        if len(repeated):
+            first, second = repeated.iloc[0][:2]
+            raise CohortError(
+                f"cohort {self.name}: patients {first} and {second} have the same {modality} picture"
+                + (f"; {len(repeated)} pictures stand under several patients." if len(repeated) > 1 else "."),
+                f"`fusionln cohort check {self.root}` lists them all. Import without them (`--leave-out PATH`), or "
+                "under one patient.",
+            )
+
     def patients_with(self, modality: str) -> list[str]:
         """Patients who have at least one picture of ``modality``."""
         return self.images.loc[self.images[MODALITY] == modality, PATIENT].drop_duplicates().tolist()

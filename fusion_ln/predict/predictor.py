@@ -11,9 +11,11 @@ import pandas as pd
 from scipy.special import softmax
 
 from fusion_ln.cohort.clinical import standardise
-from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.overlap import find_shared_pictures, known_pictures
+from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.picture import read_picture
-from fusion_ln.errors import RunError
+from fusion_ln.errors import CohortError, RunError
 from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
@@ -78,7 +80,7 @@ class Predictor:
         """Predict every patient of a cohort who has a modality that the run takes.
 
         Raises:
-            RunError: If the run was trained on this cohort, or takes none of its modalities.
+            RunError: If the run was trained on this cohort or on some of its pictures, or takes none of its modalities.
             CohortError: If a clinical value does not fit its column.
             PictureError: If a picture cannot be read.
         """
@@ -90,8 +92,27 @@ class Predictor:
                 f"{run.predictions}.",
             )
         present = [m for m in self.modalities if m in cohort.modalities and cohort.patients_with(m)]
+        self._refuse_training_pictures(cohort, present)
         banks = {m: open_bank(cohort, m, self.trained.sides[m]) for m in present}
         return self._predict(banks, cohort.patients)
+
+    def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:
+        """Refuse pictures that the models were trained on, under whatever patient they stand."""
+        run = self.trained.run
+        try:
+            training = open_run_cohort(run, None)
+        except (CohortError, RunError):
+            say(f"{run.root}: its cohort is not where it was; whether {cohort.name} shares pictures is unknown.")
+            return
+        shared: dict[str, str] = {}
+        for modality in modalities:
+            shared |= find_shared_pictures(cohort, modality, known_pictures(training, modality))
+        if shared:
+            raise RunError(
+                f"{len(shared)} pictures of {cohort.name} were used to train {run.root}:\n"
+                f"{bullet_list([f'{image}: {detail}' for image, detail in shared.items()])}",
+                f"Leave their patients out. Out-of-fold predictions of the run's patients are in {run.predictions}.",
+            )
 
     def _predict(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> pd.DataFrame:
         """Predict all patients of some banks; ``patients`` holds ``patient_id`` and clinical columns."""

@@ -97,7 +97,8 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     the protocols is the optimism of that choice.
 
     Raises:
-        CohortError: If the modality is absent, or a class has no patient with it in some training part.
+        CohortError: If the modality is absent, a class has no patient with it in some training part, or two patients
+            have the same picture.
         RunError: If the folder holds another run, or cannot be written.
     """
     with_modality = cohort.patients_with(settings.modality)
@@ -111,6 +112,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     )
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
     _check_classes(cohort, bank, settings)
+    cohort.refuse_repeated_pictures(settings.modality)
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
         return []

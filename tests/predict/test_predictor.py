@@ -3,11 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.special import softmax
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, RunError
+from fusion_ln.files import hash_file
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
@@ -61,7 +63,7 @@ def test_a_prediction_is_the_mean_of_the_folds(runs):
 
 
 def test_a_patient_gets_the_same_prediction_alone_and_in_a_cohort(runs, make_cohort):
-    cohort = make_cohort(9, name="new")
+    cohort = make_cohort(9, name="new", seed=8)
     for fusion in runs[2]:
         predictor = load_predictor(fusion)
         table = predictor.predict_cohort(cohort).set_index("patient_id")
@@ -153,7 +155,7 @@ def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_co
     pictures, own = pictures_of(cohort, patient), patients.set_index("patient_id").loc[patient]
     table = first.predict_pictures(pictures, clinical={"age": str(own["age"]), "sex": own["sex"]})
     np.testing.assert_allclose(probs(table), predictions.of([patient]).probs, atol=2e-3)  # tokens are float16
-    new = make_cohort(23, name="new")
+    new = make_cohort(23, name="new", seed=8)
     new = replace(new, patients=new.patients.assign(**patients[["age", "sex"]].reindex(range(23), fill_value=None)))
     in_cohort = first.predict_cohort(new).set_index("patient_id")
     np.testing.assert_allclose(probs(table), probs(in_cohort.loc[[patient]]), atol=1e-5)
@@ -166,3 +168,24 @@ def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_co
     assert np.abs(probs(unknown) - probs(first.predict_pictures(pictures, clinical={"age": "20"}))).max() > 1e-4
     with pytest.raises(CohortError, match="'x' is not 'f' or 'm'"):
         predictor.predict_pictures(pictures, clinical={"sex": "x"})
+
+
+@pytest.mark.parametrize("same_file", [True, False])
+def test_training_pictures_under_new_names_are_refused(runs, make_cohort, same_file):
+    cohort, _, fusions = runs
+    other = make_cohort(9, name="other", seed=11)
+    source = cohort.picture_path(cohort.images["path"][0])
+    target = other.picture_path(other.images["path"][3])
+    if same_file:
+        target.write_bytes(source.read_bytes())
+    else:
+        brighter = np.asarray(Image.open(source)).astype(int) + 3
+        Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(target)
+    images = other.images.assign(sha256=[hash_file(other.picture_path(path)) for path in other.images["path"]])
+    with pytest.raises(RunError, match=f"1 pictures of other were used to train(.|\n)*{other.images['image_id'][3]}"):
+        load_predictor(fusions[0]).predict_cohort(replace(other, images=images))
+
+
+def test_a_cohort_without_training_pictures_is_predicted(runs, make_cohort):
+    _, _, fusions = runs
+    assert len(load_predictor(fusions[0]).predict_cohort(make_cohort(9, name="other", seed=11))) == 9

@@ -2,9 +2,11 @@ import dataclasses
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +221,16 @@ def test_fits_side_by_side_give_the_same_bytes_as_one_after_another(make_cohort,
 def test_an_error_of_one_fit_ends_the_others_and_is_told(make_cohort, tmp_path):
     with pytest.raises(DivergedError, match="with the patients P0"):
         run_baseline(make_cohort(20), tmp_path / "run", workers=2, fit={"lr": 1e30, "epochs": 50})
+
+
+def test_the_same_picture_under_two_patients_is_refused(make_cohort, tmp_path):
+    cohort = make_cohort(20)
+    images = cohort.images.copy()
+    first, second = images.index[images["modality"] == "2d"][:2]
+    images.loc[second, "sha256"] = images.loc[first, "sha256"]
+    shutil.copy(cohort.picture_path(images.loc[first, "path"]), cohort.picture_path(images.loc[second, "path"]))
+    repeated = replace(cohort, images=images)
+    device = DeviceSettings(device="cpu", workers=1)
+    with pytest.raises(CohortError, match="patients P000 and P001 have the same 2d picture"):
+        begin(repeated, BaselineSettings(modality="2d", fit=FIT), RunFolder(tmp_path / "run"), device)
+    assert begin(repeated, BaselineSettings(modality="cdfi", fit=FIT), RunFolder(tmp_path / "other"), device)

@@ -1,22 +1,22 @@
-"""Leakage check: no picture may serve both pre-training and the study that follows."""
+"""Leakage between a pre-training and the study that follows: shared pictures are found and refused."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.cohort.duplicates import SIDE, grey_copy, near_pairs_between, normalised_thumbnails
+from fusion_ln.cohort.duplicates import SIDE
+from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_atomically, write_parquet, write_text
 from fusion_ln.progress import say
 from fusion_ln.records import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
-from fusion_ln.terms import IMAGE, PATH, SHA256
-from fusion_ln.threads import map_with_progress
+from fusion_ln.terms import IMAGE, SHA256
 
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
 PICTURES, COPIES = "pictures.parquet", "pictures.npy"
@@ -33,10 +33,8 @@ def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
         copies = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, SIDE * SIDE))
         row = 0
         for cohort in cohorts:
-            for look in map_with_progress(
-                f"Looking at {cohort.name}", partial(_look, cohort), list(cohort.images[PATH])
-            ):
-                copies[row], row = look, row + 1
+            copies[row : row + len(cohort.images)] = grey_copies(cohort, cohort.images)
+            row += len(cohort.images)
         copies.flush()
 
     if not (run.root / COPIES).is_file():
@@ -48,9 +46,9 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     """Refuse to fine-tune on pictures that the weights were pre-trained on.
 
     Args:
-        cohort: The cohort to fine-tune on.
+        cohort: What would be fine-tuned on.
         modalities: Of the pictures that would be used.
-        weights: As given to ``--weights``; only our own pre-trainings record their pictures.
+        weights: As given to ``--weights``. Only a pre-training of ours tells its pictures.
 
     Raises:
         CohortError: If a picture stands in both, the same file or nearly the same picture; names the first ten. Or if
@@ -61,7 +59,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         return
     file = weight_file(Path(weights))
     if not file.is_file():
-        return  # loading it raises the error
+        return  # loading it says so
     run = RunFolder(file.parent)
     if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
@@ -71,7 +69,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
             raise RunError(f"{run.root}: {name} is missing, so its pictures are unknown.", "Restore it.")
     shared: dict[str, str] = {}
     for modality in modalities:
-        shared |= _shared(cohort.root, cohort.fingerprint, modality, run.root)
+        shared |= _find_shared(cohort.root, cohort.fingerprint, modality, run.root)
     if shared:
         table = pd.DataFrame({IMAGE: list(shared), "detail": list(shared.values())})
         write_text(cohort.root / SHARED, table.to_csv(index=False))
@@ -83,22 +81,8 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         )
 
 
-@lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed
-def _shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    """Find the cohort's pictures of a modality that a pre-training saw, each with the match that it saw."""
-    cohort = load_cohort(cohort_root)
-    images = cohort.images_of(modality)
-    seen = pd.read_parquet(run / PICTURES)
-    same = images.merge(seen, on=SHA256, suffixes=("", "_seen"))
-    found = {str(row.image_id): f"the same file as {row.task}, {row.image_id_seen}" for row in same.itertuples()}
-    title = f"Comparing {modality} pictures with the pre-training's"
-    looks = normalised_thumbnails(np.stack(list(map_with_progress(title, partial(_look, cohort), list(images[PATH])))))
-    pairs, correlations = near_pairs_between(np.load(run / COPIES, mmap_mode="r"), looks)
-    for (i, j), correlation in zip(pairs, correlations, strict=True):
-        detail = f"nearly the same as {seen[TASK][i]}, {seen[IMAGE][i]} (correlation {correlation:.3f})"
-        found.setdefault(images[IMAGE][j], detail)
-    return found
-
-
-def _look(cohort: Cohort, path: str) -> np.ndarray:
-    return grey_copy(cohort.read_picture(path))
+@lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed; the fingerprint tells it changed
+def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
+    table = pd.read_parquet(run / PICTURES).rename(columns={TASK: ORIGIN})
+    known = KnownPictures(table, np.load(run / COPIES, mmap_mode="r"))
+    return find_shared_pictures(load_cohort(cohort_root), modality, known)
