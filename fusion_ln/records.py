@@ -131,7 +131,7 @@ class _Record(_Recorded):
     folds: tuple[FoldRecord, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """The entries in `RUN_IDENTITY`, as they are written."""
+        """Return the entries in `RUN_IDENTITY`, as they are written."""
         held = self.model_dump(mode="json")
         return {key: held[key] for key in RUN_IDENTITY}
 

@@ -62,7 +62,7 @@ class RunKey:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places inside a run folder."""
+    """A folder of one run, and the place of each file in it."""
 
     root: Path
 
@@ -72,12 +72,12 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What the run is: settings, cohort, versions, hardware, time per fold."""
+        """Record of the run: settings, cohort, versions, hardware, time per fold."""
         return self.root / "run.json"
 
     @property
     def predictions(self) -> Path:
-        """Out-of-fold predictions, one row per patient: the run is finished when it is there."""
+        """Out-of-fold predictions, one row per patient; written last, so a run that has them is finished."""
         return self.root / "predictions.parquet"
 
     @property
@@ -92,7 +92,7 @@ class RunFolder:
 
     @property
     def backbone(self) -> Path:
-        """Backbone of the best epoch of a pre-training: it is finished when this is there."""
+        """Backbone of the best epoch of a pre-training; written last."""
         return self.root / BACKBONE_FILE
 
     @property
@@ -110,27 +110,27 @@ class RunFolder:
 
     @property
     def explanation(self) -> "ExplanationFolder":
-        """Where an explanation of the run lies, unless it was put elsewhere."""
+        """Folder of the run's explanation, unless ``--out`` named another."""
         return ExplanationFolder(self.root / "explanation")
 
     @property
     def audit(self) -> Path:
-        """Folder of the run's shortcut audit, unless it was put elsewhere."""
+        """Folder of the run's shortcut audit, unless ``--out`` named another."""
         return self.root / "audit"
 
     def fold(self, number: int) -> Path:
         return self.root / f"fold_{number}"
 
     def task(self, name: str) -> Path:
-        """What a pre-training keeps of one of its tasks."""
+        """Return the folder of one task of a pre-training."""
         return self.root / f"task_{as_file_name(name)}"
 
     def checkpoint(self, fold: int) -> Path:
-        """Weights of the fold's best epoch, with the settings that rebuild the model."""
+        """Return the file of the fold's weights of the best epoch, with the settings that rebuild the model."""
         return self.fold(fold) / "best.safetensors"
 
     def cross_checkpoint(self, fold: int, part: int) -> Path:
-        """As `checkpoint`, of the fold's network that did not see one part of the training patients."""
+        """Return the checkpoint of the fold's network that left out one part of the training patients."""
         return self.fold(fold) / f"cross_{part}" / "best.safetensors"
 
     @property
@@ -214,23 +214,23 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class ExplanationFolder:
-    """The places inside the folder of an explanation of a run."""
+    """A folder of an explanation of a run, and the place of each file in it."""
 
     root: Path
 
     @property
     def record(self) -> Path:
-        """What was explained: the run, its classes and modalities, the methods."""
+        """Record of the explanation: the run, its classes and modalities, the methods."""
         return self.root / "explanation.json"
 
     @property
     def patients(self) -> Path:
-        """One row per explained patient: fold, label, the class that was explained, and what its model says."""
+        """One row per explained patient: fold, label, explained class, and the model's probabilities."""
         return self.root / "patients.parquet"
 
     @property
     def figures(self) -> Path:
-        """One row per patient, method and picture: where the weight of its map lies."""
+        """One row per patient, method and picture: place of the map's weight."""
         return self.root / "figures.parquet"
 
     @property
@@ -248,16 +248,19 @@ class ExplanationFolder:
         return self.root / "explanation.html"
 
     def pictures(self, patient: str) -> Path:
-        """Prepared pictures by modality (V, 3, S, S); on a phantom also ``node-`` and ``marks-`` masks (V, S, S)."""
+        """Return the file of prepared pictures by modality (V, 3, S, S).
+
+        On a phantom it also holds ``node-`` and ``marks-`` masks (V, S, S).
+        """
         return self.root / "pictures" / f"{as_file_name(patient)}.npz"
 
     def maps(self, method: str, patient: str) -> Path:
-        """Maps by modality (V, S, S), and what the tests said of them."""
+        """Return the file of maps by modality (V, S, S) and of their test scores."""
         return self.root / "maps" / method / f"{as_file_name(patient)}.npz"
 
 
 def weight_file(weights: Path) -> Path:
-    """The file of the weights: ``weights`` itself or, of the folder of a pre-training, its backbone.
+    """Find the file of weights: ``weights`` itself or, of the folder of a pre-training, its backbone.
 
     Raises:
         RunError: If it is a folder, but not of a finished pre-training.
@@ -270,5 +273,5 @@ def weight_file(weights: Path) -> Path:
             f"{weights}: not a pre-training.", "Make one with `fusionln pretrain --out DIR`, or give a file."
         )
     if not run.backbone.is_file():
-        raise RunError(f"{weights}: an unfinished pre-training.", "The command that began it goes on from there.")
+        raise RunError(f"{weights}: an unfinished pre-training.", "Run the same command again: it resumes.")
     return run.backbone

@@ -23,7 +23,7 @@ COLUMNS = (
     "other_image_id", "other_patient_id", "other_class", "other_fold", "detail",
 )  # fmt: skip
 
-# What each kind of finding means to its reader: its title and the way out of it.
+# Title of each kind of finding, and the way out.
 KINDS = {
     "unreadable": (
         "Pictures that cannot be read",
@@ -76,7 +76,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class _Look:
-    """What is kept of a picture."""
+    """Properties of one picture that the check compares."""
 
     digest: bytes  # SHA-256 of its pixels
     thumbnail: np.ndarray
@@ -87,7 +87,7 @@ class _Look:
 def check_pictures(cohort: Cohort) -> CheckResult:
     """Read every picture of ``cohort`` and list problems (to be mended) and notes (to be known).
 
-    A problem is a file that cannot be read or was changed since the import, and a picture that stands, the same or
+    A problem is a file that cannot be read or was changed since the import, and a picture that occurs, the same or
     nearly the same, under two labels, two patients or two modalities; nearly the same pictures of two patients with
     one label in one fold are a note.
     """
@@ -113,7 +113,7 @@ def check_pictures(cohort: Cohort) -> CheckResult:
 
 
 def describe(result: CheckResult, *, at_most: int = 10) -> str:
-    """What a person reads: counts, then each kind of finding with its first few cases and its way out."""
+    """Describe the findings: counts, then each kind with its first cases and the way out."""
     cohort, findings = result.cohort, result.findings
     lines = [f"Cohort {cohort.name}: {len(cohort.patients)} patients, {len(cohort.images)} pictures."]
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
@@ -142,7 +142,7 @@ def _line(case: pd.Series) -> str:
 
 
 def _patients(cohort: Cohort) -> pd.DataFrame:
-    """Patient, class name and fold."""
+    """Build a table of patient, class name and fold."""
     patients = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds[[PATIENT, FOLD]], on=PATIENT)
     patients["class"] = [cohort.classes[label] for label in patients.pop(LABEL)]
     return patients
@@ -171,7 +171,7 @@ def _finding(severity: str, kind: str, row: Row, detail: str, other: Row | None 
 
 
 def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
-    """Pictures with the same pixels, each beside the first of them."""
+    """Find pictures with the same pixels, each beside the first of them."""
     first: dict[bytes, Row] = {}
     for row, look in looks:
         other = first.setdefault(look.digest, row)
@@ -186,7 +186,7 @@ def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
 
 
 def _near_repeats(looks: list[tuple[Row, _Look]], modalities: tuple[str, ...]) -> Iterator[Row]:
-    """Nearly the same pictures of two patients; pictures of one modality share a layout, so each is looked at alone."""
+    """Find nearly the same pictures of two patients within a modality, whose pictures share a layout."""
     for modality in modalities:
         of_modality = [(row, look) for row, look in looks if row[MODALITY] == modality]
         if not of_modality:
@@ -198,13 +198,13 @@ def _near_repeats(looks: list[tuple[Row, _Look]], modalities: tuple[str, ...]) -
                 yield _across(row, other, f"nearly the same (correlation {correlation:.3f})", NOTE)
 
 
-def _across(row: Row, other: Row, how: str, severity: str) -> Row:
-    """A picture of two patients: a problem where it may teach a wrong label or what a held-out fold shows."""
+def _across(row: Row, other: Row, detail: str, severity: str) -> Row:
+    """Report a picture of two patients: a problem if it has two labels or lies in two folds."""
     if row[FOLD] != other[FOLD]:
-        how += f", in folds {row[FOLD]} and {other[FOLD]}"
+        detail += f", in folds {row[FOLD]} and {other[FOLD]}"
     leaks = row[FOLD] != other[FOLD] or row["class"] != other["class"]
     kind = "two labels" if row["class"] != other["class"] else "two patients"
-    return _finding(PROBLEM if leaks else severity, kind, row, how, other)
+    return _finding(PROBLEM if leaks else severity, kind, row, detail, other)
 
 
 def _misfiled(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:

@@ -16,7 +16,7 @@ class ClinicalColumn(Settings):
 
     Attributes:
         kinds: The two values of a column of text, which count as 0 and 1; None: it holds numbers.
-        mean, spread: What becomes 0, and the standard deviation, which becomes 1.
+        mean, spread: Mean and standard deviation of the training part.
     """
 
     name: str

@@ -35,7 +35,7 @@ IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a cohort folder holds, checked.
+    """Checked content of a cohort folder.
 
     Attributes:
         root: The cohort folder.
@@ -93,7 +93,7 @@ class Cohort:
         )
 
     def images_of(self, modality: str) -> pd.DataFrame:
-        """Rows of ``images`` of one modality.
+        """Select the rows of ``images`` of one modality.
 
         Raises:
             CohortError: If the cohort has no such modality, or no picture of it.
@@ -124,17 +124,17 @@ class Cohort:
             )
 
     def patients_with(self, modality: str) -> list[str]:
-        """Patients who have at least one picture of ``modality``."""
+        """List the patients with at least one picture of ``modality``."""
         return self.images.loc[self.images[MODALITY] == modality, PATIENT].drop_duplicates().tolist()
 
     def training_part(self, fold: int) -> tuple[list[str], list[str]]:
-        """Patients to learn from and inner validation patients of an outer fold; no held-out patient is in either."""
+        """List training and inner validation patients of an outer fold; no held-out patient is in either."""
         training = self.folds[self.folds[FOLD] != fold]
         inner = training[f"{INNER}{fold}"]
         return training.loc[~inner, PATIENT].tolist(), training.loc[inner, PATIENT].tolist()
 
     def held_out(self, fold: int) -> list[str]:
-        """Patients of an outer fold."""
+        """List the patients of an outer fold."""
         return self.folds.loc[self.folds[FOLD] == fold, PATIENT].tolist()
 
     def read_picture(self, path: str) -> np.ndarray:
@@ -184,7 +184,7 @@ def save_cohort(cohort: Cohort) -> None:
 
 
 def load_cohort(folder: Path) -> Cohort:
-    """Read a cohort folder and check that its tables fit each other and are those its folds were drawn for.
+    """Read a cohort folder; check that its tables match each other and have not changed since the folds were drawn.
 
     Raises:
         CohortError: If it is not a cohort, is damaged, or was changed since its folds were drawn.
@@ -247,7 +247,7 @@ def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> C
     pictures = Path(head.root) if head.root is not None else folder
     if not pictures.is_dir():
         raise CohortError(
-            f"{folder}: its pictures lay in {pictures}, which is no longer there.",
+            f"{folder}: the folder of its pictures, {pictures}, is gone.",
             "Move them back, or set `root` in cohort.toml to where they are now.",
         )
     cohort = Cohort(

@@ -1,4 +1,4 @@
-"""The cohorts that a command uses when it is given none."""
+"""Default cohorts of the commands: simulated, in the cache folder."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fusion_ln.terms import cache_folder
 
 
 def open_cohort(folder: Path | None) -> Cohort:
-    """The cohort in ``folder`` or, without one, the default phantom.
+    """Open the cohort in ``folder`` or, without one, the default phantom.
 
     Raises:
         CohortError: If the folder is no cohort, or a damaged one.
@@ -20,7 +20,7 @@ def open_cohort(folder: Path | None) -> Cohort:
 
 
 def open_phantom(settings: PhantomSettings) -> Cohort:
-    """The simulated cohort of these settings, from the cache folder; made there first if it is new."""
+    """Open the simulated cohort of these settings in the cache folder; simulate it first if it is missing."""
     values = settings.model_dump()
     folder = cache_folder() / "cohorts" / "-".join(["phantom", *(f"{key}={value}" for key, value in values.items())])
     if (folder / "cohort.toml").is_file():
@@ -42,7 +42,7 @@ ORGAN_PATIENTS = 480  # of each organ task
 
 
 def open_organs(image_size: int) -> list[Cohort]:
-    """The simulated organ tasks, from the cache folder; made there first if they are new."""
+    """Open the simulated organ tasks in the cache folder; simulate them first if one is missing."""
     folder = cache_folder() / "cohorts" / f"organs-patients={ORGAN_PATIENTS}-image_size={image_size}"
     cohorts = [folder / f"simulated-{organ.name}" for organ in ORGANS]
     if all((cohort / "cohort.toml").is_file() for cohort in cohorts):

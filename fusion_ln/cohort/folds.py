@@ -74,7 +74,7 @@ def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
 
 
 def draw_parts(patients: pd.DataFrame, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Deal patients into k parts, stratified by label; part of each patient. Shape (P,).
+    """Deal patients into k parts, stratified by label. Returns the part of each patient, shape (P,).
 
     Raises:
         CohortError: If a class has fewer than k patients.

@@ -1,4 +1,4 @@
-"""Table 1: who the patients of each class are, and whether the classes differ."""
+"""Table 1: clinical columns of the patients by class, with tests and standardised differences."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are 
 MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 MISSING = "missing"
-# The test of numbers, by whether every class is normal and whether there are just two.
+# Test of a measurement: (every class is normal, there are two classes) -> name and function.
 TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (True, True): ("t-test (Welch)", partial(stats.ttest_ind, equal_var=False)),
     (True, False): ("ANOVA", stats.f_oneway),
@@ -29,14 +29,14 @@ TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
 
 @dataclass(frozen=True)
 class TableOne:
-    """The cohort's Table 1.
+    """Table 1 of a cohort.
 
     Attributes:
         table: Columns ``variable, level, <class>..., test, statistic, p``. First the row ``patients``; then per
             variable one row "mean (SD)" or "median [quartiles]", or one per category with counts and percent of
-            those known, and a row ``missing`` where values are. The test stands in the variable's first row.
+            those known, and a row ``missing`` if values are missing. The first row of a variable holds its test.
         differences: Standardised differences ``variable, class_a, class_b, difference``.
-        left_out: Columns that the table does not show, with the reason.
+        left_out: Reason for each column that the table leaves out.
     """
 
     table: pd.DataFrame
@@ -46,7 +46,7 @@ class TableOne:
 
 @dataclass(frozen=True)
 class ClassTest:
-    """A test of one variable over the classes; without statistic and p where the data allow none."""
+    """A test of one variable over the classes; statistic and p are None if the data allow no test."""
 
     name: str
     statistic: float | None = None
@@ -66,7 +66,7 @@ def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str,
         classes: Names of the labels 0..C-1; by default the labels name themselves.
 
     Raises:
-        CohortError: If the column is not there, has missing values, or holds fewer than two classes.
+        CohortError: If the column is absent, has missing values, or holds fewer than two classes.
     """
     groups = _groups(patients, label, classes)
     rows: list[dict[str, object]] = [
@@ -74,7 +74,7 @@ def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str,
     ]
     differences, left_out = [], {}
     for variable in patients.columns.drop([label, *({PATIENT} & set(patients.columns))]):
-        if reason := _unfit(patients[variable]):
+        if reason := _reason_to_omit(patients[variable]):
             left_out[str(variable)] = reason
             continue
         values = {name: group[variable] for name, group in groups.items()}
@@ -90,7 +90,7 @@ def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str,
 
 
 def is_category(values: pd.Series) -> bool:
-    """Is the variable a category rather than a measurement? See `table_one`."""
+    """Tell a category from a measurement; see `table_one`."""
     known = values.dropna()
     if pd.api.types.is_bool_dtype(known) or not pd.api.types.is_numeric_dtype(known):
         return True
@@ -98,7 +98,7 @@ def is_category(values: pd.Series) -> bool:
 
 
 def compare_categories(values: dict[str, pd.Series]) -> ClassTest:
-    """Chi-square of category by class, without continuity correction; its name says where counts are small."""
+    """Test category by class: chi-square without continuity correction; its name marks expected counts below 5."""
     counts = _cross(values)
     counts = counts.loc[:, counts.sum() > 0]
     if min(counts.shape) < 2:
@@ -109,7 +109,7 @@ def compare_categories(values: dict[str, pd.Series]) -> ClassTest:
 
 
 def compare_numbers(values: dict[str, pd.Series]) -> ClassTest:
-    """The test of `table_one` for numbers."""
+    """Test a measurement by class; see `table_one` for the choice of the test."""
     groups = [known for v in values.values() if len(known := v.dropna().to_numpy(dtype=np.float64))]
     if len(groups) < 2:
         return ClassTest("none: fewer than two classes have values")
@@ -121,7 +121,7 @@ def compare_numbers(values: dict[str, pd.Series]) -> ClassTest:
 
 
 def is_normal(values: np.ndarray) -> bool:
-    """Does Shapiro-Wilk not contradict a normal distribution? Fewer than 3 or equal values do not count as one."""
+    """Test for a normal distribution (Shapiro-Wilk); False for fewer than 3 values or equal ones."""
     if len(values) < 3 or np.ptp(values) == 0:
         return False
     with warnings.catch_warnings():
@@ -130,7 +130,7 @@ def is_normal(values: np.ndarray) -> bool:
 
 
 def _groups(patients: pd.DataFrame, label: str, classes: tuple[str, ...]) -> dict[str, pd.DataFrame]:
-    """The patients of each class, in label order."""
+    """Split the patients by class, in label order."""
     if label not in patients:
         raise CohortError(
             f"no column {label!r} among the patients' {', '.join(map(str, patients.columns))}.",
@@ -147,8 +147,8 @@ def _groups(patients: pd.DataFrame, label: str, classes: tuple[str, ...]) -> dic
     return {classes[v] if classes else str(v): patients[patients[label] == v] for v in found}
 
 
-def _unfit(values: pd.Series) -> str:
-    """Why a column has no place in the table; empty where it has one."""
+def _reason_to_omit(values: pd.Series) -> str:
+    """Return the reason to leave a column out of the table; empty for none."""
     known = values.dropna()
     if known.empty:
         return "no value"
@@ -206,7 +206,7 @@ def _row(variable: str, level: object, cells: dict[str, str], test: ClassTest) -
 
 
 def _cross(values: dict[str, pd.Series]) -> pd.DataFrame:
-    """Counts of each category (rows, sorted) in each class (columns)."""
+    """Count each category (rows, sorted) in each class (columns)."""
     counts = pd.DataFrame({name: group.value_counts() for name, group in values.items()})
     return counts.fillna(0).astype(int).sort_index()
 
@@ -214,7 +214,7 @@ def _cross(values: dict[str, pd.Series]) -> pd.DataFrame:
 def _differences(
     variable: str, values: dict[str, pd.Series], categorical: bool
 ) -> Iterator[tuple[str, str, str, float]]:
-    """The standardised difference of every pair of classes that both have values."""
+    """Compute the standardised difference of every pair of classes with values."""
     counts = _cross(values) if categorical else pd.DataFrame()
     shares = {name: (counts[name] / max(counts[name].sum(), 1)).to_numpy() for name in counts}
     for a, b in combinations([name for name, group in values.items() if group.notna().any()], 2):
@@ -225,13 +225,13 @@ def _differences(
 
 
 def _number_difference(a: pd.Series, b: pd.Series) -> float | None:
-    """Difference in means over the root of the mean variance; None without any spread or with single values."""
+    """Divide the difference in means by the root of the mean variance; None if that is 0 or unknown."""
     spread = np.sqrt((a.var() + b.var()) / 2)
     return float(abs(a.mean() - b.mean()) / spread) if spread > 0 else None
 
 
 def _category_difference(a: np.ndarray, b: np.ndarray) -> float:
-    """Mahalanobis distance of two vectors of shares, the first category left out (Yang & Dalton 2012)."""
+    """Compute the Mahalanobis distance of two vectors of shares without the first category (Yang & Dalton 2012)."""
     gap = (a - b)[1:]
     covariance = sum((np.diag(share[1:]) - np.outer(share[1:], share[1:])) / 2 for share in (a, b))
     # A category that neither class has makes the matrix singular; the pseudo-inverse leaves it out.
