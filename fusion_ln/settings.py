@@ -17,7 +17,7 @@ from pydantic.config import JsonDict
 
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.progress import say
-from fusion_ln.terms import PAPER_BACKBONES
+from fusion_ln.terms import PAPER_BACKBONES, is_clinical
 
 Protocol = Literal["nested", "paper"]
 Schedule = Literal["constant", "one-cycle"]
@@ -282,7 +282,9 @@ class HeadSettings(TokenSettings, LoopSettings):
     patience: int = Field(20, ge=1, description="Epochs without a lower validation loss before training stops.")
 
     @model_validator(mode="after")
-    def _check_width(self) -> Self:
+    def _check_head(self) -> Self:
+        if refused := [c for c in self.clinical if not is_clinical(c)]:
+            raise ValueError(f"clinical: {refused[0]!r} is no clinical column but class, id, site or fold")
         if self.width % self.attention_heads:
             raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self

@@ -53,9 +53,20 @@ LOGIT = "logit_"  # + class name
 PROB = "prob_"  # + class name
 INNER = "inner_"  # + outer fold: the patient is part of that fold's inner validation set
 
+# Columns of a cohort's tables that say who a patient is, where from, or what to predict: never an input of a model.
+NOT_CLINICAL = frozenset(
+    {PATIENT, LABEL, SITE, FOLD, IMAGE, MODALITY, VIEW, PATH, SHA256, MODALITIES_USED, "id", "class"}
+)
+
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
 RANDOM_MAPS = "random"  # attribution maps without information, which a method has to beat
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
+
+
+def is_clinical(column: str) -> bool:
+    """Check that a column's name is not that of the class, an id, the site, a fold or a prediction."""
+    name = column.strip().casefold()
+    return name not in NOT_CLINICAL and not name.endswith("_id") and not name.startswith((INNER, PROB, LOGIT))
 
 
 def modality_title(modality: str) -> str:

@@ -13,6 +13,7 @@ from fusion_ln.training.experiment_file import experiment_heads, read_experiment
     [
         (FitSettings, {"weight_decy": 0.1}, "weight_decy: unknown setting.\n    Did you mean 'weight_decay'? Known: "),
         (HeadSettings, {"finetune": {"epoch": 2}}, "finetune: epoch: unknown setting.\n    Did you mean 'epochs'?"),
+        (HeadSettings, {"clinical": ["age", "label"]}, "clinical: 'label' is no clinical column but class, id, site"),
         (FitSettings, {"epochs": 0, "lr": -1}, "epochs: Input should be greater than or equal to 1. lr: Input should"),
     ],
 )
@@ -50,6 +51,16 @@ def test_old_names_in_an_experiment_file_mean_the_heads_settings(tmp_path):
     assert experiment.seeds == [4, 5]
     assert [(heads[name].copies, heads[name].ensemble_size) for name in ("concat", "big")] == [(1, 2), (1, 5)]
     assert heads["concat"].with_changes(experiment.tuned["fusion-concat"], "x").attention_heads == 2
+
+
+@pytest.mark.parametrize("place", ["head", "variants.late"])
+@pytest.mark.parametrize("column", ["label", "patient_id", "site", "fold", "node_id"])
+def test_an_experiment_file_cannot_feed_the_class_to_a_head(tmp_path, place, column):
+    path = tmp_path / "leak.toml"
+    head = 'head = "concat"\n' if place != "head" else ""
+    path.write_text(f'name = "leak"\nquestion = "?"\nheads = ["concat"]\n[{place}]\n{head}clinical = ["{column}"]\n')
+    with pytest.raises(SettingsError, match=f"'{column}' is no clinical column"):
+        read_experiment(path)
 
 
 def test_old_and_new_name_together_are_refused():

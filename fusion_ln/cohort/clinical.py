@@ -8,7 +8,7 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import CohortError
 from fusion_ln.settings import Settings
-from fusion_ln.terms import LABEL, PATIENT, SITE
+from fusion_ln.terms import LABEL, PATIENT, is_clinical
 
 
 class ClinicalColumn(Settings):
@@ -29,18 +29,24 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
     """Learn how to read some columns from the training part of a fold.
 
     Raises:
-        CohortError: If a column is missing, constant, or text with other than two values.
+        CohortError: If a column is not clinical, missing, constant, a copy of the class, or text with other than two
+            values.
     """
     training = cohort.patients[PATIENT].isin(cohort.training_part(fold)[0]).to_numpy()
     columns = []
     for name in names:
-        if name not in cohort.patients:
-            known = ", ".join(c for c in cohort.patients.columns if c not in (PATIENT, LABEL, SITE))
-            raise CohortError(f"cohort {cohort.name}: no clinical column {name!r}.", f"It has {known}.")
+        if name not in cohort.patients or not is_clinical(name):
+            known = ", ".join(filter(is_clinical, cohort.patients.columns)) or "none"
+            raise CohortError(f"cohort {cohort.name}: no clinical column {name!r}.", f"Clinical columns: {known}.")
         held = cohort.patients[name]
         if held.nunique() < 2:
             raise CohortError(
                 f"cohort {cohort.name}: column {name!r} is constant, so it tells nothing.",
+                "Leave it out of `--clinical`.",
+            )
+        if _is_copy(held, cohort.patients[LABEL]):
+            raise CohortError(
+                f"cohort {cohort.name}: column {name!r} is the class under another name: one value for each class.",
                 "Leave it out of `--clinical`.",
             )
         kinds = None
@@ -56,6 +62,18 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
         learnt = _numbers(held, name, kinds)[training]
         columns.append(ClinicalColumn(name=name, kinds=kinds, mean=np.nanmean(learnt), spread=np.nanstd(learnt) or 1.0))
     return tuple(columns)
+
+
+def check_columns(cohort: Cohort, names: Sequence[str]) -> None:
+    """Refuse columns that a head cannot learn from in some fold; see `learn_columns`."""
+    for fold in range(cohort.n_folds):
+        learn_columns(cohort, names, fold)
+
+
+def _is_copy(held: pd.Series, labels: pd.Series) -> bool:
+    """Check whether values and labels determine each other."""
+    pairs = pd.DataFrame({"value": held, "label": labels}).dropna().drop_duplicates()
+    return not pairs["value"].duplicated().any() and not pairs["label"].duplicated().any()
 
 
 def standardise(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> pd.DataFrame:

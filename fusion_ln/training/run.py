@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from fusion_ln.cohort.clinical import check_columns
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError
@@ -86,6 +87,7 @@ def run_fusions(
         RunError: If a baseline is unfinished or of another cohort or other folds.
         CohortError, SettingsError: If a trained head's settings do not fit the cohort or the baselines.
     """
+    check_clinical(cohort, heads.values())
     cross_fit(cohort, baselines, heads.values(), device)
     runs = []
     for name, settings in heads.items():
@@ -125,7 +127,7 @@ def run_baselines_and_fusions(
     """Train the baselines of some modalities and fuse them; see `run_baselines` and `run_fusions`.
 
     Raises:
-        CohortError: If there is but one modality to fuse; before any training.
+        CohortError: If there is but one modality to fuse, or a clinical column cannot be used; before any training.
     """
     check_fusible(cohort, modalities, heads)
     baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
@@ -133,13 +135,25 @@ def run_baselines_and_fusions(
 
 
 def check_fusible(cohort: Cohort, modalities: list[str], heads: dict[str, HeadSettings | None]) -> None:
-    """Refuse to fuse a single modality.
+    """Refuse to fuse a single modality, and clinical columns that no head can learn from.
 
     Raises:
-        CohortError: If there are heads, but fewer than two modalities.
+        CohortError: If there are heads, but fewer than two modalities; see also `learn_columns`.
     """
+    check_clinical(cohort, heads.values())
     if heads and len(modalities) < 2:
         raise CohortError(
             f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
             "Train it alone with `fusionln run baseline --modality`.",
         )
+
+
+def check_clinical(cohort: Cohort, heads: Iterable[HeadSettings | None]) -> None:
+    """Refuse clinical columns of heads that cannot be used.
+
+    Raises:
+        CohortError: See `learn_columns`.
+    """
+    for settings in heads:
+        if settings is not None:
+            check_columns(cohort, settings.clinical)

@@ -17,7 +17,7 @@ from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
 from fusion_ln.training.experiment import TUNED, folder_levels, run_members, tunes_baselines
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
-from fusion_ln.training.run import cross_fit
+from fusion_ln.training.run import check_clinical, cross_fit
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
 from fusion_ln.tuning.results import IDENTITY, best_trial, finished
@@ -98,6 +98,7 @@ class Tuning:
 
         Raises:
             SettingsError: If it is not for tuning as it stands.
+            CohortError: If a clinical column of a head cannot be used.
         """
         experiment = self.experiment
         if len(experiment.backbones) > 1 or len(experiment.weights) > 1:
@@ -115,6 +116,7 @@ class Tuning:
                 f"{experiment.name}: head {tuned_later[0]} is fine-tuned, but trials end before the fine-tuning.",
                 "Tune the head without `finetune`; fine-tune it with the settings that are found.",
             )
+        check_clinical(self.cohort, self.trained_heads().values())
         check_objectives(experiment.study.objectives, self.cohort.classes)
         assert self.spaces
 

@@ -118,6 +118,8 @@ def test_predicting_the_patients_of_training_is_refused_with_the_honest_file(mak
         (["run", "fusion", "--head", "concat", "--set", "head.widht=8"], "Did you mean 'head.width'?"),
         (["run", "fusion", "--head", "concat", "--set", "head.width=a"], "width: Input should be a valid integer"),
         (["run", "baseline", "--modality", "2d", "--set", "fit.epochs=2"], "given as an option, too (--epochs)"),
+        (["run", "fusion", "--head", "concat", "--clinical", "site"], "'site' is no clinical column"),
+        (["run", "fusion", "--head", "concat", "--clinical", "age"], "no clinical column 'age'"),
         (["run", "experiment", "absent.toml"], "does not exist"),
         (["predict", "absent"], "Give either pictures"),
         (["predict", "absent", "--2d", "x.png"], "not a run"),
@@ -129,6 +131,7 @@ def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monk
     if arguments[:2] in (["run", "baseline"], ["run", "fusion"]):
         arguments = [*arguments[:2], "--cohort", str(cohort.root), *OPTIONS, *arguments[2:]]
     assert message in refused(*arguments)
+    assert not list(tmp_path.glob("runs/*/*/fold_*"))  # found before any fit
 
 
 def test_a_cohort_of_one_modality_is_not_fused(make_cohort, tmp_path):

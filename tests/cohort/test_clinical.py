@@ -61,3 +61,20 @@ def test_a_value_that_a_column_cannot_hold_is_named(cohort, value, column):
     expected = {"age": "'old' is not a number", "sex": "'x' is not 'f' or 'm'"}[column]
     with pytest.raises(CohortError, match=expected):
         standardise(pd.DataFrame({"patient_id": ["a"], column: [value]}), learn_columns(cohort, ["age", "sex"], 0))
+
+
+@pytest.mark.parametrize("column", ["label", "Label ", "patient_id", "site", "fold", "node_id", "inner_0"])
+def test_class_ids_site_and_fold_are_no_clinical_columns(cohort, column):
+    patients = cohort.patients
+    held = cohort if column in patients else replace(cohort, patients=patients.assign(**{column: np.arange(20) % 3}))
+    with pytest.raises(CohortError, match=f"no clinical column '{column}'.*\n.*columns: age, sex"):
+        learn_columns(held, ["age", column], 0)
+
+
+def test_the_class_under_another_name_is_refused(cohort):
+    """Spelled out it is text; coded anew it would be a number that tells the class without any picture."""
+    coded = cohort.patients["label"].map({0: 7.5, 1: 2.0, 2: 3.0})
+    with pytest.raises(CohortError, match="'verdict' is the class under another name"):
+        learn_columns(replace(cohort, patients=cohort.patients.assign(verdict=coded)), ["verdict"], 0)
+    almost = coded.where(cohort.patients.index != 4, 7.5)
+    assert learn_columns(replace(cohort, patients=cohort.patients.assign(verdict=almost)), ["verdict"], 0)

@@ -262,6 +262,7 @@ def test_a_head_keeps_how_it_reads_its_clinical_columns(trained, tmp_path):
     [
         ("height", None, "no clinical column 'height'"),
         ("ward", ["north"] * 24, "constant"),
+        ("verdict", [0.5, 1.5, 2.5] * 8, "the class under another name"),
         ("notes", [f"note {i}" for i in range(24)], "text with 24 values"),
     ],
 )
