@@ -109,7 +109,7 @@ def test_pictures_that_were_moved_away_are_missed_with_their_old_place(make_coho
     save_cohort(dataclasses.replace(cohort, pictures=raw))
     assert load_cohort(cohort.root).pictures == raw
     raw.rmdir()
-    with pytest.raises(CohortError, match="no longer there"):
+    with pytest.raises(CohortError, match=rf"the folder of its pictures, {raw}, is gone"):
         load_cohort(cohort.root)
 
 
