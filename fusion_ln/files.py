@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and the hashes that name their content."""
+"""Atomic writes, locks, hashes of content, and names of files."""
 
 import errno
 import fcntl
@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,7 +47,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` in the body; other processes that come to it wait.
+    """Hold the lock file ``path`` while the context is open; other processes wait for it.
 
     On storage that knows no locks nobody waits.
 
@@ -67,7 +66,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The message for a file that could not be written, with the way out that its reason allows."""
+    """Make the error for a file that could not be written, with the way out that fits the reason."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(f"{path}: no space left on the device.", "Free some space, then run the same command again.")
     reason = error.strerror or str(error)
@@ -79,7 +78,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON, atomically. NaN is a bug here and raises ValueError."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -100,12 +99,12 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def hash_table(table: pd.DataFrame) -> str:
-    """SHA-256 over the table's values and column names, in order; the same on every machine."""
+    """Hash (SHA-256) the table's values and column names, in order; the same on every machine."""
     return hashlib.sha256(table.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Hash (SHA-256) a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -135,4 +134,4 @@ def _umask() -> int:
 
 
 def _discard(_: object) -> None:
-    """Make an expression of any value a statement."""
+    """Drop a value, so that an expression serves as a statement."""

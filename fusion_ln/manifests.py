@@ -1,4 +1,4 @@
-"""The descriptions of data sets that ship with the package: one TOML each, in ``data_manifests``."""
+"""Descriptions of data sets that ship with the package: one TOML each, in ``data_manifests``."""
 
 import tomllib
 from pathlib import Path
@@ -12,12 +12,12 @@ _FOLDERS = (_PACKAGE / "data_manifests", _PACKAGE.parent / "data_manifests")
 
 
 def manifest_names() -> list[str]:
-    """Names of all manifests, sorted."""
+    """List the names of all manifests, sorted."""
     return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.toml"))
 
 
 def manifest_path(name: str) -> Path:
-    """Where ``<name>.toml`` lies.
+    """Find the file ``<name>.toml``.
 
     Raises:
         SettingsError: If there is no such manifest; names the known ones.

@@ -10,20 +10,20 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def first_process() -> bool:
-    """False in all but one of the processes that share a fit: the one that speaks and reports."""
+    """Test whether this is the process that prints and reports, of those that share a fit."""
     ranks = ("RANK",) if "RANK" in os.environ else ("LOCAL_RANK", "NODE_RANK")  # torchrun's, or Fabric's own launcher's
     return all(os.environ.get(rank, "0") == "0" for rank in ranks)
 
 
 def say(text: str) -> None:
-    """Print one line for the person who watches, at once; results go through ``click.echo`` instead."""
+    """Print one line to standard error, at once; results go through ``click.echo`` instead."""
     if first_process():
         print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Show how far ``total`` steps have come; the body calls the yielded function once per step.
+    """Show the progress of ``total`` steps; the body calls the yielded function once per step.
 
     Its argument is a short note shown behind the bar ("fold 2, AUC 0.91") and may be empty.
     """

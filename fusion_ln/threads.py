@@ -1,4 +1,4 @@
-"""One function on many files at once: decoding and hashing let go of the interpreter, so threads suffice."""
+"""A function on many files at once: decoding and hashing release the interpreter lock, so threads suffice."""
 
 import os
 from collections import deque
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Results of ``function``, in the order of ``items``; progress is shown, and Ctrl-C leaves the rest undone."""
+    """Yield ``function`` of every item, in order; shows progress, and Ctrl-C cancels the rest."""
     n_threads = len(os.sched_getaffinity(0))
     pool = ThreadPoolExecutor(n_threads)
     running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up

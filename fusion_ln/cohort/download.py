@@ -1,14 +1,14 @@
-"""Fetches a public archive as its manifest says, and unpacks it without trusting it."""
+"""Download of a public archive as its manifest describes it, and unpacking without trust."""
 
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from fusion_ln.errors import SettingsError, SourceError, unknown
 from fusion_ln.files import cannot_write
@@ -23,7 +23,7 @@ HARMLESS = 100 * MEGABYTE  # unpacked size that is never refused
 
 @dataclass(frozen=True)
 class _File:
-    """A file to fetch; ``checksum`` is ``algorithm:hex``, or None where nobody states one."""
+    """A file to download; ``checksum`` is ``algorithm:hex``, or None where nobody states one."""
 
     name: str
     url: str
@@ -31,17 +31,17 @@ class _File:
 
 
 def downloadable() -> list[str]:
-    """Names of the manifests that say where their archive comes from."""
+    """List the manifests whose archive can be downloaded, or that state how to get it."""
     return [name for name in manifest_names() if "download" in load_manifest(name)]
 
 
 def download_archive(name: str, out: Path) -> Path | None:
-    """Fetch the archive ``name`` into ``out`` and unpack it there; licence and citation are said first.
+    """Fetch the archive ``name`` into ``out`` and unpack it there; licence and citation are printed first.
 
-    Files that are there with the right checksum are kept, so a broken download goes on with the next file.
+    Files with the right checksum are kept, so a broken download goes on with the next file.
 
     Returns:
-        The folder, or None where people must fetch the archive themselves: the page and the steps were said instead.
+        The folder, or None where people must fetch the archive themselves: page and steps are printed instead.
 
     Raises:
         SettingsError: If the archive is not known.
@@ -76,11 +76,11 @@ def unpack(archive: Path, folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         with ExitStack() as stack:
+            unfinished.mkdir(parents=True)
             if zipfile.is_zipfile(archive):
-                members = _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)))
+                _unpack_zip(archive, stack.enter_context(zipfile.ZipFile(archive)), unfinished)
             else:
-                members = _tar_members(archive, stack.enter_context(tarfile.open(archive)))
-            _write_members(members, unfinished)
+                _unpack_tar(archive, stack.enter_context(tarfile.open(archive)), unfinished)
         unfinished.rename(folder)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
         raise SourceError(f"{archive}: cannot be unpacked ({error}).", "Delete it and download it again.") from None
@@ -95,7 +95,7 @@ def _import_step(name: str, folder: str | Path) -> str:
 
 
 def _files(manifest: dict[str, Any]) -> list[_File]:
-    """The files of the manifest; of a DOI, those that its registry lists now, with their checksums."""
+    """List the files of the manifest; of a DOI, those that its registry lists now, with their checksums."""
     plan = manifest["download"]
     if "doi" not in plan:
         return [_File(file["name"], file["url"], file.get("checksum")) for file in plan["files"]]
@@ -132,7 +132,7 @@ def _fetch(file: _File, out: Path, page: str) -> Path:
 
 
 class _Meter:
-    """Our progress in the shape that pooch asks of a progress bar: it counts chunks, which are megabytes here."""
+    """Adapter of our progress to the interface of pooch's progress bar, which counts chunks: megabytes here."""
 
     def __init__(self, name: str, stack: ExitStack) -> None:
         self.name, self.stack = name, stack
@@ -149,10 +149,10 @@ class _Meter:
             self.step("")
 
     def reset(self) -> None:
-        """Winds nothing back: pooch calls it before it fills its bar once more at the end."""
+        """Do nothing: pooch calls it before it fills its bar once more at the end."""
 
     def close(self) -> None:
-        """The stack closes it."""
+        """Do nothing: the stack closes the bar."""
 
 
 def _cannot_fetch(url: str, error: Exception, page: str) -> SourceError:
@@ -172,34 +172,38 @@ def _is_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-# A member that may be written: its path within the archive, and a function that opens its content.
-_Member = tuple[PurePosixPath, Any]
-
-
-def _zip_members(archive: Path, file: zipfile.ZipFile) -> list[_Member]:
-    infos = [info for info in file.infolist() if not info.is_dir()]
+def _unpack_zip(archive: Path, file: zipfile.ZipFile, folder: Path) -> None:
+    infos = file.infolist()
     for info in infos:
+        _refuse_outside(archive, info.filename)
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _unsafe(archive, info.filename, "is a link")
     # A reader gets no more bytes than the directory states, so the stated size can be trusted as an upper bound.
     _refuse_bomb(archive, sum(info.file_size for info in infos))
-    return [(_inside(archive, info.filename), lambda info=info: file.open(info)) for info in infos]
+    with progress("Unpacking", len(infos)) as step:
+        for info in infos:
+            file.extract(info, folder)
+            step("")
 
 
-def _tar_members(archive: Path, file: tarfile.TarFile) -> list[_Member]:
-    infos = [info for info in file.getmembers() if not info.isdir()]
+def _unpack_tar(archive: Path, file: tarfile.TarFile, folder: Path) -> None:
+    infos = file.getmembers()
     for info in infos:
-        if not info.isfile():
+        _refuse_outside(archive, info.name)
+        if not (info.isfile() or info.isdir()):
             raise _unsafe(archive, info.name, "is a link or a device")
     _refuse_bomb(archive, sum(info.size for info in infos))
-    return [(_inside(archive, info.name), lambda info=info: file.extractfile(info)) for info in infos]
+    with progress("Unpacking", len(infos)) as step:
+        for info in infos:
+            file.extract(info, folder, filter="data")
+            step("")
 
 
-def _inside(archive: Path, name: str) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or not path.parts or ":" in path.parts[0]:
+def _refuse_outside(archive: Path, name: str) -> None:
+    """Refuse a path that leads out of its folder: the libraries would unpack it elsewhere or skip it silently."""
+    path = PureWindowsPath(name)  # knows both slashes and drives
+    if path.anchor or ".." in path.parts:
         raise _unsafe(archive, name, "leads out of its folder")
-    return path
 
 
 def _refuse_bomb(archive: Path, unpacked: int) -> None:
@@ -209,19 +213,6 @@ def _refuse_bomb(archive: Path, unpacked: int) -> None:
             f"{archive}: {packed / MEGABYTE:.1f} MB would become {unpacked / MEGABYTE:.0f} MB, as no pictures do.",
             "Nothing was unpacked. Do not trust this file; tell the owner of the archive.",
         )
-
-
-def _write_members(members: Iterable[_Member], folder: Path) -> None:
-    members = list(members)
-    folder.mkdir(parents=True)
-    with progress("Unpacking", len(members)) as step:
-        for path, open_content in members:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content: IO[bytes]
-            with open_content() as content, target.open("wb") as written:
-                shutil.copyfileobj(content, written, MEGABYTE)
-            step("")
 
 
 def _unsafe(archive: Path, member: str, reason: str) -> SourceError:

@@ -1,4 +1,4 @@
-"""Pictures that are the same or nearly so: found by the correlation of small grey copies."""
+"""Near-duplicate pictures, found by the correlation of small grey copies."""
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ BLOCK = 512  # rows of the correlation matrix at a time: 20,000 pictures need 40
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """A picture as a point on a sphere: 32 x 32 grey values, mean 0, length 1; a flat picture is the origin.
+    """Make the thumbnail of a picture: 32 x 32 grey values, mean 0, length 1; all 0 for a flat picture.
 
     Args:
         pixels: uint8. Shape (H, W, 3).
@@ -25,13 +25,13 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
 
 
 def grey_copy(pixels: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) as 32 x 32 grey values: what a thumbnail is made of, a quarter of its size. uint8 (1024,)."""
+    """Shrink a picture (H, W, 3) to the 32 x 32 grey values of its thumbnail, before normalisation. uint8 (1024,)."""
     grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(grey).ravel()
 
 
 def normalised_thumbnails(grey_copies: np.ndarray) -> np.ndarray:
-    """Grey copies as thumbnails, float32. Shape (P, 1024)."""
+    """Normalise grey copies to thumbnails: mean 0, length 1. float32, shape (P, 1024)."""
     values = grey_copies.astype(np.float32)
     values -= values.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
@@ -39,13 +39,13 @@ def normalised_thumbnails(grey_copies: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of pictures that show nearly the same.
+    """Find pairs of pictures that show nearly the same.
 
     Two pictures from one scanner share their layout (border, scale, text) and correlate by that alone. So both must
     correlate by 0.95 as they are, and by 0.80 once the mean of all other pictures is subtracted from them.
 
     Args:
-        thumbnails: As `thumbnail` makes them, of pictures that may share a layout. Shape (P, 1024).
+        thumbnails: See `thumbnail`; of pictures that may share a layout. Shape (P, 1024).
 
     Returns:
         Indices i < j of each pair, in order, and the correlation of the two pictures. Shapes (K, 2) and (K,).
@@ -69,7 +69,7 @@ def near_pairs(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near_pairs_between(grey_copies: np.ndarray, thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of a picture of one set and a picture of another that show nearly the same, by the rule of `near_pairs`.
+    """Find pairs of pictures of two sets that show nearly the same, by the rule of `near_pairs`.
 
     Args:
         grey_copies: Of the one set; may lie on disk, since only a block at a time is held. Shape (P, 1024).
@@ -109,7 +109,7 @@ def clusters(n: int, pairs: np.ndarray) -> np.ndarray:
 def _content_correlation(
     correlation: np.ndarray, i_total: np.ndarray, j_total: np.ndarray, total: float, others: int
 ) -> np.ndarray:
-    """Correlation of x_i - m and x_j - m, where m is the mean of the others, from dot products alone.
+    """Compute the correlation of x_i - m and x_j - m, where m is the mean of the others, from dot products alone.
 
     With s the sum of all, u = x_i + x_j - s and n others, x_i - m = x_i + u / n. The mean of few pictures still holds
     their content, which adds the same to both and feigns agreement: of n others the share 1 / (n + 1), taken out last.

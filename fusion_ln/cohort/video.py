@@ -1,4 +1,4 @@
-"""Frames of a video: evenly spaced, counted by decoding, since the count that a file states is often wrong."""
+"""Evenly spaced frames of a video, counted by decoding, since the count that a file states is often wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ COMPLETE = 0.95  # of the frames that the file states; the last few are often no
 
 
 def with_frames(archive: Archive, folder: Path) -> Archive:
-    """The archive with frames of its videos, written to ``folder`` as PNG, in the place of the videos.
+    """Replace the videos of an archive by frames of them, written to ``folder`` as PNG.
 
     A video that cannot be decoded becomes one of ``unusable``.
 

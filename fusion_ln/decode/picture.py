@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Should this file be a picture? By its suffix; a file without one, by the DICOM preamble."""
+    """Test for a picture by the file's suffix; without one, by the DICOM preamble."""
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
     return path.is_file() and _has_dicom_preamble(path)
@@ -75,7 +75,7 @@ def _open_picture(path: Path) -> Image.Image:
     try:
         image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: {_what_it_holds(path)}, not a picture.", CONVERT) from None
+        raise PictureError(f"{path}: {_guess_content(path)}, not a picture.", CONVERT) from None
     except Image.DecompressionBombError:
         raise too_large(path, "more than") from None
     except Exception as error:
@@ -121,8 +121,8 @@ def _has_dicom_preamble(path: Path) -> bool:
         raise PictureError(f"{path}: cannot be read ({error.strerror}).", "Check the file's permissions.") from None
 
 
-def _what_it_holds(path: Path) -> str:
-    """A guess that helps: people rename files."""
+def _guess_content(path: Path) -> str:
+    """Guess the content of a file that is no picture: people rename files."""
     with path.open("rb") as file:
         start = file.read(512)
     try:

@@ -40,10 +40,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class Scanner:
-    """How a site's scanner is set.
+    """Settings of a site's scanner.
 
     Attributes:
-        depth_mm: How deep, and how wide, its pictures see.
+        depth_mm: Depth, and width, of its pictures.
         resolution_mm: Width of its beam (full width at half maximum); along the beam it is twice as sharp.
     """
 
@@ -55,7 +55,7 @@ class Scanner:
 
 
 def smooth_noise(patch: Patch, rng: np.random.Generator, width_mm: float, height_mm: float | None = None) -> np.ndarray:
-    """Random field that changes over about ``width_mm`` (and ``height_mm``), mean 0, standard deviation 1. (H, W)."""
+    """Draw a random field that changes over about ``width_mm`` (and ``height_mm``), of mean 0, deviation 1. (H, W)."""
     sizes = np.array([patch.side_mm / width_mm, patch.side_mm / (height_mm or width_mm)])
     columns, rows = np.ceil(sizes).astype(int) + 2
     lattice = Image.fromarray(rng.standard_normal((rows, columns), dtype=np.float32))
@@ -66,12 +66,12 @@ def smooth_noise(patch: Patch, rng: np.random.Generator, width_mm: float, height
 
 
 def soft_step(distance_mm: np.ndarray, width_mm: float) -> np.ndarray:
-    """1 where ``distance_mm`` is negative (inside), 0 where positive, changing over about ``width_mm``."""
+    """Compute a soft mask: 1 where ``distance_mm`` is negative (inside), 0 where positive, over about ``width_mm``."""
     return np.asarray(0.5 - 0.5 * np.tanh(distance_mm * (2 / width_mm)))
 
 
 def blend(under: np.ndarray, over: np.ndarray | float, share: np.ndarray | float) -> np.ndarray:
-    """``over`` where ``share`` is 1, ``under`` where it is 0."""
+    """Mix two fields: ``over`` where ``share`` is 1, ``under`` where it is 0."""
     return under + (over - under) * share
 
 

@@ -1,4 +1,4 @@
-"""Colour scales: what Doppler and elastography draw with, and what the colour bar beside a picture shows."""
+"""Colour scales of Doppler, elastography and the colour bar beside a picture."""
 
 import numpy as np
 
@@ -20,6 +20,6 @@ BARS = {
 
 
 def ramp(value: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours along a ramp: ``value`` in [0, 1], shape (...), -> RGB of shape (..., 3)."""
+    """Interpolate colours along a ramp: ``value`` in [0, 1], shape (...), -> RGB of shape (..., 3)."""
     steps = np.linspace(0, 1, len(colours))
     return np.stack([np.interp(value, steps, colours[:, channel]) for channel in range(3)], axis=-1)

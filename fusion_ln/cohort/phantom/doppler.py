@@ -44,7 +44,7 @@ def flow_colours(grey: np.ndarray, patch: Patch, node: Node, flow: str, rng: np.
 
 
 def _stroke(pen: ImageDraw.ImageDraw, start: np.ndarray, end: np.ndarray, radius: float) -> None:
-    """A line with round ends."""
+    """Draw a line with round ends."""
     pen.line([*start, *end], fill=255, width=max(round(2 * radius), 1))
     for x, y in (start, end):
         pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
@@ -58,7 +58,7 @@ def _vessels(flow: str, rng: np.random.Generator) -> Iterator[Vessel]:
 
 
 def _tree(branches: int, rng: np.random.Generator) -> Iterator[Vessel]:
-    """A trunk that enters across the long side and branches in the middle of the node."""
+    """Draw a trunk that enters across the long side and branches in the middle of the node."""
     side = rng.choice([-1, 1])
     trunk = np.linspace([rng.uniform(-0.25, 0.25), side * 1.05], [0, 0], 5)
     trunk[1:-1] += rng.normal(0, 0.04, (3, 2))
@@ -72,7 +72,7 @@ def _tree(branches: int, rng: np.random.Generator) -> Iterator[Vessel]:
 
 
 def _rim(arcs: int, rng: np.random.Generator) -> Iterator[Vessel]:
-    """Arcs along the capsule, some dipping a little into the node."""
+    """Draw arcs along the capsule, some dipping a little into the node."""
     starts = np.linspace(0, 2 * np.pi, arcs, endpoint=False) + rng.uniform(0, 2 * np.pi)
     for start in starts + rng.normal(0, 0.12, arcs):
         angle = start + np.linspace(0, rng.uniform(0.4, 0.75), 6)

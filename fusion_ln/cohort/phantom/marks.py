@@ -1,4 +1,4 @@
-"""What a scanner burns into its pictures: texts, colour bar, depth scale; and the planted shortcut."""
+"""Marks that a scanner burns into its pictures (texts, colour bar, depth scale), and the planted shortcut."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 @dataclass(frozen=True)
 class Screen:
-    """How a square screen of ``size`` pixels is divided: a square picture with black strips around it."""
+    """Layout of a square screen of ``size`` pixels: a square picture with black strips around it."""
 
     size: int
 
@@ -43,11 +43,11 @@ class Screen:
 def burn_in(
     tissue: Image.Image, screen: Screen, modality: str, scanner: Scanner, stamp: int | None
 ) -> tuple[Image.Image, dict[str, Box]]:
-    """Put a picture of tissue on the screen, with everything that a scanner writes around it.
+    """Put a picture of tissue on the screen, with the marks of a scanner around it.
 
     Args:
         tissue: RGB, ``screen.side`` pixels wide and high.
-        stamp: Which of the operator's stamps to burn into the lower left corner: the planted shortcut.
+        stamp: Number of the operator's stamp to burn into the lower left corner: the planted shortcut.
 
     Returns:
         The screen, and the box of each mark on it.
@@ -82,7 +82,7 @@ def _text(pen: ImageDraw.ImageDraw, screen: Screen, place: tuple[float, float], 
 
 
 def _bar(picture: Image.Image, pen: ImageDraw.ImageDraw, screen: Screen, modality: str) -> Box:
-    """The colour bar, left of the picture, with what its ends mean."""
+    """Draw the colour bar, left of the picture, with the meaning of its ends."""
     width, height = max(round(0.035 * screen.size), 2), round(0.36 * screen.size)
     left, top = (screen.left - width) // 2, screen.top + round(0.10 * screen.size)
     colours = ramp(np.linspace(0, 1, height), BARS[modality]).round().astype(np.uint8)
@@ -96,7 +96,7 @@ def _bar(picture: Image.Image, pen: ImageDraw.ImageDraw, screen: Screen, modalit
 
 
 def _scale(pen: ImageDraw.ImageDraw, screen: Screen, scanner: Scanner) -> Box:
-    """The depth scale, right of the picture: a tick every 5 mm, a longer one every 10 mm."""
+    """Draw the depth scale, right of the picture: a tick every 5 mm, a longer one every 10 mm."""
     left, thickness = screen.left + screen.side + 0.01 * screen.size, max(round(0.006 * screen.size), 1)
     for depth in range(0, int(scanner.depth_mm) + 1, 5):
         y = screen.top + depth / scanner.depth_mm * screen.side
@@ -106,7 +106,7 @@ def _scale(pen: ImageDraw.ImageDraw, screen: Screen, scanner: Scanner) -> Box:
 
 
 def _stamp(pen: ImageDraw.ImageDraw, screen: Screen, stamp: int) -> Box:
-    """One of three signs on a black ground: a disc, a ring, a cross."""
+    """Draw one of three signs on a black ground: a disc, a ring, a cross."""
     side = 0.12 * screen.size
     left, bottom = screen.left + 0.02 * screen.size, screen.top + screen.side - 0.02 * screen.size
     right, top = left + side, bottom - side

@@ -1,4 +1,4 @@
-"""What lies in the patch of neck: skin, fat, muscle, a vessel, and the lymph node."""
+"""Tissue in the patch of neck: skin, fat, muscle, a vessel, and the lymph node."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ class Node:
     angle: float
 
     def axes(self, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-        """Position along the long and the short axis, in units of the semi-axes. Each of shape (H, W)."""
+        """Compute the position along the long and the short axis, in units of the semi-axes. Each of shape (H, W)."""
         dx, dy = patch.x - self.x, patch.y - self.y
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         return (dx * cos + dy * sin) / self.semi_long, (dy * cos - dx * sin) / self.semi_short
 
     def place(self, along: np.ndarray, across: np.ndarray) -> np.ndarray:
-        """Inverse of `axes`: points in units of the semi-axes -> millimetres (x, y). Shape (..., 2)."""
+        """Invert `axes`: points in units of the semi-axes -> millimetres (x, y). Shape (..., 2)."""
         u, v = np.asarray(along) * self.semi_long, np.asarray(across) * self.semi_short
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         return np.stack([self.x + u * cos - v * sin, self.y + u * sin + v * cos], axis=-1)
 
     def distance(self, patch: Patch, outline: "Outline | None" = None) -> np.ndarray:
-        """About how far outside (positive) or inside (negative) the outline, in millimetres. Shape (H, W)."""
+        """Compute about the distance from the outline in millimetres, negative inside. Shape (H, W)."""
         u, v = self.axes(patch)
         radius = np.hypot(u, v)
         edge = outline.radius(np.arctan2(v, u)) if outline else 1.0
@@ -43,13 +43,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Outline:
-    """How an irregular outline departs from the ellipse: a sum of waves around it."""
+    """Departure of an irregular outline from the ellipse: a sum of waves around it."""
 
     amplitudes: np.ndarray
     phases: np.ndarray
 
     def radius(self, angle: np.ndarray) -> np.ndarray:
-        """Radius of the outline in units of the ellipse's, at ``angle`` [rad] from the long axis; any shape."""
+        """Compute the radius of the outline in units of the ellipse's, at ``angle`` [rad] from the long axis."""
         radius = np.ones_like(angle)
         for harmonic, size, phase in zip(IRREGULAR_HARMONICS, self.amplitudes, self.phases, strict=True):
             radius += size * np.cos(harmonic * angle + phase)
@@ -64,7 +64,7 @@ def draw_outline(margin: str, rng: np.random.Generator) -> Outline | None:
 
 
 def neck(patch: Patch, rng: np.random.Generator, *, vessel: bool) -> np.ndarray:
-    """Echo strength [dB] of a patch of neck without a node; ``vessel``: it may hold a large one. Shape (H, W)."""
+    """Draw the echo strength [dB] of neck without a node; ``vessel``: perhaps with a large one. Shape (H, W)."""
     skin, fat, muscle = rng.uniform(1.0, 1.6), rng.uniform(3.5, 5.5), rng.uniform(8.0, 10.5)
     tilt = rng.uniform(-0.06, 0.06) * (patch.x - patch.side_mm / 2)
     depth = patch.y + tilt + 0.35 * smooth_noise(patch, rng, 9, 30)
@@ -83,7 +83,7 @@ def neck(patch: Patch, rng: np.random.Generator, *, vessel: bool) -> np.ndarray:
 
 
 def _muscle(patch: Patch, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark muscle with bright fibres along it."""
+    """Draw dark muscle with bright fibres along it."""
     slope, spacing = rng.uniform(-0.12, 0.12), rng.uniform(0.9, 1.3)
     phase = (depth + slope * patch.x) / spacing + 0.35 * smooth_noise(patch, rng, 8, 2)
     fibres = np.clip(np.cos(2 * np.pi * phase), 0, 1) ** 3 * np.clip(smooth_noise(patch, rng, 5, 1) + 0.6, 0, 1)
@@ -91,7 +91,7 @@ def _muscle(patch: Patch, depth: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _vessel(echo: np.ndarray, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """A large vessel, cut across, in a lower corner: black with a bright wall. Not in every picture."""
+    """Draw a large vessel, cut across, in a lower corner: black with a bright wall. Not in every picture."""
     side, seen = rng.choice([0.06, 0.94]), rng.random() < 0.7
     x, y, radius = side * patch.side_mm, rng.uniform(0.86, 0.95) * patch.side_mm, rng.uniform(2.6, 3.4)
     distance = np.hypot(patch.x - x, patch.y - y) - radius
@@ -141,7 +141,7 @@ def _texture(level: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hilum(interior: np.ndarray, level: str, patch: Patch, node: Node, rng: np.random.Generator) -> np.ndarray:
-    """The bright hilum: a broad core, a thin band off the centre, or none."""
+    """Draw the bright hilum: a broad core, a thin band off the centre, or none."""
     shift = rng.uniform(-0.1, 0.1, 2)
     off_centre = rng.choice([-1, 1]) * rng.uniform(0.25, 0.35)
     if level == "absent":

@@ -32,7 +32,7 @@ Draw = Callable[[str, Patch, np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Organ:
-    """A task: what its classes are, how deep its pictures see, and how its tissue is drawn."""
+    """A task: its classes, the depth of its pictures, and the function that draws its tissue."""
 
     name: str
     classes: tuple[str, ...]
@@ -44,7 +44,7 @@ def simulate_organs(out: Path, *, n_patients: int, image_size: int, seed: int = 
     """Simulate every organ task as a cohort folder ``out/<name>`` of grey-scale pictures, one per patient.
 
     Args:
-        out: Folder of the cohorts; those that are there already are overwritten.
+        out: Folder of the cohorts; existing ones are overwritten.
         n_patients: Of each task, spread evenly over its classes.
         image_size: Pixels a side.
         seed: Same seed and settings, same bytes.
@@ -109,14 +109,14 @@ def render(organ: Organ, label: str, scanner: Scanner, *, size: int, rng: np.ran
 
 
 def _ellipse(patch: Patch, rng: np.random.Generator, long: float, ratio: float, tilt: float = 0.3) -> Node:
-    """An ellipse about the middle of the patch: half its long axis, and long over short axis."""
+    """Draw an ellipse about the middle of the patch: half its long axis, and long over short axis."""
     x, y = patch.side_mm * rng.uniform([0.38, 0.40], [0.62, 0.60])
     semi = long * patch.side_mm
     return Node(float(x), float(y), semi, semi / ratio, float(rng.uniform(-tilt, tilt)))
 
 
 def _even(patch: Patch, rng: np.random.Generator, level: float, grain: float = 0.05) -> np.ndarray:
-    """Even tissue that changes a little from place to place, weaker with depth."""
+    """Draw even tissue that changes a little from place to place, weaker with depth."""
     side = patch.side_mm
     coarse, fine = smooth_noise(patch, rng, 4 * grain * side), smooth_noise(patch, rng, grain * side)
     return np.asarray(level + 1.5 * coarse + 1.2 * fine - 5 * patch.y / side)
@@ -139,14 +139,14 @@ def _put(
 
 
 def _behind(echo: np.ndarray, patch: Patch, node: Node, change_db: float) -> np.ndarray:
-    """Brighter (fluid) or darker (hard tissue) below the ellipse."""
+    """Change the echo below the ellipse: brighter (fluid) or darker (hard tissue)."""
     across = np.exp(-(((patch.x - node.x) / (0.8 * node.semi_long)) ** 4))
     below = 1 - soft_step(patch.y - node.y - node.semi_short, 0.04 * patch.side_mm)
     return np.asarray(echo + change_db * across * below)
 
 
 def _vessels(echo: np.ndarray, patch: Patch, rng: np.random.Generator, n: int) -> np.ndarray:
-    """Dark tubes, cut at any angle."""
+    """Draw dark tubes, cut at any angle."""
     for _ in range(n):
         x, y = rng.uniform(0.1, 0.9, 2) * patch.side_mm
         radius, stretch = rng.uniform(0.012, 0.03) * patch.side_mm, rng.uniform(1, 6)
@@ -156,7 +156,7 @@ def _vessels(echo: np.ndarray, patch: Patch, rng: np.random.Generator, n: int) -
 
 
 def _line(echo: np.ndarray, patch: Patch, rng: np.random.Generator, depth: float, level: float = WHITE) -> np.ndarray:
-    """A bright interface across the patch."""
+    """Draw a bright interface across the patch."""
     bend = 0.03 * smooth_noise(patch, rng, 0.7 * patch.side_mm)
     distance = patch.y / patch.side_mm - depth - bend + rng.uniform(-0.15, 0.15) * (patch.x / patch.side_mm - 0.5)
     return np.asarray(np.maximum(echo, level - 6 * (distance / 0.012) ** 2))
@@ -176,7 +176,7 @@ def _layers(patch: Patch, rng: np.random.Generator, level: float) -> np.ndarray:
 
 
 def _liver(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """Normal; benign: a bright or fluid mass, smooth; malignant: dark, uneven, irregular."""
+    """Draw a liver; benign: a bright or fluid mass, smooth; malignant: dark, uneven, irregular."""
     echo = _vessels(
         _line(_even(patch, rng, -18), patch, rng, rng.uniform(0.85, 0.95)), patch, rng, int(rng.integers(3, 8))
     )
@@ -192,7 +192,7 @@ def _liver(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 
 def _abdomen(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """Which organ is it?"""
+    """Draw one of six abdominal organs."""
     side = patch.side_mm
     echo = _layers(patch, rng, -24)
     if label == "bowel":
@@ -218,7 +218,7 @@ def _abdomen(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 
 def _breast(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """Normal; benign: wide, smooth, even; malignant: round or tall, irregular, with a shadow."""
+    """Draw a breast; benign: wide, smooth, even; malignant: round or tall, irregular, with a shadow."""
     echo = _layers(patch, rng, -20)
     echo += 4 * np.abs(smooth_noise(patch, rng, 0.3 * patch.side_mm, 0.05 * patch.side_mm))
     if label == "normal":
@@ -234,7 +234,7 @@ def _breast(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 
 def _thyroid(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """A bright lobe with a nodule; benign: spongy or fluid, smooth; malignant: dark, irregular, with calcifications."""
+    """Draw a thyroid nodule; benign: spongy or fluid, smooth; malignant: dark, irregular, with calcifications."""
     side = patch.side_mm
     echo = _layers(patch, rng, -30)
     lobe = _ellipse(patch, rng, rng.uniform(0.34, 0.44), rng.uniform(1.4, 1.8))
@@ -251,7 +251,7 @@ def _thyroid(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
 
 
 def _heart(label: str, patch: Patch, rng: np.random.Generator) -> np.ndarray:
-    """A left ventricle in its long axis: the weaker it pumps, the wider its cavity and the thinner its wall."""
+    """Draw a left ventricle in its long axis: the weaker it pumps, the wider its cavity and the thinner its wall."""
     step = {"EF below 40": 0.0, "EF 40 to 50": 0.5, "EF from 50": 1.0}[label]
     step += rng.normal(0, 0.18)
     wide, wall = 0.20 - 0.09 * step, 0.045 + 0.035 * step

@@ -27,13 +27,13 @@ class NodeSize:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and what is where in it, in pixels.
+    """A picture and the places of its parts, in pixels.
 
     Attributes:
         image: RGB, square.
         node: Centre x and y, semi-axes and angle [degrees, clockwise from the horizontal to the long axis].
         outline: Points around the node, x and y. Shape (K, 2).
-        marks: Boxes of whatever is burned in.
+        marks: Boxes of the burned-in marks.
     """
 
     image: Image.Image
@@ -55,8 +55,8 @@ def render(
     """Draw a picture of ``size`` x ``size`` pixels.
 
     Args:
-        findings: The findings that ``modality`` shows, and no others: what is not handed in cannot be seen. The
-            shape is told by ``node_size``.
+        findings: The findings that ``modality`` shows, and no others: so no other can be seen. The shape is that of
+            ``node_size``.
         stamp: The planted shortcut, see `burn_in`.
     """
     screen = Screen(size)
@@ -86,7 +86,7 @@ def _place(node_size: NodeSize, patch: Patch, rng: np.random.Generator) -> Node:
 def _colour(
     modality: str, grey: np.ndarray, patch: Patch, node: Node, findings: Mapping[str, Any], rng: np.random.Generator
 ) -> np.ndarray:
-    """RGB in [0, 255], shape (H, W, 3); colour only within the modality's box."""
+    """Colour a picture, within the modality's box only. RGB in [0, 255], shape (H, W, 3)."""
     plain = np.repeat(255 * grey[:, :, None], 3, axis=2)
     if modality == "2d":
         return plain

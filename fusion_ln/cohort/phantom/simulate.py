@@ -6,16 +6,15 @@ import numpy as np
 
 from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.head import Attainable, CohortDetails
+from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.cohort.phantom.bmode import Scanner
-from fusion_ln.cohort.phantom.findings import attainable_by_tables, tables
+from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.studio import Studio
-from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_by_cohort, posterior_table
+from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
 from fusion_ln.errors import CohortError, SettingsError
 from fusion_ln.files import write_parquet
 from fusion_ln.manifests import load_manifest
-from fusion_ln.terms import subsets
 
 SMALLEST, LARGEST = 32, 2048  # pixels
 
@@ -71,12 +70,10 @@ def simulate_cohort(
         missing=missing,
         sites=tuple(scanner.name for scanner in scanners),
         shortcut=shortcut,
-        folds=folds_origin(k, by_site, seed) if by_site else "",
-        attainable=Attainable(
-            tables={name: attainable_by_tables(subset) for name, subset in subsets(tables().modalities).items()},
-            cohort=attainable_by_cohort(patients, present),
-        ),
+        attainable=attainable_of(patients, present),
     )
+    if by_site:
+        details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
     manifest = load_manifest("phantom")
     cohort = Cohort(
         root=out,

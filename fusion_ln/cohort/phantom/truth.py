@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.phantom.findings import attainable, posterior, tables
+from fusion_ln.cohort.head import Attainable
+from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.render import Picture
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import LABEL, PATIENT, PROB, subsets
@@ -63,6 +64,12 @@ def posterior_table(patients: pd.DataFrame) -> pd.DataFrame:
         part.insert(0, PATIENT, patients[PATIENT])
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def attainable_of(patients: pd.DataFrame, present: np.ndarray) -> Attainable:
+    """Score the exact posterior over all patients that the tables can yield, and over those of a cohort."""
+    by_tables = {name: attainable_by_tables(subset) for name, subset in subsets(tables().modalities).items()}
+    return Attainable(tables=by_tables, cohort=attainable_by_cohort(patients, present))
 
 
 def attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[str, dict[str, float]]:
