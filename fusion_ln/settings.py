@@ -117,7 +117,7 @@ class DeviceSettings(Settings):
     @property
     def one_device(self) -> "DeviceSettings":
         """One device of this machine, for work that no other process shares."""
-        return DeviceSettings(device="auto" if self.engine == "ray" else self.device)
+        return DeviceSettings(device=self.device if self.engine == "local" else "auto")
 
 
 class LoopSettings(Settings):

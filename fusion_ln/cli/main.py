@@ -52,7 +52,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fusionln")
 def cli() -> None:
-    """Does fusing 2D, Doppler and elastography pictures tell lymph nodes apart better than one of them?
+    """Tell if fusing 2D, Doppler and elastography pictures tells lymph nodes apart better than one of them.
 
     Start with `fusionln run fusion`: without `--cohort` it simulates patients, trains, fuses and reports.
     """

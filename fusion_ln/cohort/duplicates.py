@@ -100,7 +100,7 @@ def near_pairs_between(grey_copies: np.ndarray, thumbnails: np.ndarray) -> tuple
 
 
 def clusters(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Number the groups of pictures that pairs join, directly or through others. Shapes (K, 2) -> (n,)."""
+    """Label the groups of pictures that pairs join, directly or through others. Shapes (K, 2) -> (n,)."""
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     groups: np.ndarray = connected_components(graph, directed=False)[1]
     return groups

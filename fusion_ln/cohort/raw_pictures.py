@@ -105,7 +105,7 @@ def name_patients(pictures: list[RawPicture]) -> list[RawPicture]:
 
 
 def number_views(pictures: list[RawPicture]) -> list[RawPicture]:
-    """Number the views of a patient and modality that have no number; refuse two pictures with the same one."""
+    """Assign numbers to the views of a patient and modality that have none; refuse two pictures with the same one."""
     taken: dict[tuple[str | None, str, int], str] = {}
     numbered = []
     counts: dict[tuple[str | None, str], int] = {}

@@ -1,4 +1,4 @@
-"""Where and how precisely a model is computed."""
+"""Device and precision of a computation."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import DeviceSettings, Precision
 
-PATIENCE = timedelta(days=7)  # of processes that wait for the first: it may prepare a million pictures meanwhile
+RANK_TIMEOUT = timedelta(days=7)  # of processes that wait for the first: it may prepare a million pictures meanwhile
 
 
 def accelerator_of(settings: DeviceSettings) -> str:
@@ -52,13 +52,13 @@ def threads_per_fit(n_folds: int) -> int:
     return max(1, cores() // n_folds)
 
 
-def make_fabric(settings: DeviceSettings, precision: Precision, *, rests: bool = False) -> Fabric:
+def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_parameters: bool = False) -> Fabric:
     """Set up Lightning Fabric for one process or, with several devices or nodes, distributed data parallel.
 
     Args:
         settings: The device.
         precision: ``auto`` takes bf16 where the device is fast at it.
-        rests: Whether parts of the model may take no part in a batch, as the heads of other tasks.
+        find_unused_parameters: Allow parts of the model to take no part in a batch, such as the heads of other tasks.
 
     Raises:
         SettingsError: If the machine has no such device, or fewer of them.
@@ -72,11 +72,12 @@ def make_fabric(settings: DeviceSettings, precision: Precision, *, rests: bool =
         )
     chosen = precision if precision != "auto" else ("bf16-mixed" if _fast_at_bf16(accelerator) else "32-true")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as run.json does
+    strategy = DDPStrategy(timeout=RANK_TIMEOUT, find_unused_parameters=find_unused_parameters)
     fabric = Fabric(
         accelerator=accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=DDPStrategy(timeout=PATIENCE, find_unused_parameters=rests) if settings.processes > 1 else "auto",
+        strategy=strategy if settings.processes > 1 else "auto",
         precision=chosen,
     )
     fabric.launch()
@@ -84,18 +85,18 @@ def make_fabric(settings: DeviceSettings, precision: Precision, *, rests: bool =
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """What a model of this precision is computed under where no Fabric does it."""
+    """Open the autocast context of a precision, where no Fabric does."""
     fast = precision == "bf16-mixed" or (precision == "auto" and _fast_at_bf16(device.type))
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 def precision_of(fabric: Fabric) -> str:
-    """The precision that ``auto`` became."""
+    """Return the precision that ``auto`` became."""
     return str(fabric._precision.precision)
 
 
 def _fast_at_bf16(accelerator: str) -> bool:
-    """Whether bf16 has instructions of its own here; emulated, it is slower than float32."""
+    """Test if bf16 has instructions of its own here; emulated, it is slower than float32."""
     if accelerator == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
     try:

@@ -1,4 +1,4 @@
-"""What a process on another machine must find as it is here before it may take part in a fit."""
+"""Environment of a fit: working folder, cache folder and files that a process on another machine must see."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ class Environment:
 
     @classmethod
     def capture(cls, files: Iterable[Path]) -> Self:
-        """This process's own, with these files."""
+        """Capture this process's environment, with these files."""
         return cls(Path.cwd(), os.environ.get(CACHE), {file: hash_file(file) for file in files})
 
     def apply(self) -> None:

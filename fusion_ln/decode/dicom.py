@@ -233,7 +233,7 @@ def _jpeg_colours(file: DicomFile, frame: int) -> np.ndarray:
 
 
 def _pixels(file: DicomFile, frame: int) -> np.ndarray:
-    """Stored values of a frame; YBR becomes RGB. Shape (H, W) or (H, W, 3)."""
+    """Decode the stored values of a frame; YBR becomes RGB. Shape (H, W) or (H, W, 3)."""
     from pydicom.pixels.utils import pixel_array
 
     file.source.seek(0)

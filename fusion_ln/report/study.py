@@ -84,7 +84,7 @@ def summarise(studies: list[optuna.Study]) -> pd.DataFrame:
 
 
 def untuned_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The first of the given trials, if it is complete."""
+    """Find the first of the given trials, if it is complete."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return next((trial for trial in complete if trial.user_attrs.get(KNOWN)), None)
 
@@ -163,7 +163,7 @@ def _draw(draw: Callable[[], Any], size: tuple[float, float]) -> Figure:
 
 
 def _restyle(figure: Figure) -> None:
-    """The page's colours and type; no titles, which stand above, and no list of forty trials."""
+    """Apply the page's colours and type; drop titles, which stand above, and the list of forty trials."""
     figure.patch.set_visible(False)
     figure.suptitle("")
     for axes in figure.axes:
@@ -200,5 +200,5 @@ def _trials(view: StudyView) -> pd.DataFrame:
 
 
 def _value(value: Any) -> str:
-    """A setting as a person reads it."""
+    """Write a setting as a person reads it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -122,6 +122,6 @@ def resolve_weights(weights: str, fit: FitSettings, out: Path, device: DeviceSet
         return fit.model_copy(update={"weights": weights})
     run = RunFolder(out / "pretraining")
     pretraining_fit = fit.model_copy(update={"weights": "scratch", "patience": PRETRAIN_PATIENCE})
-    where = device.one_device if device.engine == "ray" else device
+    where = device if device.engine == "local" else device.one_device
     pretrain(open_organs(fit.image_size), PretrainSettings(fit=pretraining_fit), run, where)
     return fit.model_copy(update={"weights": str(run.root)})

@@ -37,7 +37,7 @@ class BatchLoader(Protocol[B_co]):
         """Pictures or patients of a batch."""
 
     def __len__(self) -> int:
-        """Number of batches of an epoch."""
+        """Return the number of batches of an epoch."""
 
     def shuffled(self, epoch: int) -> Iterator[B_co]:
         """Yield the batches of a training epoch; the same for the same epoch."""

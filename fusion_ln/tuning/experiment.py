@@ -38,7 +38,7 @@ POOLED_LEAK = (
 
 
 def budget_of(experiment: ExperimentSettings) -> Budget:
-    """What each study may spend."""
+    """Budget of each study."""
     study = experiment.study
     trials = TRIALS if study.trials is None and study.seconds is None else study.trials
     return Budget(trials, study.seconds)
@@ -67,7 +67,7 @@ class Tuning:
         return self.out / RunKey(self.fit.backbone, self.fit.weights, self.experiment.seeds[0]).folder(levels)
 
     def scheme(self, kind: str) -> Scheme:
-        """How the studies of a kind share the outer folds."""
+        """Scheme by which the studies of a kind share the outer folds."""
         return self.experiment.study.scheme or KINDS[kind]
 
     @property
@@ -121,7 +121,7 @@ class Tuning:
         assert self.spaces
 
     def baselines(self) -> list[StudyJob]:
-        """The studies of the single modalities."""
+        """List the studies of the single modalities."""
         jobs: list[StudyJob] = []
         if "baseline" not in self.experiment.space:
             return jobs
@@ -133,7 +133,7 @@ class Tuning:
         return jobs
 
     def heads(self) -> list[StudyJob]:
-        """The studies of the trained heads, on the baselines in `place`."""
+        """List the studies of the trained heads, on the baselines in `place`."""
         jobs: list[StudyJob] = []
         if "head" not in self.experiment.space:
             return jobs
@@ -172,7 +172,7 @@ class Tuning:
     def _known(
         self, run: str, base_settings: LoopSettings, space: Space, folds: tuple[int, ...]
     ) -> Iterator[dict[str, Any]]:
-        """The untuned settings, then the known ones: those of the fold where there are some for each."""
+        """Yield the untuned settings, then the known ones: those of the fold where there are some for each."""
         yield {name: getattr(base_settings, name) for name in space}
         common = dict(self.known.get(run, {}))
         of_folds = common.pop("folds", None)
@@ -189,7 +189,7 @@ class Tuning:
             yield values
 
 
-def tune(tuning: Tuning, how: Conditions) -> None:
+def tune(tuning: Tuning, conditions: Conditions) -> None:
     """Run all studies of an experiment: the baselines', then, on what these found, the heads'. Others may take part.
 
     Raises:
@@ -198,24 +198,26 @@ def tune(tuning: Tuning, how: Conditions) -> None:
     tuning.check()
     n_folds = tuning.cohort.n_folds
     if jobs := tuning.baselines():
-        run_studies(jobs, how, n_folds=n_folds)
+        run_studies(jobs, conditions, n_folds=n_folds)
     if "head" in tuning.experiment.space:
         experiment = tuning.experiment
         if jobs:
-            experiment = experiment.model_copy(update={"tuned": found_settings(experiment, how.storage)})
+            experiment = experiment.model_copy(update={"tuned": found_settings(experiment, conditions.storage)})
         seed = experiment.seeds[0]
         with locked(tuning.place / ".baselines.lock"):  # on a shared drive one machine trains them, the others wait
-            members = run_members(experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed, device=how.device)
-            cross_fit(tuning.cohort, members, tuning.trained_heads().values(), how.device)
+            members = run_members(
+                experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed, device=conditions.device
+            )
+            cross_fit(tuning.cohort, members, tuning.trained_heads().values(), conditions.device)
             jobs = tuning.heads()
             for job in jobs:
                 assert isinstance(job.objective, HeadObjective)
-                job.objective.prepare(job.folds, how.device)
-        run_studies(jobs, how, n_folds=n_folds)
+                job.objective.prepare(job.folds, conditions.device)
+        run_studies(jobs, conditions, n_folds=n_folds)
 
 
 def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list[Study]]:
-    """The studies of an experiment, by the run that they tune; several where each fold has its own, in their order.
+    """Open the studies of an experiment, by the run that they tune; several where each fold has its own, in order.
 
     Raises:
         StudyError: If there is none, or the storage cannot be reached.
@@ -241,14 +243,14 @@ def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list
 
 
 def scheme_of(study: Study) -> Scheme:
-    """Whether it serves all outer folds or one of them."""
+    """Tell if a study serves all outer folds or one of them."""
     return "per-fold" if "/fold-" in study.study_name else "pooled"
 
 
 def found_settings(
     experiment: ExperimentSettings, storage: str, chosen: Mapping[str, int] = MappingProxyType({})
 ) -> dict[str, dict[str, Any]]:
-    """What the studies found, as an experiment's ``tuned`` takes it: by run.
+    """Collect the settings that the studies found, by run, as an experiment's ``tuned`` takes them.
 
     Args:
         experiment: The experiment.

@@ -15,7 +15,7 @@ from fusion_ln.tuning.study import StudyJob
 from fusion_ln.tuning.worker import Conditions, run_worker, unfinished
 
 
-def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
+def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -> None:
     """Run trials of the studies until the budget of each is spent, with as many workers as the device allows.
 
     A fit gets as many threads as in a run (see `compute.engines.run_jobs`), so that its score depends neither on the
@@ -24,33 +24,33 @@ def run_studies(jobs: list[StudyJob], how: Conditions, *, n_folds: int) -> None:
     Raises:
         StudyError: See `run_worker`; also if all workers were killed.
     """
-    missing = unfinished(jobs, how)
+    missing = unfinished(jobs, conditions)
     if not missing:
         return
     jobs = [job for job, _ in missing]
-    n_workers = fits_at_once(how.device, how.budget.trials or how.device.workers or len(jobs))
-    if n_workers > 1 and how.storage.startswith("sqlite"):
+    n_workers = fits_at_once(conditions.device, conditions.budget.trials or conditions.device.workers or len(jobs))
+    if n_workers > 1 and conditions.storage.startswith("sqlite"):
         raise StudyError(
-            f"{how.storage}: SQLite locks up under several workers.",
+            f"{conditions.storage}: SQLite locks up under several workers.",
             "Give `--workers 1`, or another storage.",
         )
     threads = threads_per_fit(n_folds)
     with progress(jobs[0].name.partition("/")[0], sum(n for _, n in missing)) as step:
         if n_workers > 1:
-            _side_by_side(jobs, how, n_workers, threads, step)
+            _side_by_side(jobs, conditions, n_workers, threads, step)
             return
-        if accelerator_of(how.device) == "cpu":
+        if accelerator_of(conditions.device) == "cpu":
             torch.set_num_threads(threads)
-        run_worker(jobs, how, on_trial=step)
+        run_worker(jobs, conditions, on_trial=step)
 
 
 def _side_by_side(
-    jobs: list[StudyJob], how: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
+    jobs: list[StudyJob], conditions: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
 ) -> None:
     workers: dict[Any, Connection] = {}  # a line for each: a killed worker cannot keep a lock that others need
     for _ in range(n_workers):
         own, far = SPAWN.Pipe()
-        worker = SPAWN.Process(target=_take_part, args=(far, jobs, how, threads, os.getpid()), daemon=True)
+        worker = SPAWN.Process(target=_take_part, args=(far, jobs, conditions, threads, os.getpid()), daemon=True)
         worker.start()
         far.close()
         workers[worker] = own
@@ -94,7 +94,7 @@ def _listen(workers: dict[Any, Connection], step: Callable[[str], None]) -> Fusi
     return None
 
 
-def _take_part(line: Connection, jobs: list[StudyJob], how: Conditions, threads: int, parent: int) -> None:
+def _take_part(line: Connection, jobs: list[StudyJob], conditions: Conditions, threads: int, parent: int) -> None:
     init_worker(parent, threads)  # the parent hears Ctrl-C and closes the line
 
     def check_stop() -> None:
@@ -102,7 +102,7 @@ def _take_part(line: Connection, jobs: list[StudyJob], how: Conditions, threads:
             raise KeyboardInterrupt
 
     try:
-        run_worker(jobs, how, on_trial=line.send, check_stop=check_stop)
+        run_worker(jobs, conditions, on_trial=line.send, check_stop=check_stop)
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     except FusionLNError as error:

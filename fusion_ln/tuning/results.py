@@ -18,12 +18,12 @@ def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def values_of(trial: FrozenTrial) -> list[float]:
-    """The objectives of a trial; none if it has no result."""
+    """List the objectives of a trial; none if it has no result."""
     return list(trial.values or ())
 
 
 def best_trial(study: Study) -> FrozenTrial:
-    """The complete trial with the best first objective; of equals that with the lower loss, then the first.
+    """Find the complete trial with the best first objective; of equals that with the lower loss, then the first.
 
     Of several objectives, so, the end of the Pareto front where the first one is best.
 

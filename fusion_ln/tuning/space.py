@@ -1,4 +1,4 @@
-"""What a study may choose from: ranges and choices of settings, checked against these before anything is trained."""
+"""Search space of a study: ranges and choices of settings, checked before anything is trained."""
 
 import itertools
 from collections.abc import Iterator
@@ -41,13 +41,13 @@ class Range:
         return isinstance(value, int | float) and self.low <= value <= self.high
 
     def suggest(self, trial: "Trial", name: str) -> Any:
-        """A value for a trial."""
+        """Suggest a value for a trial."""
         if self.whole:
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
     def describe(self) -> dict[str, Any]:
-        """As it was declared."""
+        """Return the dimension as it was declared."""
         return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
 
     def __str__(self) -> str:
@@ -68,11 +68,11 @@ class Choices:
         return value in self.values
 
     def suggest(self, trial: "Trial", name: str) -> Any:
-        """A value for a trial."""
+        """Suggest a value for a trial."""
         return trial.suggest_categorical(name, self.values)
 
     def describe(self) -> list[Any]:
-        """As it was declared."""
+        """Return the dimension as it was declared."""
         return list(self.values)
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ Space = dict[str, Dimension]
 
 
 def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -> Space:
-    """The dimensions that a ``[space]`` table declares.
+    """Read the dimensions that a ``[space]`` table declares.
 
     Args:
         table: Setting to ``{low, high}``, with ``log`` and ``step`` if wanted, or to a list of choices.
@@ -122,7 +122,7 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
 
 
 def suggest(space: Space, trial: "Trial", base_settings: S) -> S:
-    """The settings of a trial.
+    """Suggest the settings of a trial.
 
     Raises:
         SettingsError: If its values do not go together.
@@ -154,7 +154,7 @@ def _dimension(declared: Any, where: str) -> Dimension:
 
 
 def _combinations(space: Space) -> Iterator[dict[str, Any]]:
-    """Ends of ranges and choices, in all combinations as far as these are not too many; each value at least once."""
+    """Combine the ends of ranges and the choices; each value at least once, all combinations if they are few."""
     for name, dimension in space.items():
         for value in dimension.samples:
             yield {name: value}

@@ -1,4 +1,4 @@
-"""Where the trials of a study lie, who may begin one, and how those of a dead worker are found and tried again.
+"""Storage of studies: budgets, heartbeats of running trials, and the retry of trials whose worker died.
 
 A running trial carries a beat, an attribute that its worker changes from time to time. Whoever sees the same beat for
 too long, on its own clock, takes the worker for dead and queues the trial again; of several who see it, the storage
@@ -39,7 +39,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 @dataclass(frozen=True)
 class Pulse:
-    """How often a running trial says that it is alive, and for how long it may be silent, in seconds."""
+    """Heartbeat of a running trial: seconds between beats, and the longest silence, in seconds."""
 
     interval: float = 20.0
     grace: float = 120.0
@@ -53,30 +53,30 @@ class Budget:
     seconds: float | None = None
 
     def allows(self, trials: list[FrozenTrial]) -> bool:
-        """Whether a further trial may be begun."""
+        """Test if a further trial may begin."""
         begun = [trial for trial in trials if trial.state not in (TrialState.WAITING, TrialState.FAIL)]
         enough = self.trials is not None and len(begun) >= self.trials
         return not enough and (self.seconds is None or seconds_spent(trials) < self.seconds)
 
     def is_spent(self, trials: list[FrozenTrial]) -> bool:
-        """Whether the study is done: no further trial may be begun, whatever becomes of those that run."""
+        """Test if the study is done: no further trial may begin, whatever becomes of those that run."""
         running = any(trial.state == TrialState.RUNNING for trial in trials)
         done = self.trials is not None and len(finished(trials)) >= self.trials
         return done or (not running and not self.allows(trials))
 
     def has_room_for(self, trial: Trial, trials: list[FrozenTrial]) -> bool:
-        """Whether a trial just begun is within the budget: of two begun at the same instant the first is."""
+        """Test if a trial just begun is within the budget: of two begun at the same instant the first is."""
         before = sum(t.number < trial.number and t.state != TrialState.FAIL for t in trials)
         return self.trials is None or before < self.trials
 
 
 def seconds_spent(trials: list[FrozenTrial]) -> float:
-    """Computing time of the finished trials."""
+    """Sum the computing time of the finished trials."""
     return sum(t.duration.total_seconds() for t in finished(trials) if t.duration)
 
 
 def open_storage(place: str) -> BaseStorage:
-    """The storage at a URL, or the journal file at a path.
+    """Open the storage at a URL, or the journal file at a path.
 
     The journal's lock is a file that only one process can create, which holds on local disks and on network drives
     (NFS since version 3, SMB) alike.
@@ -105,7 +105,7 @@ def _open_journal(path: Path) -> BaseStorage:
 
 
 def shown(place: str) -> str:
-    """A storage's place without the password."""
+    """Hide the password in a storage's place."""
     return PASSWORD.sub(r"\1:***@", place)
 
 
@@ -135,7 +135,7 @@ def patiently(action: Callable[[], T], where: str) -> T:
 
 @contextmanager
 def beating(trial: Trial, pulse: Pulse) -> Iterator[None]:
-    """Let a running trial say that it is alive, for as long as the body takes."""
+    """Send heartbeats for a trial while the context is open."""
     stop = threading.Event()
 
     def beat() -> None:

@@ -57,7 +57,7 @@ class StudyJob:
         )
 
     def identity(self) -> dict[str, Any]:
-        """What makes it another study."""
+        """Fields that must match to resume a study."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
         cohort = read_cohort(self.objective.cohort).describe().model_dump(mode="json")
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
@@ -83,24 +83,24 @@ class Sampler(BaseSampler):
         self.own = self._make(trial.number)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """As TPE does."""
+        """Forward to the sampler of the trial."""
         return self.own.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As TPE does."""
+        """Forward to the sampler of the trial."""
         return self.own.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """As TPE does."""
+        """Forward to the sampler of the trial."""
         return self.own.sample_independent(study, trial, param_name, param_distribution)
 
 
 def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.Study:
-    """The study of that name, made if there is none yet, with the known settings queued.
+    """Open the study of that name; create it, with the known settings queued, if there is none yet.
 
     Raises:
         StudyError: If there is one that tunes something else, naming the differences.

@@ -34,7 +34,7 @@ PAUSE = 0.5  # seconds between two looks at a study whose last trials others com
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where and for how long trials are run."""
+    """Conditions of trials: storage, budget, device, heartbeat."""
 
     storage: str
     budget: Budget
@@ -44,7 +44,7 @@ class Conditions:
 
 def run_worker(
     jobs: list[StudyJob],
-    how: Conditions,
+    conditions: Conditions,
     *,
     on_trial: Callable[[str], None] = lambda note: None,
     check_stop: Callable[[], None] = lambda: None,
@@ -61,13 +61,13 @@ def run_worker(
         StudyError: If the storage stays out of reach, or a study of a name tunes something else.
         KeyboardInterrupt: After the running trial went back into the queue.
     """
-    storage, where = open_storage(how.storage), shown(how.storage)
-    entered = [StudyWorker(patiently(partial(open_study, job, storage), where), job, how, where) for job in jobs]
+    storage, where = open_storage(conditions.storage), shown(conditions.storage)
+    entered = [StudyWorker(patiently(partial(open_study, job, storage), where), job, conditions, where) for job in jobs]
     while entered := [each for each in entered if not each.step(on_trial, check_stop)]:
         sleep(PAUSE)
 
 
-def unfinished(jobs: list[StudyJob], how: Conditions) -> list[tuple[StudyJob, int]]:
+def unfinished(jobs: list[StudyJob], conditions: Conditions) -> list[tuple[StudyJob, int]]:
     """Those of the studies whose budget is not spent, with the number of trials that they lack (0: a time budget).
 
     Studies that do not exist yet are made.
@@ -75,13 +75,13 @@ def unfinished(jobs: list[StudyJob], how: Conditions) -> list[tuple[StudyJob, in
     Raises:
         StudyError: As `run_worker`.
     """
-    storage, where = open_storage(how.storage), shown(how.storage)
+    storage, where = open_storage(conditions.storage), shown(conditions.storage)
     found = []
     for job in jobs:
         study = patiently(partial(open_study, job, storage), where)
         trials = study.get_trials(deepcopy=False)
-        if not how.budget.is_spent(trials):
-            found.append((job, max(0, (how.budget.trials or 0) - len(finished(trials)))))
+        if not conditions.budget.is_spent(trials):
+            found.append((job, max(0, (conditions.budget.trials or 0) - len(finished(trials)))))
     return found
 
 
@@ -91,22 +91,22 @@ class StudyWorker:
 
     study: optuna.Study
     job: StudyJob
-    how: Conditions
+    conditions: Conditions
     where: str
     watch: Watch = field(init=False)
     fabric: Fabric = field(init=False)
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.how.pulse)
-        self.fabric = make_fabric(self.how.device, self.job.objective.precision)
+        self.watch = Watch(self.conditions.pulse)
+        self.fabric = make_fabric(self.conditions.device, self.job.objective.precision)
 
     def step(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> bool:
         """Run trials as long as any may be begun; returns whether the study is done, or waits for others' trials."""
         while True:
             check_stop()
             trials = self._trials()
-            if not self.how.budget.allows(trials):
-                return self.how.budget.is_spent(trials)
+            if not self.conditions.budget.allows(trials):
+                return self.conditions.budget.is_spent(trials)
             try:
                 self._run_trial(on_trial, check_stop)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
@@ -129,11 +129,11 @@ class StudyWorker:
 
     def _run_trial(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> None:
         trial = self.study.ask()
-        if not self.how.budget.has_room_for(trial, self.study.get_trials(deepcopy=False)):
+        if not self.conditions.budget.has_room_for(trial, self.study.get_trials(deepcopy=False)):
             self.study.tell(trial, state=TrialState.FAIL)
             return
         outcome: dict[str, Any] = {}
-        with beating(trial, self.how.pulse):
+        with beating(trial, self.conditions.pulse):
             try:
                 outcome["values"] = evaluate(self.job, trial, self.fabric, check_stop)
             except (optuna.TrialPruned, DivergedError):
@@ -159,7 +159,7 @@ def _in_words(job: StudyJob, trial: FrozenTrial) -> str:
 
 
 def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[], None]) -> list[float]:
-    """The objectives of a trial: means over its folds of what their fits reach on inner validation.
+    """Compute the objectives of a trial: means over its folds of what their fits reach on inner validation.
 
     Raises:
         TrialPruned: If the mean so far is below the median of the earlier trials at the same epoch of the same fold.

@@ -46,7 +46,7 @@ def mark_plate(name: str, title: str, caption: str, figure: Figure, simulated: b
 
 
 def empty_rows(rows: Sequence[tuple[str, bool]]) -> tuple[Figure, Axes]:
-    """An empty chart with one row per title (and whether it is bold), which stands above the row, from the left."""
+    """Draw an empty chart with one row per title (and whether it is bold), which stands above the row."""
     figure = Figure(figsize=(WIDE, 0.65 + ROW * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     axes.set_ylim(len(rows) - 0.55, -0.65)
@@ -83,7 +83,7 @@ class ForestRow:
 
 
 def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figure, Axes]:
-    """A row per value with its interval and, as small dots, its seeds; ``zero``: values are differences."""
+    """Draw a row per value with its interval and, as small dots, its seeds; ``zero``: values are differences."""
     figure, axes = empty_rows([(row.title, row.bold) for row in rows])
     for y, row in enumerate(rows):
         draw_interval(axes, y, row.value, row.low, row.high, row.colour, fused=row.fused)
@@ -97,19 +97,19 @@ def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figur
 
 
 def show_zero(axes: Axes) -> None:
-    """The line of no difference, and room on both sides of it; call it when everything is drawn."""
+    """Draw the line of no difference, with room on both sides; call it when everything else is drawn."""
     axes.axvline(0, color=INK, lw=0.9, zorder=1)
     reach = 1.08 * max(abs(x) for x in axes.dataLim.intervalx) or 0.01
     axes.set_xlim(min(-reach / 4, 1.08 * axes.dataLim.x0), max(reach / 4, 1.08 * axes.dataLim.x1))
 
 
 def draw_tick(axes: Axes, y: float, x: float) -> None:
-    """An upright tick: what could be reached."""
+    """Draw an upright tick at the attainable value."""
     axes.plot([x] * 2, [y - 0.17, y + 0.17], color=INK, lw=1.8, solid_capstyle="butt", zorder=4)
 
 
 def draw_interval(axes: Axes, y: float, value: float, low: float, high: float, colour: str, *, fused: bool) -> None:
-    """A dot, or a diamond for a fusion, on the line of its interval."""
+    """Draw a dot, or a diamond for a fusion, on the line of its interval."""
     axes.plot([low, high], [y, y], color=colour, lw=2.4, alpha=0.5, solid_capstyle="butt", zorder=2)
     axes.scatter([value], [y], s=40, color=colour, marker="D" if fused else "o", lw=0, zorder=3)
 

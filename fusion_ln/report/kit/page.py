@@ -1,4 +1,4 @@
-"""What all report pages have in common: their template, their figures in it and beside it, their tables as CSV."""
+"""Pages of reports: a template filled, its figures in it and beside it as PNG, its tables as CSV."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a report looks: its colours in light and dark, the style of its figures, and how numbers are written."""
+"""Style of a report: colours in light and dark, figures, and the writing of numbers."""
 
 import io
 import math
@@ -65,13 +65,13 @@ FIGURE_STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """The one style of all figures, for as long as they are drawn and saved."""
+    """Apply the style of all figures while the context is open."""
     with mpl.rc_context(FIGURE_STYLE):
         yield
 
 
 def modality_colour(modality: str, modalities: tuple[str, ...]) -> str:
-    """The colour of a modality; one that we do not know takes its place among the unknown ones of its cohort."""
+    """Choose the colour of a modality; an unknown one takes its place among the unknown ones of its cohort."""
     if modality in KNOWN_MODALITIES:
         return modality
     unknown = [m for m in modalities if m not in KNOWN_MODALITIES]
@@ -79,7 +79,7 @@ def modality_colour(modality: str, modalities: tuple[str, ...]) -> str:
 
 
 def png_of(figure: Figure, title: str) -> bytes:
-    """The figure on white under its title, for slides and papers; the page has the title elsewhere.
+    """Render the figure on white under its title, for slides and papers; the page has the title elsewhere.
 
     Call it after `svg_of`, which lays the figure out.
     """
@@ -93,7 +93,7 @@ def png_of(figure: Figure, title: str) -> bytes:
 
 
 def svg_of(figure: Figure, name: str) -> str:
-    """The figure as an element of the page: no background, the page's own colours and font.
+    """Render the figure as an element of the page: no background, the page's own colours and font.
 
     Args:
         figure: The figure.
@@ -123,12 +123,12 @@ def signed(value: float) -> str:
 
 
 def spread(low: float, high: float) -> str:
-    """An interval of positive numbers: 0.88–0.95."""
+    """Write an interval of positive numbers: 0.88–0.95."""
     return "–" if math.isnan(low) else f"{number(low, 2)}–{number(high, 2)}"
 
 
 def signed_spread(low: float, high: float) -> str:
-    """An interval of differences: +0.031 to +0.091."""
+    """Write an interval of differences: +0.031 to +0.091."""
     return "–" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
 
 
@@ -139,7 +139,7 @@ def interval(low: object, high: object) -> str:
 
 
 def cell(value: object) -> str:
-    """A table's value on the page: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
+    """Write a table's value: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):

@@ -22,7 +22,7 @@ REPORTED = (
 
 
 def model_card(results: Results) -> str:
-    """The card of the report's main model, as Markdown under a YAML head; what no run knows is left to its author."""
+    """Write the card of the report's main model, as Markdown under a YAML head; gaps are left to its author."""
     environment = Environment(loader=PackageLoader("fusion_ln.report"), undefined=StrictUndefined, trim_blocks=True)
     environment.filters["number"] = number
     return environment.get_template("model_card.md").render(

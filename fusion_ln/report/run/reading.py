@@ -93,7 +93,7 @@ def _need_several(paths: list[Path], places: list[RunFolder | Path]) -> None:
 
 
 def _find_cohort(runs: list[RunFolder], folder: Path | None) -> Cohort | None:
-    """The given cohort, or the one that the runs were made on if it is where it was; the runs must agree on it."""
+    """Open the given cohort, or the one that the runs were made on if it is where it was; the runs must agree."""
     if folder:
         cohort = load_cohort(folder)
         for run in runs:
@@ -190,7 +190,7 @@ def _names(folders: list[Path]) -> list[Path]:
 
 
 def _stem(path: Path) -> Path:
-    """What names a bare table: its file or, where that is called as every run's, its folder."""
+    """Return the path that names a bare table: its file or, where that is called as every run's, its folder."""
     return path.parent if path.stem == "predictions" else path.with_suffix("")
 
 
@@ -206,7 +206,7 @@ def _modalities(runs: list[RunFolder]) -> tuple[str, ...]:
 
 
 def _cohort_of(predictions: Predictions, runs: list[RunFolder]) -> Cohort:
-    """What predictions and records tell of a cohort whose folder is not at hand: who, which classes, which folds."""
+    """Rebuild a cohort whose folder is not at hand from predictions and records: patients, classes, folds."""
     summary = runs[0].read_prediction_record().cohort if runs else None
     patients = predictions.table[[PATIENT, LABEL]].assign(**{SITE: "unknown"})
     return Cohort(
@@ -247,7 +247,7 @@ def _check_fits(path: Path, predictions: Predictions, cohort: Cohort) -> None:
 
 
 def _head_title(head: str, folder: str) -> str:
-    """What a person calls the head; with what its folder adds, where it is a variant (``fusion-concat-plain``)."""
+    """Return the head's title; with what its folder adds, where it is a variant (``fusion-concat-plain``)."""
     title = head_title(head)
     own = f"fusion-{head}-"
     return f"{title}, {folder.removeprefix(own)}" if folder.startswith(own) else title

@@ -1,4 +1,4 @@
-"""What a report shows: the models of one cohort, the one that the rest is compared with, and their statistics."""
+"""Results of a report: the models of one cohort, the reference, and their statistics."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,7 +198,7 @@ class Results:
         return len(set.intersection(*(set(m.predictions.patients) for m in self.models)))
 
     def colour_of(self, model: Model) -> str:
-        """The name in `style.COLOURS` of a model's colour, the same in every figure."""
+        """Name a model's colour in `style.COLOURS`, the same in every figure."""
         if model.is_fusion:
             return "fusion"
         if not model.modalities:
@@ -206,11 +206,11 @@ class Results:
         return modality_colour(model.modalities[0], self.cohort.modalities)
 
     def interval(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
-        """The row of ``intervals`` of a model's metric."""
+        """Look up the row of ``intervals`` of a model's metric."""
         return self._interval_rows[model.name, metric, of_class]
 
     def difference(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
-        """The row of ``differences`` of a model's metric."""
+        """Look up the row of ``differences`` of a model's metric."""
         return self._difference_rows[model.name, metric, of_class]
 
     @cached_property
@@ -222,7 +222,7 @@ class Results:
         return rows_by(self.differences, "model", "metric", "class")
 
     def attainable(self, model: Model) -> dict[str, float] | None:
-        """The best macro AUC that any model could reach from these modalities' pictures; phantom cohorts only.
+        """Look up the best macro AUC that any model could reach from these modalities' pictures; phantom cohorts only.
 
         Returns:
             ``tables``: over the simulation's own distribution; ``cohort``: over the patients of this cohort.
@@ -250,7 +250,7 @@ def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def rows_by(table: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], Any]:
-    """The rows of a table by what stands in some columns, which together name a row."""
+    """Index the rows of a table by some columns, which together name a row."""
     keys = zip(*(table[column] for column in columns), strict=True)
     return dict(zip(keys, table.itertuples(index=False), strict=True))
 

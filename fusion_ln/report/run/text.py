@@ -1,4 +1,4 @@
-"""What the figures mean, in the plain words of the report's first page."""
+"""Sentences of the report's first page: the figures in plain words."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ AUTHOR = "author to fill"  # stands where no run has the answer
 
 
 def verdict(results: Results) -> str:
-    """The answer in one sentence, no stronger than its interval."""
+    """State the answer in one sentence, no stronger than its interval."""
     reference, candidate = results.reference, results.candidate
     where = "In simulated patients, " if results.cohort.simulated else ""
     if candidate is None or reference is None:
@@ -30,7 +30,7 @@ def verdict(results: Results) -> str:
 
 
 def explanation(results: Results) -> str:
-    """The figures behind the verdict, and how sure they are."""
+    """State the figures behind the verdict, and how sure they are."""
     reference, candidate = results.reference, results.candidate
     if candidate is None or reference is None:
         nothing = "Nothing was fused, so nothing is compared here." if not results.fusions else ""
@@ -55,7 +55,7 @@ def explanation(results: Results) -> str:
 
 
 def weak_class_answer(results: Results) -> str:
-    """How many patients of the class to look at first were recognised."""
+    """Count the patients of the weakest class who were recognised."""
     name = results.weak_class
     sentences = []
     for model in reversed(results.headline):
@@ -72,7 +72,7 @@ def weak_class_answer(results: Results) -> str:
 
 
 def how_to_read_auc(results: Results) -> str:
-    """What an AUC says, for whom it is a new word."""
+    """Explain an AUC to a reader who has not met one."""
     auc = results.interval(results.main, PRIMARY).value
     return (
         "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
@@ -82,7 +82,7 @@ def how_to_read_auc(results: Results) -> str:
 
 
 def model_selection(results: Results) -> str:
-    """How the two models of the headline were chosen."""
+    """Tell how the two models of the headline were chosen."""
     sentences = []
     reference, candidate = results.reference, results.candidate
     if results.named_reference and reference:
@@ -103,7 +103,7 @@ def model_selection(results: Results) -> str:
 
 
 def facts(results: Results) -> list[Fact]:
-    """The figures of the first page."""
+    """List the figures of the first page."""
     cohort = results.cohort
     counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
     who = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
@@ -124,7 +124,7 @@ def facts(results: Results) -> list[Fact]:
 
 
 def _role(results: Results, model: Model) -> str:
-    """What a model of the headline is, in a word or two."""
+    """Name a model of the headline in a word or two."""
     if model.is_fusion:
         return "fusion"
     if model.is_single and model is results.best_single and len(results.singles) > 1:
@@ -135,7 +135,7 @@ def _role(results: Results, model: Model) -> str:
 
 
 def training_time(results: Results) -> str:
-    """How long the training took and how fast it was."""
+    """Tell how long the training took and how fast it was."""
     fits = [fold for model in results.models for fold in model.record.folds]
     if not fits:
         return "Nothing was trained for the runs of this page."
@@ -145,7 +145,7 @@ def training_time(results: Results) -> str:
 
 
 def limits(results: Results) -> list[str]:
-    """What the report must not be used for."""
+    """State the uses that the report must not serve."""
     hits, of = recognised(results, results.main, results.weak_class)
     found = [
         "To diagnose or treat a patient: this is a result of research, not a medical device.",
@@ -167,7 +167,7 @@ def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]
 
 
 def _reach(results: Results, *models: Model) -> str:
-    """The AUC of models that predicted the same number of patients."""
+    """Compare the AUC of models that predicted the same number of patients."""
     reached = []
     for model in models:
         row = results.interval(model, PRIMARY)

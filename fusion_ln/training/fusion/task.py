@@ -63,7 +63,7 @@ class PatientBatches:
     share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
-        """Number of batches of a training epoch."""
+        """Return the number of batches of a training epoch."""
         counts = np.unique(self.bank.labels[self.positions], return_counts=True)[1]
         return max(1, int(counts.max() * len(counts)) // self.batch_size)
 

@@ -47,7 +47,7 @@ class TaskBatches:
         return self.parts[0].batch_size
 
     def __len__(self) -> int:
-        """Number of batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return sum(map(len, self.parts))
 
     def shuffled(self, epoch: int) -> Iterator[TaskBatch]:

@@ -101,7 +101,7 @@ def _fit_tasks(
 ) -> _Pretrained:
     """Fit the model, in every process that shares the fit."""
     tasks = [_split(cohort, settings) for cohort in cohorts]
-    fabric = make_fabric(device, settings.fit.precision, rests=True)
+    fabric = make_fabric(device, settings.fit.precision, find_unused_parameters=True)
     scores = _TaskScores(run.root / "fit", tuple(task.cohort.name for task in tasks))
     learning = _build(tasks, settings, scores)
     result = _fit(learning, tasks, settings, scores, fabric)

@@ -1,4 +1,4 @@
-"""How it was done: protocol, settings, versions, time and hashes."""
+"""Procedure: protocol, settings, versions, time and hashes."""
 
 from collections.abc import Iterator
 
