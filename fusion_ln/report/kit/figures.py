@@ -18,12 +18,12 @@ TEXT_ABOVE = 0.3  # rows between a model's name and its interval
 
 @dataclass(frozen=True)
 class Plate:
-    """A figure with what stands around it.
+    """A figure with its name, title and caption.
 
     Attributes:
-        name: Of its PNG file.
-        title: A few words; also what a screen reader says.
-        caption: What is to be seen, in a sentence or two; may be empty.
+        name: Name of its PNG file.
+        title: A few words; a screen reader reads them.
+        caption: A sentence or two; may be empty.
         figure: The figure.
     """
 
@@ -34,7 +34,7 @@ class Plate:
 
 
 def mark_simulated(figure: Figure, simulated: bool) -> None:
-    """Write what stands on everything that comes from a phantom, at the figure's foot."""
+    """Mark a figure of simulated patients as such at its foot."""
     if simulated:
         figure.supxlabel(f"{SIMULATED} patients", x=0.99, ha="right", fontsize=6.5, color=MUTED, style="italic")
 
@@ -66,8 +66,8 @@ class ForestRow:
 
     Attributes:
         by_seed: The value of each seed.
-        note: What stands at the right end.
-        tick: Where an upright tick marks what could be reached; None: nowhere.
+        note: Text at the right end.
+        tick: The value that could be reached, marked by an upright tick; None: no tick.
     """
 
     title: str
@@ -115,12 +115,12 @@ def draw_interval(axes: Axes, y: float, value: float, low: float, high: float, c
 
 
 def write_note(axes: Axes, y: float, text: str, *, bold: bool = False) -> None:
-    """Figures at the right end of a row."""
+    """Write a note at the right end of a row."""
     _write_above(axes, 1, y, text, bold=bold)
 
 
 def _write_above(axes: Axes, x: float, y: float, text: str, *, bold: bool) -> None:
-    """Text above a row, from the left end (x = 0) or up to the right one."""
+    """Write text above a row, from its left end (x = 0) or up to its right one."""
     axes.text(
         x,
         y - TEXT_ABOVE,

@@ -34,7 +34,7 @@ def write_page(
         drawn: The plates of all figures.
         sheets: The tables that go beside the page.
         simulated: Whether page and tables must say so.
-        titles: What tables on the page show in place of some texts.
+        titles: Texts of tables and the titles that the page shows in their place.
 
     Returns:
         Path of the page.

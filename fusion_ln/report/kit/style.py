@@ -5,11 +5,11 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from matplotlib.typing import RcKeyType
 
 from fusion_ln.terms import KNOWN_MODALITIES, MODALITY_TABLE
 
@@ -33,7 +33,7 @@ OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 PNG_DPI = 200
 TITLE_HEIGHT = 0.3  # inches
 TINY = 0.0005  # three digits would say 0
-FIGURE_STYLE: dict[Any, Any] = {
+FIGURE_STYLE: dict[RcKeyType, object] = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
     "font.size": 8.5,
     "text.color": INK,
@@ -113,12 +113,12 @@ def svg_of(figure: Figure, name: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """0.918; a dash where there is no number."""
+    """Write a number as 0.918, or a dash where it is NaN."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
 def signed(value: float) -> str:
-    """+0.061 or −0.004, with a true minus sign."""
+    """Write a difference as +0.061 or −0.004, with a true minus sign."""
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 

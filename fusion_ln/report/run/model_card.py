@@ -1,7 +1,6 @@
 """A model card in the layout of Hugging Face: metadata that its hub reads, then the text for people."""
 
 import json
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -11,7 +10,7 @@ from fusion_ln.report.run import text as words
 from fusion_ln.report.run.results import Results
 from fusion_ln.terms import SIMULATED, modality_title
 
-# Metric, what the hub calls it, and what a person reads.
+# Metric, its name on the hub, its title.
 REPORTED = (
     (PRIMARY, "roc_auc", "AUC, one vs rest"),
     ("accuracy", "accuracy", "Accuracy"),
@@ -38,7 +37,7 @@ def model_card(results: Results) -> str:
     )
 
 
-def _metadata(results: Results) -> dict[str, Any]:
+def _metadata(results: Results) -> dict[str, object]:
     main, cohort = results.main, results.cohort
     metrics = [
         {"type": hub_name, "name": title, "value": round(float(results.interval(main, metric).value), 4)}
@@ -64,6 +63,6 @@ def _metadata(results: Results) -> dict[str, Any]:
     }
 
 
-def _yaml(metadata: dict[str, Any]) -> str:
-    """JSON is YAML; one key a line keeps it readable."""
+def _yaml(metadata: dict[str, object]) -> str:
+    """Write metadata as YAML, a key a line; JSON is YAML."""
     return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in metadata.items())

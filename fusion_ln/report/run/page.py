@@ -27,12 +27,12 @@ def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str
     the first one in ``runs``. Neither choice looks at the held-out predictions that the figures come from.
 
     Args:
-        out: Made where it does not exist; what an earlier report left there is overwritten.
+        out: Folder, made if needed; an earlier report in it is overwritten.
         runs: One finished run or more, of one cohort and its folds. A run is named by its folder, relative to the
             common parent of all.
         cohort: The cohort of the runs.
         title: Heading of the page.
-        question: What was asked, in one sentence.
+        question: The question in one sentence.
 
     Returns:
         Path of the page.

@@ -1,4 +1,4 @@
-"""From run folders and bare tables of predictions to what a report shows."""
+"""Reading of run folders and bare tables of predictions as the results of a report."""
 
 import os
 from collections import Counter
@@ -114,7 +114,7 @@ def _find_cohort(runs: list[RunFolder], folder: Path | None) -> Cohort | None:
 
 
 def _choose_reference(models: dict[RunFolder | Path, Model], path: Path | None) -> str:
-    """Name of the model to compare with; empty for the best single modality."""
+    """Name the model to compare with; empty for the best single modality."""
     if path:
         if (place := _place(path)) not in models:
             known = ", ".join(m.name for m in models.values())
@@ -170,7 +170,7 @@ def _read_inner(path: Path) -> Predictions | None:
 
 
 def _read_subsets(path: Path) -> dict[str, Predictions]:
-    """By the names of the modalities, in the order of their number and then as they stand in the file."""
+    """Read predictions by the names of the modalities, fewer modalities first, else in the file's order."""
     if not path.is_file():
         return {}
     table = pd.read_parquet(path)
@@ -183,7 +183,7 @@ def _read_subsets(path: Path) -> dict[str, Predictions]:
 
 
 def _names(folders: list[Path]) -> list[Path]:
-    """Each folder relative to the common parent of all."""
+    """Give each folder relative to the common parent of all."""
     roots = [folder.resolve() for folder in folders]
     parent = Path(os.path.commonpath([root.parent for root in roots]))
     return [root.relative_to(parent) for root in roots]
@@ -195,10 +195,10 @@ def _stem(path: Path) -> Path:
 
 
 def _fusions_last(models: list[Model]) -> tuple[Model, ...]:
-    """Fusions after the rest; models that would read alike, as variants of one head, get their folder's name."""
+    """Put fusions last, and add the folder's name to models with the same title, such as variants of one head."""
     titles = Counter(m.title for m in models)
-    told = [replace(m, what=f"{m.what} ({m.name.rpartition('/')[2]})") if titles[m.title] > 1 else m for m in models]
-    return tuple(sorted(told, key=lambda m: m.is_fusion))
+    named = [replace(m, what=f"{m.what} ({m.name.rpartition('/')[2]})") if titles[m.title] > 1 else m for m in models]
+    return tuple(sorted(named, key=lambda m: m.is_fusion))
 
 
 def _modalities(runs: list[RunFolder]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,22 +23,41 @@ WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
 NOT_MALIGNANT = frozenset({"benign", "normal"})
 
 
+class Estimate(NamedTuple):
+    """A metric of a model with its 95 % interval."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+
+
+class Difference(NamedTuple):
+    """A metric of a model (a) minus the reference's (b), on the patients of both, with its 95 % interval."""
+
+    patients: int
+    value_a: float
+    value_b: float
+    difference: float
+    ci_low: float
+    ci_high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A finished run, or a bare table of predictions, as the report shows it.
 
     Attributes:
         name: Its folder relative to the runs' common parent; names it in every table.
-        what: Its modality or the way it fuses, as a person reads it.
+        what: Title of its modality or of its fusion.
         group: The folders above its own up to the common parent, such as the backbone's; empty without any.
-        modalities: What it sees, in the cohort's order; empty for a bare table.
+        modalities: The modalities that it reads, in the cohort's order; empty for a bare table.
         record: Its run.json; a `TableRecord` for a bare table.
         predictions: Out-of-fold predictions.
         inner: Predictions of the inner validation patients, ``fold`` being the model's; None for a bare table.
         history: Losses per fold and epoch; None where nothing was trained.
-        subsets: Predictions from each subset of the modalities, by the subset's name; empty where there are none.
-        explanation: The page of its explanation, where there is one.
-        audit: The page of its shortcut audit, where there is one.
+        subsets: Predictions from each subset of the modalities, by the subset's name; may be empty.
+        explanation: The page of its explanation, if any.
+        audit: The page of its shortcut audit, if any.
     """
 
     name: str
@@ -76,12 +95,12 @@ class Model:
         return self.record.protocol
 
     def auc_by_fold(self) -> pd.Series:
-        """Macro one-vs-rest AUC of each held-out fold, by fold."""
+        """Score the macro one-vs-rest AUC of each held-out fold."""
         return _auc_by_fold(self.predictions)
 
     @cached_property
     def inner_auc(self) -> float:
-        """Mean over the folds of the macro AUC on inner validation: what a choice between models may look at."""
+        """Mean over the folds of the macro AUC on inner validation, the only figure by which models are chosen."""
         return float(_auc_by_fold(self.inner).mean()) if self.inner else np.nan
 
     @property
@@ -95,7 +114,7 @@ class Results:
     """The models of one report, fusions last, else in the order in which they were given.
 
     Attributes:
-        cohort: Who was studied; without pictures and clinical columns where its folder is not at hand.
+        cohort: The patients; without pictures and clinical columns where its folder is not at hand.
         models: At least one.
         named_reference: Name of the model to compare with; empty for the best single modality.
         n_resamples: Bootstrap draws behind every interval.
@@ -116,7 +135,7 @@ class Results:
 
     @cached_property
     def best_single(self) -> Model | None:
-        """The single-modality model with the highest AUC on inner validation; the held-out folds have no say."""
+        """The single-modality model with the highest AUC on inner validation; the held-out folds play no part."""
         return max(self.singles, key=lambda m: m.inner_rank, default=None)
 
     @property
@@ -135,7 +154,7 @@ class Results:
     def candidate(self) -> Model | None:
         """The model that the headline sets against the reference, chosen without a look at its result.
 
-        The first fusion that was asked for; without one, the first other model if the reference was named.
+        The first fusion that was given; without one, the first other model if the reference was named.
         """
         fusions = [m for m in self.others or self.models if m.is_fusion]
         return next(iter([*fusions, *(self.others if self.named_reference else ())]), None)
@@ -152,7 +171,7 @@ class Results:
 
     @cached_property
     def weak_class(self) -> str:
-        """The class to look at first: lymphoma or, in another cohort, the one that the main model misses most."""
+        """The weak class: lymphoma or, in another cohort, the one that the main model misses most."""
         if WEAK_CLASS in self.cohort.classes:
             return WEAK_CLASS
         recalls = {c: self.interval(self.main, "recall", c).value for c in self.cohort.classes}
@@ -205,21 +224,23 @@ class Results:
             return OTHERS[self.models.index(model) % len(OTHERS)]
         return modality_colour(model.modalities[0], self.cohort.modalities)
 
-    def interval(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
+    def interval(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Estimate:
         """Look up the row of ``intervals`` of a model's metric."""
         return self._interval_rows[model.name, metric, of_class]
 
-    def difference(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Any:
+    def difference(self, model: Model, metric: str, of_class: str = ALL_CLASSES) -> Difference:
         """Look up the row of ``differences`` of a model's metric."""
         return self._difference_rows[model.name, metric, of_class]
 
     @cached_property
-    def _interval_rows(self) -> dict[tuple[str, ...], Any]:
-        return rows_by(self.intervals, "model", "metric", "class")
+    def _interval_rows(self) -> dict[tuple[str, str, str], Estimate]:
+        rows = self.intervals[["model", "metric", "class", *Estimate._fields]].itertuples(index=False, name=None)
+        return {(model, metric, of_class): Estimate(*values) for model, metric, of_class, *values in rows}
 
     @cached_property
-    def _difference_rows(self) -> dict[tuple[str, ...], Any]:
-        return rows_by(self.differences, "model", "metric", "class")
+    def _difference_rows(self) -> dict[tuple[str, str, str], Difference]:
+        rows = self.differences[["model", "metric", "class", *Difference._fields]].itertuples(index=False, name=None)
+        return {(model, metric, of_class): Difference(*values) for model, metric, of_class, *values in rows}
 
     def attainable(self, model: Model) -> dict[str, float] | None:
         """Look up the best macro AUC that any model could reach from these modalities' pictures; phantom cohorts only.
@@ -234,13 +255,13 @@ class Results:
 
 
 def _auc_by_fold(predictions: Predictions) -> pd.Series:
-    """By fold; NaN where a fold lacks a class."""
+    """Score the macro AUC by fold; NaN where a fold lacks a class."""
     by_fold = score_folds(predictions)
     return pd.Series({fold: scores[PRIMARY] for fold, scores in by_fold.items()}, dtype=float, name=PRIMARY)
 
 
 def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Tables of several models as one, the model in the first column."""
+    """Stack tables of several models, the model in the first column."""
     return pd.concat(tables, names=["model"]).reset_index(level="model").reset_index(drop=True)
 
 
@@ -249,14 +270,8 @@ def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return table[[*columns, *table.columns.drop(list(columns))]]
 
 
-def rows_by(table: pd.DataFrame, *columns: str) -> dict[tuple[str, ...], Any]:
-    """Index the rows of a table by some columns, which together name a row."""
-    keys = zip(*(table[column] for column in columns), strict=True)
-    return dict(zip(keys, table.itertuples(index=False), strict=True))
-
-
 def skipped_patients(results: Results) -> pd.DataFrame:
-    """``model, patient_id, reason``: who was not predicted, by which model, and why."""
+    """List ``model, patient_id, reason`` of the patients whom a model did not predict."""
     everyone = set(results.cohort.patients[PATIENT])
     rows = []
     for model in results.models:

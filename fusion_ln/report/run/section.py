@@ -66,7 +66,7 @@ class Section:
         place: Sections stand on the page in this order.
         anchor: Identifier on the page.
         link: Text of the link in the menu.
-        title, subtitle: Heading, and what is muted beside it.
+        title, subtitle: Heading, and the muted text beside it.
         template: In ``templates/sections``; it sees the section under its name. ``plain.html`` shows the text, then
             the figures side by side, then the tables one below the other.
         text: A paragraph of plain text; only ``plain.html`` shows it.

@@ -64,10 +64,10 @@ def weak_class_answer(results: Results) -> str:
         recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
         sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} patients ({recall}).")
     if results.candidate and results.reference:
-        row = results.difference(results.candidate, "recall", name)
-        shown = "excludes" if row.ci_low > 0 or row.ci_high < 0 else "includes"
-        interval = signed_spread(row.ci_low, row.ci_high)
-        sentences.append(f"The difference is {signed(row.difference)} ({interval}), which {shown} zero.")
+        gap = results.difference(results.candidate, "recall", name)
+        relation = "excludes" if gap.ci_low > 0 or gap.ci_high < 0 else "includes"
+        interval = signed_spread(gap.ci_low, gap.ci_high)
+        sentences.append(f"The difference is {signed(gap.difference)} ({interval}), which {relation} zero.")
     return " ".join(sentences)
 
 
@@ -96,7 +96,7 @@ def model_selection(results: Results) -> str:
     if candidate and len(results.others) > 1:
         kind = "fusion" if candidate.is_fusion else "model"
         sentences.append(
-            f"{_sentence(_named(candidate))} is the {kind} that was asked for first; the interval above is its own. "
+            f"{_sentence(_named(candidate))} is the {kind} that was given first; the interval above is its own. "
             f"All {len(results.others)} comparisons stand under Differences, with p-values corrected for their number."
         )
     return " ".join(sentences)
@@ -106,11 +106,11 @@ def facts(results: Results) -> list[Fact]:
     """List the figures of the first page."""
     cohort = results.cohort
     counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
-    who = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
+    counted = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
     kind = "simulated patients" if cohort.simulated else "patients"
     if left_out := len(cohort.patients) - len(results.main.predictions.table):
-        who += f"; {left_out} without a prediction"
-    found = [Fact(f"{kind} studied", str(len(cohort.patients)), who)]
+        counted += f"; {left_out} without a prediction"
+    found = [Fact(f"{kind} studied", str(len(cohort.patients)), counted)]
     for model in results.headline:
         row = results.interval(model, PRIMARY)
         heading = _role(results, model)
@@ -160,7 +160,7 @@ def limits(results: Results) -> list[str]:
 
 
 def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]:
-    """Patients of a class whom the model gave that class, and all patients of it that it predicted."""
+    """Count the patients of a class that the model recognised, and all of them that it predicted."""
     label = results.cohort.classes.index(of_class)
     of = model.predictions.labels == label
     return int((model.predictions.probs[of].argmax(axis=1) == label).sum()), int(of.sum())
@@ -176,7 +176,7 @@ def _reach(results: Results, *models: Model) -> str:
 
 
 def _named(model: Model) -> str:
-    """Its title inside a sentence: ``elastography``, ``the fusion by mean of probabilities (resnet152)``."""
+    """Give its title inside a sentence: ``elastography``, ``the fusion by mean of probabilities (resnet152)``."""
     what = model.what[0].lower() + model.what[1:]
     named = f"the fusion by {what}" if model.is_fusion else what
     return f"{named} ({model.group})" if model.group else named
