@@ -45,7 +45,7 @@ class Settings(BaseModel):
         if old := tuple(key for key in values if key in cls.RENAMED):
             _say_renamed(old, tuple(cls.RENAMED[key] for key in old))
         if twice := [key for key in old if cls.RENAMED[key] in values]:
-            raise ValueError(f"{twice[0]} is the old name of {cls.RENAMED[twice[0]]}; give one of them")
+            raise SettingsError(f"{twice[0]}: the old name of {cls.RENAMED[twice[0]]}, which is given, too.")
         return {cls.RENAMED.get(key, key): value for key, value in values.items()}
 
     @classmethod
@@ -173,7 +173,11 @@ class FitSettings(LoopSettings):
         0.0, ge=0, lt=1, description="Dropout before the classifier's last layer.", json_schema_extra=ADDED
     )
     augmentation: float = Field(
-        1.0, ge=0, le=3, description="Strength of augmentation; 0 is none.", json_schema_extra=ADDED
+        1.0,
+        ge=0,
+        le=3,
+        description="Strength of augmentation; 0 only mirrors.",
+        json_schema_extra=ADDED,
     )
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
@@ -209,20 +213,18 @@ class BaselineSettings(Settings):
     seed: int = Field(0, ge=0, description="Seed of all randomness.")
 
 
-def _protocol_of(members: dict[str, BaselineSettings]) -> Protocol:
-    return "paper" if any(member.protocol == "paper" for member in members.values()) else "nested"
-
-
-class LateSettings(Settings):
-    """Fusion of the predictions of one baseline per modality."""
-
+class _FusionSettings(Settings):
     head: str
     members: dict[str, BaselineSettings]  # by modality
 
     @property
     def protocol(self) -> Protocol:
         """``paper`` if a member has that protocol."""
-        return _protocol_of(self.members)
+        return "paper" if any(member.protocol == "paper" for member in self.members.values()) else "nested"
+
+
+class LateSettings(_FusionSettings):
+    """Fusion of the predictions of one baseline per modality."""
 
 
 class FinetuneSettings(LoopSettings):
@@ -285,23 +287,18 @@ class HeadSettings(TokenSettings, LoopSettings):
     def _check_head(self) -> Self:
         if refused := [c for c in self.clinical if not is_clinical(c)]:
             raise ValueError(f"clinical: {refused[0]!r} is no clinical column but class, id, site or fold")
+        if self.finetune and self.finetune.folds is not None:
+            raise ValueError("finetune.folds: fine-tuning has the same settings in every fold")
         if self.width % self.attention_heads:
             raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self
 
 
-class TrainedFusionSettings(Settings):
+class TrainedFusionSettings(_FusionSettings):
     """A trained head on one baseline per modality."""
 
-    head: str
-    members: dict[str, BaselineSettings]  # by modality
     training: HeadSettings
     seed: int = Field(0, ge=0, description="Seed of all randomness.")
-
-    @property
-    def protocol(self) -> Protocol:
-        """``paper`` if a member has that protocol."""
-        return _protocol_of(self.members)
 
 
 PRETRAIN_PATIENCE = 5  # epochs, as Jiang et al. 2025
@@ -316,13 +313,8 @@ class PretrainSettings(Settings):
     )
     seed: int = Field(0, ge=0, description="Seed of all randomness.")
 
-
-class PhantomSettings(Settings):
-    """A simulated cohort."""
-
-    patients: int = Field(240, ge=30, description="Number of patients.")
-    image_size: int = Field(96, ge=32, description="Pixels a side.")
-    seed: int = Field(0, ge=0, description="Seed of all randomness.")
-    sites: int = Field(3, ge=1, description="Hospitals, each with its own scanner settings.")
-    missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")
-    shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")
+    @model_validator(mode="after")
+    def _check_no_folds(self) -> Self:
+        if self.fit.folds is not None:
+            raise ValueError("fit.folds: a pre-training has no outer folds")
+        return self

@@ -1,7 +1,7 @@
 """Pictures of patients, gathered by patient from the banks of all modalities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ class PatientBatch:
         labels: Shape (B,).
         patients: Shape (B,).
         clinical: Standardised clinical columns, K of them or none. float32, shape (B, K).
-        augmented: Whether `inputs` augments the pictures, for training.
+        augmentation: Strength at which `inputs` augments each modality, for training; None: not at all. Length M.
     """
 
     modalities: tuple[str, ...]
@@ -33,7 +33,7 @@ class PatientBatch:
     labels: Tensor
     patients: np.ndarray
     clinical: Tensor
-    augmented: bool = False
+    augmentation: tuple[float, ...] | None = None
 
     @property
     def modalities_present(self) -> Tensor:
@@ -51,16 +51,11 @@ class PatientBatch:
             Pictures of each modality in [0, 1], presence mask and clinical columns, on the device.
         """
         present = self.present & kept[..., None]
-        pictures = [
-            self._prepare(modality, views.to(device))
-            for modality, views in zip(self.modalities, self.pictures, strict=True)
-        ]
+        pictures = [as_network_input(views.to(device)) for views in self.pictures]
+        if self.augmentation is not None:
+            parts = zip(pictures, self.modalities, self.augmentation, strict=True)
+            pictures = [augment(views.flatten(0, 1), m, strength).view_as(views) for views, m, strength in parts]
         return pictures, present.to(device), self.clinical.to(device)
-
-    def _prepare(self, modality: str, views: Tensor) -> Tensor:
-        """Convert uint8 (B, V, 3, S, S) to float in [0, 1]."""
-        pictures = as_network_input(views)
-        return augment(pictures.flatten(0, 1), modality).reshape(views.shape) if self.augmented else pictures
 
 
 @dataclass(frozen=True)
@@ -73,6 +68,7 @@ class PatientPictures:
         patients: Sorted. Shape (P,).
         labels: Shape (P,).
         clinical: Standardised clinical columns, K of them or none. float32, shape (P, K).
+        augmentation: Strength of augmentation by modality; 1 where not given.
     """
 
     banks: Mapping[str, ImageBank]
@@ -80,6 +76,7 @@ class PatientPictures:
     patients: np.ndarray
     labels: np.ndarray
     clinical: np.ndarray
+    augmentation: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, patients: Sequence[str]) -> np.ndarray:
         """Find the positions of those of ``patients`` who have a picture."""
@@ -101,7 +98,7 @@ class PatientPictures:
             labels=torch.from_numpy(self.labels[positions]),
             patients=self.patients[positions],
             clinical=torch.from_numpy(self.clinical[positions]),
-            augmented=rng is not None,
+            augmentation=None if rng is None else tuple(self.augmentation.get(m, 1.0) for m in self.banks),
         )
 
 

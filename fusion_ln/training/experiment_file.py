@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from fusion_ln.cohort.default import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.settings import FitSettings, HeadSettings, PhantomSettings, Protocol, Scheme, Settings, resolve_fit
+from fusion_ln.settings import FitSettings, HeadSettings, Protocol, Scheme, Settings, resolve_fit
 
 
 class StudySettings(Settings):

@@ -1,6 +1,8 @@
 """Training of a whole model, networks and head, from the pictures of triplets."""
 
 import resource
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ def finetune(
     finetuning: FinetuneSettings,
     number: int,
     *,
+    augmentation: Mapping[str, float],
     seed: int,
     fabric: Fabric,
     folder: Path,
@@ -34,13 +37,14 @@ def finetune(
         settings: Of the head.
         finetuning: Of the fine-tuning.
         number: The fold; its held-out patients are not looked at.
+        augmentation: Strength by modality, as the baselines were trained with.
         folder: For the state of an interrupted fit.
 
     Raises:
         DivergedError: If a loss stops being a number.
     """
     banks = {modality: open_bank(cohort, modality, side) for modality, side in model.sides.items()}
-    bank = gather_pictures(banks, standardise(cohort.patients, model.columns))
+    bank = replace(gather_pictures(banks, standardise(cohort.patients, model.columns)), augmentation=augmentation)
     training, inner = cohort.training_part(number)
     seed, share = derive_seed(seed, number), (fabric.global_rank, fabric.world_size)
     task = FusionTask(model, settings.modality_dropout, settings.auxiliary)

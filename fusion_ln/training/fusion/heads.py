@@ -201,11 +201,17 @@ def _train_fold(
     assert isinstance(heads, HeadEnsemble)
     if finetuning:
         fabric, batch_size = make_fabric(device, finetuning.precision), finetuning.batch_size
-        model = assemble(
-            [load_checkpoint(member.checkpoint(number)) for member in members.values()], heads, columns, settings
-        )
+        loaded = [load_checkpoint(member.checkpoint(number)) for member in members.values()]
         fitted = finetune(
-            cohort, model, settings, finetuning, number, seed=seed, fabric=fabric, folder=states / "whole"
+            cohort,
+            assemble(loaded, heads, columns, settings),
+            settings,
+            finetuning,
+            number,
+            augmentation={c.settings.modality: c.settings.fit.augmentation for _, c in loaded},
+            seed=seed,
+            fabric=fabric,
+            folder=states / "whole",
         )
     save_head(run.checkpoint(number), fitted.task.model.state_dict(), settings, heads.shape, columns)
 

@@ -73,16 +73,19 @@ class MultiTaskLearning:
 
     Attributes:
         modalities: Modality of each task, which decides how its pictures may be augmented.
+        augmentation: Strength of augmentation.
         on_scores: Called with the score of each task at each validation.
     """
 
     model: MultiTaskClassifier
     modalities: tuple[str, ...]
     on_scores: Callable[[list[ValidationScore]], None] = lambda scores: None
+    augmentation: float = 1.0
 
     def loss(self, model: torch.nn.Module, batch: TaskBatch, device: torch.device) -> Tensor:
         """Compute the cross-entropy of one batch, augmented."""
-        pictures = augment(as_network_input(batch.batch.pictures.to(device)), self.modalities[batch.task])
+        pictures = as_network_input(batch.batch.pictures.to(device))
+        pictures = augment(pictures, self.modalities[batch.task], self.augmentation)
         return F.cross_entropy(model(pictures, batch.task), batch.batch.labels.to(device))
 
     def validate(self, batches: BatchLoader[TaskBatch], device: torch.device) -> ValidationScore:

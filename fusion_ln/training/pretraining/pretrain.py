@@ -150,8 +150,11 @@ def _build(tasks: list[TaskData], settings: PretrainSettings, scores: "_TaskScor
     torch.manual_seed(derive_seed(settings.seed))  # the first weights
     fit = settings.fit
     backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
-    heads = [mlp_head(backbone.n_features, fit.head_width, len(task.cohort.classes)) for task in tasks]
-    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), tuple(task.modality for task in tasks), scores.keep)
+    heads = [
+        mlp_head(backbone.n_features, fit.head_width, len(task.cohort.classes), fit.head_dropout) for task in tasks
+    ]
+    modalities = tuple(task.modality for task in tasks)
+    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), modalities, scores.keep, fit.augmentation)
 
 
 def _validation_batches(tasks: list[TaskData], settings: PretrainSettings) -> TaskBatches:

@@ -1,0 +1,147 @@
+"""No setting without effect: every one changes the result of its task, or is refused."""
+
+import pandas as pd
+import pytest
+from tiny import CPU, FIT, HEAD
+
+from fusion_ln.cohort.phantom.organs import simulate_organs
+from fusion_ln.errors import FusionLNError
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, FinetuneSettings, FitSettings, HeadSettings, PretrainSettings
+from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.pretraining.pretrain import pretrain
+from fusion_ln.training.run import cross_fit, run_baselines
+
+LOOP = {
+    "epochs": 1,
+    "batch_size": 2,
+    "lr": 1e-4,
+    "weight_decay": 5.0,
+    "schedule": "constant",
+    "patience": 1,
+    "folds": ({"lr": 1e-4}, {"lr": 1e-4}),
+}
+CHANGES = {
+    "fit": LOOP
+    | {"backbone": "test_vit", "weights": "absent.pth", "image_size": 40, "precision": "bf16-mixed"}
+    | {"head_width": 4, "head_dropout": 0.5, "augmentation": 3.0},
+    "head": LOOP
+    | {"head": "gated", "tokens": "cross-fitted", "copies": 1, "grid": 1, "clinical": ("site",), "anchored": False}
+    | {"width": 8, "depth": 2, "attention_heads": 2, "dropout": 0.6, "drop_path": 0.5, "modality_dropout": 0.6}
+    | {"auxiliary": 1.0, "ensemble_size": 2, "finetune": {"epochs": 1}},
+    "finetune": LOOP | {"batch_size": 4, "backbone_lr_scale": 1.0, "accumulate": 2, "precision": "bf16-mixed"},
+}
+UNSTABLE = {"epochs": 3, "lr": 0.1}  # so that the validation loss rises, and patience matters
+MODELS = {"fit": FitSettings, "head": HeadSettings, "finetune": FinetuneSettings}
+
+
+@pytest.mark.parametrize("table", MODELS)
+def test_the_tests_below_change_every_setting(table):
+    assert CHANGES[table].keys() == MODELS[table].model_fields.keys()
+
+
+def without_effect(result, base, changes):
+    """Names of the settings whose change leaves the result as it was; a refusal is an effect."""
+    expected, idle = result("base", base), []
+    for name, value in changes.items():
+        try:
+            settings = type(base).read({**base.model_dump(), name: value}, "changed")
+            found = result(name, settings)
+        except FusionLNError:
+            continue
+        if found == expected:
+            idle.append(name)
+    return idle
+
+
+def learnt(run):
+    """Losses by epoch and predictions; not the learning rate, which is written as it was set."""
+    losses = pd.read_parquet(run.history)[["train_loss", "val_loss"]].to_numpy().round(6).tolist()
+    return losses, pd.read_parquet(run.predictions).filter(like="prob_").to_numpy().round(6).tolist()
+
+
+@pytest.mark.slow
+def test_every_setting_of_a_baseline_has_an_effect(make_cohort, tmp_path):
+    cohort = make_cohort(12)
+
+    def result(name, fit, *, protocol="nested", seed=0):
+        out = tmp_path / name
+        return learnt(run_baselines(cohort, ["2d"], fit, out, protocol=protocol, seed=seed, device=CPU)[0])
+
+    base = FIT.model_copy(update=UNSTABLE)
+    assert without_effect(result, base, CHANGES["fit"]) == []
+    assert BaselineSettings.model_fields.keys() == {"modality", "fit", "protocol", "seed"}
+    expected = result("base", base)
+    assert result("paper", base, protocol="paper") != expected != result("seed", base, seed=1)
+
+
+@pytest.fixture
+def train(make_cohort, tmp_path):
+    """Train a head on three baselines, which are there already; ``fit`` changes their settings."""
+    cohort = make_cohort(18)
+
+    def run(name, settings, **fit):
+        members = run_baselines(
+            cohort, cohort.modalities, FIT.model_copy(update=fit), tmp_path / f"runs{len(fit)}", device=CPU
+        )
+        cross_fit(cohort, members, [settings], CPU)
+        folder = RunFolder(tmp_path / name)
+        train_head(cohort, members, settings, folder, seed=0, device=CPU)
+        return learnt(folder)
+
+    return run
+
+
+@pytest.mark.slow
+def test_every_setting_of_a_head_has_an_effect(train):
+    base = HEAD.model_copy(update={**UNSTABLE, "copies": 2, "grid": 4, "anchored": True})
+
+    def result(name, settings):
+        return train(name, settings, image_size=64)  # feature maps of more than one token
+
+    assert without_effect(result, base, CHANGES["head"]) == []
+
+
+@pytest.mark.slow
+def test_every_setting_of_fine_tuning_has_an_effect(train):
+    base = FinetuneSettings(**UNSTABLE, batch_size=2)
+
+    def result(name, finetuning, **fit):
+        return train(name, HEAD.with_changes({"epochs": 1, "finetune": finetuning.model_dump()}), **fit)
+
+    assert without_effect(result, base, CHANGES["finetune"]) == []
+
+
+@pytest.mark.slow
+def test_fine_tuning_augments_as_strongly_as_its_baselines_did(train, monkeypatch):
+    """The strengths reach the augmentation of fine-tuning itself, not only through the baselines' weights."""
+    strengths = []
+
+    def recorded(pictures, modality, strength=1.0):
+        strengths.append(strength)
+        return pictures
+
+    monkeypatch.setattr("fusion_ln.images.patients.augment", recorded)
+    finetuning = FinetuneSettings(epochs=1, batch_size=8)
+    train("head", HEAD.model_copy(update={"epochs": 1, "finetune": finetuning}), augmentation=2.0)
+    assert set(strengths) == {2.0}
+
+
+@pytest.mark.slow
+def test_every_setting_of_a_pre_training_has_an_effect(tmp_path):
+    tasks = simulate_organs(tmp_path / "organs", n_patients=30, image_size=32)[:2]
+
+    def result(name, settings):
+        run = RunFolder(tmp_path / name)
+        pretrain(tasks, settings, run, CPU)
+        losses = pd.read_parquet(run.history)[["train_loss", "val_loss"]].to_numpy().round(6).tolist()
+        return losses, run.backbone.read_bytes()[-4096:]
+
+    def of_fit(name, fit):
+        return result(name, PretrainSettings.read({"fit": fit}, "changed"))
+
+    base = FIT.model_copy(update={**UNSTABLE, "epochs": 5})
+    assert without_effect(of_fit, base, CHANGES["fit"]) == []
+    whole = PretrainSettings(fit=base)
+    assert without_effect(result, whole, {"order": "interleaved", "seed": 1}) == []
+    assert PretrainSettings.model_fields.keys() == {"fit", "order", "seed"}
