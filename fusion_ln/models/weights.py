@@ -1,6 +1,7 @@
 """Weights of backbones: ImageNet's, public checkpoints, and checkpoints of this package."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from fusion_ln.errors import WeightsError
 from fusion_ln.runs import weight_file
@@ -16,6 +17,9 @@ from fusion_ln.terms import cache_folder
 
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints
 BODY_PREFIX = f"{BACKBONE_PREFIX}body."  # of those of its timm network
+LAST_NORMS = ("norm.", "fc_norm.")  # of transformers: which of them a network has depends on how it pools
+MARK = 1000.0  # above any weight that is drawn; float32 tells some millions of marks apart
+NAMED = 5  # missing tensors that a message lists
 
 
 def load_body(timm_name: str, weights: str, image_size: int) -> nn.Module:
@@ -78,29 +82,71 @@ def _load_file(timm_name: str, path: Path, size: dict[str, Any]) -> nn.Module:
         body.load_state_dict(tensors)
     except RuntimeError as error:
         raise _wrong_network(path, timm_name, error) from None
+    _refuse_not_finite(path, tensors)
     return body
 
 
 def _load_timm_file(timm_name: str, path: Path, size: dict[str, Any]) -> nn.Module:
     """Load a file through timm, which drops the classifier and fits position embeddings to the size.
 
-    Without a classifier timm overlooks tensors that the file lacks. A weight matrix that is as it was drawn
-    before loading was not in the file.
+    Without a classifier timm overlooks tensors that the file lacks, so all are checked, vectors of norms too.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        drawn = timm.create_model(timm_name, num_classes=0, **size).state_dict()
-        torch.manual_seed(0)
-        try:
-            loaded = timm.create_model(
-                timm_name, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, num_classes=0, **size
-            )
-        except Exception as error:  # unpickling, safetensors and load_state_dict each raise their own
-            raise _wrong_network(path, timm_name, error) from None
-    matrices = {name: tensor for name, tensor in loaded.state_dict().items() if tensor.ndim > 1 and drawn[name].any()}
-    if absent := [name for name, tensor in matrices.items() if torch.equal(tensor, drawn[name])]:
-        raise _wrong_network(path, timm_name, ValueError(f"it lacks {absent[0]} and {len(absent) - 1} more"))
+    try:
+        held = timm.models.load_state_dict(str(path))
+        loaded = _with_weights(timm_name, {"file": str(path)}, size)
+        _check_complete(timm_name, held, size)
+    except Exception as error:  # unpickling, safetensors and load_state_dict each raise their own
+        raise _wrong_network(path, timm_name, error) from None
+    _refuse_not_finite(path, loaded.state_dict())
     return loaded
+
+
+def _with_weights(timm_name: str, source: dict[str, Any], size: dict[str, Any]) -> nn.Module:
+    """Build a network without its classifier and let timm load its weights, leaving torch's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        body: nn.Module = timm.create_model(
+            timm_name, pretrained=True, pretrained_cfg_overlay=source, num_classes=0, **size
+        )
+    return body
+
+
+def _check_complete(timm_name: str, held: dict[str, Tensor], size: dict[str, Any]) -> None:
+    """Check that every weight of a network comes from a file, and that no norm of the file's network is dropped.
+
+    timm renames, joins and resizes tensors on the way. So each tensor of the file is filled with a number of its own,
+    which no drawn weight has, and then looked for in the network.
+
+    Raises:
+        ValueError: Naming the number of tensors that match, and those that do not.
+    """
+    marks = {name: MARK + place for place, name in enumerate(held)}
+    filled = {k: torch.full(v.shape, marks[k]) if v.is_floating_point() else v for k, v in held.items()}
+    body = _with_weights(timm_name, {"state_dict": filled}, size)
+    buffers = {name: tensor for name, tensor in body.named_buffers() if "running_" in name}
+    tensors = {name: tensor.detach() for name, tensor in (*body.named_parameters(), *buffers.items())}
+    if absent := [name for name, tensor in tensors.items() if tensor.numel() and tensor.max() < MARK - 1]:
+        listed = ", ".join(absent[:NAMED]) + (f" and {len(absent) - NAMED} more" if len(absent) > NAMED else "")
+        raise ValueError(f"{len(tensors) - len(absent)} of {len(tensors)} tensors match; it lacks {listed}")
+    for name, value in held.items():
+        if name.startswith(LAST_NORMS) and not any(
+            tensor.shape == value.shape and bool((tensor == marks[name]).all()) for tensor in tensors.values()
+        ):
+            raise ValueError(f"all {len(tensors)} tensors match, but its {name} has no place in the network")
+
+
+def _refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that hold NaN or infinity.
+
+    Raises:
+        WeightsError: Naming the first such tensor.
+    """
+    if name := first_not_finite(tensors):
+        raise WeightsError(f"{path}: {name} holds values that are not finite numbers.", "Give another weight file.")
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Find the first tensor that holds NaN or infinity."""
+    return next((k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
 
 
 def _is_ours(path: Path) -> bool:

@@ -73,3 +73,45 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path):
         create_backbone("test_resnet", image_size=32, weights=str(path))
     with pytest.raises(WeightsError, match="no such weight file"):
         create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "absent.pth"))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_without_the_norms_tensors_is_refused(tmp_path, name, suffix):
+    """They are vectors that begin as ones and zeros: a network would keep them as drawn, without a word."""
+    weights = timm.create_model(name).state_dict()
+    kept = {key: tensor for key, tensor in weights.items() if "norm" not in key and "bn" not in key}
+    assert len(kept) < len(weights)
+    path = tmp_path / f"weights{suffix}"
+    torch.save(kept, path) if suffix == ".pth" else save_file(kept, path)
+    with pytest.raises(WeightsError, match=r"\d+ of \d+ tensors match; it lacks .*(norm|bn)"):
+        create_backbone(name, image_size=160 if name == "test_vit" else 32, weights=str(path))
+
+
+def test_a_single_vector_that_is_missing_is_named(tmp_path):
+    weights = timm.create_model("test_resnet").state_dict()
+    del weights["bn1.running_var"]
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=r"it lacks bn1\.running_var\)"):
+        create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "weights.safetensors"))
+
+
+def test_a_norm_that_the_network_has_no_place_for_is_not_dropped(tmp_path):
+    weights = timm.create_model("test_vit").state_dict()
+    weights["fc_norm.weight"] = 2 * weights["norm.weight"]
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=r"fc_norm\.weight has no place in the network"):
+        create_backbone("test_vit", image_size=160, weights=str(tmp_path / "weights.safetensors"))
+
+
+def test_weights_of_another_size_are_complete_after_timm_has_fitted_them(tmp_path):
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "weights.safetensors")
+    assert create_backbone("test_vit", image_size=48, weights=str(tmp_path / "weights.safetensors"))
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    weights = timm.create_model("test_resnet").state_dict()
+    weights["conv1.0.weight" if "conv1.0.weight" in weights else "conv1.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=r"conv1.*not finite numbers"):
+        create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "weights.safetensors"))
