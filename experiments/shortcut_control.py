@@ -7,7 +7,7 @@ Expect    with `--shortcut 0.9` every run "relies on something outside the node"
           audits of models that rely on nothing fewer than 1 in 100 raise an alarm
 
 Per seed one phantom cohort with a stamp that goes with the label in 9 of 10 pictures and one without any stamp; on each
-a baseline per modality and, of all three, their late fusion, each audited as `fusionln explain audit` does.
+a baseline per modality and, of all three, their late fusion, each audited as `fusionln audit` does.
 """
 
 import argparse

@@ -94,7 +94,7 @@ class ShortcutAudit:
 
 
 def read_audit(folder: Path) -> ShortcutAudit:
-    """Read and assess what `fusionln explain audit` wrote.
+    """Read and assess what `fusionln audit` wrote.
 
     Raises:
         RunError: If there is no audit.
@@ -104,7 +104,7 @@ def read_audit(folder: Path) -> ShortcutAudit:
         record = AuditRecord.read(folder / "audit.json")
         table = pd.read_parquet(folder / "predictions.parquet")
     except (OSError, ValueError, RunError):
-        raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln explain audit RUN`.") from None
+        raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.") from None
     classes = record.cohort.classes
     predictions = {
         str(name): Predictions(classes, rows.drop(columns=ALTERATION).reset_index(drop=True))
