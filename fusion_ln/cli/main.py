@@ -14,7 +14,7 @@ COMMANDS = {
     "cohort": "Import, download, simulate and check cohorts of patients.",
     "pretrain": "Train one backbone on several sets, each under a head of its own.",
     "run": "Train single-modality baselines, fuse them, and report.",
-    "study": "Tune an experiment's settings on inner validation; held-out folds are never read.",
+    "study": "Tune an experiment's settings on inner validation.",
     "compare": "Compare models on the same patients and write the evidence.",
     "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
     "audit": "Test whether RUN relies on something outside the node.",

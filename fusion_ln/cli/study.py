@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def study() -> None:
-    """Tune an experiment's settings on inner validation; held-out folds are never read.
+    """Tune an experiment's settings on inner validation.
 
     An experiment FILE (TOML) is tuned if it has a search space: a table [space.baseline], [space.head] or both.
     """
