@@ -41,7 +41,7 @@ from fusion_ln.records import hardware, installed_versions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings, resolve_fit
-from fusion_ln.terms import MODALITIES
+from fusion_ln.terms import KNOWN_MODALITIES
 from fusion_ln.training.run import run_baselines, run_fusions
 
 PLANTED = 0.9
@@ -84,12 +84,12 @@ def row_of(seed: int, shortcut: float, run: RunFolder, assessment: ShortcutAsses
     }
 
 
-def control(seeds: list[int], modalities: list[str], run_worker: Path, device: DeviceSettings) -> pd.DataFrame:
+def control(seeds: list[int], modalities: list[str], work: Path, device: DeviceSettings) -> pd.DataFrame:
     """One row per audited run."""
     rows = []
     for seed in seeds:
         for shortcut in (PLANTED, 0.0):
-            place = run_worker / f"seed={seed}-shortcut={shortcut}"
+            place = work / f"seed={seed}-shortcut={shortcut}"
             cohort = cohort_of(place / "cohort", seed, shortcut)
             for run in train(cohort, modalities, place / "runs", seed, device):
                 if not (run.audit / "audit.json").is_file():  # written last: the audit is whole
@@ -164,7 +164,9 @@ def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--modality", choices=MODALITIES, action="append", help="All three, and their fusion, without.")
+    parser.add_argument(
+        "--modality", choices=tuple(KNOWN_MODALITIES), action="append", help="All three, and their fusion, without."
+    )
     parser.add_argument("--simulated-audits", type=int, default=1000, help="For the rate of false alarms.")
     parser.add_argument("--work", type=Path, default=Path("runs/shortcut_control"), help="What is there is used again.")
     parser.add_argument("--device", default="auto")
@@ -172,7 +174,7 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     device = DeviceSettings(device=options.device)
-    table = control(options.seeds, options.modality or list(MODALITIES), options.run_worker, device)
+    table = control(options.seeds, options.modality or list(KNOWN_MODALITIES), options.work, device)
     alarms = false_alarms(options.simulated_audits) if options.simulated_audits else 0
     write_text(options.out, page(table, alarms, options.simulated_audits, time.monotonic() - started))
     print(table.to_string(index=False))

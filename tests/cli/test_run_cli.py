@@ -79,7 +79,7 @@ def test_an_experiment_of_several_seeds_says_what_holds_over_them(make_cohort, t
 
 
 def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_cohort, tmp_path):
-    cohort, new = make_cohort(20), make_cohort(9, name="new", absent={2: {"2d"}})
+    cohort, new = make_cohort(20), make_cohort(9, name="new", absent={2: {"2d"}}, seed=8)
     fusionln("run", "fusion", "--cohort", cohort.root, "--out", tmp_path / "out", *OPTIONS)
     run = tmp_path / "out" / "fusion-late-mean"
     picture = new.picture_path(new.images_of("elastic")["path"].iloc[0])

@@ -94,7 +94,7 @@ def train(make_cohort, tmp_path):
 
 @pytest.mark.slow
 def test_every_setting_of_a_head_has_an_effect(train):
-    base = HEAD.model_copy(update={**UNSTABLE, "copies": 2, "grid": 4, "anchored": True})
+    base = HEAD.model_copy(update={**UNSTABLE, "epochs": 8, "copies": 2, "grid": 4, "anchored": True})
 
     def result(name, settings):
         return train(name, settings, image_size=64)  # feature maps of more than one token
