@@ -67,7 +67,7 @@ def _plain(annotation: object) -> object:
     return kinds[0] if NoneType in get_args(annotation) and len(kinds) == 1 else annotation
 
 
-def _type(kind: object, field: FieldInfo) -> click.Choice[str] | click.ParamType[object]:
+def _type(kind: object, field: FieldInfo) -> "click.Choice[str] | click.ParamType[object]":
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     bounds = {name: getattr(m, name) for m in field.metadata for name in ("ge", "gt", "le", "lt") if hasattr(m, name)}

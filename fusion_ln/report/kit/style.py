@@ -5,13 +5,16 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
-from matplotlib.typing import RcKeyType
 
 from fusion_ln.terms import KNOWN_MODALITIES, MODALITY_TABLE
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType  # since Matplotlib 3.11
 
 # Colour name -> (light, dark). A figure is drawn in the light ones; on the page each becomes the variable of its
 # name, so the page's style sheet alone decides. Modalities and fusion differ in lightness as well as in hue.
@@ -33,7 +36,7 @@ OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 PNG_DPI = 200
 TITLE_HEIGHT = 0.3  # inches
 TINY = 0.0005  # three digits would say 0
-FIGURE_STYLE: dict[RcKeyType, object] = {
+FIGURE_STYLE: "dict[RcKeyType, object]" = {
     "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
     "font.size": 8.5,
     "text.color": INK,
