@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from fusion_ln.errors import SettingsError
@@ -73,12 +75,15 @@ def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_p
     chosen = precision if precision != "auto" else ("bf16-mixed" if _fast_at_bf16(accelerator) else "32-true")
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as run.json does
     strategy = DDPStrategy(timeout=RANK_TIMEOUT, find_unused_parameters=find_unused_parameters)
+    # Named, since Fabric would take the variables of a Slurm, LSF or MPI job for an order to share this fit.
+    launched = torch.distributed.is_torchelastic_launched()
     fabric = Fabric(
         accelerator=accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=strategy if settings.processes > 1 else "auto",
         precision=chosen,
+        plugins=TorchElasticEnvironment() if launched else LightningEnvironment(),
     )
     fabric.launch()
     return fabric
