@@ -6,9 +6,12 @@ folder) and, if wanted, ``ORDER``, its place in lists. Files without a title hol
 """
 
 import ast
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 MODELS = Path(__file__).parent / "models"
+SHARED = ("base.py", "layers.py")  # of trained heads
 LAST = 1000  # place of heads without an `ORDER`
 
 
@@ -35,6 +38,40 @@ def _read_constants(file: Path) -> dict[str, str | int]:
 
 LATE_HEADS = read_titles(MODELS / "late")
 TRAINED_HEADS = read_titles(MODELS / "fusion")
+
+
+def read_fields(folder: Path, name: str) -> frozenset[str]:
+    """Read the names of the settings that a trained head is built from, as ``settings.NAME``, its layers' too."""
+    module, *shared = [ast.parse((folder / file).read_text(encoding="utf-8")) for file in (f"{name}.py", *SHARED)]
+    layers = {node.name: node for tree in shared for node in tree.body if isinstance(node, ast.ClassDef)}
+    return frozenset(_fields(module, layers) | _fields(layers["FusionHead"], layers))
+
+
+def _fields(tree: ast.AST, layers: Mapping[str, ast.AST]) -> set[str]:
+    """Find the settings that some code reads itself or through the layers it names."""
+    fields: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "settings":
+            fields.add(node.attr)
+        elif isinstance(node, ast.Name) and node.id in layers and layers[node.id] is not tree:
+            fields |= _fields(layers[node.id], layers)
+    return fields
+
+
+@cache
+def fields_of(head: str) -> frozenset[str]:
+    """Return the settings that a trained head is built from."""
+    return read_fields(MODELS / "fusion", head.replace("-", "_"))
+
+
+def heads_reading(field: str) -> list[str]:
+    """List the trained heads that are built from a setting; none, if it is no setting of their layers."""
+    return [head for head in TRAINED_HEADS if field in fields_of(head)]
+
+
+def takes(head: str, field: str) -> bool:
+    """Check if a setting means something to a trained head: those of layers that only other heads have do not."""
+    return head not in TRAINED_HEADS or field in fields_of(head) or not heads_reading(field)
 
 
 def head_title(name: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.heads import heads_reading, takes
 from fusion_ln.progress import say
 from fusion_ln.terms import PAPER_BACKBONES, is_clinical
 
@@ -173,11 +174,7 @@ class FitSettings(LoopSettings):
         0.0, ge=0, lt=1, description="Dropout before the classifier's last layer.", json_schema_extra=ADDED
     )
     augmentation: float = Field(
-        1.0,
-        ge=0,
-        le=3,
-        description="Strength of augmentation; 0 only mirrors.",
-        json_schema_extra=ADDED,
+        1.0, ge=0, le=3, description="Strength of augmentation; 0 only mirrors.", json_schema_extra=ADDED
     )
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
@@ -289,7 +286,10 @@ class HeadSettings(TokenSettings, LoopSettings):
             raise ValueError(f"clinical: {refused[0]!r} is no clinical column but class, id, site or fold")
         if self.finetune and self.finetune.folds is not None:
             raise ValueError("finetune.folds: fine-tuning has the same settings in every fold")
-        if self.width % self.attention_heads:
+        changed = [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
+        if idle := [name for name in changed if not takes(self.head, name)]:
+            raise ValueError(f"{idle[0]} has no effect on {self.head}, only on {', '.join(heads_reading(idle[0]))}")
+        if takes(self.head, "attention_heads") and self.width % self.attention_heads:
             raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self
 

@@ -13,7 +13,7 @@ from fusion_ln.settings import (
     HeadSettings,
     PretrainSettings,
 )
-from fusion_ln.training.experiment_file import experiment_heads, read_experiment
+from fusion_ln.training.experiment_file import experiment_heads, head_settings, read_experiment
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,16 @@ def test_old_names_are_read_and_said_once(said_nothing_yet, capsys):
 def test_old_names_in_an_experiment_file_mean_the_heads_settings(tmp_path):
     file = tmp_path / "old.toml"
     file.write_text(
-        'name = "old"\nquestion = "?"\nheads = ["concat"]\nseeds = [4, 5]\n[head]\nvariants = 1\nseeds = 2\n'
-        '[variants.big]\nhead = "gated"\nensemble_size = 5\n[tuned.fusion-concat]\nheads = 2\n'
+        'name = "old"\nquestion = "?"\nheads = ["concat", "cross-attention"]\nseeds = [4, 5]\n'
+        "[head]\nvariants = 1\nseeds = 2\n"
+        '[variants.big]\nhead = "gated"\nensemble_size = 5\n[tuned.fusion-cross-attention]\nheads = 2\n'
     )
     experiment = read_experiment(file)
     heads = experiment_heads(experiment, "x")
     assert experiment.seeds == [4, 5]
     assert [(heads[name].copies, heads[name].ensemble_size) for name in ("concat", "big")] == [(1, 2), (1, 5)]
-    assert heads["concat"].with_changes(experiment.tuned["fusion-concat"], "x").attention_heads == 2
+    tuned = heads["cross-attention"].with_changes(experiment.tuned["fusion-cross-attention"], "x")
+    assert tuned.attention_heads == 2
 
 
 @pytest.mark.parametrize("place", ["head", "variants.late"])
@@ -92,3 +94,22 @@ def test_every_setting_of_a_plain_type_is_described(model):
     """The command line shows the description as help."""
     plain = {key: f for key, f in model.model_fields.items() if f.annotation in (int, float, str, bool)}
     assert all(field.description for field in plain.values())
+
+
+@pytest.mark.parametrize("head", ["concat", "gated", "lowrank"])
+@pytest.mark.parametrize(("name", "value"), [("depth", 2), ("attention_heads", 2), ("drop_path", 0.1)])
+def test_a_head_refuses_settings_of_layers_that_it_lacks_and_names_who_has_them(head, name, value):
+    with pytest.raises(SettingsError, match=f"{name} has no effect on {head}, only on cross-attention, transformer"):
+        HeadSettings.read({"head": head, name: value}, "x")
+    assert HeadSettings.read({"head": "transformer", name: value}, "x")
+    assert HeadSettings.read({"head": head, "width": 30}, "x")  # four attention heads could not share it
+
+
+def test_a_change_for_all_heads_is_made_to_those_that_have_such_layers():
+    heads = head_settings(["late-mean", "concat", "transformer"], {"heads": 2, "dropout": 0.5}, "x")
+    assert [(settings.attention_heads, settings.dropout) for settings in (heads["concat"], heads["transformer"])] == [
+        (4, 0.5),
+        (2, 0.5),
+    ]
+    with pytest.raises(SettingsError, match="attention_heads has no effect on concat"):
+        head_settings(["late-mean", "concat"], {"heads": 2}, "x")

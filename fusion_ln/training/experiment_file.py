@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from fusion_ln.cohort.default import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
+from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
 from fusion_ln.settings import FitSettings, HeadSettings, Protocol, Scheme, Settings, resolve_fit
 
 
@@ -75,6 +75,8 @@ def fusion_name(head: str) -> str:
 def head_settings(heads: Iterable[str], changes: Mapping[str, object], where: str) -> dict[str, HeadSettings | None]:
     """Resolve names of heads to settings of trained ones, changed by ``changes``, and None of late ones.
 
+    A change of layers that only some of the heads have is made to those.
+
     Raises:
         SettingsError: If a head does not exist, or a change does not fit or has no trained head to fit.
     """
@@ -83,7 +85,14 @@ def head_settings(heads: Iterable[str], changes: Mapping[str, object], where: st
         raise SettingsError(*unknown("head", absent[0], known, where=where))
     if "head" in changes:
         raise SettingsError(f"{where}: head: a change of the settings cannot name another head.", "Name heads alone.")
-    return {h: None if h in LATE_HEADS else HeadSettings.read({"head": h, **changes}, where) for h in heads}
+    changes = HeadSettings.rename(changes)
+    trained = [head for head in heads if head in TRAINED_HEADS]
+    of_some = {name for name in changes if any(takes(head, name) for head in trained)}
+    settings: dict[str, HeadSettings | None] = {}
+    for head in heads:
+        own = {name: value for name, value in changes.items() if name not in of_some or takes(head, name)}
+        settings[head] = None if head in LATE_HEADS else HeadSettings.read({"head": head, **own}, where)
+    return settings
 
 
 def check_head_changes(heads: Mapping[str, HeadSettings | None], changes: Mapping[str, object], where: str) -> None:

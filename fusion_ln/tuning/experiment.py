@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
+from fusion_ln.heads import takes
 from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
 from fusion_ln.training.experiment import TUNED, folder_levels, run_members, tunes_baselines
@@ -70,28 +71,34 @@ class Tuning:
         """Scheme by which the studies of a kind share the outer folds."""
         return self.experiment.study.scheme or KINDS[kind]
 
-    @property
-    def spaces(self) -> dict[str, Space]:
-        """By kind, checked.
-
-        Raises:
-            SettingsError: If there is none, or it does not fit.
-        """
-        declared = self.experiment.space
-        name = self.experiment.name
+    def check_spaces(self) -> None:
+        """Raise SettingsError if there is no search space, or one does not fit."""
+        name, declared = self.experiment.name, self.experiment.space
         if not declared:
             raise SettingsError(f"{name}: no search space.", "Add a table [space.baseline] or [space.head].")
         if unknown := [kind for kind in declared if kind not in KINDS]:
             raise SettingsError(f"{name}: space.{unknown[0]} is unknown.", "Write [space.baseline] or [space.head].")
-        found = {}
+        heads = list(self.trained_heads().values())
+        if "head" in declared and not heads:
+            raise SettingsError(f"{name}: space.head, but no trained head.", "Name some in `heads`.")
         for kind, table in declared.items():
-            for base_settings in [self.fit] if kind == "baseline" else self.trained_heads().values():
-                found[kind] = read_space(table, base_settings, f"{name}: space.{kind}")
+            for base_settings in [self.fit] if kind == "baseline" else heads:
+                self.space(kind, base_settings)
             if PER_FOLD_NOT in table and self.scheme(kind) == "per-fold":
                 raise SettingsError(f"{name}: space.{kind}: {PER_FOLD_NOT} cannot differ between folds.", "Pool them.")
-        if "head" in declared and "head" not in found:
-            raise SettingsError(f"{name}: space.head, but no trained head.", "Name some in `heads`.")
-        return found
+
+    def space(self, kind: str, base_settings: LoopSettings) -> Space:
+        """Read the space of a study; dimensions of layers that only some of the heads have are those heads' alone.
+
+        Raises:
+            SettingsError: If it does not fit the settings.
+        """
+        table = base_settings.rename(self.experiment.space[kind])
+        if isinstance(base_settings, HeadSettings):
+            heads = {settings.head for settings in self.trained_heads().values()}
+            of_some = {name for name in table if any(takes(head, name) for head in heads)}
+            table = {n: table[n] for n in table if n not in of_some or takes(base_settings.head, n)}
+        return read_space(table, base_settings, f"{self.experiment.name}: space.{kind}")
 
     def check(self) -> None:
         """Find what is wrong before anything is trained.
@@ -118,7 +125,7 @@ class Tuning:
             )
         check_clinical(self.cohort, self.trained_heads().values())
         check_objectives(experiment.study.objectives, self.cohort.classes)
-        assert self.spaces
+        self.check_spaces()
 
     def baselines(self) -> list[StudyJob]:
         """List the studies of the single modalities."""
@@ -152,7 +159,7 @@ class Tuning:
         return {name: settings for name, settings in heads.items() if settings is not None}
 
     def _jobs(self, kind: str, run: str, target: Objective) -> list[StudyJob]:
-        space, study = self.spaces[kind], self.experiment.study
+        space, study = self.space(kind, target.base_settings), self.experiment.study
         everything = tuple(range(self.cohort.n_folds))
         parts = {"": everything} if self.scheme(kind) == "pooled" else {f"/fold-{k}": (k,) for k in everything}
         return [
