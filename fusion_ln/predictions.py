@@ -76,7 +76,12 @@ def join_tables(classes: tuple[str, ...], tables: Iterable[pd.DataFrame]) -> Pre
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the table, atomically."""
+    """Write the table, atomically.
+
+    Raises:
+        PredictionsError: If a logit or probability is not a finite number.
+    """
+    _refuse_not_finite(path, predictions.table, predictions.classes)
     write_parquet(path, predictions.table)
 
 
@@ -131,8 +136,9 @@ def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key
     if not table[LABEL].isin(range(len(classes))).all():
         wrong = table.loc[~table[LABEL].isin(range(len(classes))), LABEL].iloc[0]
         raise PredictionsError(f"{path}: label {wrong!r}; expected 0..{len(classes) - 1} ({', '.join(classes)}).")
+    _refuse_not_finite(path, table, classes)
     probs = table[[PROB + c for c in classes]].to_numpy(dtype=np.float64)
-    valid = np.isfinite(probs).all(axis=1) & (np.abs(probs.sum(axis=1) - 1) <= TOLERANCE) & (probs >= 0).all(axis=1)
+    valid = (np.abs(probs.sum(axis=1) - 1) <= TOLERANCE) & (probs >= 0).all(axis=1)
     if not valid.all():
         patient = table.loc[~valid, PATIENT].iloc[0]
         raise PredictionsError(
@@ -140,3 +146,14 @@ def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key
             f"({', '.join(f'{p:.4g}' for p in probs[~valid][0])})."
         )
     return table.sort_values(key, ignore_index=True)
+
+
+def _refuse_not_finite(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    for column in [prefix + c for prefix in (LOGIT, PROB) for c in classes]:
+        finite = np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64))
+        if not finite.all():
+            patient, value = table.loc[~finite, [PATIENT, column]].iloc[0]
+            raise PredictionsError(
+                f"{path}: {column} of patient {patient!r} is {value}; expected a finite number.",
+                "The model's weights or its pictures are damaged: train the run again.",
+            )

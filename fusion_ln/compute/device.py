@@ -54,6 +54,12 @@ def threads_per_fit(n_folds: int) -> int:
     return max(1, cores() // n_folds)
 
 
+def fix_threads(settings: DeviceSettings, n_folds: int) -> None:
+    """Give this process the threads of one fit, so that its bytes depend on no variable and on no earlier fit."""
+    if accelerator_of(settings) == "cpu" and settings.processes == 1:
+        torch.set_num_threads(threads_per_fit(n_folds))
+
+
 def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_parameters: bool = False) -> Fabric:
     """Set up Lightning Fabric for one process or, with several devices or nodes, distributed data parallel.
 

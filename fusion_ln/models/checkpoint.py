@@ -1,23 +1,27 @@
 """A trained model as one safetensors file: its weights, and the settings that rebuild it as JSON metadata."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
-from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.models.weights import first_not_finite
+from fusion_ln.records import BaselineRecord, differences
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import BaselineSettings, HeadSettings, Settings
 
 METADATA_KEY = "fusion_ln"
+AGAIN = "Train the run again, or choose another RUN."
 
 
 @dataclass(frozen=True)
@@ -39,26 +43,33 @@ def save_head(
     settings: HeadSettings,
     shape: TripletShape,
     columns: Sequence[ClinicalColumn] = (),
+    *,
+    fold: int,
 ) -> None:
-    """Write a fusion head, or its fine-tuned whole model, with the settings that rebuild it, atomically."""
+    """Write a fold's fusion head, or its fine-tuned whole model, with the settings that rebuild it, atomically."""
     clinical = [column.model_dump() for column in columns]
-    described = {"settings": settings.model_dump(), "shape": asdict(shape), "clinical": clinical}
+    described = {"settings": settings.model_dump(), "shape": asdict(shape), "clinical": clinical, "fold": fold}
     _save(path, weights, HEAD_KEY, described)
 
 
-def load_head(path: Path) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
+def load_head(
+    path: Path, fold: int, expected: HeadSettings | None = None
+) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
     """Rebuild a trained fusion head, in evaluation mode on the CPU, with the clinical columns that it takes.
 
     Raises:
-        RunError: If the file is missing or holds no head.
+        RunError: If the file is missing, holds no head, or that of another fold or of other settings than
+            ``expected``, or weights that are not finite.
     """
     described = _describe(path, HEAD_KEY)
     settings = HeadSettings.read(described["settings"], str(path))
+    _refuse_other(path, "fold", described.get("fold", fold), fold)  # heads of older versions do not name it
+    _refuse_other(path, "settings", settings, expected or settings)
     head = HeadEnsemble(settings, TripletShape(**described["shape"]))
-    tensors = load_file(path)
+    tensors = load_tensors(path)
     if settings.finetune:
         tensors = {k.removeprefix(FUSION): tensor for k, tensor in tensors.items() if k.startswith(FUSION)}
-    head.load_state_dict(tensors)
+    load_weights(head, tensors, path)
     columns = (ClinicalColumn.read(column, str(path)) for column in described.get("clinical", []))
     return head.eval(), tuple(columns)
 
@@ -81,8 +92,73 @@ def load_checkpoint(path: Path) -> tuple[Classifier, Checkpoint]:
     """
     checkpoint = read_checkpoint(path)
     model = build_classifier(checkpoint.settings.fit, len(checkpoint.classes), weights="scratch")
-    model.load_state_dict(load_file(path))
+    load_weights(model, load_tensors(path), path)
     return model.eval(), checkpoint
+
+
+def load_member(run: RunFolder, fold: int, part: int | None = None) -> tuple[Classifier, Checkpoint]:
+    """Rebuild a baseline's network of a fold, and check that it is the one that the run's record describes.
+
+    Args:
+        run: A baseline.
+        fold: The outer fold.
+        part: Of a network that leaves out this part of the training patients.
+
+    Raises:
+        RunError: If the folder is no baseline of this version's format, or the checkpoint is missing, damaged, or of
+            another fold, modality, classes or settings than its run.
+    """
+    record = run.read_prediction_record()
+    if not isinstance(record, BaselineRecord):
+        raise RunError(f"{run.root}: a fusion, but a baseline was expected.", "Give the folder of a baseline.")
+    path = run.checkpoint(fold) if part is None else run.cross_checkpoint(fold, part)
+    found, settings = read_checkpoint(path), record.settings
+    _refuse_other(path, "fold", found.fold, fold)
+    _refuse_other(path, "modality", found.settings.modality, settings.modality)
+    _refuse_other(path, "classes", found.classes, record.cohort.classes)
+    expected = settings.model_copy(update={"fit": settings.fit.of_fold(fold)})
+    _refuse_other(path, "settings", found.settings, expected)
+    return load_checkpoint(path)
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load the tensors of a checkpoint into the model that its description rebuilds.
+
+    Raises:
+        RunError: If they do not fit.
+    """
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: its weights do not fit its settings ({reason}).", AGAIN) from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint.
+
+    Raises:
+        RunError: If one holds NaN or infinity, or the file is damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: damaged ({error}).", AGAIN) from None
+    if name := first_not_finite(tensors):
+        raise RunError(f"{path}: its tensor {name} holds values that are not finite numbers.", AGAIN)
+    return tensors
+
+
+def _refuse_other(path: Path, what: str, found: object, expected: object) -> None:
+    if found == expected:
+        return
+    if isinstance(found, Settings) and isinstance(expected, Settings):
+        key, found, expected = differences(found.model_dump(mode="json"), expected.model_dump(mode="json"))[0]
+        what = f"{what} {key}"
+    raise RunError(
+        f"{path}: a checkpoint with {what} {found!r}, but {expected!r} was expected here.",
+        "Put the run's own checkpoint back, or train the run again.",
+    )
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -107,5 +183,5 @@ def _describe(path: Path, key: str) -> dict[str, Any]:
             described: dict[str, Any] = json.loads((file.metadata() or {})[key])
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
-        raise RunError(f"{path}: {found}.", "Train the run again, or choose another RUN.") from None
+        raise RunError(f"{path}: {found}.", AGAIN) from None
     return described

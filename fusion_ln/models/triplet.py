@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,13 +13,13 @@ from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.images.patients import PatientBatch
 from fusion_ln.models.backbones import create_backbone
-from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head
+from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
 from fusion_ln.models.late.base import Learnt, load_late_head
 from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings import BaselineSettings, HeadSettings
 
 CPU = torch.device("cpu")
 
@@ -183,16 +182,34 @@ def load_run(run: RunFolder) -> TrainedRun:
 
 def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletModel:
     if isinstance(record, BaselineRecord):
-        return assemble([load_checkpoint(run.checkpoint(fold))], Single()).eval()
-    loaded = [load_checkpoint(RunFolder(run.root / member).checkpoint(fold)) for member in record.members]
+        return assemble([load_member(run, fold)], Single()).eval()
+    loaded = [load_member(RunFolder(run.root / member), fold) for member in record.members]
+    _check_members(run, record.settings.members, [checkpoint for _, checkpoint in loaded], fold)
     if isinstance(record, LateFusionRecord):
         learnt = record.learnt[fold] if record.learnt else None
         return assemble(loaded, LateFusion(record.settings.head, learnt)).eval()
     settings = record.settings.training.of_fold(fold)
-    model = assemble(loaded, *load_head(run.checkpoint(fold)), settings)
+    model = assemble(loaded, *load_head(run.checkpoint(fold), fold, settings), settings)
     if settings.finetune:
-        model.load_state_dict(load_file(run.checkpoint(fold)))
+        load_weights(model, load_tensors(run.checkpoint(fold)), run.checkpoint(fold))
     return model.eval()
+
+
+def _check_members(
+    run: RunFolder, members: Mapping[str, BaselineSettings], found: Sequence[Checkpoint], fold: int
+) -> None:
+    """Check that a fusion's baselines are still those that it was made of.
+
+    Raises:
+        RunError: If one is of another modality or was trained with other settings.
+    """
+    for (modality, settings), checkpoint in zip(members.items(), found, strict=True):
+        expected = settings.model_copy(update={"fit": settings.fit.of_fold(fold)})
+        if checkpoint.settings != expected:
+            raise RunError(
+                f"{run.root}: its baseline of {modality} was trained again with other settings since.",
+                "Fuse again: the command that made the run, with another `--out DIR`.",
+            )
 
 
 def assemble(

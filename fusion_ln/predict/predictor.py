@@ -136,6 +136,12 @@ class Predictor:
             parts.append(np.mean([softmax(fold, axis=-1) for fold in logits], axis=0))
             present += batch.modalities_present.tolist()
         probs = np.concatenate(parts)
+        if not (finite := np.isfinite(probs).all(axis=1)).all():
+            raise RunError(
+                f"{self.trained.run.root}: its models give patient {pictures.patients[~finite][0]!r} values that are "
+                "not finite numbers.",
+                "Look at the patient's pictures (`fusionln cohort check`), or train the run again.",
+            )
         classes = self.trained.classes
         names = [classes[i] for i in probs.argmax(axis=1)]
         table = pd.DataFrame({PATIENT: pictures.patients, PREDICTED: names})

@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import make_fabric, precision_of
+from fusion_ln.compute.device import fix_threads, make_fabric, precision_of
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
-from fusion_ln.models.checkpoint import load_checkpoint, save_head
+from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, join_tables, read_predictions, write_predictions
@@ -193,6 +193,7 @@ def _train_fold(
 
     ``members`` are the baselines by modality.
     """
+    fix_threads(device, cohort.n_folds)
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
     tokens = fold_tokens(cohort, list(members.values()), settings, number, columns, fabric.device)
@@ -201,7 +202,7 @@ def _train_fold(
     assert isinstance(heads, HeadEnsemble)
     if finetuning:
         fabric, batch_size = make_fabric(device, finetuning.precision), finetuning.batch_size
-        loaded = [load_checkpoint(member.checkpoint(number)) for member in members.values()]
+        loaded = [load_member(member, number) for member in members.values()]
         fitted = finetune(
             cohort,
             assemble(loaded, heads, columns, settings),
@@ -213,7 +214,8 @@ def _train_fold(
             fabric=fabric,
             folder=states / "whole",
         )
-    save_head(run.checkpoint(number), fitted.task.model.state_dict(), settings, heads.shape, columns)
+    weights = fitted.task.model.state_dict()
+    save_head(run.checkpoint(number), weights, settings, heads.shape, columns, fold=number)
 
     def predict(patients: list[str], modalities: Sequence[bool] | None = None) -> pd.DataFrame:
         batches = PatientBatches(fitted.bank, fitted.bank.of(patients), batch_size)

@@ -19,7 +19,7 @@ from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
 from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
-from fusion_ln.models.checkpoint import load_checkpoint
+from fusion_ln.models.checkpoint import load_member
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
@@ -60,15 +60,24 @@ def picture_tokens(
         RunError: If a checkpoint is missing.
         SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
     """
-    fitted = _stored(cohort, baseline.checkpoint(fold), settings, device)
+    fitted = _stored(cohort, baseline, fold, settings, device)
     if settings.tokens != "cross-fitted":
         return fitted
     return _cross_fitted(fitted, cohort, baseline, fold, settings, device)
 
 
-def _stored(cohort: Cohort, path: Path, settings: TokenSettings, device: torch.device) -> PictureTokens:
+def _stored(
+    cohort: Cohort,
+    run: RunFolder,
+    fold: int,
+    settings: TokenSettings,
+    device: torch.device,
+    *,
+    part: int | None = None,
+) -> PictureTokens:
     """Load or compute the tokens of all pictures of a network's modality; they are memory-mapped."""
-    model, checkpoint = load_checkpoint(path)
+    path = run.checkpoint(fold) if part is None else run.cross_checkpoint(fold, part)
+    model, checkpoint = load_member(run, fold, part)
     baseline = checkpoint.settings
     bank = open_bank(cohort, baseline.modality, baseline.fit.image_size)
     source = "pretrained" if settings.tokens == "pretrained" else "fitted"
@@ -103,7 +112,7 @@ def _cross_fitted(
     tokens, logits = np.array(fitted.tokens), fitted.logits.copy()
     parts = training_parts(cohort, fold)
     for number, part in enumerate(parts):
-        other = _stored(cohort, baseline.cross_checkpoint(fold, number), settings, device)
+        other = _stored(cohort, baseline, fold, settings, device, part=number)
         unseen = np.isin(fitted.patients, part)
         seen = np.isin(fitted.patients, [patient for those in parts if those is not part for patient in those])
         width = tokens.shape[-1]

@@ -11,6 +11,7 @@ from tiny import CPU, FIT
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
+from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import hash_file
@@ -224,7 +225,7 @@ def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatc
 def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
     cohort, members = trained()
     run, predictions = head_run(cohort, members, tmp_path / "head", ensemble_size=3)
-    heads, _ = load_head(run.checkpoint(0))
+    heads, _ = load_head(run.checkpoint(0), 0)
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
     bank = bank_of(cohort, pictures)
     held_out = cohort.held_out(0)
@@ -252,7 +253,7 @@ def test_a_head_keeps_how_it_reads_its_clinical_columns(trained, tmp_path):
     clinical = replace(cohort, patients=patients)
     run, predictions = head_run(clinical, members, tmp_path / "head", clinical=("age", "sex"))
     assert len(predictions.patients) == 24
-    heads, columns = load_head(run.checkpoint(1))
+    heads, columns = load_head(run.checkpoint(1), 1)
     assert heads.heads[0].fuse.sequence.project.clinical.in_features == 2
     assert columns == learn_columns(clinical, ["age", "sex"], 1)
 
@@ -298,3 +299,23 @@ def test_an_absent_pictures_file_is_never_read(trained, tmp_path):
     _, again = head_run(cohort, members, tmp_path / "b")
     np.testing.assert_array_equal(predictions.of(["P004"]).probs, again.of(["P004"]).probs)
     assert not np.allclose(predictions.of(mates).probs, again.of(mates).probs)
+
+
+def test_a_heads_bytes_do_not_depend_on_the_threads_of_the_process(trained, tmp_path, monkeypatch):
+    """Neither on OMP_NUM_THREADS nor on what earlier fits set, as after a restart."""
+    cohort, members = trained()
+    runs, seen = [], set()
+    validate = FusionTask.validate
+
+    def watched(self, *args):
+        seen.add(torch.get_num_threads())
+        return validate(self, *args)
+
+    monkeypatch.setattr(FusionTask, "validate", watched)
+    for threads in (1, 5):
+        monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / f"cache-{threads}"))  # tokens are computed anew
+        torch.set_num_threads(threads)
+        runs.append(head_run(cohort, members, tmp_path / f"head-{threads}")[0])
+    assert seen == {threads_per_fit(cohort.n_folds)}
+    assert runs[0].checkpoint(0).read_bytes() == runs[1].checkpoint(0).read_bytes()
+    assert runs[0].predictions.read_bytes() == runs[1].predictions.read_bytes()
