@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,6 +97,31 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     write_atomically(path, write)
+
+
+def parse_toml(text: str) -> dict[str, object]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def parse_json(text: str) -> object:
+    """Parse JSON.
+
+    Raises:
+        ValueError: If it is none, or nested too deeply.
+    """
+    try:
+        parsed: object = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return parsed
 
 
 def hash_table(table: pd.DataFrame) -> str:

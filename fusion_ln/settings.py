@@ -27,12 +27,14 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 Order = Literal["sequential", "interleaved"]
 # Marks a field that was added after the first runs: at its default it is not written, so that older studies match.
 ADDED: JsonDict = {"added": True}
+MOST = 1_000_000  # of what is counted, far beyond sense: a slip is refused before anything is allocated
+LAST_SEED = 2**32 - 1
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     RENAMED: ClassVar[Mapping[str, str]] = {}  # old keys, read for one release, and their names now
 
     @model_validator(mode="before")
@@ -104,9 +106,11 @@ class DeviceSettings(Settings):
     """The devices that compute fits; no part of a run's identity."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto takes a GPU where there is one.")
-    devices: int = Field(1, ge=1, description="GPUs of a machine (processes, on a CPU) that share one fit.")
-    nodes: int = Field(1, ge=1, description="Machines that share one fit, each with --devices; started by torchrun.")
-    workers: int = Field(0, ge=0, description="Fits at once; 0: one per core, or one on a GPU.")
+    devices: int = Field(1, ge=1, le=1024, description="GPUs of a machine (processes, on a CPU) that share one fit.")
+    nodes: int = Field(
+        1, ge=1, le=1024, description="Machines that share one fit, each with --devices; needs torchrun."
+    )
+    workers: int = Field(0, ge=0, le=1024, description="Fits at once; 0: one per core, or one on a GPU.")
     engine: Literal["local", "ray"] = Field("local", description="Where fits run: here, or on a Ray cluster.")
     address: str | None = Field(None, description="Address of the Ray cluster; by default this machine's.")
 
@@ -124,12 +128,12 @@ class DeviceSettings(Settings):
 class LoopSettings(Settings):
     """Settings of the training loop."""
 
-    epochs: int = Field(10, ge=1, description="Epochs of training at most.")
-    batch_size: int = Field(16, ge=2, description="Pictures per batch; patients, where modalities are fused.")
-    lr: float = Field(3e-3, gt=0, description="Learning rate (Adam).")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    epochs: int = Field(10, ge=1, le=MOST, description="Epochs of training at most.")
+    batch_size: int = Field(16, ge=2, le=MOST, description="Pictures per batch; patients, where modalities are fused.")
+    lr: float = Field(3e-3, gt=0, le=100, description="Learning rate (Adam).")
+    weight_decay: float = Field(0.0, ge=0, le=100, description="Decoupled weight decay (AdamW); 0 is Adam.")
     schedule: Schedule = Field("one-cycle", description="Learning rate over the steps of training.")
-    patience: int = Field(10, ge=1, description="Epochs without a lower validation loss before training stops.")
+    patience: int = Field(10, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
     folds: tuple[dict[str, Any], ...] | None = Field(
         None, description="Changes of each outer fold, where studies tuned them apart.", json_schema_extra=ADDED
     )
@@ -169,7 +173,7 @@ class FitSettings(LoopSettings):
     backbone: str = Field("resnet10t", description=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
     weights: str = Field("scratch", description="scratch, imagenet, a weight file, or the folder of a pre-training.")
     image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
-    head_width: int = Field(256, ge=1, description="Width of the classifier's hidden layer.")
+    head_width: int = Field(256, ge=1, le=65536, description="Width of the classifier's hidden layer.")
     head_dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout before the classifier's last layer.", json_schema_extra=ADDED
     )
@@ -207,7 +211,7 @@ class BaselineSettings(Settings):
     protocol: Protocol = Field(
         "nested", description="nested stops on inner validation; paper on the held-out fold, which flatters."
     )
-    seed: int = Field(0, ge=0, description="Seed of all randomness.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
 
 
 class _FusionSettings(Settings):
@@ -229,12 +233,12 @@ class FinetuneSettings(LoopSettings):
 
     RENAMED: ClassVar[Mapping[str, str]] = {"backbone_rate": "backbone_lr_scale"}
 
-    epochs: int = Field(4, ge=1, description="Epochs of fine-tuning at most.")
-    lr: float = Field(5e-4, gt=0, description="Learning rate of the head (Adam).")
+    epochs: int = Field(4, ge=1, le=MOST, description="Epochs of fine-tuning at most.")
+    lr: float = Field(5e-4, gt=0, le=100, description="Learning rate of the head (Adam).")
     backbone_lr_scale: float = Field(0.1, gt=0, le=1, description="Learning rate of the backbones, as a share of it.")
-    weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
-    patience: int = Field(4, ge=1, description="Epochs without a lower validation loss before training stops.")
-    accumulate: int = Field(1, ge=1, description="Batches per optimiser step of --finetune.  [default: 1]")
+    weight_decay: float = Field(0.05, ge=0, le=100, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    patience: int = Field(4, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
+    accumulate: int = Field(1, ge=1, le=MOST, description="Batches per optimiser step of --finetune.  [default: 1]")
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 
@@ -246,8 +250,8 @@ class TokenSettings(Settings):
         description="Network whose tokens trained heads see: the fold's own, networks that did not see the patient "
         "(trained for it), or the one that training began with.  [default: fitted]",
     )
-    copies: int = Field(4, ge=1, description="Augmented copies of each training picture, besides the picture itself.")
-    grid: int = Field(4, ge=1, description="Tokens a side of a picture at most.")
+    copies: int = Field(4, ge=1, le=256, description="Augmented copies of each training picture, besides itself.")
+    grid: int = Field(4, ge=1, le=256, description="Tokens a side of a picture at most.")
 
     @property
     def of_tokens(self) -> "TokenSettings":
@@ -261,24 +265,24 @@ class HeadSettings(TokenSettings, LoopSettings):
     RENAMED: ClassVar[Mapping[str, str]] = {"variants": "copies", "heads": "attention_heads", "seeds": "ensemble_size"}
 
     head: str = Field("cross-attention", description="Name of the head.")
-    width: int = Field(64, ge=8, description="Width of the head.")
-    depth: int = Field(1, ge=1, description="Transformer blocks.")
-    attention_heads: int = Field(4, ge=1, description="Attention heads of each transformer block.")
+    width: int = Field(64, ge=8, le=65536, description="Width of the head.")
+    depth: int = Field(1, ge=1, le=256, description="Transformer blocks.")
+    attention_heads: int = Field(4, ge=1, le=1024, description="Attention heads of each transformer block.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout in the head.")
     drop_path: float = Field(0.0, ge=0, lt=1, description="Chance that a patient skips a branch of a block.")
     modality_dropout: float = Field(
         0.2, ge=0, lt=1, description="Chance that training hides a modality from trained heads.  [default: 0.2]"
     )
-    auxiliary: float = Field(0.0, ge=0, description="Weight of the loss of each modality alone.")
+    auxiliary: float = Field(0.0, ge=0, le=100, description="Weight of the loss of each modality alone.")
     anchored: bool = Field(True, description="Start at late fusion.")
-    ensemble_size: int = Field(1, ge=1, description="Heads whose logits are averaged.")
+    ensemble_size: int = Field(1, ge=1, le=1024, description="Heads whose logits are averaged.")
     clinical: tuple[str, ...] = Field((), description="Clinical column for trained heads; repeatable.")
     finetune: FinetuneSettings | None = Field(None, description="Then train the whole model of each fold.")
-    epochs: int = Field(20, ge=1, description="Epochs of training at most.")
-    batch_size: int = Field(32, ge=2, description="Patients per batch.")
-    lr: float = Field(1e-3, gt=0, description="Learning rate (Adam).")
-    weight_decay: float = Field(0.05, ge=0, description="Decoupled weight decay (AdamW); 0 is Adam.")
-    patience: int = Field(20, ge=1, description="Epochs without a lower validation loss before training stops.")
+    epochs: int = Field(20, ge=1, le=MOST, description="Epochs of training at most.")
+    batch_size: int = Field(32, ge=2, le=MOST, description="Patients per batch.")
+    lr: float = Field(1e-3, gt=0, le=100, description="Learning rate (Adam).")
+    weight_decay: float = Field(0.05, ge=0, le=100, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    patience: int = Field(20, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
 
     @model_validator(mode="after")
     def _check_head(self) -> Self:
@@ -298,7 +302,7 @@ class TrainedFusionSettings(_FusionSettings):
     """A trained head on one baseline per modality."""
 
     training: HeadSettings
-    seed: int = Field(0, ge=0, description="Seed of all randomness.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
 
 
 PRETRAIN_PATIENCE = 5  # epochs, as Jiang et al. 2025
@@ -311,7 +315,7 @@ class PretrainSettings(Settings):
     order: Order = Field(
         "sequential", description="Within an epoch: one set after another, or batches of all sets mixed."
     )
-    seed: int = Field(0, ge=0, description="Seed of all randomness.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
 
     @model_validator(mode="after")
     def _check_no_folds(self) -> Self:

@@ -1,8 +1,11 @@
 """Settings: one message for what does not fit, with the nearest name."""
 
+from typing import get_args
+
 import pytest
 
 from fusion_ln import settings
+from fusion_ln.cohort.default import PhantomSettings
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import (
     ADDED,
@@ -13,7 +16,7 @@ from fusion_ln.settings import (
     HeadSettings,
     PretrainSettings,
 )
-from fusion_ln.training.experiment_file import experiment_heads, head_settings, read_experiment
+from fusion_ln.training.experiment_file import StudySettings, experiment_heads, head_settings, read_experiment
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,15 @@ def test_settings_added_later_are_written_only_where_they_are_used(model):
     assert added
     assert not added & model().model_dump().keys()
     assert FitSettings(augmentation=0.5).model_dump()["augmentation"] == 0.5
+
+
+@pytest.mark.parametrize("model", [*WITH_OPTIONS, StudySettings, PhantomSettings])
+def test_every_number_has_bounds_and_is_one(model):
+    for name, field in model.model_fields.items():
+        if {int, float} & {field.annotation, *get_args(field.annotation)}:
+            for value in (float("nan"), float("inf"), float("-inf"), 1e300, -1e300, 10**40, -(10**40)):
+                with pytest.raises(SettingsError, match=rf"\b{name}: "):
+                    model.read({name: value}, "options")
 
 
 @pytest.mark.parametrize("model", WITH_OPTIONS)

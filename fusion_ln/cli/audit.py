@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import DIRECTORY, SEED
 
 
 @click.command()
@@ -12,7 +12,7 @@ from fusion_ln.cli.common import DIRECTORY
 @click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
 @click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the swaps.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the swaps.")
 def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: int) -> None:
     """Test whether RUN relies on something outside the node.
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from fusion_ln.settings import MOST
+
 
 @click.group()
 def bench() -> None:
@@ -14,8 +16,8 @@ def bench() -> None:
 @click.option("--backbone", default="resnet10t", show_default=True)
 @click.option("--image-size", type=int, default=96, show_default=True)
 @click.option("--batch-size", type=int, default=16, show_default=True)
-@click.option("--pictures", type=click.IntRange(min=16), default=256, show_default=True, help="Per round.")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--pictures", type=click.IntRange(16, MOST), default=256, show_default=True, help="Per round.")
+@click.option("--rounds", type=click.IntRange(1, MOST), default=5, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: int, device: str) -> None:
     """Measure pictures per second of our loop, of a bare PyTorch loop, and of an ImageFolder + DataLoader loop."""
@@ -24,12 +26,14 @@ def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: 
 
     changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
     settings = resolve_fit("fast", changes, "options")
+    if batch_size > pictures:
+        raise click.UsageError(f"--batch-size {batch_size}: more than the {pictures} --pictures of a round.")
     for line in fit_summary(settings, DeviceSettings(device=device), n_pictures=pictures, rounds=rounds):
         click.echo(line)
 
 
 @bench.command()
-@click.option("--trials", type=click.IntRange(min=10), default=1000, show_default=True)
+@click.option("--trials", type=click.IntRange(10, MOST), default=1000, show_default=True)
 @click.option("--storage", "storages", metavar="URL", multiple=True, help="Repeatable.  [default: a journal file]")
 @click.option("--sampler", "samplers", type=click.Choice(["random", "tpe"]), multiple=True, default=["random", "tpe"])
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
@@ -43,10 +47,12 @@ def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out
 
 
 @bench.command()
-@click.option("--models", type=click.IntRange(min=2), default=13, show_default=True)
-@click.option("--patients", type=click.IntRange(min=30), default=586, show_default=True)
-@click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True)
-@click.option("--many", type=click.IntRange(min=30), default=100_000, show_default=True, help="Patients, for memory.")
+@click.option("--models", type=click.IntRange(2, 1000), default=13, show_default=True)
+@click.option("--patients", type=click.IntRange(30, MOST), default=586, show_default=True)
+@click.option("--resamples", type=click.IntRange(100, MOST), default=10_000, show_default=True)
+@click.option(
+    "--many", type=click.IntRange(30, 100 * MOST), default=100_000, show_default=True, help="Patients, for memory."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
 def statistics(models: int, patients: int, resamples: int, many: int, out: Path | None) -> None:
     """Measure seconds and memory of bootstrap, tests and corrections."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli import common
+from fusion_ln.cli.common import COUNT, DIRECTORY
 from fusion_ln.terms import SITE, cache_folder
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ class Folds(TypedDict, total=False):
 
 def _parse_folds(_: click.Context, __: click.Parameter, value: str) -> Folds:
     """Parse the number of folds, or the word for one fold per site."""
-    if value != SITE and not (value.isdecimal() and int(value) >= 2):
-        raise click.BadParameter(f"{value!r} is neither a number from 2 nor {SITE!r}.")
+    if value != SITE and not (value.isdecimal() and len(value) <= 4 and int(value) >= 2):
+        raise click.BadParameter(f"{value!r} is neither a number from 2 to 9999 nor {SITE!r}.")
     return {"by_site": True} if value == SITE else {"k": int(value)}
 
 
@@ -37,7 +38,7 @@ FOLDS = click.option(
     callback=_parse_folds,
     help="Outer folds, stratified by label; or one per site.",
 )
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+SEED = click.option("--seed", type=common.SEED, default=0, show_default=True)
 
 
 @click.group()
@@ -184,7 +185,7 @@ def folds(folder: Path, folds: Folds, seed: int) -> None:
 
 
 @cohort.command()
-@click.option("--patients", type=click.IntRange(min=1), default=240, show_default=True)
+@click.option("--patients", type=COUNT, default=240, show_default=True)
 @click.option("--image-size", type=int, default=96, show_default=True, help="Pixels a side.")
 @SEED
 @click.option("--sites", type=int, default=3, show_default=True, help="Hospitals, each with its own scanner settings.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import COUNT, DIRECTORY, SEED
 
 MAPS = "maps"
 
@@ -32,7 +32,7 @@ def explain() -> None:
 @explain.command(MAPS, hidden=True)
 @click.argument("run", type=DIRECTORY)
 @click.option("--patients", multiple=True, metavar="ID[,ID...]", help="Patients to explain.  [default: a sample]")
-@click.option("--sample", type=click.IntRange(min=1), help="Patients to draw, all classes alike.  [default: 12]")
+@click.option("--sample", type=COUNT, help="Patients to draw, all classes alike.  [default: 12]")
 @click.option("--errors", is_flag=True, help="Only patients whom RUN misclassifies; all of them without --sample.")
 @click.option(
     "--method",
@@ -42,7 +42,7 @@ def explain() -> None:
 )
 @click.option("--trust/--no-trust", default=True, show_default=True, help="Score the maps: can they be trusted?")
 @click.option("--everyone", is_flag=True, help="Contributions of the modalities for all patients of RUN.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sample.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sample.")
 @click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
 @click.option("--out", type=DIRECTORY, help="Folder.  [default: RUN/explanation]")
 def maps(

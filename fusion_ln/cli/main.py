@@ -44,6 +44,13 @@ class Group(click.Group):
             return super().invoke(ctx)
         except FusionLNError as error:
             click.echo(f"Error: {error}", err=True)
+        except OSError as error:
+            if error.filename is None:
+                raise  # a bug, not a file
+            name = error.filename if isinstance(error.filename, str) else str(error.filename)[:200]
+            click.echo(
+                f"Error: {name}: {error.strerror}.\n    Check the place and its rights, or choose another.", err=True
+            )
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
         sys.exit(1)

@@ -151,7 +151,7 @@ def _value(text: str) -> object:
     """Read a value as TOML or, failing that, as a word."""
     try:
         values: dict[str, object] = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return values["value"] if len(values) == 1 else text
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
+from fusion_ln.cli.common import COUNT, DIRECTORY, preset_option, print_paths, sharing_options
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, PretrainSettings
 
@@ -17,7 +17,7 @@ from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, P
 @settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
 @click.option(
     "--patience",
-    type=click.IntRange(min=1),
+    type=COUNT,
     help=f"{FitSettings.model_fields['patience'].description}  [default: {PRETRAIN_PATIENCE}]",
 )
 @settings_options(FitSettings, "precision")

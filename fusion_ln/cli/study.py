@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, print_paths, together
+from fusion_ln.cli.common import COUNT, DIRECTORY, EXISTING_FILE, device_options, print_paths, together
 from fusion_ln.cli.options import given, take
 from fusion_ln.errors import StudyError
 from fusion_ln.settings import DeviceSettings
@@ -43,7 +43,7 @@ place_options = together(
 
 @study.command("run")
 @place_options
-@click.option("--trials", type=click.IntRange(min=1), help="Finished trials of each study.  [default: 40]")
+@click.option("--trials", type=COUNT, help="Finished trials of each study.  [default: 40]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds of computing of each study.")
 @click.option(
     "--objectives",

@@ -8,17 +8,17 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.progress import say
-from fusion_ln.settings import Settings
+from fusion_ln.settings import LAST_SEED, MOST, Settings
 from fusion_ln.terms import cache_folder
 
 
 class PhantomSettings(Settings):
     """A simulated cohort."""
 
-    patients: int = Field(240, ge=30, description="Number of patients.")
-    image_size: int = Field(96, ge=32, description="Pixels a side.")
-    seed: int = Field(0, ge=0, description="Seed of all randomness.")
-    sites: int = Field(3, ge=1, description="Hospitals, each with its own scanner settings.")
+    patients: int = Field(240, ge=1, le=MOST, description="Number of patients.")
+    image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
+    sites: int = Field(3, ge=1, le=MOST, description="Hospitals, each with its own scanner settings.")
     missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")
     shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")
 

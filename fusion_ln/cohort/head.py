@@ -1,13 +1,12 @@
 """`cohort.toml`: name, classes, modalities and origin of a cohort."""
 
-import tomllib
 from pathlib import Path
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion_ln.errors import CohortError
-from fusion_ln.files import write_text
+from fusion_ln.files import parse_toml, write_text
 
 FORMAT_VERSION = 1
 HEAD = "cohort.toml"
@@ -93,8 +92,8 @@ def read_head(folder: Path) -> CohortHead:
         )
     way_out = "Restore it or import the cohort again."
     try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        held = parse_toml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise CohortError(f"{path}: not valid TOML ({error}).", way_out) from None
     if held.get("format") != FORMAT_VERSION:
         raise CohortError(

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
+from threadpoolctl import threadpool_limits
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import DeviceSettings, Precision
@@ -54,10 +57,19 @@ def threads_per_fit(n_folds: int) -> int:
     return max(1, cores() // n_folds)
 
 
-def fix_threads(settings: DeviceSettings, n_folds: int) -> None:
-    """Give this process the threads of one fit, so that its bytes depend on no variable and on no earlier fit."""
-    if accelerator_of(settings) == "cpu" and settings.processes == 1:
-        torch.set_num_threads(threads_per_fit(n_folds))
+@contextmanager
+def fixed_threads(n_folds: int) -> Iterator[None]:
+    """Compute with the threads of one fit, so that results depend on no variable, no worker and no earlier fit.
+
+    The linear algebra of NumPy and SciPy, whose sums depend on its threads, gets one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_per_fit(n_folds))
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_parameters: bool = False) -> Fabric:

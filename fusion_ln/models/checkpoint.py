@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,7 +22,13 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings, Settings
 
 METADATA_KEY = "fusion_ln"
-AGAIN = "Train the run again, or choose another RUN."
+HEAD_KEY = "fusion_ln.head"
+FUSION = "fusion."  # prefix of a head's tensors among those of a whole model
+AGAIN = (
+    "Put the run's own file back, or delete it with its folder and the run's predictions.parquet: the command that "
+    "made the run then trains it again."
+)
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
@@ -33,8 +40,14 @@ class Checkpoint:
     fold: int
 
 
-HEAD_KEY = "fusion_ln.head"
-FUSION = "fusion."  # prefix of a head's tensors among those of a whole model
+@dataclass(frozen=True)
+class HeadCheckpoint:
+    """Description of a head's checkpoint; one of an older version does not name its fold."""
+
+    settings: HeadSettings
+    shape: TripletShape
+    clinical: tuple[ClinicalColumn, ...] = ()
+    fold: int | None = None
 
 
 def save_head(
@@ -52,26 +65,23 @@ def save_head(
     _save(path, weights, HEAD_KEY, described)
 
 
-def load_head(
-    path: Path, fold: int, expected: HeadSettings | None = None
-) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
+def load_head(path: Path, fold: int, expected: HeadSettings) -> tuple[HeadEnsemble, tuple[ClinicalColumn, ...]]:
     """Rebuild a trained fusion head, in evaluation mode on the CPU, with the clinical columns that it takes.
 
     Raises:
         RunError: If the file is missing, holds no head, or that of another fold or of other settings than
             ``expected``, or weights that are not finite.
     """
-    described = _describe(path, HEAD_KEY)
-    settings = HeadSettings.read(described["settings"], str(path))
-    _refuse_other(path, "fold", described.get("fold", fold), fold)  # heads of older versions do not name it
-    _refuse_other(path, "settings", settings, expected or settings)
-    head = HeadEnsemble(settings, TripletShape(**described["shape"]))
+    described = _describe(path, HEAD_KEY, HeadCheckpoint)
+    if described.fold is not None:
+        _refuse_other(path, "fold", described.fold, fold)
+    _refuse_other(path, "settings", described.settings, expected)
+    head = HeadEnsemble(expected, described.shape)
     tensors = load_tensors(path)
-    if settings.finetune:
+    if expected.finetune:
         tensors = {k.removeprefix(FUSION): tensor for k, tensor in tensors.items() if k.startswith(FUSION)}
     load_weights(head, tensors, path)
-    columns = (ClinicalColumn.read(column, str(path)) for column in described.get("clinical", []))
-    return head.eval(), tuple(columns)
+    return head.eval(), described.clinical
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], checkpoint: Checkpoint) -> None:
@@ -155,10 +165,7 @@ def _refuse_other(path: Path, what: str, found: object, expected: object) -> Non
     if isinstance(found, Settings) and isinstance(expected, Settings):
         key, found, expected = differences(found.model_dump(mode="json"), expected.model_dump(mode="json"))[0]
         what = f"{what} {key}"
-    raise RunError(
-        f"{path}: a checkpoint with {what} {found!r}, but {expected!r} was expected here.",
-        "Put the run's own checkpoint back, or train the run again.",
-    )
+    raise RunError(f"{path}: a checkpoint with {what} {found!r}, but {expected!r} was expected here.", AGAIN)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -167,9 +174,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunError: See `load_checkpoint`.
     """
-    described = _describe(path, METADATA_KEY)
-    settings = BaselineSettings.read(described["settings"], str(path))
-    return Checkpoint(settings, tuple(described["classes"]), described["fold"])
+    return _describe(path, METADATA_KEY, Checkpoint)
 
 
 def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any]) -> None:
@@ -177,11 +182,15 @@ def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str,
     write_atomically(path, lambda temporary: save_file(tensors, temporary, {key: json.dumps(described)}))
 
 
-def _describe(path: Path, key: str) -> dict[str, Any]:
+def _describe(path: Path, key: str, kind: type[D]) -> D:
+    """Read the description of a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            described: dict[str, Any] = json.loads((file.metadata() or {})[key])
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+            return TypeAdapter(kind).validate_json((file.metadata() or {})[key])
+    except (OSError, KeyError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
         raise RunError(f"{path}: {found}.", AGAIN) from None
-    return described
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path}: its description cannot be read ({place}: {first['msg']}).", AGAIN) from None

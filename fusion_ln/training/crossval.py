@@ -216,6 +216,7 @@ def fit_fold(
         seed=seed,
         fabric=fabric,
         folder=folder,
+        name=f"{settings.modality}, fold {number}" + ("" if part is None else f" without part {part}"),
         on_epoch=on_epoch,
     )
     task.model.load_state_dict(result.weights)

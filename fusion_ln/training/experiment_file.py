@@ -1,29 +1,29 @@
 """Experiment files: one TOML with a question, a cohort, and the runs that answer it."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from fusion_ln.cohort.default import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.files import parse_toml
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
-from fusion_ln.settings import FitSettings, HeadSettings, Protocol, Scheme, Settings, resolve_fit
+from fusion_ln.settings import LAST_SEED, MOST, FitSettings, HeadSettings, Protocol, Scheme, Settings, resolve_fit
 
 
 class StudySettings(Settings):
     """Tuning of an experiment's settings; every study has the same budget."""
 
-    trials: int | None = Field(None, ge=1, description="Finished trials of each study.  [default: 40]")
-    seconds: float | None = Field(None, gt=0, description="Seconds of computing of each study.")
+    trials: int | None = Field(None, ge=1, le=MOST, description="Finished trials of each study.  [default: 40]")
+    seconds: float | None = Field(None, gt=0, le=1e9, description="Seconds of computing of each study.")
     scheme: Scheme | None = Field(
         None, description="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]"
     )
     objectives: tuple[str, ...] = Field(("auc",), min_length=1, description="With several nothing is pruned.")
     sampler: Literal["tpe", "random"] = Field("tpe", description="Sampler of the trials.")
-    seed: int = Field(0, ge=0, description="Seed of the sampler.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of the sampler.")
 
 
 class ExperimentSettings(Settings):
@@ -51,7 +51,9 @@ class ExperimentSettings(Settings):
     variants: dict[str, dict[str, object]] = Field(
         {}, description="Further trained heads by name: `head`, and changes to its settings."
     )
-    seeds: list[int] = Field([0], min_length=1, description="Seeds; everything is run with each.")
+    seeds: list[Annotated[int, Field(ge=0, le=LAST_SEED)]] = Field(
+        [0], min_length=1, description="Seeds; everything is run with each."
+    )
     protocol: Protocol = Field("nested", description="Patients that stop the training: see `BaselineSettings`.")
     study: StudySettings = Field(StudySettings(), description="Budget of the studies.")
     space: dict[str, dict[str, object]] = Field(
@@ -132,9 +134,11 @@ def read_experiment(path: Path) -> ExperimentSettings:
         SettingsError: If it is not TOML, has an unknown key, or names a head that does not exist.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read as TOML ({error}).") from None
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not in UTF-8.", "Save it again in UTF-8.") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read as TOML ({error}).", "See `experiments/` for examples.") from None
     experiment = ExperimentSettings.read(values, str(path))
     heads = experiment_heads(experiment, str(path))
     check_head_changes(heads, experiment.head, str(path))

@@ -1,6 +1,7 @@
 """The only training loop: fits one task, keeps its best epoch, and resumes from the last finished epoch."""
 
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from fusion_ln.errors import DivergedError
 from fusion_ln.files import write_atomically
+from fusion_ln.progress import say
 from fusion_ln.settings import LoopSettings
 from fusion_ln.training.tasks import BatchLoader, Labelled, Task, ValidationScore
 
@@ -69,6 +71,7 @@ def fit(
     seed: int,
     fabric: Fabric,
     folder: Path,
+    name: str = "",
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     lr_scale: Mapping[str, float] = MappingProxyType({}),
     accumulate: int = 1,
@@ -78,6 +81,7 @@ def fit(
     ``val`` is inner validation: the held-out fold never enters here, so the choice of epoch cannot flatter the
     result. All randomness of an epoch follows from ``seed`` and its number, and ``folder`` keeps the state of
     the last finished epoch: started again after an interruption the fit goes on from there, to the same weights.
+    A state that is damaged, or of a fit with another ``name``, seed or settings, is not used: the fit starts anew.
     ``on_epoch`` may raise (pruning does); it is also called for epochs that were found finished. Parameters whose
     names begin with a key of ``lr_scale`` learn at that multiple of the rate. A step follows ``accumulate`` batches.
 
@@ -88,7 +92,8 @@ def fit(
         task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, lr_scale)
     )
     schedule = _schedule(optimizer, settings, -(-len(train) // accumulate))
-    state = _State(folder, task.model, optimizer, schedule)
+    fit_id = {"name": name, "seed": seed, "settings": settings.model_dump(mode="json")}
+    state = _State(folder, fit_id, task.model, optimizer, schedule)
     history = state.resume()
     for epoch in history:
         on_epoch(epoch)
@@ -197,6 +202,7 @@ class _State:
     """State of a fit on disk: the best weights so far, and all that its next epoch starts from."""
 
     folder: Path
+    fit_id: dict[str, Any]  # name, seed and settings of the fit
     model: nn.Module
     optimizer: Any
     schedule: LRScheduler | None
@@ -212,8 +218,10 @@ class _State:
     def keep(self, history: list[Epoch]) -> None:
         """Write the state; the best weights first, so that they are never older than what is recorded of them."""
         if best_epoch(history) == history[-1].epoch:
-            write_atomically(self._best, lambda temporary: torch.save(self.model.state_dict(), temporary))
+            best = {"fit": self.fit_id, "epoch": history[-1].epoch, "weights": self.model.state_dict()}
+            write_atomically(self._best, lambda temporary: torch.save(best, temporary))
         state = {
+            "fit": self.fit_id,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
@@ -222,16 +230,35 @@ class _State:
         write_atomically(self._last, lambda temporary: torch.save(state, temporary))
 
     def resume(self) -> list[Epoch]:
-        """Load the state, if it exists, and return the history up to it."""
+        """Load the state, if there is one that can be used, and return the history up to it."""
         if not self._last.is_file():
             return []
-        state = torch.load(self._last, map_location="cpu", weights_only=True)
+        try:
+            state, best = _load_state(self._last), _load_state(self._best)
+            history = [Epoch(**epoch) for epoch in state["history"]]
+            if not state["fit"] == best["fit"] == self.fit_id:
+                raise ValueError("it is of another fit")
+            if best["epoch"] not in (best_epoch(history), len(history)):  # the latter: interrupted before `last`
+                raise ValueError("its best weights are of another epoch")
+        except Exception as error:  # zip files, unpickling and torch each raise their own
+            reason = " ".join(str(error).split())[:200]
+            say(f"{self.folder}: the state of its unfinished fit cannot be used ({reason}); the fit starts anew.")
+            return []
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
-        return [Epoch(**epoch) for epoch in state["history"]]
+        return history
 
     def best_weights(self) -> dict[str, Tensor]:
-        weights: dict[str, Tensor] = torch.load(self._best, map_location="cpu", weights_only=True)
+        weights: dict[str, Tensor] = _load_state(self._best)["weights"]
         return weights
+
+
+def _load_state(file: Path) -> dict[str, Any]:
+    """Read a file of a fit's state; torch itself overlooks a wrong checksum."""
+    with zipfile.ZipFile(file) as archive:
+        if name := archive.testzip():
+            raise ValueError(f"{file.name}: {name} is damaged")
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return state

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import learn_columns
-from fusion_ln.compute.device import fix_threads, make_fabric
+from fusion_ln.compute.device import make_fabric
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import (
     BaselineSettings,
@@ -105,7 +105,6 @@ class HeadObjective:
 
     def prepare(self, folds: Iterable[int], device: DeviceSettings) -> None:
         """Put the tokens of the untuned settings on disk, before several workers would each compute them."""
-        fix_threads(device, read_cohort(self.cohort).n_folds)
         for fold in folds:
             self._bank(self.settings, fold, make_fabric(device, self.precision).device)
 

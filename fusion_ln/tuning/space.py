@@ -16,6 +16,7 @@ S = TypeVar("S", bound=LoopSettings)
 
 # What makes a run another one rather than a better one, or serves no network.
 FIXED = {"head", "tokens", "ensemble_size", "clinical", "finetune", "folds", "weights", "precision"}
+LARGEST = 1e12  # end of a range
 MOST_COMBINATIONS = 4096  # of ends and choices that are tried against the settings
 
 
@@ -143,6 +144,8 @@ def _dimension(declared: Any, where: str) -> Dimension:
     numbers = {key: value for key, value in declared.items() if key != "log"}
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers.values()):
         raise SettingsError(f"{where}: {declared} does not run between numbers.", "Give a list of choices instead.")
+    if any(not abs(value) <= LARGEST for value in numbers.values()):
+        raise SettingsError(f"{where}: {declared} does not run between finite numbers.", f"Up to {LARGEST:g}.")
     found = Range(**declared)
     if not found.low < found.high:
         raise SettingsError(f"{where}: an empty range, {found}.", "`low` must be below `high`.")

@@ -1,3 +1,4 @@
+import shutil
 from collections import OrderedDict
 
 import numpy as np
@@ -49,12 +50,12 @@ def batches():
     return Batches(bank, np.arange(18), 6, seed=1), Batches(bank, np.arange(18, 24), 6)
 
 
-def fit_tiny(batches, folder, *, task=None, on_epoch=lambda e: None, **settings):
+def fit_tiny(batches, folder, *, task=None, name="", on_epoch=lambda e: None, **settings):
     torch.manual_seed(0)
     task = task or PictureTask("2d", Tiny())
     settings = FitSettings(**{"epochs": 5, "lr": 0.01, "patience": 5, **settings})
     fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
-    return fit(task, *batches, settings=settings, seed=3, fabric=fabric, folder=folder, on_epoch=on_epoch)
+    return fit(task, *batches, settings=settings, seed=3, fabric=fabric, folder=folder, name=name, on_epoch=on_epoch)
 
 
 def assert_same(a, b):
@@ -81,6 +82,40 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(batches, tmp_path, sche
     resumed_at = []
     assert_same(fit_tiny(batches, tmp_path / "cut", schedule=schedule, on_epoch=resumed_at.append), whole)
     assert [e.epoch for e in resumed_at] == [0, 1, 2, 3, 4]  # a progress bar is told of the finished ones too
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "garbage": lambda cut, other: (cut / "last.ckpt").write_bytes(b"garbage"),
+    "empty": lambda cut, other: (cut / "best.ckpt").write_bytes(b""),
+    "cut": lambda cut, other: (cut / "last.ckpt").write_bytes((cut / "last.ckpt").read_bytes()[:-100]),
+    "flipped": lambda cut, other: flip(cut / "last.ckpt"),
+    "flipped best": lambda cut, other: flip(cut / "best.ckpt"),
+    "no best": lambda cut, other: (cut / "best.ckpt").unlink(),
+    "another fit's": lambda cut, other: shutil.copytree(other, cut, dirs_exist_ok=True),
+    "another fit's best": lambda cut, other: shutil.copy(other / "best.ckpt", cut),
+}
+
+
+def test_a_state_that_is_damaged_or_of_another_fit_is_not_used(batches, tmp_path, capsys):
+    def interrupt(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    whole = fit_tiny(batches, tmp_path / "whole", name="2d, fold 0")
+    for name in ("2d, fold 0", "cdfi, fold 0"):
+        with pytest.raises(KeyboardInterrupt):
+            fit_tiny(batches, tmp_path / name, name=name, on_epoch=interrupt)
+    for damage, inflict in DAMAGES.items():
+        shutil.copytree(tmp_path / "2d, fold 0", tmp_path / damage)
+        inflict(tmp_path / damage, tmp_path / "cdfi, fold 0")
+        assert_same(fit_tiny(batches, tmp_path / damage, name="2d, fold 0"), whole)
+        assert f"{damage}: the state of its unfinished fit cannot be used" in capsys.readouterr().err, damage
 
 
 class Scripted(PictureTask):

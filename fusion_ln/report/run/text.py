@@ -87,6 +87,11 @@ def model_selection(results: Results) -> str:
     reference, candidate = results.reference, results.candidate
     if results.named_reference and reference:
         sentences.append(f"{_sentence(_named(reference))} is the reference that the others are compared with.")
+    elif len(results.singles) > 1 and reference and np.isnan(reference.inner_auc):
+        sentences.append(
+            f"{_sentence(_named(reference))} is the modality that was given first; the inner validation patients lack "
+            "a class, so they cannot tell which modality is best."
+        )
     elif len(results.singles) > 1 and reference:
         auc = number(reference.inner_auc)
         sentences.append(
@@ -128,7 +133,7 @@ def _role(results: Results, model: Model) -> str:
     if model.is_fusion:
         return "fusion"
     if model.is_single and model is results.best_single and len(results.singles) > 1:
-        return "best single modality"
+        return "first modality" if np.isnan(model.inner_auc) else "best single modality"
     if model.is_single:
         return "modality"
     return "reference" if model is results.reference else "model"

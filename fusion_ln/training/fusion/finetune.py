@@ -56,6 +56,7 @@ def finetune(
         seed=seed,
         fabric=fabric,
         folder=folder,
+        name=f"{settings.head} and networks, fold {number}",
         lr_scale={"members.": finetuning.backbone_lr_scale, "sources.": finetuning.backbone_lr_scale},
         accumulate=finetuning.accumulate,
     )

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fix_threads, make_fabric, precision_of
+from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
@@ -80,7 +80,7 @@ def train_head(
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
     folds = []
-    with progress(run.name, cohort.n_folds) as step:
+    with progress(run.name, cohort.n_folds) as step, fixed_threads(cohort.n_folds):
         for number in range(cohort.n_folds):
             by_modality, fold_settings = dict(zip(baselines, members, strict=True)), settings.of_fold(number)
             columns = clinical[number]
@@ -115,7 +115,8 @@ def fold_tokens(
     Raises:
         SettingsError: If the networks' tokens differ in number or width, or see `picture_tokens`.
     """
-    pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
+    with fixed_threads(cohort.n_folds):
+        pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
     shapes = {member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
@@ -171,6 +172,7 @@ def fit_head(
                 seed=head_seed,
                 fabric=fabric,
                 folder=folder / f"head_{member}",
+                name=f"{settings.head} {member}, fold {number}",
                 on_epoch=on_epoch,
             )
         )
@@ -193,7 +195,6 @@ def _train_fold(
 
     ``members`` are the baselines by modality.
     """
-    fix_threads(device, cohort.n_folds)
     states = run.fold(number) / STATES
     fabric = make_fabric(device, "32-true")
     tokens = fold_tokens(cohort, list(members.values()), settings, number, columns, fabric.device)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import fixed_threads
 from fusion_ln.errors import RunError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
@@ -59,17 +60,18 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     fused_inner: list[pd.DataFrame] = []
     fused_subsets: list[pd.DataFrame] = []
     learnt: list[Learnt | None] = []
-    for fold in range(cohort.n_folds):
-        held_out, validation = _part(*out, fold), _part(*inner, fold)
-        learn = load_late_head(head).learn
-        learnt.append(learn(validation[1], validation[0][LABEL].to_numpy()) if learn else None)
-        fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
-        fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
-        for name, subset in subsets(list(settings.members)).items():
-            restricted = _restrict(*held_out, np.isin(list(settings.members), subset))
-            fused_subsets.append(
-                _apply(head, learnt[-1], *restricted, cohort.classes).assign(**{MODALITIES_USED: name})
-            )
+    with fixed_threads(cohort.n_folds):
+        for fold in range(cohort.n_folds):
+            held_out, validation = _part(*out, fold), _part(*inner, fold)
+            learn = load_late_head(head).learn
+            learnt.append(learn(validation[1], validation[0][LABEL].to_numpy()) if learn else None)
+            fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
+            fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
+            for name, subset in subsets(list(settings.members)).items():
+                restricted = _restrict(*held_out, np.isin(list(settings.members), subset))
+                fused_subsets.append(
+                    _apply(head, learnt[-1], *restricted, cohort.classes).assign(**{MODALITIES_USED: name})
+                )
     predictions = join_tables(cohort.classes, fused)
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))

@@ -191,6 +191,7 @@ def _fit(
             seed=derive_seed(settings.seed),
             fabric=fabric,
             folder=scores.folder,
+            name=", ".join(scores.names),
             on_epoch=scores.on_epoch if fabric.is_global_zero else lambda epoch: None,
         )
 

@@ -225,7 +225,7 @@ def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatc
 def test_several_seeds_answer_with_the_mean_of_their_logits(trained, tmp_path):
     cohort, members = trained()
     run, predictions = head_run(cohort, members, tmp_path / "head", ensemble_size=3)
-    heads, _ = load_head(run.checkpoint(0), 0)
+    heads, _ = load_head(run.checkpoint(0), 0, HEAD.model_copy(update={"ensemble_size": 3}))
     pictures = [picture_tokens(cohort, m, 0, HEAD, torch.device("cpu")) for m in members]
     bank = bank_of(cohort, pictures)
     held_out = cohort.held_out(0)
@@ -253,7 +253,7 @@ def test_a_head_keeps_how_it_reads_its_clinical_columns(trained, tmp_path):
     clinical = replace(cohort, patients=patients)
     run, predictions = head_run(clinical, members, tmp_path / "head", clinical=("age", "sex"))
     assert len(predictions.patients) == 24
-    heads, columns = load_head(run.checkpoint(1), 1)
+    heads, columns = load_head(run.checkpoint(1), 1, HEAD.model_copy(update={"clinical": ("age", "sex")}))
     assert heads.heads[0].fuse.sequence.project.clinical.in_features == 2
     assert columns == learn_columns(clinical, ["age", "sex"], 1)
 
