@@ -10,7 +10,6 @@ HUGE = 10**40
     ("command", "message"),
     [
         ("run baseline --modality 2d --lr inf", "is not in the range 0<x<=100"),
-        ("run baseline --modality 2d --lr nan", "lr: Input should be a finite number"),
         ("run baseline --modality 2d --lr 1e300", "is not in the range"),
         (f"run baseline --modality 2d --seed {HUGE}", "is not in the range"),
         (f"run baseline --modality 2d --set fit.head_width={HUGE}", "head_width: Input should be less than"),
@@ -40,7 +39,6 @@ def test_a_number_beyond_sense_is_refused(tmp_path, monkeypatch, command, messag
         (f"seeds = [{'9' * 5000}]", "cannot be read as TOML"),
         ("fit = { lr = nan }", "lr: Input should be a finite number"),
         ("study = { seconds = inf }", "study.seconds: Input should be a finite number"),
-        ("space = { baseline = { lr = { low = 1e-4, high = inf } } }", "finite numbers"),
     ],
 )
 def test_an_experiment_file_of_such_values_is_refused(tmp_path, monkeypatch, text, message):

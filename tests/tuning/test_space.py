@@ -38,6 +38,8 @@ def test_a_change_that_does_not_fit_is_refused():
     ("table", "base_settings", "message"),
     [
         ({"weight_decy": [0.0]}, FitSettings(), "Did you mean 'weight_decay'"),
+        ({"lr": {"low": 1e-4, "high": float("inf")}}, FitSettings(), "finite numbers"),
+        ({"epochs": {"low": 1, "high": 10**400}}, FitSettings(), "finite numbers"),
         ({"modality_dropout": [0.2]}, FitSettings(), "modality_dropout: unknown setting of a baseline"),
         ({"head": ["gated", "concat"]}, HeadSettings(), "head is not for tuning"),
         ({"folds": [[]]}, HeadSettings(), "folds is not for tuning"),

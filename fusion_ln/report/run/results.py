@@ -103,11 +103,6 @@ class Model:
         """Mean over the folds of the macro AUC on inner validation, the only figure by which models are chosen."""
         return float(_auc_by_fold(self.inner).mean()) if self.inner else np.nan
 
-    @property
-    def inner_rank(self) -> float:
-        """``inner_auc`` to choose by: minus infinity where it is NaN, so that it never wins a maximum."""
-        return -np.inf if np.isnan(self.inner_auc) else self.inner_auc
-
 
 @dataclass(frozen=True)
 class Results:
@@ -135,15 +130,19 @@ class Results:
 
     @cached_property
     def best_single(self) -> Model | None:
-        """The single-modality model with the highest AUC on inner validation; the held-out folds play no part."""
-        return max(self.singles, key=lambda m: m.inner_rank, default=None)
+        """The single-modality model with the highest AUC on inner validation; the held-out folds play no part.
+
+        None where no such AUC is known, as where the inner validation patients lack a class.
+        """
+        known = [m for m in self.singles if not np.isnan(m.inner_auc)]  # NaN never wins a maximum
+        return max(known, key=lambda m: m.inner_auc, default=None)
 
     @property
     def reference(self) -> Model | None:
-        """The model that every other one is compared with: the named one or the best single modality."""
+        """The model that every other one is compared with: the named one, the best modality, or the first."""
         if self.named_reference:
             return next(m for m in self.models if m.name == self.named_reference)
-        return self.best_single
+        return self.best_single or next(iter(self.singles), None)
 
     @property
     def others(self) -> tuple[Model, ...]:

@@ -87,7 +87,7 @@ def model_selection(results: Results) -> str:
     reference, candidate = results.reference, results.candidate
     if results.named_reference and reference:
         sentences.append(f"{_sentence(_named(reference))} is the reference that the others are compared with.")
-    elif len(results.singles) > 1 and reference and np.isnan(reference.inner_auc):
+    elif len(results.singles) > 1 and reference and not results.best_single:
         sentences.append(
             f"{_sentence(_named(reference))} is the modality that was given first; the inner validation patients lack "
             "a class, so they cannot tell which modality is best."
@@ -133,7 +133,7 @@ def _role(results: Results, model: Model) -> str:
     if model.is_fusion:
         return "fusion"
     if model.is_single and model is results.best_single and len(results.singles) > 1:
-        return "first modality" if np.isnan(model.inner_auc) else "best single modality"
+        return "best single modality"
     if model.is_single:
         return "modality"
     return "reference" if model is results.reference else "model"

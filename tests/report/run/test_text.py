@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
+from fusion_ln.predictions import Predictions
 from fusion_ln.report.run import text as words
 from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.run.results import Results
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,17 @@ def test_one_baseline_alone_is_described_without_a_comparison(cohort, maker):
     assert "grey scale (2D) told the diagnoses apart" in words.verdict(results)
     assert "nothing is compared" in words.explanation(results)
     assert words.model_selection(results) == ""
+
+
+def test_no_modality_is_called_the_best_where_inner_validation_cannot_tell(cohort, maker):
+    models = read_results([maker.baseline("2d"), maker.baseline("elastic")], cohort).models
+    benign = [Predictions(cohort.classes, m.inner.table[m.inner.labels == 0]) for m in models]  # no AUC of one class
+    unknown = Results(cohort, tuple(replace(m, inner=inner) for m, inner in zip(models, benign, strict=True)))
+    assert unknown.best_single is None
+    assert unknown.reference.name == "baseline-2d"
+    text = words.model_selection(unknown) + " ".join(fact.heading for fact in words.facts(unknown))
+    assert "given first" in text
+    assert "best single" not in text
 
 
 def test_only_a_simulated_cohort_is_called_simulated(real):
