@@ -7,6 +7,8 @@ from tiny import invoke
 
 from fusion_ln.cli.explain import ExplainGroup
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def run(*arguments: str) -> tuple[int, str]:
     return invoke("explain", *arguments)

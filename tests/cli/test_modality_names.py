@@ -9,6 +9,8 @@ from PIL import Image
 from fusion_ln.cli.main import cli
 from fusion_ln.models.triplet import module_key
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAMES = ("swe.map v2/a", "type")  # a dot, a blank and a slash; an attribute of every network
 FIT = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4"]
 DEVICE = ["--device", "cpu", "--workers", "1"]

@@ -3,6 +3,8 @@ from tiny import fusionln, refused
 
 from fusion_ln.cohort.phantom.organs import simulate_organs
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 4, "--device", "cpu"]
 
 

@@ -10,6 +10,8 @@ from tiny import OPTIONS, fusionln, refused
 
 from fusion_ln.cohort.cohort import save_cohort
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_help_loads_neither_torch_nor_pandas():
     code = "import sys; from fusion_ln.cli.main import cli; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"

@@ -5,6 +5,8 @@ import sys
 import pytest
 from tiny import ONE_CPU, fusionln, refused
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EXPERIMENT = """
 name = "tiny"
 question = "Does tuning help?"
@@ -39,7 +41,7 @@ width = [8, 16]
 def file(make_cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.toml"
-    path.write_text(EXPERIMENT.format(cohort=make_cohort(24).root) + SPACE)
+    path.write_text(EXPERIMENT.format(cohort=make_cohort(18).root) + SPACE)
     return path
 
 

@@ -30,17 +30,18 @@ OPTIONS += ["--batch-size", "4", "--precision", "32-true", "--device", "cpu"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
-@pytest.fixture
-def cluster(monkeypatch):
+@pytest.fixture(scope="module")
+def cluster():
     """A head with one core, to which nodes can be added; nothing leaves the machine."""
     ray = pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    yield started
-    ray.shutdown()
-    started.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        yield started
+        ray.shutdown()
+        started.shutdown()
 
 
 def digests(run):

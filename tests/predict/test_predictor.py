@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy.special import softmax
+from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
@@ -13,20 +15,26 @@ from fusion_ln.files import hash_file
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, HeadSettings
+from fusion_ln.settings import HeadSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
 
 
-@pytest.fixture
-def runs(make_cohort, tmp_path):
-    cohort = make_cohort(20)
-    device = DeviceSettings(device="cpu", workers=1)
-    baselines = run_baselines(
-        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=device
-    )
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A cohort, its three baselines and two late fusions; a test that changes a file works on a `copy_of` them."""
+    folder = tmp_path_factory.mktemp("runs")
+    cohort = build_cohort(folder)
+    baselines = run_baselines(cohort, list(cohort.modalities), FIT, folder, protocol="nested", seed=0, device=CPU)
     heads = {"late-mean": None, "late-stacked": None}
-    return cohort, baselines, run_fusions(cohort, baselines, heads, tmp_path / "runs", seed=0, device=device)
+    return cohort, baselines, run_fusions(cohort, baselines, heads, folder, seed=0, device=CPU)
+
+
+def copy_of(runs, folder):
+    """The baselines and fusions in another folder."""
+    for run in [*runs[1], *runs[2]]:
+        shutil.copytree(run.root, folder / run.name)
+    return tuple([RunFolder(folder / run.name) for run in group] for group in runs[1:])
 
 
 def pictures_of(cohort, patient):
@@ -107,15 +115,15 @@ def test_a_run_without_its_modality_names_it(runs):
         load_predictor(baselines[2]).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
 
 
-def test_a_missing_checkpoint_is_named(runs):
-    _, baselines, fusions = runs
+def test_a_missing_checkpoint_is_named(runs, tmp_path):
+    baselines, fusions = copy_of(runs, tmp_path)
     baselines[1].checkpoint(1).unlink()
     with pytest.raises(RunError, match=r"baseline-cdfi/fold_1/best\.safetensors: is missing"):
         load_predictor(fusions[0])
 
 
-def test_an_unfinished_run_is_refused(runs):
-    _, baselines, _ = runs
+def test_an_unfinished_run_is_refused(runs, tmp_path):
+    baselines, _ = copy_of(runs, tmp_path)
     baselines[0].predictions.unlink()
     with pytest.raises(RunError, match="not finished"):
         load_predictor(baselines[0])
@@ -123,12 +131,12 @@ def test_an_unfinished_run_is_refused(runs):
         load_predictor(RunFolder(baselines[0].root / "fold_0"))
 
 
-def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs, tmp_path):
+def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs):
     """Fold by fold, the probabilities of held-out patients are those of the subset table."""
     cohort, baselines, _ = runs
-    run = RunFolder(tmp_path / "runs" / "head")
+    run = RunFolder(baselines[0].root.parent / "head")
     settings = HeadSettings(width=16, epochs=2, batch_size=8, copies=1)
-    train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    train_head(cohort, baselines, settings, run, seed=0, device=CPU)
     subsets = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run)
     first = of_fold(predictor, 0)
@@ -141,14 +149,14 @@ def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs, tmp_pat
         np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16
 
 
-def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_cohort, tmp_path, capsys):
+def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_cohort, capsys):
     """All known: as in cross-validation. The training patients' mean stands for a missing one."""
     cohort, baselines, _ = runs
     patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
     cohort = replace(cohort, patients=patients)
-    run = RunFolder(tmp_path / "runs" / "head")
+    run = RunFolder(baselines[0].root.parent / "clinical-head")
     settings = HeadSettings(head="concat", width=16, epochs=8, batch_size=8, copies=1, lr=0.01, clinical=("age", "sex"))
-    predictions = train_head(cohort, baselines, settings, run, seed=0, device=DeviceSettings(device="cpu"))
+    predictions = train_head(cohort, baselines, settings, run, seed=0, device=CPU)
     predictor = load_predictor(run)
     assert predictor.clinical == ["age", "sex"]
     first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]

@@ -1,5 +1,6 @@
 """Run folders with made-up predictions: a seeded generator, so that a report needs neither torch nor training."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fusion_ln.files import hash_file, write_parquet
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.records import BaselineRecord, FoldRecord, LateFusionRecord, PatientCounts, PredictionRecord, new_origin
+from fusion_ln.report.kit import style
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
 from fusion_ln.terms import INNER, LABEL, PATIENT
@@ -158,6 +160,14 @@ def build_seven(cohort: Cohort, root: Path, gain: float = -0.6) -> list[RunFolde
     maker = RunMaker(cohort, root)
     baselines = [maker.baseline(modality) for modality in MODALITIES]
     return baselines + [maker.fusion(head, gain=gain + 0.05 * i) for i, head in enumerate(LATE_HEADS)]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def coarse_pngs() -> Iterator[None]:
+    """Draw the figures beside a page at a tenth of their dots."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "PNG_DPI", 20)
+        yield
 
 
 @pytest.fixture(scope="session")

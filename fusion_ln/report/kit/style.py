@@ -86,7 +86,7 @@ def png_of(figure: Figure, title: str) -> bytes:
 
     Call it after `svg_of`, which lays the figure out.
     """
-    figure.set_layout_engine("none")  # it was laid out for the page; the title goes above
+    figure.set_layout_engine(None)  # it was laid out for the page; the title goes above
     width, height = figure.get_size_inches()
     figure.text(0.02, 1 + 0.5 * TITLE_HEIGHT / height, title, va="center", fontsize=9, fontweight="bold")
     whole = Bbox([[0, 0], [width, height + TITLE_HEIGHT]])

@@ -17,7 +17,7 @@ from fusion_ln.cohort.phantom.simulate import simulate_cohort
 MODALITIES = ("2d", "cdfi", "elastic")
 
 pytestmark = pytest.mark.slow
-N_PATIENTS, N_SHUFFLES = 450, 20
+N_PATIENTS, N_SHUFFLES = 300, 12
 
 
 @pytest.fixture(scope="module")
