@@ -17,6 +17,8 @@ import pandas as pd
 
 from fusion_ln.errors import RunError
 
+# A spreadsheet runs a cell that begins so; plain numbers and a sign alone are none of these.
+FORMULA = re.compile(r"(?![-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z)(?:\s*[=+@＝＋－＠-](?!\Z)|[\t\n])")
 LONGEST_NAME = 180  # bytes, of the 255 that a file system takes: room for a prefix, a suffix and a temporary file's
 
 
@@ -89,6 +91,19 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
 
 
+def csv_text(table: pd.DataFrame) -> str:
+    """Write ``table`` without its index as CSV for people: a text that a spreadsheet would run gets an apostrophe."""
+    texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
+    table = table.assign(**{str(name): table[name].astype(object).map(_as_no_formula) for name in texts})
+    text: str = table.rename(columns=_as_no_formula).to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write ``table`` as `csv_text`, atomically."""
+    write_text(path, csv_text(table))
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays under their names in one compressed NumPy file (``.npz``), atomically."""
 
@@ -151,6 +166,13 @@ def as_file_name(text: str) -> str:
 
 def _quote(found: re.Match[str]) -> str:
     return "".join(f"~{byte:02X}" for byte in found[0].encode(errors="surrogatepass"))
+
+
+def _as_no_formula(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # pandas puts no quotes around a carriage return
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def _umask() -> int:

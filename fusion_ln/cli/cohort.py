@@ -146,11 +146,11 @@ def check(ctx: click.Context, folder: Path) -> None:
     """
     from fusion_ln.cohort.check import check_pictures, describe
     from fusion_ln.cohort.cohort import load_cohort
-    from fusion_ln.files import write_text
+    from fusion_ln.files import write_csv
 
     result = check_pictures(load_cohort(folder))
     click.echo(describe(result))
-    write_text(folder / "check.csv", result.findings.to_csv(index=False))
+    write_csv(folder / "check.csv", result.findings)
     click.echo(f"\nWrote {folder / 'check.csv'} ({len(result.findings)} findings)")
     ctx.exit(1 if result.has_problems else 0)
 
@@ -222,13 +222,13 @@ def phantom(
 
 
 @cohort.command()
-@click.argument("place", metavar="DIR|CSV", type=click.Path(exists=True, path_type=Path))
-@click.option("--label", metavar="COLUMN", help="Column that holds the class.  [default for a cohort: label]")
-@click.option("--out", type=DIRECTORY, help="Folder to write to.  [default: DIR/statistics, or beside the CSV]")
+@click.argument("place", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
+@click.option("--label", metavar="COLUMN", help="Column that holds the class.  [default: label]")
+@click.option("--out", type=DIRECTORY, help="Folder to write to.  [default: DIR/statistics, or beside the file]")
 def stats(place: Path, label: str | None, out: Path | None) -> None:
     """Describe the patients of each class (Table 1), with figures.
 
-    Takes a cohort folder or a CSV file with one row per patient; writes CSV, HTML and LaTeX.
+    Takes a cohort folder, or a CSV or Excel file with one row per patient; writes CSV, HTML and LaTeX.
     """
     from fusion_ln.report.cohort.page import read_patients, write_statistics
 

@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Predict new patients by the mean of RUN's folds. For research only, never for a diagnosis."""
     from fusion_ln.cohort.cohort import load_cohort
-    from fusion_ln.files import write_text
+    from fusion_ln.files import write_csv
     from fusion_ln.predict.predictor import load_predictor
     from fusion_ln.progress import say
     from fusion_ln.runs import RunFolder
@@ -70,7 +70,7 @@ def predict(
     else:
         table = predictor.predict_pictures(pictures, frame=frame, clinical=values)
     if out:
-        write_text(out, table.to_csv(index=False))
+        write_csv(out, table)
         click.echo(f"Probabilities: {out}")
     else:
         click.echo(table.to_string(index=False, float_format="{:.3f}".format))

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fusion_ln.decode.columns import CATEGORY_LEVELS, reason_against_categories
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import LABEL, PATIENT
 
-CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are scores or codes, not measurements
 MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 MISSING = "missing"
@@ -152,9 +152,11 @@ def _reason_to_omit(values: pd.Series) -> str:
     known = values.dropna()
     if known.empty:
         return "no value"
-    if is_category(values) and (levels := known.nunique()) > MOST_LEVELS:
-        return f"{levels} different texts"
-    return ""
+    if not is_category(values) or pd.api.types.is_numeric_dtype(known):
+        return ""
+    if reason := reason_against_categories(known):
+        return reason
+    return f"{levels} different texts" if (levels := known.nunique()) > MOST_LEVELS else ""
 
 
 def _category_rows(variable: str, values: dict[str, pd.Series]) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """A picture file (PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM) becomes RGB pixels, or one clear message."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ def looks_like_picture(path: Path) -> bool:
     """Test for a picture by the file's suffix; without one, by the DICOM preamble."""
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
-    return path.is_file() and _has_dicom_preamble(path)
+    with suppress(OSError):  # a text that no file can have as its name
+        return path.is_file() and _has_dicom_preamble(path)
+    return False
 
 
 def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from fusion_ln.cohort.sources.busi import BUSI
 from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
-from fusion_ln.cohort.sources.table import Table
+from fusion_ln.cohort.sources.table import Table, parse_classes
 from fusion_ln.cohort.sources.us3m import US3M
 from fusion_ln.errors import SettingsError, SourceError
 
@@ -194,7 +196,7 @@ HEADER = "patient_id,label,2d\n"
     ("text", "problem"),
     [
         ("", "empty"),
-        (HEADER, "no patients below its header"),
+        (HEADER, "no line below its header"),
         ("patient,label,2d\n1,0,pictures/a.png\n", "no column patient_id; it has patient, label, 2d"),
         ("patient_id,label,bmode\n1,0,dark\n", "no column modality and path, and none of pictures (2d, cdfi, elastic"),
         ("patient_id,label,ceus\n1,0,pictures/zz.png\n", "pictures that do not exist (1):\n    line 2: "),
@@ -210,25 +212,76 @@ HEADER = "patient_id,label,2d\n"
         (HEADER + "1,0,/etc/hostname\n", "line 2: /etc/hostname leads out of the folder"),
         (HEADER + "1,0,pictures/a.png\n2,1,pictures/a.png\n", "a.png stands in line 2 and in line 3"),
         (HEADER + "1,0,pictures/a.png\n2,1,pictures/zz.png\n", "pictures that do not exist (1):\n    line 3: "),
+        (HEADER + "1,0,pictures/a.png\n2,1,./pictures/../pictures/a.png\n", "stands in line 2 and in line 3"),
+        (
+            "patient_id,label,2d,swe\n1,0,pictures/a.png,pictures/a.png\n",
+            "{tmp}/pictures/a.png is both 2d and swe",
+        ),
+        (HEADER + "NA,0,pictures/a.png\n", "line 2: no patient_id ('NA')"),
+        (HEADER + "1,n/a,pictures/a.png\n", "line 2: no label ('n/a')"),
+        (HEADER + "1,0,NA\n", "line 2: patient 1 has no picture"),
+        (HEADER + "1,0,C:\\pictures\\zz.png\n", "pictures that do not exist (1):\n    line 2: "),
+        (HEADER + "1,0,..\\a.png\n", "line 2: ..\\a.png leads out of the folder"),
+        (HEADER.replace("2d", "2d,site") + "1,0,pictures/a.png,A\n2,0,pictures/b.png,a\n", "site 'A' and 'a' differ"),
         ("patient_id,label,modality,path\n1,0,,pictures/a.png\n", "line 2: no modality"),
+        ("patient_id,label,modality,path\n1,0,2d,-\n", "line 2: no path ('-')"),
+        ("patient_id,label,modality,path\n1,0,b,pictures/a.png\n2,0,B,pictures/b.png\n", "modality 'b' and 'B' differ"),
         ("patient_id,label,modality,path,view\n1,0,2d,pictures/a.png,left\n", "line 2: view 'left'"),
     ],
 )
 def test_each_mistake_in_a_table_is_named_with_its_line(write_table, text, problem):
+    path = write_table(text)
     with pytest.raises(SourceError) as caught:
-        Table(write_table(text), classes=("benign", "malignant")).read()
-    assert problem in caught.value.problem
+        Table(path, classes=("benign", "malignant")).read()
+    assert problem.format(tmp=path.parent) in caught.value.problem
     assert caught.value.way_out
 
 
-def test_a_table_that_is_no_text_or_no_file_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(SourceError, match="not UTF-8"):
-        Table(tmp_path / "a.csv").read()
+def test_a_table_that_is_no_file_is_refused(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         Table(tmp_path / "b.csv").read()
     with pytest.raises(SourceError, match="is a folder"):
         Table(tmp_path).read()
+
+
+def test_names_in_any_case_gaps_as_na_and_backslashes_are_read(write_table):
+    path = write_table(
+        "Patient_ID,LABEL,2D,Cdfi,Age\n1,x,pictures\\a.png,NA,41\n2,y,pictures\\b.png,pictures\\c.png,unknown\n"
+    )
+    archive = Table(path).read()
+    assert as_tuples(archive) == [
+        ("1", "x", "2d", "pictures/a.png"),
+        ("2", "y", "2d", "pictures/b.png"),
+        ("2", "y", "cdfi", "pictures/c.png"),
+    ]
+    assert archive.clinical["Age"].dtype == float
+
+
+def test_labels_that_differ_in_spelling_are_refused_and_classes_is_the_way_out(write_table):
+    path = write_table(HEADER + "1,Benign,pictures/a.png\n2,benign ,pictures/b.png\n3,cyst,pictures/c.png\n")
+    with pytest.raises(SourceError, match="label 'Benign' and 'benign' differ only in spelling") as caught:
+        Table(path).read()
+    assert "--classes" in caught.value.way_out
+    archive = Table(path, classes=("Cyst", "benign")).read()
+    assert [row.label for row in archive.images] == ["benign", "benign", "Cyst"]
+    with pytest.raises(SettingsError):
+        parse_classes("benign,Benign")
+
+
+def test_absolute_paths_fit_a_table_that_is_named_relatively(write_table, tmp_path, monkeypatch):
+    write_table(HEADER + f"1,x,{tmp_path}/pictures/a.png\n2,y,pictures/b.png\n")
+    monkeypatch.chdir(tmp_path)
+    archive = Table(Path("patients.csv")).read()
+    assert [row.path for row in archive.images] == [Path("pictures/a.png"), Path("pictures/b.png")]
+
+
+def test_a_nearly_numeric_column_and_ids_that_nearly_repeat_are_remarked(write_table, capsys):
+    lines = [f"p{n},{'xy'[n % 2]},pictures/{'abcdef'[n]}.png,{n}.5" for n in range(5)]
+    path = write_table("\n".join([HEADER.strip() + ",size", *lines, "P1,x,pictures/f.png,5 mm"]))
+    remarks = Table(path).read().remarks
+    assert any("'size' is nearly numeric, but for '5 mm' (line 7)" in remark for remark in remarks)
+    assert any("patients 'p1' and 'P1' differ only in spelling" in remark for remark in remarks)
+    assert "pictures" in capsys.readouterr().err  # kind of the column 2d
 
 
 # --- all folders -----------------------------------------------------------------------------------------------------

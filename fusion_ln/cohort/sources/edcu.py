@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import pandas as pd
-
 from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, option
+from fusion_ln.decode.table import read_table
 from fusion_ln.errors import PictureError, SettingsError, SourceError
 from fusion_ln.manifests import load_manifest
 
@@ -47,7 +46,7 @@ class EDCU(Source):
         root = find_layout(self.root, lambda folder: (folder / TABLE).is_file(), LAYOUT)
         classes = _class_names(cuts)
         images, unusable = [], []
-        for line, (name, ef) in enumerate(self._lines(root / TABLE), start=2):
+        for line, name, ef in self._lines(root / TABLE):
             path = root / VIDEOS / f"{name}.avi"
             if problem := _problem(path, ef):
                 unusable.append((f"{VIDEOS}/{path.name}", PictureError(f"{root / TABLE}, line {line}: {problem}.", "")))
@@ -63,15 +62,15 @@ class EDCU(Source):
             raise SettingsError(f"--cut-points {cuts}: expected rising numbers between 0 and 100, such as 40,50.")
         return cuts
 
-    def _lines(self, path: Path) -> list[tuple[str, str]]:
-        """Read file name, without a suffix that some copies of the table have, and ejection fraction, as written."""
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-        if missing := [column for column in ("FileName", "EF") if column not in table]:
+    def _lines(self, path: Path) -> list[tuple[int, str, str]]:
+        """Read line, file name, without a suffix that some copies of the table have, and ejection fraction."""
+        table = read_table(path, LAYOUT).with_names(("FileName", "EF"))
+        if missing := [column for column in ("FileName", "EF") if column not in table.columns]:
             raise SourceError(f"{path}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
-        names = table["FileName"].str.strip().str.removesuffix(".avi")
+        names = table.cells["FileName"].str.removesuffix(".avi")
         if (twice := names.duplicated()).any():
             raise SourceError(f"{path}: {names[twice].iloc[0]!r} stands in it twice.", "Keep one of the lines.")
-        return list(zip(names, table["EF"], strict=True))
+        return list(zip(names.index, names, table.cells["EF"], strict=True))
 
 
 def _class_names(cuts: tuple[float, ...]) -> tuple[str, ...]:

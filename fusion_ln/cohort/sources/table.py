@@ -1,40 +1,41 @@
-"""A cohort of one's own, described by a CSV file."""
+"""A cohort of one's own, described by a CSV or Excel file."""
 
-import csv
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
-from fusion_ln.decode.picture import looks_like_picture
+from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, is_gap, read_columns
+from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
+from fusion_ln.progress import say
 from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW
 
 LAYOUT = (
-    "one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or one per "
-    "picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow"
+    "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
+    "one per picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow."
 )
+NAMES = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
 Line = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
     """Read ``benign,malignant``."""
     names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) != len(names) or len(names) < 2:
+    if not all(names) or spelt_alike(names) or len(set(names)) != len(names) or len(names) < 2:
         raise SettingsError(f"--classes {text!r}: expected two or more different names, separated by commas.")
     return names
 
 
 @dataclass(frozen=True)
 class Table(Source):
-    """A CSV with one row per patient or one row per picture; paths are relative to the CSV's folder.
+    """A CSV or Excel file, a row per patient or per picture; paths are relative to its folder.
 
     Attributes:
-        classes: The classes in the order of their labels, so that a label may be a name or a number; without
-            them, the labels of the file in natural order.
+        classes: The classes in the order of their labels, so that a label may be a name, in any case, or a number;
+            without them, the labels of the file in natural order.
     """
 
     classes: tuple[str, ...] = option(
@@ -43,60 +44,71 @@ class Table(Source):
 
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
-        columns, lines = _read_lines(self.root)
-        per_image = MODALITY in columns and PATH in columns
-        pictured = [] if per_image else self._picture_columns(columns, lines)
-        _need_columns(self.root, columns, per_image or bool(pictured))
-        classes = self.classes or tuple(sorted({cells[LABEL] for _, cells in lines}, key=natural))
+        table = read_table(self.root, LAYOUT).with_names(NAMES)
+        values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE))
+        say(describe_columns(described))
+        per_image = {MODALITY, PATH} <= set(table.columns)
+        pictured = [] if per_image else _picture_columns(described)
+        _need_columns(self.root, table.columns, per_image or bool(pictured))
+        lines = [
+            (int(number), dict(zip(table.columns, map(str, cells), strict=True)))
+            for number, *cells in table.cells.itertuples()
+        ]
+        classes = self.classes or self._classes(lines)
         rows = [row for line in lines for row in self._rows(line, pictured, classes)]
         self._refuse_two_labels(rows)
         self._refuse_repeats(rows)
         self._refuse_missing(rows)
         images = [row for _, row in rows]
+        for column, texts in ((SITE, [row.site for row in images]), (MODALITY, [row.modality for row in images])):
+            refuse_spellings(self.root, column, texts, f"Spell each {column} in one way.")
         found = {row.modality for row in images}
         modalities = [*(name for name in KNOWN_MODALITIES if name in found), *sorted(found - set(KNOWN_MODALITIES))]
         used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
-        clinical, remarks = _clinical(lines, [column for column in columns if column not in used])
+        further = [column for column in described if column.name not in used]
+        clinical, mixed = _clinical(values, further)
+        alike = [
+            f"Warning: patients {' and '.join(map(repr, group))} differ only in spelling, and are taken for several."
+            for group in spelt_alike(row.patient_id or "" for row in images)
+        ]
+        odd = [column.warning for column in further if column.warning]
+        remarks = (*table.remarks, *odd, *mixed, *alike)
         return Archive(self.root.parent, classes, tuple(modalities), images, clinical, remarks)
 
-    def _picture_columns(self, columns: Sequence[str], lines: Sequence[Line]) -> list[str]:
-        """Find the columns of a table with one row per patient that hold paths of pictures: each is a modality.
-
-        A column named as a known modality is one; any other, if all its filled cells look like pictures.
-        """
-
-        def holds_pictures(column: str) -> bool:
-            paths = [self.root.parent / cells[column] for _, cells in lines if cells[column]]
-            return bool(paths) and all(map(looks_like_picture, paths))
-
-        others = (column for column in columns if column not in {PATIENT, LABEL, SITE, *KNOWN_MODALITIES})
-        return [*(name for name in KNOWN_MODALITIES if name in columns), *filter(holds_pictures, others)]
+    def _classes(self, lines: Sequence[Line]) -> tuple[str, ...]:
+        """Take the labels of the file for classes."""
+        found = sorted({cells[LABEL] for _, cells in lines if cells[LABEL].casefold() not in GAPS}, key=natural)
+        way_out = "Spell them alike, or name the classes (`--classes A,B`): their labels may then have any case."
+        refuse_spellings(self.root, LABEL, found, way_out)
+        return tuple(found)
 
     def _rows(self, line: Line, pictured: Sequence[str], classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
         """List the pictures of a line: those in the columns ``pictured`` or, with none, the line's only one."""
         number, cells = line
         per_image = not pictured
-        for column in (PATIENT, LABEL):
-            if not cells[column]:
-                raise SourceError(f"{self._at(number)}: no {column}.", "Fill it in or remove the line.")
+        for column in (PATIENT, LABEL, *((MODALITY, PATH) if per_image else ())):
+            if is_gap(cells[column]) if column == PATH else cells[column].casefold() in GAPS:
+                found = f" ({cells[column]!r})" if cells[column] else ""
+                raise SourceError(f"{self._at(number)}: no {column}{found}.", "Fill it in or remove the line.")
         label = self._label(number, cells[LABEL], classes)
+        site = "" if (held := cells.get(SITE, "")).casefold() in GAPS else held
+        known = {spelling_key(name): name for name in KNOWN_MODALITIES}
         listed = [(cells[MODALITY], cells[PATH])] if per_image else [(name, cells[name]) for name in pictured]
         rows = []
         for modality, path in listed:
-            if not path and not per_image:
+            if is_gap(path):
                 continue  # the patient has no picture of this modality
-            if not path or not modality:
-                raise SourceError(f"{self._at(number)}: no {MODALITY if path else PATH}.", "Fill it in.")
             view = self._view(number, cells[VIEW]) if per_image and VIEW in cells else None
-            place = self._place(number, path)
-            rows.append((number, ImageRow(cells[PATIENT], label, modality, place, view, cells.get(SITE, ""))))
+            name = known.get(spelling_key(modality), modality)
+            rows.append((number, ImageRow(cells[PATIENT], label, name, self._place(number, path), view, site)))
         if not rows:
             raise SourceError(f"{self._at(number)}: patient {cells[PATIENT]} has no picture.", "Remove the line.")
         return rows
 
     def _label(self, number: int, text: str, classes: Sequence[str]) -> str:
-        if text in classes:
-            return text
+        by_spelling = {spelling_key(name): name for name in classes}
+        if spelling_key(text) in by_spelling:
+            return by_spelling[spelling_key(text)]
         if text.isdecimal() and int(text) < len(classes):
             return classes[int(text)]
         raise SourceError(
@@ -110,13 +122,20 @@ class Table(Source):
         return int(text)
 
     def _place(self, number: int, text: str) -> Path:
-        place = self.root.parent / text
-        if not place.resolve().is_relative_to(self.root.parent.resolve()):
+        """Find a picture by a path, relative to the table's folder or absolute; backslashes may separate its parts."""
+        folder = self.root.parent
+        place = folder / text
+        if not place.is_file():
+            place = folder / text.replace("\\", "/")
+        if not place.resolve().is_relative_to(folder.resolve()):
             raise SourceError(
-                f"{self._at(number)}: {text} leads out of the folder {self.root.parent}.",
-                "Put the CSV file into the folder that holds all the pictures.",
+                f"{self._at(number)}: {text} leads out of the folder {folder}.",
+                "Put the table into the folder that holds all the pictures.",
             )
-        return place
+        for base in (folder, folder.absolute()):
+            if place.is_relative_to(base):
+                return folder / place.relative_to(base)
+        return folder / place.resolve().relative_to(folder.resolve())
 
     def _refuse_two_labels(self, rows: Sequence[tuple[int, ImageRow]]) -> None:
         first: dict[str | None, tuple[int, str]] = {}
@@ -129,55 +148,30 @@ class Table(Source):
                 )
 
     def _refuse_repeats(self, rows: Sequence[tuple[int, ImageRow]]) -> None:
-        first: dict[Path, int] = {}
+        first: dict[Path, tuple[int, ImageRow]] = {}
         for number, row in rows:
-            if row.path in first:
+            before, other = first.setdefault(row.path.resolve(), (number, row))
+            if other is row:
+                continue
+            if before == number:
                 raise SourceError(
-                    f"{self.root}: picture {row.path} stands in line {first[row.path]} and in line {number}.",
-                    "A picture belongs to one patient and one modality: mend one of the lines.",
+                    f"{self._at(number)}: picture {row.path} is both {other.modality} and {row.modality}.",
+                    "A file holds one modality: cut a screen that shows two into two files, or empty one of the cells.",
                 )
-            first[row.path] = number
+            raise SourceError(
+                f"{self.root}: picture {row.path} stands in line {before} and in line {number}.",
+                "A picture belongs to one patient and one modality: mend one of the lines.",
+            )
 
     def _refuse_missing(self, rows: Sequence[tuple[int, ImageRow]]) -> None:
         if missing := [f"line {number}: {row.path}" for number, row in rows if not row.path.is_file()]:
             raise SourceError(
                 f"{self.root}: pictures that do not exist ({len(missing)}):\n{bullet_list(missing)}",
-                f"Paths are relative to {self.root.parent}.",
+                f"Paths are relative to {self.root.parent.absolute()}; backslashes were read as slashes.",
             )
 
     def _at(self, number: int) -> str:
         return f"{self.root}, line {number}"
-
-
-def _read_lines(path: Path) -> tuple[list[str], list[Line]]:
-    """Read columns and filled lines; commas, semicolons or tabs, whichever the header has most of."""
-    if not path.is_file():
-        reason = "is a folder" if path.is_dir() else "no such file"
-        raise SourceError(f"{path}: {reason}.", f"Give a CSV file: {LAYOUT}.")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=header.count), skipinitialspace=True)
-            columns = [name.strip() for name in next(reader, [])]
-            lines = [
-                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
-            ]
-    except UnicodeDecodeError:
-        raise SourceError(f"{path}: not UTF-8 text.", "Save it as CSV with UTF-8 encoding.") from None
-    except csv.Error as error:
-        raise SourceError(f"{path}: not a CSV file ({error}).", f"Expected {LAYOUT}.") from None
-    if not lines:
-        raise SourceError(f"{path}: {'no patients below its header' if columns else 'empty'}.", f"Expected {LAYOUT}.")
-    if twice := [name for name in columns if columns.count(name) > 1]:
-        raise SourceError(f"{path}: column {twice[0]!r} stands in it twice.", "Rename or remove one of them.")
-    for number, cells in lines:
-        if len(cells) != len(columns):
-            raise SourceError(
-                f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)} columns.",
-                "Put quotes around a cell that holds the separator.",
-            )
-    return columns, [(number, dict(zip(columns, cells, strict=True))) for number, cells in lines]
 
 
 def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> None:
@@ -185,20 +179,21 @@ def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> Non
     if not missing and not has_pictures:
         missing = [f"{MODALITY} and {PATH}, and none of pictures ({', '.join(KNOWN_MODALITIES)} or another modality)"]
     if missing:
-        raise SourceError(f"{path}: no column {missing[0]}; it has {', '.join(columns)}.", f"Expected {LAYOUT}.")
+        raise SourceError(f"{path}: no column {missing[0]}; it has {', '.join(columns)}.", LAYOUT)
 
 
-def _clinical(lines: Sequence[Line], columns: Sequence[str]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+def _picture_columns(described: Sequence[Column]) -> list[str]:
+    """Find the modalities of a table with one row per patient: columns named as a known one, or of pictures."""
+    names = [column.name for column in described]
+    others = [column.name for column in described if column.kind == PICTURES and column.name not in NAMES]
+    return [*(name for name in KNOWN_MODALITIES if name in names), *others]
+
+
+def _clinical(values: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
     """Collect the further columns, one row per patient; one that differs between a patient's lines is left out."""
-    table = pd.DataFrame([cells for _, cells in lines])[[PATIENT, *columns]].replace("", None)
-    by_patient = table.groupby(PATIENT, sort=True)
-    mixed = [column for column in columns if by_patient[column].nunique().max() > 1]
+    names = [column.name for column in columns]
+    by_patient = values[[PATIENT, *names]].groupby(PATIENT, sort=True)
+    mixed = [name for name in names if by_patient[name].nunique().max() > 1]
     remarks = tuple(f"Column {name!r} differs between lines of one patient: left out." for name in mixed)
-    kept = [column for column in columns if column not in mixed]
-    if not kept:
-        return None, remarks
-    clinical = by_patient[kept].first().reset_index()
-    for column in kept:
-        with suppress(ValueError, TypeError):  # text stays text
-            clinical[column] = pd.to_numeric(clinical[column])
-    return clinical, remarks
+    kept = [name for name in names if name not in mixed]
+    return by_patient[kept].first().reset_index() if kept else None, remarks

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import pandas as pd
-
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, find_layout, pictures_in, subfolders
+from fusion_ln.decode.table import read_table
 from fusion_ln.errors import SourceError
 
 LAYOUT = (
@@ -48,10 +47,11 @@ class US3M(Source):
     def _labels(self, root: Path) -> tuple[dict[str, str], tuple[str, ...]]:
         """Read the label of every case folder; remark on cases of the table that have no folder."""
         path = root / "labels.csv"
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-        if missing := [column for column in ("case", "label") if column not in table]:
-            raise SourceError(f"{path}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
-        for line, (case, label) in enumerate(zip(table["case"], table["label"], strict=True), start=2):
+        held = read_table(path, LAYOUT).with_names(("case", "label"))
+        if missing := [column for column in ("case", "label") if column not in held.columns]:
+            raise SourceError(f"{path}: no column {missing[0]!r}; it has {', '.join(held.columns)}.", LAYOUT)
+        table = held.cells.assign(label=held.cells["label"].str.lower())
+        for line, case, label in zip(table.index, table["case"], table["label"], strict=True):
             if label not in self.classes:
                 raise SourceError(f"{path}, line {line}: case {case} has the unknown label {label!r}.", LAYOUT)
         if (twice := table["case"].duplicated()).any():

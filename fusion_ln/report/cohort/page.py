@@ -7,22 +7,26 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
+from fusion_ln.decode.columns import describe_columns, read_columns
+from fusion_ln.decode.table import read_table, refuse_spellings
 from fusion_ln.errors import CohortError
 from fusion_ln.files import write_text
+from fusion_ln.progress import say
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet, csv_of
-from fusion_ln.terms import LABEL, PATIENT, SIMULATED
+from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE
 
 AXES = ("long_axis_mm", "short_axis_mm")
 RATIO = "axis_ratio"  # long over short
+LAYOUT = "Give a cohort folder, or a CSV or Excel file with one row per patient and a column that holds the class."
 
 
 @dataclass(frozen=True)
 class Patients:
-    """The patients of a cohort or of a CSV file.
+    """The patients of a cohort or of a table.
 
     Attributes:
         name: Name of the cohort or file.
@@ -48,28 +52,32 @@ class Patients:
 
 
 def read_patients(place: Path, label: str | None) -> Patients:
-    """Read the patients of a cohort folder, or of a CSV file with one row per patient.
+    """Read the patients of a cohort folder, or of a CSV or Excel file with one row per patient.
 
     Raises:
-        CohortError: If it is neither, or ``label`` is missing for a file or has no such column.
+        CohortError: If ``label`` is missing for a file without a column of that name.
+        SourceError: If the file is no such table, or names a class in two spellings; see `read_table`.
     """
     if place.is_dir():
         cohort = load_cohort(place)
         classes = cohort.classes if label in (None, LABEL) else ()
         return Patients(cohort.name, _with_ratio(cohort.patients), label or LABEL, classes, cohort.simulated)
-    if label is None:
-        raise CohortError(f"{place}: which column holds the class?", "Name it with `--label COLUMN`.")
-    try:
-        table = pd.read_csv(place)
-    except (OSError, ValueError) as error:
+    held = read_table(place, LAYOUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
+    if label is None and LABEL not in held.columns:
         raise CohortError(
-            f"{place}: cannot be read as a CSV file ({error}).",
-            "Give a cohort folder, or a CSV with one row per patient.",
-        ) from None
+            f"{place}: which column holds the class? It has {', '.join(held.columns)}.",
+            "Name it with `--label COLUMN`.",
+        )
+    label = label or LABEL
+    table, columns = read_columns(held.cells, place.parent, texts=(PATIENT, label, SITE))
+    for line in (*held.remarks, describe_columns(columns), *filter(None, (column.warning for column in columns))):
+        say(line)
     if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():
         raise CohortError(
             f"{place}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.", "Give one row per patient."
         )
+    if label in table:
+        refuse_spellings(place, label, table[label].dropna(), "Spell each class in one way.")
     return Patients(place.stem, _with_ratio(table), label)
 
 
@@ -80,6 +88,8 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
         CohortError: If the label's column is missing, has gaps, or holds fewer than two classes.
     """
     found = table_one(patients.table, label=patients.label, classes=patients.classes)
+    for variable, reason in found.left_out.items():
+        say(f"Left out of Table 1: {variable} ({reason}).")
     with style.figure_style():
         plates = _draw(patients, found)
     paths = {name: out / name for name in ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")}
@@ -103,7 +113,7 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
 
 def _with_ratio(table: pd.DataFrame) -> pd.DataFrame:
     """Add the ratio of the axes, where the table has both and lacks it."""
-    if RATIO in table or not set(AXES) <= set(table):
+    if RATIO in table or not all(name in table and pd.api.types.is_numeric_dtype(table[name]) for name in AXES):
         return table
     return table.assign(**{RATIO: table[AXES[0]] / table[AXES[1]].where(table[AXES[1]] > 0)})
 

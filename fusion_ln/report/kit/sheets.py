@@ -6,6 +6,7 @@ from numbers import Number
 
 import pandas as pd
 
+from fusion_ln.files import csv_text
 from fusion_ln.report.kit import style
 from fusion_ln.terms import PATIENT, SIMULATED
 
@@ -100,5 +101,4 @@ def heading_of(column: str) -> str:
 def csv_of(table: pd.DataFrame, simulated: bool) -> str:
     """Write a table as CSV text, with a column that says so where the patients are simulated."""
     table = table.assign(**{SIMULATED: True}) if simulated else table
-    text: str = table.to_csv(index=False, lineterminator="\n")
-    return text
+    return csv_text(table)

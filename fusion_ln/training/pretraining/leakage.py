@@ -12,7 +12,7 @@ from fusion_ln.cohort.duplicates import SIDE
 from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.files import write_atomically, write_parquet, write_text
+from fusion_ln.files import write_atomically, write_csv, write_parquet
 from fusion_ln.progress import say
 from fusion_ln.records import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
@@ -72,7 +72,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         shared |= _find_shared(cohort.root, cohort.fingerprint, modality, run.root)
     if shared:
         table = pd.DataFrame({IMAGE: list(shared), "detail": list(shared.values())})
-        write_text(cohort.root / SHARED, table.to_csv(index=False))
+        write_csv(cohort.root / SHARED, table)
         raise CohortError(
             f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n"
             f"{bullet_list([f'{image}: {detail}' for image, detail in shared.items()])}",

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 from tiny import fusionln
 
-from fusion_ln.errors import CohortError
+from fusion_ln.cohort.sources.table import Table
+from fusion_ln.cohort.statistics import table_one
+from fusion_ln.errors import CohortError, SourceError
 from fusion_ln.report.cohort.page import Patients, read_patients, write_statistics
 
 
@@ -25,10 +27,11 @@ def table(rng):
 
 
 def test_table_one_is_written_as_csv_html_and_latex_with_the_figures_of_the_paper(table, tmp_path):
-    table.to_csv(tmp_path / "patients.csv", index=False)
+    table.assign(visit="2024-02-01").to_csv(tmp_path / "patients.csv", index=False)
     output = fusionln("cohort", "stats", tmp_path / "patients.csv", "--label", "diagnosis")
     out = tmp_path / "patients-statistics"
     assert all(f"Wrote {out / name}" in output for name in ("table1.csv", "table1.html", "table1.tex"))
+    assert "Left out of Table 1: visit (dates)" in output
     columns = ["variable", "level", "benign", "lymphoma & other", "metastatic", "test", "statistic", "p"]
     assert pd.read_csv(out / "table1.csv").columns.tolist() == columns
     figures = {path.stem for path in (out / "figures").iterdir()}
@@ -67,9 +70,48 @@ def test_a_file_without_a_label_twice_a_patient_or_no_table_is_refused(table, tm
     with pytest.raises(CohortError, match="patient 'P0' twice"):
         read_patients(path, "diagnosis")
     path.write_bytes(b"")
-    with pytest.raises(CohortError, match="cannot be read as a CSV file"):
+    with pytest.raises(SourceError, match="empty"):
+        read_patients(path, "diagnosis")
+    path.write_text("diagnosis\nBenign\nbenign\n")
+    with pytest.raises(SourceError, match="diagnosis 'Benign' and 'benign' differ only in spelling"):
         read_patients(path, "diagnosis")
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+UNTIDY = (
+    "Patient_ID;Label;2D;site;age;size;note;echo\n"
+    "001;良性;img\\1.png;A;41;10,5;x;NA\n002;恶性;img\\2.png;A;NA;12,5;?;2\n003;良性;img\\3.png;B;-;8,25;y;1\n"
+)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+def test_a_table_has_the_same_columns_for_import_and_for_statistics(tmp_path, encoding):
+    path = tmp_path / "patients.csv"
+    path.write_text(UNTIDY, encoding=encoding)
+    (tmp_path / "img").mkdir()
+    for name in "123":
+        (tmp_path / "img" / f"{name}.png").touch()
+    archive = Table(path).read()
+    patients = read_patients(path, None)
+    taken = patients.table[archive.clinical.columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(archive.clinical.convert_dtypes(), taken.convert_dtypes())
+    assert patients.table["age"].iloc[0] == 41
+    assert patients.table["size"].tolist() == [10.5, 12.5, 8.25]
+    assert patients.table["patient_id"].tolist() == ["001", "002", "003"]
+    assert [row.label for row in archive.images] == patients.table["label"].tolist() == ["良性", "恶性", "良性"]
+
+
+def test_columns_that_are_no_variables_are_left_out_with_the_reason(table, tmp_path):
+    table["visit"] = [f"2024-02-{n % 28 + 1:02d}" for n in range(len(table))]
+    table["ceus"] = [f"{n}.png" for n in range(len(table))]
+    table["short_axis_mm"] = ["<5", *table["short_axis_mm"].astype(str)[1:]]
+    table.to_csv(tmp_path / "patients.csv", index=False)
+    patients = read_patients(tmp_path / "patients.csv", "diagnosis")
+    assert table_one(patients.table, label="diagnosis").left_out == {
+        "visit": "dates",
+        "ceus": "paths of pictures",
+        "short_axis_mm": "nearly numeric, but for '<5'",
+    }
 
 
 def test_missing_values_and_a_class_without_any_leave_no_gap(table, tmp_path):

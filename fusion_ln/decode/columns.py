@@ -1,0 +1,198 @@
+"""Columns of a text table as numbers, texts, dates or paths of pictures, with their gaps and odd cells."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from fusion_ln.decode.picture import SUFFIXES, looks_like_picture
+from fusion_ln.decode.table import spelt_alike
+
+CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are scores or codes, not measurements
+# Spellings of a gap: in any column, and, since they may be a level of a category, only among numbers and pictures.
+GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
+NUMBER_GAPS = GAPS | set("-–—?.") | {"--", "none", "unknown", "unk", "missing", "n.a.", "n.d.", "未知", "不详"}
+NUMBER, DECIMAL_COMMA = "number", "number, decimal comma"
+TEXT, DATES, PICTURES, EMPTY = "text", "dates", "pictures", "empty"
+NAMED_AT_MOST = 5  # odd cells or levels of a column
+
+_WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"  # without leading zeros, and no more digits than a float holds
+_PLAIN = re.compile(rf"{_WHOLE}(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+", re.ASCII)
+_IN_COMMAS = re.compile(rf"{_WHOLE}(?:,\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)  # or three decimals
+_MEASURE = re.compile(r"[<>≤≥~≈]?=?\s*([+-]?\d+(?:[.,]\d+)?)\s*[A-Za-zµμ%°²³/]*", re.ASCII)  # "<5", "12 mm"
+_DATE = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4})(?:[ T]\d.*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a user's table as it was read.
+
+    Attributes:
+        kind: `NUMBER`, `DECIMAL_COMMA`, `TEXT`, `DATES`, `PICTURES` or `EMPTY`.
+        gaps: How often each spelling of a gap was met.
+        odd: Cells that a person should look at, each with its lines.
+        levels: Different texts of a text column.
+        nearly_numeric: A text column that would be a measurement but for its odd cells.
+    """
+
+    name: str
+    kind: str
+    gaps: Mapping[str, int] = field(default_factory=dict)
+    odd: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    nearly_numeric: bool = False
+
+    @property
+    def warning(self) -> str:
+        """Warning that the column is nearly numeric; empty if it is not."""
+        if not self.nearly_numeric:
+            return ""
+        return (
+            f"Warning: column {self.name!r} is nearly numeric, but for {_some(self.odd)}, and stays text. Write these "
+            "cells as plain numbers, or leave them empty, to have it as numbers."
+        )
+
+
+def read_columns(
+    cells: pd.DataFrame, folder: Path, *, texts: Collection[str] = ()
+) -> tuple[pd.DataFrame, list[Column]]:
+    """Read columns of text as what they hold.
+
+    A column of numbers is numeric, with gaps as NaN. Decimal commas are read where no cell of the column has a point
+    and one cell of the table cannot be a group of thousands. Anything else stays text, with gaps as None: codes with
+    leading zeros, numbers of more than 15 digits, dates, and a column in which one cell is no number.
+
+    Args:
+        cells: Text without blanks around it; the index holds line numbers.
+        folder: Folder that paths of pictures are relative to.
+        texts: Columns that hold names: they stay text whatever they look like.
+
+    Returns:
+        The columns, with the index of ``cells``, and a description of each.
+    """
+    comma_found = any(_has_clear_comma(cells[name]) for name in cells if name not in texts)
+    read = [
+        _as_text(cells[name]) if name in texts else _read_column(cells[name], folder, comma_found) for name in cells
+    ]
+    values = pd.DataFrame({column.name: held for held, column in read}, index=cells.index)
+    return values, [column for _, column in read]
+
+
+def describe_columns(columns: Sequence[Column]) -> str:
+    """Make a short table of columns: name, kind, gaps, odd cells."""
+    rows = [("column", "kind", "gaps", "odd cells")]
+    for column in columns:
+        gaps = ", ".join(f"{n} {spelling or 'empty'}" for spelling, n in column.gaps.items())
+        kind = f"{column.kind}: {_some(column.levels)}" if column.levels else column.kind
+        rows.append((column.name, kind, gaps, _some(column.odd)))
+    widths = [max(len(row[place]) for row in rows) for place in range(3)]
+    return "\n".join("  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows)
+
+
+def reason_against_categories(texts: pd.Series) -> str:
+    """State why the known cells of a text column are no categories; empty if they may be."""
+    cells = texts.dropna().astype(str)
+    if 2 * cells.map(lambda cell: Path(cell).suffix.lower() in SUFFIXES).sum() > len(cells):
+        return "paths of pictures"
+    if cells.map(_fits(_DATE)).all():
+        return "dates"
+    odd = _odd_among_numbers(cells)
+    return f"nearly numeric, but for {_some(tuple(map(repr, odd.unique())))}" if len(odd) else ""
+
+
+def is_gap(cell: str) -> bool:
+    """Check for a spelling of a gap in a column of numbers or pictures."""
+    return cell.casefold() in NUMBER_GAPS
+
+
+def _read_column(cells: pd.Series, folder: Path, comma_found: bool) -> tuple[pd.Series, Column]:
+    known, gaps = _split_gaps(cells, NUMBER_GAPS)
+    column = Column(str(cells.name), EMPTY, gaps)
+    if known.empty:
+        return pd.Series(float("nan"), index=cells.index), column
+    if 2 * known.map(lambda cell: looks_like_picture(folder / cell.replace("\\", "/"))).sum() > len(known):
+        return known.reindex(cells.index), replace(column, kind=PICTURES)
+    numbers = known.str.replace("−", "-")
+    if numbers.map(_is_number).all() and not (comma_found and _all_thousands(numbers, ".")):
+        return pd.to_numeric(numbers.reindex(cells.index)), replace(column, kind=NUMBER)
+    if comma_found and numbers.map(_fits(_IN_COMMAS)).all():
+        values = pd.to_numeric(numbers.str.replace(",", ".").reindex(cells.index))
+        return values, replace(column, kind=DECIMAL_COMMA)
+    if known.map(_fits(_DATE)).all():
+        return known.reindex(cells.index), replace(column, kind=DATES)
+    values, column = _as_text(cells)
+    odd = _odd_among_numbers(known)
+    return values, replace(column, odd=(*_with_lines(odd), *column.odd), nearly_numeric=len(odd) > 0)
+
+
+def _as_text(cells: pd.Series) -> tuple[pd.Series, Column]:
+    known, gaps = _split_gaps(cells, GAPS)
+    doubtful = _with_lines(known[known.map(is_gap)])
+    alike = [f"{' and '.join(map(repr, group))} differ only in spelling" for group in spelt_alike(known)]
+    column = Column(str(cells.name), TEXT, gaps, (*doubtful, *alike), tuple(sorted(known.unique())))
+    return known.reindex(cells.index), column
+
+
+def _split_gaps(cells: pd.Series, spellings: Collection[str]) -> tuple[pd.Series, dict[str, int]]:
+    """Split off the gaps; count each spelling."""
+    gaps = cells.map(lambda cell: cell.casefold() in spellings).astype(bool)
+    return cells[~gaps], dict(Counter(cells[gaps]))
+
+
+def _odd_among_numbers(known: pd.Series) -> pd.Series:
+    """Find the cells that keep a column from being a measurement; none if it is none without them.
+
+    More than half of its cells begin with a number, and these have more values than a score or a code.
+    """
+    measures = known.map(_measure).astype(float).dropna()
+    is_measurement = measures.nunique() > CATEGORY_LEVELS or bool((measures % 1 != 0).any())
+    if 2 * len(measures) <= len(known) or not is_measurement:
+        return known[:0]
+    odd = known[~known.map(_is_number).astype(bool)]
+    return odd if len(odd) else known
+
+
+def _measure(cell: str) -> float | None:
+    """Read the number in ``12 mm``, ``<5`` or ``007``."""
+    found = _MEASURE.fullmatch(cell.replace("−", "-"))
+    return float(found[1].replace(",", ".")) if found else None
+
+
+def _is_number(cell: str) -> bool:
+    return bool(_PLAIN.fullmatch(cell)) and math.isfinite(float(cell))
+
+
+def _has_clear_comma(cells: pd.Series) -> bool:
+    """Check for a column in decimal commas, one of which cannot be a group of thousands."""
+    known = _split_gaps(cells, NUMBER_GAPS)[0].str.replace("−", "-")
+    return bool(known.map(_fits(_IN_COMMAS)).all()) and "," in "".join(known) and not _all_thousands(known, ",")
+
+
+def _all_thousands(numbers: pd.Series, sign: str) -> bool:
+    """Check whether every ``sign`` in a column may be that of a group of thousands; False without one."""
+    marked = [number for number in numbers if sign in number]
+    return bool(marked) and all(map(_THOUSANDS.fullmatch, marked))
+
+
+def _fits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda cell: bool(pattern.fullmatch(cell))
+
+
+def _with_lines(cells: pd.Series) -> tuple[str, ...]:
+    """Name different cells with the lines that hold them."""
+    found = []
+    for cell, lines in cells.groupby(cells, sort=False).groups.items():
+        named = ", ".join(map(str, lines[:NAMED_AT_MOST])) + (", ..." if len(lines) > NAMED_AT_MOST else "")
+        found.append(f"{cell!r} (line{'s' if len(lines) > 1 else ''} {named})")
+    return tuple(found)
+
+
+def _some(texts: Sequence[str]) -> str:
+    """List the first few, and how many more there are."""
+    more = len(texts) - NAMED_AT_MOST
+    return ", ".join(texts[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,99 @@
+"""Kinds of columns: numbers however they are written, gaps however they are spelt, and nothing turned in silence."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusion_ln.decode.columns import GAPS, NUMBER_GAPS, describe_columns, read_columns, reason_against_categories
+
+
+def read(**columns):
+    cells = pd.DataFrame(columns, dtype=object)
+    cells.index = pd.Index(range(2, len(cells) + 2), name="line")
+    values, described = read_columns(cells, Path("nowhere"))
+    return values, {column.name: column for column in described}
+
+
+DECIMALS = st.decimals(min_value=-9999, max_value=9999, places=1).map(str)
+
+
+@given(st.lists(st.one_of(DECIMALS, st.sampled_from(sorted(NUMBER_GAPS))), min_size=1, max_size=8), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_numbers_survive_any_spelling_of_a_gap_and_either_decimal_sign(written, comma):
+    cells = [cell.replace(".", ",") if comma and cell not in NUMBER_GAPS else cell for cell in written]
+    values, described = read(x=[cell.upper() for cell in cells], anchor=["0,5" if comma else "0.5"] * len(cells))
+    expected = [np.nan if cell in NUMBER_GAPS else float(cell) for cell in written]
+    np.testing.assert_array_equal(values["x"].to_numpy(dtype=float), expected)
+    assert sum(described["x"].gaps.values()) == np.isnan(expected).sum()
+
+
+def test_whole_numbers_stay_whole():
+    values, _ = read(age=["41", "42"], size=["1e2", "−3"])
+    assert values["age"].dtype == np.int64
+    assert values["size"].tolist() == [100, -3]
+
+
+def test_gaps_of_text_are_fewer_and_a_doubtful_one_is_named():
+    values, described = read(calcification=["none", "NA", "macro", "?"])
+    assert values["calcification"].isna().tolist() == [False, True, False, False]
+    assert described["calcification"].gaps == {"NA": 1}
+    assert described["calcification"].odd == ("'none' (line 2)", "'?' (line 5)")
+    assert GAPS < NUMBER_GAPS
+
+
+@pytest.mark.parametrize("odd", ["about 40", "<18", "50 y", "007", "12345678901234567890", "inf", "1e999", "4O"])
+def test_one_odd_cell_is_named_and_its_column_is_text_that_no_table_takes_for_categories(odd):
+    numbers = [str(20 + n) for n in range(9)]
+    values, described = read(age=[*numbers, odd])
+    column = described["age"]
+    assert (column.kind, column.nearly_numeric, column.odd) == ("text", True, (f"{odd!r} (line 11)",))
+    assert values["age"].tolist() == [*numbers, odd]
+    assert repr(odd) in column.warning
+    assert repr(odd) in reason_against_categories(values["age"])
+    assert f"{odd!r} (line 11)" in describe_columns([column])
+
+
+@pytest.mark.parametrize("levels", [["1", "2", "2a", "3"], ["20-29", "30-39"], ["f", "m"], ["01", "02"], ["T1", "T2"]])
+def test_codes_and_scores_are_categories(levels):
+    values, described = read(stage=levels * 5)
+    assert not described["stage"].nearly_numeric
+    assert reason_against_categories(values["stage"]) == ""
+
+
+def test_ids_dates_and_paths_stay_text_and_are_no_categories():
+    ids = [f"{n:03d}" for n in range(8)]
+    days = [f"2024-01-{n + 10}" for n in range(8)]
+    values, described = read(record=ids, day=days, ceus=[f"img\\{n}.png" for n in range(7)] + ["NA"])
+    assert values["record"].tolist() == ids
+    assert [column.kind for column in described.values()] == ["text", "dates", "pictures"]
+    assert values["ceus"].isna().sum() == 1
+    assert reason_against_categories(values["day"]) == "dates"
+    assert reason_against_categories(values["ceus"]) == "paths of pictures"
+
+
+def test_a_comma_that_may_group_thousands_is_a_decimal_one_only_where_the_table_has_such():
+    doubtful = [f"{n},234" for n in range(1, 9)]
+    values, described = read(x=doubtful)
+    assert described["x"].nearly_numeric
+    assert values["x"].tolist() == doubtful
+    values, described = read(x=doubtful, sure=["0,5"] * 8)
+    assert described["x"].kind == "number, decimal comma"
+    assert values["x"].tolist() == [n + 0.234 for n in range(1, 9)]
+    _, described = read(x=[cell.replace(",", ".") for cell in doubtful], sure=["0,5"] * 8)
+    assert described["x"].nearly_numeric  # 1.234 is 1234 to who writes 0,5
+
+
+def test_names_stay_text_whatever_they_look_like():
+    cells = pd.DataFrame({"patient_id": ["1", "2"], "age": ["1", "2"]}, dtype=object)
+    values, _ = read_columns(cells, Path(), texts=["patient_id"])
+    assert values["patient_id"].tolist() == ["1", "2"]
+    assert values["age"].tolist() == [1, 2]
+
+
+def test_levels_that_differ_only_in_spelling_are_named():
+    _, described = read(sex=["F", "f", "m"])
+    assert "'F' and 'f' differ only in spelling" in describe_columns(list(described.values()))
