@@ -5,15 +5,17 @@ from pathlib import Path
 import click
 
 from fusion_ln.cli.common import DIRECTORY, SEED
+from fusion_ln.cli.options import settings_options, take
+from fusion_ln.settings import DeviceSettings
 
 
 @click.command()
 @click.argument("run", type=DIRECTORY)
 @click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
 @click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@settings_options(DeviceSettings, "device", defaults=True)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the swaps.")
-def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: int) -> None:
+def audit(run: Path, cohort: Path | None, out: Path | None, seed: int, **options: object) -> None:
     """Test whether RUN relies on something outside the node.
 
     Every patient is predicted from altered pictures, by the model of the fold that held the patient out: the node
@@ -23,9 +25,8 @@ def audit(run: Path, cohort: Path | None, out: Path | None, device: str, seed: i
     from fusion_ln.explain.shortcut.audit import audit_run
     from fusion_ln.report.shortcut import read_audit, verdict, write_audit_page
     from fusion_ln.runs import RunFolder
-    from fusion_ln.settings import DeviceSettings
 
-    settings, folder = DeviceSettings(device=device), RunFolder(run)
+    settings, folder = take(options, DeviceSettings), RunFolder(run)
     out = out or folder.audit
     make_fabric(settings, "32-true")  # refuses a missing device
     audit_run(folder, cohort, out, device=accelerator_of(settings), seed=seed)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.settings import MOST
+from fusion_ln.cli.options import settings_options, take
+from fusion_ln.settings import MOST, DeviceSettings, FitSettings
 
 
 @click.group()
@@ -13,22 +14,18 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--backbone", default="resnet10t", show_default=True)
-@click.option("--image-size", type=int, default=96, show_default=True)
-@click.option("--batch-size", type=int, default=16, show_default=True)
+@settings_options(FitSettings, "backbone", "image_size", "batch_size", defaults=True)
 @click.option("--pictures", type=click.IntRange(16, MOST), default=256, show_default=True, help="Per round.")
 @click.option("--rounds", type=click.IntRange(1, MOST), default=5, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-def fit(backbone: str, image_size: int, batch_size: int, pictures: int, rounds: int, device: str) -> None:
+@settings_options(DeviceSettings, "device", defaults=True)
+def fit(pictures: int, rounds: int, **options: object) -> None:
     """Measure pictures per second of our loop, of a bare PyTorch loop, and of an ImageFolder + DataLoader loop."""
     from fusion_ln.bench.training import fit_summary
-    from fusion_ln.settings import DeviceSettings, resolve_fit
 
-    changes = {"backbone": backbone, "image_size": image_size, "batch_size": batch_size}
-    settings = resolve_fit("fast", changes, "options")
-    if batch_size > pictures:
-        raise click.UsageError(f"--batch-size {batch_size}: more than the {pictures} --pictures of a round.")
-    for line in fit_summary(settings, DeviceSettings(device=device), n_pictures=pictures, rounds=rounds):
+    device, settings = take(options, DeviceSettings), take(options, FitSettings)
+    if settings.batch_size > pictures:
+        raise click.UsageError(f"--batch-size {settings.batch_size}: more than the {pictures} --pictures of a round.")
+    for line in fit_summary(settings, device, n_pictures=pictures, rounds=rounds):
         click.echo(line)
 
 

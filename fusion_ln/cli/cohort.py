@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from fusion_ln.cli import common
-from fusion_ln.cli.common import COUNT, DIRECTORY
+from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.options import settings_options, take
+from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.terms import SITE, cache_folder
 
 if TYPE_CHECKING:
@@ -185,40 +187,17 @@ def folds(folder: Path, folds: Folds, seed: int) -> None:
 
 
 @cohort.command()
-@click.option("--patients", type=COUNT, default=240, show_default=True)
-@click.option("--image-size", type=int, default=96, show_default=True, help="Pixels a side.")
-@SEED
-@click.option("--sites", type=int, default=3, show_default=True, help="Hospitals, each with its own scanner settings.")
-@click.option("--missing", type=float, default=0.0, show_default=True, help="Chance that a picture is missing.")
-@click.option("--shortcut", type=float, default=0.0, show_default=True, help="Share of pictures stamped by label.")
+@settings_options(PhantomSettings, defaults=True)
 @FOLDS
 @OUT
-def phantom(
-    patients: int,
-    image_size: int,
-    seed: int,
-    sites: int,
-    missing: float,
-    shortcut: float,
-    folds: Folds,
-    out: Path,
-) -> None:
+def phantom(folds: Folds, out: Path, **options: object) -> None:
     """Simulate a cohort of triplets whose attainable AUC is known."""
+    from fusion_ln.cohort.default import simulate_phantom
     from fusion_ln.cohort.importing import refuse_occupied
-    from fusion_ln.cohort.phantom.simulate import simulate_cohort
 
+    settings = take(options, PhantomSettings)
     refuse_occupied(out)
-    made = simulate_cohort(
-        out,
-        n_patients=patients,
-        image_size=image_size,
-        seed=seed,
-        n_sites=sites,
-        missing=missing,
-        shortcut=shortcut,
-        **folds,
-    )
-    _describe_written(made)
+    _describe_written(simulate_phantom(out, settings, **folds))
 
 
 @cohort.command()

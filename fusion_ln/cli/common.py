@@ -7,11 +7,10 @@ from typing import TypeVar
 import click
 
 from fusion_ln.cli.options import settings_options
-from fusion_ln.settings import LAST_SEED, MOST, DeviceSettings
+from fusion_ln.settings import LAST_SEED, DeviceSettings
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, LAST_SEED)
-COUNT = click.IntRange(1, MOST)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 F = TypeVar("F", bound=Callable[..., object])

@@ -1,7 +1,7 @@
 """Options of commands, read from the fields of settings: name, type, choices, bounds and help have one home."""
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import NoneType
 from typing import Literal, TypeVar, get_args, get_origin
 
@@ -22,6 +22,8 @@ def settings_options(
     defaults: bool = False,
     flags: Mapping[str, str] | None = None,
     metavars: Mapping[str, str] | None = None,
+    shown: Mapping[str, object] | None = None,
+    split: Collection[str] = (),
 ) -> Callable[[F], F]:
     """Make one option per field, in this order; it is None (a repeatable one empty) where it was not given.
 
@@ -31,34 +33,53 @@ def settings_options(
         defaults: Give the options the defaults of the fields, and show them.
         flags: Option by field, where it is not the field's name.
         metavars: Word for the value by field, where the type says too little.
+        shown: Default to show by field, where the command finds it later.
+        split: Repeatable fields of which one text may hold several values, separated by commas.
     """
 
     def decorate(command: F) -> F:
         for name in reversed(names or tuple(model.model_fields)):
-            flag = (flags or {}).get(name, f"--{name.replace('_', '-')}")
-            command = _option(model.model_fields[name], flag, name, defaults, (metavars or {}).get(name))(command)
+            option = _option(
+                model.model_fields[name],
+                (flags or {}).get(name, f"--{name.replace('_', '-')}"),
+                name,
+                defaults=defaults,
+                metavar=(metavars or {}).get(name),
+                shown=(shown or {}).get(name),
+                split=name in split,
+            )
+            command = option(command)
         return command
 
     return decorate
 
 
-def _option(field: FieldInfo, flag: str, name: str, defaults: bool, metavar: str | None) -> Callable[[F], F]:
+def _option(
+    field: FieldInfo, flag: str, name: str, *, defaults: bool, metavar: str | None, shown: object, split: bool
+) -> Callable[[F], F]:
     kind = _plain(field.annotation)
     repeatable = get_origin(kind) is tuple
-    if kind is bool:
-        flag = f"{flag}/--no-{flag.removeprefix('--')}"
     default = field.default if defaults else None
+    if kind is bool and default is not False:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
     return click.option(
         flag,
         name,
         type=_type(get_args(kind)[0] if repeatable else kind, field),
+        is_flag=kind is bool,
         multiple=repeatable,
+        callback=_split_texts if split else None,
         default=default,
-        show_default=default is not None,
+        show_default=default is not None and default != (),
         required=defaults and field.is_required(),
         metavar=metavar,
-        help=field.description,
+        help=field.description if shown is None else f"{field.description}  [default: {shown}]",
     )
+
+
+def _split_texts(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Split texts at commas."""
+    return tuple(value.strip() for text in texts for value in text.split(",") if value.strip())
 
 
 def _plain(annotation: object) -> object:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import COUNT, DIRECTORY, preset_option, print_paths, sharing_options
+from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, PretrainSettings
 
@@ -15,12 +15,7 @@ from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, P
 @settings_options(PretrainSettings, "order", defaults=True, flags={"order": "--schedule"})
 @preset_option
 @settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
-@click.option(
-    "--patience",
-    type=COUNT,
-    help=f"{FitSettings.model_fields['patience'].description}  [default: {PRETRAIN_PATIENCE}]",
-)
-@settings_options(FitSettings, "precision")
+@settings_options(FitSettings, "patience", "precision", shown={"patience": PRETRAIN_PATIENCE})
 @settings_options(PretrainSettings, "seed", defaults=True)
 @sharing_options
 @set_option(fit=FitSettings)

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import COUNT, DIRECTORY, EXISTING_FILE, device_options, print_paths, together
-from fusion_ln.cli.options import given, take
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, print_paths, together
+from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.errors import StudyError
 from fusion_ln.settings import DeviceSettings
+from fusion_ln.training.study_settings import StudySettings
 
 if TYPE_CHECKING:
     from fusion_ln.tuning.plan import StudyPlace
@@ -33,22 +34,20 @@ place_options = together(
         help="Where the trials lie: any Optuna URL, as postgresql+psycopg://user@host/db, or a journal file. Also "
         "$FUSIONLN_STORAGE, which keeps a password out of sight.  [default: OUT/study.journal]",
     ),
-    click.option(
-        "--scheme",
-        type=click.Choice(["pooled", "per-fold"]),
-        help="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]",
-    ),
+    settings_options(StudySettings, "scheme"),
 )
 
 
 @study.command("run")
 @place_options
-@click.option("--trials", type=COUNT, help="Finished trials of each study.  [default: 40]")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds of computing of each study.")
-@click.option(
-    "--objectives",
-    metavar="NAME[,NAME]",
-    help="auc, loss, recall:CLASS, seconds. With several nothing is pruned.  [default: auc]",
+@settings_options(
+    StudySettings,
+    "trials",
+    "seconds",
+    "objectives",
+    flags={"seconds": "--timeout"},
+    metavars={"objectives": "NAME[,NAME]"},
+    split=["objectives"],
 )
 @click.option(
     "--warm-start",
@@ -60,10 +59,6 @@ def run_command(
     file: Path,
     out: Path | None,
     storage: str | None,
-    scheme: str | None,
-    trials: int | None,
-    timeout: float | None,
-    objectives: str | None,
     warm_start: Path | None,
     **options: object,
 ) -> None:
@@ -77,24 +72,23 @@ def run_command(
     from fusion_ln.tuning.plan import locate_studies, plan_tuning
     from fusion_ln.tuning.storage import shown
 
-    names = tuple(objectives.split(",")) if objectives else None
-    study = given({"scheme": scheme, "trials": trials, "seconds": timeout, "objectives": names})
-    place = locate_studies(file, out=out, storage=storage, study=study)
-    tune(*plan_tuning(place, take(options, DeviceSettings), warm_start))
+    device = take(options, DeviceSettings)
+    place = locate_studies(file, out=out, storage=storage, study=given(options))
+    tune(*plan_tuning(place, device, warm_start))
     click.echo(f"Studies: {shown(place.storage)}")
     click.echo(f"Next:    fusionln study show {file}, then fusionln study apply {file}")
 
 
 @study.command()
 @place_options
-def show(file: Path, out: Path | None, storage: str | None, scheme: str | None) -> None:
+def show(file: Path, out: Path | None, storage: str | None, **options: object) -> None:
     """Print the studies of FILE and draw their history, importances, parameters and pruning."""
     _need_optuna()
     from fusion_ln.report.study import summarise, write_study_page
     from fusion_ln.tuning.experiment import open_studies
     from fusion_ln.tuning.plan import locate_studies
 
-    place = locate_studies(file, out=out, storage=storage, study=given({"scheme": scheme}))
+    place = locate_studies(file, out=out, storage=storage, study=given(options))
     by_run = open_studies(place.experiment, place.storage)
     studies = [each for of_run in by_run.values() for each in of_run]
     click.echo(summarise(studies).to_string(index=False))
@@ -109,7 +103,6 @@ def apply_command(
     file: Path,
     out: Path | None,
     storage: str | None,
-    scheme: str | None,
     trials: tuple[str, ...],
     **options: object,
 ) -> None:
@@ -123,8 +116,9 @@ def apply_command(
         if not number.isdigit():
             raise click.BadParameter(f"{each!r} is not as in `--trial NAME/baseline-2d=7`.")
         chosen[name] = int(number)
-    place = locate_studies(file, out=out, storage=storage, study=given({"scheme": scheme}))
-    _apply(place, chosen, take(options, DeviceSettings))
+    device = take(options, DeviceSettings)
+    place = locate_studies(file, out=out, storage=storage, study=given(options))
+    _apply(place, chosen, device)
 
 
 def tune_and_apply(file: Path, out: Path, device: DeviceSettings) -> None:

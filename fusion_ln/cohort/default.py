@@ -2,25 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
+from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.progress import say
-from fusion_ln.settings import LAST_SEED, MOST, Settings
 from fusion_ln.terms import cache_folder
-
-
-class PhantomSettings(Settings):
-    """A simulated cohort."""
-
-    patients: int = Field(240, ge=1, le=MOST, description="Number of patients.")
-    image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
-    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
-    sites: int = Field(3, ge=1, le=MOST, description="Hospitals, each with its own scanner settings.")
-    missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")
-    shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")
 
 
 def open_cohort(folder: Path | None) -> Cohort:
@@ -40,6 +27,11 @@ def open_phantom(settings: PhantomSettings) -> Cohort:
         say(f"Using the simulated cohort {folder}")
         return load_cohort(folder)
     say(f"No cohort given: simulating {settings.patients} patients in {folder}")
+    return simulate_phantom(folder, settings)
+
+
+def simulate_phantom(folder: Path, settings: PhantomSettings, *, k: int = 5, by_site: bool = False) -> Cohort:
+    """Simulate the cohort of these settings; see `simulate_cohort`."""
     return simulate_cohort(
         folder,
         n_patients=settings.patients,
@@ -48,6 +40,8 @@ def open_phantom(settings: PhantomSettings) -> Cohort:
         n_sites=settings.sites,
         missing=settings.missing,
         shortcut=settings.shortcut,
+        k=k,
+        by_site=by_site,
     )
 
 

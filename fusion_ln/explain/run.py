@@ -17,11 +17,11 @@ from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES, MapScores, random_m
 from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
-from fusion_ln.explain.request import ExplainSettings, choose_patients
+from fusion_ln.explain.request import SAMPLE, ExplainSettings
 from fusion_ln.explanations import ExplanationRecord, MethodRecord
 from fusion_ln.files import hash_file, write_arrays, write_parquet
 from fusion_ln.models.triplet import load_run
-from fusion_ln.predictions import read_predictions
+from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.progress import progress
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.terms import (
@@ -69,6 +69,32 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
         shares, pairs = contributions(held_out, predictions.patients if settings.everyone else patients, truth)
         write_parquet(out.contributions, shares)
         write_parquet(out.interactions, pairs)
+
+
+def choose_patients(predictions: Predictions, settings: ExplainSettings) -> list[str]:
+    """Choose the patients to explain, sorted: the named ones, or a draw that takes the classes in turn.
+
+    Raises:
+        RunError: If a named patient is not in the run, or there is none to draw from.
+    """
+    if settings.patients:
+        if unknown := [patient for patient in settings.patients if patient not in set(predictions.patients)]:
+            raise RunError(
+                f"patient {unknown[0]!r} is not in the run: it predicts {len(predictions.patients)} patients, "
+                f"from {predictions.patients[0]} to {predictions.patients[-1]}.",
+                "See the ids in predictions.parquet; a baseline leaves out patients without its modality.",
+            )
+        return sorted(set(settings.patients))
+    wrong = predictions.probs.argmax(1) != predictions.labels
+    rows = np.flatnonzero(wrong if settings.errors else np.ones(len(wrong), dtype=bool))
+    if not len(rows):
+        raise RunError("the run misclassifies no patient, so `--errors` leaves none.", "Leave it out.")
+    wanted = settings.sample or (len(rows) if settings.errors else SAMPLE)
+    drawn = np.random.default_rng(settings.seed).permutation(rows)
+    # The first of every class, then the second of every class, ...: as even as the classes allow.
+    turn = pd.Series(predictions.labels[drawn]).groupby(predictions.labels[drawn]).cumcount().to_numpy()
+    chosen = drawn[np.lexsort((predictions.labels[drawn], turn))][:wanted]
+    return sorted(predictions.patients[row] for row in chosen)
 
 
 def _claim(

@@ -2,28 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from fusion_ln.cohort.default import PhantomSettings
+from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.files import parse_toml
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
-from fusion_ln.settings import LAST_SEED, MOST, FitSettings, HeadSettings, Protocol, Scheme, Settings, resolve_fit
-
-
-class StudySettings(Settings):
-    """Tuning of an experiment's settings; every study has the same budget."""
-
-    trials: int | None = Field(None, ge=1, le=MOST, description="Finished trials of each study.  [default: 40]")
-    seconds: float | None = Field(None, gt=0, le=1e9, description="Seconds of computing of each study.")
-    scheme: Scheme | None = Field(
-        None, description="One study for all outer folds, or one for each.  [default: baselines pooled, heads per-fold]"
-    )
-    objectives: tuple[str, ...] = Field(("auc",), min_length=1, description="With several nothing is pruned.")
-    sampler: Literal["tpe", "random"] = Field("tpe", description="Sampler of the trials.")
-    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of the sampler.")
+from fusion_ln.settings import LAST_SEED, FitSettings, HeadSettings, Protocol, Settings, resolve_fit
+from fusion_ln.training.study_settings import StudySettings
 
 
 class ExperimentSettings(Settings):

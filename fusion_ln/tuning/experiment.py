@@ -19,6 +19,7 @@ from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, Loop
 from fusion_ln.training.experiment import TUNED, folder_levels, run_members, tunes_baselines
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.run import check_clinical, cross_fit
+from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
 from fusion_ln.tuning.results import IDENTITY, best_trial, finished
@@ -27,7 +28,6 @@ from fusion_ln.tuning.storage import Budget, open_storage, patiently, shown
 from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
-TRIALS = 40  # where no budget is given
 KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # what can be tuned, and the scheme by default
 PER_FOLD_NOT = "image_size"  # all folds of a run show the same pictures
 JOURNAL = "study.journal"

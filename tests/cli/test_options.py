@@ -18,6 +18,7 @@ class Example(Settings):
     choice: Literal["x", "y"] | None = None
     names: tuple[str, ...] = ()
     fast: bool = False
+    safe: bool = True
 
 
 def command(**options):
@@ -38,14 +39,26 @@ def test_options_have_the_name_type_choices_help_and_default_of_the_field():
     assert "--a-number INTEGER RANGE How many. [default: 3; x>=1]" in text
     assert "--share FLOAT RANGE [default: 0.5; 0<x<1]" in text
     assert "--choice [x|y]" in text
-    assert "--fast / --no-fast" in text
+    assert "--fast --safe / --no-safe [default: safe]" in text
 
 
 def test_without_defaults_only_what_was_given_counts():
     assert (
         output("--names", "p", "--names", "q", "--share", "0.25").strip() == "[('names', ('p', 'q')), ('share', 0.25)]"
     )
-    assert output("--no-fast", defaults=True).strip() == repr(Example())
+    assert output("--safe", defaults=True).strip() == repr(Example())
+    assert output("--fast", defaults=True).strip() == repr(Example(fast=True))
+
+
+def test_values_separated_by_commas_are_split_where_the_command_says_so():
+    assert output("--names", "p, q", "--names", "r", defaults=True, split=["names"]).strip() == repr(
+        Example(names=("p", "q", "r"))
+    )
+    assert output("--names", "p,q", defaults=True).strip() == repr(Example(names=("p,q",)))
+
+
+def test_a_default_that_the_command_finds_later_is_shown_only():
+    assert "How many. [default: 7]" in " ".join(output("--help", shown={"a_number": 7}).split())
 
 
 @pytest.mark.parametrize("arguments", [("--a-number", "0"), ("--share", "1"), ("--choice", "z"), ("--share", "0")])

@@ -56,7 +56,7 @@ def test_fusion_trains_what_is_missing_reuses_what_is_there_and_reports(make_coh
 
 
 def test_without_a_cohort_a_simulated_one_is_made_and_said(tmp_path, monkeypatch):
-    from fusion_ln.cohort.default import PhantomSettings
+    from fusion_ln.cohort.phantom.settings import PhantomSettings
 
     monkeypatch.setattr(PhantomSettings.model_fields["patients"], "default", 30)
     PhantomSettings.model_rebuild(force=True)

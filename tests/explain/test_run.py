@@ -10,8 +10,9 @@ from tiny import CPU, invoke
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import RunError
-from fusion_ln.explain.request import ExplainSettings, choose_patients
-from fusion_ln.explain.run import explain_run
+from fusion_ln.explain.methods import METHODS
+from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
+from fusion_ln.explain.run import choose_patients, explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.run.page import write_report
 from fusion_ln.runs import ExplanationFolder, RunFolder
@@ -87,6 +88,10 @@ def test_a_run_without_errors_has_none_to_explain():
     said = predictions_from_logits(CLASSES, list("abcdef"), np.zeros(6), labels, 5 * np.eye(3)[labels])
     with pytest.raises(RunError, match="misclassifies no patient"):
         choose_patients(said, ExplainSettings(errors=True))
+
+
+def test_every_method_has_a_name_for_its_option():
+    assert tuple(METHODS) == METHOD_NAMES
 
 
 def test_every_patient_is_explained_by_the_held_out_model(explained):

@@ -10,7 +10,8 @@ from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_experiment
-from fusion_ln.training.experiment_file import ExperimentSettings, StudySettings, experiment_fits, read_experiment
+from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
+from fusion_ln.training.study_settings import StudySettings
 from fusion_ln.tuning.experiment import Tuning, budget_of, describe_tuning, found_settings, tune, write_tuned
 from fusion_ln.tuning.worker import Conditions
 
