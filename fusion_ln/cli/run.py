@@ -44,7 +44,7 @@ def baseline(modality: str, changes: dict[str, dict[str, object]], **options: ob
     from fusion_ln.report.experiment import write_runs
     from fusion_ln.training.run import run_baselines
 
-    plan = _prepare(options, changes)
+    plan = _plan_training(options, changes)
     if plan is None:
         return
     cohort = plan.cohort
@@ -98,7 +98,7 @@ def fusion(
     named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
     wanted = head_settings(named, head_changes, "--head")
     check_head_changes(wanted, head_changes, f"--head {heads}")
-    plan = _prepare(options, changes)
+    plan = _plan_training(options, changes)
     if plan is None:
         return
     cohort, out = plan.cohort, plan.out
@@ -145,7 +145,7 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Resolved options of a command that trains baselines."""
 
     cohort: "Cohort"
@@ -156,7 +156,7 @@ class Plan:
     device: DeviceSettings
 
 
-def _prepare(options: dict[str, object], changes: dict[str, dict[str, object]]) -> Plan | None:
+def _plan_training(options: dict[str, object], changes: dict[str, dict[str, object]]) -> TrainingPlan | None:
     """Resolve the options of training, and refuse what is wrong with them before anything is simulated or trained.
 
     Returns:
@@ -179,4 +179,4 @@ def _prepare(options: dict[str, object], changes: dict[str, dict[str, object]]) 
         return None
     cohort = open_cohort(folder if isinstance(folder, Path) else None)
     place = out if isinstance(out, Path) else Path("runs") / cohort.name
-    return Plan(cohort, place, fit, baseline.protocol, baseline.seed, device)
+    return TrainingPlan(cohort, place, fit, baseline.protocol, baseline.seed, device)

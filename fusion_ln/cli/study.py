@@ -70,12 +70,12 @@ def run_command(
     _need_optuna()
     from fusion_ln.tuning.experiment import tune
     from fusion_ln.tuning.plan import locate_studies, plan_tuning
-    from fusion_ln.tuning.storage import shown
+    from fusion_ln.tuning.storage import hide_password
 
     device = take(options, DeviceSettings)
     place = locate_studies(file, out=out, storage=storage, study=given(options))
     tune(*plan_tuning(place, device, warm_start))
-    click.echo(f"Studies: {shown(place.storage)}")
+    click.echo(f"Studies: {hide_password(place.storage)}")
     click.echo(f"Next:    fusionln study show {file}, then fusionln study apply {file}")
 
 

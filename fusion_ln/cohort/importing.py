@@ -117,22 +117,22 @@ def _refuse_modality_names(modalities: Sequence[str]) -> None:
 def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     """Leave out the pictures whose paths match a pattern."""
     paths = [row.path.relative_to(archive.root).as_posix() for row in archive.images]
-    everything = [*paths, *(path for path, _ in archive.unusable)]
+    all_paths = [*paths, *(path for path, _ in archive.unusable)]
     left_out: set[str] = set()
     for pattern in patterns:
-        matches = {path for path in everything if path == pattern or fnmatch.fnmatchcase(path, pattern)}
+        matches = {path for path in all_paths if path == pattern or fnmatch.fnmatchcase(path, pattern)}
         if not matches:
             raise SettingsError(
                 f"--leave-out {pattern!r}: matches no picture.",
-                f"Paths look like {everything[0] if everything else 'nothing'!r}.",
+                f"Paths look like {all_paths[0] if all_paths else 'nothing'!r}.",
             )
         left_out |= matches
     kept = [row for row, path in zip(archive.images, paths, strict=True) if path not in left_out]
     unusable = tuple((path, reason) for path, reason in archive.unusable if path not in left_out)
     if not kept and not unusable:
         raise SourceError(f"{archive.root}: no pictures.", "Check SRC and `--leave-out`.")
-    n_left_out = sum(path in left_out for path in everything)
-    remarks = (f"Left out as asked: {n_left_out} of {len(everything)} pictures.",) if patterns else ()
+    n_left_out = sum(path in left_out for path in all_paths)
+    remarks = (f"Left out as asked: {n_left_out} of {len(all_paths)} pictures.",) if patterns else ()
     return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
 
 

@@ -1,4 +1,4 @@
-"""Fits that several processes share (distributed data parallel): the first does all the rest, the others follow it."""
+"""Distributed data parallel fits: rank 0 runs the command, the other ranks execute the fits that it broadcasts."""
 
 import atexit
 import os
@@ -17,14 +17,13 @@ from fusion_ln.compute.processes import die_with_parent
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
 from fusion_ln.settings import DeviceSettings
 
-_rank0: list[Fabric] = []  # of the first process, as long as it can hand on fits
+_rank0: list[Fabric] = []  # Fabric of rank 0, while it can broadcast fits
 
 
 def init_ranks(device: DeviceSettings) -> bool:
-    """Bring the processes of shared fits together: True in the first, which goes on with the command.
+    """Initialise DDP. Returns True on rank 0; other ranks execute fits until dismissed, then return False.
 
-    The others do their part of every fit that the first hands on, and come back with False when it is done. With
-    one process per fit, True at once.
+    With one process per fit, nothing is initialised.
 
     Raises:
         SettingsError: If torchrun started another number of processes, or none and there are several machines.
@@ -45,13 +44,13 @@ def init_ranks(device: DeviceSettings) -> bool:
 
 
 @contextmanager
-def run_on_all_ranks(device: DeviceSettings, files: Iterable[Path], take_part: Callable[[], Any]) -> Iterator[None]:
-    """Let the other processes of a shared fit ``take_part`` in what the body does; nothing with one process.
+def run_on_all_ranks(device: DeviceSettings, files: Iterable[Path], execute: Callable[[], Any]) -> Iterator[None]:
+    """Call ``execute`` on all other ranks while the body runs on rank 0; without effect with one process.
 
     Args:
-        device: Of the fit.
-        files: What every process must see.
-        take_part: Can be pickled; called by every other process.
+        device: Devices of the fit.
+        files: Files that every process must see.
+        execute: Picklable; called on every other rank.
 
     Raises:
         RunError: If a process does not see the files as this one does.
@@ -59,15 +58,15 @@ def run_on_all_ranks(device: DeviceSettings, files: Iterable[Path], take_part: C
     if device.processes == 1:
         yield
         return
-    assert _rank0, "`init_ranks` brings the processes together first"
-    fabric = _rank0.pop()  # an error in the body leaves the others amid a fit, where nothing more can be handed on
-    fabric.broadcast((take_part, Environment.capture(files)))
-    if problems := _problems_of_all(None):
+    assert _rank0, "`init_ranks` comes first"
+    fabric = _rank0.pop()  # after an error in the body the other ranks are amid a fit and receive no further one
+    fabric.broadcast((execute, Environment.capture(files)))
+    if problems := _gather_problems(None):
         _rank0.append(fabric)
         raise problems[0]
     try:
         yield
-    except DivergedError:  # in all processes alike
+    except DivergedError:  # raised on all ranks
         _rank0.append(fabric)
         raise
     _rank0.append(fabric)
@@ -90,34 +89,34 @@ def _check_launcher(device: DeviceSettings) -> None:
 
 
 def _worker_loop(fabric: Fabric) -> None:
-    """Take part in fits until dismissed; the first process speaks for all."""
+    """Execute the fits that rank 0 broadcasts, until it dismisses this rank."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first hears Ctrl-C; this one ends with it
-    while (work := fabric.broadcast(None)) is not None:
-        take_part, surroundings = work
-        if not _problems_of_all(_problem(surroundings)):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 handles Ctrl-C; this process ends with it
+    while (message := fabric.broadcast(None)) is not None:
+        execute, environment = message
+        if not _gather_problems(_find_problem(environment)):
             try:
-                take_part()
+                execute()
             except DivergedError:
                 continue
             except RuntimeError as error:
                 if "by peer" not in str(error):
                     raise
-                os._exit(1)  # the first ended amid the fit, and says why
+                os._exit(1)  # rank 0 ended amid the fit and printed the error
 
 
-def _problem(surroundings: Environment) -> FusionLNError | None:
+def _find_problem(environment: Environment) -> FusionLNError | None:
     try:
-        surroundings.apply()
+        environment.apply()
     except FusionLNError as error:
         return error
     return None
 
 
-def _problems_of_all(own: FusionLNError | None) -> list[FusionLNError]:
-    told: list[FusionLNError | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(told, own)
-    return [problem for problem in told if problem is not None]
+def _gather_problems(own: FusionLNError | None) -> list[FusionLNError]:
+    problems: list[FusionLNError | None] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(problems, own)
+    return [problem for problem in problems if problem is not None]
 
 
 def _shutdown() -> None:

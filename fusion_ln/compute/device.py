@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import DeviceSettings, Precision
 
-RANK_TIMEOUT = timedelta(days=7)  # of processes that wait for the first: it may prepare a million pictures meanwhile
+RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
 
 def accelerator_of(settings: DeviceSettings) -> str:
@@ -41,19 +41,19 @@ def check_batch(settings: DeviceSettings, batch_size: int) -> None:
     n = settings.processes
     if n > 1 and (batch_size % n or batch_size < 2 * n):
         raise SettingsError(
-            f"--batch-size {batch_size}: {n} processes (--devices {settings.devices} --nodes {settings.nodes}) share a "
-            "batch in equal parts of at least 2 pictures, and this one cannot be shared so.",
+            f"--batch-size {batch_size}: cannot be split into {n} equal parts of at least 2 pictures, one per process "
+            f"(--devices {settings.devices} --nodes {settings.nodes}).",
             f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
         )
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def threads_per_fit(n_folds: int) -> int:
-    """Threads of one fit on a CPU: its share of the cores if all folds of a run stood side by side."""
+    """Return the threads of one fit on a CPU: its share of the cores if all folds of a run ran at once."""
     return max(1, cores() // n_folds)
 
 

@@ -41,22 +41,22 @@ def validate_compute(device: DeviceSettings, fit: FitSettings) -> None:
 
 
 def join_as_worker(device: DeviceSettings) -> bool:
-    """Take part in the fits of the first process, if this process is another one of a shared fit.
+    """Execute the fits of rank 0 if this process is another rank of a shared fit.
 
     Returns:
-        True once the fits are done; False, at once, in the process that goes on with the command.
+        True once the fits are done; False, at once, in the process that runs the command.
     """
     return device.engine == "local" and not init_ranks(device)
 
 
 def run_jobs(jobs: list[J], *, n_folds: int) -> None:
-    """Compute all jobs on their engine; finished ones are kept whatever happens to the rest.
+    """Compute all jobs on their engine; finished ones are kept if others fail.
 
-    On a CPU a fit gets its share of the cores as if one run's folds stood side by side, so that its result does
-    not depend on how many fits really do: small networks gain more from a second fit than from a second thread.
+    On a CPU each fit gets the cores of one fold, as if all folds of a run ran at once. Its result so does not depend on
+    the number of fits that do run at once. Small networks gain more from a second fit than from a second thread.
 
     Args:
-        jobs: Fits, none of which needs another, all of the same device settings.
+        jobs: Independent fits with the same device settings.
         n_folds: Folds of a run.
     """
     if not jobs:

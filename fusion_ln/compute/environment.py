@@ -15,7 +15,7 @@ CACHE = "FUSIONLN_CACHE"
 
 @dataclass(frozen=True)
 class Environment:
-    """The working folder, the cache folder if the user named one, and files (with their hashes) that must be there."""
+    """Working folder, cache folder if the user named one, and required files with their hashes."""
 
     folder: Path
     cache: str | None
@@ -27,7 +27,7 @@ class Environment:
         return cls(Path.cwd(), os.environ.get(CACHE), {file: hash_file(file) for file in files})
 
     def apply(self) -> None:
-        """Work as if in the process that they come from; a cache folder that this machine names itself is kept.
+        """Change to the working folder and set the cache folder, unless this machine names one of its own.
 
         Raises:
             RunError: If this machine does not see the same files under the same paths.

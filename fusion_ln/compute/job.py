@@ -13,7 +13,7 @@ Step = Callable[[str], None]  # one step of a progress bar, with a note
 
 
 class Job(Protocol):
-    """One fit that any process of any machine can compute on its own; picklable, and readable as text."""
+    """One fit that any process of any machine can compute on its own; picklable, with a readable ``str``."""
 
     @property
     def run(self) -> Path:

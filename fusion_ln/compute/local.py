@@ -1,4 +1,4 @@
-"""Engine of this machine: jobs one after another, or side by side in worker processes."""
+"""Engine of this machine: jobs one after another, or several at once in worker processes."""
 
 import queue
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -33,12 +33,12 @@ def run(jobs: list[J], threads: int, step: Step) -> None:
     """Compute all jobs. The first error stops the others at their next epoch."""
     at_once = fits_at_once(jobs[0].device, len(jobs))
     if at_once == 1:
-        _one_after_another(jobs, threads, step)
+        _run_in_turn(jobs, threads, step)
     else:
-        _side_by_side(jobs, at_once, threads, step)
+        _run_in_processes(jobs, at_once, threads, step)
 
 
-def _one_after_another(jobs: list[J], threads: int, step: Step) -> None:
+def _run_in_turn(jobs: list[J], threads: int, step: Step) -> None:
     if accelerator_of(jobs[0].device) == "cpu" and jobs[0].device.processes == 1:
         torch.set_num_threads(threads)
     for job in jobs:
@@ -47,25 +47,25 @@ def _one_after_another(jobs: list[J], threads: int, step: Step) -> None:
 
 def _execute(job: Job, step: Step) -> None:
     """Compute one job, with a step per epoch, also for those that early stopping saves."""
-    seen = 0
+    finished = 0
 
     def on_epoch(epoch: int, note: str) -> None:
-        nonlocal seen
-        seen += 1
+        nonlocal finished
+        finished += 1
         step(f"{job}: {note}")
 
-    with run_on_all_ranks(job.device, job.files, partial(_take_part, job)):
+    with run_on_all_ranks(job.device, job.files, partial(_execute_as_other_rank, job)):
         job.execute(make_fabric(job.device, job.precision), on_epoch)
-    for _ in range(job.epochs - seen):
+    for _ in range(job.epochs - finished):
         step(f"{job}: stopped early")
 
 
-def _take_part(job: Job) -> None:
-    """Compute the share of a process that is not the first of a shared fit."""
+def _execute_as_other_rank(job: Job) -> None:
+    """Compute a job on a rank other than 0, which reports no progress."""
     job.execute(make_fabric(job.device, job.precision), lambda epoch, note: None)
 
 
-def _side_by_side(jobs: list[J], at_once: int, threads: int, step: Step) -> None:
+def _run_in_processes(jobs: list[J], at_once: int, threads: int, step: Step) -> None:
     notes: Queue[str] = SPAWN.Queue()
     stop = SPAWN.Event()
     arguments = (notes, stop, threads, getpid())
@@ -97,7 +97,7 @@ class _StoppedError(Exception):
 
 
 def _init_pool_worker(notes: "Queue[str]", stop: Event, threads: int, parent: int) -> None:
-    """Set a worker process up, with the way back for its notes."""
+    """Set up a worker process, whose notes go into a queue."""
     init_worker(parent, threads)
 
     def step(note: str) -> None:

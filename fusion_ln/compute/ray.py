@@ -1,4 +1,4 @@
-"""Engine of a Ray cluster: a task per job, wherever there is room; the job of a lost node resumes on another."""
+"""Engine of a Ray cluster: one task per job; the job of a lost node resumes on another."""
 
 import logging
 import os
@@ -16,10 +16,10 @@ from fusion_ln.errors import FusionLNError, RunError, SettingsError
 from fusion_ln.progress import say
 from fusion_ln.settings import DeviceSettings, FitSettings
 
-RETRIES = 5  # of a fit whose node or process is lost; it goes on from its last finished epoch
+RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes after the last finished epoch
 POLL_SECONDS = 0.2
 REACH_SECONDS = 5.0
-STARTED = -1  # in the place of an epoch's number
+STARTED = -1  # number of the note that a fit sends when it starts
 
 J = TypeVar("J", bound=Job)
 
@@ -50,7 +50,7 @@ def connect(address: str | None) -> Any:
     if ray.is_initialized():
         return ray
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:  # Ray leaves by sys.exit if nobody answers
         reason = " ".join(str(error).split())[:200]
@@ -62,8 +62,8 @@ def connect(address: str | None) -> Any:
     return ray
 
 
-def _knock(address: str | None) -> None:
-    """Try the port, since Ray itself tries for five minutes."""
+def _check_reachable(address: str | None) -> None:
+    """Connect to the port once, since Ray itself tries for five minutes."""
     if address is None or address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -87,10 +87,10 @@ def run(jobs: list[J], threads: int, step: Step) -> None:
     """
     settings = jobs[0].device
     ray = connect(settings.address)
-    device, needs = _room(ray, settings, threads)
+    device, needs = _resources_of_fit(ray, settings, threads)
     notes = _notes(ray)
     fit = ray.remote(**needs, max_retries=RETRIES, retry_exceptions=False)(_fit)
-    left, watch = list(enumerate(jobs)), _Watch(jobs, step)
+    left, counter = list(enumerate(jobs)), _EpochCounter(jobs, step)
     running: dict[Any, Job] = {}
     try:
         while left or running:
@@ -99,18 +99,18 @@ def run(jobs: list[J], threads: int, step: Step) -> None:
                 environment = Environment.capture(job.files)
                 running[fit.remote(number, job.on(device), environment, needs["num_cpus"], notes)] = job
             done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-            watch.look(notes.get_nowait_batch(notes.qsize()))
+            counter.count(notes.get_nowait_batch(notes.qsize()))
             for reference in done:
                 _outcome(ray, reference, running.pop(reference))
-        watch.look(notes.get_nowait_batch(notes.qsize()))
-        watch.finish()
+        counter.count(notes.get_nowait_batch(notes.qsize()))
+        counter.finish()
     finally:  # after an error or Ctrl-C; without effect when all is done
         for reference in running:
             ray.cancel(reference)
         notes.shutdown(force=True)
 
 
-def _room(ray: Any, settings: DeviceSettings, threads: int) -> tuple[DeviceSettings, dict[str, int]]:
+def _resources_of_fit(ray: Any, settings: DeviceSettings, threads: int) -> tuple[DeviceSettings, dict[str, int]]:
     """Choose the device of a fit on a node, and the cores and GPUs that it takes of one."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cpus, gpus = (int(max((node.get(kind, 0) for node in alive), default=0)) for kind in ("CPU", "GPU"))
@@ -138,20 +138,20 @@ def _notes(ray: Any) -> Any:
 def _fit(number: int, job: Job, environment: Environment, threads: int, notes: Any) -> FusionLNError | None:
     """Compute a job as a task; a user's error is a result, so that Ray neither retries nor wraps it."""
 
-    def tell(epoch: int, text: str) -> None:
+    def send_note(epoch: int, text: str) -> None:
         notes.actor.put_nowait.remote((number, epoch, text))  # not waited for
 
     try:
-        tell(STARTED, platform.node())
+        send_note(STARTED, platform.node())
         environment.apply()
         torch.set_num_threads(threads)
-        job.execute(make_fabric(job.device, job.precision), tell)
+        job.execute(make_fabric(job.device, job.precision), send_note)
     except FusionLNError as error:
         return error
     return None
 
 
-class _Watch:
+class _EpochCounter:
     """Steps from the notes of fits; an epoch that is reported again after a loss counts once."""
 
     def __init__(self, jobs: Sequence[Job], step: Step) -> None:
@@ -160,7 +160,7 @@ class _Watch:
         self.epochs = [0] * len(jobs)
         self.starts = [0] * len(jobs)
 
-    def look(self, notes: list[tuple[int, int, str]]) -> None:
+    def count(self, notes: list[tuple[int, int, str]]) -> None:
         for number, epoch, text in notes:
             if epoch == STARTED:
                 self.starts[number] += 1

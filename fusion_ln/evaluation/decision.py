@@ -30,10 +30,10 @@ def decision_curve(
     Raises:
         PredictionsError: If a positive class is unknown, or no patient or every patient is positive.
     """
-    risk, sick = _risk(predictions, positive)
-    n = len(sick)
+    risk, diseased = _risk(predictions, positive)
+    n = len(diseased)
     odds = THRESHOLDS / (1 - THRESHOLDS)
-    gain = np.where(sick[:, None], 1.0, -odds) * (risk[:, None] >= THRESHOLDS) / n  # (P, thresholds)
+    gain = np.where(diseased[:, None], 1.0, -odds) * (risk[:, None] >= THRESHOLDS) / n  # (P, thresholds)
     draws = np.concatenate([counts @ gain for counts in resample_counts(predictions.labels, n_resamples, seed)])
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return pd.DataFrame(
@@ -42,7 +42,7 @@ def decision_curve(
             "net_benefit": gain.sum(axis=0),
             "ci_low": low,
             "ci_high": high,
-            "treat_all": sick.mean() - (1 - sick.mean()) * odds,
+            "treat_all": diseased.mean() - (1 - diseased.mean()) * odds,
             "treat_none": 0.0,
         }
     )
@@ -70,9 +70,9 @@ def operating_points(
     Raises:
         PredictionsError: If a positive class is unknown, or a fold's inner validation set has no positive patient.
     """
-    risk, sick = _risk(predictions, positive)
+    risk, diseased = _risk(predictions, positive)
     inner_risk, inner_sick = _risk(inner, positive)
-    flagged = np.zeros(len(sick), dtype=bool)
+    flagged = np.zeros(len(diseased), dtype=bool)
     rows = []
     for fold in np.unique(predictions.folds).tolist():
         learn_from = inner_risk[inner_part(inner, fold) & inner_sick]
@@ -81,8 +81,8 @@ def operating_points(
         threshold = threshold_for(learn_from, sensitivity)
         held_out = predictions.folds == fold
         flagged[held_out] = risk[held_out] >= threshold
-        rows.append({"fold": str(fold), "threshold": threshold, **_shares(flagged[held_out], sick[held_out])})
-    rows.append({"fold": POOLED, "threshold": None, **_shares(flagged, sick)})
+        rows.append({"fold": str(fold), "threshold": threshold, **_shares(flagged[held_out], diseased[held_out])})
+    rows.append({"fold": POOLED, "threshold": None, **_shares(flagged, diseased)})
     return pd.DataFrame(rows, dtype=object)  # None stays None
 
 
@@ -92,9 +92,9 @@ def threshold_for(risks: np.ndarray, sensitivity: float) -> float:
     return float(np.sort(risks)[::-1][max(needed, 1) - 1])
 
 
-def _shares(flagged: np.ndarray, sick: np.ndarray) -> dict[str, int | float | None]:
-    found, positive = int(np.sum(flagged & sick)), int(sick.sum())
-    spared, negative = int(np.sum(~flagged & ~sick)), int(np.sum(~sick))
+def _shares(flagged: np.ndarray, diseased: np.ndarray) -> dict[str, int | float | None]:
+    found, positive = int(np.sum(flagged & diseased)), int(diseased.sum())
+    spared, negative = int(np.sum(~flagged & ~diseased)), int(np.sum(~diseased))
     row: dict[str, int | float | None] = {}
     for hits, hit_name, n, n_name, share in (
         (found, "found", positive, "positive", "sensitivity"),
@@ -110,10 +110,10 @@ def _risk(predictions: Predictions, positive: Sequence[str]) -> tuple[np.ndarray
     if unknown := [name for name in positive if name not in predictions.classes]:
         raise PredictionsError(f"{unknown[0]!r}: no such class. Known: {', '.join(predictions.classes)}.")
     columns = [predictions.classes.index(name) for name in positive]
-    sick = np.isin(predictions.labels, columns)
-    if sick.all() or not sick.any():
+    diseased = np.isin(predictions.labels, columns)
+    if diseased.all() or not diseased.any():
         raise PredictionsError(
-            f"{int(sick.sum())} of {len(sick)} patients are positive ({', '.join(positive) or 'no class'}); "
+            f"{int(diseased.sum())} of {len(diseased)} patients are positive ({', '.join(positive) or 'no class'}); "
             "a decision needs both kinds."
         )
-    return predictions.probs[:, columns].sum(axis=1), sick
+    return predictions.probs[:, columns].sum(axis=1), diseased

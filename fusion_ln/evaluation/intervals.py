@@ -77,8 +77,8 @@ class Resampled:
         Twice the share of draws on the far side of 0, the sample counted as one draw, so never 0; below 0.05 when
         the percentile interval leaves 0 out.
         """
-        far = np.minimum((self.draws <= 0).sum(axis=0), (self.draws >= 0).sum(axis=0))
-        shares: np.ndarray = 2 * (far + 1) / (len(self.draws) + 1)
+        fewer = np.minimum((self.draws <= 0).sum(axis=0), (self.draws >= 0).sum(axis=0))
+        shares: np.ndarray = 2 * (fewer + 1) / (len(self.draws) + 1)
         return shares.clip(max=1)
 
     def table(self) -> pd.DataFrame:

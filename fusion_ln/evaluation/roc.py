@@ -42,8 +42,8 @@ def roc_band(predictions: Predictions, of_class: str, *, n_resamples: int = 500,
 
 def _curves(counts: np.ndarray, positive: np.ndarray, order: np.ndarray, last_of_ties: np.ndarray) -> np.ndarray:
     """Interpolate the sensitivity at `FALSE_POSITIVE_RATES` in resamples with these counts (R, P). Shape (R, 101)."""
-    ordered, sick = counts[:, order], positive[order]
-    found, alarms = (np.cumsum(ordered * of, axis=1)[:, last_of_ties] for of in (sick, ~sick))
+    ordered, diseased = counts[:, order], positive[order]
+    found, alarms = (np.cumsum(ordered * of, axis=1)[:, last_of_ties] for of in (diseased, ~diseased))
     curves = np.empty((len(counts), len(FALSE_POSITIVE_RATES)))
     for row, (hits, false) in enumerate(zip(found, alarms, strict=True)):
         rates, sensitivities = np.append(0, false) / false[-1], np.append(0, hits) / hits[-1]

@@ -44,9 +44,9 @@ def subgroups(predictions: Predictions, levels: pd.Series, *, n_resamples: int =
     Raises:
         PredictionsError: If a predicted patient is not in ``levels``.
     """
-    if strangers := set(predictions.patients) - set(levels.index):
+    if missing := set(predictions.patients) - set(levels.index):
         raise PredictionsError(
-            f"{len(strangers)} predicted patients have no row in the cohort's patients, such as {min(strangers)!r}.",
+            f"{len(missing)} predicted patients have no row in the cohort's patients, such as {min(missing)!r}.",
             "Give the cohort that the models were trained on.",
         )
     of_patient = levels.loc[predictions.patients]

@@ -49,11 +49,11 @@ def grad_cam(explained: Explained, case: Case) -> Attribution:
     maps = _blank(case)
     layers = {m: explained.planes(explained.modalities[m]) for m in case.modalities}
     with torch.no_grad():
-        seen = explained.see(case)
+        encoded = explained.encode(case)
     for m, layer in layers.items():
 
         def logits(views: Tensor, m: int = m) -> Tensor:
-            return explained.fuse(case, seen, m, views)
+            return explained.fuse(case, encoded, m, views)
 
         cam = LayerGradCam(logits, layer).attribute(case.pictures[m], case.target, relu_attributions=True)
         assert isinstance(cam, Tensor)  # one row per present picture
@@ -124,12 +124,12 @@ def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribut
     """
     maps = _blank(case)
     with torch.no_grad():
-        seen = explained.see(case)
+        encoded = explained.encode(case)
         for m in case.modalities:
             side = max(2, round(case.pictures[m].shape[-1] / WINDOWS))
 
             def logits(views: Tensor, m: int = m) -> Tensor:
-                return explained.fuse(case, seen, m, views)
+                return explained.fuse(case, encoded, m, views)
 
             def occlude(
                 at_once: int, m: int = m, side: int = side, logits: Callable[[Tensor], Tensor] = logits
@@ -164,10 +164,10 @@ def attention(explained: Explained, case: Case) -> Attribution:
             "Choose another method, or train such a run with `fusionln run fusion --head cross-attention`.",
         )
     with _attention_weights(blocks) as weights, torch.no_grad():
-        seen = explained.see(case)
-        explained.model.fuse(seen, *case.more)
+        encoded = explained.encode(case)
+        explained.model.fuse(encoded, *case.more)
     _, n_modalities, n_views = case.present.shape
-    n_tokens = seen[0][0].shape[2]
+    n_tokens = encoded[0][0].shape[2]
     shares = torch.stack(weights).mean(0)[: n_modalities * n_views * n_tokens].view(n_modalities, n_views, n_tokens)
     grid = math.isqrt(shares.shape[-1])
     planes = shares.view(n_modalities, n_views, grid, grid)

@@ -115,17 +115,19 @@ class Explained(nn.Module):
         # Captum asks for the gradient of every modality, so an absent one takes part with weight zero.
         return logits + 0 * torch.stack([picture.flatten(1).sum(1) for picture in pictures]).sum(0)[:, None]
 
-    def see(self, case: Case) -> list[tuple[Tensor, Tensor]]:
-        """Compute tokens and logits of each modality of one patient, see `TripletModel.see`."""
+    def encode(self, case: Case) -> list[tuple[Tensor, Tensor]]:
+        """Compute tokens and logits of each modality of one patient, see `TripletModel.encode`."""
         present = case.present.unbind(1)
-        return [self.model.see(m, p, mask) for m, p, mask in zip(self.modalities, case.pictures, present, strict=True)]
+        return [
+            self.model.encode(m, p, mask) for m, p, mask in zip(self.modalities, case.pictures, present, strict=True)
+        ]
 
-    def fuse(self, case: Case, seen: Sequence[tuple[Tensor, Tensor]], m: int, views: Tensor) -> Tensor:
-        """Compute logits (B, C) for B versions (B, V, 3, S, S) of one modality; the others are reused from ``seen``."""
+    def fuse(self, case: Case, encoded: Sequence[tuple[Tensor, Tensor]], m: int, views: Tensor) -> Tensor:
+        """Compute logits (B, C) for B versions (B, V, 3, S, S) of one modality; others come from ``encoded``."""
         n = len(views)
         present = case.present.expand(n, -1, -1)
-        parts = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in seen]
-        parts[m] = self.model.see(self.modalities[m], views, present[:, m])
+        parts = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in encoded]
+        parts[m] = self.model.encode(self.modalities[m], views, present[:, m])
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         return self.model.fuse(parts, present, clinical)
 
@@ -141,9 +143,9 @@ class Explained(nn.Module):
     def probs_of(self, case: Case, present: Tensor) -> Tensor:
         """Compute probabilities (B, C) under B presence masks (B, M, V); each picture passes its network once."""
         n = len(present)
-        seen = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in self.see(case)]
+        encoded = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in self.encode(case)]
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
-        return self.model.fuse(seen, present, clinical).double().softmax(1)
+        return self.model.fuse(encoded, present, clinical).double().softmax(1)
 
     def planes(self, modality: str) -> nn.Module:
         """Return the layer that holds the last stage of a modality's network as feature planes.

@@ -98,27 +98,27 @@ class TripletModel(nn.Module):
             Shape (B, C).
         """
         parts = zip(self.modalities, pictures, present.unbind(1), strict=True)
-        seen = [self.see(modality, views, views_present) for modality, views, views_present in parts]
-        return self.fuse(seen, present, clinical)
+        encoded = [self.encode(modality, views, views_present) for modality, views, views_present in parts]
+        return self.fuse(encoded, present, clinical)
 
-    def fuse(self, seen: Sequence[tuple[Tensor, Tensor]], present: Tensor, clinical: Tensor | None = None) -> Tensor:
-        """Fuse the output of `see` of each modality to logits (B, C)."""
-        tokens, logits = (torch.stack(parts, 1) for parts in zip(*seen, strict=True))
+    def fuse(self, encoded: Sequence[tuple[Tensor, Tensor]], present: Tensor, clinical: Tensor | None = None) -> Tensor:
+        """Fuse the output of `encode` of each modality to logits (B, C)."""
+        tokens, logits = (torch.stack(parts, 1) for parts in zip(*encoded, strict=True))
         none = logits.new_zeros(len(present), 0)
         fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
         return fused
 
-    def see(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
         member: Any = self.members[module_key(modality)]
         pictures = views[present].contiguous(memory_format=torch.channels_last)
         # Without any picture, a black one gives the shapes.
-        seen = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
-        maps = member.backbone.feature_map(seen)
-        parts = [seen.new_zeros(len(seen), 0, 0), member.head(member.backbone.pool(maps))]
+        inputs = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
+        maps = member.backbone.feature_map(inputs)
+        parts = [inputs.new_zeros(len(inputs), 0, 0), member.head(member.backbone.pool(maps))]
         if isinstance(self.fusion, HeadEnsemble):
             source: Any = self.sources[module_key(modality)] if len(self.sources) else member.backbone
-            parts[0] = source.tokens(source.feature_map(seen) if len(self.sources) else maps, self.grid)
+            parts[0] = source.tokens(source.feature_map(inputs) if len(self.sources) else maps, self.grid)
         spread = []
         for part in parts:
             padded = part.new_zeros(*present.shape, *part.shape[1:])

@@ -24,12 +24,12 @@ from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objecti
 from fusion_ln.tuning.pool import run_studies
 from fusion_ln.tuning.results import IDENTITY, best_trial, finished
 from fusion_ln.tuning.space import Space, read_space
-from fusion_ln.tuning.storage import Budget, open_storage, patiently, shown
+from fusion_ln.tuning.storage import Budget, hide_password, open_storage, with_retries
 from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
-KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # what can be tuned, and the scheme by default
-PER_FOLD_NOT = "image_size"  # all folds of a run show the same pictures
+KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # tunable parts and their default schemes
+POOLED_ONLY = "image_size"  # all folds of a run show the same pictures
 JOURNAL = "study.journal"
 TUNED_FILE = "tuned.toml"
 POOLED_LEAK = (
@@ -39,7 +39,7 @@ POOLED_LEAK = (
 
 
 def budget_of(experiment: ExperimentSettings) -> Budget:
-    """Budget of each study."""
+    """Return the budget of each study."""
     study = experiment.study
     trials = TRIALS if study.trials is None and study.seconds is None else study.trials
     return Budget(trials, study.seconds)
@@ -47,7 +47,7 @@ def budget_of(experiment: ExperimentSettings) -> Budget:
 
 @dataclass(frozen=True)
 class Tuning:
-    """An experiment that is to be tuned, on its cohort, with one backbone and one start.
+    """An experiment to tune, on its cohort, with one backbone and one start.
 
     Attributes:
         fit: The untuned settings of the baselines.
@@ -68,7 +68,7 @@ class Tuning:
         return self.out / RunKey(self.fit.backbone, self.fit.weights, self.experiment.seeds[0]).folder(levels)
 
     def scheme(self, kind: str) -> Scheme:
-        """Scheme by which the studies of a kind share the outer folds."""
+        """Return the scheme of a kind: one study for all outer folds, or one for each."""
         return self.experiment.study.scheme or KINDS[kind]
 
     def check_spaces(self) -> None:
@@ -84,8 +84,8 @@ class Tuning:
         for kind, table in declared.items():
             for base_settings in [self.fit] if kind == "baseline" else heads:
                 self.space(kind, base_settings)
-            if PER_FOLD_NOT in table and self.scheme(kind) == "per-fold":
-                raise SettingsError(f"{name}: space.{kind}: {PER_FOLD_NOT} cannot differ between folds.", "Pool them.")
+            if POOLED_ONLY in table and self.scheme(kind) == "per-fold":
+                raise SettingsError(f"{name}: space.{kind}: {POOLED_ONLY} cannot differ between folds.", "Pool them.")
 
     def space(self, kind: str, base_settings: LoopSettings) -> Space:
         """Read the space of a study; dimensions of layers that only some of the heads have are those heads' alone.
@@ -101,10 +101,10 @@ class Tuning:
         return read_space(table, base_settings, f"{self.experiment.name}: space.{kind}")
 
     def check(self) -> None:
-        """Find what is wrong before anything is trained.
+        """Refuse what cannot be tuned, before anything is trained.
 
         Raises:
-            SettingsError: If it is not for tuning as it stands.
+            SettingsError: If the experiment cannot be tuned as it stands.
             CohortError: If a clinical column of a head cannot be used.
         """
         experiment = self.experiment
@@ -118,9 +118,9 @@ class Tuning:
                 f"{experiment.name}: tuned under the paper's protocol, whose early stopping reads the held-out fold.",
                 'Take `protocol = "nested"`.',
             )
-        if tuned_later := [name for name, settings in self.trained_heads().items() if settings.finetune]:
+        if finetuned := [name for name, settings in self.trained_heads().items() if settings.finetune]:
             raise SettingsError(
-                f"{experiment.name}: head {tuned_later[0]} is fine-tuned, but trials end before the fine-tuning.",
+                f"{experiment.name}: head {finetuned[0]} is fine-tuned, but trials end before the fine-tuning.",
                 "Tune the head without `finetune`; fine-tune it with the settings that are found.",
             )
         check_clinical(self.cohort, self.trained_heads().values())
@@ -149,27 +149,27 @@ class Tuning:
         modalities = self.experiment.modalities or self.cohort.modalities
         members = tuple(folder / as_file_name(f"baseline-{modality}") for modality in modalities)
         for name, settings in self.trained_heads().items():
-            target = HeadObjective(self.cohort.root, members, settings, self.experiment.seeds[0])
-            jobs += self._jobs("head", fusion_name(name), target)
+            objective = HeadObjective(self.cohort.root, members, settings, self.experiment.seeds[0])
+            jobs += self._jobs("head", fusion_name(name), objective)
         return jobs
 
     def trained_heads(self) -> dict[str, HeadSettings]:
-        """Their untuned settings."""
+        """Return the untuned settings of the trained heads, by name."""
         heads = experiment_heads(self.experiment, self.experiment.name)
         return {name: settings for name, settings in heads.items() if settings is not None}
 
-    def _jobs(self, kind: str, run: str, target: Objective) -> list[StudyJob]:
-        space, study = self.space(kind, target.base_settings), self.experiment.study
-        everything = tuple(range(self.cohort.n_folds))
-        parts = {"": everything} if self.scheme(kind) == "pooled" else {f"/fold-{k}": (k,) for k in everything}
+    def _jobs(self, kind: str, run: str, objective: Objective) -> list[StudyJob]:
+        space, study = self.space(kind, objective.base_settings), self.experiment.study
+        all_folds = tuple(range(self.cohort.n_folds))
+        parts = {"": all_folds} if self.scheme(kind) == "pooled" else {f"/fold-{k}": (k,) for k in all_folds}
         return [
             StudyJob(
                 name=f"{self.experiment.name}/{run}{suffix}",
-                objective=target,
+                objective=objective,
                 space=space,
                 folds=folds,
                 objectives=study.objectives,
-                known=tuple(self._known(run, target.base_settings, space, folds)),
+                known=tuple(self._known(run, objective.base_settings, space, folds)),
                 sampler=study.sampler,
                 seed=study.seed,
             )
@@ -197,10 +197,10 @@ class Tuning:
 
 
 def tune(tuning: Tuning, conditions: Conditions) -> None:
-    """Run all studies of an experiment: the baselines', then, on what these found, the heads'. Others may take part.
+    """Run all studies of an experiment, with other machines: of the baselines, then of the heads on the tuned ones.
 
     Raises:
-        StudyError: See `study.run_worker`.
+        StudyError: See `run_worker`.
     """
     tuning.check()
     n_folds = tuning.cohort.n_folds
@@ -224,33 +224,35 @@ def tune(tuning: Tuning, conditions: Conditions) -> None:
 
 
 def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list[Study]]:
-    """Open the studies of an experiment, by the run that they tune; several where each fold has its own, in order.
+    """Open the studies of an experiment, by the run that they tune; one, or one per fold in order.
 
     Raises:
         StudyError: If there is none, or the storage cannot be reached.
     """
-    none = StudyError(f"{shown(storage)}: no study of {experiment.name}.", "Begin: `fusionln study run FILE`.")
+    no_study = StudyError(
+        f"{hide_password(storage)}: no study of {experiment.name}.", "Begin: `fusionln study run FILE`."
+    )
     if "://" not in storage and not Path(storage).is_file():
-        raise none
+        raise no_study
     opened = open_storage(storage)
     by_run: dict[str, list[Study]] = {}
-    for name in patiently(lambda: get_all_study_names(opened), shown(storage)):
+    for name in with_retries(lambda: get_all_study_names(opened), hide_password(storage)):
         start, _, rest = name.partition("/")
         if start == experiment.name and rest:
             study = load_study(study_name=name, storage=opened)
             if experiment.study.scheme in (None, scheme_of(study)):
                 by_run.setdefault(rest.partition("/")[0], []).append(study)
     if not by_run:
-        raise none
+        raise no_study
     for run, studies in by_run.items():
         if len({scheme_of(study) for study in studies}) > 1:
-            raise StudyError(f"{run}: tuned both pooled and per fold.", "Say which is meant: `--scheme`.")
+            raise StudyError(f"{run}: tuned both pooled and per fold.", "Choose one by `--scheme`.")
         studies.sort(key=lambda study: int(study.study_name.rpartition("-")[2]) if len(studies) > 1 else 0)
     return by_run
 
 
 def scheme_of(study: Study) -> Scheme:
-    """Tell if a study serves all outer folds or one of them."""
+    """Return the scheme of a study, from its name."""
     return "per-fold" if "/fold-" in study.study_name else "pooled"
 
 
@@ -298,7 +300,7 @@ def _trial(study: Study, chosen: Mapping[str, int]) -> FrozenTrial:
 
 
 def write_tuned(experiment: ExperimentSettings, file: Path, out: Path, tuned: dict[str, dict[str, Any]]) -> Path:
-    """Write the experiment with what its studies found, runnable like any other, into ``out``; returns its path."""
+    """Write the experiment with the settings that its studies found into ``out``; returns the path."""
     values = experiment.model_dump(mode="json", exclude={"study", "space", "tuned"}, exclude_defaults=True)
     if experiment.cohort:
         values["cohort"] = str((file.parent / experiment.cohort).resolve())
@@ -308,10 +310,10 @@ def write_tuned(experiment: ExperimentSettings, file: Path, out: Path, tuned: di
 
 
 def describe_tuning(experiment: ExperimentSettings, storage: str) -> str:
-    """Two or three sentences for the report of the runs that a tuned experiment made."""
+    """Describe the tuning in two or three sentences, for the report of the tuned runs."""
     by_run = open_studies(experiment, storage)
     counts = {len(finished(study.get_trials(deepcopy=False))) for studies in by_run.values() for study in studies}
     spent = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    text = f"Tuned runs take the best of {spent} trials of each study, judged on inner validation alone."
+    text = f"Tuned runs take the best of {spent} trials of each study, by inner validation alone."
     pooled = [run for run, studies in by_run.items() if scheme_of(studies[0]) == "pooled"]
     return f"{text} {POOLED_LEAK.format(', '.join(pooled))}" if pooled else text

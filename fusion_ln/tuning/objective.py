@@ -30,7 +30,7 @@ from fusion_ln.training.tasks import PatientLogits
 
 
 class Objective(Protocol):
-    """A model that is fitted fold by fold and scored on inner validation; worker processes get a copy of it."""
+    """A model that is fitted fold by fold and scored on inner validation; picklable, for worker processes."""
 
     @property
     def cohort(self) -> Path:
@@ -104,7 +104,7 @@ class HeadObjective:
         return {"settings": self.settings.model_dump(mode="json"), "members": members}
 
     def prepare(self, folds: Iterable[int], device: DeviceSettings) -> None:
-        """Put the tokens of the untuned settings on disk, before several workers would each compute them."""
+        """Store the tokens of the untuned settings, before several workers would each compute them."""
         for fold in folds:
             self._bank(self.settings, fold, make_fabric(device, self.precision).device)
 

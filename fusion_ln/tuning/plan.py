@@ -1,4 +1,4 @@
-"""Plans of tuning: an experiment file, its studies' place, their budget, and the runs with what they found."""
+"""Plans of tuning: locate the studies of an experiment file, prepare them, and run the tuned experiment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

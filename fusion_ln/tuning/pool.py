@@ -1,4 +1,4 @@
-"""Worker processes of this machine that take part in studies; one that dies takes only its running trial with it."""
+"""Worker processes of this machine for studies; one that dies loses only its running trial."""
 
 import os
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from fusion_ln.tuning.worker import Conditions, run_worker, unfinished
 def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -> None:
     """Run trials of the studies until the budget of each is spent, with as many workers as the device allows.
 
-    A fit gets as many threads as in a run (see `compute.engines.run_jobs`), so that its score depends neither on the
-    number of workers nor on whether it is a trial or a run. The first error stops all workers after their epoch.
+    A fit gets the number of threads that it has in a run (see `compute.engines.run_jobs`), so its score does not depend
+    on the number of workers. The first error stops all workers after their epoch.
 
     Raises:
         StudyError: See `run_worker`; also if all workers were killed.
@@ -37,29 +37,31 @@ def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -
     threads = threads_per_fit(n_folds)
     with progress(jobs[0].name.partition("/")[0], sum(n for _, n in missing)) as step:
         if n_workers > 1:
-            _side_by_side(jobs, conditions, n_workers, threads, step)
+            _run_in_processes(jobs, conditions, n_workers, threads, step)
             return
         if accelerator_of(conditions.device) == "cpu":
             torch.set_num_threads(threads)
         run_worker(jobs, conditions, on_trial=step)
 
 
-def _side_by_side(
+def _run_in_processes(
     jobs: list[StudyJob], conditions: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
 ) -> None:
-    workers: dict[Any, Connection] = {}  # a line for each: a killed worker cannot keep a lock that others need
+    workers: dict[Any, Connection] = {}  # a connection for each: a killed worker cannot keep a lock that others need
     for _ in range(n_workers):
-        own, far = SPAWN.Pipe()
-        worker = SPAWN.Process(target=_take_part, args=(far, jobs, conditions, threads, os.getpid()), daemon=True)
+        own_end, worker_end = SPAWN.Pipe()
+        worker = SPAWN.Process(
+            target=_run_in_worker, args=(worker_end, jobs, conditions, threads, os.getpid()), daemon=True
+        )
         worker.start()
-        far.close()
-        workers[worker] = own
+        worker_end.close()
+        workers[worker] = own_end
     failure: FusionLNError | None = None
     try:
-        failure = _listen(workers, step)
+        failure = _receive(workers, step)
     finally:  # after an error or Ctrl-C; without effect when all is done
-        for line in workers.values():
-            line.close()  # what the workers take for a sign to stop
+        for connection in workers.values():
+            connection.close()  # the signal to stop
         for worker in workers:
             worker.join()
     if failure:
@@ -74,36 +76,38 @@ def _side_by_side(
         )
 
 
-def _listen(workers: dict[Any, Connection], step: Callable[[str], None]) -> FusionLNError | None:
-    """Pass on what the workers say until all have ended or one has failed, whose error is returned."""
-    speaking = {line: worker for worker, line in workers.items()}
-    while speaking:
-        for line in wait(list(speaking)):
-            assert isinstance(line, Connection)
+def _receive(workers: dict[Any, Connection], step: Callable[[str], None]) -> FusionLNError | None:
+    """Report the finished trials of the workers until all have ended; returns the error of the first that fails."""
+    open_connections = {connection: worker for worker, connection in workers.items()}
+    while open_connections:
+        for connection in wait(list(open_connections)):
+            assert isinstance(connection, Connection)
             try:
-                said = line.recv()
+                message = connection.recv()
             except (EOFError, OSError):
-                worker = speaking.pop(line)
+                worker = open_connections.pop(connection)
                 worker.join()
                 if worker.exitcode < 0:
                     say(f"A worker was killed (signal {-worker.exitcode}); the others try its trial again.")
                 continue
-            if isinstance(said, FusionLNError):
-                return said
-            step(said)
+            if isinstance(message, FusionLNError):
+                return message
+            step(message)
     return None
 
 
-def _take_part(line: Connection, jobs: list[StudyJob], conditions: Conditions, threads: int, parent: int) -> None:
-    init_worker(parent, threads)  # the parent hears Ctrl-C and closes the line
+def _run_in_worker(
+    connection: Connection, jobs: list[StudyJob], conditions: Conditions, threads: int, parent: int
+) -> None:
+    init_worker(parent, threads)  # the parent hears Ctrl-C and closes the connection
 
     def check_stop() -> None:
-        if line.poll():
+        if connection.poll():
             raise KeyboardInterrupt
 
     try:
-        run_worker(jobs, conditions, on_trial=line.send, check_stop=check_stop)
+        run_worker(jobs, conditions, on_trial=connection.send, check_stop=check_stop)
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     except FusionLNError as error:
-        line.send(error)
+        connection.send(error)

@@ -7,13 +7,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.errors import StudyError
 
-IDENTITY = "fusion_ln"  # attribute of a study: the settings it tunes, and on which patients
+IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
 SCORES = "scores"  # attribute of a trial: the scores of its folds
 KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
 
 
 def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Complete and pruned trials."""
+    """List the complete and pruned trials."""
     return [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
 
 
@@ -23,9 +23,9 @@ def values_of(trial: FrozenTrial) -> list[float]:
 
 
 def best_trial(study: Study) -> FrozenTrial:
-    """Find the complete trial with the best first objective; of equals that with the lower loss, then the first.
+    """Find the complete trial with the best first objective; ties go to the lower loss, then to the earlier trial.
 
-    Of several objectives, so, the end of the Pareto front where the first one is best.
+    With several objectives this is the end of the Pareto front where the first objective is best.
 
     Raises:
         StudyError: If no trial is complete.

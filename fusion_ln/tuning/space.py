@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=LoopSettings)
 
-# What makes a run another one rather than a better one, or serves no network.
+# Not for tuning: they define which model is tuned, or do not change its weights.
 FIXED = {"head", "tokens", "ensemble_size", "clinical", "finetune", "folds", "weights", "precision"}
 LARGEST = 1e12  # end of a range
 MOST_COMBINATIONS = 4096  # of ends and choices that are tried against the settings
@@ -31,7 +31,7 @@ class Range:
 
     @property
     def samples(self) -> list[Any]:
-        """Values that stand for all."""
+        """Both ends."""
         return [self.low, self.high]
 
     @property
@@ -57,7 +57,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Some values."""
+    """Values to choose from."""
 
     values: tuple[Any, ...]
 

@@ -1,8 +1,8 @@
 """Storage of studies: budgets, heartbeats of running trials, and the retry of trials whose worker died.
 
-A running trial carries a beat, an attribute that its worker changes from time to time. Whoever sees the same beat for
-too long, on its own clock, takes the worker for dead and queues the trial again; of several who see it, the storage
-lets one. Works alike on a journal file and in a database, whose own heartbeats need a common clock.
+A running trial has a beat, an attribute that its worker changes every few seconds. A worker that sees the same beat of
+another for too long, by its own clock, takes that one for dead and queues the trial again; if several do so at once,
+the storage admits one. This works on a journal file and in a database; Optuna's own heartbeats need a common clock.
 """
 
 import threading
@@ -29,16 +29,16 @@ from fusion_ln.tuning.results import finished
 T = TypeVar("T")
 
 BEAT = "beat"  # attribute of a running trial
-RETRIES = 5  # of what a storage refuses
-FIRST_PAUSE = 1.0  # seconds before the first of them; then twice as long each time
-ATTEMPTS = 3  # a trial whose worker died so often is given up
+RETRIES = 5  # further attempts to reach a storage
+FIRST_PAUSE = 1.0  # seconds before the first of them; each later pause is twice as long
+ATTEMPTS = 3  # runs of a trial whose worker dies each time
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeat:
     """Heartbeat of a running trial: seconds between beats, and the longest silence, in seconds."""
 
     interval: float = 20.0
@@ -47,7 +47,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a study is done: after so many finished trials, or so many seconds of computing, whichever comes first."""
+    """Budget of a study: finished trials, or seconds of computing, whichever is spent first."""
 
     trials: int | None = None
     seconds: float | None = None
@@ -59,13 +59,13 @@ class Budget:
         return not enough and (self.seconds is None or seconds_spent(trials) < self.seconds)
 
     def is_spent(self, trials: list[FrozenTrial]) -> bool:
-        """Test if the study is done: no further trial may begin, whatever becomes of those that run."""
+        """Test if the study is done: enough trials are finished, or none runs and no further one may begin."""
         running = any(trial.state == TrialState.RUNNING for trial in trials)
         done = self.trials is not None and len(finished(trials)) >= self.trials
         return done or (not running and not self.allows(trials))
 
     def has_room_for(self, trial: Trial, trials: list[FrozenTrial]) -> bool:
-        """Test if a trial just begun is within the budget: of two begun at the same instant the first is."""
+        """Test if a trial that just began is within the budget; of two that began at once, the first is."""
         before = sum(t.number < trial.number and t.state != TrialState.FAIL for t in trials)
         return self.trials is None or before < self.trials
 
@@ -85,18 +85,20 @@ def open_storage(place: str) -> BaseStorage:
         StudyError: If it cannot be reached after some tries, or its driver is not installed.
     """
     if "://" not in place:
-        return patiently(lambda: _open_journal(Path(place)), place)
+        return with_retries(lambda: _open_journal(Path(place)), place)
     try:
         make_url(place)
-        return patiently(lambda: RDBStorage(place, engine_kwargs={"pool_pre_ping": True}), shown(place))
+        return with_retries(lambda: RDBStorage(place, engine_kwargs={"pool_pre_ping": True}), hide_password(place))
     except (ArgumentError, NoSuchModuleError):
         raise StudyError(
-            f"{shown(place)}: not the URL of a database.",
+            f"{hide_password(place)}: not the URL of a database.",
             "As in `postgresql+psycopg://user@host/database`, or the path of a journal file.",
         ) from None
     except ImportError:
         extra = "`pip install 'fusion_ln[postgres]'`" if place.startswith("postgresql") else "its Python driver"
-        raise StudyError(f"{shown(place)}: the driver of this database is missing.", f"Install {extra}.") from None
+        raise StudyError(
+            f"{hide_password(place)}: the driver of this database is missing.", f"Install {extra}."
+        ) from None
 
 
 def _open_journal(path: Path) -> BaseStorage:
@@ -104,13 +106,13 @@ def _open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
 
 
-def shown(place: str) -> str:
-    """Hide the password in a storage's place."""
+def hide_password(place: str) -> str:
+    """Hide the password in the URL of a storage."""
     return PASSWORD.sub(r"\1:***@", place)
 
 
-def patiently(action: Callable[[], T], where: str) -> T:
-    """Do what needs the storage, again after a pause if that fails.
+def with_retries(action: Callable[[], T], where: str) -> T:
+    """Run an action on the storage; retry it after a pause if the storage cannot be reached.
 
     Raises:
         StudyError: If it still fails after `RETRIES` more tries.
@@ -134,7 +136,7 @@ def patiently(action: Callable[[], T], where: str) -> T:
 
 
 @contextmanager
-def beating(trial: Trial, pulse: Pulse) -> Iterator[None]:
+def send_heartbeats(trial: Trial, heartbeat: Heartbeat) -> Iterator[None]:
     """Send heartbeats for a trial while the context is open."""
     stop = threading.Event()
 
@@ -142,10 +144,10 @@ def beating(trial: Trial, pulse: Pulse) -> Iterator[None]:
         count = 0
         while not stop.is_set():
             count += 1
-            # If it fails, the others may take the silence for death; the worker itself will meet the same trouble.
+            # If it fails, others may take this worker for dead; the worker itself will meet the same failure.
             with suppress(SQLAlchemyError, OSError, RuntimeError, KeyError, optuna.exceptions.OptunaError):
                 trial.set_user_attr(BEAT, count)
-            stop.wait(pulse.interval)
+            stop.wait(heartbeat.interval)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -157,26 +159,26 @@ def beating(trial: Trial, pulse: Pulse) -> Iterator[None]:
 
 
 @dataclass
-class Watch:
-    """Looks after the running trials of a study."""
+class TrialMonitor:
+    """Monitor of the running trials of a study: a beat that stays the same too long means that the worker died."""
 
-    pulse: Pulse
-    seen: dict[int, tuple[object, float]] = field(default_factory=dict)  # by trial: its beat, and since when
+    heartbeat: Heartbeat
+    beats: dict[int, tuple[object, float]] = field(default_factory=dict)  # by trial: last beat and time of its change
 
-    def retry_dead(self, study: optuna.Study, trials: list[FrozenTrial]) -> bool:
+    def requeue_dead(self, study: optuna.Study, trials: list[FrozenTrial]) -> bool:
         """Queue the trials of workers that died once more; returns whether there was one."""
         now, found = time.monotonic(), False
         for trial in (t for t in trials if t.state == TrialState.RUNNING):
             beat = trial.user_attrs.get(BEAT)
-            held, since = self.seen.get(trial.number, (beat, now))
-            self.seen[trial.number] = (beat, since if held == beat else now)
-            if now - self.seen[trial.number][1] > self.pulse.grace:
-                found = give_back(study, trial) or found
+            last, changed = self.beats.get(trial.number, (beat, now))
+            self.beats[trial.number] = (beat, changed if last == beat else now)
+            if now - self.beats[trial.number][1] > self.heartbeat.grace:
+                found = requeue(study, trial) or found
         return found
 
 
-def give_back(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Mark a running trial failed and queue its settings again; False if somebody else already did."""
+def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Mark a running trial failed and queue its settings again; False if another worker already did."""
     try:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):

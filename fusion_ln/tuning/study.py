@@ -1,4 +1,4 @@
-"""A study: trials of other settings, each scored on inner validation; held-out patients are never looked at."""
+"""Study: trials of settings, each scored on inner validation; held-out patients are never read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,7 @@ DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One study: everything that a worker process needs to know to take part in it.
+    """One study, as a worker process needs it.
 
     Attributes:
         name: In the storage.
@@ -50,7 +50,7 @@ class StudyJob:
 
     @property
     def epochs(self) -> int:
-        """The most that a trial may train: what one fold takes on the axis of steps."""
+        """Largest number of epochs of a trial in one fold, and so its share of the axis of steps."""
         declared, base_settings = self.space.get("epochs"), self.objective.base_settings
         return (max(map(int, declared.samples)) if declared else base_settings.epochs) * getattr(
             base_settings, "ensemble_size", 1
@@ -67,7 +67,7 @@ class StudyJob:
 class Sampler(BaseSampler):
     """TPE (Bergstra et al. 2011) whose draws for a trial follow from a seed and the trial's number alone.
 
-    So a study that is taken up again goes on as if it had not been interrupted, and no two workers draw the same.
+    A resumed study therefore continues as if it had not been interrupted, and no two workers draw the same.
     """
 
     def __init__(self, kind: str, seed: int) -> None:
@@ -114,7 +114,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
     except optuna.exceptions.DuplicatedStudyError:
         made = False
     study = optuna.load_study(study_name=job.name, storage=storage, sampler=sampler, pruner=pruner)
-    if made:  # of workers that come at the same instant one queues the known settings
+    if made:  # if several workers open it at once, one queues the known settings
         study.set_metric_names(list(job.objectives))
         for values in job.known:
             study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)

@@ -1,4 +1,4 @@
-"""Taking part in studies: which trial is run next, how it is scored and pruned, and what becomes of one that fails."""
+"""Worker of studies: runs trials one after another, scores and prunes them, and requeues those that fail."""
 
 import tempfile
 from collections.abc import Callable
@@ -25,11 +25,20 @@ from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.results import KNOWN, SCORES, finished
 from fusion_ln.tuning.space import suggest
-from fusion_ln.tuning.storage import Budget, Pulse, Watch, beating, give_back, open_storage, patiently, shown
+from fusion_ln.tuning.storage import (
+    Budget,
+    Heartbeat,
+    TrialMonitor,
+    hide_password,
+    open_storage,
+    requeue,
+    send_heartbeats,
+    with_retries,
+)
 from fusion_ln.tuning.study import StudyJob, open_study
 
 EVERY_EPOCH = {"auc": "val_auc", "loss": "val_loss"}  # objectives that are known after each epoch
-PAUSE = 0.5  # seconds between two looks at a study whose last trials others compute
+PAUSE = 0.5  # seconds between two checks of a study whose last trials others compute
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Conditions:
     storage: str
     budget: Budget
     device: DeviceSettings
-    pulse: Pulse = field(default_factory=Pulse)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
 
 def run_worker(
@@ -49,36 +58,38 @@ def run_worker(
     on_trial: Callable[[str], None] = lambda note: None,
     check_stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run trials of the studies, one after another, until the budget of each is spent; others may do the same.
+    """Run trials of the studies, one after another, until the budget of each is spent; other workers may help.
 
     Args:
         jobs: The studies.
         how: Where and for how long.
-        on_trial: Is told of each trial that this worker has finished.
+        on_trial: Is result of each trial that this worker has finished.
         check_stop: Is called after every epoch, and may raise KeyboardInterrupt.
 
     Raises:
-        StudyError: If the storage stays out of reach, or a study of a name tunes something else.
+        StudyError: If the storage cannot be reached, or a study of the same name tunes something else.
         KeyboardInterrupt: After the running trial went back into the queue.
     """
-    storage, where = open_storage(conditions.storage), shown(conditions.storage)
-    entered = [StudyWorker(patiently(partial(open_study, job, storage), where), job, conditions, where) for job in jobs]
-    while entered := [each for each in entered if not each.step(on_trial, check_stop)]:
+    storage, where = open_storage(conditions.storage), hide_password(conditions.storage)
+    workers = [
+        StudyWorker(with_retries(partial(open_study, job, storage), where), job, conditions, where) for job in jobs
+    ]
+    while workers := [each for each in workers if not each.step(on_trial, check_stop)]:
         sleep(PAUSE)
 
 
 def unfinished(jobs: list[StudyJob], conditions: Conditions) -> list[tuple[StudyJob, int]]:
-    """Those of the studies whose budget is not spent, with the number of trials that they lack (0: a time budget).
+    """List the studies whose budget is not spent, each with the number of missing trials (0 with a time budget).
 
-    Studies that do not exist yet are made.
+    Studies that do not exist yet are created.
 
     Raises:
         StudyError: As `run_worker`.
     """
-    storage, where = open_storage(conditions.storage), shown(conditions.storage)
+    storage, where = open_storage(conditions.storage), hide_password(conditions.storage)
     found = []
     for job in jobs:
-        study = patiently(partial(open_study, job, storage), where)
+        study = with_retries(partial(open_study, job, storage), where)
         trials = study.get_trials(deepcopy=False)
         if not conditions.budget.is_spent(trials):
             found.append((job, max(0, (conditions.budget.trials or 0) - len(finished(trials)))))
@@ -87,21 +98,21 @@ def unfinished(jobs: list[StudyJob], conditions: Conditions) -> list[tuple[Study
 
 @dataclass
 class StudyWorker:
-    """A worker's part in one study."""
+    """Worker of one study."""
 
     study: optuna.Study
     job: StudyJob
     conditions: Conditions
     where: str
-    watch: Watch = field(init=False)
+    monitor: TrialMonitor = field(init=False)
     fabric: Fabric = field(init=False)
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.conditions.pulse)
+        self.monitor = TrialMonitor(self.conditions.heartbeat)
         self.fabric = make_fabric(self.conditions.device, self.job.objective.precision)
 
     def step(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> bool:
-        """Run trials as long as any may be begun; returns whether the study is done, or waits for others' trials."""
+        """Run trials while further ones may begin; returns False if others' trials are still to be waited for."""
         while True:
             check_stop()
             trials = self._trials()
@@ -110,7 +121,7 @@ class StudyWorker:
             try:
                 self._run_trial(on_trial, check_stop)
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
-                say(f"{self.where}: lost during a trial, which will be tried again.")  # what comes next is patient
+                say(f"{self.where}: lost during a trial, which will be tried again.")  # the next access retries
             except OSError as error:
                 raise StudyError(
                     f"{self.where}: a trial failed ({error}).",
@@ -118,14 +129,14 @@ class StudyWorker:
                 ) from error
 
     def _trials(self) -> list[FrozenTrial]:
-        """All trials, after those of dead workers were queued again."""
+        """List all trials, after those of dead workers were queued again."""
 
-        def look() -> list[FrozenTrial]:
-            if self.watch.retry_dead(self.study, self.study.get_trials(deepcopy=False)):
+        def requeue_and_list() -> list[FrozenTrial]:
+            if self.monitor.requeue_dead(self.study, self.study.get_trials(deepcopy=False)):
                 say(f"{self.job.name}: a worker is silent; its trial is tried again.")
             return self.study.get_trials(deepcopy=False)
 
-        return patiently(look, self.where)
+        return with_retries(requeue_and_list, self.where)
 
     def _run_trial(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> None:
         trial = self.study.ask()
@@ -133,37 +144,37 @@ class StudyWorker:
             self.study.tell(trial, state=TrialState.FAIL)
             return
         outcome: dict[str, Any] = {}
-        with beating(trial, self.conditions.pulse):
+        with send_heartbeats(trial, self.conditions.heartbeat):
             try:
                 outcome["values"] = evaluate(self.job, trial, self.fabric, check_stop)
             except (optuna.TrialPruned, DivergedError):
                 outcome["state"] = TrialState.PRUNED
             except optuna.exceptions.UpdateFinishedTrialError:
-                return  # this worker was silent for so long that another took over
+                return  # this worker sent no beat for so long that another took over
             except KeyboardInterrupt:
-                give_back(self.study, self.study.get_trials(deepcopy=False)[trial.number])
+                requeue(self.study, self.study.get_trials(deepcopy=False)[trial.number])
                 raise
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
-                raise  # it cannot be told either
+                raise  # the failure cannot be stored either
             except Exception:
                 self.study.tell(trial, state=TrialState.FAIL)
                 raise
-        told = patiently(partial(self.study.tell, trial, skip_if_finished=True, **outcome), self.where)
-        on_trial(f"{self.job.name}, trial {trial.number}: {_in_words(self.job, told)}")
+        result = with_retries(partial(self.study.tell, trial, skip_if_finished=True, **outcome), self.where)
+        on_trial(f"{self.job.name}, trial {trial.number}: {_describe_result(self.job, result)}")
 
 
-def _in_words(job: StudyJob, trial: FrozenTrial) -> str:
+def _describe_result(job: StudyJob, trial: FrozenTrial) -> str:
     if trial.state != TrialState.COMPLETE:
         return "pruned"
     return ", ".join(f"{name} {value:.3f}" for name, value in zip(job.objectives, trial.values, strict=True))
 
 
 def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[], None]) -> list[float]:
-    """Compute the objectives of a trial: means over its folds of what their fits reach on inner validation.
+    """Compute the objectives of a trial: means over its folds of the scores on inner validation.
 
     Raises:
         TrialPruned: If the mean so far is below the median of the earlier trials at the same epoch of the same fold.
-        DivergedError: If a loss stops being a number.
+        DivergedError: If a loss is not finite.
         SettingsError: If the trial's settings do not go together.
     """
     tuned = suggest(job.space, trial, job.objective.base_settings)
@@ -188,8 +199,8 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
                 report(getattr(best, EVERY_EPOCH[job.objectives[0]]), first + len(epochs) - 1)
 
         with tempfile.TemporaryDirectory() as folder:
-            said = job.objective.fit(tuned, fold, fabric, Path(folder), on_epoch)
-        of_fold = _scores(said, job, classes, sum(epoch.seconds for epoch in epochs))
+            predictions = job.objective.fit(tuned, fold, fabric, Path(folder), on_epoch)
+        of_fold = _scores(predictions, job, classes, sum(epoch.seconds for epoch in epochs))
         if len(epochs) < job.epochs:  # it stopped early
             report(of_fold[job.objectives[0]], (position + 1) * job.epochs - 1)
         scores.append(of_fold)
@@ -197,14 +208,16 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
     return [float(np.mean([each[name] for each in scores])) for name in job.objectives]
 
 
-def _scores(said: PatientLogits, job: StudyJob, classes: tuple[str, ...], seconds: float) -> dict[str, float]:
+def _scores(predictions: PatientLogits, job: StudyJob, classes: tuple[str, ...], seconds: float) -> dict[str, float]:
     """Compute every objective on the inner validation patients of a fold, without those that a missing class undefines.
 
     Raises:
         StudyError: If an objective of the study is undefined.
     """
-    of_metrics = score(said.labels, softmax(said.logits, axis=1), classes, np.ones((1, len(said.labels))))
-    found = {"auc": said.score.auc, "loss": said.score.loss, "seconds": seconds}
+    of_metrics = score(
+        predictions.labels, softmax(predictions.logits, axis=1), classes, np.ones((1, len(predictions.labels)))
+    )
+    found = {"auc": predictions.score.auc, "loss": predictions.score.loss, "seconds": seconds}
     found |= {name: float(value[0]) for name, value in of_metrics.items()}
     if missing := [name for name in job.objectives if np.isnan(found[name])]:
         raise StudyError(

@@ -30,7 +30,7 @@ from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
 from fusion_ln.tuning.results import best_trial
 from fusion_ln.tuning.space import Range, read_space
-from fusion_ln.tuning.storage import Budget, Pulse, open_storage
+from fusion_ln.tuning.storage import Budget, Heartbeat, open_storage
 from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import run_worker
 
@@ -125,7 +125,7 @@ def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, c
 
 
 def test_workers_side_by_side_neither_lose_nor_double_a_trial(storage, cohort):
-    how = conditions(storage, 15, pulse=Pulse(interval=1, grace=300))  # on a busy machine nobody is dead yet
+    how = conditions(storage, 15, heartbeat=Heartbeat(interval=1, grace=300))  # on a busy machine nobody is dead yet
     with ThreadPoolExecutor(3) as pool:
         for worker in [pool.submit(run_worker, [toy_job(cohort.root)], how) for _ in range(3)]:
             worker.result()
@@ -171,7 +171,7 @@ def test_a_worker_that_was_taken_for_dead_does_not_count_its_trial_twice(tmp_pat
         study = optuna.load_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
         running = [t for t in study.trials if t.state == TrialState.RUNNING]
         if running and len(study.trials) == 1:
-            trials_module.give_back(study, running[0])
+            trials_module.requeue(study, running[0])
 
     run_worker([job], conditions(tmp_path / "j", 3), check_stop=take_over)
     study = optuna.load_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))

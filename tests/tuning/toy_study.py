@@ -12,11 +12,11 @@ from fusion_ln.settings import DeviceSettings, FitSettings
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range
-from fusion_ln.tuning.storage import Budget, Pulse
+from fusion_ln.tuning.storage import Budget, Heartbeat
 from fusion_ln.tuning.study import StudyJob
 from fusion_ln.tuning.worker import Conditions, run_worker
 
-FAST = Pulse(interval=0.02, grace=0.4)
+FAST = Heartbeat(interval=0.02, grace=0.4)
 
 
 @dataclass(frozen=True)

@@ -151,11 +151,11 @@ def compute_tokens(
             augmented = [
                 augment(pictures, baseline.modality, baseline.fit.augmentation) for _ in range(settings.copies)
             ]
-            seen = [pictures, *augmented]
-            maps = [model.backbone.feature_map(version) for version in seen]
+            versions = [pictures, *augmented]
+            maps = [model.backbone.feature_map(version) for version in versions]
             logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
             if source is not model.backbone:
-                maps = [source.feature_map(version) for version in seen]
+                maps = [source.feature_map(version) for version in versions]
             tokens.append(torch.stack([source.tokens(m, settings.grid) for m in maps], 1).half().cpu())
     return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
 
