@@ -4,21 +4,30 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import platform
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
 
-from fusion_ln.errors import RunError
+from fusion_ln.errors import FusionLNError, RunError
+from fusion_ln.progress import say
+from fusion_ln.terms import cache_folder
 
 # A spreadsheet runs a cell that begins so; plain numbers and a sign alone are none of these.
 FORMULA = re.compile(r"(?![-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z)(?:\s*[=+@＝＋－＠-](?!\Z)|[\t\n])")
+LOCK = ".lock"  # name of the lock file of a folder
+TEMPORARY = ".part"  # suffix of files that are being written
+PROBE = 2**20  # bytes that a disk which is not full still takes
+LOCK_ATTEMPTS = 100
 LONGEST_NAME = 180  # bytes, of the 255 that a file system takes: room for a prefix, a suffix and a temporary file's
 
 
@@ -28,52 +37,160 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     A reader, or a run killed at any instant, sees the old file or the new one, never a part of either.
 
     Raises:
-        RunError: If the disk is full or the folder cannot be written to.
+        RunError: If the disk is full or the folder cannot be written to, whatever the library that writes makes of it.
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
         temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
-        temporary.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+        with os.fdopen(handle, "wb") as held:
+            with suppress(OSError):
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # see `_sweep`
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes it private
+            temporary.replace(path)
+    except FusionLNError:
+        raise
+    except Exception as error:
+        if (reason := _reason(error, temporary)) is None:
+            raise
+        raise cannot_write(path, reason) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` while the context is open; other processes wait for it.
+def _reason(error: Exception, temporary: Path | None) -> OSError | None:
+    """Find the disk's own error behind that of a library; None: a bug. torch and NumPy do not say that it is full."""
+    if isinstance(error, OSError) and error.errno:
+        return error
+    if temporary is not None:
+        try:
+            with temporary.open("ab") as file:
+                reserve(file, file.tell() + PROBE)
+        except OSError as refusal:
+            return refusal
+    return error if isinstance(error, OSError) else None
 
-    On storage that knows no locks nobody waits.
+
+def reserve(file: IO[bytes], size: int) -> None:
+    """Make a file ``size`` bytes long and take the room for it now; without effect on storage that cannot.
 
     Raises:
-        RunError: If the file cannot be made.
+        OSError: If there is no room.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        raise cannot_write(path, error) from error
-    with file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.ENODEV):
+            raise
+
+
+@contextmanager
+def locked(*paths: Path) -> Iterator[None]:
+    """Hold lock files while the context is open; another process waits for each, and says for whom.
+
+    The system frees the locks of a process that dies, and on storage that knows no locks nobody waits. What dead
+    writers left unfinished in the folder of a lock is removed, and so is the folder if nothing was written to it.
+    """
+    with ExitStack() as stack:
+        for path in sorted(set(paths)):  # in one order, so that two processes cannot wait for each other
+            stack.enter_context(_locked(path))
         yield
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    made = [folder for folder in path.parents if not folder.exists()]
+    handle = _lock(path)
+    try:
+        _sweep(path.parent)
+        yield
+    finally:
+        with suppress(OSError):
+            if handle is not None:
+                path.unlink()
+                os.close(handle)
+            for folder in made:
+                folder.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """Open and lock a file; None where it cannot be made: the first file that is written there tells why."""
+    for _ in range(LOCK_ATTEMPTS):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # whoever had made the folder has just removed it
+            continue
+        except OSError:
+            return None
+        try:
+            _wait_for(handle, path.parent)
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                os.truncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
+                return handle
+        except FileNotFoundError:  # its last holder has removed it
+            pass
+        except OSError:  # a full disk
+            return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    return None
+
+
+def _wait_for(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, LONGEST_NAME).decode(errors="replace") or "another process"
+        say(f"{folder}: {holder} works there; waiting until it is done.")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        say(f"{folder}: its storage knows no locks ({error.strerror}), so start no other command there meanwhile.")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of dead writers: those that nobody holds."""
+    for leftover in folder.rglob(f".*{TEMPORARY}"):
+        with suppress(OSError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
+
+
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """Make the error for a file that could not be written, with the way out that fits the reason."""
+    """Make the error for a file that could not be written, with the way out that fits place and reason."""
+    in_cache = path.is_relative_to(cache_folder())
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(f"{path}: no space left on the device.", "Free some space, then run the same command again.")
-    reason = error.strerror or str(error)
-    return RunError(f"{path}: cannot be written ({reason}).", "Choose another place with `--out DIR`.")
+        other = ", or move the cache: set FUSIONLN_CACHE to a folder with more room" if in_cache else ""
+        return RunError(
+            f"{path}: no space left on the device.", f"Free some space, then run the same command again{other}."
+        )
+    return RunError(
+        f"{path}: cannot be written ({os.strerror(error.errno) if error.errno else error}).",
+        "It lies in the cache: set FUSIONLN_CACHE to a folder that you may write to."
+        if in_cache
+        else "Choose another place with `--out DIR`.",
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file in one go, not atomically: for the many files of a folder that one last file declares finished.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -137,6 +254,27 @@ def parse_json(text: str) -> object:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return parsed
+
+
+def write_rows(path: Path, rows: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Write an array of this shape row by row as a NumPy file (``.npy``), atomically.
+
+    Its room is reserved first, so a full disk ends the work before the rows are computed. They are written, not mapped:
+    a disk that fills up while a file is mapped kills the process.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, described)
+            end = file.tell() + math.prod(shape) * dtype.itemsize
+            file.flush()
+            reserve(file, end)
+            for row in rows:
+                file.write(row.astype(dtype, copy=False).tobytes())
+            assert file.tell() == end, "as many rows as the shape says"
+
+    write_atomically(path, write)
 
 
 def hash_table(table: pd.DataFrame) -> str:

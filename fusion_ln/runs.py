@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import as_file_name, write_json
+from fusion_ln.files import LOCK, as_file_name, write_json
 from fusion_ln.records import (
     BaselineRecord,
     CohortSummary,
@@ -99,6 +99,11 @@ class RunFolder:
     def history(self) -> Path:
         """Losses and scores, one row per fold and epoch."""
         return self.root / "history.parquet"
+
+    @property
+    def lock(self) -> Path:
+        """Lock file of the command that writes the run."""
+        return self.root / LOCK
 
     @property
     def metrics(self) -> Path:
@@ -217,6 +222,11 @@ class ExplanationFolder:
     """A folder of an explanation of a run, and the place of each file in it."""
 
     root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Lock file of the command that writes the explanation."""
+        return self.root / LOCK
 
     @property
     def record(self) -> Path:

@@ -193,11 +193,8 @@ def folds(folder: Path, folds: Folds, seed: int) -> None:
 def phantom(folds: Folds, out: Path, **options: object) -> None:
     """Simulate a cohort of triplets whose attainable AUC is known."""
     from fusion_ln.cohort.default import simulate_phantom
-    from fusion_ln.cohort.importing import refuse_occupied
 
-    settings = take(options, PhantomSettings)
-    refuse_occupied(out)
-    _describe_written(simulate_phantom(out, settings, **folds))
+    _describe_written(simulate_phantom(out, take(options, PhantomSettings), **folds))
 
 
 @cohort.command()

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.head import HEAD, CohortDetails, CohortHead, read_head, write_head
+from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
-from fusion_ln.files import hash_table, write_parquet
+from fusion_ln.files import LOCK, hash_table, locked, write_parquet
 from fusion_ln.records import CohortSummary
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import (
@@ -29,7 +29,6 @@ from fusion_ln.terms import (
     WIDTH,
 )  # fmt: skip
 
-TABLES = ("patients", "images", "folds")
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
 
@@ -222,12 +221,13 @@ def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
 def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int = 0) -> Cohort:
     """Accept the tables as they are now, draw new folds and write the cohort back."""
     head = read_head(folder)
-    tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
-    folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=head.classes)
-    cohort = _build(folder, head, {**tables, "folds": folds})
-    details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
-    cohort = replace(cohort, details=details)
-    save_cohort(cohort)
+    with locked(folder / LOCK):
+        tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
+        folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=head.classes)
+        cohort = _build(folder, head, {**tables, "folds": folds})
+        details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
+        cohort = replace(cohort, details=details)
+        save_cohort(cohort)
     return cohort
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.head import HEAD
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.files import as_file_name, locked
 from fusion_ln.progress import say
 from fusion_ln.terms import cache_folder
 
@@ -23,11 +25,12 @@ def open_phantom(settings: PhantomSettings) -> Cohort:
     """Open the simulated cohort of these settings in the cache folder; simulate it first if it is missing."""
     values = settings.model_dump()
     folder = cache_folder() / "cohorts" / "-".join(["phantom", *(f"{key}={value}" for key, value in values.items())])
-    if (folder / "cohort.toml").is_file():
-        say(f"Using the simulated cohort {folder}")
-        return load_cohort(folder)
-    say(f"No cohort given: simulating {settings.patients} patients in {folder}")
-    return simulate_phantom(folder, settings)
+    with locked(_lock_of(folder)):  # one command simulates, others wait for its cohort
+        if (folder / HEAD).is_file():
+            say(f"Using the simulated cohort {folder}")
+            return load_cohort(folder)
+        say(f"No cohort given: simulating {settings.patients} patients in {folder}")
+        return simulate_phantom(folder, settings)
 
 
 def simulate_phantom(folder: Path, settings: PhantomSettings, *, k: int = 5, by_site: bool = False) -> Cohort:
@@ -51,9 +54,13 @@ ORGAN_PATIENTS = 480  # of each organ task
 def open_organs(image_size: int) -> list[Cohort]:
     """Open the simulated organ tasks in the cache folder; simulate them first if one is missing."""
     folder = cache_folder() / "cohorts" / f"organs-patients={ORGAN_PATIENTS}-image_size={image_size}"
-    cohorts = [folder / f"simulated-{organ.name}" for organ in ORGANS]
-    if all((cohort / "cohort.toml").is_file() for cohort in cohorts):
-        say(f"Using the simulated organ tasks in {folder}")
-        return [load_cohort(cohort) for cohort in cohorts]
-    say(f"No task given: simulating {len(ORGANS)} organ tasks of {ORGAN_PATIENTS} patients in {folder}")
-    return simulate_organs(folder, n_patients=ORGAN_PATIENTS, image_size=image_size)
+    with locked(_lock_of(folder)):
+        if all((folder / f"simulated-{organ.name}" / HEAD).is_file() for organ in ORGANS):
+            say(f"Using the simulated organ tasks in {folder}")
+        else:
+            say(f"No task given: simulating {len(ORGANS)} organ tasks of {ORGAN_PATIENTS} patients in {folder}")
+        return simulate_organs(folder, n_patients=ORGAN_PATIENTS, image_size=image_size)
+
+
+def _lock_of(folder: Path) -> Path:
+    return cache_folder() / "locks" / as_file_name(folder.name)

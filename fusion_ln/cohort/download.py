@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fusion_ln.errors import SettingsError, SourceError, unknown
-from fusion_ln.files import cannot_write
+from fusion_ln.files import LOCK, cannot_write, locked
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import progress, say
 
@@ -56,10 +56,11 @@ def download_archive(name: str, out: Path) -> Path | None:
         lines = [f"  {number}. {step}" for number, step in enumerate([*steps, _import_step(name, "SRC")], start=1)]
         say("\n".join([f"{reason}, so fetch it yourself:", f"  {manifest['page']}", *lines]))
         return None
-    for file in _files(manifest):
-        path = _fetch(file, out, manifest["page"])
-        if _is_archive(path):
-            unpack(path, out / path.name.split(".")[0])
+    with locked(out / LOCK):
+        for file in _files(manifest):
+            path = _fetch(file, out, manifest["page"])
+            if _is_archive(path):
+                unpack(path, out / path.name.split(".")[0])
     return out
 
 

@@ -1,15 +1,22 @@
 """`cohort.toml`: name, classes, modalities and origin of a cohort."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion_ln.errors import CohortError
-from fusion_ln.files import parse_toml, write_text
+from fusion_ln.files import LOCK, locked, parse_toml, write_text
 
 FORMAT_VERSION = 1
 HEAD = "cohort.toml"
+TABLES = ("patients", "images", "folds")
+FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
+MARK = ".unfinished"  # in a folder while it becomes a cohort
+OURS = ("images", FRAMES, "truth.parquet", "posteriors.parquet")  # besides the tables
 
 
 class Attainable(BaseModel):
@@ -114,3 +121,51 @@ def write_head(folder: Path, head: CohortHead) -> None:
     """Write `cohort.toml`, atomically, with the entries that were set."""
     held = {"format": head.format, **head.model_dump(exclude_unset=True, exclude_none=True)}
     write_text(folder / HEAD, tomli_w.dumps(held))
+
+
+@contextmanager
+def new_cohort(out: Path) -> Iterator[None]:
+    """Keep a folder for a new cohort while the body writes it, `HEAD` last.
+
+    It begins empty: what a command that was killed left there is removed first, and what this one wrote if it fails.
+
+    Raises:
+        CohortError: If the folder holds anything else.
+    """
+    with locked(out / LOCK):
+        _refuse_occupied(out)
+        _clear(out)
+        write_text(out / MARK, "fusionln makes a cohort here. Without cohort.toml it did not finish: start it again.\n")
+        try:
+            yield
+        except BaseException:
+            _clear(out)
+            raise
+        (out / MARK).unlink(missing_ok=True)
+
+
+def _refuse_occupied(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise CohortError(f"{out}: is a file.", "Choose another folder with `--out DIR`.")
+    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    if HEAD in held:
+        raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
+    if other := sorted(name for name in held if not _is_ours(name, marked=MARK in held)):
+        raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
+
+
+def _is_ours(name: str, *, marked: bool) -> bool:
+    """Test if a command that makes a cohort wrote this; pictures may be anybody's in a folder without its mark."""
+    names = [f"{table}.parquet" for table in TABLES] + [HEAD, MARK] + [*OURS] * marked
+    return any(name == each or name.startswith(f".{each}.") for each in names)
+
+
+def _clear(out: Path) -> None:
+    """Remove what a cohort that was not finished left; the mark last, so that this, too, may be killed."""
+    left = [path for path in out.iterdir() if path.name not in (LOCK, MARK)] if out.is_dir() else []
+    for path in (path for path in left if _is_ours(path.name, marked=True)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    (out / MARK).unlink(missing_ok=True)

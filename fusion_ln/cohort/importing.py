@@ -1,26 +1,22 @@
 """Import of a raw archive as a cohort: its pictures are read once, where they lie, and described."""
 
 import fnmatch
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from fusion_ln.cohort.cohort import TABLES, Cohort, folds_origin, save_cohort
+from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.head import CohortDetails
+from fusion_ln.cohort.head import FRAMES, CohortDetails, new_cohort
 from fusion_ln.cohort.raw_pictures import RawPicture, name_patients, number_views, read_pictures
 from fusion_ln.cohort.source import Archive, Source
-from fusion_ln.errors import CohortError, SettingsError, SourceError
+from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
-
-FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
 
 
 def import_cohort(
@@ -52,10 +48,9 @@ def import_cohort(
         PictureError: If pictures cannot be read or have no label; names the first ten of them.
         CohortError: If ``out`` holds something, or the folds cannot be drawn. Nothing is written then.
     """
-    refuse_occupied(out)
-    archive = _without(source.read(), leave_out)
-    _refuse_modality_names(archive.modalities)
-    with _removed_on_failure(out / FRAMES):
+    with new_cohort(out):
+        archive = _without(source.read(), leave_out)
+        _refuse_modality_names(archive.modalities)
         pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
         pictures = number_views(name_patients(pictures))
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
@@ -92,18 +87,6 @@ def import_cohort(
         return cohort
 
 
-def refuse_occupied(out: Path) -> None:
-    """Raise CohortError if ``out`` holds anything but the rest of an import that was killed."""
-    if out.exists() and not out.is_dir():
-        raise CohortError(f"{out}: is a file.", "Choose another folder with `--out DIR`.")
-    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if "cohort.toml" in held:
-        raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
-    unfinished = (*(f"{table}.parquet" for table in TABLES), FRAMES)  # or a temporary file beside one of them
-    if other := sorted(name for name in held if not name.lstrip(".").startswith(unfinished)):
-        raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
-
-
 def _refuse_modality_names(modalities: Sequence[str]) -> None:
     """Refuse names that cannot be told apart in ``2d+cdfi`` or typed as in ``--picture NAME=FILE``."""
     for name in modalities:
@@ -134,15 +117,6 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     n_left_out = sum(path in left_out for path in all_paths)
     remarks = (f"Left out as asked: {n_left_out} of {len(all_paths)} pictures.",) if patterns else ()
     return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
-
-
-@contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:

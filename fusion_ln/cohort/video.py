@@ -1,5 +1,6 @@
 """Evenly spaced frames of a video, counted by decoding, since the count that a file states is often wrong."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from PIL import Image
 
 from fusion_ln.cohort.source import Archive, ImageRow
 from fusion_ln.errors import PictureError
-from fusion_ln.files import cannot_write
+from fusion_ln.files import write_bytes
 from fusion_ln.threads import map_with_progress
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ def _take_frames(folder: Path, row: ImageRow) -> list[ImageRow] | PictureError:
     try:
         for number, pixels in enumerate(sample_frames(row.path, row.frames)):
             path = folder / row.path.stem / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "png")
+            write_bytes(path, buffer.getvalue())
             rows.append(replace(row, path=path, view=number, frames=0))
     except PictureError as error:
         return error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     return rows
 
 

@@ -13,7 +13,7 @@ import torch
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
 from fusion_ln.compute.job import Job, Step
-from fusion_ln.compute.processes import SPAWN, init_worker
+from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings import DeviceSettings, FitSettings
 
@@ -70,8 +70,10 @@ def _run_in_processes(jobs: list[J], at_once: int, threads: int, step: Step) -> 
     stop = SPAWN.Event()
     arguments = (notes, stop, threads, getpid())
     with ProcessPoolExecutor(at_once, mp_context=SPAWN, initializer=_init_pool_worker, initargs=arguments) as pool:
-        futures: list[Future[None]] = [pool.submit(_execute_in_worker, job) for job in jobs]
+        futures: list[Future[None]] = []
         try:
+            with interrupts_held_back():
+                futures += [pool.submit(_execute_in_worker, job) for job in jobs]
             while not all(future.done() for future in futures):
                 wait(futures, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
                 _forward(notes, step)

@@ -4,11 +4,28 @@ import ctypes
 import multiprocessing
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 import torch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SPAWN = multiprocessing.get_context("spawn")  # a forked process would inherit torch's threads as locks
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back until the body is done; processes that it starts are deaf to it from their first instant.
+
+    They would else die of it while they load torch, each with a traceback.
+    """
+    resource_tracker.ensure_running()  # it lets interrupts through again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def init_worker(parent: int, threads: int) -> None:

@@ -19,7 +19,7 @@ from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.explain.request import SAMPLE, ExplainSettings
 from fusion_ln.explanations import ExplanationRecord, MethodRecord
-from fusion_ln.files import hash_file, write_arrays, write_parquet
+from fusion_ln.files import hash_file, locked, write_arrays, write_parquet
 from fusion_ln.models.triplet import load_run
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.progress import progress
@@ -62,13 +62,14 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
     patients = choose_patients(predictions, settings)
     held_out = HeldOut(trained, cohort, predictions)
     methods = settings.methods or tuple(fitting_methods(held_out.explained(0)))
-    _claim(out, run, held_out, methods, settings)
     truth = load_truth(cohort) if cohort.simulated else None
-    _Explainer(held_out, out, truth, trust=settings.trust).explain(patients, methods)
-    if len(trained.sides) > 1:
-        shares, pairs = contributions(held_out, predictions.patients if settings.everyone else patients, truth)
-        write_parquet(out.contributions, shares)
-        write_parquet(out.interactions, pairs)
+    with locked(out.lock):
+        _claim(out, run, held_out, methods, settings)
+        _Explainer(held_out, out, truth, trust=settings.trust).explain(patients, methods)
+        if len(trained.sides) > 1:
+            shares, pairs = contributions(held_out, predictions.patients if settings.everyone else patients, truth)
+            write_parquet(out.contributions, shares)
+            write_parquet(out.interactions, pairs)
 
 
 def choose_patients(predictions: Predictions, settings: ExplainSettings) -> list[str]:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import CohortError
-from fusion_ln.files import hash_file, locked, write_atomically
+from fusion_ln.files import LOCK, hash_file, locked, write_rows
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
 
@@ -74,9 +73,9 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
     path = cache_folder() / "banks" / f"{key}.npy"
     if not path.is_file():
-        with locked(cache_folder() / "locks" / key):  # one of the processes prepares, the others wait
+        with locked(path.with_name(f".{key}{LOCK}")):  # one of the processes prepares, the others wait
             if not path.is_file():
-                write_atomically(path, lambda temporary: _fill(temporary, cohort, images, size))
+                write_rows(path, _prepare_all(cohort, images, size), (len(images), 3, size, size), np.dtype(np.uint8))
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return ImageBank(
         pixels=np.load(path, mmap_mode="r"),
@@ -85,10 +84,7 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     )
 
 
-def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int) -> None:
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(images), 3, size, size))
-    title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
-
+def _prepare_all(cohort: Cohort, images: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
     def prepare(row: tuple[str, str]) -> np.ndarray:
         file = cohort.picture_path(row[0])
         if file.is_file() and hash_file(file) != row[1]:
@@ -98,10 +94,8 @@ def _fill(path: Path, cohort: Cohort, images: pd.DataFrame, size: int) -> None:
             )
         return prepare_picture(cohort.read_picture(row[0]), size)
 
-    rows = list(zip(images[PATH], images[SHA256], strict=True))
-    for number, picture in enumerate(map_with_progress(title, prepare, rows)):
-        pixels[number] = picture
-    pixels.flush()
+    title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
+    return map_with_progress(title, prepare, list(zip(images[PATH], images[SHA256], strict=True)))
 
 
 def balanced_rows(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

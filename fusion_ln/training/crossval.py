@@ -119,7 +119,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     if skipped:
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
     jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
-    return [job for job in jobs if not job.finished]
+    return _unfinished(jobs)
 
 
 def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
@@ -132,6 +132,14 @@ def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, d
     for fold in range(cohort.n_folds):
         training_parts(cohort, fold)
     jobs = [FoldJob(cohort.root, settings, run, fold, device, part) for fold, part in pairs]
+    return _unfinished(jobs)
+
+
+def _unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
+    """Select the unfinished fits; of the others the states go, which a killed process may have left."""
+    for job in jobs:
+        if job.finished:
+            _clear_states(job.checkpoint.parent)
     return [job for job in jobs if not job.finished]
 
 
@@ -157,7 +165,9 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part)
     if fabric.is_global_zero:
         save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
-    if fabric.is_global_zero and job.part is None:
+    if fabric.is_global_zero and job.part is not None:
+        _clear_states(folder)
+    elif fabric.is_global_zero:
         parts = (cohort.held_out(number), cohort.training_part(number)[1])
         predicted = [fitted.predict(patients, fabric) for patients in parts]
         _write_fold(folder, cohort.classes, number, predicted, fitted.result, precision_of(fabric))
@@ -296,5 +306,10 @@ def _write_fold(
         write_predictions(folder / file, logits.of_fold(classes, number))
     write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
     write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
+    _clear_states(folder)
+
+
+def _clear_states(folder: Path) -> None:
+    """Remove the state of a finished fit."""
     for state in folder.glob("*.ckpt"):
         state.unlink()

@@ -8,7 +8,7 @@ from fusion_ln.cohort.clinical import check_columns
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError
-from fusion_ln.files import as_file_name
+from fusion_ln.files import as_file_name, locked
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
 from fusion_ln.training.crossval import begin, cross_fit_jobs, finish
@@ -66,10 +66,11 @@ def plan_baselines(
 
 def train_baselines(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> None:
     """Train all folds of all runs, in parallel where there is room for them; see `run_baselines`."""
-    jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
-    run_jobs(jobs, n_folds=cohort.n_folds)
-    for run in planned:
-        finish(run)
+    with locked(*(run.lock for run in planned)):
+        jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
+        run_jobs(jobs, n_folds=cohort.n_folds)
+        for run in planned:
+            finish(run)
 
 
 def run_fusions(
@@ -92,10 +93,11 @@ def run_fusions(
     runs = []
     for name, settings in heads.items():
         run = RunFolder(out / fusion_name(name))
-        if settings is None:
-            fuse_late(cohort, baselines, name, run)
-        else:
-            train_head(cohort, baselines, settings, run, seed=seed, device=device.one_device)
+        with locked(run.lock):
+            if settings is None:
+                fuse_late(cohort, baselines, name, run)
+            else:
+                train_head(cohort, baselines, settings, run, seed=seed, device=device.one_device)
         runs.append(run)
     return runs
 
@@ -104,7 +106,9 @@ def cross_fit(
     cohort: Cohort, baselines: list[RunFolder], heads: Iterable[HeadSettings | None], device: DeviceSettings
 ) -> None:
     """Fit the further networks that cross-fitted tokens need, if one of the heads takes such tokens."""
-    if any(settings and settings.tokens == "cross-fitted" for settings in heads):
+    if not any(settings and settings.tokens == "cross-fitted" for settings in heads):
+        return
+    with locked(*(baseline.lock for baseline in baselines)):
         jobs = [
             job
             for baseline in baselines

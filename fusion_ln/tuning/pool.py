@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fusion_ln.compute.device import accelerator_of, fits_at_once, threads_per_fit
-from fusion_ln.compute.processes import SPAWN, init_worker
+from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
@@ -48,16 +48,16 @@ def _run_in_processes(
     jobs: list[StudyJob], conditions: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
 ) -> None:
     workers: dict[Any, Connection] = {}  # a connection for each: a killed worker cannot keep a lock that others need
-    for _ in range(n_workers):
-        own_end, worker_end = SPAWN.Pipe()
-        worker = SPAWN.Process(
-            target=_run_in_worker, args=(worker_end, jobs, conditions, threads, os.getpid()), daemon=True
-        )
-        worker.start()
-        worker_end.close()
-        workers[worker] = own_end
     failure: FusionLNError | None = None
     try:
+        with interrupts_held_back():
+            for _ in range(n_workers):
+                own_end, worker_end = SPAWN.Pipe()
+                arguments = (worker_end, jobs, conditions, threads, os.getpid())
+                worker = SPAWN.Process(target=_run_in_worker, args=arguments, daemon=True)
+                worker.start()
+                worker_end.close()
+                workers[worker] = own_end
         failure = _receive(workers, step)
     finally:  # after an error or Ctrl-C; without effect when all is done
         for connection in workers.values():

@@ -5,6 +5,8 @@ another for too long, by its own clock, takes that one for dead and queues the t
 the storage admits one. This works on a journal file and in a database; Optuna's own heartbeats need a common clock.
 """
 
+import errno
+import os
 import threading
 import time
 import warnings
@@ -32,6 +34,9 @@ BEAT = "beat"  # attribute of a running trial
 RETRIES = 5  # further attempts to reach a storage
 FIRST_PAUSE = 1.0  # seconds before the first of them; each later pause is twice as long
 ATTEMPTS = 3  # runs of a trial whose worker dies each time
+NOT_WRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -101,9 +106,32 @@ def open_storage(place: str) -> BaseStorage:
         ) from None
 
 
+class _JournalLock(JournalFileOpenLock):
+    """Lock of a journal that first cuts off half a line, as a full disk leaves it: the next line would hide in it."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self.journal = journal
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        taken = super().acquire()
+        try:
+            with self.journal.open("rb+") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 1))
+                if size and file.read(1) != b"\n":
+                    file.seek(0)
+                    file.truncate(file.read().rfind(b"\n") + 1)
+        except OSError:
+            self.release()
+            raise
+        return taken
+
+
 def _open_journal(path: Path) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
 
 
 def hide_password(place: str) -> str:
@@ -115,7 +143,7 @@ def with_retries(action: Callable[[], T], where: str) -> T:
     """Run an action on the storage; retry it after a pause if the storage cannot be reached.
 
     Raises:
-        StudyError: If it still fails after `RETRIES` more tries.
+        StudyError: If it still fails after `RETRIES` more tries, or will not mend itself: what may not be written to.
     """
     for attempt in range(RETRIES + 1):
         try:
@@ -124,6 +152,12 @@ def with_retries(action: Callable[[], T], where: str) -> T:
             raise
         except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
+            if _stays(error, reason):
+                raise StudyError(
+                    f"{where}: the storage of the study cannot be written ({reason}).",
+                    "Free some space, or let this account write there, then give the same command again: finished "
+                    "trials are kept. Or choose another place with `--storage`.",
+                ) from None
             if attempt == RETRIES:
                 raise StudyError(
                     f"{where}: the storage of the study cannot be reached ({reason}).",
@@ -133,6 +167,12 @@ def with_retries(action: Callable[[], T], where: str) -> T:
             say(f"{where}: cannot be reached ({reason}); trying again in {pause:.0f} s ({attempt + 1} of {RETRIES})")
             time.sleep(pause)
     raise AssertionError
+
+
+def _stays(error: Exception, reason: str) -> bool:
+    """Test if a storage may not be written to, which no pause changes."""
+    cause = error.__cause__ or error
+    return (isinstance(cause, OSError) and cause.errno in NOT_WRITABLE) or "readonly database" in reason
 
 
 @contextmanager

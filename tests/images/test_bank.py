@@ -54,7 +54,7 @@ def test_a_picture_that_was_changed_since_its_import_is_refused(make_cohort):
     Image.new("RGB", (40, 36)).save(path)
     with pytest.raises(CohortError, match="changed"):
         open_bank(cohort, "2d", 32)
-    assert not list((cache_folder() / "banks").iterdir())
+    assert not list(cache_folder().iterdir())
 
 
 def test_an_absent_modality_is_refused_with_the_known_ones(make_cohort):

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -239,11 +241,35 @@ def test_a_storage_that_cannot_be_reached_is_tried_again_then_named_without_its_
     assert "secret" not in str(caught.value) + tries
 
 
-def test_a_journal_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials_module, "FIRST_PAUSE", 0)
+def refuse_pauses(seconds):
+    raise AssertionError("waits for what cannot mend itself")
+
+
+def test_a_journal_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials_module.time, "sleep", refuse_pauses)
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match=r"file/study\.journal"):
+    with pytest.raises(StudyError, match=r"file/study\.journal.*cannot be written"):
         open_storage(str(tmp_path / "file" / "study.journal"))
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_storage_that_turns_read_only_or_full_is_refused_at_once(monkeypatch, code):
+    monkeypatch.setattr(trials_module.time, "sleep", refuse_pauses)
+
+    def fail():
+        raise OSError(code, os.strerror(code))
+
+    with pytest.raises(StudyError, match=r"cannot be written[^$]*--storage"):
+        trials_module.with_retries(fail, "journal")
+
+
+def test_half_a_line_of_a_full_disk_does_not_spoil_the_journal(tmp_path):
+    journal = tmp_path / "j"
+    optuna.create_study(study_name="a", storage=open_storage(str(journal)))
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":0,"work')  # and no room for the rest
+    optuna.create_study(study_name="b", storage=open_storage(str(journal)))
+    assert optuna.get_all_study_names(open_storage(str(journal))) == ["a", "b"]
 
 
 def baseline_job(cohort, folds, **changes):

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort, load_cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.head import CohortDetails
+from fusion_ln.cohort.head import HEAD, CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
@@ -44,16 +44,27 @@ def simulate_organs(out: Path, *, n_patients: int, image_size: int, seed: int = 
     """Simulate every organ task as a cohort folder ``out/<name>`` of grey-scale pictures, one per patient.
 
     Args:
-        out: Folder of the cohorts; existing ones are overwritten.
+        out: Folder of the cohorts; finished ones of the same settings are kept.
         n_patients: Of each task, spread evenly over its classes.
         image_size: Pixels a side.
         seed: Same seed and settings, same bytes.
     """
-    return [_simulate(organ, number, out, n_patients, image_size, seed) for number, organ in enumerate(ORGANS)]
+    cohorts = []
+    for number, organ in enumerate(ORGANS):
+        root = out / f"simulated-{organ.name}"
+        if (root / HEAD).is_file() and _is_of(made := load_cohort(root), n_patients, image_size, seed):
+            cohorts.append(made)
+            continue
+        with new_cohort(root):
+            cohorts.append(_simulate(organ, number, root, n_patients, image_size, seed))
+    return cohorts
 
 
-def _simulate(organ: Organ, number: int, out: Path, n_patients: int, image_size: int, seed: int) -> Cohort:
-    root = out / f"simulated-{organ.name}"
+def _is_of(cohort: Cohort, *settings: int) -> bool:
+    return (cohort.details.n_patients, cohort.details.image_size, cohort.details.seed) == settings
+
+
+def _simulate(organ: Organ, number: int, root: Path, n_patients: int, image_size: int, seed: int) -> Cohort:
     scanners = [Scanner(**site) for site in load_manifest("phantom")["sites"]]
     patients = pd.DataFrame(
         {

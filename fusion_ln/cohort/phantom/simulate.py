@@ -6,13 +6,13 @@ import numpy as np
 
 from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.cohort.head import CohortDetails
+from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
-from fusion_ln.errors import CohortError, SettingsError
+from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_parquet
 from fusion_ln.manifests import load_manifest
 
@@ -50,50 +50,53 @@ def simulate_cohort(
 
     Raises:
         SettingsError: If a setting is out of its range.
-        CohortError: If ``out`` holds a cohort already, or a class gets fewer patients than there are folds.
+        CohortError: If ``out`` holds something already, or a class gets fewer patients than there are folds.
     """
     scanners = _scanners(n_sites)
-    _check(out, n_patients, image_size, missing, shortcut)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
-    classes = tables().classes
-    folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)  # refuses before anything is drawn
-    present = draw_present(n_patients, missing, rng)
-    studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
-    images, truth = studio.draw(present)
-    write_parquet(out / TRUTH_FILE, truth)
-    write_parquet(out / POSTERIORS_FILE, posterior_table(patients))
-    details = CohortDetails(
-        n_patients=n_patients,
-        image_size=image_size,
-        seed=seed,
-        missing=missing,
-        sites=tuple(scanner.name for scanner in scanners),
-        shortcut=shortcut,
-        attainable=attainable_of(patients, present),
-    )
-    if by_site:
-        details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
-    manifest = load_manifest("phantom")
-    cohort = Cohort(
-        root=out,
-        name=f"phantom-{n_patients}",
-        classes=classes,
-        modalities=tables().modalities,
-        source=manifest["source"],
-        licence=manifest["licence"],
-        patients=patients,
-        images=images,
-        folds=folds,
-        pictures=out,
-        simulated=True,
-        details=details,
-    )
-    save_cohort(cohort)
+    _check(n_patients, image_size, missing, shortcut)
+    with new_cohort(out):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+        patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
+        classes = tables().classes
+        folds = draw_folds(
+            patients, k=k, by_site=by_site, seed=seed, classes=classes
+        )  # refuses before anything is drawn
+        present = draw_present(n_patients, missing, rng)
+        studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
+        details = CohortDetails(
+            n_patients=n_patients,
+            image_size=image_size,
+            seed=seed,
+            missing=missing,
+            sites=tuple(scanner.name for scanner in scanners),
+            shortcut=shortcut,
+            attainable=attainable_of(patients, present),
+        )
+        if by_site:
+            details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
+        manifest = load_manifest("phantom")
+        images, truth = studio.draw(present)
+        write_parquet(out / TRUTH_FILE, truth)
+        write_parquet(out / POSTERIORS_FILE, posterior_table(patients))
+        cohort = Cohort(
+            root=out,
+            name=f"phantom-{n_patients}",
+            classes=classes,
+            modalities=tables().modalities,
+            source=manifest["source"],
+            licence=manifest["licence"],
+            patients=patients,
+            images=images,
+            folds=folds,
+            pictures=out,
+            simulated=True,
+            details=details,
+        )
+        save_cohort(cohort)
     return cohort
 
 
-def _check(out: Path, n_patients: int, image_size: int, missing: float, shortcut: float) -> None:
+def _check(n_patients: int, image_size: int, missing: float, shortcut: float) -> None:
     if n_patients < 1:
         raise SettingsError(f"--patients {n_patients}: at least one patient is needed.")
     if not SMALLEST <= image_size <= LARGEST:
@@ -102,8 +105,6 @@ def _check(out: Path, n_patients: int, image_size: int, missing: float, shortcut
         raise SettingsError(f"--missing {missing}: expected a chance from 0 to below 1.")
     if not 0 <= shortcut <= 1:
         raise SettingsError(f"--shortcut {shortcut}: expected a share from 0 to 1.")
-    if (out / "cohort.toml").exists():
-        raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
 
 
 def _scanners(n_sites: int) -> list[Scanner]:

@@ -16,7 +16,7 @@ from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.render import NodeSize, render
 from fusion_ln.cohort.phantom.truth import Row, truth_of
-from fusion_ln.files import cannot_write
+from fusion_ln.files import write_bytes
 from fusion_ln.progress import progress
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 
@@ -81,9 +81,5 @@ def write_png(path: Path, image: Image.Image) -> str:
     """Write a picture and the folder above it; returns the SHA-256 of the file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, "png", compress_level=PNG_LEVEL)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    write_bytes(path, buffer.getvalue())
     return sha256(buffer.getvalue()).hexdigest()

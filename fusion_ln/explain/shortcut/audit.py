@@ -36,7 +36,7 @@ from fusion_ln.explain.shortcut.alter import (
 from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import find_regions, knows_truth
 from fusion_ln.explanations import AuditRecord
-from fusion_ln.files import as_file_name, write_atomically, write_parquet
+from fusion_ln.files import LOCK, as_file_name, locked, write_atomically, write_parquet
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
@@ -128,9 +128,18 @@ def audit_run(run: RunFolder, folder: Path | None, out: Path, *, device: str = "
     banks = {m: replace(bank, pixels=find_regions(cohort, m, trained.sides[m])) for m, bank in pictures.banks.items()}
     regions = replace(pictures, banks=banks)
     material = Material(cohort, pictures, regions)
+    with locked(out / LOCK):
+        _write(out, run, trained, material, device=torch.device(device), seed=seed)
+
+
+def _write(
+    out: Path, run: RunFolder, trained: TrainedRun, material: Material, *, device: torch.device, seed: int
+) -> None:
+    """Write the examples and the predictions; the record last."""
+    pictures, regions, cohort = material.pictures, material.regions, material.cohort
     examples = _choose_examples(pictures)
     _write_examples(out, material, examples)
-    predictions = _predict_all(trained, material, torch.device(device), seed)
+    predictions = _predict_all(trained, material, device, seed)
     predictions[PROBE] = material.predictions(probe_frame(pictures, regions, material.means, cohort))
     table = pd.concat([p.table.assign(**{ALTERATION: name}) for name, p in predictions.items()], ignore_index=True)
     write_parquet(out / "predictions.parquet", table)

@@ -78,6 +78,7 @@ def train_head(
         **new_origin(),
     )
     if run.claim(record) and run.finished:
+        _clear_states(run, cohort.n_folds)  # if it was killed after its last file
         return read_predictions(run.predictions)
     folds = []
     with progress(run.name, cohort.n_folds) as step, fixed_threads(cohort.n_folds):
@@ -97,9 +98,13 @@ def train_head(
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
-    for number in range(cohort.n_folds):
-        shutil.rmtree(run.fold(number) / STATES)
+    _clear_states(run, cohort.n_folds)
     return predictions
+
+
+def _clear_states(run: RunFolder, n_folds: int) -> None:
+    for number in range(n_folds):
+        shutil.rmtree(run.fold(number) / STATES, ignore_errors=True)
 
 
 def fold_tokens(

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from fusion_ln.cohort.clinical import clinical_values
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import autocast
 from fusion_ln.errors import SettingsError
-from fusion_ln.files import hash_file, write_atomically
+from fusion_ln.files import hash_file, write_rows
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
 from fusion_ln.images.patients import rows_by_patient
@@ -88,8 +87,8 @@ def _stored(
     files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
     if not all(file.is_file() for file in files.values()):
         computed = compute_tokens(model, baseline, bank, settings, device=device)
-        _save(files["logits"], computed.logits)
-        _save(files["tokens"], computed.tokens)
+        for name, values in (("logits", computed.logits), ("tokens", computed.tokens)):
+            write_rows(files[name], values, values.shape, values.dtype)
     return PictureTokens(
         tokens=np.load(files["tokens"], mmap_mode="r"), logits=np.load(files["logits"]), patients=bank.patients
     )
@@ -170,14 +169,6 @@ def _source(model: Classifier, baseline: BaselineSettings, settings: TokenSettin
             "Train them with `--weights`, or take `--tokens fitted`.",
         )
     return create_backbone(baseline.fit.backbone, image_size=baseline.fit.image_size, weights=baseline.fit.weights)
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # np.save would append its own suffix to a name
-            np.save(file, values)
-
-    write_atomically(path, write)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fusion_ln.cohort.duplicates import SIDE
 from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.files import write_atomically, write_csv, write_parquet
+from fusion_ln.files import write_csv, write_parquet, write_rows
 from fusion_ln.progress import say
 from fusion_ln.records import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
@@ -27,18 +27,9 @@ SHARED = "shared_pictures.csv"  # in the cohort folder: what was refused
 def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
     """Save hashes and thumbnails of the pre-training pictures for later leakage checks."""
     tables = [c.images[[IMAGE, SHA256]].assign(**{TASK: c.name}) for c in cohorts]
-    total = sum(map(len, tables))
-
-    def fill(temporary: Path) -> None:
-        copies = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(total, SIDE * SIDE))
-        row = 0
-        for cohort in cohorts:
-            copies[row : row + len(cohort.images)] = grey_copies(cohort, cohort.images)
-            row += len(cohort.images)
-        copies.flush()
-
     if not (run.root / COPIES).is_file():
-        write_atomically(run.root / COPIES, fill)
+        rows = (copy for cohort in cohorts for copy in grey_copies(cohort, cohort.images))
+        write_rows(run.root / COPIES, rows, (sum(map(len, tables)), SIDE * SIDE), np.dtype(np.uint8))
     write_parquet(run.root / PICTURES, pd.concat(tables, ignore_index=True))
 
 

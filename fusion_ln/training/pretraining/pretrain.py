@@ -1,6 +1,7 @@
 """Multi-task pre-training: one backbone learns several ultrasound tasks, with one head per task."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError
-from fusion_ln.files import write_atomically, write_json, write_parquet
+from fusion_ln.files import locked, write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.backbones import create_backbone
@@ -34,6 +35,7 @@ from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.tasks import ValidationScore
 
+STATES = "fit"  # folder of the run in which the unfinished fit keeps its state
 VALIDATION_SHARE = 0.2  # each task is split 4:1 (Jiang et al. 2025)
 
 
@@ -72,17 +74,19 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
         cohort_paths=tuple(str(cohort.root.resolve()) for cohort in cohorts),
         **new_origin(),
     )
-    if run.claim(record) and run.backbone.is_file():
-        say(f"{run.root}: already there, with these settings; kept.")
-        return
-    held = run.read_record()
-    assert isinstance(held, PretrainingRecord)  # claimed above
-    keep_pictures(cohorts, run)
-    roots = [cohort.root for cohort in cohorts]
-    files = [*(root / "cohort.toml" for root in roots), run.record]
-    with run_on_all_ranks(device, files, partial(_take_part, roots, settings, run, device)):
-        pretrained = _fit_tasks(cohorts, settings, run, device)
-    _write(run, held, settings, pretrained)
+    with locked(run.lock):
+        if run.claim(record) and run.backbone.is_file():
+            shutil.rmtree(run.root / STATES, ignore_errors=True)  # if it was killed after its last file
+            say(f"{run.root}: already there, with these settings; kept.")
+            return
+        held = run.read_record()
+        assert isinstance(held, PretrainingRecord)  # claimed above
+        keep_pictures(cohorts, run)
+        roots = [cohort.root for cohort in cohorts]
+        files = [*(root / "cohort.toml" for root in roots), run.record]
+        with run_on_all_ranks(device, files, partial(_take_part, roots, settings, run, device)):
+            pretrained = _fit_tasks(cohorts, settings, run, device)
+        _write(run, held, settings, pretrained)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def _fit_tasks(
     """Fit the model, in every process that shares the fit."""
     tasks = [_split(cohort, settings) for cohort in cohorts]
     fabric = make_fabric(device, settings.fit.precision, find_unused_parameters=True)
-    scores = _TaskScores(run.root / "fit", tuple(task.cohort.name for task in tasks))
+    scores = _TaskScores(run.root / STATES, tuple(task.cohort.name for task in tasks))
     learning = _build(tasks, settings, scores)
     result = _fit(learning, tasks, settings, scores, fabric)
     learning.model.load_state_dict(result.weights)
@@ -268,6 +272,4 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
     }
     described = {"pretraining": settings.model_dump_json()}
     write_atomically(run.backbone, lambda temporary: save_file(tensors, temporary, described))
-    for state in pretrained.scores.folder.iterdir():
-        state.unlink()
-    pretrained.scores.folder.rmdir()
+    shutil.rmtree(pretrained.scores.folder)
