@@ -31,7 +31,7 @@ LOCK_ATTEMPTS = 100
 LONGEST_NAME = 180  # bytes, of the 255 that a file system takes: room for a prefix, a suffix and a temporary file's
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place at once.
 
     A reader, or a run killed at any instant, sees the old file or the new one, never a part of either.
@@ -195,7 +195,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, atomically."""
-    write_atomically(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -317,7 +317,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _discard(_: object) -> None:
-    """Drop a value, so that an expression serves as a statement."""
