@@ -30,6 +30,64 @@ OPTIONS += ["--batch-size", "4", "--precision", "32-true", "--device", "cpu"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster can be joined at 127.0.0.1:1"),
+        (["--engine", "ray", "--address", "nowhere"], "expected HOST:PORT"),
+        (["--engine", "ray"], "no Ray cluster can be joined at this machine"),
+        (["--engine", "ray", "--devices", "2"], "does not go with --devices or --nodes"),
+        (["--address", "127.0.0.1:1"], "Give `--engine ray` too"),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_gets_one_message(make_cohort, tmp_path, monkeypatch, arguments, message):
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda *args: None, raising=False)
+    assert_refused(make_cohort, tmp_path, arguments, message)
+
+
+def test_without_ray_its_extra_is_named(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert_refused(make_cohort, tmp_path, ["--engine", "ray"], 'pip install "fusion_ln[ray]"')
+
+
+def assert_refused(make_cohort, folder, arguments, message):
+    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), *OPTIONS, *arguments]
+    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
+    assert result.exit_code == 1, result.output
+    assert message in result.output
+    assert "Traceback" not in result.output
+    assert not (folder / "out").exists()
+
+
+def test_a_machine_that_sees_other_files_is_named_with_the_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text("one")
+    around = Environment.capture([Path("run.json")])
+    monkeypatch.chdir("/")
+    around.apply()
+    assert Path.cwd() == tmp_path
+    file.write_text("another")
+    with pytest.raises(RunError, match=r"run\.json holds another file"):
+        around.apply()
+    file.unlink()
+    with pytest.raises(RunError, match=r"run\.json is not there"):
+        around.apply()
+
+
+def test_a_cache_folder_that_a_machine_names_itself_is_kept(monkeypatch):
+    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/command")
+    around = Environment.capture([])
+    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/node")
+    around.apply()
+    monkeypatch.delenv("FUSIONLN_CACHE")
+    assert Environment.capture([]).cache is None
+    around.apply()
+    assert Environment.capture([]).cache == "/of/the/command"
+
+
+# A process that has joined a cluster finds it again: what is refused without one stands above.
 @pytest.fixture(scope="module")
 def cluster():
     """A head with one core, to which nodes can be added; nothing leaves the machine."""
@@ -96,60 +154,3 @@ def test_an_error_of_a_fit_is_told_once_and_ends_the_others(make_cohort, tmp_pat
     result = CliRunner().invoke(cli, fusionln)
     assert result.exit_code == 1
     assert "no node of the cluster offers a GPU" in result.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--engine", "ray", "--address", "127.0.0.1:1"], "no Ray cluster can be joined at 127.0.0.1:1"),
-        (["--engine", "ray", "--address", "nowhere"], "expected HOST:PORT"),
-        (["--engine", "ray"], "no Ray cluster can be joined at this machine"),
-        (["--engine", "ray", "--devices", "2"], "does not go with --devices or --nodes"),
-        (["--address", "127.0.0.1:1"], "Give `--engine ray` too"),
-    ],
-)
-def test_a_cluster_that_cannot_be_had_gets_one_message(make_cohort, tmp_path, monkeypatch, arguments, message):
-    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
-    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda *args: None, raising=False)
-    assert_refused(make_cohort, tmp_path, arguments, message)
-
-
-def test_without_ray_its_extra_is_named(make_cohort, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert_refused(make_cohort, tmp_path, ["--engine", "ray"], 'pip install "fusion_ln[ray]"')
-
-
-def assert_refused(make_cohort, folder, arguments, message):
-    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), *OPTIONS, *arguments]
-    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
-    assert result.exit_code == 1, result.output
-    assert message in result.output
-    assert "Traceback" not in result.output
-    assert not (folder / "out").exists()
-
-
-def test_a_machine_that_sees_other_files_is_named_with_the_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    file = tmp_path / "run.json"
-    file.write_text("one")
-    around = Environment.capture([Path("run.json")])
-    monkeypatch.chdir("/")
-    around.apply()
-    assert Path.cwd() == tmp_path
-    file.write_text("another")
-    with pytest.raises(RunError, match=r"run\.json holds another file"):
-        around.apply()
-    file.unlink()
-    with pytest.raises(RunError, match=r"run\.json is not there"):
-        around.apply()
-
-
-def test_a_cache_folder_that_a_machine_names_itself_is_kept(monkeypatch):
-    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/command")
-    around = Environment.capture([])
-    monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/node")
-    around.apply()
-    monkeypatch.delenv("FUSIONLN_CACHE")
-    assert Environment.capture([]).cache is None
-    around.apply()
-    assert Environment.capture([]).cache == "/of/the/command"

@@ -1,13 +1,14 @@
 import dataclasses
 import shutil
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from tiny import CPU, FIT
+from tiny import CPU, FIT, build_cohort
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
@@ -34,16 +35,34 @@ from fusion_ln.training.run import run_baselines, run_fusions
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=2, grid=2)
 
 
-@pytest.fixture
-def trained(make_cohort, tmp_path):
-    def train(**changes):
-        cohort = make_cohort(24, **changes)
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory):
+    """Train the baselines of one cohort per set of changes."""
+
+    @cache
+    def train(views=1, absent=()):
+        folder = tmp_path_factory.mktemp("trained")
+        cohort = build_cohort(folder, 24, views=views, absent=dict(absent))
         runs = run_baselines(
-            cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU
+            cohort, list(cohort.modalities), FIT, folder / "runs", protocol="nested", seed=0, device=CPU
         )
         return cohort, runs
 
     return train
+
+
+@pytest.fixture
+def trained(train_once, tmp_path):
+    """A cohort and its trained baselines, in a copy that the test may change."""
+
+    def copy(views=1, absent=None):
+        lacking = tuple((number, frozenset(modalities)) for number, modalities in (absent or {}).items())
+        cohort, runs = train_once(views, lacking)
+        for run in runs:
+            shutil.copytree(run.root, tmp_path / "runs" / run.name)
+        return cohort, [RunFolder(tmp_path / "runs" / run.name) for run in runs]
+
+    return copy
 
 
 def head_run(cohort, members, folder, **changes):
