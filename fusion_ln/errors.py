@@ -26,7 +26,7 @@ class CohortError(FusionLNError):
 
 
 class SourceError(FusionLNError):
-    """A raw archive is not laid out as its source says, or could not be fetched."""
+    """A raw archive or a table is not laid out as expected, or could not be fetched."""
 
 
 class PictureError(FusionLNError):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
 
+import fusion_ln
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import (
     TEMPORARY,
@@ -96,6 +98,11 @@ def is_number(text):
 def test_categories_and_repeated_names_are_written_too():
     table = pd.DataFrame([["=1", 2]], columns=["a", "b"]).astype({"a": "category"})
     assert csv_text(table) == "a,b\n'=1,2\n"
+
+
+def test_every_csv_for_people_goes_through_the_one_writer():
+    package = Path(fusion_ln.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if ".to_csv(" in path.read_text()] == ["files.py"]
 
 
 @contextmanager

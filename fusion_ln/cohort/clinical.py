@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.decode.columns import reason_against_categories
 from fusion_ln.errors import CohortError
 from fusion_ln.settings import Settings
 from fusion_ln.terms import LABEL, PATIENT, is_clinical
@@ -53,9 +54,10 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
         if not pd.api.types.is_numeric_dtype(held):
             found = sorted(held.dropna().unique())
             if len(found) != 2:
+                reason = reason_against_categories(held)
                 raise CohortError(
-                    f"cohort {cohort.name}: column {name!r} is text with {len(found)} values; "
-                    "a number, or two values, is needed.",
+                    f"cohort {cohort.name}: column {name!r} is text with {len(found)} values"
+                    f"{f' ({reason})' if reason else ''}; a number, or two values, is needed.",
                     "Leave it out of `--clinical`, or code it as numbers in the source.",
                 )
             kinds = (str(found[0]), str(found[1]))
@@ -111,5 +113,7 @@ def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.nd
     wrong = held[numbers.isna() & held.notna()]
     if len(wrong):
         expected = f"{kinds[0]!r} or {kinds[1]!r}" if kinds else "a number"
-        raise CohortError(f"clinical column {name!r}: {wrong.iloc[0]!r} is not {expected}.")
+        raise CohortError(
+            f"clinical column {name!r}: {wrong.iloc[0]!r} is not {expected}.", "Mend or leave out the value."
+        )
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)

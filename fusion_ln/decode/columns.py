@@ -18,6 +18,7 @@ GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
 NUMBER_GAPS = GAPS | set("-–—?.") | {"--", "none", "unknown", "unk", "missing", "n.a.", "n.d.", "未知", "不详"}
 NUMBER, DECIMAL_COMMA = "number", "number, decimal comma"
 TEXT, DATES, PICTURES, EMPTY = "text", "dates", "pictures", "empty"
+ASKED_FIRST = 20  # cells
 NAMED_AT_MOST = 5  # odd cells or levels of a column
 
 _WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"  # without leading zeros, and no more digits than a float holds
@@ -115,7 +116,7 @@ def _read_column(cells: pd.Series, folder: Path, comma_found: bool) -> tuple[pd.
     column = Column(str(cells.name), EMPTY, gaps)
     if known.empty:
         return pd.Series(float("nan"), index=cells.index), column
-    if 2 * known.map(lambda cell: looks_like_picture(folder / cell.replace("\\", "/"))).sum() > len(known):
+    if _holds_pictures(known, folder):
         return known.reindex(cells.index), replace(column, kind=PICTURES)
     numbers = known.str.replace("−", "-")
     if numbers.map(_is_number).all() and not (comma_found and _all_thousands(numbers, ".")):
@@ -130,11 +131,21 @@ def _read_column(cells: pd.Series, folder: Path, comma_found: bool) -> tuple[pd.
     return values, replace(column, odd=(*_with_lines(odd), *column.odd), nearly_numeric=len(odd) > 0)
 
 
+def _holds_pictures(known: pd.Series, folder: Path) -> bool:
+    """Check whether most cells are paths of pictures; one of the first must be, since each may ask the disk."""
+
+    def is_picture(cell: str) -> bool:
+        return looks_like_picture(folder / cell.replace("\\", "/"))
+
+    return any(map(is_picture, known[:ASKED_FIRST])) and 2 * sum(map(is_picture, known)) > len(known)
+
+
 def _as_text(cells: pd.Series) -> tuple[pd.Series, Column]:
     known, gaps = _split_gaps(cells, GAPS)
     doubtful = _with_lines(known[known.map(is_gap)])
     alike = [f"{' and '.join(map(repr, group))} differ only in spelling" for group in spelt_alike(known)]
-    column = Column(str(cells.name), TEXT, gaps, (*doubtful, *alike), tuple(sorted(known.unique())))
+    kind = EMPTY if known.empty else TEXT
+    column = Column(str(cells.name), kind, gaps, (*doubtful, *alike), tuple(sorted(known.unique())))
     return known.reindex(cells.index), column
 
 

@@ -200,6 +200,10 @@ HEADER = "patient_id,label,2d\n"
         ("patient,label,2d\n1,0,pictures/a.png\n", "no column patient_id; it has patient, label, 2d"),
         ("patient_id,label,bmode\n1,0,dark\n", "no column modality and path, and none of pictures (2d, cdfi, elastic"),
         ("patient_id,label,ceus\n1,0,pictures/zz.png\n", "pictures that do not exist (1):\n    line 2: "),
+        (
+            "patient_id,label,2d,ceus\n1,0,pictures/a.png,pictures/c.png\n2,1,pictures/b.png,dark\n3,1,,pictures/d.png\n",
+            "pictures that do not exist (1):\n    line 3: ",
+        ),
         ("patient_id,label,label,2d\n1,0,0,pictures/a.png\n", "column 'label' stands in it twice"),
         (HEADER + "1,0,pictures/a.png,x\n", "line 2: 4 cells, but the header has 3 columns"),
         (HEADER + "1,0,pictures/a.png\n2,cyst,pictures/b.png\n", "line 3: unknown label 'cyst'"),

@@ -1,5 +1,6 @@
 """Kinds of columns: numbers however they are written, gaps however they are spelt, and nothing turned in silence."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion_ln.decode.columns import GAPS, NUMBER_GAPS, describe_columns, read_columns, reason_against_categories
+from fusion_ln.decode.table import read_table
+from fusion_ln.errors import SourceError
 
 
 def read(**columns):
@@ -97,3 +100,25 @@ def test_names_stay_text_whatever_they_look_like():
 def test_levels_that_differ_only_in_spelling_are_named():
     _, described = read(sex=["F", "f", "m"])
     assert "'F' and 'f' differ only in spelling" in describe_columns(list(described.values()))
+
+
+CELLS = st.one_of(
+    st.sampled_from(["1", "2.5", "1,5", "1,234", "NA", "-", "a.png", "2024-01-02", "<5", "007"]), st.text()
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6), st.sampled_from(["utf-8", "gb18030", "utf-16"]))
+@settings(max_examples=60, deadline=None)
+def test_any_cells_are_read_or_refused_with_one_message(tmp_path_factory, rows, encoding):
+    path = tmp_path_factory.mktemp("table") / "a.csv"
+    lines = ["x,y", *(",".join(row) for row in rows)]
+    path.write_bytes("\n".join(lines).encode(encoding, errors="replace"))
+    with suppress(SourceError):
+        values, described = read_columns(read_table(path, "").cells, path.parent)
+        assert describe_columns(described)
+        assert [column.name for column in described] == values.columns.tolist()
+        for name in values.columns[values.notna().any()]:
+            if values[name].dtype == object:
+                reason_against_categories(values[name])
+            else:
+                assert np.isfinite(values[name].dropna()).all()

@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from datetime import date, datetime
 
 import openpyxl
 import pytest
@@ -142,6 +143,12 @@ def test_excel_gives_the_cells_of_the_csv_file(read):
     table = read(workbook(rows, formats=[("A2", "000"), ("A3", "000")]), "renamed.csv")
     assert grid(table) == ROWS
     assert table.cells.index.tolist() == [2, 3]
+
+
+def test_excel_cells_read_as_the_sheet_shows_them(read):
+    values = [date(2024, 2, 1), datetime(2024, 2, 1, 9, 30), True, 0.125, 1e-05, "10,5", "#N/A"]
+    table = read(workbook([list("abcdefg"), values]))
+    assert grid(table)[1] == ["2024-02-01", "2024-02-01 09:30:00", "TRUE", "0.125", "1e-05", "10,5", "#N/A"]
 
 
 def test_the_first_filled_sheet_is_read_and_named(read):

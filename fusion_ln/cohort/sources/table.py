@@ -46,7 +46,8 @@ class Table(Source):
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(NAMES)
         values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE))
-        say(describe_columns(described))
+        for line in (*table.remarks, describe_columns(described)):
+            say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
         pictured = [] if per_image else _picture_columns(described)
         _need_columns(self.root, table.columns, per_image or bool(pictured))
@@ -72,8 +73,7 @@ class Table(Source):
             for group in spelt_alike(row.patient_id or "" for row in images)
         ]
         odd = [column.warning for column in further if column.warning]
-        remarks = (*table.remarks, *odd, *mixed, *alike)
-        return Archive(self.root.parent, classes, tuple(modalities), images, clinical, remarks)
+        return Archive(self.root.parent, classes, tuple(modalities), images, clinical, (*odd, *mixed, *alike))
 
     def _classes(self, lines: Sequence[Line]) -> tuple[str, ...]:
         """Take the labels of the file for classes."""

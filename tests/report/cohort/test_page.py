@@ -1,6 +1,7 @@
 import re
 import shutil
 
+import openpyxl
 import pandas as pd
 import pytest
 from tiny import fusionln
@@ -84,10 +85,16 @@ UNTIDY = (
 )
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gb18030", "xlsx"])
 def test_a_table_has_the_same_columns_for_import_and_for_statistics(tmp_path, encoding):
-    path = tmp_path / "patients.csv"
-    path.write_text(UNTIDY, encoding=encoding)
+    path = tmp_path / "patients"
+    if encoding == "xlsx":
+        book = openpyxl.Workbook()
+        for line in UNTIDY.splitlines():
+            book.active.append(line.split(";"))
+        book.save(path)
+    else:
+        path.write_text(UNTIDY, encoding=encoding)
     (tmp_path / "img").mkdir()
     for name in "123":
         (tmp_path / "img" / f"{name}.png").touch()
