@@ -174,9 +174,7 @@ class FitSettings(LoopSettings):
     weights: str = Field("scratch", description="scratch, imagenet, a weight file, or the folder of a pre-training.")
     image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
     head_width: int = Field(256, ge=1, le=65536, description="Width of the classifier's hidden layer.")
-    head_dropout: float = Field(
-        0.0, ge=0, lt=1, description="Dropout before the classifier's last layer.", json_schema_extra=ADDED
-    )
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the last layer.", json_schema_extra=ADDED)
     augmentation: float = Field(
         1.0, ge=0, le=3, description="Strength of augmentation; 0 only mirrors.", json_schema_extra=ADDED
     )
@@ -312,9 +310,7 @@ class PretrainSettings(Settings):
     """Pre-training of one backbone on several tasks."""
 
     fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
-    order: Order = Field(
-        "sequential", description="Within an epoch: one set after another, or batches of all sets mixed."
-    )
+    order: Order = Field("sequential", description="Within an epoch: one set after another, or all sets mixed.")
     seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
 
     @model_validator(mode="after")
