@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 from scipy.special import softmax
 
+from fusion_ln.decode.stored import load_table
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT, PROB
 
+REMAKE = (
+    "Restore it. Or delete the run's predictions.parquet and give the command that made the run again: it writes its "
+    "tables anew."
+)
 UNIT_KEYS = [PATIENT]  # columns that name the unit of a prediction, coarsest first
 TOLERANCE = 1e-3  # how far a patient's probabilities may be from summing to 1
 
@@ -92,7 +98,7 @@ def read_predictions(path: Path) -> Predictions:
         PredictionsError: If it cannot be read, lacks a column, repeats a patient, holds a label outside 0..C-1,
             a probability that is not a number in [0, 1], or a row that does not sum to 1.
     """
-    return _read(path, key=UNIT_KEYS)
+    return check_table(path, _load(path))
 
 
 def read_inner_predictions(path: Path) -> Predictions:
@@ -103,20 +109,25 @@ def read_inner_predictions(path: Path) -> Predictions:
     Raises:
         PredictionsError: See `read_predictions`; a patient has two rows in one fold.
     """
-    return _read(path, key=[FOLD, *UNIT_KEYS])
+    return check_table(path, _load(path), key=[FOLD, *UNIT_KEYS])
 
 
-def _read(path: Path, key: list[str]) -> Predictions:
+def _load(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise PredictionsError(
-            f"{path}: cannot be read as a table of predictions ({error}).",
-            "Give a run folder, or a predictions.parquet of one.",
-        ) from None
+        return load_table(path)
+    except ValueError as error:
+        raise PredictionsError(f"{path}: {error}; a table of predictions was expected.", REMAKE) from None
+
+
+def check_table(path: Path, table: pd.DataFrame, *, key: Sequence[str] = UNIT_KEYS) -> Predictions:
+    """Check the rows of a table of predictions, sorted by ``key``, which names a row; ``path`` is for the message.
+
+    Raises:
+        PredictionsError: See `read_predictions`.
+    """
     classes = tuple(c.removeprefix(PROB) for c in table.columns if c.startswith(PROB))
     _check_columns(path, table, classes)
-    return Predictions(classes, _checked_rows(path, table, classes, key))
+    return Predictions(classes, _checked_rows(path, table, classes, list(key)))
 
 
 def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
@@ -128,6 +139,13 @@ def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) ->
 
 
 def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key: list[str]) -> pd.DataFrame:
+    for column, kind, found in (
+        (PATIENT, "texts", all(isinstance(patient, str) for patient in table[PATIENT])),
+        (FOLD, "numbers from 0", is_integer_dtype(table[FOLD]) and (table[FOLD] >= 0).all()),
+        (LABEL, "whole numbers", is_integer_dtype(table[LABEL])),
+    ):
+        if not found:
+            raise PredictionsError(f"{path}: the column {column!r} holds something else than {kind}.", REMAKE)
     if (repeated := table.duplicated(key)).any():
         raise PredictionsError(
             f"{path}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.",

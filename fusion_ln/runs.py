@@ -278,9 +278,11 @@ def weight_file(weights: Path) -> Path:
     if not weights.is_dir():
         return weights
     run = RunFolder(weights)
-    if not isinstance(run.read_record(), PretrainingRecord):
+    if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
+        found = "a run, but not a pre-training" if run.record.is_file() else "a folder without run.json"
         raise RunError(
-            f"{weights}: not a pre-training.", "Make one with `fusionln pretrain --out DIR`, or give a file."
+            f"{weights}: {found}; `--weights` takes `scratch`, `imagenet`, a file or the folder of a pre-training.",
+            "Make a pre-training with `fusionln pretrain --out DIR`, or give a file.",
         )
     if not run.backbone.is_file():
         raise RunError(f"{weights}: an unfinished pre-training.", "Run the same command again: it resumes.")

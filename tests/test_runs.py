@@ -79,7 +79,10 @@ def test_weights_of_a_folder_are_those_of_a_finished_pretraining(cohort, run):
     run.backbone.touch()
     assert weight_file(run.root) == run.backbone
     run.write_record(baseline_record(cohort))
-    with pytest.raises(RunError, match="not a pre-training"):
+    with pytest.raises(RunError, match=r"not a pre-training.*\n.*fusionln pretrain"):
+        weight_file(run.root)
+    run.record.unlink()
+    with pytest.raises(RunError, match=r"a folder without run\.json.*\n.*fusionln pretrain"):
         weight_file(run.root)
 
 

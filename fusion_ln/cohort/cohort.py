@@ -10,6 +10,7 @@ import pandas as pd
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
 from fusion_ln.decode.picture import read_picture
+from fusion_ln.decode.stored import load_table
 from fusion_ln.errors import CohortError
 from fusion_ln.files import LOCK, hash_table, locked, write_parquet
 from fusion_ln.records import CohortSummary
@@ -238,9 +239,9 @@ def folds_origin(k: int, by_site: bool, seed: int) -> str:
 
 def _read_table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise CohortError(f"{path}: cannot be read ({error}).", "Restore it or import the cohort again.") from None
+        return load_table(path)
+    except ValueError as error:
+        raise CohortError(f"{path}: {error}.", "Restore it or import the cohort again.") from None
 
 
 def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> Cohort:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.truth import Truth, load_truth
+from fusion_ln.decode.stored import load_arrays
 from fusion_ln.errors import RunError
 from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.contributions import contributions
@@ -196,10 +197,10 @@ class _Explainer:
     def _maps(self, patient: str, case: Case, method: str) -> dict[str, np.ndarray]:
         """Load cached maps by modality if complete, else compute and store them."""
         path, modalities = self.out.maps(method, patient), self.held_out.modalities
-        if path.is_file():
-            with np.load(path) as stored:
-                if int(stored["target"]) == case.target and ("deletion" in stored or not self.trust):
-                    return {m: stored[m] for m in modalities}
+        stored = load_arrays(path)
+        needed = {"target", *modalities, *(["deletion"] if self.trust else [])}
+        if stored and needed <= stored.keys() and stored["target"] == case.target:
+            return {m: stored[m] for m in modalities}
         attribution, scores = self._attribute(patient, case, method)
         maps = {m: values.numpy() for m, values in zip(modalities, attribution.maps, strict=True)}
         arrays = {**maps, "target": np.array(case.target), "error": np.array(attribution.error)}

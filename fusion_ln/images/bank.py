@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.decode.stored import holds_array
 from fusion_ln.errors import CohortError
 from fusion_ln.files import LOCK, hash_file, locked, write_rows
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
@@ -72,9 +73,9 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     parts = [PREPARATION, str(size), str(cohort.details.frame), *images[SHA256]]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
     path = cache_folder() / "banks" / f"{key}.npy"
-    if not path.is_file():
+    if not holds_array(path):
         with locked(path.with_name(f".{key}{LOCK}")):  # one of the processes prepares, the others wait
-            if not path.is_file():
+            if not holds_array(path):
                 write_rows(path, _prepare_all(cohort, images, size), (len(images), 3, size, size), np.dtype(np.uint8))
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return ImageBank(

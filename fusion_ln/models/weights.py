@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -95,7 +96,12 @@ def _load_timm_file(timm_name: str, path: Path, size: dict[str, Any]) -> nn.Modu
         held = timm.models.load_state_dict(str(path))
         loaded = _with_weights(timm_name, {"file": str(path)}, size)
         _check_complete(timm_name, held, size)
-    except Exception as error:  # unpickling, safetensors and load_state_dict each raise their own
+    except UnpicklingError:  # torch's own message advises to load it unsafely
+        raise WeightsError(
+            f"{path}: holds other objects than tensors, which could run code, or is no weight file; it is not loaded.",
+            "Give a .safetensors file, or a state dictionary alone, as `torch.save(model.state_dict(), FILE)` writes.",
+        ) from None
+    except Exception as error:  # safetensors, zip files and load_state_dict each raise their own
         raise _wrong_network(path, timm_name, error) from None
     _refuse_not_finite(path, loaded.state_dict())
     return loaded
@@ -152,8 +158,11 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 def _is_ours(path: Path) -> bool:
     if path.suffix != ".safetensors":
         return False
-    with safe_open(path, framework="pt") as file:
-        return any(key.startswith(BACKBONE_PREFIX) for key in file.keys())  # noqa: SIM118 (not a dictionary)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return any(key.startswith(BACKBONE_PREFIX) for key in file.keys())  # noqa: SIM118 (not a dictionary)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: damaged ({error}).", "Fetch or make the file again.") from None
 
 
 def _wrong_network(path: Path, name: str, error: Exception) -> WeightsError:

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
+from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
 from fusion_ln.metrics import METRICS, PRIMARY, confusion, score
@@ -79,7 +80,8 @@ def write_pretraining_report(run: RunFolder) -> Path:
     record = run.read_record()
     if not isinstance(record, PretrainingRecord) or not run.backbone.is_file():
         raise RunError(f"{run.root}: not a finished pre-training.", "Make one with `fusionln pretrain`.")
-    history = pd.read_parquet(run.history)
+    way_out = f"Delete {run.backbone} and give the command that made it again: it pre-trains anew."
+    history = read_table(run.history, way_out, ("epoch", "train_loss", "val_loss"))
     tasks = [_read(run, number, held) for number, held in enumerate(record.cohort.tasks)]
     simulated = record.simulated
     with style.figure_style():

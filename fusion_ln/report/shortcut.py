@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
     ALTERATION,
@@ -29,7 +29,7 @@ from fusion_ln.evaluation.shortcut import (
 )
 from fusion_ln.explanations import AuditRecord
 from fusion_ln.files import as_file_name
-from fusion_ln.predictions import Predictions
+from fusion_ln.predictions import check_table
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, write_note
 from fusion_ln.report.kit.page import write_page
@@ -100,14 +100,14 @@ def read_audit(folder: Path) -> ShortcutAudit:
         RunError: If there is no audit.
         PredictionsError: If a class has fewer than 2 patients.
     """
-    try:
-        record = AuditRecord.read(folder / "audit.json")
-        table = pd.read_parquet(folder / "predictions.parquet")
-    except (OSError, ValueError, RunError):
-        raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.") from None
+    if not (folder / "audit.json").is_file():
+        raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.")
+    record = AuditRecord.read(folder / "audit.json")
+    path = folder / "predictions.parquet"
+    table = read_table(path, "Make the audit again with `fusionln audit RUN`.", [ALTERATION])
     classes = record.cohort.classes
     predictions = {
-        str(name): Predictions(classes, rows.drop(columns=ALTERATION).reset_index(drop=True))
+        str(name): check_table(path, rows.drop(columns=ALTERATION))
         for name, rows in table.groupby(ALTERATION, sort=False)
     }
     examples: dict[str, dict[str, dict[str, Path]]] = {}

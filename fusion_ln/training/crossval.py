@@ -9,18 +9,20 @@ from typing import Self
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
-from fusion_ln.errors import CohortError
+from fusion_ln.decode.stored import read_table
+from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.predictions import Predictions, join_tables, write_predictions
+from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
@@ -258,15 +260,32 @@ def finish(run: RunFolder) -> None:
         return
     record = run.read_prediction_record()
     folders = [run.fold(number) for number in range(record.cohort.n_folds)]
-    out, inner, history = (pd.concat([pd.read_parquet(f / name) for f in folders]) for name in FOLD_TABLES)
-    fits = tuple(FoldRecord.model_validate_json((folder / FOLD_RECORD).read_bytes()) for folder in folders)
-    run.write_record(record.model_copy(update={"folds": fits}))
+    folds = [_read_fold(folder) for folder in folders]
+    out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
+    run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
     write_parquet(run.history, history)
     classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
     predictions = join_tables(classes, [out])
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
+
+
+def _read_fold(folder: Path) -> tuple[FoldRecord, list[pd.DataFrame]]:
+    """Read what `_write_fold` wrote."""
+    way_out = f"Delete {folder}: the command that made the run then trains this fold again."
+    path = folder / FOLD_RECORD
+    try:
+        fit = FoldRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
+    tables = [read_table(folder / name, way_out) for name in FOLD_TABLES]
+    try:
+        for name, table in zip(FOLD_TABLES[:2], tables, strict=False):
+            check_table(folder / name, table)
+    except PredictionsError as error:
+        raise RunError(error.problem, way_out) from None
+    return fit, tables
 
 
 @lru_cache(maxsize=1)

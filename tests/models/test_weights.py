@@ -75,6 +75,17 @@ def test_a_file_that_is_no_weight_file_is_refused(tmp_path):
         create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "absent.pth"))
 
 
+def test_a_file_of_other_objects_is_refused_without_advice_to_run_it(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(timm.create_model("test_resnet"), path)  # the network itself, not its state dictionary
+    with pytest.raises(WeightsError, match="could run code") as error:
+        create_backbone("test_resnet", image_size=32, weights=str(path))
+    assert "weights_only" not in str(error.value)
+    (tmp_path / "cut.safetensors").write_bytes(b"cut")
+    with pytest.raises(WeightsError, match=r"cut\.safetensors: damaged"):
+        create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "cut.safetensors"))
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_file_without_the_norms_tensors_is_refused(tmp_path, name, suffix):

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tiny import FIT_TWICE as FIT
+from tiny import build_cohort
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
 from fusion_ln.compute.engines import run_jobs
@@ -35,6 +36,14 @@ def run_baseline(cohort, folder, **changes):
     return run, read_predictions(run.predictions)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A cohort and a finished run; a test that changes a file works on a copy."""
+    folder = tmp_path_factory.mktemp("finished")
+    cohort = build_cohort(folder)
+    return cohort, run_baseline(cohort, folder / "run")[0]
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -52,6 +61,21 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_does_not(make_co
     cohort = make_cohort(20)
     runs = [run_baseline(cohort, tmp_path / name, seed=seed)[0] for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     assert digest(runs[0].predictions) == digest(runs[1].predictions) != digest(runs[2].predictions)
+
+
+@pytest.mark.parametrize("name", ["fold.json", "predictions.parquet", "history.parquet"])
+def test_a_damaged_file_of_a_fold_is_named_and_the_way_out_works(finished, tmp_path, name):
+    cohort, trained = finished
+    run = RunFolder(shutil.copytree(trained.root, tmp_path / "run"))
+    run.predictions.unlink()
+    (run.fold(1) / name).write_bytes(b"")
+    with pytest.raises(RunError, match=rf"fold_1/{name}: (.|\n)*Delete .*fold_1: the command") as error:
+        run_baseline(cohort, run.root)
+    assert str(run.fold(1)) in error.value.way_out
+    if name == "fold.json":
+        shutil.rmtree(run.fold(1))
+        run_baseline(cohort, run.root)
+        assert digest(run.predictions) == digest(trained.predictions)
 
 
 def with_other_pictures(cohort, patients):

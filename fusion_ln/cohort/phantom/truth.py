@@ -10,6 +10,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.head import Attainable
 from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.render import Picture
+from fusion_ln.decode.stored import load_table
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import LABEL, PATIENT, PROB, subsets
 
@@ -51,7 +52,11 @@ def load_truth(cohort: Cohort) -> Truth:
             f"cohort {cohort.name}: the true outlines and posteriors are known for phantom cohorts only.",
             "Make one with `fusionln cohort phantom --out DIR`.",
         )
-    return Truth(*(pd.read_parquet(path) for path in paths))
+    try:
+        return Truth(*(load_table(path) for path in paths))
+    except ValueError as error:
+        names = " or ".join(str(path) for path in paths)
+        raise CohortError(f"{names}: {error}.", "Simulate the cohort again, with another `--out DIR`.") from None
 
 
 def posterior_table(patients: pd.DataFrame) -> pd.DataFrame:

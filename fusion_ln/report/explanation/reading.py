@@ -1,15 +1,21 @@
 """Reading of the files of an explanation."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fusion_ln.decode.stored import load_arrays, read_table
 from fusion_ln.errors import RunError
 from fusion_ln.explanations import ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, PROB, RANDOM_MAPS
+
+AGAIN = "Give the command that explained the run again: it makes the file anew."
+SCORES = ("insertion", "deletion", "infidelity", "sensitivity", "randomised", "error")
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,18 @@ class Explanation:
 
     def maps(self, method: str, patient: str) -> dict[str, np.ndarray]:
         """Read the maps of a patient by modality, each of shape (V, S, S)."""
-        with np.load(self.folder.maps(method, patient)) as held:
-            return {m: held[m] for m in self.modalities}
+        held = self._arrays(self.folder.maps(method, patient), self.modalities)
+        return {m: held[m] for m in self.modalities}
 
     def pictures(self, patient: str) -> dict[str, np.ndarray]:
         """Read the pictures of a patient, see `ExplanationFolder.pictures`."""
-        with np.load(self.folder.pictures(patient)) as held:
-            return dict(held)
+        return self._arrays(self.folder.pictures(patient), self.modalities)
+
+    def _arrays(self, path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+        held = load_arrays(path)
+        if held is None or any(name not in held for name in names):
+            raise RunError(f"{path}: is missing or damaged.", AGAIN)
+        return held
 
     @cached_property
     def tested(self) -> pd.DataFrame:
@@ -95,24 +106,19 @@ class Explanation:
         rows = []
         for method in [*self.titles, RANDOM_MAPS] if self.record.trust else []:
             for patient in self.patients[PATIENT]:
-                with np.load(self.folder.maps(method, patient)) as held:
-                    row = {PATIENT: patient, "method": method}
-                    row |= {curve: float(held[curve].mean()) for curve in ("insertion", "deletion")}
-                    row |= {name: float(held[name]) for name in ("infidelity", "sensitivity")}
-                    rows.append(
-                        {**row, "randomised": abs(float(held["randomised"][-1])), "error": float(held["error"])}
-                    )
+                held = self._arrays(self.folder.maps(method, patient), SCORES)
+                row = {PATIENT: patient, "method": method}
+                row |= {curve: float(held[curve].mean()) for curve in ("insertion", "deletion")}
+                row |= {name: float(held[name]) for name in ("infidelity", "sensitivity")}
+                rows.append({**row, "randomised": abs(float(held["randomised"][-1])), "error": float(held["error"])})
         return pd.DataFrame(rows)
 
     def curves(self, name: str) -> dict[str, np.ndarray]:
         """Read a curve of every patient, by method. Each of shape (N, steps)."""
         found = {}
         for method in [*self.titles, RANDOM_MAPS]:
-            rows = []
-            for patient in self.patients[PATIENT]:
-                with np.load(self.folder.maps(method, patient)) as held:
-                    rows.append(held[name])
-            found[method] = np.stack(rows)
+            paths = [self.folder.maps(method, patient) for patient in self.patients[PATIENT]]
+            found[method] = np.stack([self._arrays(path, [name])[name] for path in paths])
         return found
 
     @cached_property
@@ -147,8 +153,8 @@ def read_explanation(folder: ExplanationFolder) -> Explanation:
     return Explanation(
         folder=folder,
         record=record,
-        patients=pd.read_parquet(folder.patients),
-        figures=pd.read_parquet(folder.figures),
-        contributions=pd.read_parquet(folder.contributions) if several else pd.DataFrame(),
-        interactions=pd.read_parquet(folder.interactions) if several else pd.DataFrame(),
+        patients=read_table(folder.patients, AGAIN, (PATIENT, FOLD, LABEL, "target", MODALITIES_USED)),
+        figures=read_table(folder.figures, AGAIN),
+        contributions=read_table(folder.contributions, AGAIN) if several else pd.DataFrame(),
+        interactions=read_table(folder.interactions, AGAIN) if several else pd.DataFrame(),
     )

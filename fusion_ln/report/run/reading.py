@@ -8,14 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
+from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
-from fusion_ln.predictions import Predictions, join_tables, read_inner_predictions, read_predictions
+from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
+
+HISTORY = (FOLD, "epoch", "train_loss", "val_loss")  # columns that a figure needs
 
 
 def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
@@ -146,7 +149,7 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
         record=record,
         predictions=read_predictions(run.predictions),
         inner=_read_inner(run.inner_predictions),
-        history=pd.read_parquet(run.history) if run.history.is_file() else None,
+        history=read_table(run.history, REMAKE, HISTORY) if run.history.is_file() else None,
         subsets=_read_subsets(run.subset_predictions),
         explanation=run.explanation.page if run.explanation.page.is_file() else None,
         audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,
@@ -173,10 +176,9 @@ def _read_subsets(path: Path) -> dict[str, Predictions]:
     """Read predictions by the names of the modalities, fewer modalities first, else in the file's order."""
     if not path.is_file():
         return {}
-    table = pd.read_parquet(path)
-    classes = tuple(c.removeprefix("prob_") for c in table.columns if c.startswith("prob_"))
+    table = read_table(path, REMAKE, [MODALITIES_USED])
     parts = {
-        str(name): join_tables(classes, [part.drop(columns=MODALITIES_USED)])
+        str(name): check_table(path, part.drop(columns=MODALITIES_USED))
         for name, part in table.groupby(MODALITIES_USED, sort=False)
     }
     return dict(sorted(parts.items(), key=lambda item: item[0].count("+")))

@@ -12,6 +12,7 @@ from torch import Tensor
 from fusion_ln.cohort.clinical import clinical_values
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import autocast
+from fusion_ln.decode.stored import holds_array
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import hash_file, write_rows
 from fusion_ln.images.augment import augment
@@ -85,7 +86,7 @@ def _stored(
     key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
     folder = cache_folder() / "tokens"
     files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
-    if not all(file.is_file() for file in files.values()):
+    if not all(holds_array(file) for file in files.values()):
         computed = compute_tokens(model, baseline, bank, settings, device=device)
         for name, values in (("logits", computed.logits), ("tokens", computed.tokens)):
             write_rows(files[name], values, values.shape, values.dtype)

@@ -11,6 +11,7 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.duplicates import SIDE
 from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
+from fusion_ln.decode.stored import in_short, read_table
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_csv, write_parquet, write_rows
 from fusion_ln.progress import say
@@ -74,6 +75,10 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed; the fingerprint tells it changed
 def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    table = pd.read_parquet(run / PICTURES).rename(columns={TASK: ORIGIN})
-    known = KnownPictures(table, np.load(run / COPIES, mmap_mode="r"))
+    table = read_table(run / PICTURES, "Restore it.", (IMAGE, SHA256, TASK)).rename(columns={TASK: ORIGIN})
+    try:
+        copies = np.load(run / COPIES, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunError(f"{run / COPIES}: cannot be read ({in_short(error)}).", "Restore it.") from None
+    known = KnownPictures(table, copies)
     return find_shared_pictures(load_cohort(cohort_root), modality, known)

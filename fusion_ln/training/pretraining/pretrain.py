@@ -1,6 +1,5 @@
 """Multi-task pre-training: one backbone learns several ultrasound tasks, with one head per task."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -11,13 +10,14 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
-from fusion_ln.errors import CohortError
+from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import locked, write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
@@ -200,6 +200,9 @@ def _fit(
         )
 
 
+_SCORES: TypeAdapter[dict[str, dict[str, float | None]]] = TypeAdapter(dict[str, dict[str, float | None]])
+
+
 @dataclass
 class _TaskScores:
     """Validation scores of each task and epoch, shown as progress and kept on disk beside the fit's state."""
@@ -228,10 +231,15 @@ class _TaskScores:
             for _ in range(self.n_batches):
                 self.step(f"epoch {epoch.epoch + 1}{self.note}")
 
-    def read(self, epoch: int) -> dict[str, dict[str, float]]:
+    def read(self, epoch: int) -> dict[str, dict[str, float | None]]:
         """Read loss and AUC of each task after an epoch."""
-        scores: dict[str, dict[str, float]] = json.loads(self._file(epoch).read_text(encoding="utf-8"))
-        return scores
+        try:
+            return _SCORES.validate_json(self._file(epoch).read_bytes())
+        except (OSError, ValidationError):
+            raise RunError(
+                f"{self._file(epoch)}: cannot be read as the scores of an epoch.",
+                f"Delete {self.folder}: the same command then pre-trains anew.",
+            ) from None
 
     def history(self, epochs: list[Epoch]) -> pd.DataFrame:
         """Build a table with one row per epoch and each task's scores (``val_loss:<task>``, ``val_auc:<task>``)."""
