@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
@@ -31,6 +32,8 @@ from fusion_ln.terms import (
 )  # fmt: skip
 
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
+TEXTS = (PATIENT, IMAGE, MODALITY, PATH, SHA256)
+NUMBERS = (LABEL, FOLD, VIEW, WIDTH, HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -224,11 +227,11 @@ def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int =
     head = read_head(folder)
     with locked(folder / LOCK):
         tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
+        _check_patients(f"{folder / 'patients.parquet'}", tables["patients"], head.classes)
         folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=head.classes)
         cohort = _build(folder, head, {**tables, "folds": folds})
         details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
-        cohort = replace(cohort, details=details)
-        save_cohort(cohort)
+        save_cohort(cohort := replace(cohort, details=details))
     return cohort
 
 
@@ -238,10 +241,16 @@ def folds_origin(k: int, by_site: bool, seed: int) -> str:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    way_out = "Restore it or import the cohort again."
     try:
-        return load_table(path)
+        table = load_table(path)
     except ValueError as error:
-        raise CohortError(f"{path}: {error}.", "Restore it or import the cohort again.") from None
+        raise CohortError(f"{path}: {error}.", way_out) from None
+    for column in table.columns.intersection([*TEXTS, *NUMBERS]):
+        kind, values = ("texts" if column in TEXTS else "whole numbers"), table[column]
+        if not (all(isinstance(v, str) for v in values) if column in TEXTS else is_integer_dtype(values)):
+            raise CohortError(f"{path}: its column {column!r} holds something else than {kind}.", way_out)
+    return table
 
 
 def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> Cohort:
@@ -270,37 +279,42 @@ def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> C
 def _check(cohort: Cohort) -> None:
     """Refuse tables that do not fit each other; every message names the first offender."""
     patients, images, folds = cohort.patients, cohort.images, cohort.folds
-    _need_columns(cohort, "patients", patients, (PATIENT, LABEL, SITE))
-    _need_columns(cohort, "images", images, IMAGE_COLUMNS)
-    _need_columns(cohort, "folds", folds, (PATIENT, FOLD))
-    _refuse_repeats(cohort, "patients", patients[PATIENT])
-    _refuse_repeats(cohort, "images", images[IMAGE])
-    _refuse_repeats(cohort, "folds", folds[PATIENT])
-    _refuse_unknown(cohort, "images", images[PATIENT], set(patients[PATIENT]), "a patient of patients.parquet")
-    _refuse_unknown(cohort, "images", images[MODALITY], set(cohort.modalities), "a modality of cohort.toml")
-    _refuse_unknown(cohort, "patients", patients[LABEL], set(range(len(cohort.classes))), "a label 0..C-1")
+    where = {name: f"cohort {cohort.name}: {name}.parquet" for name in TABLES}
+    _check_patients(where["patients"], patients, cohort.classes)
+    _need_columns(where["images"], images, IMAGE_COLUMNS)
+    _need_columns(where["folds"], folds, (PATIENT, FOLD))
+    _refuse_repeats(where["images"], images[IMAGE])
+    _refuse_repeats(where["folds"], folds[PATIENT])
+    _refuse_unknown(where["images"], images[PATIENT], set(patients[PATIENT]), "a patient of patients.parquet")
+    _refuse_unknown(where["images"], images[MODALITY], set(cohort.modalities), "a modality of cohort.toml")
+    _refuse_unknown(where["folds"], folds[FOLD], set(range(len(folds))), "a fold")
+    redraw = f"Draw the folds anew with `fusionln cohort folds {cohort.root}`."
     if set(folds[PATIENT]) != set(patients[PATIENT]):
-        raise CohortError(
-            f"cohort {cohort.name}: folds.parquet does not hold exactly the patients of patients.parquet.",
-            f"Draw the folds anew with `fusionln cohort folds {cohort.root}`.",
-        )
-    _need_columns(cohort, "folds", folds, tuple(f"{INNER}{fold}" for fold in range(cohort.n_folds)))
-    inner = folds[[f"{INNER}{fold}" for fold in range(cohort.n_folds)]].to_numpy()
-    assert not inner[np.arange(len(folds)), folds[FOLD]].any(), "a held-out patient serves inner validation"
+        raise CohortError(f"{where['folds']} does not hold exactly the patients of patients.parquet.", redraw)
+    columns = [f"{INNER}{fold}" for fold in range(cohort.n_folds)]
+    _need_columns(where["folds"], folds, tuple(columns))
+    if folds[columns].to_numpy(dtype=bool)[np.arange(len(folds)), folds[FOLD]].any():
+        raise CohortError(f"{where['folds']}: a held-out patient serves inner validation.", redraw)
 
 
-def _need_columns(cohort: Cohort, name: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
+def _check_patients(where: str, patients: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    _need_columns(where, patients, (PATIENT, LABEL, SITE))
+    _refuse_repeats(where, patients[PATIENT])
+    _refuse_unknown(where, patients[LABEL], set(range(len(classes))), "a label 0..C-1")
+    if patients.empty:
+        raise CohortError(f"{where} holds no patient.", "Import the cohort again.")
+
+
+def _need_columns(where: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     if missing := [column for column in columns if column not in table]:
-        raise CohortError(
-            f"cohort {cohort.name}: {name}.parquet lacks the column {missing[0]!r}.", "Import the cohort again."
-        )
+        raise CohortError(f"{where} lacks the column {missing[0]!r}.", "Import the cohort again.")
 
 
-def _refuse_repeats(cohort: Cohort, name: str, keys: pd.Series) -> None:
+def _refuse_repeats(where: str, keys: pd.Series) -> None:
     if keys.duplicated().any():
-        raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {keys[keys.duplicated()].iloc[0]!r} twice.")
+        raise CohortError(f"{where} holds {keys[keys.duplicated()].iloc[0]!r} twice.", "Import the cohort again.")
 
 
-def _refuse_unknown(cohort: Cohort, name: str, values: pd.Series, known: set[str] | set[int], what: str) -> None:
+def _refuse_unknown(where: str, values: pd.Series, known: set[str] | set[int], what: str) -> None:
     if unknown := set(values) - known:
-        raise CohortError(f"cohort {cohort.name}: {name}.parquet holds {sorted(unknown)[0]!r}, which is not {what}.")
+        raise CohortError(f"{where} holds {sorted(unknown)[0]!r}, which is not {what}.", "Import the cohort again.")
