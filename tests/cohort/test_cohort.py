@@ -72,7 +72,7 @@ def test_a_picture_outside_the_folder_is_refused(make_cohort):
         (lambda root: (root / "cohort.toml").write_text("name = "), "not valid TOML"),
         (lambda root: (root / "cohort.toml").write_text("format = 99"), "cohort format 99"),
         (lambda root: (root / "cohort.toml").write_text("format = 1"), "lacks 'name'"),
-        (lambda root: (root / "images.parquet").unlink(), "images.parquet: cannot be read"),
+        (lambda root: (root / "images.parquet").unlink(), "images.parquet: is missing"),
         (lambda root: (root / "folds.parquet").write_bytes(b"PAR1"), "folds.parquet: cannot be read"),
     ],
 )
@@ -81,6 +81,26 @@ def test_a_damaged_folder_is_refused_by_what_is_wrong(make_cohort, damage, probl
     damage(root)
     with pytest.raises(CohortError, match=problem):
         load_cohort(root)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "problem"),
+    [
+        ("patients", lambda t: t.drop(columns="label"), "lacks the column 'label'"),
+        ("patients", lambda t: t.assign(label=10**12), "holds 1000000000000, which is not a label"),
+        ("patients", lambda t: t.assign(label=-1), "holds -1, which is not a label"),
+        ("patients", lambda t: t.assign(label=t["label"] / 2), "'label' holds something else than whole numbers"),
+        ("patients", lambda t: t.assign(patient_id=7), "'patient_id' holds something else than texts"),
+        ("patients", lambda t: t.head(0), "holds no patient"),
+        ("images", lambda t: t.assign(path=None), "'path' holds something else than texts"),
+        ("images", lambda t: t.drop(columns="sha256"), "lacks the column 'sha256'"),
+    ],
+)
+def test_folds_are_not_drawn_on_a_table_of_another_shape(make_cohort, table, change, problem):
+    cohort = make_cohort()
+    change(getattr(cohort, table)).to_parquet(cohort.root / f"{table}.parquet", index=False)
+    with pytest.raises(CohortError, match=problem):
+        redraw_folds(cohort.root, k=2)
 
 
 @pytest.mark.parametrize(
