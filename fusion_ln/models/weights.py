@@ -96,12 +96,12 @@ def _load_timm_file(timm_name: str, path: Path, size: dict[str, Any]) -> nn.Modu
         held = timm.models.load_state_dict(str(path))
         loaded = _with_weights(timm_name, {"file": str(path)}, size)
         _check_complete(timm_name, held, size)
-    except UnpicklingError:  # torch's own message advises to load it unsafely
-        raise WeightsError(
-            f"{path}: holds other objects than tensors, which could run code, or is no weight file; it is not loaded.",
-            "Give a .safetensors file, or a state dictionary alone, as `torch.save(model.state_dict(), FILE)` writes.",
-        ) from None
-    except Exception as error:  # safetensors, zip files and load_state_dict each raise their own
+    except Exception as error:  # unpickling, safetensors and load_state_dict each raise their own
+        if isinstance(error, UnpicklingError) or "weights_only" in str(error):  # which advise to load it unsafely
+            raise WeightsError(
+                f"{path}: is no weight file, or holds other objects than tensors, which could run code; not loaded.",
+                "Give a .safetensors file, or a state dictionary as `torch.save(model.state_dict(), FILE)` writes it.",
+            ) from None
         raise _wrong_network(path, timm_name, error) from None
     _refuse_not_finite(path, loaded.state_dict())
     return loaded
