@@ -26,7 +26,7 @@ def main() -> None:
     model = TripletModel(members, LateFusion("late-mean", None), dict.fromkeys(MODALITIES, side))
     explained = Explained(model)
     pictures = tuple(torch.rand(1, 1, 3, side, side) for _ in MODALITIES)
-    case = Case(pictures, torch.ones(1, len(MODALITIES), 1, dtype=torch.bool), objective=0)
+    case = Case(pictures, torch.ones(1, len(MODALITIES), 1, dtype=torch.bool), target=0)
     for _ in range(2):
         start, cpu = time.perf_counter(), time.process_time()
         grad_cam(explained, case)

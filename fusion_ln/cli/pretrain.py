@@ -37,6 +37,7 @@ def pretrain(
     from fusion_ln.cohort.default import open_organs
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
+    from fusion_ln.models.rehearsal import check_network
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
     from fusion_ln.settings import resolve_fit
@@ -50,6 +51,7 @@ def pretrain(
     validate_compute(device, fit)
     if join_as_worker(device):
         return
+    check_network(fit.backbone, fit.image_size)
     cohorts = [load_cohort(task) for task in tasks] or open_organs(fit.image_size)
     run = RunFolder(out)
     learn(cohorts, settings, run, device)

@@ -1,7 +1,9 @@
 """`fusionln run`: baselines, their fusion, and experiments."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -87,6 +89,7 @@ def fusion(
     """
     from fusion_ln.report.experiment import write_runs
     from fusion_ln.training.experiment_file import check_head_changes, head_settings
+    from fusion_ln.training.preflight import leave_out_untaught
     from fusion_ln.training.run import run_baselines_and_fusions
 
     if accumulate is not None and not (finetune or "finetune" in changes["head"]):
@@ -95,17 +98,18 @@ def fusion(
     if finetune or accumulate is not None:
         head_options["finetune"] = given({"accumulate": accumulate})
     head_changes = merge(head_options, changes["head"], "head")
-    named = dict.fromkeys([*(name.strip() for name in heads.split(",")), *LATE_HEADS])
-    wanted = head_settings(named, head_changes, "--head")
+    asked = [name.strip() for name in heads.split(",")]
+    wanted = head_settings(dict.fromkeys([*asked, *LATE_HEADS]), head_changes, "--head")
     check_head_changes(wanted, head_changes, f"--head {heads}")
-    plan = _plan_training(options, changes)
+    plan = _plan_training(options, changes, wanted)
     if plan is None:
         return
     cohort, out = plan.cohort, plan.out
+    modalities = list(cohort.modalities)
     runs = run_baselines_and_fusions(
         cohort,
-        list(cohort.modalities),
-        wanted,
+        modalities,
+        leave_out_untaught(cohort, modalities, wanted, asked),
         plan.fit,
         out,
         protocol=plan.protocol,
@@ -127,14 +131,18 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.report.experiment import write_experiment
     from fusion_ln.training.experiment import experiment_cohort, run_experiment
-    from fusion_ln.training.experiment_file import experiment_fits, read_experiment
+    from fusion_ln.training.experiment_file import experiment_fits, experiment_heads, read_experiment
+    from fusion_ln.training.preflight import check_options
 
     settings = read_experiment(file)
     fits = experiment_fits(settings, str(file))
+    heads = experiment_heads(settings, str(file))
     device = take(options, DeviceSettings)
     validate_compute(device, next(iter(fits.values())))
     if join_as_worker(device):
         return
+    for fit in fits.values():
+        check_options(fit, {} if settings.weights else heads)
     out = out or Path("runs") / settings.name
     if settings.space:
         tune_and_apply(file, out, device)
@@ -156,7 +164,11 @@ class TrainingPlan:
     device: DeviceSettings
 
 
-def _plan_training(options: dict[str, object], changes: dict[str, dict[str, object]]) -> TrainingPlan | None:
+def _plan_training(
+    options: dict[str, object],
+    changes: dict[str, dict[str, object]],
+    heads: Mapping[str, HeadSettings | None] = MappingProxyType({}),
+) -> TrainingPlan | None:
     """Resolve the options of training, and refuse what is wrong with them before anything is simulated or trained.
 
     Returns:
@@ -166,6 +178,7 @@ def _plan_training(options: dict[str, object], changes: dict[str, dict[str, obje
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
+    from fusion_ln.training.preflight import check_options
 
     device = take(options, DeviceSettings)
     folder, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
@@ -177,6 +190,7 @@ def _plan_training(options: dict[str, object], changes: dict[str, dict[str, obje
     validate_compute(device, fit)
     if join_as_worker(device):
         return None
+    check_options(fit, heads)
     cohort = open_cohort(folder if isinstance(folder, Path) else None)
     place = out if isinstance(out, Path) else Path("runs") / cohort.name
     return TrainingPlan(cohort, place, fit, baseline.protocol, baseline.seed, device)

@@ -1,5 +1,7 @@
 """Backbones by name, with or without trained weights. Only this file and `weights` call timm."""
 
+import math
+from functools import cache
 from typing import Any
 
 import timm
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.models.weights import load_body
+from fusion_ln.progress import say
 from fusion_ln.terms import PAPER_BACKBONES
 
 # The paper's four under their torchvision names, where timm's differ; any other name is timm's own.
@@ -59,14 +62,17 @@ class Backbone(nn.Module):
         Raises:
             SettingsError: If the network keeps no spatial features.
         """
-        if feature_map.ndim == 3:  # (B, prefix + h * w, D'): patches behind class and register tokens
-            patches = feature_map[:, self.body.num_prefix_tokens :]
-            side = round(patches.shape[1] ** 0.5)
-            planes = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
-        elif feature_map.ndim == 4:
+        dimensions = feature_map.ndim if isinstance(feature_map, Tensor) else 0  # some networks give several maps
+        planes = None
+        if dimensions == 3:  # (B, prefix + h * w, D'): patches behind class and register tokens
+            patches = feature_map[:, getattr(self.body, "num_prefix_tokens", 0) :]
+            side = math.isqrt(patches.shape[1])
+            if side**2 == patches.shape[1]:
+                planes = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+        elif dimensions == 4:
             channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
             planes = feature_map.permute(0, 3, 1, 2) if channels_last else feature_map
-        else:
+        if planes is None or planes.shape[1] != self.n_token_features:
             raise SettingsError("This backbone keeps no spatial features.", "Choose another, such as `resnet152`.")
         height, width = planes.shape[2:]
         return F.adaptive_avg_pool2d(planes, (min(grid, height), min(grid, width))).flatten(2).transpose(1, 2)
@@ -86,19 +92,43 @@ def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> 
         WeightsError: If the weights cannot be had, or are another network's.
         RunError: If the folder is not that of a finished pre-training.
     """
-    check_backbone(name)
+    return Backbone(load_body(find_network(name), weights, image_size))
+
+
+def find_network(name: str) -> str:
+    """Find timm's name of a backbone, where the paper has another or timm itself has renamed it.
+
+    Raises:
+        SettingsError: If there is none; names the nearest that exist.
+    """
     timm_name = TIMM_NAMES.get(name, name)
-    return Backbone(load_body(timm_name, weights, image_size))
+    architecture, dot, tag = timm_name.partition(".")
+    if not timm.is_model(timm_name):
+        listing = f"{', '.join(PAPER_BACKBONES)}, resnet10t, and every name of timm.list_models()"
+        raise SettingsError(*unknown("backbone", name, [*PAPER_BACKBONES, *timm.list_models()], listing=listing))
+    if architecture in (renamed := timm.models.get_deprecated_models()):
+        if renamed[architecture] is None:
+            raise SettingsError(f"{name}: timm has removed this network.", "Choose another, such as `resnet152`.")
+        if dot:
+            raise SettingsError(f"{name}: an old name, which has no tags.", f"Now it is `{renamed[architecture]}`.")
+        return str(renamed[architecture])
+    if dot:
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+        if tag not in tags:
+            raise SettingsError(*unknown("tag", tag, tags, where=name))
+    return timm_name
 
 
 def check_backbone(name: str) -> None:
-    """Refuse a name that neither the paper nor timm uses.
+    """Refuse a name that neither the paper nor timm uses, and say what became of one that timm has renamed.
 
     Raises:
-        SettingsError: If it does not exist; names the nearest that do.
+        SettingsError: See `find_network`.
     """
-    if timm.is_model(TIMM_NAMES.get(name, name)):
-        return
-    known = [*PAPER_BACKBONES, *timm.list_models()]
-    listing = f"{', '.join(PAPER_BACKBONES)}, resnet10t, and every name of timm.list_models()"
-    raise SettingsError(*unknown("backbone", name, known, listing=listing))
+    if (now := find_network(name)) != TIMM_NAMES.get(name, name):
+        _say_renamed(name, now)
+
+
+@cache
+def _say_renamed(name: str, now: str) -> None:
+    say(f"{name} is an old name in timm; the network is now called {now}.")

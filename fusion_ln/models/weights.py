@@ -61,8 +61,8 @@ def _load_imagenet(timm_name: str, size: dict[str, Any]) -> nn.Module:
         return timm.create_model(timm_name, pretrained=True, num_classes=0, **size)
     except Exception as error:  # the hub, its client and the network each raise their own
         reason = str(error).strip().split("\n")[0][:200]
-        tag = _config(timm_name).tag
-        page = f"timm/{timm_name}.{tag}" if tag else f"timm/{timm_name}"
+        architecture, tag = timm_name.partition(".")[0], _config(timm_name).tag
+        page = f"timm/{architecture}.{tag}" if tag else f"timm/{architecture}"
         raise WeightsError(
             f"{timm_name}: its ImageNet weights could not be downloaded ({reason}).",
             f"Download model.safetensors of {page} (Hugging Face) elsewhere and put it at {local}, "

@@ -27,7 +27,7 @@ from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, Precision
-from fusion_ln.terms import FOLD, PATIENT
+from fusion_ln.terms import FOLD, LABEL, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
@@ -308,8 +308,18 @@ def _check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) 
                 raise CohortError(
                     f"cohort {cohort.name}: the {part} part of fold {number} has no patient of class {missing!r} "
                     f"with a {settings.modality} picture.",
-                    "Add patients, or draw fewer folds (`fusionln cohort folds DIR --folds K`).",
+                    _way_out(cohort, settings.modality, missing),
                 )
+
+
+def _way_out(cohort: Cohort, modality: str, name: str) -> str:
+    """Advise on a class that some part lacks: other folds help only where there are patients to spread."""
+    patients = cohort.patients[cohort.patients[PATIENT].isin(cohort.patients_with(modality))]
+    held = int((patients[LABEL] == cohort.classes.index(name)).sum())
+    if held > cohort.n_folds:
+        return "Draw other folds (`fusionln cohort folds DIR --seed N`), or add patients."
+    there_are = f"The cohort has {held} such patients" if held != 1 else "The cohort has a single such patient"
+    return f"{there_are}: add some, leave the class out, or choose another modality."
 
 
 def _write_fold(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
+from fusion_ln.models.rehearsal import check_weights
 from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.settings import (
     PRETRAIN_PATIENCE,
@@ -15,15 +16,10 @@ from fusion_ln.settings import (
     PretrainSettings,
 )
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
+from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.pretraining.pretrain import pretrain
-from fusion_ln.training.run import (
-    check_fusible,
-    plan_baselines,
-    run_baselines,
-    run_fusions,
-    train_baselines,
-)
+from fusion_ln.training.run import plan_baselines, run_baselines, run_fusions, train_baselines
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs
@@ -45,13 +41,20 @@ def run_experiment(
     in a folder ``tuned`` of that.
 
     Raises:
-        CohortError: If there is but one modality to fuse; before any training.
+        CohortError, SettingsError, WeightsError: Before any training, if some run cannot be had.
     """
     modalities = experiment.modalities or list(cohort.modalities)
     heads = experiment_heads(experiment, experiment.name)
     check_fusible(cohort, modalities, heads)
+    check_experiment(experiment, cohort, fits)
     planned: list[tuple[Path, int, FitSettings, dict[RunFolder, BaselineSettings]]] = []
     levels = folder_levels(experiment)
+    for (backbone, fit), seed in product(fits.items(), experiment.seeds):
+        for name in [w for w in experiment.weights or [fit.weights] if w != PRETRAINED]:
+            folder = out / RunKey(backbone, name, seed).folder(levels)
+            runs = plan_baselines(folder, modalities, fit, protocol=experiment.protocol, seed=seed)
+            if not all(run.finished for run in runs):
+                check_weights(fit.backbone, fit.image_size, name)
     for backbone, fit in fits.items():
         weights = experiment.weights or [fit.weights]
         backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
@@ -62,12 +65,35 @@ def run_experiment(
             baselines = plan_baselines(folder, modalities, start, protocol=experiment.protocol, seed=seed)
             planned.append((folder, seed, start, baselines))
     train_baselines(cohort, {run: settings for *_, baselines in planned for run, settings in baselines.items()}, device)
-    runs: list[RunFolder] = []
+    made: list[RunFolder] = []
     for folder, seed, start, baselines in planned:
         if experiment.tuned:
-            runs += run_tuned(experiment, cohort, start, folder, seed=seed, device=device)
-        runs += [*baselines, *run_fusions(cohort, list(baselines), heads, folder, seed=seed, device=device)]
-    return runs
+            made += run_tuned(experiment, cohort, start, folder, seed=seed, device=device)
+        made += [*baselines, *run_fusions(cohort, list(baselines), heads, folder, seed=seed, device=device)]
+    return made
+
+
+def check_experiment(experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings]) -> None:
+    """Check every run of an experiment, tuned ones too, before the first.
+
+    Raises:
+        CohortError, SettingsError: See `check_fusions`.
+    """
+    modalities = experiment.modalities or list(cohort.modalities)
+    heads = experiment_heads(experiment, experiment.name)
+    starts = [
+        fit.model_copy(update={"weights": weights})
+        for fit in fits.values()
+        for weights in experiment.weights or [fit.weights]
+    ]
+    for start in starts:
+        runs = [(dict.fromkeys(modalities, start), heads)]
+        if experiment.tuned:
+            planned = plan_baselines(Path(), modalities, start, protocol="nested", seed=0, tuned=experiment.tuned)
+            runs.append(({settings.modality: settings.fit for settings in planned.values()}, tuned_heads(experiment)))
+        for members, fused in runs:
+            check_networks(members.values(), cohort.n_folds)
+            check_fusions(cohort, members, fused)
 
 
 def folder_levels(experiment: ExperimentSettings) -> set[str]:
@@ -86,13 +112,19 @@ def run_tuned(
     """Run the tuned runs of one seed, in ``folder/tuned``; late fusions only where the baselines are tuned."""
     baselines = run_members(experiment, cohort, fit, folder, seed=seed, device=device)
     tuned = baselines if tunes_baselines(experiment) else []
+    heads = tuned_heads(experiment)
+    return [*tuned, *run_fusions(cohort, baselines, heads, folder / TUNED, seed=seed, device=device)]
+
+
+def tuned_heads(experiment: ExperimentSettings) -> dict[str, HeadSettings | None]:
+    """Resolve the tuned heads of an experiment, and the late ones if the baselines are tuned."""
     heads: dict[str, HeadSettings | None] = {}
     for name, settings in experiment_heads(experiment, experiment.name).items():
         if settings is not None and fusion_name(name) in experiment.tuned:
             heads[name] = settings.with_changes(experiment.tuned[fusion_name(name)])
-        elif settings is None and tuned:
+        elif settings is None and tunes_baselines(experiment):
             heads[name] = None
-    return [*tuned, *run_fusions(cohort, baselines, heads, folder / TUNED, seed=seed, device=device)]
+    return heads
 
 
 def tunes_baselines(experiment: ExperimentSettings) -> bool:

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from fusion_ln.cohort.clinical import check_columns
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
-from fusion_ln.errors import CohortError
 from fusion_ln.files import as_file_name, locked
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
@@ -15,6 +13,7 @@ from fusion_ln.training.crossval import begin, cross_fit_jobs, finish
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
+from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 
 AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine
@@ -41,6 +40,7 @@ def run_baselines(
     """
     refuse_shared_pictures(cohort, modalities, fit.weights)
     planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned)
+    check_networks((settings.fit for settings in planned.values()), cohort.n_folds)
     train_baselines(cohort, planned, device)
     return list(planned)
 
@@ -88,7 +88,8 @@ def run_fusions(
         RunError: If a baseline is unfinished or of another cohort or other folds.
         CohortError, SettingsError: If a trained head's settings do not fit the cohort or the baselines.
     """
-    check_clinical(cohort, heads.values())
+    fits = {s.modality: s.fit for s in (finished_baseline(cohort, baseline) for baseline in baselines)}
+    check_fusions(cohort, fits, heads)
     cross_fit(cohort, baselines, heads.values(), device)
     runs = []
     for name, settings in heads.items():
@@ -120,7 +121,7 @@ def cross_fit(
 def run_baselines_and_fusions(
     cohort: Cohort,
     modalities: list[str],
-    heads: dict[str, HeadSettings | None],
+    heads: Mapping[str, HeadSettings | None],
     fit: FitSettings,
     out: Path,
     *,
@@ -131,33 +132,10 @@ def run_baselines_and_fusions(
     """Train the baselines of some modalities and fuse them; see `run_baselines` and `run_fusions`.
 
     Raises:
-        CohortError: If there is but one modality to fuse, or a clinical column cannot be used; before any training.
+        CohortError, SettingsError: If there is but one modality to fuse, or a head cannot be had from the networks;
+            before any training. See `check_fusions`.
     """
     check_fusible(cohort, modalities, heads)
+    check_fusions(cohort, dict.fromkeys(modalities, fit), heads)
     baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
     return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
-
-
-def check_fusible(cohort: Cohort, modalities: list[str], heads: dict[str, HeadSettings | None]) -> None:
-    """Refuse to fuse a single modality, and clinical columns that no head can learn from.
-
-    Raises:
-        CohortError: If there are heads, but fewer than two modalities; see also `learn_columns`.
-    """
-    check_clinical(cohort, heads.values())
-    if heads and len(modalities) < 2:
-        raise CohortError(
-            f"cohort {cohort.name}: one modality ({', '.join(modalities)}), so there is nothing to fuse.",
-            "Train it alone with `fusionln run baseline --modality`.",
-        )
-
-
-def check_clinical(cohort: Cohort, heads: Iterable[HeadSettings | None]) -> None:
-    """Refuse clinical columns of heads that cannot be used.
-
-    Raises:
-        CohortError: See `learn_columns`.
-    """
-    for settings in heads:
-        if settings is not None:
-            check_columns(cohort, settings.clinical)

@@ -16,9 +16,9 @@ from fusion_ln.files import as_file_name, locked, write_text
 from fusion_ln.heads import takes
 from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, folder_levels, run_members, tunes_baselines
+from fusion_ln.training.experiment import TUNED, check_experiment, folder_levels, run_members, tunes_baselines
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
-from fusion_ln.training.run import check_clinical, cross_fit
+from fusion_ln.training.run import cross_fit
 from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
@@ -123,7 +123,7 @@ class Tuning:
                 f"{experiment.name}: head {finetuned[0]} is fine-tuned, but trials end before the fine-tuning.",
                 "Tune the head without `finetune`; fine-tune it with the settings that are found.",
             )
-        check_clinical(self.cohort, self.trained_heads().values())
+        check_experiment(experiment, self.cohort, {self.fit.backbone: self.fit})
         check_objectives(experiment.study.objectives, self.cohort.classes)
         self.check_spaces()
 

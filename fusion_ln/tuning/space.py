@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.models.backbones import check_backbone
+from fusion_ln.models.rehearsal import check_network
 from fusion_ln.settings import FitSettings, HeadSettings, LoopSettings
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ def read_space(table: dict[str, Any], base_settings: LoopSettings, where: str) -
     if not space:
         raise SettingsError(f"{where}: empty, so there is nothing to tune.", f"It takes {', '.join(tunable)}.")
     for values in _combinations(space):
-        base_settings.with_changes(values, where)
-        if "backbone" in values:
-            check_backbone(values["backbone"])
+        changed = base_settings.with_changes(values, where)
+        if isinstance(changed, FitSettings):
+            check_network(changed.backbone, changed.image_size)
     for name, dimension in space.items():
         if getattr(base_settings, name) not in dimension:
             raise SettingsError(

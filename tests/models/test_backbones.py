@@ -3,7 +3,8 @@ import timm
 import torch
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models import backbones
+from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
 from fusion_ln.terms import PAPER_BACKBONES
 
 
@@ -30,3 +31,25 @@ def test_features_have_the_announced_width_at_any_size(name, size):
 def test_an_unknown_name_gets_the_nearest_known_ones():
     with pytest.raises(SettingsError, match="Did you mean 'resnet152'"):
         create_backbone("resent152", image_size=32)
+
+
+def test_a_wrong_tag_is_refused_with_the_tags_there_are():
+    with pytest.raises(SettingsError, match=r"resnet18.a4_in1k: a4_in1k: unknown tag.\n.*Did you mean 'a[123]_in1k'"):
+        check_backbone("resnet18.a4_in1k")
+
+
+@pytest.mark.parametrize("old", ["tf_efficientnet_b0_ns", "xception"])
+def test_an_old_name_of_timm_works_and_the_new_one_is_said_once(old, capsys):
+    now = timm.models.get_deprecated_models()[old]
+    backbones._say_renamed.cache_clear()
+    check_backbone(old)
+    check_backbone(old)
+    assert capsys.readouterr().err == f"{old} is an old name in timm; the network is now called {now}.\n"
+    with torch.device("meta"):
+        backbone = create_backbone(old, image_size=64)
+        assert backbone(torch.empty(2, 3, 64, 64)).shape == (2, backbone.n_features)
+
+
+def test_every_old_name_that_timm_maps_is_found():
+    names = timm.models.get_deprecated_models()
+    assert {name: find_network(name) for name in names} == names

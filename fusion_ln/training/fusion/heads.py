@@ -13,11 +13,11 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
-from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
+from fusion_ln.models.rehearsal import common_tokens
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, join_tables, read_predictions, write_predictions
 from fusion_ln.progress import progress
@@ -122,13 +122,7 @@ def fold_tokens(
     """
     with fixed_threads(cohort.n_folds):
         pictures = [picture_tokens(cohort, member, fold, settings, device) for member in members]
-    shapes = {member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)}
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
-        raise SettingsError(
-            f"The baselines' networks give different tokens ({listed}).",
-            "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
-        )
+    common_tokens({member.name: p.tokens.shape[2:] for member, p in zip(members, pictures, strict=True)})
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return token_bank(pictures, labels, standardise(cohort.patients, columns))
 

@@ -9,7 +9,7 @@ import torch
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads
-from fusion_ln.errors import RunError
+from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.metrics import describe
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
@@ -79,6 +79,31 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
     return predictions
+
+
+def untaught_class(cohort: Cohort, modalities: Iterable[str]) -> tuple[int, str] | None:
+    """Find a fold and a class of which its inner validation part has no patient with any of the modalities."""
+    seen = {patient for modality in modalities for patient in cohort.patients_with(modality)}
+    labels = cohort.patients.set_index(PATIENT)[LABEL]
+    for fold in range(cohort.n_folds):
+        present = set(labels.loc[[patient for patient in cohort.training_part(fold)[1] if patient in seen]])
+        if missing := [name for label, name in enumerate(cohort.classes) if label not in present]:
+            return fold, missing[0]
+    return None
+
+
+def check_teachable(cohort: Cohort, head: str, modalities: Iterable[str]) -> None:
+    """Refuse a late head that learns where inner validation lacks a class: it could never predict it.
+
+    Raises:
+        CohortError: Naming the fold and the class.
+    """
+    if load_late_head(head).learn and (untaught := untaught_class(cohort, modalities)):
+        raise CohortError(
+            f"cohort {cohort.name}: fold {untaught[0]} has no inner validation patient of class {untaught[1]!r}, so "
+            f"{head}, which learns from them, could never predict it.",
+            "Add patients of that class, leave it out, or choose heads that learn nothing (`late-mean`, `late-logit`).",
+        )
 
 
 def finished_baseline(cohort: Cohort, run: RunFolder) -> BaselineSettings:

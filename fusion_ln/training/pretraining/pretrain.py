@@ -23,6 +23,7 @@ from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
+from fusion_ln.models.rehearsal import check_network
 from fusion_ln.models.weights import BACKBONE_PREFIX
 from fusion_ln.predictions import write_predictions
 from fusion_ln.progress import progress, say
@@ -67,6 +68,7 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
         DivergedError: If a loss stops being a number.
     """
     _check(cohorts)
+    check_network(settings.fit.backbone, settings.fit.image_size)
     record = PretrainingRecord(
         settings=settings,
         cohort=TaskSummaries(tasks=tuple(cohort.describe() for cohort in cohorts)),

@@ -1,0 +1,159 @@
+"""Rehearsal of networks and heads before anything is prepared: a batch of shapes alone, on torch's meta device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import timm
+import torch
+
+from fusion_ln.errors import FusionLNError, SettingsError
+from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
+from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
+from fusion_ln.settings import FitSettings, HeadSettings
+
+# Pixels a side that are tried to name some that a network takes; 112 and 224 suit patches of 14 pixels.
+SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+BATCH = 2
+TOKENS_NEEDED = "Choose late fusions (`--head late-mean`), or another backbone, such as `resnet152`."
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Outcome of a batch through a network.
+
+    Attributes:
+        problem: Reason why the network does not take such pictures; empty: it does.
+        tokens: Number and width of a picture's tokens; None: it gives none.
+    """
+
+    problem: str = ""
+    tokens: tuple[int, int] | None = None
+
+
+@cache
+def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
+    """Pass a batch of shapes through a network: features, and tokens on a grid of at most this many a side.
+
+    Raises:
+        SettingsError: If there is no such network.
+    """
+    find_network(name)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+            backbone = create_backbone(name, image_size=image_size)
+            feature_map = backbone.feature_map(torch.zeros(BATCH, 3, image_size, image_size))
+            features = backbone.pool(feature_map)
+    except Exception as error:  # every network has errors of its own
+        return Rehearsal(problem=" ".join(str(error).split())[:150] or type(error).__name__)
+    if tuple(features.shape) != (BATCH, backbone.n_features):
+        return Rehearsal(problem=f"features of shape {tuple(features.shape)}, not {(BATCH, backbone.n_features)}")
+    try:
+        _, number, width = backbone.tokens(feature_map, grid).shape
+    except FusionLNError:
+        return Rehearsal()
+    return Rehearsal(tokens=(number, width))
+
+
+def check_network(name: str, image_size: int) -> None:
+    """Refuse a network that does not exist or takes no pictures of this size.
+
+    Raises:
+        SettingsError: Naming some sizes that it takes.
+    """
+    check_backbone(name)
+    if not (problem := rehearse(name, image_size).problem):
+        return
+    if sizes := sizes_of(name):
+        nearest = min(sizes, key=lambda size: (abs(size - image_size), size))
+        raise SettingsError(
+            f"{name}: takes no pictures of {image_size} x {image_size} pixels ({problem}).",
+            f"Give `--image-size {nearest}`, or another that it takes ({', '.join(map(str, sizes))}), or choose "
+            "another backbone.",
+        )
+    raise SettingsError(f"{name}: cannot be trained here ({problem}).", "Choose another backbone, such as `resnet152`.")
+
+
+@cache
+def check_weights(name: str, image_size: int, weights: str) -> None:
+    """Refuse weights that cannot be had or are another network's, by loading them once.
+
+    Raises:
+        WeightsError, RunError: See `create_backbone`.
+    """
+    if weights != "scratch":
+        with torch.random.fork_rng(devices=[]):
+            create_backbone(name, image_size=image_size, weights=weights)
+
+
+def sizes_of(name: str) -> list[int]:
+    """Find sizes of pictures that a network takes, its own among them."""
+    config = timm.get_pretrained_cfg(find_network(name))
+    sizes = {*SIZES, *(config.input_size[1:2] if config else ())}
+    return [size for size in sorted(sizes) if not rehearse(name, size).problem]
+
+
+def check_tokens(fits: Mapping[str, FitSettings], head: HeadSettings) -> tuple[int, ...]:
+    """Refuse networks whose tokens a trained head cannot learn from.
+
+    Args:
+        fits: Settings of the network of each modality.
+        head: Settings of the head.
+
+    Returns:
+        Number and width of the tokens of a picture.
+
+    Raises:
+        SettingsError: If a network gives no tokens, networks give different ones, or pre-trained ones are asked for
+            of networks that begin from scratch.
+    """
+    if head.tokens == "pretrained" and (drawn := [m for m, fit in fits.items() if fit.weights == "scratch"]):
+        raise SettingsError(
+            f"--tokens pretrained: the baselines ({', '.join(drawn)}) are trained from scratch, so there is no "
+            "pre-trained network.",
+            "Train them with `--weights`, or take `--tokens fitted`.",
+        )
+    shapes: dict[str, tuple[int, ...]] = {}
+    for modality, fit in fits.items():
+        check_network(fit.backbone, fit.image_size)
+        tokens = rehearse(fit.backbone, fit.image_size, head.grid).tokens
+        if tokens is None:
+            raise SettingsError(
+                f"{fit.backbone}: keeps no features of places in the picture, from which --head {head.head} learns.",
+                TOKENS_NEEDED,
+            )
+        shapes[modality] = tokens
+    return common_tokens(shapes)
+
+
+def common_tokens(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return number and width of the tokens, which all networks must share.
+
+    Raises:
+        SettingsError: If they differ.
+    """
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {tokens} of {width}" for name, (tokens, width) in shapes.items())
+        raise SettingsError(
+            f"The baselines' networks give different tokens ({listed}).",
+            "Train all modalities with the same `--backbone` and `--image-size`, or take a late fusion.",
+        )
+    return next(iter(shapes.values()))
+
+
+def check_head(fits: Mapping[str, FitSettings], head: HeadSettings, n_classes: int) -> None:
+    """Pass a batch of shapes through a trained head, on the tokens of its networks.
+
+    Raises:
+        SettingsError: See `check_tokens`.
+    """
+    number, width = check_tokens(fits, head)
+    shape = TripletShape(len(fits), width, n_classes, n_clinical=len(head.clinical))
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+        triplets = Triplets(
+            tokens=torch.zeros(BATCH, len(fits), 1, number, width),
+            logits=torch.zeros(BATCH, len(fits), 1, n_classes),
+            present=torch.ones(BATCH, len(fits), 1, dtype=torch.bool),
+            clinical=torch.zeros(BATCH, len(head.clinical)),
+        )
+        build_head(head, shape)(triplets)

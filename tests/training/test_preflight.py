@@ -1,0 +1,121 @@
+"""What can be known before the first fit is found before it."""
+
+from dataclasses import replace
+
+import pytest
+from tiny import CPU, FIT, HEAD, refused
+
+from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.errors import CohortError, FusionLNError, SettingsError
+from fusion_ln.heads import LATE_HEADS
+from fusion_ln.settings import FitSettings
+from fusion_ln.training import crossval, run
+from fusion_ln.training.experiment import run_experiment
+from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits
+from fusion_ln.training.preflight import leave_out_untaught
+from fusion_ln.training.run import run_baselines_and_fusions
+from fusion_ln.tuning.space import read_space
+
+NO_TOKENS = "efficientvim_m1"  # several feature maps, of no one grid
+TUNED = {"fusion-concat": {"lr": 0.1}}
+LATE = dict.fromkeys(LATE_HEADS)
+
+
+@pytest.fixture(autouse=True)
+def no_fit(monkeypatch):
+    """Nothing of these tests may come to a fit."""
+
+    def fail(*args, **kwargs):
+        raise AssertionError("a fit was begun")
+
+    monkeypatch.setattr(run, "run_jobs", fail)
+    monkeypatch.setattr(crossval, "fit", fail)
+
+
+@pytest.fixture
+def lopsided(make_cohort):
+    """A cohort with two patients of the second class: of each training part one, so inner validation has none."""
+    cohort = make_cohort(18)
+    labels = [1 if number in (4, 5) else 2 * (number % 2) for number in range(18)]
+    patients = cohort.patients.assign(label=labels)
+    cohort = replace(cohort, patients=patients, folds=draw_folds(patients, k=2))
+    save_cohort(cohort)
+    return cohort
+
+
+def train(cohort, heads, out, fit=FIT):
+    modalities = list(cohort.modalities)
+    run_baselines_and_fusions(cohort, modalities, heads, fit, out, protocol="nested", seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("head", ["late-stacked", "late-weighted"])
+def test_a_head_that_learns_is_refused_where_inner_validation_lacks_a_class(lopsided, tmp_path, head):
+    with pytest.raises(CohortError, match=f"fold 0 has no inner validation patient of class 'lymphoma', so {head}"):
+        train(lopsided, {head: None}, tmp_path)
+
+
+def test_heads_that_nobody_named_are_left_out_there_with_a_line(lopsided, capsys):
+    modalities = list(lopsided.modalities)
+    assert list(leave_out_untaught(lopsided, modalities, LATE, ["late-mean"])) == ["late-mean", "late-logit"]
+    assert "late-weighted, late-stacked: left out, since fold 0 has no inner" in capsys.readouterr().err
+    assert list(leave_out_untaught(lopsided, modalities, LATE, LATE_HEADS)) == list(LATE)  # named: refused later
+
+
+def test_heads_are_kept_where_all_can_learn(make_cohort, capsys):
+    cohort = make_cohort(18)
+    assert leave_out_untaught(cohort, cohort.modalities, LATE, []) == LATE
+    assert capsys.readouterr().err == ""
+
+
+def test_a_backbone_without_tokens_is_refused_for_a_trained_head(make_cohort, tmp_path):
+    fit = FIT.model_copy(update={"backbone": NO_TOKENS})
+    with pytest.raises(SettingsError, match=f"{NO_TOKENS}: keeps no features of places"):
+        train(make_cohort(12), {"cross-attention": HEAD}, tmp_path, fit)
+
+
+def test_cross_fitted_tokens_are_refused_where_a_class_has_too_few_patients(lopsided, tmp_path):
+    with pytest.raises(CohortError, match="class 'lymphoma' has 1 patients, fewer than the 3"):
+        train(lopsided, {"cross-attention": HEAD.model_copy(update={"tokens": "cross-fitted"})}, tmp_path)
+
+
+def test_a_class_without_a_picture_of_the_modality_is_not_told_to_draw_fewer_folds(make_cohort, tmp_path):
+    cohort = make_cohort(12, absent={number: {"cdfi"} for number in (1, 4, 7, 10)})
+    with pytest.raises(CohortError, match="'lymphoma' with a cdfi picture") as refusal:
+        train(cohort, {"late-mean": None}, tmp_path)
+    assert refusal.value.way_out.startswith("The cohort has 0 such patients: add some")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbones": ["test_resnet", "crossvit_tiny_240"]}, "crossvit_tiny_240: takes no pictures of 32 x 32 pixels"),
+        ({"backbones": ["test_vit", NO_TOKENS], "heads": ["concat"]}, f"{NO_TOKENS}: keeps no features"),
+        ({"weights": ["scratch", "absent.pth"]}, "absent.pth: no such weight file"),
+        ({"heads": ["concat"], "tuned": {"baseline-cdfi": {"backbone": "test_vit"}, **TUNED}}, "different tokens"),
+        ({"heads": ["concat"], "head": {"tokens": "pretrained"}}, "--tokens pretrained"),
+    ],
+)  # fmt: skip
+def test_an_experiments_last_row_is_checked_before_its_first(make_cohort, tmp_path, changes, message):
+    fit = FIT.model_dump(exclude={"backbone"}, mode="json")
+    values = {"name": "x", "question": "?", "fit": {**fit, "backbone": "test_resnet"}, **changes}
+    experiment = ExperimentSettings.read(values, "x")
+    with pytest.raises(FusionLNError, match=message):
+        run_experiment(experiment, make_cohort(12), experiment_fits(experiment, "x"), tmp_path / "out", CPU)
+
+
+def test_commands_refuse_a_network_before_a_cohort_is_made(monkeypatch, tmp_path):
+    monkeypatch.setattr("fusion_ln.cohort.default.open_cohort", None)
+    monkeypatch.setattr("fusion_ln.cohort.default.open_organs", None)
+    small = ("--image-size", "64", "--out", tmp_path)
+    taken = refused("run", "baseline", "--modality", "2d", "--backbone", "crossvit_tiny_240", *small)
+    assert "crossvit_tiny_240: takes no pictures of 64 x 64 pixels" in taken
+    assert "--image-size 240" in taken
+    assert "no features of places" in refused("run", "fusion", "--head", "gated", "--backbone", NO_TOKENS, *small)
+    assert "takes no pictures" in refused("pretrain", "--backbone", "crossvit_tiny_240", *small)
+
+
+def test_a_search_space_is_checked_for_sizes():
+    base = FitSettings(backbone="test_vit", image_size=32)
+    with pytest.raises(SettingsError, match="crossvit_tiny_240: takes no pictures of 32"):
+        read_space({"backbone": ["test_vit", "crossvit_tiny_240"]}, base, "x")
