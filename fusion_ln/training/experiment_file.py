@@ -1,6 +1,6 @@
 """Experiment files: one TOML with a question, a cohort, and the runs that answer it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -77,12 +77,17 @@ def head_settings(heads: Iterable[str], changes: Mapping[str, object], where: st
         raise SettingsError(f"{where}: head: a change of the settings cannot name another head.", "Name heads alone.")
     changes = HeadSettings.rename(changes)
     trained = [head for head in heads if head in TRAINED_HEADS]
-    of_some = {name for name in changes if any(takes(head, name) for head in trained)}
     settings: dict[str, HeadSettings | None] = {}
     for head in heads:
-        own = {name: value for name, value in changes.items() if name not in of_some or takes(head, name)}
+        own = changes_of(head, changes, trained)
         settings[head] = None if head in LATE_HEADS else HeadSettings.read({"head": head, **own}, where)
     return settings
+
+
+def changes_of(head: str, changes: Mapping[str, object], heads: Collection[str]) -> dict[str, object]:
+    """Keep a head's own of the changes for several: not those of layers that another of them has, but not this one."""
+    of_some = {name for name in changes if any(takes(other, name) for other in heads)}
+    return {name: value for name, value in changes.items() if name not in of_some or takes(head, name)}
 
 
 def check_head_changes(heads: Mapping[str, HeadSettings | None], changes: Mapping[str, object], where: str) -> None:
@@ -104,13 +109,16 @@ def experiment_heads(experiment: ExperimentSettings, where: str) -> dict[str, He
     Raises:
         SettingsError: As `head_settings`.
     """
-    heads = head_settings(experiment.heads, experiment.head, where)
+    shared = HeadSettings.rename(experiment.head)
+    named = [*experiment.heads, *(str(changes.get("head", name)) for name, changes in experiment.variants.items())]
+    trained = [head for head in named if head in TRAINED_HEADS]
+    heads = {head: head_settings([head], changes_of(head, shared, trained), where)[head] for head in experiment.heads}
     for name, changes in experiment.variants.items():
         head = str(changes.get("head", name))
         varied = {key: value for key, value in changes.items() if key != "head"}
         if head in LATE_HEADS:
             raise SettingsError(f"{where}, variant {name}: {head} is no trained head, so it has no settings to vary.")
-        varied = HeadSettings.rename(experiment.head) | HeadSettings.rename(varied)
+        varied = changes_of(head, shared, trained) | HeadSettings.rename(varied)
         heads[name] = head_settings([head], varied, f"{where}, variant {name}")[head]
     return heads
 

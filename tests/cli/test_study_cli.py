@@ -21,7 +21,6 @@ batch_size = 4
 head_width = 8
 [head]
 width = 8
-attention_heads = 2
 epochs = 1
 batch_size = 8
 copies = 1

@@ -17,7 +17,7 @@ from fusion_ln.tuning.worker import Conditions
 
 CPU = DeviceSettings(device="cpu", workers=1)
 FIT = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 8}
-HEAD = {"width": 8, "attention_heads": 2, "epochs": 1, "batch_size": 8, "copies": 1, "grid": 1}
+HEAD = {"width": 8, "epochs": 1, "batch_size": 8, "copies": 1, "grid": 1}
 EXPERIMENT = ExperimentSettings(
     name="tiny",
     question="Does tuning help?",
