@@ -1,7 +1,7 @@
 """A cache of its own for every test, a tiny cohort, and pages without figures."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,13 @@ import pytest
 from tiny import build_cohort
 
 from fusion_ln.cohort.cohort import Cohort
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
-"""The tiny settings and cohort of all tests, and the one way to run a command."""
+"""The tiny settings, the builders of tiny cohorts, and the one way to run a command, of all tests."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ from PIL import Image
 from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.files import hash_file
 from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 MODALITIES = ("2d", "cdfi", "elastic")
-
 CPU = DeviceSettings(device="cpu", workers=1)
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 FIT_TWICE = FIT.model_copy(update={"epochs": 2})
@@ -23,6 +24,86 @@ HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1)
 # The same for the command line.
 ONE_CPU = ("--device", "cpu", "--workers", "1")
 OPTIONS = ("--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4", *ONE_CPU)
+
+
+def write_cohort(
+    root: Path,
+    patients: pd.DataFrame,
+    draw: Callable[[int, str], np.ndarray],
+    *,
+    modalities: Sequence[str] = MODALITIES,
+    views: int = 1,
+    absent: Mapping[int, set[str]] | None = None,
+    name: str = "tiny",
+    k: int = 2,
+    seed: int = 0,
+    simulated: bool = False,
+    details: CohortDetails | None = None,
+) -> Cohort:
+    """Write a cohort of `CLASSES` whose pictures are ``draw(label, modality)``.
+
+    ``absent`` maps a patient's number to the modalities that the patient lacks; ``k`` and ``seed`` are of the folds.
+    """
+    (root / "images").mkdir(parents=True)
+    rows = []
+    for number, (patient, label) in enumerate(zip(patients["patient_id"], patients["label"], strict=True)):
+        for modality in modalities:
+            if modality in (absent or {}).get(number, set()):
+                continue
+            for view in range(views):
+                path = root / "images" / f"{patient}-{modality}-{view}.png"
+                pixels = draw(label, modality)
+                Image.fromarray(pixels).save(path)
+                height, width = pixels.shape[:2]
+                place = f"images/{path.name}"
+                rows.append((path.stem, patient, modality, view, place, width, height, hash_file(path)))
+    columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
+    cohort = Cohort(
+        root=root,
+        name=name,
+        classes=CLASSES,
+        modalities=tuple(modalities),
+        source="phantom" if simulated else "test",
+        licence="none",
+        patients=patients,
+        images=pd.DataFrame(rows, columns=columns),
+        folds=draw_folds(patients, k=k, seed=seed),
+        pictures=root,
+        simulated=simulated,
+        details=details or CohortDetails(),
+    )
+    save_cohort(cohort)
+    return cohort
+
+
+def build_cohort(
+    folder: Path,
+    patients: int = 20,
+    *,
+    k: int = 2,
+    views: int = 1,
+    absent: Mapping[int, set[str]] | None = None,
+    name: str = "tiny",
+    seed: int = 7,
+) -> Cohort:
+    """Write a cohort of noise in which a brighter third of the picture gives the class away, by modality."""
+    rng = np.random.default_rng(seed)
+
+    def draw(label: int, modality: str) -> np.ndarray:
+        pixels = rng.integers(0, 90, (36, 40, 3), dtype=np.uint8)
+        third = (label + MODALITIES.index(modality)) % 3
+        pixels[:, third * 13 : third * 13 + 13] += 120
+        return pixels
+
+    numbers = np.arange(patients)
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"P{number:03d}" for number in numbers],
+            "label": numbers % len(CLASSES),
+            "site": np.where(numbers % 2, "A", "B"),
+        }
+    )
+    return write_cohort(folder / name, table, draw, k=k, views=views, absent=absent, name=name)
 
 
 def invoke(*arguments: object) -> tuple[int, str]:
@@ -45,54 +126,3 @@ def refused(*arguments: object) -> str:
     code, output = invoke(*arguments)
     assert code in (1, 2), output
     return output
-
-
-def build_cohort(
-    folder: Path,
-    patients: int = 20,
-    *,
-    k: int = 2,
-    views: int = 1,
-    absent: dict[int, set[str]] | None = None,
-    name: str = "tiny",
-    seed: int = 7,
-) -> Cohort:
-    """Draw a cohort whose pictures tell the class; `absent` maps a patient's number to the modalities it lacks."""
-    rng = np.random.default_rng(seed)
-    root = folder / name
-    (root / "images").mkdir(parents=True)
-    table = pd.DataFrame(
-        {
-            "patient_id": [f"P{number:03d}" for number in range(patients)],
-            "label": np.arange(patients) % len(CLASSES),
-            "site": np.where(np.arange(patients) % 2, "A", "B"),
-        }
-    )
-    rows = []
-    for number, (patient, label) in enumerate(zip(table["patient_id"], table["label"], strict=True)):
-        for modality in MODALITIES:
-            if modality in (absent or {}).get(number, set()):
-                continue
-            for view in range(views):
-                path = root / "images" / f"{patient}-{modality}-{view}.png"
-                # A brighter third of the picture gives the class away, differently in every modality.
-                pixels = rng.integers(0, 90, (36, 40, 3), dtype=np.uint8)
-                third = (label + MODALITIES.index(modality)) % 3
-                pixels[:, third * 13 : third * 13 + 13] += 120
-                Image.fromarray(pixels).save(path)
-                rows.append((path.stem, patient, modality, view, f"images/{path.name}", 40, 36, hash_file(path)))
-    columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
-    cohort = Cohort(
-        root=root,
-        name=name,
-        classes=CLASSES,
-        modalities=MODALITIES,
-        source="test",
-        licence="none",
-        patients=table,
-        images=pd.DataFrame(rows, columns=columns),
-        folds=draw_folds(table, k=k),
-        pictures=root,
-    )
-    save_cohort(cohort)
-    return cohort

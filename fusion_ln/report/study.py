@@ -1,10 +1,9 @@
-"""The page of an experiment's studies: what was tried, what it brought on inner validation, and what mattered."""
+"""Page of an experiment's studies: trials, scores on inner validation, and the importance of each setting."""
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -12,6 +11,7 @@ import numpy as np
 import optuna
 import optuna.visualization.matplotlib as plots
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from optuna.study import StudyDirection
@@ -21,7 +21,15 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.tuning.results import IDENTITY, KNOWN, SCORES, best_trial, finished, values_of
+from fusion_ln.tuning.results import (
+    KNOWN,
+    SCORES,
+    StudyRecord,
+    best_trial,
+    finished,
+    read_study_record,
+    values_of,
+)
 
 CAPTIONS = {
     "pruning": "Score on inner validation after every epoch, from the second fold on the mean so far; folds one "
@@ -32,16 +40,27 @@ WIDE, NARROW = (8.4, 3.2), (4.1, 3.2)  # inches
 
 
 @dataclass(frozen=True)
+class Plot:
+    """One of Optuna's plots: its title, the function that draws it, and its size in inches."""
+
+    title: str
+    draw: Callable[[], Axes]
+    size: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class StudyView:
     """A study as the page shows it.
 
     Attributes:
-        best: What `study apply` takes.
+        record: The settings that it tunes, and its cohort.
+        best: The trial that `study apply` takes.
         untuned: The trial with the settings as they were; None if it was not finished.
         plates: By kind, as far as there is something to show.
     """
 
     study: optuna.Study
+    record: StudyRecord
     best: FrozenTrial
     untuned: FrozenTrial | None
     plates: dict[str, Plate]
@@ -50,14 +69,9 @@ class StudyView:
     def name(self) -> str:
         return self.study.study_name.partition("/")[2]
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        identity: dict[str, Any] = self.study.user_attrs[IDENTITY]
-        return identity
-
 
 def summarise(studies: list[optuna.Study]) -> pd.DataFrame:
-    """One row per study: how many trials became what, the untuned and the best first objective, the best settings.
+    """Make one row per study: trials by state, the untuned and the best first objective, the best settings.
 
     Raises:
         StudyError: If a study has no complete trial.
@@ -73,7 +87,7 @@ def summarise(studies: list[optuna.Study]) -> pd.DataFrame:
                 "pruned": states.count(TrialState.PRUNED),
                 "failed": states.count(TrialState.FAIL),
                 "running": states.count(TrialState.RUNNING) + states.count(TrialState.WAITING),
-                "objective": study.user_attrs[IDENTITY]["objectives"][0],
+                "objective": read_study_record(study).objectives[0],
                 "untuned": round(values_of(untuned)[0], 4) if untuned else np.nan,
                 "best": round(values_of(best)[0], 4),
                 "trial": best.number,
@@ -100,62 +114,73 @@ def write_study_page(out: Path, title: str, by_run: dict[str, list[optuna.Study]
     table = summarise(studies)
     views = {run: [_view(study) for study in of_run] for run, of_run in by_run.items()}
     every = [view for of_run in views.values() for view in of_run]
-    identity = every[0].identity
+    cohort = every[0].record.cohort
     trials = pd.concat([_trials(view) for view in every], ignore_index=True)
     return write_page(
         out / "study.html",
         "study.html",
         [each for view in every for each in view.plates.values()],
         [Sheet("studies", "Studies", table), Sheet("trials", "Trials", trials)],
-        simulated=bool(identity["cohort"]["simulated"]),
+        simulated=cohort.simulated,
         title=title,
         views=views,
         table=table,
-        cohort=identity["cohort"],
+        cohort=cohort,
         n_trials=int(table["finished"].sum()),
-        pooled=[run for run, of_run in views.items() if len(of_run[0].identity["folds"]) > 1],
+        pooled=[run for run, of_run in views.items() if len(of_run[0].record.folds) > 1],
         value=_value,
     )
 
 
 def _view(study: optuna.Study) -> StudyView:
-    simulated = bool(study.user_attrs[IDENTITY]["cohort"]["simulated"])
-    name = study.study_name.partition("/")[2]
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    objectives = study.user_attrs[IDENTITY]["objectives"]
-    kinds: dict[str, tuple[str, Callable[[], Any], tuple[float, float]]] = {}
-    first: dict[str, Any] = {"target_name": objectives[0]}
-    weighed = dict(first)
-    if len(objectives) > 1:
-        sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1  # importances are of a low target
-        first["target"] = lambda trial: values_of(trial)[0]
-        weighed["target"] = lambda trial: sign * values_of(trial)[0]
-    if 1 < len(objectives) <= 3:
-        kinds["front"] = ("Pareto front", lambda: plots.plot_pareto_front(study), NARROW)
-    kinds["history"] = ("History", lambda: plots.plot_optimization_history(study, **first), WIDE)
-    if len(complete) > 1 and len({values_of(trial)[0] for trial in complete}) > 1:
-        kinds["importances"] = ("Importances", lambda: plots.plot_param_importances(study, **weighed), NARROW)
-        kinds["parallel"] = ("Parallel coordinates", lambda: plots.plot_parallel_coordinate(study, **first), WIDE)
-    kinds["slice"] = ("Slices", lambda: plots.plot_slice(study, **first), WIDE)
-    if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        kinds["pruning"] = ("Pruning", lambda: plots.plot_intermediate_values(study), WIDE)
+    record, name = read_study_record(study), study.study_name.partition("/")[2]
     drawn = {
         kind: mark_plate(
-            f"{name}_{kind}", f"{text}: {name}", CAPTIONS.get(kind, ""), _draw(draw, size), simulated=simulated
+            f"{name}_{kind}",
+            f"{plot.title}: {name}",
+            CAPTIONS.get(kind, ""),
+            _draw(plot),
+            simulated=record.cohort.simulated,
         )
-        for kind, (text, draw, size) in kinds.items()
+        for kind, plot in _plots(study, record.objectives).items()
     }
-    return StudyView(study, best_trial(study), untuned_trial(study), drawn)
+    return StudyView(study, record, best_trial(study), untuned_trial(study), drawn)
 
 
-def _draw(draw: Callable[[], Any], size: tuple[float, float]) -> Figure:
-    """One of Optuna's plots in the page's colours; it would otherwise change Matplotlib's style for good."""
+def _plots(study: optuna.Study, objectives: tuple[str, ...]) -> dict[str, Plot]:
+    """List Optuna's plots that have something to show, of the first objective where there are several."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    name, several = objectives[0], len(objectives) > 1
+    sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1  # importances are of a low target
+    first = (lambda trial: values_of(trial)[0]) if several else None
+    signed = (lambda trial: sign * values_of(trial)[0]) if several else None
+    found: dict[str, Plot] = {}
+    if 1 < len(objectives) <= 3:
+        found["front"] = Plot("Pareto front", lambda: plots.plot_pareto_front(study), NARROW)
+    found["history"] = Plot(
+        "History", lambda: plots.plot_optimization_history(study, target=first, target_name=name), WIDE
+    )
+    if len(complete) > 1 and len({values_of(trial)[0] for trial in complete}) > 1:
+        found["importances"] = Plot(
+            "Importances", lambda: plots.plot_param_importances(study, target=signed, target_name=name), NARROW
+        )
+        found["parallel"] = Plot(
+            "Parallel coordinates", lambda: plots.plot_parallel_coordinate(study, target=first, target_name=name), WIDE
+        )
+    found["slice"] = Plot("Slices", lambda: plots.plot_slice(study, target=first, target_name=name), WIDE)
+    if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
+        found["pruning"] = Plot("Pruning", lambda: plots.plot_intermediate_values(study), WIDE)
+    return found
+
+
+def _draw(plot: Plot) -> Figure:
+    """Draw one of Optuna's plots in the page's colours, without a change to Matplotlib's style for good."""
     settings = {**style.FIGURE_STYLE, "figure.constrained_layout.use": True}
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of experimental functions, and of ranges that hold one value
         plt.switch_backend("agg")
-        figure: Figure = np.atleast_1d(draw()).ravel()[0].figure
-        figure.set_size_inches(size)
+        figure: Figure = np.atleast_1d(plot.draw()).ravel()[0].figure
+        figure.set_size_inches(plot.size)
         figure.set_layout_engine("constrained")
         _restyle(figure)
         plt.close(figure)
@@ -187,10 +212,10 @@ def _restyle(figure: Figure) -> None:
 
 
 def _trials(view: StudyView) -> pd.DataFrame:
-    """Every trial of a study: settings, objectives, state, seconds, and how many of these its epochs took."""
+    """Make one row per trial: settings, objectives, state, seconds, and the seconds of its epochs."""
     rows = []
     for trial in view.study.get_trials(deepcopy=False):
-        values = dict(zip(view.identity["objectives"], values_of(trial), strict=False))
+        values = dict(zip(view.record.objectives, values_of(trial), strict=False))
         seconds = trial.duration.total_seconds() if trial.duration else np.nan
         own = {"study": view.name, "trial": trial.number, "state": trial.state.name.lower(), "seconds": seconds}
         of_folds = trial.user_attrs.get(SCORES, [])
@@ -199,6 +224,6 @@ def _trials(view: StudyView) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """Write a setting as a person reads it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -22,7 +22,7 @@ from fusion_ln.training.run import cross_fit
 from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
-from fusion_ln.tuning.results import IDENTITY, best_trial, finished
+from fusion_ln.tuning.results import best_trial, finished, read_study_record
 from fusion_ln.tuning.space import Space, read_space
 from fusion_ln.tuning.storage import Budget, hide_password, open_storage, with_retries
 from fusion_ln.tuning.study import StudyJob, check_objectives
@@ -279,7 +279,7 @@ def found_settings(
         if scheme_of(studies[0]) == "pooled":
             tuned[run] = settings[0]
             continue
-        n_folds = studies[0].user_attrs[IDENTITY]["cohort"]["n_folds"]
+        n_folds = read_study_record(studies[0]).cohort.n_folds
         if len(settings) < n_folds:
             raise StudyError(
                 f"{run}: {len(settings)} of {n_folds} folds have a study.", "Finish them: `fusionln study run FILE`."

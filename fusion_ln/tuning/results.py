@@ -1,15 +1,53 @@
 """Results of a study, read from its trials; imports no torch, so that a report may read them."""
 
+from typing import Literal
+
 import numpy as np
 from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, ConfigDict
 
 from fusion_ln.errors import StudyError
+from fusion_ln.records import CohortSummary
 
 IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
 SCORES = "scores"  # attribute of a trial: the scores of its folds
 KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
+
+
+class RangeRecord(BaseModel):
+    """Range of a search space, as a study stores it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: int | float
+    high: int | float
+    log: bool
+    step: int | float | None
+
+
+class StudyRecord(BaseModel):
+    """Part of a study's `IDENTITY` that a report reads.
+
+    Attributes:
+        space: Range or choices, by setting.
+        folds: Outer folds whose inner validation scores are averaged.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    space: dict[str, RangeRecord | tuple[bool | int | float | str | None, ...]]
+    objectives: tuple[str, ...]
+    folds: tuple[int, ...]
+    sampler: Literal["tpe", "random"]
+    seed: int
+    cohort: CohortSummary
+
+
+def read_study_record(study: Study) -> StudyRecord:
+    """Read what a study tunes, and on which patients."""
+    return StudyRecord.model_validate(study.user_attrs[IDENTITY])
 
 
 def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:

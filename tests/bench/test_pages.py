@@ -3,16 +3,9 @@
 import re
 
 import pytest
-from click.testing import CliRunner
+from tiny import fusionln
 
 from fusion_ln.bench.studies import GROUPS, bench_study
-from fusion_ln.cli.main import cli
-
-
-def bench(*arguments):
-    result = CliRunner().invoke(cli, ["bench", *map(str, arguments)])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def cells(line):
@@ -21,7 +14,9 @@ def cells(line):
 
 def test_statistics_are_printed_as_the_page_that_is_written(tmp_path):
     out = tmp_path / "statistics.md"
-    printed = bench("statistics", "--models", 2, "--patients", 60, "--resamples", 100, "--many", 90, "--out", out)
+    printed = fusionln(
+        "bench", "statistics", "--models", 2, "--patients", 60, "--resamples", 100, "--many", 90, "--out", out
+    )
     page = out.read_text()
     assert printed == f"{page}Wrote {out}\n"
     lines = page.splitlines()
@@ -42,7 +37,7 @@ def test_the_page_of_a_study_has_a_row_per_sampler_and_no_password(tmp_path, mon
     address = "postgresql://me:secret@host/db"
     monkeypatch.setattr("sys.argv", ["fusionln", "bench", "study", "--storage", address])
     out = tmp_path / "studies.md"
-    bench("study", "--trials", 10, "--out", out)
+    fusionln("bench", "study", "--trials", 10, "--out", out)
     page = out.read_text()
     assert "postgresql://me:***@host/db" in page
     rows = [cells(line) for line in page.splitlines() if line.startswith("|")]
@@ -53,7 +48,9 @@ def test_the_page_of_a_study_has_a_row_per_sampler_and_no_password(tmp_path, mon
 
 @pytest.mark.slow
 def test_each_loop_and_its_ratio_to_ours_has_a_line():
-    lines = bench("fit", "--backbone", "test_resnet", "--image-size", 32, "--pictures", 16, "--rounds", 1).splitlines()
+    lines = fusionln(
+        "bench", "fit", "--backbone", "test_resnet", "--image-size", 32, "--pictures", 16, "--rounds", 1
+    ).splitlines()
     assert "test_resnet, 32 px, batch 16" in lines[-6]
     titles = ["fusion_ln", "bare PyTorch, in memory", "ImageFolder + DataLoader, float32"]
     for line, title in zip(lines[-5:], [*titles, *(f"fusion_ln / {title}" for title in titles[1:])], strict=True):

@@ -3,24 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 from PIL import Image
+from tiny import OPTIONS, fusionln
 
-from fusion_ln.cli.main import cli
 from fusion_ln.models.triplet import module_key
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 NAMES = ("swe.map v2/a", "type")  # a dot, a blank and a slash; an attribute of every network
-FIT = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4"]
-DEVICE = ["--device", "cpu", "--workers", "1"]
-
-
-def fusionln(*arguments, code=0):
-    result = CliRunner().invoke(cli, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.output
 
 
 def write_table(folder, names, patients=20):
@@ -44,7 +34,7 @@ def test_any_modality_name_goes_through_every_command(tmp_path):
     table, cohort, out = write_table(tmp_path, NAMES), tmp_path / "cohort", tmp_path / "out"
     fusionln("cohort", "import", "table", table, "--out", cohort, "--folds", 2)
     fusionln("cohort", "check", cohort)
-    fusionln("run", "fusion", "--cohort", cohort, "--head", "concat", "--finetune", "--out", out, *FIT, *DEVICE)
+    fusionln("run", "fusion", "--cohort", cohort, "--head", "concat", "--finetune", "--out", out, *OPTIONS)
     run = out / "fusion-concat"
     pictures = [f"{name}={tmp_path / f'3-{position}.png'}" for position, name in enumerate(NAMES)]
     said = fusionln("predict", run, "--picture", pictures[0], "--picture", pictures[1])

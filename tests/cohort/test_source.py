@@ -1,9 +1,8 @@
 """Sources are found by their files, and their own options are declared there."""
 
 import pytest
-from click.testing import CliRunner
+from tiny import fusionln, refused
 
-from fusion_ln.cli.main import cli
 from fusion_ln.cohort.source import Source, find_source, open_source, options_of, source_names, source_titles
 from fusion_ln.errors import SettingsError
 
@@ -30,23 +29,21 @@ def test_every_file_of_the_folder_is_a_source_of_its_name(tmp_path):
 @pytest.mark.parametrize("name", OWN)
 def test_a_source_shows_its_own_options_and_no_others(name):
     assert [field.name for field in options_of(find_source(name))] == OWN[name]
-    said = CliRunner().invoke(cli, ["cohort", "import", name, "--help"]).output
+    text = fusionln("cohort", "import", name, "--help")
     flags = {f"--{option.replace('_', '-')} " for options in OWN.values() for option in options}
-    assert {flag for flag in flags if flag in said} == {f"--{o.replace('_', '-')} " for o in OWN[name]}
-    assert "--leave-out" in said
+    assert {flag for flag in flags if flag in text} == {f"--{o.replace('_', '-')} " for o in OWN[name]}
+    assert "--leave-out" in text
 
 
 def test_the_list_of_sources_has_their_titles():
-    said = CliRunner().invoke(cli, ["cohort", "import", "--help"]).output
-    assert all(name in said for name in source_names())
-    assert "breast ultrasound with masks" in said
+    text = fusionln("cohort", "import", "--help")
+    assert all(name in text for name in source_names())
+    assert "breast ultrasound with masks" in text
 
 
 @pytest.mark.parametrize(("name", "options"), [("edcu", ["--frames", "0"]), ("edcu", ["--cut-points", "40,x"])])
 def test_a_value_that_a_source_cannot_use_is_one_message(tmp_path, name, options):
-    result = CliRunner().invoke(cli, ["cohort", "import", name, str(tmp_path), "--out", str(tmp_path / "c"), *options])
-    assert result.exit_code == 1
-    assert options[0] in result.output
+    assert options[0] in refused("cohort", "import", name, tmp_path, "--out", tmp_path / "c", *options)
 
 
 def test_an_option_of_another_source_is_refused_from_python_too(tmp_path):

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file
+from tiny import OPTIONS, fusionln, refused
 
-from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
@@ -60,26 +59,26 @@ def learn(name, **changes):
     torch.manual_seed(0)
     task = Plain("2d", nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, 3)))
     train = Batches(bank, np.arange(18), 6, seed=1, oversample=True, share=(fabric.global_rank, fabric.world_size))
-    how = {"settings": FitSettings(epochs=4, lr=0.01, batch_size=6), "seed": 3, "fabric": fabric}
-    return fit(task, train, Batches(bank, np.arange(18, 24), 6), folder=folder / name, **how)
+    options = {"settings": FitSettings(epochs=4, lr=0.01, batch_size=6), "seed": 3, "fabric": fabric}
+    return fit(task, train, Batches(bank, np.arange(18, 24), 6), folder=folder / name, **options)
 
 result = learn("good")
 Plain.poisoned = True
 try:
     learn("bad")
 except DivergedError as error:
-    told = error.problem
+    problem = error.problem
 if fabric.is_global_zero:
     losses = [(epoch.train_loss, epoch.val_loss, epoch.pictures) for epoch in result.history]
-    torch.save({"weights": result.weights, "losses": losses, "told": told}, folder / "result.pt")
+    torch.save({"weights": result.weights, "losses": losses, "problem": problem}, folder / "result.pt")
 fabric.barrier()
 
 # A pre-training, in which the head of one task rests while the other's learns.
 fusion_ln.training.pretraining.multitask.augment = lambda pictures, modality, strength=1.0: pictures
 if init_ranks(device):
-    how = FitSettings(backbone="test_vit", image_size=32, epochs=2, batch_size=4, lr=0.001, precision="32-true")
+    tiny = FitSettings(backbone="test_vit", image_size=32, epochs=2, batch_size=4, lr=0.001, precision="32-true")
     cohorts = [load_cohort(Path(root)) for root in sys.argv[3:]]
-    pretrain(cohorts, PretrainSettings(fit=how, order="interleaved"), RunFolder(folder / "pretraining"), device)
+    pretrain(cohorts, PretrainSettings(fit=tiny, order="interleaved"), RunFolder(folder / "pretraining"), device)
 """
 
 
@@ -106,8 +105,8 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
     np.testing.assert_allclose(alone["losses"], shared["losses"], rtol=1e-4)
     for name, weights in alone["weights"].items():
         torch.testing.assert_close(shared["weights"][name], weights, rtol=1e-3, atol=1e-5)
-    assert alone["told"] == shared["told"]  # the patients of both shares are named
-    assert "p07" in alone["told"]
+    assert alone["problem"] == shared["problem"]  # the patients of both shares are named
+    assert "p07" in alone["problem"]
     one, two = (RunFolder(folder / "pretraining") for folder in folders)
     losses = [pd.read_parquet(run.history).filter(like="loss") for run in (one, two)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
@@ -127,7 +126,7 @@ cli()
 
 
 def torchrun(port, *arguments):
-    """Two machines with a process each, as far as torchrun can tell; returns their exit codes and what they said."""
+    """Two machines with a process each, as far as torchrun can tell; returns their exit codes and output."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", f"localhost:{port}", "--no-python"]
     command = [*launcher, sys.executable, "-c", COMMAND, *map(str, arguments)]
@@ -135,8 +134,8 @@ def torchrun(port, *arguments):
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=240) for process in started]
-    return [process.returncode for process in started], said
+    outputs = [process.communicate(timeout=240) for process in started]
+    return [process.returncode for process in started], outputs
 
 
 def free_port():
@@ -150,15 +149,14 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     cohort = make_cohort(20, views=2)
     options = ["--backbone", "test_vit", "--image-size", "32", "--epochs", "2", "--batch-size", "4", "--lr", "0.001"]
     options += ["--precision", "32-true", "--device", "cpu"]
-    fusionln = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
+    command = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
     with monkeypatch.context() as patch:
         patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
         patch.setattr("fusion_ln.report.experiment.write_report", lambda *args, **more: "a page")
-        alone = CliRunner().invoke(cli, [*map(str, fusionln), "--out", str(tmp_path / "one"), "--workers", "1"])
-    assert alone.exit_code == 0, alone.output
-    codes, said = torchrun(free_port(), *fusionln, "--out", tmp_path / "two", "--nodes", 2)
-    assert codes == [0, 0], said
-    assert sorted(out.count("Report: a page") for out, _ in said) == [0, 1]  # one of them reports, once
+        fusionln(*command, "--out", tmp_path / "one", "--workers", 1)
+    codes, outputs = torchrun(free_port(), *command, "--out", tmp_path / "two", "--nodes", 2)
+    assert codes == [0, 0], outputs
+    assert sorted(out.count("Report: a page") for out, _ in outputs) == [0, 1]  # one of them reports, once
 
     one, two = (RunFolder(tmp_path / name / "baseline-2d") for name in ("one", "two"))
     expected, found = read_predictions(one.predictions), read_predictions(two.predictions)
@@ -178,20 +176,17 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     ],
 )
 def test_processes_that_cannot_share_a_fit_are_refused_before_they_start(make_cohort, tmp_path, arguments, message):
-    assert message in refused(make_cohort, tmp_path, arguments)
+    assert message in refused_before_start(make_cohort, tmp_path, arguments)
 
 
 def test_another_number_of_processes_than_torchruns_is_refused(make_cohort, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "torchrun started 2 processes" in refused(make_cohort, tmp_path, [])
+    assert "torchrun started 2 processes" in refused_before_start(make_cohort, tmp_path, [])
 
 
-def refused(make_cohort, folder, arguments):
-    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), "--backbone", "test_resnet"]
-    options += ["--image-size", "32", "--batch-size", "4", "--device", "cpu", *arguments]
-    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
-    assert result.exit_code == 1, result.output
-    assert "Traceback" not in result.output
-    assert not (folder / "out").exists()
-    return result.output
+def refused_before_start(make_cohort, folder, arguments):
+    cohort, out = make_cohort(20).root, folder / "out"
+    message = refused("run", "baseline", "--modality", "2d", "--cohort", cohort, "--out", out, *OPTIONS, *arguments)
+    assert not out.exists()
+    return message

@@ -8,25 +8,22 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from tiny import CPU, FIT, OPTIONS, refused
 
-from fusion_ln.cli.main import cli
 from fusion_ln.compute import ray as engine
 from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.environment import Environment
 from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings
+from fusion_ln.settings import BaselineSettings, DeviceSettings
 from fusion_ln.training.crossval import begin, finish
 
 EPOCHS = 40
-FIT = FitSettings(
-    backbone="test_resnet", image_size=32, epochs=EPOCHS, patience=EPOCHS, batch_size=4, precision="32-true"
-)
-SETTINGS = BaselineSettings(modality="2d", fit=FIT)
-OPTIONS = ["--backbone", "test_resnet", "--image-size", "32", "--epochs", str(EPOCHS), "--patience", str(EPOCHS)]
-OPTIONS += ["--batch-size", "4", "--precision", "32-true", "--device", "cpu"]
+LONG = FIT.model_copy(update={"epochs": EPOCHS, "patience": EPOCHS})
+SETTINGS = BaselineSettings(modality="2d", fit=LONG)
+LONG_OPTIONS = [*OPTIONS, "--epochs", EPOCHS, "--patience", EPOCHS, "--precision", "32-true"]
+LONG_OPTIONS += ["--set", "fit.head_width=8", "--workers", 0]  # 0: as many as the cluster takes
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
@@ -52,11 +49,8 @@ def test_without_ray_its_extra_is_named(make_cohort, tmp_path, monkeypatch):
 
 
 def assert_refused(make_cohort, folder, arguments, message):
-    options = ["--cohort", str(make_cohort(20).root), "--out", str(folder / "out"), *OPTIONS, *arguments]
-    result = CliRunner().invoke(cli, ["run", "baseline", "--modality", "2d", *options])
-    assert result.exit_code == 1, result.output
-    assert message in result.output
-    assert "Traceback" not in result.output
+    options = ["--cohort", make_cohort(20).root, "--out", folder / "out", *OPTIONS, *arguments]
+    assert message in refused("run", "baseline", "--modality", "2d", *options)
     assert not (folder / "out").exists()
 
 
@@ -64,26 +58,26 @@ def test_a_machine_that_sees_other_files_is_named_with_the_path(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "run.json"
     file.write_text("one")
-    around = Environment.capture([Path("run.json")])
+    environment = Environment.capture([Path("run.json")])
     monkeypatch.chdir("/")
-    around.apply()
+    environment.apply()
     assert Path.cwd() == tmp_path
     file.write_text("another")
     with pytest.raises(RunError, match=r"run\.json holds another file"):
-        around.apply()
+        environment.apply()
     file.unlink()
     with pytest.raises(RunError, match=r"run\.json is not there"):
-        around.apply()
+        environment.apply()
 
 
 def test_a_cache_folder_that_a_machine_names_itself_is_kept(monkeypatch):
     monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/command")
-    around = Environment.capture([])
+    environment = Environment.capture([])
     monkeypatch.setenv("FUSIONLN_CACHE", "/of/the/node")
-    around.apply()
+    environment.apply()
     monkeypatch.delenv("FUSIONLN_CACHE")
     assert Environment.capture([]).cache is None
-    around.apply()
+    environment.apply()
     assert Environment.capture([]).cache == "/of/the/command"
 
 
@@ -115,8 +109,8 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
     doomed = cluster.add_node(**NODE)
     code = "from fusion_ln.cli.main import cli; cli()"
     arguments = ["--cohort", cohort.root, "--out", run.root.parent, "--engine", "ray", "--address", cluster.address]
-    command = [sys.executable, "-c", code, "run", "baseline", "--modality", "2d", *map(str, arguments), *OPTIONS]
-    killed = subprocess.Popen(command)
+    command = [sys.executable, "-c", code, "run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS]
+    killed = subprocess.Popen([str(each) for each in command])
     while killed.poll() is None and not any((run.fold(fold) / "last.ckpt").is_file() for fold in (0, 1)):
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
@@ -124,20 +118,20 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
 
     jobs = begin(cohort, SETTINGS, run, DeviceSettings(device="cpu", engine="ray", address=cluster.address))
     assert len(jobs) == 2
-    told = []
+    notes = []
 
     def step(note):
-        told.append(note)
-        if all(any(f"fold {fold}" in note for note in told) for fold in (0, 1)) and doomed in cluster.list_all_nodes():
+        notes.append(note)
+        if all(any(f"fold {fold}" in note for note in notes) for fold in (0, 1)) and doomed in cluster.list_all_nodes():
             cluster.remove_node(doomed, allow_graceful=False)
 
     engine.run(jobs, threads_per_fit(cohort.n_folds), step)
     finish(run)
     assert "was lost; goes on" in capfd.readouterr().err
-    assert len(told) == 2 * EPOCHS  # an epoch that was told before the loss is not told again
+    assert len(notes) == 2 * EPOCHS  # an epoch that was reported before the loss is not reported again
 
     here = RunFolder(tmp_path / "here")
-    run_jobs(begin(cohort, SETTINGS, here, DeviceSettings(device="cpu", workers=1)), n_folds=cohort.n_folds)
+    run_jobs(begin(cohort, SETTINGS, here, CPU), n_folds=cohort.n_folds)
     finish(here)
     assert digests(run) == digests(here)
 
@@ -146,11 +140,9 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
 def test_an_error_of_a_fit_is_told_once_and_ends_the_others(make_cohort, tmp_path, cluster):
     cohort = make_cohort(20)
     device = DeviceSettings(device="cpu", engine="ray", address=cluster.address)
-    diverging = BaselineSettings(modality="2d", fit=FIT.model_copy(update={"lr": 1e30}))
+    diverging = BaselineSettings(modality="2d", fit=LONG.model_copy(update={"lr": 1e30}))
     with pytest.raises(DivergedError, match="with the patients P0"):
         run_jobs(begin(cohort, diverging, RunFolder(tmp_path / "run"), device), n_folds=2)
     arguments = ["--cohort", cohort.root, "--engine", "ray", "--address", cluster.address, "--out", tmp_path / "out"]
-    fusionln = ["run", "baseline", "--modality", "2d", *map(str, arguments), *OPTIONS, "--device", "cuda"]
-    result = CliRunner().invoke(cli, fusionln)
-    assert result.exit_code == 1
-    assert "no node of the cluster offers a GPU" in result.output
+    message = refused("run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS, "--device", "cuda")
+    assert "no node of the cluster offers a GPU" in message

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import CPU, invoke
+import tiny
+from tiny import CLASSES, CPU, invoke, refused
 
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
@@ -16,78 +17,65 @@ from fusion_ln.explain.run import choose_patients, explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.run.page import write_report
 from fusion_ln.runs import ExplanationFolder, RunFolder
-from fusion_ln.settings import FitSettings, HeadSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
 
 pytestmark = pytest.mark.slow
-FIT = FitSettings(backbone="test_vit", image_size=32, epochs=1, batch_size=8, head_width=8, precision="32-true")
-HEAD = HeadSettings(width=16, epochs=1, batch_size=8, copies=1, grid=2)
-CLASSES = ("benign", "lymphoma", "metastatic")
+FIT = tiny.FIT.model_copy(update={"backbone": "test_vit", "batch_size": 8})
+HEAD = tiny.HEAD.model_copy(update={"epochs": 1, "grid": 2})
 
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     """A phantom with absent pictures, and on it a baseline, a late and a cross-attention fusion."""
-    with pytest.MonkeyPatch.context() as patch:
-        root = tmp_path_factory.mktemp("phantom")
-        patch.setenv("FUSIONLN_CACHE", str(root / "cache"))
-        cohort = simulate_cohort(root / "cohort", n_patients=40, image_size=48, missing=0.2, k=2)
-        baselines = run_baselines(
-            cohort, list(cohort.modalities), FIT, root / "runs", protocol="nested", seed=0, device=CPU
-        )
-        [late] = run_fusions(cohort, baselines, {"late-mean": None}, root / "runs", seed=0, device=CPU)
-        trained = RunFolder(root / "runs" / "attention")
-        train_head(cohort, baselines, HEAD, trained, seed=0, device=CPU)
-        return cohort, baselines, late, trained
+    root = tmp_path_factory.mktemp("phantom")
+    cohort = simulate_cohort(root / "cohort", n_patients=40, image_size=48, missing=0.2, k=2)
+    baselines = run_baselines(
+        cohort, list(cohort.modalities), FIT, root / "runs", protocol="nested", seed=0, device=CPU
+    )
+    [late] = run_fusions(cohort, baselines, {"late-mean": None}, root / "runs", seed=0, device=CPU)
+    trained = RunFolder(root / "runs" / "attention")
+    train_head(cohort, baselines, HEAD, trained, seed=0, device=CPU)
+    return cohort, baselines, late, trained
 
 
 def explain(*arguments):
     return invoke("explain", *arguments)
 
 
-def refused(*arguments):
-    code, said = explain(*arguments)
-    assert code in (1, 2)
-    assert "Traceback" not in said
-    return said
-
-
 @pytest.fixture(scope="module")
 def explained(phantom, tmp_path_factory):
     """Three patients of the cross-attention fusion, explained by all methods that fit; and what was said."""
-    with pytest.MonkeyPatch.context() as patch:
-        out = tmp_path_factory.mktemp("explained")
-        patch.setenv("FUSIONLN_CACHE", str(phantom[0].root.parent / "cache"))
-        code, said = explain(phantom[3].root, "--sample", 3, "--out", out)
-        assert code == 0, said
-        return phantom[0], phantom[3], out, said
+    out = tmp_path_factory.mktemp("explained")
+    code, said = explain(phantom[3].root, "--sample", 3, "--out", out)
+    assert code == 0, said
+    return phantom[0], phantom[3], out, said
 
 
 def test_a_sample_takes_the_classes_in_turn_and_depends_on_the_seed(rng):
     labels = np.repeat([0, 1, 2], [20, 3, 17])
-    said = predictions_from_logits(
+    predictions = predictions_from_logits(
         CLASSES, [f"P{i:02}" for i in range(40)], np.zeros(40), labels, rng.normal(size=(40, 3))
     )
-    chosen = choose_patients(said, ExplainSettings(sample=9))
-    assert said.of(chosen).labels.tolist().count(1) == 3
-    assert sorted(np.bincount(said.of(chosen).labels)) == [3, 3, 3]
+    chosen = choose_patients(predictions, ExplainSettings(sample=9))
+    assert predictions.of(chosen).labels.tolist().count(1) == 3
+    assert sorted(np.bincount(predictions.of(chosen).labels)) == [3, 3, 3]
     assert (
-        choose_patients(said, ExplainSettings(sample=9))
+        choose_patients(predictions, ExplainSettings(sample=9))
         == chosen
-        != choose_patients(said, ExplainSettings(sample=9, seed=1))
+        != choose_patients(predictions, ExplainSettings(sample=9, seed=1))
     )
-    wrong = choose_patients(said, ExplainSettings(errors=True))
-    assert (said.of(wrong).probs.argmax(1) != said.of(wrong).labels).all()
-    assert len(wrong) == (said.probs.argmax(1) != said.labels).sum()
-    assert choose_patients(said, ExplainSettings(patients=("P03", "P01", "P03"))) == ["P01", "P03"]
+    wrong = choose_patients(predictions, ExplainSettings(errors=True))
+    assert (predictions.of(wrong).probs.argmax(1) != predictions.of(wrong).labels).all()
+    assert len(wrong) == (predictions.probs.argmax(1) != predictions.labels).sum()
+    assert choose_patients(predictions, ExplainSettings(patients=("P03", "P01", "P03"))) == ["P01", "P03"]
 
 
 def test_a_run_without_errors_has_none_to_explain():
     labels = np.arange(6) % 3
-    said = predictions_from_logits(CLASSES, list("abcdef"), np.zeros(6), labels, 5 * np.eye(3)[labels])
+    predictions = predictions_from_logits(CLASSES, list("abcdef"), np.zeros(6), labels, 5 * np.eye(3)[labels])
     with pytest.raises(RunError, match="misclassifies no patient"):
-        choose_patients(said, ExplainSettings(errors=True))
+        choose_patients(predictions, ExplainSettings(errors=True))
 
 
 def test_every_method_has_a_name_for_its_option():
@@ -207,24 +195,26 @@ def test_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
 
 
 def test_the_explanation_of_another_run_is_not_overwritten(explained, phantom):
-    assert "holds the explanation of another run" in refused(phantom[2].root, "--out", explained[2])
+    assert "holds the explanation of another run" in refused("explain", phantom[2].root, "--out", explained[2])
 
 
 def test_a_patient_who_is_not_in_the_run_is_named(phantom):
     cohort, baselines, late, _ = phantom
-    assert "patient 'nobody' is not in the run" in refused(late.root, "--patients", "P0001,nobody")
+    assert "patient 'nobody' is not in the run" in refused("explain", late.root, "--patients", "P0001,nobody")
     absent = next(p for p in cohort.patients["patient_id"] if p not in cohort.patients_with("2d"))
-    said = refused(baselines[0].root, "--patients", absent)
+    said = refused("explain", baselines[0].root, "--patients", absent)
     assert f"patient {absent!r} is not in the run" in said
     assert "without its modality" in said
 
 
 def test_unknown_and_unfit_methods_are_named(phantom):
     late = phantom[2].root
-    assert "--method: cam: unknown method" in refused(late, "--method", "gradcam,cam")
-    assert "needs ReLU activations" in refused(late, "--method", "guided-gradcam", "--sample", 1)
-    assert "only a run of the head `cross-attention`" in refused(late, "--method", "attention", "--sample", 1)
-    assert "Name them (--patients)" in refused(late, "--patients", "P0001", "--sample", 1)
+    assert "--method: cam: unknown method" in refused("explain", late, "--method", "gradcam,cam")
+    assert "needs ReLU activations" in refused("explain", late, "--method", "guided-gradcam", "--sample", 1)
+    assert "only a run of the head `cross-attention`" in refused(
+        "explain", late, "--method", "attention", "--sample", 1
+    )
+    assert "Name them (--patients)" in refused("explain", late, "--patients", "P0001", "--sample", 1)
 
 
 def test_a_run_without_checkpoints_says_so(phantom, tmp_path):
@@ -233,10 +223,10 @@ def test_a_run_without_checkpoints_says_so(phantom, tmp_path):
     shutil.copytree(phantom[2].root.parent, tmp_path / "runs")
     copied = tmp_path / "runs" / phantom[2].name
     (tmp_path / "runs" / "baseline-cdfi" / "fold_1" / "best.safetensors").unlink()
-    assert "baseline-cdfi/fold_1/best.safetensors: is missing" in refused(copied)
+    assert "baseline-cdfi/fold_1/best.safetensors: is missing" in refused("explain", copied)
     (copied / "predictions.parquet").unlink()
-    assert "not finished" in refused(copied)
-    assert "it is not a run" in refused(tmp_path)
+    assert "not finished" in refused("explain", copied)
+    assert "it is not a run" in refused("explain", tmp_path)
 
 
 def test_a_cohort_that_moved_is_asked_for(phantom, tmp_path, make_cohort):
@@ -247,7 +237,7 @@ def test_a_cohort_that_moved_is_asked_for(phantom, tmp_path, make_cohort):
     run = tmp_path / "runs" / late.name
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "cohort_path": str(tmp_path / "gone")}))
-    assert "Say where it is with `--cohort DIR`" in refused(run)
-    assert "made on another cohort" in refused(run, "--cohort", make_cohort().root)
+    assert "Say where it is with `--cohort DIR`" in refused("explain", run)
+    assert "made on another cohort" in refused("explain", run, "--cohort", make_cohort().root)
     code, said = explain(run, "--cohort", cohort.root, "--sample", 1, "--method", "gradcam", "--no-trust")
     assert code == 0, said

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from tiny import CLASSES, MODALITIES, write_cohort
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
-from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.head import Attainable, CohortDetails
-from fusion_ln.files import hash_file, write_parquet
+from fusion_ln.files import write_parquet
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.records import BaselineRecord, FoldRecord, LateFusionRecord, PatientCounts, PredictionRecord, new_origin
@@ -20,9 +19,6 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
 from fusion_ln.terms import INNER, LABEL, PATIENT
 
-MODALITIES = ("2d", "cdfi", "elastic")
-
-CLASSES = ("benign", "lymphoma", "metastatic")
 SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}
 FIT = FitSettings(epochs=8)
 ORIGIN = new_origin() | {"command": "fusionln run fusion"}
@@ -32,35 +28,19 @@ def build_cohort(folder: Path, n: int = 30, *, simulated: bool = True, seed: int
     """A cohort of ``n`` patients in classes of 3 : 2 : 5, each with one noise picture per modality."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1, 2], [n * 3 // 10, n * 2 // 10, n - n * 3 // 10 - n * 2 // 10])
-    patients = pd.DataFrame({PATIENT: [f"p{i:03d}" for i in range(n)], LABEL: labels, "site": "a"})
-    rows = []
-    for patient in patients[PATIENT]:
-        for modality in MODALITIES:
-            path = folder / "pictures" / modality / f"{patient}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(path)
-            where = str(path.relative_to(folder))
-            rows.append((f"{patient}-{modality}", patient, modality, 0, where, size, size, hash_file(path)))
-    columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
     aucs = {"2d": 0.92, "cdfi": 0.90, "elastic": 0.94, "2d+cdfi+elastic": 0.98}
     attainable = {name: {"auc": auc} for name, auc in aucs.items()}
     ceilings = Attainable(tables=attainable, cohort=attainable)
-    cohort = Cohort(
-        root=folder,
+    return write_cohort(
+        folder,
+        pd.DataFrame({PATIENT: [f"p{i:03d}" for i in range(n)], LABEL: labels, "site": "a"}),
+        lambda label, modality: rng.integers(0, 256, (size, size, 3), dtype=np.uint8),
         name=f"phantom-{n}" if simulated else f"clinic-{n}",
-        classes=CLASSES,
-        modalities=MODALITIES,
-        source="phantom" if simulated else "table",
-        licence="CC0-1.0",
-        patients=patients,
-        images=pd.DataFrame(rows, columns=columns),
-        folds=draw_folds(patients, seed=seed, classes=CLASSES),
-        pictures=folder,
+        k=5,
+        seed=seed,
         simulated=simulated,
-        details=CohortDetails(attainable=ceilings) if simulated else CohortDetails(),
+        details=CohortDetails(attainable=ceilings) if simulated else None,
     )
-    save_cohort(cohort)
-    return cohort
 
 
 class RunMaker:

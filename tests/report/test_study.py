@@ -4,11 +4,21 @@ import optuna
 import pandas as pd
 import pytest
 
+from fusion_ln.records import CohortSummary
 from fusion_ln.report.study import summarise, write_study_page
 from fusion_ln.tuning.results import IDENTITY, KNOWN
 
 SPACE = {"lr": {"low": 1e-4, "high": 1e-2, "log": True, "step": None}, "width": [8, 16]}
-COHORT = {"name": "tiny", "patients": 24, "n_folds": 2, "simulated": True}
+COHORT = CohortSummary(
+    name="tiny",
+    simulated=True,
+    classes=("benign", "malignant"),
+    modalities=("2d", "elastic"),
+    patients=24,
+    fingerprint="",
+    folds="",
+    n_folds=2,
+).model_dump(mode="json")
 
 
 def make_study(name, objectives=("auc",), folds=(0, 1)):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny import CPU
 from tiny import FIT_TWICE as FIT
 from tiny import build_cohort
 
@@ -23,12 +24,12 @@ from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings
+from fusion_ln.settings import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
 
 
 def run_baseline(cohort, folder, **changes):
-    device = DeviceSettings(device="cpu", workers=changes.pop("workers", 1))
+    device = CPU.model_copy(update={"workers": changes.pop("workers", 1)})
     settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update=changes.pop("fit", {})), **changes)
     run = RunFolder(folder)
     run_jobs(begin(cohort, settings, run, device), n_folds=cohort.n_folds)
@@ -254,7 +255,6 @@ def test_the_same_picture_under_two_patients_is_refused(make_cohort, tmp_path):
     images.loc[second, "sha256"] = images.loc[first, "sha256"]
     shutil.copy(cohort.picture_path(images.loc[first, "path"]), cohort.picture_path(images.loc[second, "path"]))
     repeated = replace(cohort, images=images)
-    device = DeviceSettings(device="cpu", workers=1)
     with pytest.raises(CohortError, match="patients P000 and P001 have the same 2d picture"):
-        begin(repeated, BaselineSettings(modality="2d", fit=FIT), RunFolder(tmp_path / "run"), device)
-    assert begin(repeated, BaselineSettings(modality="cdfi", fit=FIT), RunFolder(tmp_path / "other"), device)
+        begin(repeated, BaselineSettings(modality="2d", fit=FIT), RunFolder(tmp_path / "run"), CPU)
+    assert begin(repeated, BaselineSettings(modality="cdfi", fit=FIT), RunFolder(tmp_path / "other"), CPU)

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from tiny import CPU
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
@@ -25,10 +26,9 @@ def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, 
     experiment = experiment.model_copy(update=changes)
     fits = experiment_fits(experiment, str(path))
     tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
-    device = DeviceSettings(device="cpu", workers=1)
     if experiment.space:
-        experiment = tuned(experiment, cohort, tiny, tmp_path / "out", device)
-    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", device)
+        experiment = tuned(experiment, cohort, tiny, tmp_path / "out")
+    runs = run_experiment(experiment, cohort, tiny, tmp_path / "out", CPU)
     assert all(run.finished for run in runs)
     n_heads = len(experiment.heads) + len(experiment.variants)
     n_starts = len(fits) * max(1, len(experiment.weights)) * (2 if experiment.tuned else 1)
@@ -36,14 +36,14 @@ def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, 
     assert len({run.root for run in runs}) == n_expected
 
 
-def tuned(experiment, cohort, fits, out, device):
+def tuned(experiment, cohort, fits, out):
     """The space of the file with the values of the tiny head, one trial per study, one seed."""
     sizes = {"width": [8, 16], "attention_heads": [2], "head_width": [4, 8]}
     space = {k: {n: sizes.get(n, d) for n, d in table.items()} for k, table in experiment.space.items()}
     study = experiment.study.model_copy(update={"trials": 1})
     experiment = experiment.model_copy(update={"space": space, "study": study, "seeds": [0]})
     storage = str(out / "study.journal")
-    tune(Tuning(experiment, cohort, *fits.values(), out), Conditions(storage, budget_of(experiment), device))
+    tune(Tuning(experiment, cohort, *fits.values(), out), Conditions(storage, budget_of(experiment), CPU))
     return experiment.model_copy(update={"tuned": found_settings(experiment, storage), "space": {}})
 
 
@@ -85,7 +85,7 @@ def test_a_tuned_head_leaves_baselines_alone_in_a_folder_called_tuned(make_cohor
     )
     out = tmp_path / "tuned"
     fits = {"test_resnet": FitSettings(backbone="test_resnet", **TINY)}
-    runs = run_experiment(experiment, make_cohort(24), fits, out, DeviceSettings(device="cpu", workers=1))
+    runs = run_experiment(experiment, make_cohort(24), fits, out, CPU)
     assert [run.root.relative_to(out).as_posix() for run in runs] == [
         "tuned/fusion-concat", "baseline-2d", "baseline-elastic", "fusion-late-mean", "fusion-concat",
     ]  # fmt: skip

@@ -4,18 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny import CPU
 
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.settings import FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.training.study_settings import StudySettings
 from fusion_ln.tuning.experiment import Tuning, budget_of, describe_tuning, found_settings, tune, write_tuned
 from fusion_ln.tuning.worker import Conditions
 
-CPU = DeviceSettings(device="cpu", workers=1)
 FIT = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 8}
 HEAD = {"width": 8, "epochs": 1, "batch_size": 8, "copies": 1, "grid": 1}
 EXPERIMENT = ExperimentSettings(

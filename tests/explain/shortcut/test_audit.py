@@ -1,15 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
-from tiny import CPU
+from tiny import CPU, write_cohort
 from tiny import FIT_TWICE as FIT
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
-from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.evaluation.shortcut import FRAME_ONLY, NODE_HIDDEN, PROBE, TEXTS_PAINTED, UNALTERED
 from fusion_ln.explain.shortcut.audit import audit_run
-from fusion_ln.files import hash_file
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.training.run import run_baselines, run_fusions
@@ -67,35 +63,18 @@ def test_one_modality_is_not_swapped_and_a_seed_repeats_the_audit(make_cohort, t
 def marked_cohort(folder, *, marked, n=60):
     """Tissue with a dark node that tells nothing, in a black frame; a sign left of it depends on the class, or not."""
     rng = np.random.default_rng(3)
-    labels = np.arange(n) % 3
-    patients = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(n)], "label": labels, "site": "a"})
-    rows = []
-    for patient, label in zip(patients["patient_id"], labels, strict=True):
+
+    def draw(label, modality):
         pixels = np.zeros((64, 64, 3), dtype=np.uint8)
         pixels[2:62, 16:62] = rng.integers(60, 160, (60, 46, 1))
         pixels[24:40, 28:50] //= 4
         top = 6 + 20 * (label if marked else int(rng.integers(3)))
         pixels[top : top + 12, 4:12:3] = 255
         pixels[top : top + 12 : 4, 4:12] = 255
-        path = folder / "images" / f"{patient}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-        rows.append((patient, patient, "2d", 0, f"images/{path.name}", 64, 64, hash_file(path)))
-    columns = ["image_id", "patient_id", "modality", "view", "path", "width", "height", "sha256"]
-    cohort = Cohort(
-        root=folder,
-        name="marked",
-        classes=("benign", "lymphoma", "metastatic"),
-        modalities=("2d",),
-        source="test",
-        licence="none",
-        patients=patients,
-        images=pd.DataFrame(rows, columns=columns),
-        folds=draw_folds(patients, k=2),
-        pictures=folder,
-    )
-    save_cohort(cohort)
-    return cohort
+        return pixels
+
+    patients = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(n)], "label": np.arange(n) % 3, "site": "a"})
+    return write_cohort(folder, patients, draw, modalities=["2d"], name="marked")
 
 
 @pytest.mark.parametrize("marked", [True, False])

@@ -134,7 +134,7 @@ def test_what_users_name_cannot_break_the_page(alone):
 
 def test_a_lost_picture_is_said_in_its_place(other_cohort, tmp_path, maker):
     maker.cohort = other_cohort
-    for path in (other_cohort.root / "pictures" / "2d").iterdir():
+    for path in (other_cohort.root / "images").glob("*-2d-0.png"):
         path.unlink()
     page = write_report(tmp_path / "out", [maker.baseline("2d")], other_cohort, title="t").read_text()
     assert page.count("unreadable</text>") == 6

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny import CPU, FIT, build_cohort
+from tiny import HEAD as TINY_HEAD
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.cohort import redraw_folds, save_cohort
@@ -23,7 +24,7 @@ from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
 from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FinetuneSettings, HeadSettings
+from fusion_ln.settings import FinetuneSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import CROSS_PARTS, cross_fit_jobs, training_parts
 from fusion_ln.training.fusion.heads import train_head
@@ -32,7 +33,7 @@ from fusion_ln.training.fusion.task import FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
 from fusion_ln.training.run import run_baselines, run_fusions
 
-HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=2, grid=2)
+HEAD = TINY_HEAD.model_copy(update={"copies": 2, "grid": 2})
 
 
 @pytest.fixture(scope="module")

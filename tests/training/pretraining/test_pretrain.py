@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
+from tiny import CPU, FIT
 
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.folds import draw_folds
@@ -25,7 +26,7 @@ from fusion_ln.models.classifier import MultiTaskClassifier, build_classifier
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, FitSettings, PretrainSettings
+from fusion_ln.settings import PretrainSettings
 from fusion_ln.training.pretraining import pretrain as module
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.pretraining.pretrain import pretrain
@@ -33,8 +34,7 @@ from fusion_ln.training.run import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[4] / "shared"))
 BUSI = ("busi", "busi_256")
-CPU = DeviceSettings(device="cpu", workers=1)
-TINY = FitSettings(backbone="test_resnet", image_size=32, epochs=3, batch_size=4, head_width=4, precision="32-true")
+TINY = FIT.model_copy(update={"epochs": 3})
 
 
 @pytest.fixture
