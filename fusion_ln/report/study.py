@@ -11,7 +11,6 @@ import numpy as np
 import optuna
 import optuna.visualization.matplotlib as plots
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from optuna.study import StudyDirection
@@ -44,7 +43,7 @@ class Plot:
     """One of Optuna's plots: its title, the function that draws it, and its size in inches."""
 
     title: str
-    draw: Callable[[], Axes]
+    draw: Callable[[], object]  # returns an Axes or an array of them
     size: tuple[float, float]
 
 
@@ -179,7 +178,7 @@ def _draw(plot: Plot) -> Figure:
     with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of experimental functions, and of ranges that hold one value
         plt.switch_backend("agg")
-        figure: Figure = np.atleast_1d(plot.draw()).ravel()[0].figure
+        figure: Figure = np.asarray(plot.draw(), dtype=object).ravel()[0].figure
         figure.set_size_inches(plot.size)
         figure.set_layout_engine("constrained")
         _restyle(figure)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
+from fusion_ln.report.kit.sheets import heading_of
 from fusion_ln.report.kit.style import CARD, INK, LIGHT, LINE, MUTED, number
 
 SHARE_WITH_ROOM = 0.09  # a smaller segment has no room for its figure
@@ -34,7 +35,7 @@ def draw_shares(variable: str, values: dict[str, pd.Series], *, simulated: bool)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.legend(loc="outside upper left", ncols=min(len(shares), 4), handlelength=1, columnspacing=1.2)
-    return mark_plate(f"shares_{variable}", variable.replace("_", " "), "", figure, simulated)
+    return mark_plate(f"shares_{variable}", heading_of(variable), "", figure, simulated)
 
 
 def draw_boxes(variable: str, values: dict[str, pd.Series], *, simulated: bool) -> Plate:
@@ -58,12 +59,12 @@ def draw_boxes(variable: str, values: dict[str, pd.Series], *, simulated: bool) 
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.spines[["left", "bottom"]].set_visible(False)
-    return mark_plate(f"boxes_{variable}", variable.replace("_", " "), "", figure, simulated)
+    return mark_plate(f"boxes_{variable}", heading_of(variable), "", figure, simulated)
 
 
 def draw_correlation(table: pd.DataFrame, *, simulated: bool) -> Plate:
     """Draw Spearman's rank correlation of numbers and scores, each pair on the patients who have both."""
-    names = [str(name).replace("_", " ") for name in table]
+    names = [heading_of(str(name)) for name in table]
     matrix = table.corr(method="spearman").to_numpy()
     side = max(NARROW, 0.52 * len(names) + 1.1)
     figure = Figure(figsize=(side, side - 0.2), layout="constrained")

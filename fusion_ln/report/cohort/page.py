@@ -16,7 +16,7 @@ from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_s
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
-from fusion_ln.report.kit.sheets import Sheet, csv_of
+from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
 from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE
 
 AXES = ("long_axis_mm", "short_axis_mm")
@@ -104,7 +104,13 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
         simulated=patients.simulated,
         patients=patients,
         table_one=Sheet("table1", "Table 1", _tidy(found)),
-        differences=Sheet("standardised_differences", "Standardised differences", found.differences),
+        differences=Sheet(
+            "standardised_differences",
+            "Standardised differences",
+            found.differences,
+            {"class_a": "Class", "class_b": "Compared with"},
+            {"variable": {name: heading_of(name) for name in found.differences["variable"]}},
+        ),
         left_out=found.left_out,
         plates=plates,
     )
@@ -139,6 +145,6 @@ def _latex(patients: Patients, found: TableOne) -> str:
 
 
 def _tidy(found: TableOne) -> pd.DataFrame:
-    """Tidy Table 1 for people: the variable's name in its first row only, nothing where there is no test."""
-    names = found.table["variable"].mask(found.table["variable"].duplicated(), "")
+    """Tidy Table 1 for people: the variable's heading in its first row only, nothing where there is no test."""
+    names = found.table["variable"].map(heading_of).mask(found.table["variable"].duplicated(), "")
     return found.table.assign(variable=names).astype(object).where(found.table.notna(), "")

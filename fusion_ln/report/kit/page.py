@@ -11,7 +11,7 @@ from fusion_ln.files import write_atomically, write_text
 from fusion_ln.progress import progress
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
-from fusion_ln.report.kit.sheets import Sheet, csv_of
+from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
 from fusion_ln.terms import short_title
 
 
@@ -63,6 +63,7 @@ def _environment(titles: Mapping[str, str]) -> Environment:
     filters: dict[str, Callable[..., str]] = {
         "cell": lambda value: titles.get(value) or style.cell(value),
         "heading": lambda column: titles.get(column.name) or column.heading,
+        "words": heading_of,
         "number": style.number,
         "short": short_title,
         "signed": style.signed,

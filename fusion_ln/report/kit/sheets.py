@@ -6,7 +6,10 @@ from numbers import Number
 
 import pandas as pd
 
+from fusion_ln.evaluation.compare import MACRO
+from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.files import csv_text
+from fusion_ln.metrics import METRICS
 from fusion_ln.report.kit import style
 from fusion_ln.terms import PATIENT, SIMULATED
 
@@ -21,6 +24,12 @@ HEADINGS = {
     "delong_z": "z, DeLong",
     "delong_p": "p, DeLong",
     "bootstrap_p": "p, bootstrap",
+}
+UNITS = {"mm": "mm", "mib": "MiB", "gib": "GiB"}  # by the end of a column's name
+# Words on a page for the codes of a CSV table, by column.
+WORDS: Mapping[str, Mapping[str, str]] = {
+    "class": {ALL_CLASSES: "All classes", MACRO: "Mean of the classes"},
+    "metric": {metric.name: metric.title for metric in reversed(METRICS)},
 }
 
 
@@ -50,12 +59,14 @@ class Sheet:
 
     Attributes:
         headings: Headings on the page by column, where `heading_of` gives no good one.
+        words: Words on the page for values of a column, besides `WORDS`.
     """
 
     name: str
     title: str
     table: pd.DataFrame
     headings: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[Column]:
@@ -68,7 +79,9 @@ class Sheet:
                 shown.append(Column(name, INTERVAL, False, cells))
             elif not (name.endswith("_high") and f"{name.removesuffix('_high')}_low" in self.table):
                 heading = self.headings.get(name) or heading_of(name)
-                shown.append(Column(name, heading, name in self.text_columns, values.tolist()))
+                words = self.words.get(name) or WORDS.get(name, {})
+                cells = [words.get(value, value) if isinstance(value, str) else value for value in values.tolist()]
+                shown.append(Column(name, heading, name in self.text_columns, cells))
         return shown
 
     @property
@@ -93,9 +106,11 @@ class Sheet:
 
 
 def heading_of(column: str) -> str:
-    """Give the heading of a column on a page: a word of the field, or the column's name as words."""
-    words = column.replace("_", " ")
-    return HEADINGS.get(column) or (words[:1].upper() + words[1:] if words.islower() else words)
+    """Give the heading of a column on a page: a word of the field, or the column's name as words, units in brackets."""
+    stem, _, end = column.rpartition("_")
+    words = f"{stem} [{UNITS[end]}]" if stem and end in UNITS else column
+    words = words.replace("_", " ")
+    return HEADINGS.get(column) or (words[:1].upper() + words[1:] if column.islower() else words)
 
 
 def csv_of(table: pd.DataFrame, simulated: bool) -> str:

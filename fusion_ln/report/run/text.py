@@ -8,7 +8,7 @@ from fusion_ln.report.kit.style import number, signed, signed_spread, spread
 from fusion_ln.report.run.results import Model, Results
 from fusion_ln.terms import LABEL
 
-AUTHOR = "author to fill"  # stands where no run has the answer
+AUTHOR = "to be filled in by the author"  # stands where no run has the answer
 
 
 def verdict(results: Results) -> str:

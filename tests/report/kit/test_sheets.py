@@ -20,7 +20,16 @@ def test_the_csv_keeps_the_columns_of_the_table():
 
 
 def test_a_heading_is_words_and_leaves_names_that_users_write():
-    assert [heading_of(c) for c in ("mean_size", "patient_id", "cN0")] == ["Mean size", "Patient", "cN0"]
+    names = ("mean_size", "patient_id", "cN0", "long_axis_mm", "peak_memory_mib")
+    assert [heading_of(c) for c in names] == ["Mean size", "Patient", "cN0", "Long axis [mm]", "Peak memory [MiB]"]
+
+
+def test_a_page_shows_words_for_the_codes_of_a_csv_table():
+    table = pd.DataFrame({"class": ["a", "all", "macro"], "metric": "auc_ovr", "method": "lac"})
+    class_, metric, method = Sheet("s", "S", table, words={"method": {"lac": "LAC"}}).columns
+    assert class_.cells == ["a", "All classes", "Mean of the classes"]
+    assert (metric.cells[0], method.cells[0]) == ("AUC, one vs rest", "LAC")
+    assert "a,auc_ovr,lac" in csv_of(table, simulated=False)
 
 
 def test_a_table_cut_to_one_value_loses_its_column_not_its_headings():

@@ -9,6 +9,14 @@ from fusion_ln.report.run.section import Report, Section, attempt
 
 MISSES = 0.1  # share of patients whose conformal set may miss their class
 METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
+HEADINGS = {
+    "mean_size": "Classes in a set, mean",
+    "single": "Sets of one class",
+    "several": "Sets of several",
+    "empty": "Empty sets",
+    "set": "Classes not ruled out",
+    "size": "Number of classes",
+}
 Sets = dict[tuple[str, ConformalMethod], ConformalSets]
 
 
@@ -16,7 +24,14 @@ def build(report: Report) -> Section:
     """Build the section; where no set could be made it holds the reason alone."""
     results = report.results
     sets, reasons = report.once(sets_of_models)
-    coverage = Sheet("conformal_coverage", "Coverage and size of conformal sets", coverage_of(sets), {"n": "Patients"})
+    coverage = Sheet(
+        "conformal_coverage",
+        "Coverage and size of conformal sets",
+        coverage_of(sets),
+        HEADINGS,
+        {"method": {method: method.upper() for method in METHODS}},
+    )
+    undecided_patients = Sheet("undecided", "Patients left undecided", undecided(sets, results), HEADINGS)
     shown = [model.name for model in results.headline]
     return Section(
         place=100,
@@ -25,7 +40,7 @@ def build(report: Report) -> Section:
         title="Conformal sets",
         subtitle="which classes cannot be ruled out?",
         template="conformal.html",
-        sheets=[coverage, Sheet("undecided", "Patients left undecided", undecided(sets, results))],
+        sheets=[coverage, undecided_patients],
         left_out=reasons,
         values={"coverage": coverage.only(model=shown) if sets else None, "main": results.main.title},
     )

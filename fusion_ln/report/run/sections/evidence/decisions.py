@@ -11,7 +11,13 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 
-SENSITIVITY = 0.95  # asked of the operating point
+SENSITIVITY = 0.95  # required of the operating point
+HEADINGS = {
+    "found": "Malignant, found",
+    "positive": "Malignant, all",
+    "spared": "Benign, spared",
+    "negative": "Benign, all",
+}
 NO_BENIGN = "no class is named benign or normal, so there is no telling what to treat"
 
 
@@ -20,7 +26,7 @@ def build(report: Report) -> Section:
     results = report.results
     reasons = [] if results.malignant else [NO_BENIGN]
     curves = net_benefit(results)
-    points = Sheet("operating_points", "Operating points", points_of_models(results, missing := list[str]()))
+    points = Sheet("operating_points", "Operating points", points_of_models(results, missing := list[str]()), HEADINGS)
     return Section(
         place=90,
         anchor="decisions",

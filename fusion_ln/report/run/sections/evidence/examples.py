@@ -35,7 +35,7 @@ def build(report: Report) -> Section | None:
         anchor="examples",
         link="Patients",
         title="Patients",
-        subtitle=f"their pictures, the truth and what {results.main.title} says",
+        subtitle=f"their pictures, the truth and the probabilities of {results.main.title}",
         text="Drawn by rule from patients with every picture that the model reads: in each class the one whose true "
         "class got the median probability, and the one whose true class got the lowest. The dot marks the truth.",
         plates=[draw_example(results, example) for example in choose_examples(results)],

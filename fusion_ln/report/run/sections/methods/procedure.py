@@ -11,10 +11,13 @@ from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import training_time
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE, modality_title
 
+TIME_HEADINGS = {"pictures_per_second": "Pictures/s", "precision": "Arithmetic precision"}
+
 
 def build(report: Report) -> Section:
     """Build the section."""
     results = report.results
+    settings = settings_table(results)
     modalities = results.cohort.modalities
     pictures = {f"pictures {name}": f"Pictures, {modality_title(name)}" for name in modalities}
     return Section(
@@ -26,8 +29,8 @@ def build(report: Report) -> Section:
         template="procedure.html",
         sheets=[
             Sheet("cohort", "Patients and pictures", cohort_table(results), pictures),
-            Sheet("settings", "Settings", settings_table(results)),
-            Sheet("time", "Time and speed of every fit", time_table(results), {"pictures_per_second": "Pictures/s"}),
+            Sheet("settings", "Settings", settings, words={"models": _titles_of_models(results, settings)}),
+            Sheet("time", "Time and speed of every fit", time_table(results), TIME_HEADINGS),
             Sheet(
                 "learnt_weights", "Learnt weights", learnt_table(results), {m: modality_title(m) for m in modalities}
             ),
@@ -59,6 +62,12 @@ def settings_table(results: Results) -> pd.DataFrame:
     rows = [(key, str(value), m.name) for m in results.models for key, value in _flat(_own_settings(m))]
     table = pd.DataFrame(rows, columns=["setting", "value", "models"], dtype=str)
     return table.groupby(["setting", "value"], sort=False)["models"].agg(", ".join).reset_index()
+
+
+def _titles_of_models(results: Results, table: pd.DataFrame) -> dict[str, str]:
+    """Give the titles of the models in each cell of the column of models."""
+    titles = {model.name: model.title for model in results.models}
+    return {cell: ", ".join(titles[name] for name in cell.split(", ")) for cell in table["models"]}
 
 
 def time_table(results: Results) -> pd.DataFrame:

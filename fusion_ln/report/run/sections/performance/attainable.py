@@ -11,7 +11,7 @@ HEADINGS = {
     "achieved_auc": "Achieved AUC",
     "attainable_auc_these_patients": "Attainable AUC, these patients",
     "attainable_auc_any_patients": "Attainable AUC, any patients",
-    "share": "Achieved share",
+    "share": "Achieved / attainable",
 }
 
 
