@@ -61,7 +61,7 @@ class Studio:
             NodeSize(patient["long_axis_mm"] / 2, patient["short_axis_mm"] / 2),
             self.scanners[patient[SITE]],
             size=self.image_size,
-            stamp=self._draw_stamp(int(patient[LABEL]), rng),
+            stamp=self.draw_stamp(int(patient[LABEL]), rng),
             rng=rng,
         )
         keys: Row = {IMAGE: f"{patient[PATIENT]}-{modality}", PATIENT: patient[PATIENT], MODALITY: modality}
@@ -70,7 +70,8 @@ class Studio:
         size: Row = {WIDTH: picture.image.width, HEIGHT: picture.image.height}
         return keys | {VIEW: 0, PATH: path} | size | {SHA256: digest}, keys | truth_of(picture)
 
-    def _draw_stamp(self, label: int, rng: np.random.Generator) -> int | None:
+    def draw_stamp(self, label: int, rng: np.random.Generator) -> int | None:
+        """Draw the class whose stamp a picture carries; None where no picture carries one."""
         of_label, random = rng.random() < self.shortcut, int(rng.integers(len(tables().classes)))
         if self.shortcut == 0:
             return None

@@ -163,7 +163,7 @@ def test_the_planted_stamp_changes_nothing_outside_its_box(tmp_path):
 def test_the_stamp_goes_with_the_label_in_the_share_asked_for(monkeypatch):
     studio = Studio(None, None, {}, 96, 0, shortcut=0.7)
     rng = np.random.default_rng(0)
-    own = np.mean([studio._draw_stamp(1, rng) == 1 for _ in range(4000)])
+    own = np.mean([studio.draw_stamp(1, rng) == 1 for _ in range(4000)])
     assert own == pytest.approx(0.7 + 0.3 / 3, abs=0.03)
 
 
