@@ -80,7 +80,7 @@ def test_phantom_writes_a_simulated_cohort_also_with_a_fold_per_site(fusionln, t
     assert load_cohort(tmp_path / "phantom").simulated
 
 
-def test_download_of_a_source_behind_a_login_prints_the_steps_and_nothing_is_written(fusionln, tmp_path):
+def test_download_of_a_source_behind_a_login_prints_the_steps(fusionln, tmp_path):
     code, printed = fusionln("download", "us3m", "--out", tmp_path / "us3m")
     assert code == 0
     assert "kaggle.com" in printed
@@ -180,7 +180,7 @@ def test_a_mistake_ends_in_one_message(fusionln, raw, tmp_path, arguments, code,
     assert not (tmp_path / "c").exists()
 
 
-def test_a_table_that_changed_is_refused_by_check_until_the_folds_are_drawn_anew(fusionln, raw, tmp_path):
+def test_check_refuses_a_changed_table_until_the_folds_are_redrawn(fusionln, raw, tmp_path):
     out = tmp_path / "cohort"
     fusionln("import", "cv4lymphnode", raw, "--out", out)
     patients = pd.read_parquet(out / "patients.parquet")

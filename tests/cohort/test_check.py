@@ -67,7 +67,7 @@ def test_a_nearly_equal_picture_under_two_labels_is_a_problem(busi, audit):
     assert ("problem", "two labels", "benign/benign (4).png", "normal/normal (9).jpg") in found(result)
 
 
-def test_the_same_picture_under_two_patients_of_a_class_is_a_problem_and_names_the_folds(cv4lymphnode, audit):
+def test_a_picture_of_two_patients_is_a_problem_that_names_the_folds(cv4lymphnode, audit):
     folder = cv4lymphnode / "2d" / "1"
     (folder / "9-1.jpg").write_bytes((folder / "2-0.jpg").read_bytes())
     result = audit("cv4lymphnode", cv4lymphnode, k=4)
@@ -91,7 +91,7 @@ def test_nearly_equal_pictures_of_two_patients_leak_only_across_folds(cv4lymphno
     assert set(near["severity"]) == {"problem", "note"}
 
 
-def test_one_file_filed_under_two_modalities_is_a_problem_twice_under_one_a_note(cv4lymphnode, audit):
+def test_a_file_of_two_modalities_is_a_problem_and_twice_in_one_a_note(cv4lymphnode, audit):
     data = (cv4lymphnode / "cdfi" / "0" / "0-2.jpg").read_bytes()
     (cv4lymphnode / "elastic" / "0" / "0-3.jpg").write_bytes(data)
     (cv4lymphnode / "cdfi" / "0" / "0-4.jpg").write_bytes(data)

@@ -17,7 +17,7 @@ def cohort(make_cohort):
     return replace(cohort, patients=patients)
 
 
-def test_columns_are_standardised_over_the_training_part_and_a_missing_value_is_its_mean(cohort):
+def test_the_training_part_standardises_columns_and_fills_missing_values(cohort):
     training = cohort.patients[cohort.patients["patient_id"].isin(cohort.training_part(0)[0])]
     table = standardise(training, learn_columns(cohort, ["age", "sex"], 0))
     values = table.to_numpy()

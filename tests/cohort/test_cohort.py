@@ -38,7 +38,7 @@ def test_parts_of_a_fold_share_no_patient(make_cohort):
         assert sorted(parts) == cohort.patients["patient_id"].tolist()
 
 
-def test_a_table_changed_since_its_folds_were_drawn_is_refused_until_they_are_drawn_anew(make_cohort):
+def test_a_table_changed_after_its_folds_is_refused_until_a_redraw(make_cohort):
     cohort = make_cohort(patients=20, k=2)
     changed = pd.read_parquet(cohort.root / "patients.parquet")
     changed["label"] = changed["label"].iloc[::-1].to_numpy()

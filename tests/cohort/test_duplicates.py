@@ -96,7 +96,7 @@ def test_clusters_join_what_pairs_join():
     assert len(set(groups)) == 3
 
 
-def test_pairs_between_two_sets_are_those_that_the_union_of_both_has_across_them(rng):
+def test_pairs_between_two_sets_are_those_across_their_union(rng):
     pictures = [smooth_picture(rng) for _ in range(40)]
     first, second = pictures[:25], [*pictures[25:], (pictures[4] * 0.8 + 20).astype(np.uint8), pictures[7]]
     copies = np.stack([grey_copy(picture) for picture in first])

@@ -118,7 +118,7 @@ def test_pictures_are_left_out_by_pattern(busi, tmp_path):
         import_cohort(open_source("busi", busi), tmp_path / "other", leave_out=["bening/*"])
 
 
-def test_a_class_with_fewer_patients_than_folds_is_refused_before_anything_is_written(cv4lymphnode, tmp_path):
+def test_a_class_with_fewer_patients_than_folds_is_refused_first(cv4lymphnode, tmp_path):
     with pytest.raises(CohortError, match="class 'benign' has 4 patients, fewer than the 5 folds"):
         import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=5)
     assert not (tmp_path / "cohort").exists()

@@ -22,7 +22,7 @@ SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "sha
 
 
 @pytest.mark.parametrize("source", [AULI, OCAU, DDTI, EDCU])
-def test_a_missing_an_empty_and_a_foreign_folder_get_the_layout_that_is_expected(tmp_path, source):
+def test_missing_empty_and_foreign_folders_get_the_expected_layout(tmp_path, source):
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign" / "holiday").mkdir(parents=True)
     for name, problem in {"missing": "no such folder", "empty": "empty", "foreign": "not laid out"}.items():
@@ -49,7 +49,7 @@ def auli(tmp_path, draw):
     return root
 
 
-def test_auli_takes_each_picture_for_a_patient_and_says_which_outlines_are_missing(auli, tmp_path):
+def test_auli_takes_a_picture_for_a_patient_and_names_missing_outlines(auli, tmp_path):
     cohort = import_cohort(open_source("auli", auli.parent), tmp_path / "cohort")
     assert cohort.classes == ("benign", "malignant", "normal")
     assert cohort.modalities == ("2d",)
@@ -198,7 +198,7 @@ def edcu(tmp_path):
     return root
 
 
-def test_edcu_puts_frames_of_each_video_into_the_cohort_with_the_class_of_its_ejection_fraction(edcu, tmp_path):
+def test_edcu_takes_frames_of_videos_and_classes_by_ejection_fraction(edcu, tmp_path):
     cohort = import_cohort(open_source("edcu", edcu, frames=5), tmp_path / "cohort", k=3)
     assert cohort.classes == ("EF below 40", "EF 40 to 50", "EF from 50")
     assert cohort.patients["label"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -232,7 +232,7 @@ def halve(path):
         (lambda path: path.write_bytes(b""), r"0X4\.avi: cannot be opened as a video"),
     ],
 )
-def test_a_missing_a_broken_and_a_cut_video_are_named_and_skipped_only_when_asked(edcu, tmp_path, spoil, problem):
+def test_missing_broken_and_cut_videos_are_named_and_skipped_on_request(edcu, tmp_path, spoil, problem):
     spoil(edcu / "Videos" / "0X4.avi")
     with pytest.raises(PictureError, match=problem):
         import_cohort(open_source("edcu", edcu), tmp_path / "cohort", k=2)

@@ -292,7 +292,7 @@ def test_a_nearly_numeric_column_and_ids_that_nearly_repeat_are_remarked(write_t
 
 
 @pytest.mark.parametrize("source", [CV4LymphNode, US3M, BUSI])
-def test_a_missing_an_empty_and_a_foreign_folder_get_the_layout_that_is_expected(tmp_path, source):
+def test_missing_empty_and_foreign_folders_get_the_expected_layout(tmp_path, source):
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign" / "holiday").mkdir(parents=True)
     (tmp_path / "file").touch()

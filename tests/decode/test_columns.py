@@ -49,7 +49,7 @@ def test_gaps_of_text_are_fewer_and_a_doubtful_one_is_named():
 
 
 @pytest.mark.parametrize("odd", ["about 40", "<18", "50 y", "007", "12345678901234567890", "inf", "1e999", "4O"])
-def test_one_odd_cell_is_named_and_its_column_is_text_that_no_table_takes_for_categories(odd):
+def test_one_odd_cell_is_named_and_makes_its_column_text(odd):
     numbers = [str(20 + n) for n in range(9)]
     values, described = read(age=[*numbers, odd])
     column = described["age"]
@@ -78,7 +78,7 @@ def test_ids_dates_and_paths_stay_text_and_are_no_categories():
     assert reason_against_categories(values["ceus"]) == "paths of pictures"
 
 
-def test_a_comma_that_may_group_thousands_is_a_decimal_one_only_where_the_table_has_such():
+def test_a_comma_is_a_decimal_one_only_where_the_table_has_such():
     doubtful = [f"{n},234" for n in range(1, 9)]
     values, described = read(x=doubtful)
     assert described["x"].nearly_numeric

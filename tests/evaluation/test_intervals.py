@@ -124,7 +124,7 @@ def test_p_value_falls_below_5_percent_when_the_interval_leaves_zero_out():
     ].all()
 
 
-def test_other_patients_are_refused_with_counts_unless_common_ones_are_asked_for():
+def test_other_patients_are_refused_with_counts_unless_common_is_given():
     a = model(0)
     b = a.of(a.patients[1:])
     with pytest.raises(PredictionsError, match="fusion predicts 60 patients and late 59; 59 are in both"):

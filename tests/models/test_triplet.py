@@ -21,7 +21,7 @@ LEARNT = {
 
 
 class TinyBackbone(nn.Module):
-    """What a Classifier and a fusion head ask of a backbone, in one convolution."""
+    """Interface of a backbone that a Classifier and a fusion head use, in one convolution."""
 
     def __init__(self):
         super().__init__()

@@ -25,7 +25,7 @@ N = 90
 
 
 def write_audit(folder, skills, *, simulated=True, regions="truth"):
-    """What an audit of 90 patients writes, each alteration leaving so much skill."""
+    """The files of an audit of 90 patients, each alteration leaving so much skill."""
     rng = np.random.default_rng(0)
     labels, folds = np.arange(N) % 3, np.arange(N) % 5
     names = [f"P{i:03d}" for i in range(N)]

@@ -51,7 +51,7 @@ def test_the_summary_counts_trials_and_sets_the_best_beside_the_untuned():
     assert row["settings"].startswith("lr ")
 
 
-def test_the_page_is_one_file_with_every_plot_and_says_what_leaks_and_what_is_simulated(tmp_path):
+def test_the_page_has_every_plot_and_names_the_leak_and_the_simulation(tmp_path):
     by_run = {
         "baseline-2d": [make_study("x/baseline-2d")],
         "fusion-gated": [make_study("x/fusion-gated/fold-0", folds=(0,))],

@@ -48,7 +48,7 @@ def tuned(experiment, cohort, fits, out):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_experiment_says_what_it_asks_how_long_it_takes_and_what_to_expect(path):
+def test_every_experiment_states_question_command_time_and_expectation(path):
     header = path.read_text(encoding="utf-8")
     assert f"fusionln run experiment experiments/{path.name}" in header
     assert all(word in header for word in ("# Question:", "# Time:", "# Expect:"))

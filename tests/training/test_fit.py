@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_patients_named(batches, tmp_pa
     assert len(caught.value.problem.split("patients ")[1].split(",")) == 6  # its batch, and no other
 
 
-def test_a_patients_prediction_is_the_mean_of_the_logits_over_the_patients_pictures():
+def test_a_patients_prediction_is_the_mean_logit_of_the_pictures():
     pixels = np.zeros((4, 3, 2, 2), dtype=np.uint8)
     pixels[:, 0, 0, 0] = [51, 102, 255, 0]
     bank = ImageBank(pixels, np.array(["b", "a", "b", "b"]), np.array([1, 0, 1, 1]))

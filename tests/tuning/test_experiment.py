@@ -45,7 +45,7 @@ def tuned(make_cohort, tmp_path):
     return tuning, storage, found_settings(EXPERIMENT, storage)
 
 
-def test_a_tuned_experiment_runs_every_fold_with_what_its_study_found_beside_the_untuned_runs(tuned, tmp_path):
+def test_a_tuned_experiment_runs_each_fold_with_the_settings_found(tuned, tmp_path):
     tuning, storage, found = tuned
     assert found.keys() == {"baseline-2d", "baseline-elastic", "fusion-gated"}
     assert len(found["fusion-gated"]["folds"]) == 2  # heads per fold, baselines pooled

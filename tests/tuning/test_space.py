@@ -15,7 +15,7 @@ DECLARED = {
 }
 
 
-def test_a_space_is_read_and_every_value_it_suggests_lies_in_it_and_keeps_its_type():
+def test_suggested_values_lie_in_the_space_and_keep_their_type():
     space = read_space(DECLARED, HeadSettings(), "space")
     assert space["lr"] == Range(1e-4, 1e-2, log=True)
     assert space["width"] == Choices((32, 64))

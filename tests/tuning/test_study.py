@@ -230,7 +230,7 @@ def test_every_metric_is_an_objective_with_its_direction(cohort):
         ("nonsense://me:secret@db", "not the URL of a database"),
     ],
 )
-def test_a_storage_that_cannot_be_reached_is_tried_again_then_named_without_its_password(
+def test_a_storage_out_of_reach_is_retried_then_named_without_password(
     url, message, monkeypatch, capsys
 ):
     monkeypatch.setattr(trials_module, "FIRST_PAUSE", 0)

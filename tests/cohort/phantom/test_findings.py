@@ -43,7 +43,7 @@ def test_findings_come_as_often_as_the_tables_say(many):
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_posterior_is_the_share_of_each_class_among_patients_with_the_same_findings(many, modality):
+def test_posterior_is_the_share_of_classes_among_the_same_findings(many, modality):
     labels, findings = many
     shown = list(tables().shown[modality])
     for _, alike in findings.groupby(shown):

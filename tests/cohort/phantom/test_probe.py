@@ -41,7 +41,7 @@ def describe(cohort, path):
 
 
 def excess(features, finding, labels, rng):
-    """How many standard deviations better a probe tells ``finding`` than it does once shuffled within each class."""
+    """Standard deviations by which a probe tells ``finding`` better than one shuffled within each class."""
     compact = make_pipeline(StandardScaler(), PCA(24, random_state=0, whiten=True)).fit_transform(features)
     given = np.hstack([compact, 3 * np.eye(labels.max() + 1)[labels]])  # what the class itself tells is no news
 

@@ -71,7 +71,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(tmp_path,
 
 
 @pytest.mark.parametrize("finding", [name for name in tables().levels if name != "shape"])
-def test_a_finding_changes_the_pictures_that_show_it_and_not_a_byte_of_the_others(tmp_path, monkeypatch, finding):
+def test_a_finding_changes_only_the_pictures_that_show_it(tmp_path, monkeypatch, finding):
     before = hashes(simulate_cohort(tmp_path / "before", **SMALL))
     draw = patients.draw_findings
     levels = tables().levels[finding]

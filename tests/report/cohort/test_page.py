@@ -27,7 +27,7 @@ def table(rng):
     )
 
 
-def test_table_one_is_written_as_csv_html_and_latex_with_the_figures_of_the_paper(table, tmp_path):
+def test_table_one_is_written_as_csv_html_and_latex_with_figures(table, tmp_path):
     table.assign(visit="2024-02-01").to_csv(tmp_path / "patients.csv", index=False)
     output = fusionln("cohort", "stats", tmp_path / "patients.csv", "--label", "diagnosis")
     out = tmp_path / "patients-statistics"

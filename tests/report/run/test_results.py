@@ -11,7 +11,7 @@ from fusion_ln.report.run.results import Results, skipped_patients
 from fusion_ln.runs import RunFolder
 
 
-def test_the_best_single_modality_is_chosen_by_inner_validation_not_by_held_out_folds(cohort, maker):
+def test_inner_validation_not_the_held_out_fold_chooses_the_best_single(cohort, maker):
     runs = [maker.baseline("2d"), maker.baseline("elastic")]
     honest = read_results(runs, cohort)
     assert honest.best_single.modalities == ("elastic",)
@@ -40,7 +40,7 @@ def test_a_model_whose_inner_auc_is_unknown_is_never_the_best(cohort, maker, ord
     assert np.isfinite(results.difference(unknown, "auc_ovr").difference)
 
 
-def test_the_fusion_of_the_headline_is_the_first_given_however_good_the_others_are(cohort, maker):
+def test_the_fusion_of_the_headline_is_the_first_given(cohort, maker):
     baselines = [maker.baseline("2d"), maker.baseline("cdfi")]
     worse, better = maker.fusion("late-logit", gain=-1.0), maker.fusion("late-mean", gain=3.0)
     assert read_results([*baselines, worse, better], cohort).candidate.name == "fusion-late-logit"

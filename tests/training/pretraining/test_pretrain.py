@@ -157,7 +157,7 @@ def batches_of(n, labels=3, size=4, **more):
     return Batches(bank, np.arange(n), size, **more)
 
 
-def test_sequential_takes_one_set_after_another_and_interleaved_mixes_them_anew_each_epoch():
+def test_sequential_goes_set_by_set_and_interleaved_mixes_each_epoch():
     parts = (batches_of(20), batches_of(12), batches_of(3))
     sequential = TaskBatches(parts)
     assert [b.task for b in sequential.shuffled(0)] == [0] * 5 + [1] * 3 + [2]
@@ -282,7 +282,7 @@ def peak_of_an_epoch(path, n):
     return peak
 
 
-def test_a_task_of_100_times_the_pictures_needs_no_more_memory_but_for_its_list_of_rows(tmp_path):
+def test_a_task_of_100_times_the_pictures_needs_no_more_memory(tmp_path):
     small, large = (peak_of_an_epoch(tmp_path / f"{n}.npy", n) for n in (1_000, 100_000))
     assert large - small < 40 * 100_000  # bytes; the pictures themselves are 3,072 each
 
