@@ -52,9 +52,9 @@ def compared(tmp_path_factory):
 
 
 def test_bare_tables_give_the_tables_of_the_contract_and_a_report(compared):
-    (code, said), out = compared
+    (code, output), out = compared
     assert code == 0
-    assert all(f"Wrote {out / name}" in said for name in ("comparison.csv", "models.csv", "report.html"))
+    assert all(f"Wrote {out / name}" in output for name in ("comparison.csv", "models.csv", "report.html"))
     table = pd.read_csv(out / "comparison.csv")
     assert table.columns.tolist() == COLUMNS
     assert table["class"].tolist() == [*CLASSES, "macro"]
@@ -127,11 +127,11 @@ def bad_inputs() -> dict[str, tuple[Predictions, str]]:
 @pytest.mark.parametrize("what", bad_inputs())
 def test_predictions_that_do_not_fit_are_refused_in_one_clear_message(good, tmp_path, what):
     predictions, message = bad_inputs()[what]
-    code, said = run(good, write(tmp_path / "bad.parquet", predictions), "--out", str(tmp_path / "out"))
+    code, output = run(good, write(tmp_path / "bad.parquet", predictions), "--out", str(tmp_path / "out"))
     assert code == 1
-    assert message in said
-    assert "Error: " in said
-    assert "Traceback" not in said
+    assert message in output
+    assert "Error: " in output
+    assert "Traceback" not in output
     assert not (tmp_path / "out").exists()
 
 
@@ -145,28 +145,28 @@ def test_too_few_patients_of_a_class_are_named(tmp_path, kept, message):
         base = predict(1.0, seed=seed)
         chosen = kept or [p for p, label in zip(base.patients, base.labels, strict=True) if label != 1]
         paths.append(write(tmp_path / f"m{seed}.parquet", base.of(chosen)))
-    code, said = run(*paths, "--out", str(tmp_path / "out"))
+    code, output = run(*paths, "--out", str(tmp_path / "out"))
     assert code == 1
-    assert message in said
+    assert message in output
 
 
 def test_one_model_is_refused(good):
-    code, said = run(good)
+    code, output = run(good)
     assert code == 1
-    assert "one model only" in said
+    assert "one model only" in output
 
 
 def test_the_same_model_twice_is_refused(good):
-    code, said = run(good, good)
+    code, output = run(good, good)
     assert code == 1
-    assert "given twice" in said
+    assert "given twice" in output
 
 
 def test_a_reference_that_was_not_given_is_refused(good, tmp_path):
     other, third = (write(tmp_path / f"{name}.parquet", predict(1.0, seed=1)) for name in ("other", "third"))
-    code, said = run(good, other, "--reference", third)
+    code, output = run(good, other, "--reference", third)
     assert code == 1
-    assert "none of the models given (good, other)" in said
+    assert "none of the models given (good, other)" in output
 
 
 def test_a_file_that_is_no_table_and_a_folder_that_is_no_run_are_refused(good, tmp_path):
@@ -179,13 +179,13 @@ def test_a_file_that_is_no_table_and_a_folder_that_is_no_run_are_refused(good, t
 def test_a_run_folder_is_not_written_over(good, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps({}))
-    code, said = run(good, good, "--out", str(tmp_path / "run"))
+    code, output = run(good, good, "--out", str(tmp_path / "run"))
     assert code == 1
-    assert "would be lost" in said
+    assert "would be lost" in output
 
 
 def test_predictions_that_do_not_fit_the_named_cohort_are_refused(good, make_cohort, tmp_path):
     other = write(tmp_path / "other.parquet", predict(1.0, seed=1))
-    code, said = run(good, other, "--cohort", str(make_cohort(20).root))
+    code, output = run(good, other, "--cohort", str(make_cohort(20).root))
     assert code == 1
-    assert "unknown to the cohort tiny" in said
+    assert "unknown to the cohort tiny" in output

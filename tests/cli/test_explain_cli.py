@@ -19,17 +19,17 @@ def group() -> ExplainGroup:
     """A group with the default command and another one, both of which only say that they were called."""
     group = ExplainGroup("explain")
     for name in ("maps", "audit"):
-        said = click.Command(
+        command = click.Command(
             name,
             params=[click.Argument(["run"]), click.Option(["--out"])],
             callback=lambda run, out, name=name: click.echo(f"{name} {run} {out}"),
         )
-        group.add_command(said)
+        group.add_command(command)
     return group
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["RUN"], "maps RUN None"),
         (["RUN", "--out", "x"], "maps RUN x"),
@@ -38,12 +38,12 @@ def group() -> ExplainGroup:
         (["./audit"], "maps ./audit None"),  # a run of that name
     ],
 )
-def test_without_a_name_the_explanation_is_meant(group, arguments, said):
-    assert CliRunner().invoke(group, arguments).output.strip() == said
+def test_without_a_name_the_explanation_is_meant(group, arguments, output):
+    assert CliRunner().invoke(group, arguments).output.strip() == output
 
 
 def test_help_shows_the_options_of_the_explanation():
-    code, said = run("--help")
+    code, output = run("--help")
     assert code == 0
-    assert "RUN" in said.splitlines()[0]
-    assert "--out" in said
+    assert "RUN" in output.splitlines()[0]
+    assert "--out" in output

@@ -37,8 +37,8 @@ def test_any_modality_name_goes_through_every_command(tmp_path):
     fusionln("run", "fusion", "--cohort", cohort, "--head", "concat", "--finetune", "--out", out, *OPTIONS)
     run = out / "fusion-concat"
     pictures = [f"{name}={tmp_path / f'3-{position}.png'}" for position, name in enumerate(NAMES)]
-    said = fusionln("predict", run, "--picture", pictures[0], "--picture", pictures[1])
-    assert "+".join(NAMES) in said
+    output = fusionln("predict", run, "--picture", pictures[0], "--picture", pictures[1])
+    assert "+".join(NAMES) in output
     fusionln("explain", run, "--patients", "1/3,1/4")
     fusionln("explain", "audit", run, "--device", "cpu")
     page = (run / "explanation" / "explanation.html").read_text(encoding="utf-8")
@@ -48,14 +48,14 @@ def test_any_modality_name_goes_through_every_command(tmp_path):
 @pytest.mark.parametrize("name", ["2d+cdfi", "a=b", "a,b", "tab\tname"])
 def test_a_modality_name_that_no_option_could_hold_is_refused_at_import(tmp_path, name):
     table = write_table(tmp_path, [name], patients=4)
-    said = fusionln("cohort", "import", "table", table, "--out", tmp_path / "cohort", "--folds", 2, code=1)
-    assert f"modality {name!r}: holds" in said
+    output = fusionln("cohort", "import", "table", table, "--out", tmp_path / "cohort", "--folds", 2, code=1)
+    assert f"modality {name!r}: holds" in output
     assert not (tmp_path / "cohort").exists()
 
 
 def test_predict_takes_one_picture_of_a_modality_and_pairs_only(tmp_path):
-    said = fusionln("predict", "absent", "--2d", "a.png", "--picture", "2d=b.png", code=2)
-    assert "Two pictures of modality '2d'" in said
+    output = fusionln("predict", "absent", "--2d", "a.png", "--picture", "2d=b.png", code=2)
+    assert "Two pictures of modality '2d'" in output
     assert "not of the form" in fusionln("predict", "absent", "--picture", "b.png", code=2)
     assert "given twice" in fusionln("predict", "absent", "--picture", "c=1.png", "--picture", "c=2.png", code=2)
     assert "--elastic" in fusionln("predict", "--help")

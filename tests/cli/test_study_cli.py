@@ -48,8 +48,8 @@ def file(make_cohort, tmp_path, monkeypatch):
 def test_run_show_and_apply_from_a_search_space_to_a_report(file, tmp_path):
     out = tmp_path / "runs" / "tiny"
     assert str(out.relative_to(tmp_path) / "study.journal") in fusionln("study", "run", file, *ONE_CPU)
-    said = fusionln("study", "show", file)
-    assert all(f"fusion-gated/fold-{fold}" in said for fold in (0, 1))
+    output = fusionln("study", "show", file)
+    assert all(f"fusion-gated/fold-{fold}" in output for fold in (0, 1))
     page = (out / "study.html").read_text()
     assert all(word in page for word in ("History", "Slices", "Pruning", "a mild leak", "Held-out", "Untuned"))
     assert page.count("<svg") == len(list((out / "figures").glob("*.png")))

@@ -82,9 +82,9 @@ def test_an_archive_is_fetched_checked_and_unpacked_after_its_licence_was_said(s
     manifest(one_file(server, zip_of({"2d/0/1-1.jpg": b"picture"})))
     assert download_archive("ward", tmp_path / "out") == tmp_path / "out"
     assert (tmp_path / "out" / "ward" / "2d" / "0" / "1-1.jpg").read_bytes() == b"picture"
-    said = capsys.readouterr().err
-    assert said.index("Licence: CC0") < said.index("Cite: Ward 2020") < said.index("ward.zip")
-    assert "checksum is right" in said
+    output = capsys.readouterr().err
+    assert output.index("Licence: CC0") < output.index("Cite: Ward 2020") < output.index("ward.zip")
+    assert "checksum is right" in output
 
 
 def test_what_is_there_and_right_is_kept_and_what_is_wrong_fetched_again(server, manifest, tmp_path):
@@ -154,9 +154,9 @@ def test_files_of_a_doi_come_from_its_registry_with_their_checksums(server, mani
 def test_a_source_behind_a_login_gets_the_page_and_the_steps(manifest, tmp_path, capsys):
     manifest({"steps": ["Log in.", "Download it."]})
     assert download_archive("ward", tmp_path / "out") is None
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for part in ("http://page", "1. Log in.", "2. Download it.", "3. fusionln cohort import ward"):
-        assert part in said
+        assert part in output
     assert not (tmp_path / "out").exists()
 
 

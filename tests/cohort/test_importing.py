@@ -53,9 +53,9 @@ def test_us3m_becomes_triplets_with_every_patient_in_one_fold(tmp_path, draw):
 
 def test_a_partial_copy_is_a_warning_with_both_counts(cv4lymphnode, tmp_path, capsys):
     import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
-    said = capsys.readouterr().err
-    assert "found 12 patients (benign 4, lymphoma 4, metastatic 4)" in said
-    assert "586 patients (benign 164, lymphoma 122, metastatic 300)" in said
+    output = capsys.readouterr().err
+    assert "found 12 patients (benign 4, lymphoma 4, metastatic 4)" in output
+    assert "586 patients (benign 164, lymphoma 122, metastatic 300)" in output
 
 
 def test_look_alikes_of_a_class_become_one_patient_named_after_the_first(busi, tmp_path, capsys):

@@ -46,7 +46,7 @@ def grid(table):
 
 
 @pytest.mark.parametrize(
-    ("word", "encoding", "said"),
+    ("word", "encoding", "remark_part"),
     [
         ("良性", "utf-8", ""),
         ("良性", "utf-8-sig", ""),
@@ -59,10 +59,10 @@ def grid(table):
         ("LOCALIZAÇÃO", "cp1252", "Windows-1252"),
     ],
 )
-def test_every_usual_encoding_is_read_and_one_that_was_guessed_is_said(read, word, encoding, said):
+def test_every_usual_encoding_is_read_and_one_that_was_guessed_is_said(read, word, encoding, remark_part):
     table = read(TEXT.replace("benign", word).encode(encoding))
     assert grid(table) == [[cell.replace("benign", word) for cell in row] for row in ROWS]
-    assert [said in remark for remark in table.remarks] == ([True] if said else [])
+    assert [remark_part in remark for remark in table.remarks] == ([True] if remark_part else [])
 
 
 def common_chinese():

@@ -47,9 +47,9 @@ def explain(*arguments):
 def explained(phantom, tmp_path_factory):
     """Three patients of the cross-attention fusion, explained by all methods that fit; and what was said."""
     out = tmp_path_factory.mktemp("explained")
-    code, said = explain(phantom[3].root, "--sample", 3, "--out", out)
-    assert code == 0, said
-    return phantom[0], phantom[3], out, said
+    code, output = explain(phantom[3].root, "--sample", 3, "--out", out)
+    assert code == 0, output
+    return phantom[0], phantom[3], out, output
 
 
 def test_a_sample_takes_the_classes_in_turn_and_depends_on_the_seed(rng):
@@ -86,15 +86,15 @@ def test_every_patient_is_explained_by_the_held_out_model(explained):
     """The probabilities are those of the out-of-fold predictions."""
     _, run, out, _ = explained
     found = pd.read_parquet(out / "patients.parquet").set_index("patient_id")
-    said = read_predictions(run.predictions).of(found.index).table.set_index("patient_id")
-    assert (found["fold"] == said["fold"]).all()
+    expected = read_predictions(run.predictions).of(found.index).table.set_index("patient_id")
+    assert (found["fold"] == expected["fold"]).all()
     columns = [f"prob_{name}" for name in CLASSES]
-    np.testing.assert_allclose(found[columns], said[columns], atol=5e-3)  # the run's tokens are float16
+    np.testing.assert_allclose(found[columns], expected[columns], atol=5e-3)  # the run's tokens are float16
     assert (found["target"] == found[columns].to_numpy().argmax(1)).all()
 
 
 def test_the_maps_the_tables_and_the_page_are_written(explained):
-    _, _, out, said = explained
+    _, _, out, output = explained
     record = json.loads((out / "explanation.json").read_text())
     names = [method["name"] for method in record["methods"]]
     assert names == ["gradcam", "ig", "occlusion", "attention"]
@@ -108,7 +108,7 @@ def test_the_maps_the_tables_and_the_page_are_written(explained):
     for name in ("methods", "figures", "patients", "contributions", "interactions"):
         table = pd.read_csv(out / "tables" / f"{name}.csv")
         assert table["simulated"].all()
-    assert str(out / "explanation.html") in said
+    assert str(out / "explanation.html") in output
     page = (out / "explanation.html").read_text()
     assert "SIMULATED" in page
     assert all(patient in page for patient in patients["patient_id"])
@@ -160,8 +160,8 @@ def test_an_interrupted_explanation_reuses_its_maps(explained):
 
 def test_a_baseline_has_no_contributions_and_its_report_links_to_the_page(phantom):
     cohort, baselines, _, _ = phantom
-    code, said = explain(baselines[2].root, "--sample", 2, "--method", "gradcam,ig", "--no-trust")
-    assert code == 0, said
+    code, output = explain(baselines[2].root, "--sample", 2, "--method", "gradcam,ig", "--no-trust")
+    assert code == 0, output
     page = (baselines[2].root / "explanation" / "explanation.html").read_text()
     assert "Not tested" in page
     assert "Insertion" not in page
@@ -187,8 +187,10 @@ def test_a_page_of_real_patients_names_no_node_and_no_simulation(make_cohort, tm
 
 def test_contributions_of_everyone_cost_no_maps(phantom, tmp_path):
     cohort, _, late, _ = phantom
-    code, said = explain(late.root, "--sample", 2, "--method", "gradcam", "--no-trust", "--everyone", "--out", tmp_path)
-    assert code == 0, said
+    code, output = explain(
+        late.root, "--sample", 2, "--method", "gradcam", "--no-trust", "--everyone", "--out", tmp_path
+    )
+    assert code == 0, output
     table = pd.read_parquet(tmp_path / "contributions.parquet")
     assert table["patient_id"].nunique() == len(cohort.patients)
     assert len(list((tmp_path / "maps" / "gradcam").iterdir())) == 2
@@ -202,9 +204,9 @@ def test_a_patient_who_is_not_in_the_run_is_named(phantom):
     cohort, baselines, late, _ = phantom
     assert "patient 'nobody' is not in the run" in refused("explain", late.root, "--patients", "P0001,nobody")
     absent = next(p for p in cohort.patients["patient_id"] if p not in cohort.patients_with("2d"))
-    said = refused("explain", baselines[0].root, "--patients", absent)
-    assert f"patient {absent!r} is not in the run" in said
-    assert "without its modality" in said
+    output = refused("explain", baselines[0].root, "--patients", absent)
+    assert f"patient {absent!r} is not in the run" in output
+    assert "without its modality" in output
 
 
 def test_unknown_and_unfit_methods_are_named(phantom):
@@ -239,5 +241,5 @@ def test_a_cohort_that_moved_is_asked_for(phantom, tmp_path, make_cohort):
     (run / "run.json").write_text(json.dumps({**record, "cohort_path": str(tmp_path / "gone")}))
     assert "Say where it is with `--cohort DIR`" in refused("explain", run)
     assert "made on another cohort" in refused("explain", run, "--cohort", make_cohort().root)
-    code, said = explain(run, "--cohort", cohort.root, "--sample", 1, "--method", "gradcam", "--no-trust")
-    assert code == 0, said
+    code, output = explain(run, "--cohort", cohort.root, "--sample", 1, "--method", "gradcam", "--no-trust")
+    assert code == 0, output

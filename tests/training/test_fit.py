@@ -178,10 +178,10 @@ def test_a_patients_prediction_is_the_mean_logit_of_the_pictures():
             return torch.stack([pictures[:, 0, 0, 0], torch.zeros(len(pictures))], 1)
 
     task = PictureTask("2d", FirstPixel())
-    said = task.predict(Batches(bank, np.arange(4), 3), torch.device("cpu"))
-    assert said.patients == ["a", "b"]
-    assert said.labels.tolist() == [0, 1]
-    np.testing.assert_allclose(said.logits[:, 0], [0.4, (0.2 + 1 + 0) / 3], rtol=1e-6)
+    predictions = task.predict(Batches(bank, np.arange(4), 3), torch.device("cpu"))
+    assert predictions.patients == ["a", "b"]
+    assert predictions.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(predictions.logits[:, 0], [0.4, (0.2 + 1 + 0) / 3], rtol=1e-6)
 
 
 def test_gradients_of_small_batches_add_up_to_those_of_a_large_one(tmp_path):

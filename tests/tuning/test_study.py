@@ -127,9 +127,11 @@ def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, c
 
 
 def test_workers_side_by_side_neither_lose_nor_double_a_trial(storage, cohort):
-    how = conditions(storage, 15, heartbeat=Heartbeat(interval=1, grace=300))  # on a busy machine nobody is dead yet
+    long_grace = conditions(
+        storage, 15, heartbeat=Heartbeat(interval=1, grace=300)
+    )  # on a busy machine nobody is dead yet
     with ThreadPoolExecutor(3) as pool:
-        for worker in [pool.submit(run_worker, [toy_job(cohort.root)], how) for _ in range(3)]:
+        for worker in [pool.submit(run_worker, [toy_job(cohort.root)], long_grace) for _ in range(3)]:
             worker.result()
     study = optuna.load_study(study_name="toy", storage=open_storage(storage))
     kept = [t for t in study.trials if t.state != TrialState.FAIL]
@@ -230,9 +232,7 @@ def test_every_metric_is_an_objective_with_its_direction(cohort):
         ("nonsense://me:secret@db", "not the URL of a database"),
     ],
 )
-def test_a_storage_out_of_reach_is_retried_then_named_without_password(
-    url, message, monkeypatch, capsys
-):
+def test_a_storage_out_of_reach_is_retried_then_named_without_password(url, message, monkeypatch, capsys):
     monkeypatch.setattr(trials_module, "FIRST_PAUSE", 0)
     with pytest.raises(StudyError, match=message) as caught:
         open_storage(url)
@@ -361,5 +361,5 @@ def test_optunas_own_command_reads_the_storage(storage, cohort):
     run(storage, 3, toy_job(cohort.root))
     optuna_command = [sys.executable, "-c", "import sys, optuna.cli; sys.exit(optuna.cli.main())"]
     arguments = ["trials", "--study-name", "toy", "--storage", storage, "-f", "json"]
-    said = subprocess.run([*optuna_command, *arguments], capture_output=True, text=True)
-    assert [trial["state"] for trial in json.loads(said.stdout)] == ["COMPLETE"] * 3, said.stderr
+    done = subprocess.run([*optuna_command, *arguments], capture_output=True, text=True)
+    assert [trial["state"] for trial in json.loads(done.stdout)] == ["COMPLETE"] * 3, done.stderr

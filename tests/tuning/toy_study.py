@@ -35,13 +35,13 @@ class Toy:
         quality = 2 / (1 + abs(math.log10(tuned.lr) + 3)) - 1
         labels = np.arange(30) % 3
         logits = quality * np.eye(3)[labels] + np.random.default_rng(fold).normal(size=(30, 3))
-        said = PatientLogits([f"P{n:02d}" for n in labels], labels, logits)
+        predictions = PatientLogits([f"P{n:02d}" for n in labels], labels, logits)
         if self.hang:
             print("begun", flush=True)
             signal.pause()
         for epoch in range(tuned.epochs):
-            on_epoch(Epoch(epoch, 1.0, said.score.loss, said.score.auc, tuned.lr, 30, 0.0))
-        return said
+            on_epoch(Epoch(epoch, 1.0, predictions.score.loss, predictions.score.auc, tuned.lr, 30, 0.0))
+        return predictions
 
 
 def toy_job(cohort, name="toy", **changes):
@@ -51,8 +51,8 @@ def toy_job(cohort, name="toy", **changes):
 
 
 def conditions(storage, trials, **changes):
-    how = Conditions(str(storage), Budget(trials), DeviceSettings(device="cpu", workers=1), FAST)
-    return replace(how, **changes)
+    base = Conditions(str(storage), Budget(trials), DeviceSettings(device="cpu", workers=1), FAST)
+    return replace(base, **changes)
 
 
 if __name__ == "__main__":

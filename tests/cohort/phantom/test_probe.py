@@ -64,10 +64,12 @@ def excess(features, finding, labels, rng):
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_pictures_tell_the_findings_of_their_list_and_no_other(cohort, features, modality):
     labels, rng = cohort.patients["label"].to_numpy(), np.random.default_rng(0)
-    told = {name: excess(features[modality], cohort.patients[name].to_numpy(), labels, rng) for name in tables().levels}
+    excesses = {
+        name: excess(features[modality], cohort.patients[name].to_numpy(), labels, rng) for name in tables().levels
+    }
     shown = tables().shown[modality]
-    assert all(told[name] > 5 for name in shown), told  # the probe can see
-    assert all(told[name] < 3 for name in told if name not in shown), told
+    assert all(excesses[name] > 5 for name in shown), excesses  # the probe can see
+    assert all(excesses[name] < 3 for name in excesses if name not in shown), excesses
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

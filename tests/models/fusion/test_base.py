@@ -111,7 +111,7 @@ def test_the_logits_of_a_modality_are_the_mean_over_its_views():
 
 
 def learns_the_sum_of_digits(head):
-    """It learns the sum of three digits, one per modality, modulo 3: no pair of pictures tells it."""
+    """Train a head on the sum modulo 3 of three digits, one per modality, which no pair of pictures tells."""
     digits = torch.cartesian_prod(*[torch.arange(3)] * 3)
     n, labels = len(digits), digits.sum(1) % 3
     tokens = 3 * torch.nn.functional.one_hot(digits, 12).float()[:, :, None, None]

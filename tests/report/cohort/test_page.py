@@ -55,8 +55,8 @@ def test_a_cohort_names_its_classes_and_a_simulated_one_says_so(make_cohort, tmp
     for path in write_statistics(tmp_path / "out", read_patients(cohort.root, None)):
         assert "benign" in path.read_text()
         assert "simulated" not in path.read_text().partition("</style>")[2].lower()
-    told = Patients("phantom", cohort.patients, classes=cohort.classes, simulated=True)
-    for path in write_statistics(tmp_path / "told", told):
+    simulated = Patients("phantom", cohort.patients, classes=cohort.classes, simulated=True)
+    for path in write_statistics(tmp_path / "simulated", simulated):
         assert "simulated" in path.read_text().partition("</style>")[2].lower() or "simulated" in path.read_text()
 
 

@@ -9,7 +9,7 @@ from fusion_ln.report.run.results import Results
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "verdict"),
     [
         (0.01, 0.05, "better than"),
         (-0.05, -0.01, "worse than"),
@@ -17,12 +17,12 @@ from fusion_ln.report.run.results import Results
         (0.0, 0.05, "no difference was shown"),
     ],
 )
-def test_the_verdict_is_no_stronger_than_the_interval(cohort, seven, low, high, said):
+def test_the_verdict_is_no_stronger_than_the_interval(cohort, seven, low, high, verdict):
     results = read_results(seven, cohort)
     table = results.differences
     table["ci_low"], table["ci_high"] = low, high
-    assert said in words.verdict(results)
-    assert ("excludes zero" in words.explanation(results)) == (said != "no difference was shown")
+    assert verdict in words.verdict(results)
+    assert ("excludes zero" in words.explanation(results)) == (verdict != "no difference was shown")
 
 
 def test_patients_recognised_are_counted_from_the_most_probable_class(cohort, seven):

@@ -224,20 +224,20 @@ def test_a_fine_tuned_model_predicts_new_pictures_as_it_did_in_cross_validation(
 def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatch):
     """Stopped in the last epoch of the last fold, it ends with the bytes of a run that was not."""
     cohort, members = trained()
-    how = FinetuneSettings(**FINETUNE)
-    whole, _ = head_run(cohort, members, tmp_path / "whole", finetune=how)
+    finetuning = FinetuneSettings(**FINETUNE)
+    whole, _ = head_run(cohort, members, tmp_path / "whole", finetune=finetuning)
     validate, calls = FusionTask.validate, []
 
     def interrupted(self, *args):
         calls.append(1)
-        if len(calls) == 2 * (HEAD.epochs + how.epochs):  # the last epoch of the last fold
+        if len(calls) == 2 * (HEAD.epochs + finetuning.epochs):  # the last epoch of the last fold
             raise KeyboardInterrupt
         return validate(self, *args)
 
     monkeypatch.setattr(FusionTask, "validate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        head_run(cohort, members, tmp_path / "stopped", finetune=how)
-    stopped, _ = head_run(cohort, members, tmp_path / "stopped", finetune=how)
+        head_run(cohort, members, tmp_path / "stopped", finetune=finetuning)
+    stopped, _ = head_run(cohort, members, tmp_path / "stopped", finetune=finetuning)
     assert stopped.predictions.read_bytes() == whole.predictions.read_bytes()
     assert not list(stopped.root.glob("fold_*/states"))
 

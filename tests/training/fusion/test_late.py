@@ -63,10 +63,10 @@ def test_one_modality_alone_says_what_its_baseline_does(cohort, members, head, t
     assert set(table["modalities"]) == set(subsets(cohort.modalities))
     for member, modality in zip(members, cohort.modalities, strict=True):
         alone = table[table["modalities"] == modality].set_index("patient_id")
-        said = read_predictions(member.predictions).table.set_index("patient_id")
-        assert set(alone.index) == set(said.index)
+        expected = read_predictions(member.predictions).table.set_index("patient_id")
+        assert set(alone.index) == set(expected.index)
         if head in ("late-mean", "late-logit", "late-weighted"):
-            np.testing.assert_allclose(alone["prob_benign"], said.loc[alone.index, "prob_benign"])
+            np.testing.assert_allclose(alone["prob_benign"], expected.loc[alone.index, "prob_benign"])
     pair = table[table["modalities"] == "2d+cdfi"]
     assert set(pair["patient_id"]) == set(cohort.patients["patient_id"]) - {"P005", "P006"}
 
