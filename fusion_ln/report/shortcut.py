@@ -40,7 +40,7 @@ from fusion_ln.terms import short_title
 
 LIMIT = CHANCE + MARGIN
 WIDTH = 7.6  # inches, of the figure of example pictures
-CAUGHT, UNSUSPECTED, BESIDE = "other-1", "elastic", "2d"  # colours
+RELIES, KEEPS_RULE, NOT_TESTED = "other-1", "elastic", "2d"  # colours by what the rule says of an alteration
 
 MEANINGS = {
     UNALTERED: "The pictures as the model was trained on them: what the other rows are measured against.",
@@ -192,7 +192,7 @@ def facts(audit: ShortcutAudit) -> list[Fact]:
     found = []
     for name in (*MUST_NOT_TELL, *MUST_NOT_LOSE, PROBE):
         score = audit.assessment.of(name)
-        colour = CAUGHT if score.caught == "yes" else UNSUSPECTED
+        colour = RELIES if score.caught == "yes" else KEEPS_RULE
         if name in MUST_NOT_LOSE:
             detail = f"change in AUC; 95 % interval {signed_spread(score.change_low, score.change_high)}; "
             found.append(Fact(title(name), signed(score.change), detail + _compare_to_limit(score), colour))
@@ -235,7 +235,7 @@ def _example(folder: Path, alteration: str, patient: str, modality: str) -> Path
 
 def _colour(score: AlterationScore) -> str:
     """Choose a colour: alarming where the rule is broken, calm where it is kept, grey where it tests nothing."""
-    return LIGHT[{"yes": CAUGHT, "no": UNSUSPECTED}.get(score.caught, BESIDE)]
+    return LIGHT[{"yes": RELIES, "no": KEEPS_RULE}.get(score.caught, NOT_TESTED)]
 
 
 def _draw_aucs(assessment: ShortcutAssessment) -> Figure:
@@ -248,7 +248,7 @@ def _draw_aucs(assessment: ShortcutAssessment) -> Figure:
     axes.axvline(LIMIT, color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
     for y, score in enumerate(scores):
         probe = score.alteration == PROBE
-        colour = _colour(score) if score.alteration in (*MUST_NOT_TELL, PROBE) else LIGHT[BESIDE]
+        colour = _colour(score) if score.alteration in (*MUST_NOT_TELL, PROBE) else LIGHT[NOT_TESTED]
         draw_interval(axes, y, score.auc, score.ci_low, score.ci_high, colour, fused=probe)
         write_note(axes, y, f"{number(score.auc)} ({spread(score.ci_low, score.ci_high)})")
         if y and probe:
@@ -267,7 +267,7 @@ def _draw_changes(assessment: ShortcutAssessment) -> Figure:
         tested = score.alteration in MUST_NOT_LOSE
         if tested:
             axes.plot([-MARGIN] * 2, [y - 0.2, y + 0.2], color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
-        colour = _colour(score) if tested else LIGHT[BESIDE]
+        colour = _colour(score) if tested else LIGHT[NOT_TESTED]
         draw_interval(axes, y, score.change, score.change_low, score.change_high, colour, fused=False)
         write_note(axes, y, f"{signed(score.change)} ({signed_spread(score.change_low, score.change_high)})")
     low = min(-0.1, 1.1 * min(score.change_low for score in scores))
