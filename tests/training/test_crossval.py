@@ -13,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import CPU
+from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
-from tiny import build_cohort
 
 from fusion_ln.cohort.cohort import load_cohort, save_cohort
 from fusion_ln.compute.engines import run_jobs

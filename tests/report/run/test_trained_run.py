@@ -75,5 +75,5 @@ def test_cells_and_headings_of_the_page_are_words_not_codes_of_tables(page):
     text = re.sub(r"<code>.*?</code>", "", page.read_text(), flags=re.DOTALL)
     cells = [" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", text)]
     assert {"Mean of the classes", "LAC", "All classes"} <= set(cells)
-    codes = ("all", "macro", "lac", "aps", "auc_ovr", "baseline-2d", "fusion-concat", "patient_id")
-    assert not set(codes) & {part for cell in cells for part in cell.split(", ")}
+    assert not {"all", "macro", "lac", "aps", "auc_ovr", "patient_id"} & set(cells)
+    assert not [cell for cell in cells if "baseline-" in cell or "fusion-" in cell]
