@@ -23,7 +23,7 @@ from fusion_ln.progress import say
 from fusion_ln.terms import cache_folder
 
 # A spreadsheet runs a cell that begins so; plain numbers and a sign alone are none of these.
-FORMULA = re.compile(r"(?![-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z)(?:\s*[=+@＝＋－＠-](?!\Z)|[\t\n])")
+FORMULA = re.compile(r"(?![-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z)\s*(?:[=+@＝＋－＠-](?!\Z)|[\t\n])")
 LOCK = ".lock"  # name of the lock file of a folder
 TEMPORARY = ".part"  # suffix of files that are being written
 PROBE = 2**20  # bytes that a disk which is not full still takes

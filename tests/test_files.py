@@ -69,7 +69,7 @@ def test_what_is_quoted_can_be_read():
     assert as_file_name("1/171") == "1~2F171"
 
 
-RUN = ["=1+1", "+1;cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"]
+RUN = ["=1+1", "+1;cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", " \r1=", "＝1"]
 HARMLESS = ["=", "-1.5", "+3", "-1e-3", "-", "benign", "2d+cdfi", "", "a\r=1"]
 
 
