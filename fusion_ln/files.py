@@ -176,7 +176,7 @@ def cannot_write(path: Path, error: OSError) -> RunError:
         f"{path}: cannot be written ({os.strerror(error.errno) if error.errno else error}).",
         "It lies in the cache: set FUSIONLN_CACHE to a folder that you may write to."
         if in_cache
-        else "Choose another place with `--out DIR`.",
+        else "Choose another place (`--out DIR`), or let this account write there.",
     )
 
 

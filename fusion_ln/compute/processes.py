@@ -18,14 +18,19 @@ SPAWN = multiprocessing.get_context("spawn")  # a forked process would inherit t
 def interrupts_held_back() -> Iterator[None]:
     """Hold Ctrl-C back until the body is done; processes that it starts are deaf to it from their first instant.
 
-    They would else die of it while they load torch, each with a traceback.
+    They would else die of it while they load torch, each with a traceback. For the main thread.
     """
     resource_tracker.ensure_running()  # it lets interrupts through again when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # other threads may receive it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes inherit
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def init_worker(parent: int, threads: int) -> None:

@@ -1,0 +1,26 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fusion_ln.compute.processes import interrupts_held_back
+
+IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+
+def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
+    started = []
+
+    def start_all():
+        with interrupts_held_back():
+            for _ in range(2):
+                started.append(subprocess.Popen([sys.executable, "-c", IS_DEAF], stdout=subprocess.PIPE))
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        start_all()
+    assert [process.communicate()[0] for process in started] == [b"True\n"] * 2
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
