@@ -1,9 +1,12 @@
 """Download of a public archive as its manifest describes it, and unpacking without trust."""
 
+import errno
+import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +22,10 @@ MEGABYTE = 1_000_000
 # Pictures hardly compress: an archive that grows more than this is a decompression bomb.
 MAX_GROWTH = 100
 HARMLESS = 100 * MEGABYTE  # unpacked size that is never refused
+END_RECORD = 22  # bytes of a zip's last record, without its comment
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
+# What the readers raise on damaged bytes, and on passwords and compressions that they do not know (RuntimeError).
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -78,14 +85,16 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with ExitStack() as stack:
             unfinished.mkdir(parents=True)
-            if zipfile.is_zipfile(archive):
+            if archive.suffix.lower() == ".zip":
                 _unpack_zip(archive, stack.enter_context(zipfile.ZipFile(archive)), unfinished)
             else:
                 _unpack_tar(archive, stack.enter_context(tarfile.open(archive)), unfinished)
         unfinished.rename(folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise SourceError(f"{archive}: cannot be unpacked ({error}).", "Delete it and download it again.") from None
+    except DAMAGED as error:
+        raise _damaged(archive, error) from None
     except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # the readers' own: of gzip and bzip2, of a place before the file
+            raise _damaged(archive, error) from None
         raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -170,11 +179,14 @@ def _cannot_fetch(url: str, error: Exception, page: str) -> SourceError:
 
 
 def _is_archive(path: Path) -> bool:
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    """Test by name: a damaged archive no longer looks like one."""
+    return path.name.lower().endswith(ARCHIVES)
 
 
 def _unpack_zip(archive: Path, file: zipfile.ZipFile, folder: Path) -> None:
     infos = file.infolist()
+    if len(infos) != _stated_members(archive, file):
+        raise zipfile.BadZipFile("its directory does not hold as many members as its end states")
     for info in infos:
         _refuse_outside(archive, info.filename)
         if stat.S_ISLNK(info.external_attr >> 16):
@@ -187,17 +199,44 @@ def _unpack_zip(archive: Path, file: zipfile.ZipFile, folder: Path) -> None:
             step("")
 
 
+def _stated_members(archive: Path, file: zipfile.ZipFile) -> int:
+    """Read how many members the end record states; the reader does not compare it with what it found."""
+    with archive.open("rb") as raw:
+        raw.seek(-END_RECORD - len(file.comment), 2)
+        record = raw.read(END_RECORD)
+    stated = int.from_bytes(record[10:12], "little") if record.startswith(b"PK\5\6") else -1
+    return stated if stated < 0xFFFF else len(file.infolist())  # zip64 states it elsewhere
+
+
 def _unpack_tar(archive: Path, file: tarfile.TarFile, folder: Path) -> None:
-    infos = file.getmembers()
-    for info in infos:
+    infos, unpacked = [], 0
+    for info in file:
         _refuse_outside(archive, info.name)
         if not (info.isfile() or info.isdir()):
             raise _unsafe(archive, info.name, "is a link or a device")
-    _refuse_bomb(archive, sum(info.size for info in infos))
+        unpacked += info.size
+        _refuse_bomb(archive, unpacked)  # before the reader inflates the member on its way to the next one
+        infos.append(info)
     with progress("Unpacking", len(infos)) as step:
         for info in infos:
             file.extract(info, folder, filter="data")
             step("")
+    _read_to_the_end(archive, file)
+
+
+def _read_to_the_end(archive: Path, file: tarfile.TarFile) -> None:
+    """Read what stands behind the last member.
+
+    The reader takes any header that it cannot read, or none, for the end, so the end's own block is asked for; and the
+    checksum of a compressed stream is compared only where the stream ends.
+    """
+    stream = file.fileobj
+    assert stream is not None
+    stream.seek(file.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no further member and no end at byte {file.offset}")
+    while stream.read(MEGABYTE):
+        _refuse_bomb(archive, stream.tell())
 
 
 def _refuse_outside(archive: Path, name: str) -> None:
@@ -214,6 +253,11 @@ def _refuse_bomb(archive: Path, unpacked: int) -> None:
             f"{archive}: {packed / MEGABYTE:.1f} MB would become {unpacked / MEGABYTE:.0f} MB, as no pictures do.",
             "Nothing was unpacked. Do not trust this file; tell the owner of the archive.",
         )
+
+
+def _damaged(archive: Path, error: Exception) -> SourceError:
+    reason = str(error).rstrip(".") or "it ends too early"
+    return SourceError(f"{archive}: cannot be unpacked ({reason}).", "Delete it and download it again.")
 
 
 def _unsafe(archive: Path, member: str, reason: str) -> SourceError:

@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 import threading
@@ -66,6 +67,16 @@ def zip_of(members):
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, body in members.items():
             file.writestr(name, body)
+    return buffer.getvalue()
+
+
+def tar_of(members, compression=""):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as file:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            file.addfile(info, io.BytesIO(body))
     return buffer.getvalue()
 
 
@@ -215,11 +226,15 @@ def test_a_tar_that_leads_out_of_its_folder_is_refused(tmp_path):
     refused(archive, tmp_path, "leads out of its folder")
 
 
-def test_a_bomb_is_refused_before_it_goes_off(tmp_path):
-    archive = tmp_path / "a.zip"
-    archive.write_bytes(zip_of({"zeros": bytes(150_000_000)}))
-    assert archive.stat().st_size < 1_000_000
-    refused(archive, tmp_path, "MB would become 150 MB")
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(download, "HARMLESS", 1_000_000)
+    monkeypatch.setattr(tarfile.TarFile, "extract", None)
+    members = {"zeros": bytes(3_000_000)}
+    archive = tmp_path / f"a.{kind}"
+    archive.write_bytes(zip_of(members) if kind == "zip" else tar_of(members, kind.partition(".")[2]))
+    assert archive.stat().st_size < 10_000
+    refused(archive, tmp_path, "MB would become 3 MB")
 
 
 def test_a_damaged_archive_is_refused_whole(tmp_path):
@@ -228,6 +243,45 @@ def test_a_damaged_archive_is_refused_whole(tmp_path):
     whole[1000] ^= 255
     archive.write_bytes(whole)
     refused(archive, tmp_path, "cannot be unpacked")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
+def test_no_flipped_or_cut_byte_of_an_archive_passes(tmp_path, kind):
+    """Whatever byte is wrong: all members as they were packed, or one message and nothing left."""
+    members = {"a.jpg": bytes(range(256)) * 3, "b.jpg": b"text " * 200}
+    whole = zip_of(members) if kind == "zip" else tar_of(members, kind.partition(".")[2])
+    archive, out = tmp_path / f"a.{kind}", tmp_path / "out"
+    damaged = [whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :] for at in range(0, len(whole), 5)]
+    damaged += [whole[:at] for at in range(0, len(whole), 17)]
+    n_refused = 0
+    for body in damaged:
+        archive.write_bytes(body)
+        try:
+            unpack(archive, out)
+        except SourceError:
+            n_refused += 1
+            assert list(tmp_path.iterdir()) == [archive]
+        else:
+            assert {path.name: path.read_bytes() for path in out.iterdir()} == members
+            shutil.rmtree(out)
+    assert n_refused > 0.8 * len(damaged)
+
+
+def test_a_tar_whose_headers_are_damaged_or_that_is_cut_is_refused(tmp_path):
+    """Python's reader takes either for the end of the archive and drops what follows."""
+    whole = bytearray(tar_of({"a.jpg": b"first", "b.jpg": b"second"}))
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(whole[:1024])
+    refused(archive, tmp_path, "no further member and no end at byte 1024")
+    whole[1024 + 100] ^= 1  # the mode in the second member's header
+    archive.write_bytes(whole)
+    refused(archive, tmp_path, "no further member and no end at byte 1024")
+
+
+def test_an_archive_that_no_longer_looks_like_one_is_not_kept_in_silence(server, manifest, tmp_path):
+    manifest(one_file(server, zip_of({"a.jpg": b"picture"})[:-30]))
+    with pytest.raises(SourceError, match=r"ward.zip: cannot be unpacked"):
+        download_archive("ward", tmp_path)
 
 
 def test_a_tar_unpacks_to_what_was_packed(tmp_path):
