@@ -4,12 +4,15 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from PIL import Image
 
+from fusion_ln.decode.bounded import Bounded, BoundError
+from fusion_ln.decode.grey import grey_levels
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
+from fusion_ln.decode.streams import n_tiles, stream_size
 from fusion_ln.errors import PictureError
 
 if TYPE_CHECKING:
@@ -19,9 +22,14 @@ INSTALL = 'Install the DICOM reader with `pip install "fusion_ln[dicom]"`.'
 MAX_READS = 60_000  # reads of a file's parser: two per element, so that a million tiny elements end early
 MAX_INFLATED = 96 * 2**20  # bytes of a data set in the deflated syntax
 CHUNK = 2**20  # bytes
+MAX_TILES = 4096  # of a JPEG 2000 stream
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
+RLE = "1.2.840.10008.1.2.5"
 JPEG_8_BIT = "1.2.840.10008.1.2.4.50"
+JPEG_LOSSLESS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70))  # and the extended one, of 12 bits
+JPEG_LS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
+JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
 VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))  # MPEG-2, MPEG-4, HEVC
 # Elements that count only where they hold a value: scanners write them empty.
 MAY_BE_EMPTY = (
@@ -37,12 +45,20 @@ class DicomFile:
     Attributes:
         header: All elements before the pixels; without those of `MAY_BE_EMPTY` that are empty.
         syntax: UID of the transfer syntax; the one that the bytes show, where the file does not say.
+        pixels_at: Place of the pixels' element in ``source``.
     """
 
     path: Path
-    source: BinaryIO
+    source: Bounded
     header: "Dataset"
     syntax: str
+    pixels_at: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
 
     @property
     def width(self) -> int:
@@ -74,17 +90,22 @@ def open_dicom(path: Path) -> DicomFile:
     source = _open_within_bounds(path)
     try:
         header = dcmread(source, stop_before_pixels=True, force=True)
+        pixels_at = source.tell()
         syntax = _transfer_syntax(header)
         for name in MAY_BE_EMPTY:
             if name in header and header[name].is_empty:
                 del header[name]
-        file = DicomFile(path, source, header, syntax)
-        size = (file.width, file.height)
-    except _BoundError as error:
+        file = DicomFile(path, source, header, syntax, pixels_at)
+        check_size(path, file.width, file.height)
+    except PictureError:
+        source.close()
+        raise
+    except BoundError as error:
+        source.close()
         raise PictureError(f"{path}: {error}.", CONVERT) from None
     except Exception:
+        source.close()
         raise PictureError(f"{path}: a DICOM file without a picture (no Rows and Columns).", CONVERT) from None
-    check_size(path, *size)
     return file
 
 
@@ -102,8 +123,21 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
     Raises:
         PictureError: As `open_dicom`; also for a video, a missing decoder, damaged pixels or a frame that is not there.
     """
-    file = open_dicom(path)
-    header = file.header
+    with open_dicom(path) as file:
+        try:
+            return _read_frame(file, frame)
+        except PictureError:
+            raise
+        except BoundError as error:
+            raise PictureError(f"{path}: {error}.", CONVERT) from None
+        except Exception as error:  # decoders meet damaged files with nearly any exception
+            if _lacks_decoder(error):
+                raise PictureError(f"{path}: no decoder for {_syntax_name(file)}.", _decoder_of(file.syntax)) from None
+            raise damaged(path, error) from None
+
+
+def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
+    path, header = file.path, file.header
     if file.syntax in VIDEO:
         raise PictureError(f"{path}: a video ({_syntax_name(file)}).", "Export the frame that shows the node as PNG.")
     check_frame(path, frame, int(header.get("NumberOfFrames", 1)))
@@ -113,95 +147,34 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
         raise PictureError(
             f"{path}: {photometric or 'no PhotometricInterpretation'} with {samples} samples a pixel.", CONVERT
         )
-    try:
-        if photometric.startswith("MONOCHROME"):
-            return np.repeat(grey_levels(_pixels(file, frame), header)[..., None], 3, axis=2)
-        if photometric == "PALETTE COLOR":
-            return _palette_colours(_pixels(file, frame), header)
-        if file.syntax == JPEG_8_BIT:
-            return _jpeg_colours(file, frame)
-        pixels = _pixels(file, frame)
-        return (pixels >> max(int(header.BitsStored) - 8, 0)).clip(0, 255).astype(np.uint8)
-    except PictureError:
-        raise
-    except _BoundError as error:
-        raise PictureError(f"{path}: {error}.", CONVERT) from None
-    except Exception as error:  # decoders meet damaged files with nearly any exception
-        if "missing dependencies" in str(error):
-            raise PictureError(
-                f"{path}: no decoder for {_syntax_name(file)}.",
-                "Install decoders with `pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg pyjpegls`, or "
-                "export the file uncompressed.",
-            ) from None
-        raise damaged(path, error) from None
+    if photometric.startswith("MONOCHROME"):
+        return np.repeat(grey_levels(_pixels(file, frame), header)[..., None], 3, axis=2)
+    if photometric == "PALETTE COLOR":
+        return _palette_colours(_pixels(file, frame), header)
+    if file.syntax == JPEG_8_BIT:
+        return _jpeg_colours(file, frame)
+    pixels = _pixels(file, frame)
+    return (pixels >> max(int(header.BitsStored) - 8, 0)).clip(0, 255).astype(np.uint8)
 
 
-def grey_levels(stored: np.ndarray, header: "Dataset") -> np.ndarray:
-    """Map stored monochrome values to 0..255 through the modality and VOI transformations.
-
-    A window follows PS3.3 C.11.2.1.2 (LINEAR), C.11.2.1.3.2 (LINEAR_EXACT) or C.11.2.1.3.1 (SIGMOID); one that is not
-    wide enough to show anything is ignored. The first window or table counts.
-
-    Args:
-        stored: Stored values. Shape (H, W).
-        header: The file's elements; empty ones left out.
-
-    Returns:
-        Grey levels, uint8. Shape (H, W).
-    """
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-
-    values = np.asarray(apply_modality_lut(stored, header), dtype=np.float64)
-    if header.get("VOILUTSequence"):
-        values = np.asarray(apply_voi_lut(values.astype(np.int64), header, prefer_lut=True), dtype=np.float64)
-        grey = values / (2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-    elif (window := _window(header)) is not None:
-        grey = _apply_window(values, *window)
-    else:
-        low, high = _output_range(header, values)
-        grey = (values - low) / ((high - low) or 1)
-    grey = np.clip(grey, 0, 1) * 255
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        grey = 255 - grey
-    return np.rint(grey).astype(np.uint8)
+def _lacks_decoder(error: Exception) -> bool:
+    """Test whether nothing that is installed could decode the file, whatever its state."""
+    if isinstance(error, NotImplementedError) or "missing dependencies" in str(error):
+        return True
+    by_decoder = str(error).splitlines()[1:]
+    return bool(by_decoder) and all("does not support" in line for line in by_decoder)
 
 
-def own_range(values: np.ndarray) -> np.ndarray:
-    """Map the values between their own extremes to 0..255; a flat picture stays black. Shape kept, uint8."""
-    low, high = float(values.min()), float(values.max())
-    return np.rint((values.astype(np.float64) - low) / ((high - low) or 1) * 255).astype(np.uint8)
-
-
-def _window(header: "Dataset") -> tuple[float, float, str] | None:
-    """Centre, width and function of the first window, if it can show anything."""
-    centres, widths = header.get("WindowCenter"), header.get("WindowWidth")
-    if centres is None or widths is None:
-        return None
-    centre, width = (float(v[0] if hasattr(v, "__len__") else v) for v in (centres, widths))
-    function = str(header.get("VOILUTFunction", "LINEAR"))
-    return (centre, width, function) if width > (1 if function == "LINEAR" else 0) else None
-
-
-def _apply_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    if function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
-    if function == "LINEAR_EXACT":
-        return (values - centre) / width + 0.5
-    return (values - (centre - 0.5)) / (width - 1) + 0.5
-
-
-def _output_range(header: "Dataset", values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest value that the modality transformation can put out; of deep pixels the picture's own."""
-    if header.get("ModalityLUTSequence"):
-        return 0.0, 2.0 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-    bits = int(header.BitsStored)
-    if bits > 8:  # scanners rarely use all the bits that they store
-        return float(values.min()), float(values.max())
-    signed = bool(header.get("PixelRepresentation", 0))
-    ends = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
-    slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-    low, high = sorted(end * slope + intercept for end in ends)
-    return low, high
+def _decoder_of(syntax: str) -> str:
+    """Name the package that decodes a syntax."""
+    if syntax in JPEG_2000 or syntax in JPEG_LS:
+        return f"{INSTALL} It brings decoders of JPEG 2000 and JPEG-LS."
+    if syntax in JPEG_LOSSLESS:
+        return (
+            "Install one with `pip install python-gdcm` (Apache-2.0), or `pip install pylibjpeg pylibjpeg-libjpeg`, "
+            "which knows 12 bits as well but is under the GPL-3.0, so that it does not come with fusion_ln."
+        )
+    return "Export the file uncompressed (Explicit VR Little Endian), or as PNG."
 
 
 def _palette_colours(stored: np.ndarray, header: "Dataset") -> np.ndarray:
@@ -220,24 +193,38 @@ def _palette_colours(stored: np.ndarray, header: "Dataset") -> np.ndarray:
 
 def _jpeg_colours(file: DicomFile, frame: int) -> np.ndarray:
     """Let the stream say whether it holds RGB or YCbCr (JFIF and Adobe markers), not the element beside it."""
-    from pydicom import dcmread
+    stream = _compressed_frame(file, frame)
+    with Image.open(io.BytesIO(stream), formats=("JPEG",)) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _compressed_frame(file: DicomFile, frame: int) -> bytes:
+    """Read the stream of a frame; one that does not state the header's size is refused before a decoder obeys it."""
     from pydicom.encaps import get_frame
 
-    file.source.seek(0)
-    pixels = dcmread(file.source, force=True).PixelData
-    stream = get_frame(pixels, frame, number_of_frames=int(file.header.get("NumberOfFrames", 1)))
-    with Image.open(io.BytesIO(stream), formats=("JPEG",)) as image:
-        if image.size != (file.width, file.height):
-            raise PictureError(f"{file.path}: {image.size} pixels in a frame of {file.width} x {file.height}.", CONVERT)
-        return np.array(image.convert("RGB"))
+    file.source.seek(file.pixels_at)
+    explicit = file.source.read(6)[4:].isalpha()  # OB or OW; then the length has four bytes of its own
+    file.source.seek(file.pixels_at + (12 if explicit else 8))
+    stream = get_frame(file.source, frame, number_of_frames=int(file.header.get("NumberOfFrames", 1)))
+    size = stream_size(stream)
+    if size not in (None, (file.width, file.height)) or n_tiles(stream) > MAX_TILES:
+        raise PictureError(
+            f"{file.path}: its compressed stream is of another size than its header's {file.width} x {file.height}.",
+            CONVERT,
+        )
+    return stream
 
 
 def _pixels(file: DicomFile, frame: int) -> np.ndarray:
     """Decode the stored values of a frame; YBR becomes RGB. Shape (H, W) or (H, W, 3)."""
     from pydicom.pixels.utils import pixel_array
 
+    if file.syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000:
+        _compressed_frame(file, frame)
     file.source.seek(0)
-    return pixel_array(file.source, index=frame, transfer_syntax_uid=file.syntax)
+    # Of pylibjpeg-rle, which may be installed, damaged bytes end the process (a panic of Rust is no Exception).
+    decoder = "pydicom" if file.syntax == RLE else ""
+    return pixel_array(file.source, index=frame, transfer_syntax_uid=file.syntax, decoding_plugin=decoder)
 
 
 def _transfer_syntax(header: "Dataset") -> str:
@@ -253,41 +240,13 @@ def _syntax_name(file: DicomFile) -> str:
     return UID(file.syntax).name
 
 
-class _BoundError(Exception):
-    """A file breaks a bound of reading."""
-
-
-class _BoundedFile(io.FileIO):
-    """A file that is read at most `MAX_READS` times."""
-
-    reads = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise _BoundError(f"more than {MAX_READS // 2} elements or fragments")
-        return super().read(-1 if size is None else size) or b""
-
-
-class _BoundedBytes(io.BytesIO):
-    """Bytes in memory that are read at most `MAX_READS` times."""
-
-    reads = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise _BoundError(f"more than {MAX_READS // 2} elements or fragments")
-        return super().read(size)
-
-
-def _open_within_bounds(path: Path) -> BinaryIO:
+def _open_within_bounds(path: Path) -> Bounded:
     """Open the file; one in the deflated syntax is inflated here, up to `MAX_INFLATED`, and read as explicit VR."""
     with path.open("rb") as file:
         start = file.read(CHUNK)
         at = start.find(DEFLATED.encode(), 0, 2048)
         if start[128:132] != b"DICM" or at < 0:
-            return _BoundedFile(path)
+            return Bounded(path.open("rb", buffering=0), path, MAX_READS)
         length = int.from_bytes(start[140:144], "little")  # FileMetaInformationGroupLength
         head = start[: 144 + length].replace(DEFLATED.encode(), EXPLICIT.encode().ljust(len(DEFLATED), b"\0"))
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -300,4 +259,4 @@ def _open_within_bounds(path: Path) -> BinaryIO:
             if len(body) > MAX_INFLATED:
                 raise PictureError(f"{path}: inflates to more than {MAX_INFLATED // 2**20} MiB.", CONVERT)
             packed = inflate.unconsumed_tail or file.read(CHUNK)
-    return _BoundedBytes(body)
+    return Bounded(io.BytesIO(body), path, MAX_READS)

@@ -1,5 +1,6 @@
 """Limits of a picture file, whatever its format, and the messages of one that breaks them."""
 
+import re
 from pathlib import Path
 
 from fusion_ln.errors import PictureError
@@ -33,5 +34,6 @@ def check_frame(path: Path, frame: int, n_frames: int) -> None:
 
 def damaged(path: Path, error: Exception) -> PictureError:
     """Error of a file whose decoder stopped with ``error``."""
-    reason = (str(error).splitlines() or [type(error).__name__])[-1].strip(" .:")
+    reason = (str(error).splitlines() or [type(error).__name__])[-1]
+    reason = re.sub(r" ?<_io[^>]*>", "", reason).strip(" .:")
     return PictureError(f"{path}: truncated or damaged ({reason}).", CONVERT)

@@ -1,30 +1,41 @@
 """A picture file (PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM) becomes RGB pixels, or one clear message."""
 
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fusion_ln.decode.dicom import open_dicom, own_range, read_dicom
+from fusion_ln.decode.bounded import Bounded, BoundError, refuse_png_bomb
+from fusion_ln.decode.dicom import open_dicom, read_dicom
+from fusion_ln.decode.grey import own_range
+from fusion_ln.decode.kinds import NOT_READ, READ, guess_content, has_dicom_preamble
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
 from fusion_ln.errors import PictureError
 
 # Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
+MAX_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
+STRIP = 256  # rows
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".dcm"})
 
-# Pillow warns of bombs at a limit of its own, thread-unsafely; `_check_size` refuses them instead.
+# Pillow warns of bombs at a limit of its own, thread-unsafely; `check_size` refuses them instead. Both readers grumble
+# about what they can still read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.|pydicom\.")
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Test for a picture by the file's suffix; without one, by the DICOM preamble."""
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+    """Test for a picture, also of a kind that is not read, by the file's suffix; else by the DICOM preamble.
+
+    DICOM files are named after their number (``1.2.840.7``), so that any ending may follow a dot.
+    """
+    if path.suffix.lower() in READ | NOT_READ.keys():
+        return True
     with suppress(OSError):  # a text that no file can have as its name
-        return path.is_file() and _has_dicom_preamble(path)
+        return path.is_file() and has_dicom_preamble(path)
     return False
 
 
@@ -49,14 +60,12 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
     if _is_dicom(path):
         return read_dicom(path, frame)
     with _open_picture(path) as image:
-        try:
+        if frame:
             check_frame(path, frame, getattr(image, "n_frames", 1))
             image.seek(frame)
-            return _to_rgb(path, ImageOps.exif_transpose(image))
-        except PictureError:
-            raise
-        except Exception as error:  # Pillow's readers meet damaged files with nearly any exception
-            raise damaged(path, error) from None
+            check_size(path, *image.size)  # a later frame may be larger
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(path, image)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -66,29 +75,44 @@ def picture_size(path: Path) -> tuple[int, int]:
         PictureError: As `read_picture`, as far as the header tells.
     """
     if _is_dicom(path):
-        file = open_dicom(path)
-        return file.width, file.height
+        with open_dicom(path) as file:
+            return file.width, file.height
     with _open_picture(path) as image:
         turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
         width, height = image.size
         return (height, width) if turned else (width, height)
 
 
-def _open_picture(path: Path) -> Image.Image:
+def burned_in_text(path: Path) -> bool | None:
+    """Read whether text stands in the pixels of a DICOM file, as it says; None for other kinds, which cannot say it.
+
+    Raises:
+        PictureError: As `picture_size`.
+    """
+    if not _is_dicom(path):
+        return None
+    with open_dicom(path) as file:
+        return file.burned_in_text
+
+
+@contextmanager
+def _open_picture(path: Path) -> Iterator[Image.Image]:
+    """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""
+    refuse_png_bomb(path)
     try:
-        image = Image.open(path, formats=FORMATS)
+        with Bounded(path.open("rb"), path, MAX_READS) as file, Image.open(file, formats=FORMATS) as image:
+            check_size(path, *image.size)
+            yield image
+    except PictureError:
+        raise
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: {_guess_content(path)}, not a picture.", CONVERT) from None
+        raise PictureError(f"{path}: {guess_content(path)}, not a picture that is read.", CONVERT) from None
     except Image.DecompressionBombError:
         raise too_large(path, "more than") from None
-    except Exception as error:
+    except BoundError as error:
+        raise PictureError(f"{path}: {error}.", CONVERT) from None
+    except Exception as error:  # Pillow's readers meet damaged files with nearly any exception
         raise damaged(path, error) from None
-    try:
-        check_size(path, *image.size)
-    except PictureError:
-        image.close()
-        raise
-    return image
 
 
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
@@ -96,10 +120,15 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
         return np.repeat(own_range(np.asarray(image))[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise PictureError(f"{path}: 32-bit samples, whose range the file does not tell.", "Save it as 8-bit PNG.")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return np.array(image.convert("RGB"))
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, STRIP):  # whole copies of a large picture would fill the memory
+        strip = image.crop((0, top, width, min(top + STRIP, height)))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "black"), strip)
+        pixels[top : top + STRIP] = np.asarray(strip.convert("RGB"))
+    return pixels
 
 
 def _is_dicom(path: Path) -> bool:
@@ -113,22 +142,4 @@ def _is_dicom(path: Path) -> bool:
         raise PictureError(f"{path}: not a file.", "Give the path of a picture.")
     if size == 0:
         raise PictureError(f"{path}: the file is empty (0 bytes).", "Fetch or export the file again.")
-    return path.suffix.lower() == ".dcm" or _has_dicom_preamble(path)
-
-
-def _has_dicom_preamble(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be read ({error.strerror}).", "Check the file's permissions.") from None
-
-
-def _guess_content(path: Path) -> str:
-    """Guess the content of a file that is no picture: people rename files."""
-    with path.open("rb") as file:
-        start = file.read(512)
-    try:
-        return "holds text" if start.decode().isprintable() or start.decode().split() else "holds other data"
-    except UnicodeDecodeError:
-        return "holds other data"
+    return path.suffix.lower() in DICOM_SUFFIXES or has_dicom_preamble(path)

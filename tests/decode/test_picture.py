@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusion_ln.decode.picture import picture_size, read_picture
+from fusion_ln.decode import bounded, limits, picture
+from fusion_ln.decode.picture import looks_like_picture, picture_size, read_picture
 from fusion_ln.errors import PictureError
 
 
@@ -101,6 +102,16 @@ def test_animation_gives_the_frame_asked_for(tmp_path):
         read_picture(tmp_path / "a.gif", frame=3)
 
 
+def test_every_ending_of_a_picture_is_known(tmp_path):
+    """Also of DICOM files that are named after their number."""
+    (tmp_path / "1.2.840.55").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "notes.55").write_bytes(bytes(200))
+    for name in ("a.jpe", "A.JPG", "a.jfif", "a.ima", "a.heic", "a.jp2", "a.mp4", "1.2.840.55"):
+        assert looks_like_picture(tmp_path / name), name
+    for name in ("notes.55", "a.txt", "a.csv", "x" * 300):
+        assert not looks_like_picture(tmp_path / name), name
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +162,59 @@ def test_a_compressed_chunk_that_inflates_without_end_is_cut_off(tmp_path, pixel
     with suppress(PictureError):
         read_picture(tmp_path / "bomb.png")
     assert peak_mib() - before < 150
+
+
+def test_a_png_of_countless_chunks_or_profiles_is_refused(tmp_path, pixels, monkeypatch):
+    """Pillow inflates every profile, and needs a minute for five million chunks."""
+    monkeypatch.setattr(bounded, "MAX_CHUNKS", 20)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    for kind, number, problem in ((b"abCd", 30, "more than 20 chunks"), (b"iCCP", 2, "several colour profiles")):
+        chunk = struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind))
+        (tmp_path / "bomb.png").write_bytes(whole[:33] + number * chunk + whole[33:])
+        with pytest.raises(PictureError, match=problem):
+            read_picture(tmp_path / "bomb.png")
+
+
+def test_a_jpeg_of_countless_segments_is_refused(tmp_path, pixels, monkeypatch):
+    monkeypatch.setattr(picture, "MAX_READS", 200)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    read_picture(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + b"\xff\xfe\0\2" * 200 + whole[2:])
+    with pytest.raises(PictureError, match="cut into more pieces"):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_a_file_longer_than_any_picture_is_not_read_whole(tmp_path, pixels, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / "a.webp")
+    with (tmp_path / "a.webp").open("ab") as file:
+        file.write(bytes(20_000))
+    read_picture(tmp_path / "a.webp")
+    monkeypatch.setattr(bounded, "MAX_BYTES", 10_000)
+    with pytest.raises(PictureError, match="would have to be read"):
+        read_picture(tmp_path / "a.webp")
+
+
+def test_a_picture_higher_than_a_strip_is_whole(tmp_path, rng):
+    for shape in ((700, 20, 3), (700, 20, 4), (513, 20, 2)):
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        expected = pixels if shape[2] == 3 else np.rint(pixels[..., :-1] * (pixels[..., -1:] / 255.0))
+        assert np.abs(read_picture(tmp_path / "a.png") - expected.astype(int)).max() <= 1
+
+
+def test_a_later_frame_that_is_larger_is_refused_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_PIXELS", 1000)
+    frames = [Image.new("L", (20, 20), level) for level in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    whole = bytearray((tmp_path / "a.gif").read_bytes())
+    at = whole.rindex(b"\x2c") + 5  # width and height of the second frame
+    whole[at : at + 4] = struct.pack("<HH", 200, 200)
+    (tmp_path / "a.gif").write_bytes(whole)
+    read_picture(tmp_path / "a.gif")
+    with pytest.raises(PictureError, match="200 x 200 pixels"):
+        read_picture(tmp_path / "a.gif", frame=1)
 
 
 def test_size_is_refused_from_the_header_alone(tmp_path):
