@@ -1,7 +1,11 @@
-"""Every error that a user of the package may meet, and the words for an unknown name."""
+"""Every error that a user of the package may meet, the words for an unknown name, and names that are no text."""
 
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
+from pathlib import Path
+
+RENAME = "Rename it; `convmv -f latin1 -t utf8 -r --notest FOLDER` mends all names below a folder."
 
 
 class FusionLNError(Exception):
@@ -18,7 +22,7 @@ class FusionLNError(Exception):
         self.way_out = way_out
 
     def __str__(self) -> str:
-        return f"{self.problem}\n    {self.way_out}" if self.way_out else self.problem
+        return printable(f"{self.problem}\n    {self.way_out}" if self.way_out else self.problem)
 
 
 class CohortError(FusionLNError):
@@ -74,3 +78,13 @@ def unknown(what: str, name: str, known: Collection[str], *, where: str = "", li
     hint = f"Did you mean {near[0]!r}? " if near else ""
     place = f"{where}: " if where else ""
     return f"{place}{name}: unknown {what}.", f"{hint}Known: {listing or ', '.join(known) or 'none'}."
+
+
+def is_text(name: str) -> bool:
+    """Test whether the name of a file is UTF-8 text: any other can stand in no table, record or page."""
+    return not re.search(r"[\ud800-\udfff]", name)
+
+
+def printable(name: str | Path) -> str:
+    """Replace the bytes of a name that are not UTF-8, which Python keeps as surrogates, by their hex digits."""
+    return re.sub(r"[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(name))

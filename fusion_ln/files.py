@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 import pandas as pd
 
-from fusion_ln.errors import FusionLNError, RunError
+from fusion_ln.errors import RENAME, FusionLNError, RunError, printable
 from fusion_ln.progress import say
 from fusion_ln.terms import cache_folder
 
@@ -54,6 +54,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             temporary.replace(path)
     except FusionLNError:
         raise
+    except UnicodeEncodeError as error:
+        kept = re.findall(r"[^\"\n]*", error.object[: error.end])[-2]
+        raise RunError(
+            f"{path}: cannot be written; it would hold the name {printable(kept)}, which is not UTF-8 text.", RENAME
+        ) from None
     except Exception as error:
         if (reason := _reason(error, temporary)) is None:
             raise

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import fusion_ln
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.errors import CohortError, RunError, printable
 from fusion_ln.files import (
     TEMPORARY,
     as_file_name,
@@ -33,6 +33,7 @@ from fusion_ln.files import (
     write_arrays,
     write_atomically,
     write_bytes,
+    write_json,
     write_parquet,
     write_rows,
     write_text,
@@ -238,3 +239,17 @@ def test_storage_without_locks_is_said_and_used(tmp_path, monkeypatch, capsys):
     with locked(tmp_path / ".lock"):
         write_text(tmp_path / "file", "x")
     assert "knows no locks" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_refused_where_it_would_be_written(tmp_path):
+    """Python holds the byte E9 of such a name as a surrogate, which is no UTF-8."""
+    with pytest.raises(RunError, match=r"would hold the name /data/caf\\xe9, which is not UTF-8") as caught:
+        write_json(tmp_path / "a.json", {"first": "text", "root": "/data/caf\udce9"})
+    assert "convmv" in caught.value.way_out
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=30))
+def test_whatever_a_name_holds_it_can_be_printed(text):
+    printable(text).encode()
+    assert printable("café\udce9") == "café\\xe9"

@@ -2,11 +2,12 @@
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
 from fusion_ln import __version__
-from fusion_ln.errors import FusionLNError
+from fusion_ln.errors import RENAME, FusionLNError, is_text, printable
 
 # Each command is an object of this name in the module of this name, imported only when it is called: settings and
 # their options cost more time than the help of all commands.
@@ -38,6 +39,12 @@ class Group(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for name in (*args, str(Path.cwd())):
+            if not is_text(name):
+                raise click.UsageError(f"{printable(name)}: is not UTF-8 text. {RENAME}", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         try:

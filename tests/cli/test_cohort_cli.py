@@ -210,3 +210,10 @@ def test_help_loads_nothing_heavy():
     code = "import sys, fusion_ln.cli.cohort; print(*({'pandas', 'numpy', 'torch', 'sklearn'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == ""
+
+
+@pytest.mark.parametrize("command", [("cohort", "check"), ("predict",), ("run", "fusion", "--cohort"), ("explain",)])
+def test_a_place_whose_name_is_no_text_is_refused_in_words(command):
+    code, said = invoke(*command, "caf\udce9")
+    assert code == 2
+    assert "Error: caf\\xe9: is not UTF-8 text. Rename it" in said
