@@ -11,9 +11,16 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import FRAMES, CohortDetails, new_cohort
-from fusion_ln.cohort.raw_pictures import RawPicture, name_patients, number_views, read_pictures
+from fusion_ln.cohort.raw_pictures import (
+    RawPicture,
+    name_patients,
+    number_views,
+    read_pictures,
+    remark_on_burned_in_text,
+    with_leftovers,
+)
 from fusion_ln.cohort.source import Archive, Source
-from fusion_ln.errors import SettingsError, SourceError
+from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
@@ -49,16 +56,20 @@ def import_cohort(
         CohortError: If ``out`` holds something, or the folds cannot be drawn. Nothing is written then.
     """
     with new_cohort(out):
-        archive = _without(source.read(), leave_out)
+        archive = source.read()
+        if source.root.is_dir():  # a table names its pictures; others beside them are not meant
+            archive = with_leftovers(archive)
+        archive = _without(archive, leave_out)
         _refuse_modality_names(archive.modalities)
         pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
         pictures = number_views(name_patients(pictures))
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
         patients = _patient_table(pictures, classes, archive.clinical)
-        remarks = [*archive.remarks, *_compare_with_stated(source.name, pictures, archive.classes)]
+        remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
+        remarks += remark_on_burned_in_text(pictures)
         for remark in remarks:
             say(remark)
         folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)

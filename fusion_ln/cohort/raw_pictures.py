@@ -1,5 +1,6 @@
 """Pictures of a raw archive: decoded once, then assigned to patients and numbered by view."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
-from fusion_ln.cohort.source import Archive, ImageRow, bullet_list
+from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_list
 from fusion_ln.cohort.video import with_frames
-from fusion_ln.decode.picture import read_picture
-from fusion_ln.errors import PictureError, SourceError
+from fusion_ln.decode.picture import burned_in_text, read_picture
+from fusion_ln.errors import RENAME, PictureError, SourceError, is_text, printable
 from fusion_ln.files import hash_file
 from fusion_ln.progress import say
 from fusion_ln.threads import map_with_progress
@@ -27,6 +28,7 @@ class RawPicture:
     height: int
     sha256: str
     thumbnail: np.ndarray | None  # only where the archive names no patients
+    burned_in: bool  # its file says that text stands in its pixels
 
 
 def read_pictures(
@@ -43,25 +45,67 @@ def read_pictures(
     results = map_with_progress("Reading pictures", partial(_read_picture, archive.root, frame), archive.images)
     for row, result in zip(archive.images, results, strict=True):
         if isinstance(result, PictureError):
-            unreadable.append((row.path.relative_to(archive.root).as_posix(), result))
+            unreadable.append((printable(row.path.relative_to(archive.root)), result))
         else:
             pictures.append(result)
     if unreadable:
         _report_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
-    return pictures, [path for path, _ in unreadable], archive.root
+    return pictures, [printable(path) for path, _ in unreadable], archive.root
+
+
+def with_leftovers(archive: Archive) -> Archive:
+    """Name what lies in the archive's folder and did not become one of its pictures, so that nothing is lost unsaid.
+
+    A link to nothing becomes one of ``unusable``; other files are counted by suffix in a remark.
+    """
+    taken = {row.path for row in archive.images} | {archive.root / path for path, _ in archive.unusable}
+    unusable, others = list(archive.unusable), dict[str, list[str]]()
+    for folder, names, files in os.walk(archive.root):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        links = [name for name in names if Path(folder, name).is_symlink()]  # to folders, which walk() does not enter
+        for path in (Path(folder, name) for name in sorted([*files, *links]) if not name.startswith(".")):
+            if path.is_symlink() and not path.exists():
+                unusable.append((printable(path.relative_to(archive.root)), _dangling(path)))
+            elif path not in taken and path.is_file():
+                others.setdefault(path.suffix.lower(), []).append(printable(path.relative_to(archive.root)))
+    remarks = list(archive.remarks)
+    if others:
+        counts = (f"{len(paths)} {suffix or 'without a suffix'} ({paths[0]})" for suffix, paths in others.items())
+        remarks.append(f"Not among the pictures of {archive.root}, and left out: {', '.join(sorted(counts))}.")
+    return replace(archive, remarks=tuple(remarks), unusable=tuple(unusable))
+
+
+def _dangling(path: Path) -> PictureError:
+    return PictureError(f"{path}: a link to nothing ({path.readlink()}).", "Mend or remove the link.")
 
 
 def _read_picture(root: Path, frame: int, row: ImageRow) -> RawPicture | PictureError:
     """Decode a picture and describe it; an error states why it cannot be used."""
     if not row.path.resolve().is_relative_to(root.resolve()):
         return PictureError(f"{row.path}: a link that leads out of {root}.", "Give the folder with the files as SRC.")
+    path = row.path.relative_to(root).as_posix()
+    if not is_text(path):
+        return PictureError(f"{row.path}: its name is not UTF-8 text.", RENAME)
     try:
         pixels = read_picture(row.path, frame=frame)
+        burned_in = bool(burned_in_text(row.path))
     except PictureError as error:
         return error
     height, width, _ = pixels.shape
     small = thumbnail(pixels) if row.patient_id is None else None
-    return RawPicture(row, row.path.relative_to(root).as_posix(), width, height, hash_file(row.path), small)
+    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in)
+
+
+def remark_on_burned_in_text(pictures: Sequence[RawPicture]) -> list[str]:
+    """Name the pictures whose files say that text stands in their pixels, in one line; none without such a file."""
+    named = [picture.path for picture in pictures if picture.burned_in]
+    if not named:
+        return []
+    paths = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
+    return [
+        f"Warning: {len(named)} pictures hold burned-in text, as their files say (BurnedInAnnotation YES): {paths}. "
+        "It may name a patient, and a model may read it: `fusionln audit` tells whether one does."
+    ]
 
 
 def _report_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_found: int, skip: bool) -> None:
@@ -75,7 +119,7 @@ def _report_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_foun
         raise PictureError(problem, "\n    ".join([*ways, "Or go on without them: `--skip-unreadable`."]))
     if len(unreadable) == n_found:
         raise PictureError(problem, "None is left.")
-    say(f"Skipped: {problem}")
+    say(printable(f"Skipped: {problem}"))
 
 
 def name_patients(pictures: list[RawPicture]) -> list[RawPicture]:

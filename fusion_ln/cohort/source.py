@@ -178,7 +178,10 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """List the files in ``folder`` that should be pictures, in natural order; hidden ones are left out."""
+    """List the files in ``folder`` that should be pictures, in natural order; hidden ones are left out.
+
+    Those of a kind that is not read are among them: reading names and refuses them, so that none is lost in silence.
+    """
     files = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return sorted((path for path in files if looks_like_picture(path)), key=natural)
 

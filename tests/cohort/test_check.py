@@ -108,6 +108,47 @@ def test_grey_and_coloured_pictures_in_the_wrong_place_are_notes(cv4lymphnode, a
     assert {("note", "grey", "cdfi/0/0-2.jpg", ""), ("note", "coloured", "2d/1/1-0.jpg", "")} <= found(result)
 
 
+def test_pictures_that_show_next_to_nothing_are_problems(cv4lymphnode, audit):
+    """12 bits shown as if they were 16 reach 15 of 255; one corner of text makes no picture."""
+    folder = cv4lymphnode / "2d" / "0"
+    with Image.open(folder / "0-0.jpg") as image:
+        image.point([level // 17 for level in range(256)] * len(image.getbands())).save(folder / "7-0.png")
+    for number, grey in enumerate((0, 255, 128)):
+        image = Image.new("L", (60, 60), grey)
+        image.paste(255 - grey, (0, 0, 5, 5))
+        image.save(folder / f"8-{number}.png")
+    result = audit("cv4lymphnode", cv4lymphnode)
+    assert {(kind, name) for _, kind, name, _ in found(result) if kind in ("black", "white", "flat")} == {
+        ("black", "2d/0/7-0.png"),
+        ("black", "2d/0/8-0.png"),
+        ("white", "2d/0/8-1.png"),
+        ("flat", "2d/0/8-2.png"),
+    }
+    assert "2d/0/8-2.png: 98 % of its pixels are between 128 and 128 of 255" in describe(result)
+
+
+def test_burned_in_text_is_said_by_import_and_check(cv4lymphnode, audit, capsys):
+    pydicom = pytest.importorskip("pydicom")
+    path = pydicom.data.get_testdata_file("examples_ybr_color.dcm", download=False)
+    if path is None:
+        pytest.skip("this pydicom comes without the file")
+    header = pydicom.dcmread(path)
+    for name, answer in (("7-1.dcm", "YES"), ("8-1.dcm", "NO")):
+        header.BurnedInAnnotation = answer
+        header.save_as(cv4lymphnode / "2d" / "0" / name)
+    result = audit("cv4lymphnode", cv4lymphnode)
+    assert "1 pictures hold burned-in text" in capsys.readouterr().err
+    assert any("2d/0/7-1.dcm" in remark for remark in result.cohort.details.remarks)
+    assert [name for _, kind, name, _ in found(result) if kind == "burned-in text"] == ["2d/0/7-1.dcm"]
+    assert "BurnedInAnnotation of 2 DICOM files" in describe(result)
+
+
+def test_a_check_says_what_it_looked_at(busi, audit):
+    text = describe(audit("busi", busi))
+    assert "Looked at, for every picture: the file as it was imported (SHA-256); nearly black" in text
+    assert "DICOM" not in text
+
+
 def test_many_findings_are_counted_in_the_text_and_whole_in_the_table(busi, audit):
     def after():
         for path in busi.rglob("*.png"):

@@ -162,6 +162,43 @@ def test_a_link_out_of_the_archive_is_unreadable(cv4lymphnode, tmp_path, draw):
         import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
 
 
+def test_nothing_in_an_archive_is_dropped_in_silence(cv4lymphnode, tmp_path, draw, capsys):
+    """Kinds that are not read and links to nothing are refused by name; other files are counted."""
+    folder = cv4lymphnode / "2d" / "0"
+    (folder / "7-0.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n" + bytes(100))
+    (folder / "7-1.tga").write_bytes(bytes(range(3, 200)))
+    (folder / "8-0.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    (folder / "8-1.jpg").symlink_to("gone.jpg")
+    (cv4lymphnode / "cdfi" / "3").symlink_to("gone")
+    (cv4lymphnode / "notes.txt").touch()
+    draw(cv4lymphnode / "2d" / "3" / "1-0.png")
+    source = open_source("cv4lymphnode", cv4lymphnode)
+    with pytest.raises(PictureError, match="5 of 50 pictures cannot be read") as caught:
+        import_cohort(source, tmp_path / "cohort", k=2)
+    for problem in (
+        "7-0.jp2: holds JPEG 2000, not a picture that is read",
+        "7-1.tga: its name says Targa",
+        "8-0.mp4: holds a video",
+        "8-1.jpg: a link to nothing (gone.jpg)",
+        "cdfi/3: a link to nothing",
+    ):
+        assert problem in caught.value.problem
+    cohort = import_cohort(source, tmp_path / "cohort", k=2, skip_unreadable=True)
+    assert len(cohort.details.skipped) == 5
+    assert "left out: 1 .png (2d/3/1-0.png), 1 .txt (notes.txt)." in capsys.readouterr().err
+
+
+def test_a_picture_named_in_another_encoding_is_refused_in_words(cv4lymphnode, tmp_path):
+    (cv4lymphnode / "2d" / "0" / "0-0.jpg").rename(cv4lymphnode / "2d" / "0" / "caf\udce9.jpg")
+    source = open_source("cv4lymphnode", cv4lymphnode)
+    with pytest.raises(PictureError, match="its name is not UTF-8 text") as caught:
+        import_cohort(source, tmp_path / "cohort", k=2)
+    assert "caf\\xe9.jpg" in str(caught.value)
+    assert "convmv" in caught.value.way_out
+    cohort = import_cohort(source, tmp_path / "cohort", k=2, skip_unreadable=True)
+    assert load_cohort(tmp_path / "cohort").details.skipped == cohort.details.skipped == ("2d/0/caf\\xe9.jpg",)
+
+
 def test_a_table_keeps_its_clinical_columns_and_sites(tmp_path, draw):
     lines = ["patient_id,label,2d,site,age"]
     for number in range(8):
