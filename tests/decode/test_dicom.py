@@ -357,7 +357,12 @@ def test_a_stream_of_another_size_is_refused_before_a_decoder_obeys_it(tmp_path,
 
 @pytest.mark.parametrize(
     ("syntax", "package"),
-    [(JPEG_LOSSLESS, "python-gdcm"), (JPEG_LS, "fusion_ln[dicom]"), (JPEG_2000, "fusion_ln[dicom]"), ("1.2.840.10008.1.2.4.94", "PNG")],
+    [
+        (JPEG_LOSSLESS, "python-gdcm"),
+        (JPEG_LS, "fusion_ln[dicom]"),
+        (JPEG_2000, "fusion_ln[dicom]"),
+        ("1.2.840.10008.1.2.4.94", "PNG"),
+    ],
 )
 def test_a_missing_decoder_is_named_with_its_package(tmp_path, pixels, syntax, package, monkeypatch):
     for name in ("JPEGLosslessSV1", "JPEGLSLossless", "JPEG2000"):

@@ -14,6 +14,7 @@ from fusion_ln.files import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.escape import latex
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
@@ -139,8 +140,8 @@ def _draw(patients: Patients, found: TableOne) -> dict[str, list[Plate]]:
 
 def _latex(patients: Patients, found: TableOne) -> str:
     """Write a booktabs table; with a comment, and a note below it, where the patients are simulated."""
-    shown = _tidy(found).map(lambda value: style.cell(value).replace("−", "-"))
-    text: str = shown.to_latex(index=False, escape=True)
+    shown = _tidy(found).map(lambda value: latex(style.cell(value))).rename(columns=latex)
+    text: str = shown.to_latex(index=False)
     return f"{text}% {SIMULATED} patients\n\\par {SIMULATED.capitalize()} patients.\n" if patients.simulated else text
 
 

@@ -3,8 +3,10 @@
 import json
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from fusion_ln.metrics import PRIMARY
+from fusion_ln.report.kit.escape import code_span, markdown
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run import text as words
 from fusion_ln.report.run.results import Results
@@ -22,10 +24,12 @@ REPORTED = (
 
 def model_card(results: Results) -> str:
     """Write the card of the report's main model, as Markdown under a YAML head; gaps are left to its author."""
-    environment = Environment(loader=PackageLoader("fusion_ln.report"), undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = number
+    environment = Environment(
+        loader=PackageLoader("fusion_ln.report"), undefined=StrictUndefined, trim_blocks=True, finalize=markdown
+    )
+    environment.filters |= {"number": number, "code": code_span}
     return environment.get_template("model_card.md").render(
-        head=_yaml(_metadata(results)),
+        head=Markup(_yaml(_metadata(results))),
         results=results,
         cohort=results.cohort,
         main=results.main,

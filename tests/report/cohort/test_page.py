@@ -50,6 +50,16 @@ def test_table_one_is_written_as_csv_html_and_latex_with_figures(table, tmp_path
     assert r"lymphoma \& other" in (out / "table1.tex").read_text()
 
 
+def test_latex_prints_names_of_classes_columns_and_levels_as_they_are(table, tmp_path):
+    table = table.rename(columns={"hilum": "hi_lum [%]"}).replace({"benign": "be|nign\n{x}", "absent": "*ab^sent~"})
+    write_statistics(tmp_path / "out", Patients("x", table, label="diagnosis"))
+    text = (tmp_path / "out" / "table1.tex").read_text()
+    for expected in (r"be\textbar{}nign \{x\}", r"hi\_lum {[}\%{]}", r"{*}ab\textasciicircum{}sent\textasciitilde{}"):
+        assert expected in text
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.count("&") - line.count(r"\&") for line in rows} == {7}
+
+
 def test_a_cohort_names_its_classes_and_a_simulated_one_says_so(make_cohort, tmp_path):
     cohort = make_cohort(20)
     for path in write_statistics(tmp_path / "out", read_patients(cohort.root, None)):
