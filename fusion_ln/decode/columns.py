@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from fusion_ln.decode.picture import SUFFIXES, looks_like_picture
+from fusion_ln.decode.kinds import NOT_READ, READ
+from fusion_ln.decode.picture import looks_like_picture
 from fusion_ln.decode.table import spelt_alike
 
 CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are scores or codes, not measurements
@@ -98,7 +99,7 @@ def describe_columns(columns: Sequence[Column]) -> str:
 def reason_against_categories(texts: pd.Series) -> str:
     """State why the known cells of a text column are no categories; empty if they may be."""
     cells = texts.dropna().astype(str)
-    if 2 * cells.map(lambda cell: Path(cell).suffix.lower() in SUFFIXES).sum() > len(cells):
+    if 2 * cells.map(lambda cell: Path(cell).suffix.lower() in READ | NOT_READ.keys()).sum() > len(cells):
         return "paths of pictures"
     if cells.map(_fits(_DATE)).all():
         return "dates"

@@ -4,7 +4,7 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import numpy as np
 from PIL import Image
@@ -224,7 +224,9 @@ def _pixels(file: DicomFile, frame: int) -> np.ndarray:
     file.source.seek(0)
     # Of pylibjpeg-rle, which may be installed, damaged bytes end the process (a panic of Rust is no Exception).
     decoder = "pydicom" if file.syntax == RLE else ""
-    return pixel_array(file.source, index=frame, transfer_syntax_uid=file.syntax, decoding_plugin=decoder)
+    return pixel_array(
+        cast("BinaryIO", file.source), index=frame, transfer_syntax_uid=file.syntax, decoding_plugin=decoder
+    )
 
 
 def _transfer_syntax(header: "Dataset") -> str:

@@ -44,7 +44,8 @@ def _once_per_value(values: np.ndarray, function: Callable[[np.ndarray], np.ndar
     if values.dtype.kind == "f" or int(high) - int(low) >= 2**16:
         return function(values)
     table = function(np.arange(int(low), int(high) + 1, dtype=values.dtype))
-    return table[(values - low).view(f"u{values.itemsize}")]  # the difference of signed values may wrap
+    looked_up: np.ndarray = table[(values - low).view(f"u{values.itemsize}")]  # a signed difference may wrap
+    return looked_up
 
 
 def _grey_levels(stored: np.ndarray, header: "Dataset") -> np.ndarray:

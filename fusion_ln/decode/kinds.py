@@ -63,4 +63,5 @@ def guess_content(path: Path) -> str:
             return "holds text"
     except UnicodeDecodeError:
         pass
-    return f"its name says {kind}" if (kind := NOT_READ.get(path.suffix.lower())) else "holds other data"
+    named = NOT_READ.get(path.suffix.lower())
+    return f"its name says {named}" if named else "holds other data"

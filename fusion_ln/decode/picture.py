@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -100,7 +101,10 @@ def _open_picture(path: Path) -> Iterator[Image.Image]:
     """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""
     refuse_png_bomb(path)
     try:
-        with Bounded(path.open("rb"), path, MAX_READS) as file, Image.open(file, formats=FORMATS) as image:
+        with (
+            Bounded(path.open("rb"), path, MAX_READS) as file,
+            Image.open(cast("BinaryIO", file), formats=FORMATS) as image,
+        ):
             check_size(path, *image.size)
             yield image
     except PictureError:
