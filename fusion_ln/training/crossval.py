@@ -12,11 +12,10 @@ from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.decode.stored import read_table
-from fusion_ln.errors import CohortError, PredictionsError, RunError
+from fusion_ln.errors import PredictionsError, RunError
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.metrics import describe
@@ -27,14 +26,14 @@ from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, Precision
-from fusion_ln.terms import FOLD, LABEL, PATIENT
+from fusion_ln.terms import FOLD
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.parts import CROSS_PARTS, check_classes, training_parts
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 # Files of a finished fold; the run's tables are made of them once all folds are finished.
 FOLD_RECORD = "fold.json"
 FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
-CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients out each, for `--tokens cross-fitted`
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
         **new_origin(),
     )
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
-    _check_classes(cohort, bank, settings)
+    check_classes(cohort, bank, settings)
     cohort.refuse_repeated_pictures(settings.modality)
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
@@ -143,13 +142,6 @@ def _unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
         if job.finished:
             _clear_states(job.checkpoint.parent)
     return [job for job in jobs if not job.finished]
-
-
-def training_parts(cohort: Cohort, fold: int) -> list[list[str]]:
-    """Divide the training patients of a fold into `CROSS_PARTS` parts."""
-    training = cohort.patients[cohort.patients[PATIENT].isin(cohort.training_part(fold)[0])]
-    part = draw_parts(training, CROSS_PARTS, fold, cohort.classes)
-    return [training.loc[part == number, PATIENT].tolist() for number in range(CROSS_PARTS)]
 
 
 def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) -> None:
@@ -296,30 +288,6 @@ def _read_cohort(folder: Path, written: int) -> Cohort:
 def read_cohort(folder: Path) -> Cohort:
     """Read a cohort once per process, as long as its file does not change."""
     return _read_cohort(folder, (folder / "cohort.toml").stat().st_mtime_ns)
-
-
-def _check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) -> None:
-    """Check that every fold has training patients of every class, and inner validation patients."""
-    for number in range(cohort.n_folds):
-        for part, patients in zip(("training", "inner validation"), cohort.training_part(number), strict=True):
-            present = set(bank.labels[bank.rows_of(patients)].tolist())
-            if (part == "training" and len(present) < len(cohort.classes)) or not present:
-                missing = next(c for label, c in enumerate(cohort.classes) if label not in present)
-                raise CohortError(
-                    f"cohort {cohort.name}: the {part} part of fold {number} has no patient of class {missing!r} "
-                    f"with a {settings.modality} picture.",
-                    _way_out(cohort, settings.modality, missing),
-                )
-
-
-def _way_out(cohort: Cohort, modality: str, name: str) -> str:
-    """Advise on a class that some part lacks: other folds help only where there are patients to spread."""
-    patients = cohort.patients[cohort.patients[PATIENT].isin(cohort.patients_with(modality))]
-    held = int((patients[LABEL] == cohort.classes.index(name)).sum())
-    if held > cohort.n_folds:
-        return "Draw other folds (`fusionln cohort folds DIR --seed N`), or add patients."
-    there_are = f"The cohort has {held} such patients" if held != 1 else "The cohort has a single such patient"
-    return f"{there_are}: add some, leave the class out, or choose another modality."
 
 
 def _write_fold(

@@ -25,8 +25,8 @@ from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, TokenSettings
 from fusion_ln.terms import cache_folder
-from fusion_ln.training.crossval import training_parts
 from fusion_ln.training.fit import derive_seed
+from fusion_ln.training.parts import training_parts
 
 VERSION = "tokens-2"  # part of the key: change it when what is stored changes
 TRANSLATION_RIDGE = 10.0  # of features of the order of 1

@@ -26,11 +26,12 @@ from fusion_ln.records import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import FinetuneSettings
 from fusion_ln.terms import cache_folder
-from fusion_ln.training.crossval import CROSS_PARTS, cross_fit_jobs, training_parts
+from fusion_ln.training.crossval import cross_fit_jobs
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
+from fusion_ln.training.parts import CROSS_PARTS, training_parts
 from fusion_ln.training.run import run_baselines, run_fusions
 
 HEAD = TINY_HEAD.model_copy(update={"copies": 2, "grid": 2})
