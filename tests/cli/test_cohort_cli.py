@@ -155,7 +155,7 @@ def test_pictures_of_every_odd_kind_are_imported(fusionln, raw, tmp_path):
         (
             ["import", "cv4lymphnode", "{raw}", "--out", "{tmp}/c", "--folds", "1"],
             2,
-            "neither a number from 2 nor 'site'",
+            "neither a number from 2 to 9999 nor 'site'",
         ),
         (
             ["import", "cv4lymphnode", "{raw}", "--out", "{tmp}/c", "--frame", "1"],

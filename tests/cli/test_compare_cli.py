@@ -118,7 +118,6 @@ def bad_inputs() -> dict[str, tuple[Predictions, str]]:
         "other label order": (predict(1.0, seed=1, classes=CLASSES[::-1]), "another order"),
         "duplicate patients": (change(base, patient_id=["P000", *base.patients[:-1]]), "'P000' twice"),
         "sums to more than 1": (change(base, prob_benign=base.probs[:, 0] + 2e-3), "sum to 1"),
-        "not a number": (change(base, prob_benign=np.nan), "sum to 1"),
         "two patients": (few, "2 are in both"),
         "a class without patients": (lost, "are in both"),
     }
@@ -171,7 +170,7 @@ def test_a_reference_that_was_not_given_is_refused(good, tmp_path):
 
 def test_a_file_that_is_no_table_and_a_folder_that_is_no_run_are_refused(good, tmp_path):
     (tmp_path / "text.parquet").write_text("no table")
-    assert "cannot be read as a table of predictions" in run(good, str(tmp_path / "text.parquet"))[1]
+    assert "cannot be read as a table" in run(good, str(tmp_path / "text.parquet"))[1]
     (tmp_path / "folder").mkdir()
     assert "it is not a run" in run(good, str(tmp_path / "folder"))[1]
 

@@ -23,11 +23,23 @@ COMMANDS = {
     "fusion": "run fusion --head concat --cohort {made}/tiny --out {out}",
     "pretrain": "pretrain --task {made}/a --task {made}/b --out {out}",
     "compare": "compare {made}/runs/baseline-2d {made}/runs/baseline-elastic --out {out}",
-    "explain": "explain {made}/runs/baseline-2d --sample 1 --method gradcam --out {out}",
+    "explain": "explain {made}/runs/baseline-2d --sample 1 --method ig --out {out}",
     "audit": "audit {made}/runs/baseline-2d --device cpu --out {out}",
 }
-OF_COMMAND = {"baseline": OPTIONS, "fusion": (*OPTIONS, *HEAD), "pretrain": OPTIONS[: -len(ONE_CPU)] + ONE_CPU[:2]}
-TIMED = ("run.json", "fold.json", "history.parquet", ".html", ".md")  # hold seconds or the date
+OF_COMMAND = {
+    "baseline": OPTIONS,
+    "fusion": (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD),
+    "pretrain": OPTIONS[: -len(ONE_CPU)] + ONE_CPU[:2],
+}
+TIMED = (
+    "run.json",
+    "fold.json",
+    "history.parquet",
+    "learning_curves.csv",
+    "time.csv",
+    ".html",
+    ".md",
+)  # hold seconds or the date
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +91,9 @@ def content(folder):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_stopped_goes_on_to_the_same_files(name, made, tmp_path, monkeypatch):
     """It is stopped at write 1, started again and stopped at write 3 of that attempt, then at 9, 27 and so on."""
-    fusionln(*command_of(name, made, tmp_path / "whole"))
-    expected = content(tmp_path / "whole")
-    command, outcomes = command_of(name, made, tmp_path / "cut"), []
+    fusionln(*command_of(name, made, tmp_path / "whole" / "out"))
+    expected = content(tmp_path / "whole" / "out")
+    command, outcomes = command_of(name, made, tmp_path / "cut" / "out"), []
     reasons = cycle([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
     for attempt, error in zip(count(), reasons, strict=False):
         with monkeypatch.context() as patch:
@@ -92,4 +104,4 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_files(name, made, tmp_pat
     texts = ["no space left" if attempt % 2 == 0 else "Interrupted" for attempt in range(len(outcomes) - 1)]
     assert len(texts) > 1
     assert all(text in output for text, (_, output) in zip(texts, outcomes, strict=False))
-    assert content(tmp_path / "cut") == expected
+    assert content(tmp_path / "cut" / "out") == expected

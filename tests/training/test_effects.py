@@ -142,7 +142,7 @@ def test_fine_tuning_augments_as_strongly_as_its_baselines_did(train, monkeypatc
 
 @pytest.mark.slow
 def test_every_setting_of_a_pre_training_has_an_effect(tmp_path):
-    tasks = simulate_organs(tmp_path / "organs", n_patients=15, image_size=32)[:2]
+    tasks = simulate_organs(tmp_path / "organs", n_patients=30, image_size=32)[:2]
 
     def result(name, settings):
         run = RunFolder(tmp_path / name)

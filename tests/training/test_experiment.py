@@ -11,7 +11,7 @@ from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
 from fusion_ln.tuning.worker import Conditions
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
-TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "attention_heads": 2, "copies": 1, "grid": 1}
+TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "copies": 1, "grid": 1}
 TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precision": "32-true", "weights": "scratch"}
 
 
@@ -38,7 +38,7 @@ def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, 
 
 def tuned(experiment, cohort, fits, out):
     """The space of the file with the values of the tiny head, one trial per study, one seed."""
-    sizes = {"width": [8, 16], "attention_heads": [2], "head_width": [4, 8]}
+    sizes = {"width": [8, 16], "attention_heads": [4], "head_width": [4, 8]}
     space = {k: {n: sizes.get(n, d) for n, d in table.items()} for k, table in experiment.space.items()}
     study = experiment.study.model_copy(update={"trials": 1})
     experiment = experiment.model_copy(update={"space": space, "study": study, "seeds": [0]})

@@ -60,7 +60,7 @@ def test_figures_are_means_over_the_seeds_and_differences_go_seed_by_seed(page, 
                 continue
             own, gap = gaps.loc[(what, name)], expected - of_seeds(runs, reference, metric)
             assert own["difference"] == pytest.approx(gap.mean())
-            np.testing.assert_allclose([float(value) for value in own["by_seed"].split()], gap, atol=1e-4)
+            np.testing.assert_allclose([float(value) for value in own["by_seed"].lstrip("'").split()], gap, atol=1e-4)
             assert own["ci_low"] <= own["difference"] <= own["ci_high"]
             assert own["p_holm"] >= own["bootstrap_p"] if metric == "auc" else np.isnan(own["p_holm"])
 

@@ -249,7 +249,7 @@ def test_a_folder_that_is_no_finished_pre_training_is_no_weights(make_task, make
     [baseline] = fine_tune(cohort, "scratch", tmp_path / "out")
     with pytest.raises(RunError, match="not a pre-training"):
         fine_tune(cohort, baseline.root, tmp_path / "other")
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match=r"a folder without run\.json"):
         fine_tune(cohort, tmp_path, tmp_path / "other")
     run = learn([make_task("a"), make_task("b")], tmp_path / "run", epochs=1)
     run.backbone.unlink()
