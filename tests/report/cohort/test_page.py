@@ -54,7 +54,7 @@ def test_latex_prints_names_of_classes_columns_and_levels_as_they_are(table, tmp
     table = table.rename(columns={"hilum": "hi_lum [%]"}).replace({"benign": "be|nign\n{x}", "absent": "*ab^sent~"})
     write_statistics(tmp_path / "out", Patients("x", table, label="diagnosis"))
     text = (tmp_path / "out" / "table1.tex").read_text()
-    for expected in (r"be\textbar{}nign \{x\}", r"hi\_lum {[}\%{]}", r"{*}ab\textasciicircum{}sent\textasciitilde{}"):
+    for expected in (r"be\textbar{}nign \{x\}", r"Hi lum {[}\%{]}", r"{*}ab\textasciicircum{}sent\textasciitilde{}"):
         assert expected in text
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.count("&") - line.count(r"\&") for line in rows} == {7}
