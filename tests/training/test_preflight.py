@@ -17,7 +17,7 @@ from fusion_ln.training.preflight import leave_out_untaught
 from fusion_ln.training.run import run_baselines_and_fusions
 from fusion_ln.tuning.space import read_space
 
-NO_TOKENS = "efficientvim_m1"  # several feature maps, of no one grid
+NO_TOKENS = "coat_tiny"  # several feature maps, of no one grid
 TUNED = {"fusion-concat": {"lr": 0.1}}
 LATE = dict.fromkeys(LATE_HEADS)
 
