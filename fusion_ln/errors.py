@@ -88,3 +88,8 @@ def is_text(name: str) -> bool:
 def printable(name: str | Path) -> str:
     """Replace the bytes of a name that are not UTF-8, which Python keeps as surrogates, by their hex digits."""
     return re.sub(r"[\ud800-\udfff]", lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", str(name))
+
+
+def in_short(error: BaseException, most: int = 200) -> str:
+    """Give the first words of a library's error in one line, or its kind where it has none."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

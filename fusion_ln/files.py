@@ -9,11 +9,10 @@ import os
 import platform
 import re
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,8 @@ import pandas as pd
 from fusion_ln.errors import RENAME, FusionLNError, RunError, printable
 from fusion_ln.progress import say
 from fusion_ln.terms import cache_folder
+
+T = TypeVar("T")
 
 # A spreadsheet runs a cell that begins so; plain numbers and a sign alone are none of these.
 FORMULA = re.compile(r"(?![-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z)\s*(?:[=+@＝＋－＠-](?!\Z)|[\t\n])")
@@ -236,29 +237,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, write)
 
 
-def parse_toml(text: str) -> dict[str, object]:
-    """Parse TOML.
+def parse(text: str, loads: Callable[[str], T]) -> T:
+    """Parse a text, by `tomllib.loads` or `json.loads`.
 
     Raises:
-        ValueError: If it is none, or nested too deeply.
+        ValueError: If it does not hold the format, or is nested too deeply.
     """
     try:
-        return tomllib.loads(text)
+        return loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def parse_json(text: str) -> object:
-    """Parse JSON.
-
-    Raises:
-        ValueError: If it is none, or nested too deeply.
-    """
-    try:
-        parsed: object = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return parsed
 
 
 def write_rows(path: Path, rows: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -1,5 +1,6 @@
 """The record of a run, `run.json`: settings, cohort, versions, hardware and time of each fit."""
 
+import json
 import os
 import platform
 import re
@@ -23,7 +24,7 @@ from pydantic import (
 )
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import parse_json
+from fusion_ln.files import parse
 from fusion_ln.settings import BaselineSettings, LateSettings, PretrainSettings, Protocol, TrainedFusionSettings
 
 FORMAT_VERSION = 1
@@ -242,7 +243,7 @@ def parse_record(text: str, file: Path) -> RunRecord:
         RunError: If it is damaged or of another format, naming ``file`` and the first key that does not fit.
     """
     try:
-        held = parse_json(text)
+        held: object = parse(text, json.loads)
     except ValueError as error:
         raise _damaged(file, f"not valid JSON ({error})") from None
     if not isinstance(held, dict):

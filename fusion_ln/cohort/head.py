@@ -1,6 +1,7 @@
 """`cohort.toml`: name, classes, modalities and origin of a cohort."""
 
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion_ln.errors import CohortError
-from fusion_ln.files import LOCK, locked, parse_toml, write_text
+from fusion_ln.files import LOCK, locked, parse, write_text
 
 FORMAT_VERSION = 1
 HEAD = "cohort.toml"
@@ -99,7 +100,7 @@ def read_head(folder: Path) -> CohortHead:
         )
     way_out = "Restore it or import the cohort again."
     try:
-        held = parse_toml(path.read_text(encoding="utf-8"))
+        held = parse(path.read_text(encoding="utf-8"), tomllib.loads)
     except ValueError as error:
         raise CohortError(f"{path}: not valid TOML ({error}).", way_out) from None
     if held.get("format") != FORMAT_VERSION:

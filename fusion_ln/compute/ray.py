@@ -12,7 +12,7 @@ import torch
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.job import Job, Step
-from fusion_ln.errors import FusionLNError, RunError, SettingsError
+from fusion_ln.errors import FusionLNError, RunError, SettingsError, in_short
 from fusion_ln.progress import say
 from fusion_ln.settings import DeviceSettings, FitSettings
 
@@ -53,9 +53,8 @@ def connect(address: str | None) -> Any:
         _check_reachable(address)
         ray.init(address=address or "auto", log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:  # Ray leaves by sys.exit if nobody answers
-        reason = " ".join(str(error).split())[:200]
         raise SettingsError(
-            f"--engine ray: no Ray cluster can be joined at {address or 'this machine'} ({reason}).",
+            f"--engine ray: no Ray cluster can be joined at {address or 'this machine'} ({in_short(error)}).",
             "Start one with `ray start --head`, on other machines `ray start --address HEAD:6379`, and give that "
             "`--address`.",
         ) from None
@@ -190,7 +189,7 @@ def _outcome(ray: Any, reference: Any, job: Job) -> None:
         raise  # a bug, with its traceback
     except ray.exceptions.RayError as lost:
         raise RunError(
-            f"{job}: its node or process was lost {RETRIES + 1} times ({' '.join(str(lost).split())[:200]}).",
+            f"{job}: its node or process was lost {RETRIES + 1} times ({in_short(lost)}).",
             "Look at the nodes' memory and at Ray's logs; the same command goes on from the last finished epoch.",
         ) from None
     if error is not None:

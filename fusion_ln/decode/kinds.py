@@ -4,9 +4,8 @@ from pathlib import Path
 
 from fusion_ln.errors import PictureError
 
-READ = frozenset(
-    {".bmp", ".dcm", ".dicom", ".gif", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
+DICOM = frozenset({".dcm", ".dicom", ".ima"})
+READ = DICOM | {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # Pictures that Pillow reads not at all, only with a plug-in, or by starting an outside program.
 NOT_READ = {
     ".avif": "AVIF", ".eps": "PostScript", ".heic": "HEIC", ".heif": "HEIC", ".ico": "an icon",

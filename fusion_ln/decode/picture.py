@@ -12,14 +12,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fusion_ln.decode.bounded import Bounded, BoundError, refuse_png_bomb
 from fusion_ln.decode.dicom import open_dicom, read_dicom
 from fusion_ln.decode.grey import own_range
-from fusion_ln.decode.kinds import NOT_READ, READ, guess_content, has_dicom_preamble
+from fusion_ln.decode.kinds import DICOM, NOT_READ, READ, guess_content, has_dicom_preamble
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
 from fusion_ln.errors import PictureError
 
-# Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
 MAX_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
 STRIP = 256  # rows
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+# Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 
 # Pillow warns of bombs at a limit of its own, thread-unsafely; `check_size` refuses them instead. Both readers grumble
@@ -146,4 +145,4 @@ def _is_dicom(path: Path) -> bool:
         raise PictureError(f"{path}: not a file.", "Give the path of a picture.")
     if size == 0:
         raise PictureError(f"{path}: the file is empty (0 bytes).", "Fetch or export the file again.")
-    return path.suffix.lower() in DICOM_SUFFIXES or has_dicom_preamble(path)
+    return path.suffix.lower() in DICOM or has_dicom_preamble(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.errors import RunError
+from fusion_ln.errors import RunError, in_short
 from fusion_ln.progress import say
 
 
@@ -62,8 +62,3 @@ def holds_array(path: Path) -> bool:
         say(f"{path}: damaged, so it is made anew.")
         path.unlink(missing_ok=True)
     return whole
-
-
-def in_short(error: Exception) -> str:
-    """Give an error's first words in one line, or its kind where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

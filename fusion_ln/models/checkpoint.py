@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fusion_ln.cohort.clinical import ClinicalColumn
-from fusion_ln.errors import RunError
+from fusion_ln.errors import RunError, in_short
 from fusion_ln.files import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
@@ -101,9 +101,7 @@ def load_checkpoint(path: Path) -> tuple[Classifier, Checkpoint]:
         RunError: If the file is missing or is no checkpoint of this package.
     """
     checkpoint = read_checkpoint(path)
-    model = build_classifier(checkpoint.settings.fit, len(checkpoint.classes), weights="scratch")
-    load_weights(model, load_tensors(path), path)
-    return model.eval(), checkpoint
+    return _rebuild(path, checkpoint), checkpoint
 
 
 def load_member(run: RunFolder, fold: int, part: int | None = None) -> tuple[Classifier, Checkpoint]:
@@ -128,7 +126,13 @@ def load_member(run: RunFolder, fold: int, part: int | None = None) -> tuple[Cla
     _refuse_other(path, "classes", found.classes, record.cohort.classes)
     expected = settings.model_copy(update={"fit": settings.fit.of_fold(fold)})
     _refuse_other(path, "settings", found.settings, expected)
-    return load_checkpoint(path)
+    return _rebuild(path, found), found
+
+
+def _rebuild(path: Path, checkpoint: Checkpoint) -> Classifier:
+    model = build_classifier(checkpoint.settings.fit, len(checkpoint.classes), weights="scratch")
+    load_weights(model, load_tensors(path), path)
+    return model.eval()
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -140,8 +144,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: its weights do not fit its settings ({reason}).", AGAIN) from None
+        raise RunError(f"{path}: its weights do not fit its settings ({in_short(error)}).", AGAIN) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from functools import cache
 import timm
 import torch
 
-from fusion_ln.errors import FusionLNError, SettingsError
+from fusion_ln.errors import FusionLNError, SettingsError, in_short
 from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
 from fusion_ln.settings import FitSettings, HeadSettings
@@ -45,7 +45,7 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
             feature_map = backbone.feature_map(torch.zeros(BATCH, 3, image_size, image_size))
             features = backbone.pool(feature_map)
     except Exception as error:  # every network has errors of its own
-        return Rehearsal(problem=" ".join(str(error).split())[:150] or type(error).__name__)
+        return Rehearsal(problem=in_short(error, most=150))
     if tuple(features.shape) != (BATCH, backbone.n_features):
         return Rehearsal(problem=f"features of shape {tuple(features.shape)}, not {(BATCH, backbone.n_features)}")
     try:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fusion_ln.errors import WeightsError
+from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.runs import weight_file
 from fusion_ln.terms import cache_folder
 
@@ -166,7 +166,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _wrong_network(path: Path, name: str, error: Exception) -> WeightsError:
-    reason = " ".join(str(error).split())[:300]
     return WeightsError(
-        f"{path}: not weights of {name} ({reason}).", "Give the file of that network, or choose it with `--backbone`."
+        f"{path}: not weights of {name} ({in_short(error, most=300)}).",
+        "Give the file of that network, or choose it with `--backbone`.",
     )

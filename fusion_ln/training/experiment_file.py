@@ -1,5 +1,6 @@
 """Experiment files: one TOML with a question, a cohort, and the runs that answer it."""
 
+import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ from pydantic import Field, field_validator
 
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.files import parse_toml
+from fusion_ln.files import parse
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
 from fusion_ln.settings import LAST_SEED, FitSettings, HeadSettings, Protocol, Settings, resolve_fit
 from fusion_ln.training.study_settings import StudySettings
@@ -130,7 +131,7 @@ def read_experiment(path: Path) -> ExperimentSettings:
         SettingsError: If it is not TOML, has an unknown key, or names a head that does not exist.
     """
     try:
-        values = parse_toml(path.read_text(encoding="utf-8-sig"))
+        values = parse(path.read_text(encoding="utf-8-sig"), tomllib.loads)
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not in UTF-8.", "Save it again in UTF-8.") from None
     except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from fusion_ln.errors import DivergedError
+from fusion_ln.errors import DivergedError, in_short
 from fusion_ln.files import write_atomically
 from fusion_ln.progress import say
 from fusion_ln.settings import LoopSettings
@@ -241,8 +241,10 @@ class _State:
             if best["epoch"] not in (best_epoch(history), len(history)):  # the latter: interrupted before `last`
                 raise ValueError("its best weights are of another epoch")
         except Exception as error:  # zip files, unpickling and torch each raise their own
-            reason = " ".join(str(error).split())[:200]
-            say(f"{self.folder}: the state of its unfinished fit cannot be used ({reason}); the fit starts anew.")
+            say(
+                f"{self.folder}: the state of its unfinished fit cannot be used ({in_short(error)}); "
+                "the fit starts anew."
+            )
             return []
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

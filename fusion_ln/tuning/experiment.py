@@ -13,11 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
-from fusion_ln.heads import takes
 from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
 from fusion_ln.training.experiment import TUNED, check_experiment, folder_levels, run_members, tunes_baselines
-from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
+from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
 from fusion_ln.training.run import cross_fit
 from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
@@ -96,8 +95,7 @@ class Tuning:
         table = base_settings.rename(self.experiment.space[kind])
         if isinstance(base_settings, HeadSettings):
             heads = {settings.head for settings in self.trained_heads().values()}
-            of_some = {name for name in table if any(takes(head, name) for head in heads)}
-            table = {n: table[n] for n in table if n not in of_some or takes(base_settings.head, n)}
+            table = changes_of(base_settings.head, table, heads)
         return read_space(table, base_settings, f"{self.experiment.name}: space.{kind}")
 
     def check(self) -> None:

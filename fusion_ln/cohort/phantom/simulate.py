@@ -10,13 +10,12 @@ from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
+from fusion_ln.cohort.phantom.settings import LARGEST, SMALLEST
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_parquet
 from fusion_ln.manifests import load_manifest
-
-SMALLEST, LARGEST = 32, 2048  # pixels
 
 
 def simulate_cohort(

@@ -11,8 +11,8 @@ from fusion_ln.cohort.cohort import Cohort, load_cohort
 from fusion_ln.cohort.duplicates import SIDE
 from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
-from fusion_ln.decode.stored import in_short, read_table
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.decode.stored import read_table
+from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files import write_csv, write_parquet, write_rows
 from fusion_ln.progress import say
 from fusion_ln.records import PretrainingRecord
