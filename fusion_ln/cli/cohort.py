@@ -146,7 +146,7 @@ def check(ctx: click.Context, folder: Path) -> None:
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
-    from fusion_ln.cohort.check import check_pictures, describe
+    from fusion_ln.cohort.checks.check import check_pictures, describe
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.files import write_csv
 

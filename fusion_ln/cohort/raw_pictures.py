@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.duplicates import clusters, near_pairs, thumbnail
+from fusion_ln.cohort.checks.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_list
 from fusion_ln.cohort.video import with_frames
 from fusion_ln.decode.picture import burned_in_text, read_picture

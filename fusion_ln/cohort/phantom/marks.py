@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fusion_ln.cohort.phantom.bmode import Scanner
-from fusion_ln.cohort.phantom.colours import BARS, ramp
+from fusion_ln.cohort.phantom.modalities.bmode import Scanner
+from fusion_ln.cohort.phantom.modalities.colours import BARS, ramp
 
 BAR_ENDS = {"2d": ("", ""), "cdfi": ("+", "-"), "elastic": ("S", "H")}
 MODES = {"2d": "B", "cdfi": "CF", "elastic": "ELA"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_ln.cohort.phantom.bmode import Patch, blend, smooth_noise, soft_step
+from fusion_ln.cohort.phantom.modalities.bmode import Patch, blend, smooth_noise, soft_step
 
 IRREGULAR_HARMONICS = range(6, 13)  # waves around an irregular outline
 

@@ -14,8 +14,8 @@ from PIL import Image
 from fusion_ln.cohort.cohort import Cohort, load_cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import HEAD, CohortDetails, new_cohort
-from fusion_ln.cohort.phantom.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
+from fusion_ln.cohort.phantom.modalities.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
 from fusion_ln.cohort.phantom.studio import write_png
 from fusion_ln.manifests import load_manifest

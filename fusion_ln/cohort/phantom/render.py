@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fusion_ln.cohort.phantom.bmode import Patch, Scanner, scan
-from fusion_ln.cohort.phantom.doppler import flow_colours
-from fusion_ln.cohort.phantom.elastogram import strain_colours
 from fusion_ln.cohort.phantom.marks import Box, Screen, burn_in
+from fusion_ln.cohort.phantom.modalities.bmode import Patch, Scanner, scan
+from fusion_ln.cohort.phantom.modalities.doppler import flow_colours
+from fusion_ln.cohort.phantom.modalities.elastogram import strain_colours
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline, grey_scale_node, neck, plain_node
 
 FINEST = 192  # tissue is drawn on at least as many pixels, then averaged: the same look at every size

@@ -7,8 +7,8 @@ import numpy as np
 from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import CohortDetails, new_cohort
-from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import tables
+from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.settings import LARGEST, SMALLEST
 from fusion_ln.cohort.phantom.studio import Studio

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fusion_ln.cohort.phantom.bmode import Scanner
 from fusion_ln.cohort.phantom.findings import tables
+from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.render import NodeSize, render
 from fusion_ln.cohort.phantom.truth import Row, truth_of
 from fusion_ln.files import write_bytes

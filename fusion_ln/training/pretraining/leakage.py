@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.checks.duplicates import SIDE
+from fusion_ln.cohort.checks.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.cohort import Cohort, load_cohort
-from fusion_ln.cohort.duplicates import SIDE
-from fusion_ln.cohort.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import CohortError, RunError, in_short

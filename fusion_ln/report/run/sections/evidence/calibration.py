@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fusion_ln.evaluation.calibration import calibration_by_class, reliability, scale_by_fold
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.probabilities.calibration import calibration_by_class, reliability, scale_by_fold
 from fusion_ln.metrics import METRICS, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit.figures import NARROW, Plate

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from fusion_ln.evaluation.conformal import ConformalMethod, ConformalSets, conformal_sets
+from fusion_ln.evaluation.probabilities.conformal import ConformalMethod, ConformalSets, conformal_sets
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt

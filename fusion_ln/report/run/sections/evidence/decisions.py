@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fusion_ln.evaluation.decision import POOLED, decision_curve, operating_points
+from fusion_ln.evaluation.probabilities.decision import POOLED, decision_curve, operating_points
 from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, MUTED

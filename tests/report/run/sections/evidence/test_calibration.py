@@ -1,4 +1,4 @@
-from fusion_ln.evaluation.calibration import reliability
+from fusion_ln.evaluation.probabilities.calibration import reliability
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.evidence.calibration import AFTER, BEFORE, build, by_stage, scale_models

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.calibration import wilson
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.probabilities.calibration import wilson
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import PATIENT

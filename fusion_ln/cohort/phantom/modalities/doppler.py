@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fusion_ln.cohort.phantom.bmode import Patch
-from fusion_ln.cohort.phantom.colours import AWAY, TOWARDS, ramp
+from fusion_ln.cohort.phantom.modalities.bmode import Patch
+from fusion_ln.cohort.phantom.modalities.colours import AWAY, TOWARDS, ramp
 from fusion_ln.cohort.phantom.neck import Node
 
 Vessel = tuple[np.ndarray, float]  # path in units of the node's semi-axes (K, 2), radius in millimetres

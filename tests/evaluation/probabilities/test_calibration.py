@@ -5,7 +5,12 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.calibration import calibration_by_class, fit_temperature, reliability, scale_by_fold
+from fusion_ln.evaluation.probabilities.calibration import (
+    calibration_by_class,
+    fit_temperature,
+    reliability,
+    scale_by_fold,
+)
 from fusion_ln.metrics import score
 from fusion_ln.predictions import Predictions, predictions_from_logits
 

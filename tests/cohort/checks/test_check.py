@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.check import COLUMNS, check_pictures, describe
+from fusion_ln.cohort.checks.check import COLUMNS, check_pictures, describe
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.source import open_source

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.decision import POOLED, decision_curve, operating_points, threshold_for
+from fusion_ln.evaluation.probabilities.decision import POOLED, decision_curve, operating_points, threshold_for
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")

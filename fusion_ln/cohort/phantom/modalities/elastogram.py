@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fusion_ln.cohort.phantom.bmode import Patch, blend, smooth_noise, soft_step
-from fusion_ln.cohort.phantom.colours import SOFT_TO_HARD, ramp
+from fusion_ln.cohort.phantom.modalities.bmode import Patch, blend, smooth_noise, soft_step
+from fusion_ln.cohort.phantom.modalities.colours import SOFT_TO_HARD, ramp
 from fusion_ln.cohort.phantom.neck import Node
 
 # Share of the node that is hard, per score (after Alam et al. 2008: hardly any, < 45 %, >= 45 %, nearly all).

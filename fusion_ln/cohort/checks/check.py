@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.duplicates import near_pairs, thumbnail
 from fusion_ln.decode.picture import burned_in_text
 from fusion_ln.errors import FusionLNError
 from fusion_ln.files import hash_file

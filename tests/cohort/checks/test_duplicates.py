@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.duplicates import (
+from fusion_ln.cohort.checks.duplicates import (
     clusters,
     grey_copy,
     near_pairs,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.conformal import conformal_sets
+from fusion_ln.evaluation.probabilities.conformal import conformal_sets
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")

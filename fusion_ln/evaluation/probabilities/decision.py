@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.calibration import inner_part, wilson
 from fusion_ln.evaluation.intervals import LEVEL, resample_counts
+from fusion_ln.evaluation.probabilities.calibration import inner_part, wilson
 from fusion_ln.predictions import Predictions
 
 THRESHOLDS = np.arange(1, 100) / 100

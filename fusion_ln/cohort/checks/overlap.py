@@ -6,8 +6,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.checks.duplicates import grey_copy, near_pairs_between, normalised_thumbnails
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.duplicates import grey_copy, near_pairs_between, normalised_thumbnails
 from fusion_ln.terms import IMAGE, PATH, SHA256
 from fusion_ln.threads import map_with_progress
 
