@@ -8,6 +8,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 4, "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_without_tasks_five_simulated_ones_are_made_and_the_result_is_a_start(make_cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
     output = fusionln("pretrain", "--out", tmp_path / "pre", "--schedule", "interleaved", *TINY)

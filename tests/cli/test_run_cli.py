@@ -28,6 +28,7 @@ def test_help_names_every_command_as_the_command_does():
         assert (command.help or "").replace("\n", " ").startswith(line), name
 
 
+@pytest.mark.slow
 def test_set_reaches_the_settings_of_baselines_and_of_trained_heads(make_cohort, tmp_path):
     changes = ["fit.weight_decay=0.01", "fit.backbone=test_vit", "head.finetune.epochs=1", "head.finetune.accumulate=2"]
     changes += [f"head.{change}" for change in ("width=16", "epochs=1", "anchored=false", "copies=1", "grid=1")]
@@ -40,6 +41,7 @@ def test_set_reaches_the_settings_of_baselines_and_of_trained_heads(make_cohort,
     assert settings["training"]["finetune"]["accumulate"] == 2
 
 
+@pytest.mark.slow
 def test_fusion_trains_what_is_missing_reuses_what_is_there_and_reports(make_cohort, tmp_path):
     cohort, out = make_cohort(20), tmp_path / "out"
     fusionln("run", "baseline", "--modality", "cdfi", "--cohort", cohort.root, "--out", out, *OPTIONS)
@@ -66,6 +68,7 @@ def test_without_a_cohort_a_simulated_one_is_made_and_said(tmp_path, monkeypatch
     assert "simulated" in (tmp_path / "runs" / "phantom-30" / "baseline-2d" / "report.html").read_text().lower()
 
 
+@pytest.mark.slow
 def test_an_experiment_of_several_seeds_says_what_holds_over_them(make_cohort, tmp_path):
     cohort = make_cohort(20)
     file = tmp_path / "two.toml"
@@ -80,6 +83,7 @@ def test_an_experiment_of_several_seeds_says_what_holds_over_them(make_cohort, t
     assert "Twice?" in (tmp_path / "out" / "seeds.html").read_text()
 
 
+@pytest.mark.slow
 def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_cohort, tmp_path):
     cohort, new = make_cohort(20), make_cohort(9, name="new", absent={2: {"2d"}}, seed=8)
     fusionln("run", "fusion", "--cohort", cohort.root, "--out", tmp_path / "out", *OPTIONS)

@@ -88,6 +88,7 @@ def content(folder):
     return {name: None if name.endswith(TIMED) else path.read_bytes() for name, path in sorted(files.items())}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_stopped_goes_on_to_the_same_files(name, made, tmp_path, monkeypatch):
     """It is stopped at write 1, started again and stopped at write 3 of that attempt, then at 9, 27 and so on."""

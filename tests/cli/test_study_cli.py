@@ -72,6 +72,7 @@ def test_local_workers_share_a_study(file, tmp_path):
     assert fusionln("study", "show", file).splitlines()[1].split()[:2] == ["baseline-2d", "5"]
 
 
+@pytest.mark.slow
 def test_runs_need_no_optuna_and_the_help_needs_no_torch():
     code = (
         "import sys; sys.modules['optuna'] = sys.modules['sqlalchemy'] = None; import fusion_ln.cli.main; "

@@ -99,6 +99,7 @@ def test_a_node_that_may_reach_beyond_the_hidden_part_is_mentioned(tmp_path):
     assert "What surrounds a node may be diseased as well" in explanation(audit)
 
 
+@pytest.mark.slow
 def test_a_report_on_the_run_links_to_its_audit(cohort, maker, tmp_path):
     runs = [maker.baseline("2d"), maker.baseline("cdfi")]
     assert 'id="audits"' not in write_report(tmp_path / "out", runs, cohort, title="t").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ TINY_HEAD = {"epochs": 1, "batch_size": 8, "width": 8, "copies": 1, "grid": 1}
 TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precision": "32-true", "weights": "scratch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, monkeypatch):
     """On a tiny cohort, with a tiny network in the place of each backbone."""

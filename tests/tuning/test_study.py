@@ -103,6 +103,7 @@ def test_a_time_budget_counts_the_seconds_of_finished_trials(tmp_path, cohort):
     assert len(study.trials) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, cohort, capsys):
     """Two worker processes at once: one that hangs in its first trial and is killed, and this one."""
     command = [sys.executable, str(WORKER), storage, str(cohort.root)]

@@ -16,6 +16,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_one_seed_of_one_modality_gives_a_page_with_both_arms(script, tmp_path, monkeypatch):
     from fusion_ln.settings import DeviceSettings
 

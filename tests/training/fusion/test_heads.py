@@ -222,6 +222,7 @@ def test_a_fine_tuned_model_predicts_new_pictures_as_it_did_in_cross_validation(
     np.testing.assert_allclose(logits, predictions.of(held_out).logits, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_fine_tuning_goes_on_after_an_interruption(trained, tmp_path, monkeypatch):
     """Stopped in the last epoch of the last fold, it ends with the bytes of a run that was not."""
     cohort, members = trained()

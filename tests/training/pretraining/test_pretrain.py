@@ -318,6 +318,7 @@ def test_an_unfinished_pre_training_has_no_report(make_task, tmp_path):
 # --- real pictures ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif(not (SHARED / "data" / "thyroid_tinet").is_dir(), reason="no real pictures here")
 def test_real_organs_breasts_and_thyroids_are_learnt_together(tmp_path):
