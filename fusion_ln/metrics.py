@@ -15,6 +15,7 @@ from fusion_ln.predictions import Predictions
 
 PRIMARY = "auc_ovr"  # the metric by which models are chosen and compared
 CALIBRATION_BINS = 10
+LEAST_PROB = 1e-15  # of the true class, in the log loss: bounds what one certain error adds by 34.5
 _BLOCK = 1 << 18  # numbers held at once per intermediate array: bounds memory, and fits a cache
 
 
@@ -99,9 +100,9 @@ class Resamples:
 
     @property
     def log_loss(self) -> np.ndarray:
-        """Cross-entropy. Shape (R,)."""
+        """Cross-entropy, with probabilities below `LEAST_PROB` taken for it. Shape (R,)."""
         of_truth = self.probs[np.arange(len(self.labels)), self.labels]
-        return self.mean(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)))
+        return self.mean(-np.log(np.maximum(of_truth, LEAST_PROB)))
 
     @property
     def calibration_error(self) -> np.ndarray:

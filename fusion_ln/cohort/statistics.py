@@ -17,11 +17,13 @@ from fusion_ln.terms import LABEL, PATIENT
 
 MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
+SMALL_EXPECTED = 5  # below it the chi-square distribution is no good approximation
+MONTE_CARLO_DRAWS = 9_999
 MISSING = "missing"
 # Test of a measurement: (every class is normal, there are two classes) -> name and function.
 TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (True, True): ("t-test (Welch)", partial(stats.ttest_ind, equal_var=False)),
-    (True, False): ("ANOVA", stats.f_oneway),
+    (True, False): ("ANOVA (Welch)", partial(stats.f_oneway, equal_var=False)),
     (False, True): ("Mann-Whitney", partial(stats.mannwhitneyu, method="asymptotic")),
     (False, False): ("Kruskal-Wallis", stats.kruskal),
 }
@@ -35,7 +37,8 @@ class TableOne:
         table: Columns ``variable, level, <class>..., test, statistic, p``. First the row ``patients``; then per
             variable one row "mean (SD)" or "median [quartiles]", or one per category with counts and percent of
             those known, and a row ``missing`` if values are missing. The first row of a variable holds its test.
-        differences: Standardised differences ``variable, class_a, class_b, difference``.
+        differences: Standardised differences ``variable, class_a, class_b, difference`` of every two classes: infinite
+            where they are separated without spread, NaN where a class has too few values for one.
         left_out: Reason for each column that the table leaves out.
     """
 
@@ -46,7 +49,12 @@ class TableOne:
 
 @dataclass(frozen=True)
 class ClassTest:
-    """A test of one variable over the classes; statistic and p are None if the data allow no test."""
+    """A test of one variable over the classes.
+
+    Attributes:
+        statistic: None if the data allow no test, and for Fisher's, which has none.
+        p: None if the data allow no test.
+    """
 
     name: str
     statistic: float | None = None
@@ -56,9 +64,10 @@ class ClassTest:
 def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str, ...] = ()) -> TableOne:
     """Describe and test every clinical column by class.
 
-    Categories (text, booleans, and whole numbers of at most `CATEGORY_LEVELS` values): chi-square without continuity
-    correction. Numbers: Shapiro-Wilk within each class; where all are normal, Welch's t-test (two classes) or ANOVA,
-    else Mann-Whitney or Kruskal-Wallis. Missing values are left out of a variable's test and counted.
+    Categories (text, booleans, and whole numbers of at most `CATEGORY_LEVELS` values): see `compare_categories`.
+    Numbers: Shapiro-Wilk within each class; where all are normal, Welch's t-test (two classes) or Welch's ANOVA, which
+    do not take the classes' variances for equal (Welch 1951; Delacre et al. 2019), else Mann-Whitney or
+    Kruskal-Wallis. Missing values are left out of a variable's test and counted.
 
     Args:
         patients: One row per patient.
@@ -98,14 +107,22 @@ def is_category(values: pd.Series) -> bool:
 
 
 def compare_categories(values: dict[str, pd.Series]) -> ClassTest:
-    """Test category by class: chi-square without continuity correction; its name marks expected counts below 5."""
+    """Test category by class: chi-square without continuity correction.
+
+    Where an expected count is below `SMALL_EXPECTED`: Fisher's exact test for two categories by two classes, and for
+    larger tables chi-square with its p-value by Monte Carlo, over tables with the same margins.
+    """
     counts = _cross(values)
     counts = counts.loc[:, counts.sum() > 0]
     if min(counts.shape) < 2:
         return ClassTest("none: one category or class")
     result = stats.chi2_contingency(counts, correction=False)
-    small = " (expected counts below 5)" if (result.expected_freq < 5).any() else ""
-    return ClassTest(f"chi-square{small}", float(result.statistic), float(result.pvalue))
+    if (result.expected_freq >= SMALL_EXPECTED).all():
+        return ClassTest("chi-square", float(result.statistic), float(result.pvalue))
+    if counts.shape == (2, 2):
+        return ClassTest("Fisher's exact", None, float(stats.fisher_exact(counts.to_numpy()).pvalue))
+    p = _monte_carlo_p(counts.to_numpy(), result.expected_freq, float(result.statistic))
+    return ClassTest("chi-square (Monte Carlo)", float(result.statistic), p)
 
 
 def compare_numbers(values: dict[str, pd.Series]) -> ClassTest:
@@ -157,6 +174,15 @@ def _reason_to_omit(values: pd.Series) -> str:
     if reason := reason_against_categories(known):
         return reason
     return f"{levels} different texts" if (levels := known.nunique()) > MOST_LEVELS else ""
+
+
+def _monte_carlo_p(counts: np.ndarray, expected: np.ndarray, statistic: float) -> float:
+    """Estimate the chance of a chi-square of at least ``statistic`` over random tables with the same margins."""
+    rng = np.random.default_rng(0)
+    drawn = stats.random_table(counts.sum(axis=1), counts.sum(axis=0)).rvs(MONTE_CARLO_DRAWS, random_state=rng)
+    found = (np.square(drawn - expected) / expected).sum(axis=(1, 2))
+    at_least = int(np.sum(found >= statistic * (1 - 1e-9)))  # equal tables may differ in the last bit
+    return (at_least + 1) / (MONTE_CARLO_DRAWS + 1)
 
 
 def _category_rows(variable: str, values: dict[str, pd.Series]) -> list[dict[str, object]]:
@@ -216,25 +242,43 @@ def _cross(values: dict[str, pd.Series]) -> pd.DataFrame:
 def _differences(
     variable: str, values: dict[str, pd.Series], categorical: bool
 ) -> Iterator[tuple[str, str, str, float]]:
-    """Compute the standardised difference of every pair of classes with values."""
+    """Compute the standardised difference of every pair of classes."""
     counts = _cross(values) if categorical else pd.DataFrame()
-    shares = {name: (counts[name] / max(counts[name].sum(), 1)).to_numpy() for name in counts}
-    for a, b in combinations([name for name, group in values.items() if group.notna().any()], 2):
+    for a, b in combinations(values, 2):
         if categorical:
-            yield variable, a, b, _category_difference(shares[a], shares[b])
-        elif (gap := _number_difference(values[a].dropna(), values[b].dropna())) is not None:
-            yield variable, a, b, gap
+            yield variable, a, b, category_difference(counts[a].to_numpy(), counts[b].to_numpy())
+        else:
+            yield variable, a, b, number_difference(values[a].dropna().to_numpy(), values[b].dropna().to_numpy())
 
 
-def _number_difference(a: pd.Series, b: pd.Series) -> float | None:
-    """Divide the difference in means by the root of the mean variance; None if that is 0 or unknown."""
-    spread = np.sqrt((a.var() + b.var()) / 2)
-    return float(abs(a.mean() - b.mean()) / spread) if spread > 0 else None
+def number_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Divide the difference in means by the root of the mean variance.
+
+    Infinite where neither class varies and their values differ; NaN where a class has fewer than two values.
+    """
+    if min(len(a), len(b)) < 2:
+        return np.nan
+    gap = abs(float(np.mean(a) - np.mean(b)))
+    if np.ptp(a) == np.ptp(b) == 0:
+        return 0.0 if a[0] == b[0] else np.inf
+    return float(gap / np.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2))
 
 
-def _category_difference(a: np.ndarray, b: np.ndarray) -> float:
-    """Compute the Mahalanobis distance of two vectors of shares without the first category (Yang & Dalton 2012)."""
-    gap = (a - b)[1:]
-    covariance = sum((np.diag(share[1:]) - np.outer(share[1:], share[1:])) / 2 for share in (a, b))
-    # A category that neither class has makes the matrix singular; the pseudo-inverse leaves it out.
-    return float(np.sqrt(max(0.0, gap @ np.linalg.pinv(covariance) @ gap)))
+def category_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Compute the Mahalanobis distance of two classes' shares of the categories (Yang & Dalton 2012).
+
+    Infinite where the classes share no category; NaN where a class has no values. Categories that neither class has are
+    left out; the shares of the others sum to 1, so any one of them may be left out too.
+
+    Args:
+        a, b: Patients of each category. Shape (K,).
+    """
+    if not a.sum() or not b.sum():
+        return np.nan
+    if not np.any((a > 0) & (b > 0)):
+        return np.inf
+    held = (a + b) > 0
+    shares = [(each[held] / each.sum())[1:] for each in (a, b)]
+    covariance = sum((np.diag(share) - np.outer(share, share)) / 2 for share in shares)
+    gap = shares[0] - shares[1]
+    return float(np.sqrt(max(0.0, gap @ np.linalg.solve(covariance, gap))))

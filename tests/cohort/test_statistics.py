@@ -1,5 +1,7 @@
 import json
 import os
+from itertools import product
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fusion_ln.cohort.statistics import MISSING, TESTS, compare_categories, compare_numbers, is_normal, table_one
+from fusion_ln.cohort.statistics import (
+    MISSING,
+    TESTS,
+    category_difference,
+    compare_categories,
+    compare_numbers,
+    is_normal,
+    table_one,
+)
 from fusion_ln.errors import CohortError
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -35,15 +45,14 @@ def by_class(patients: pd.DataFrame, variable: str, labels: tuple[int, ...] = (0
 def test_tests_of_three_classes_agree_with_r(patients, r_figures):
     table = table_one(patients, classes=CLASSES).table
     found = table[table["test"] != ""].set_index("variable")
-    chosen = {"age": "anova", "long_axis_mm": "kruskal", "short_axis_mm": "kruskal"}
-    expected = {r["variable"]: list(r[chosen[r["variable"]]].values()) for r in r_figures["continuous"]}
+    expected = {r["variable"]: list(r["kruskal"].values()) for r in r_figures["continuous"] if r["variable"] != "age"}
     expected |= {r["variable"]: [r["chi2"], r["p"]] for r in r_figures["categorical"]}
-    assert set(found.index) == set(expected)
+    assert set(found.index) == {"age", *expected}
     for variable, (statistic, p) in expected.items():
         assert found.loc[variable, "statistic"] == pytest.approx(statistic, rel=SIX_DIGITS)
         assert found.loc[variable, "p"] == pytest.approx(p, rel=SIX_DIGITS)
     assert found["test"].to_dict() == {
-        "age": "ANOVA",
+        "age": "ANOVA (Welch)",
         "long_axis_mm": "Kruskal-Wallis",
         "short_axis_mm": "Kruskal-Wallis",
         **dict.fromkeys(["sex", "elastography_score", "hilum"], "chi-square"),
@@ -67,13 +76,16 @@ def test_normality_is_judged_as_r_does(patients, r_figures):
 
 
 def test_every_test_agrees_with_r_on_every_number_also_where_another_is_chosen(patients, r_figures):
-    """The tests that `table_one` chooses from, and Student's t-test and Shapiro-Wilk's W, which it does not show."""
-    (_, welch), (_, anova), (_, mann_whitney), (_, kruskal) = TESTS.values()
+    """The tests that `table_one` chooses from, and those with equal variances and Shapiro-Wilk, which it does not show.
+
+    Welch's ANOVA, which the R figures lack, is the square of his t-test for two classes.
+    """
+    (_, welch), (_, welch_anova), (_, mann_whitney), (_, kruskal) = TESTS.values()
     for figures in r_figures["continuous"]:
         three = [values.to_numpy() for values in by_class(patients, figures["variable"]).values()]
         two = [three[0], three[2]]
         found = {
-            "anova": anova(*three),
+            "anova": stats.f_oneway(*three),
             "kruskal": kruskal(*three),
             "t_welch_benign_vs_metastatic": welch(*two),
             "t_student_benign_vs_metastatic": stats.ttest_ind(*two),
@@ -82,9 +94,27 @@ def test_every_test_agrees_with_r_on_every_number_also_where_another_is_chosen(p
         }
         for name, result in found.items():
             assert [result.statistic, result.pvalue] == pytest.approx(list(figures[name].values()), rel=SIX_DIGITS)
+        t, p = figures["t_welch_benign_vs_metastatic"].values()
+        result = welch_anova(*two)
+        assert [result.statistic, result.pvalue] == pytest.approx([t**2, p], rel=SIX_DIGITS)
         for values, expected in zip(three, figures["shapiro_by_class"], strict=True):
             result = stats.shapiro(values)
             assert [result.statistic, result.pvalue] == pytest.approx([expected["W"], expected["p"]], rel=SIX_DIGITS)
+
+
+def test_welch_anova_agrees_with_the_example_in_r_s_manual():
+    """`oneway.test(count ~ spray, InsectSprays)`: F = 36.065, p = 7.999e-12; with equal variances F = 34.7."""
+    sprays = (
+        (10, 7, 20, 14, 14, 12, 10, 23, 17, 20, 14, 13),
+        (11, 17, 21, 11, 16, 14, 17, 17, 19, 21, 7, 13),
+        (0, 1, 7, 2, 3, 1, 2, 1, 3, 0, 1, 4),
+        (3, 5, 12, 6, 4, 3, 5, 5, 5, 5, 2, 4),
+        (3, 5, 3, 5, 3, 6, 1, 1, 3, 2, 6, 4),
+        (11, 9, 15, 22, 15, 16, 13, 10, 26, 26, 24, 13),
+    )
+    _, welch_anova = TESTS[True, False]
+    result = welch_anova(*sprays)
+    assert [result.statistic, result.pvalue] == pytest.approx([36.065, 7.999e-12], rel=1e-4)
 
 
 def test_counts_agree_with_r(patients, r_figures):
@@ -128,9 +158,84 @@ def test_standardised_differences_match_their_definitions():
     assert found["hilum"] == pytest.approx((0.75 - 0.25) / np.sqrt(0.75 * 0.25))
 
 
-def test_small_expected_counts_are_named():
-    few = {"a": pd.Series(["x", "x", "y"]), "b": pd.Series(["y", "y", "x"])}
-    assert compare_categories(few).name == "chi-square (expected counts below 5)"
+def test_standardised_differences_equal_those_of_tableone(patients):
+    """Signs apart, the figures of its `smd_table` (version 0.9.6)."""
+    names = [("benign", "lymphoma"), ("benign", "metastatic"), ("lymphoma", "metastatic")]
+    expected = {
+        "age": (0.205253, 0.162218, 0.367493),
+        "long_axis_mm": (0.282149, 0.306862, 0.019907),
+        "short_axis_mm": (0.995199, 0.735888, 0.260449),
+        "sex": (0.125959, 0.004856, 0.121085),
+        "elastography_score": (0.482656, 1.338758, 0.807788),
+        "hilum": (0.915106, 1.804497, 0.621531),
+    }
+    found = table_one(patients, classes=CLASSES).differences.set_index(["variable", "class_a", "class_b"])["difference"]
+    assert found.to_dict() == {
+        (variable, *pair): pytest.approx(value, abs=1e-6)
+        for variable, values in expected.items()
+        for pair, value in zip(names, values, strict=True)
+    }
+
+
+@pytest.mark.parametrize("a", [(4, 3, 2, 1), (9, 0, 0, 1), (5, 5, 0, 0)])
+def test_order_and_names_of_the_levels_do_not_change_a_difference(a):
+    b = (1, 2, 0, 4)
+    found = [category_difference(np.array(x), np.array(y)) for x, y in ((a, b), (a[::-1], b[::-1]), (b, a))]
+    assert np.isfinite(found[0])
+    assert found == pytest.approx([found[0]] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((5, 0, 0), (0, 4, 3), np.inf),
+        ((5, 0), (0, 5), np.inf),
+        ((2, 2, 0, 0), (0, 0, 3, 1), np.inf),
+        ((3, 0), (9, 0), 0),
+        ((3,), (9,), 0),
+        ((0, 0), (3, 4), np.nan),
+    ],
+)
+def test_classes_without_a_common_category_are_infinitely_far_apart(a, b, expected):
+    assert category_difference(np.array(a), np.array(b)) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [((2.5, 2.5), (2.5, 2.5), 0), ((0.1,) * 3, (0.3,) * 3, np.inf), ((1.5,), (2.5, 3.5), np.nan)],
+)
+def test_a_class_whose_numbers_are_all_equal_keeps_its_difference(a, b, expected):
+    table = pd.DataFrame({"label": [0] * len(a) + [1] * len(b), "axis": [*a, *b]})
+    assert table_one(table).differences["difference"].tolist() == pytest.approx([expected], nan_ok=True)
+
+
+def test_small_expected_counts_take_fisher_s_test_of_two_by_two():
+    """Fisher's tea: 3 of 4 and 1 of 4 cups, p = 34 / 70."""
+    tea = {"milk": pd.Series(["milk"] * 3 + ["tea"]), "tea": pd.Series(["tea"] * 3 + ["milk"])}
+    found = compare_categories(tea)
+    assert (found.name, found.statistic, found.p) == ("Fisher's exact", None, pytest.approx(34 / 70))
+
+
+def test_small_expected_counts_of_a_larger_table_take_random_tables():
+    """On 2 x 3, the share of all tables with the same margins, each counted by hand, with a chi-square as large."""
+    counts = np.array([[5, 1, 0], [1, 2, 3]])
+    values = {f"class {i}": pd.Series(np.repeat(list("xyz"), row)) for i, row in enumerate(counts)}
+    rows, columns = counts.sum(axis=1), counts.sum(axis=0)
+    exact = 0.0
+    for x, y in product(range(columns[0] + 1), range(columns[1] + 1)):
+        table = np.array([[x, y, rows[0] - x - y], columns - (x, y, rows[0] - x - y)])
+        if (table >= 0).all() and chi_square(table) >= chi_square(counts) - 1e-9:
+            exact += float(np.prod([comb(n, k) for n, k in zip(columns, table[0], strict=True)])) / comb(12, 6)
+    found = compare_categories(values)
+    assert found.name == "chi-square (Monte Carlo)"
+    assert found.statistic == pytest.approx(chi_square(counts))
+    assert found.p == pytest.approx(exact, abs=4 * np.sqrt(exact / 10_000))
+    assert found == compare_categories(values)
+
+
+def chi_square(table: np.ndarray) -> float:
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return float((np.square(table - expected) / expected).sum())
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,8 @@ def svg_of(figure: Figure, name: str) -> str:
 
 def number(value: float, digits: int = 3) -> str:
     """Write a number as 0.918, or a dash where it is NaN."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
