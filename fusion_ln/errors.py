@@ -57,6 +57,10 @@ class StudyError(FusionLNError):
     """A study is another one than the command needs, has nothing to show, or its storage cannot be reached."""
 
 
+class VerifyError(FusionLNError):
+    """A file says something else than the tables that it follows from."""
+
+
 class DivergedError(FusionLNError):
     """Training met a loss that is not a finite number."""
 

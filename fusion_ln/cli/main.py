@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "Compare models on the same patients and write the evidence.",
     "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
     "audit": "Test whether RUN relies on something outside the node.",
+    "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",
     "predict": "Predict new patients by the mean of RUN's folds.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }

@@ -6,6 +6,7 @@ from fusion_ln.errors import RunError
 from fusion_ln.files import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.kit.sheets import csv_of
+from fusion_ln.report.record import PageRecord, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_inputs
 from fusion_ln.runs import RunFolder
@@ -38,4 +39,10 @@ def write_comparison(out: Path, runs: list[Path], *, reference: Path | None, coh
     title = f"{len(results.models)} models compared"
     question = f"Does any of them tell the diagnoses apart better than {comparison.reference}?"
     report = write_results(out, results, title=title, question=question)
+    PageRecord(
+        kind="comparison",
+        runs=tuple(relative(run, out) for run in runs),
+        reference=relative(reference, out) if reference else None,
+        cohort=relative(cohort, out) if cohort else None,
+    ).write(out)
     return [*paths, out / "model_card.md", report]

@@ -1,9 +1,11 @@
 """Pages of some runs of one cohort: the report and, where they apply, those over seeds and starting weights."""
 
 from pathlib import Path
+from typing import Literal
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.records import BaselineRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.report.record import PageRecord, relative
 from fusion_ln.report.run.page import write_report, write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.page import write_seeds
@@ -13,7 +15,9 @@ from fusion_ln.runs import RunFolder
 
 def write_runs(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
     """Write the report of some runs; returns the paths by name. For errors see `write_report`."""
-    return {"Runs": out, "Report": write_report(out, runs, cohort, title=title, question=question)}
+    report = write_report(out, runs, cohort, title=title, question=question)
+    _record(out, "runs", runs, title, question)
+    return {"Runs": out, "Report": report}
 
 
 def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
@@ -32,7 +36,14 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title:
         paths["Seeds"] = seeds
     if len(_weights(runs)) > 1:
         paths["Starts"] = write_ablation(out, runs, cohort, title=title, question=question)
+    _record(out, "experiment", runs, title, question)
     return paths
+
+
+def _record(out: Path, kind: Literal["runs", "experiment"], runs: list[RunFolder], title: str, question: str) -> None:
+    """Write the record of the pages, last."""
+    places = tuple(relative(run.root, out) for run in runs)
+    PageRecord(kind=kind, runs=places, title=title, question=question).write(out)
 
 
 def _fusion_seeds(runs: list[RunFolder]) -> set[int]:

@@ -1,6 +1,8 @@
 """Pages of reports: a template filled, its figures in it and beside it as PNG, its tables as CSV."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,6 +15,18 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
 from fusion_ln.terms import short_title
+
+_DRAWN = ContextVar("drawn", default=True)
+
+
+@contextmanager
+def without_figures() -> Iterator[None]:
+    """Leave the figures of pages blank while the body writes them: most of the time of a page is their drawing."""
+    token = _DRAWN.set(False)
+    try:
+        yield
+    finally:
+        _DRAWN.reset(token)
 
 
 def write_page(
@@ -39,17 +53,23 @@ def write_page(
     Returns:
         Path of the page.
     """
+    pictures = _draw(page, drawn) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
+    for sheet in sheets:
+        write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
+    filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
+    write_text(page, filled)
+    return page
+
+
+def _draw(page: Path, drawn: Sequence[Plate]) -> dict[str, Markup]:
+    """Write the figures beside a page, and return them for the page itself."""
     pictures = {}
     with style.figure_style(), progress(f"Figures of {page.name}", len(drawn)) as step:
         for plate in drawn:
             pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
             write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
             step("")
-    for sheet in sheets:
-        write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
-    filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
-    write_text(page, filled)
-    return page
+    return pictures
 
 
 def _environment(titles: Mapping[str, str]) -> Environment:

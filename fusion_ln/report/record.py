@@ -1,0 +1,62 @@
+"""The record of a page, `report.json`: the runs, the cohort and the choices that it was written from."""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fusion_ln.errors import RunError
+from fusion_ln.files import parse, write_json
+
+RECORD = "report.json"
+
+
+class PageRecord(BaseModel):
+    """Inputs of a page, from which `fusionln verify` writes it again; paths are relative to the page's folder.
+
+    An option that changes a figure of a page belongs here, too.
+
+    Attributes:
+        kind: The function that wrote it: `write_runs`, `write_experiment` or `write_comparison`.
+        runs: Run folders or tables of predictions, in the order in which they were given.
+        cohort: Cohort folder; None where the runs' own records say where it is.
+        reference: The one of ``runs`` that the others are compared with, if it was named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["runs", "experiment", "comparison"]
+    runs: tuple[str, ...]
+    cohort: str | None = None
+    reference: str | None = None
+    title: str = ""
+    question: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write the record beside the page, atomically."""
+        write_json(folder / RECORD, self.model_dump(mode="json", exclude_none=True))
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Give a path relative to the folder of a page: both may move together."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def read_page_record(folder: Path) -> PageRecord:
+    """Read the record of the page in a folder.
+
+    Raises:
+        RunError: If it is damaged, or of another format.
+    """
+    path = folder / RECORD
+    try:
+        return PageRecord.model_validate(parse(path.read_text(encoding="utf-8"), json.loads))
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (OSError, ValueError) as error:
+        found = str(error)
+    raise RunError(f"{path}: cannot be read as the record of a page; {found}.", "Restore it, or write the page again.")

@@ -1,0 +1,1 @@
+"""Recomputation of what a run, a report or a comparison says, from its tables."""

@@ -1,0 +1,127 @@
+"""Comparison of what a file says with what its tables give: the first deviation is an error that names the place."""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fusion_ln.errors import VerifyError
+
+DIGITS = 9  # figures must agree to so many: another machine may round the last ones otherwise
+SMALLEST = 1e-12  # differences below it are rounding, as those of a zero
+NAMED_CELLS = 3  # cells of a row that name it in a message
+WAY_OUT = "One of the two was changed after the run was written: restore it, or make the run again."
+
+
+def same(found: object, expected: object) -> bool:
+    """Test whether two values agree: numbers, and texts that hold numbers, to `DIGITS` digits."""
+    if found == expected:
+        return True
+    a, b = _number(found), _number(expected)
+    if a is None or b is None:
+        return False
+    return math.isclose(a, b, rel_tol=10.0**-DIGITS, abs_tol=SMALLEST) or (math.isnan(a) and math.isnan(b))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def deviation(path: Path, place: str, found: object, expected: object) -> VerifyError:
+    """Describe a deviation: file, place in it, what was found and what was expected."""
+    return VerifyError(f"{path}: {place}: found {found}; expected {expected}.", WAY_OUT)
+
+
+def compare_values(path: Path, found: object, expected: object, key: str = "") -> None:
+    """Compare two nested values of JSON.
+
+    Raises:
+        VerifyError: Naming the first key at which they differ.
+    """
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in [*expected, *(name for name in found if name not in expected)]:
+            inner = f"{key}.{name}" if key else str(name)
+            compare_values(path, found.get(name, "nothing"), expected.get(name, "nothing"), inner)
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            compare_values(path, one, other, f"{key}[{number}]")
+    elif not same(found, expected):
+        raise deviation(path, key, found, expected)
+
+
+def compare_frames(path: Path, found: pd.DataFrame, expected: pd.DataFrame, key: Sequence[str]) -> None:
+    """Compare two tables of a run, their rows joined by ``key``.
+
+    Raises:
+        VerifyError: Naming the first row and column at which they differ.
+    """
+    columns = list(expected.columns)
+    if list(found.columns) != columns:
+        raise deviation(path, "columns", ", ".join(map(str, found.columns)), ", ".join(map(str, columns)))
+    held, given = (table.sort_values(list(key), ignore_index=True) for table in (found, expected))
+    rows = [list(zip(*(table[name] for name in key), strict=True)) for table in (held, given)]
+    if rows[0] != rows[1]:
+        more = [_named(key, row) for row in rows[0] if row not in set(rows[1])]
+        fewer = [_named(key, row) for row in rows[1] if row not in set(rows[0])]
+        raise deviation(path, "rows", *((more[0], "no such row") if more else (f"no row {fewer[0]}", "one")))
+    for column in columns:
+        for row, one, other in zip(rows[0], held[column].tolist(), given[column].tolist(), strict=True):
+            if not same(one, other):
+                raise deviation(path, f"{_named(key, row)}, column {column}", one, other)
+
+
+def _named(key: Sequence[str], row: Sequence[object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in zip(key, row, strict=True))
+
+
+def compare_csv(path: Path, found: str, expected: str) -> None:
+    """Compare two CSV texts cell by cell.
+
+    Raises:
+        VerifyError: Naming the first line and column at which they differ.
+    """
+    held, given = (list(csv.reader(io.StringIO(text))) for text in (found, expected))
+    header = given[0] if given else []
+    if (held[0] if held else []) != header:
+        raise deviation(path, "columns", ", ".join(held[0] if held else ["none"]), ", ".join(header))
+    for line, (row, wanted) in enumerate(zip(held, given, strict=False), start=1):
+        if len(row) != len(wanted):
+            raise deviation(path, f"line {line}", f"{len(row)} cells", len(wanted))
+        for column, one, other in zip(header, row, wanted, strict=True):
+            if not same(one, other):
+                names = ", ".join(wanted[:NAMED_CELLS])
+                raise deviation(path, f"line {line} ({names}), column {column}", one or "nothing", other or "nothing")
+    if len(held) != len(given):
+        raise deviation(path, "rows", len(held) - 1, len(given) - 1)
+
+
+def compare_page(path: Path, found: str, expected: str) -> None:
+    """Compare the text of two pages line by line; drawings, and links, which move with the folders, do not count.
+
+    Raises:
+        VerifyError: Naming the first line that differs.
+    """
+    held, given = _lines(found), _lines(expected)
+    for (line, one), (_, other) in zip(held, given, strict=False):
+        if one != other:
+            start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+            around = slice(max(0, start - 40), start + 40)
+            raise deviation(path, f"line {line}", repr(one[around]), repr(other[around]))
+    if len(held) != len(given):
+        raise deviation(path, "lines of text", len(held), len(given))
+
+
+def _lines(page: str) -> list[tuple[int, str]]:
+    """List the lines with a text, with their numbers."""
+    blank = re.sub(r"<svg\b.*?</svg>", lambda drawing: "\n" * drawing[0].count("\n"), page, flags=re.DOTALL)
+    lines = ((number, " ".join(line.split())) for number, line in enumerate(blank.splitlines(), start=1))
+    return [(number, line) for number, line in lines if line and "href=" not in line]

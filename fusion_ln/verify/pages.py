@@ -1,0 +1,63 @@
+"""Verification of a page: it is written once more in a temporary folder, and every text and table is compared."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import VerifyError
+from fusion_ln.report.comparison import write_comparison
+from fusion_ln.report.experiment import write_experiment, write_runs
+from fusion_ln.report.kit.page import without_figures
+from fusion_ln.report.record import RECORD, PageRecord, read_page_record
+from fusion_ln.runs import RunFolder
+from fusion_ln.verify.deviations import WAY_OUT, compare_csv, compare_page
+
+
+def verify_page(folder: Path, cohort: Cohort | None, moved: Path | None) -> str | None:
+    """Write the page of a folder once more, without its figures, and compare what is written with what lies there.
+
+    Args:
+        folder: Folder that holds the record of a page.
+        cohort: The cohort of its runs, if it is at hand.
+        moved: The cohort's folder, if the user named it.
+
+    Returns:
+        A few words on what was compared; None if the page needs the cohort, which is not at hand.
+
+    Raises:
+        VerifyError: Naming the first cell or line that differs.
+        RunError: If the record of the page is damaged.
+    """
+    record = read_page_record(folder)
+    if cohort is None and record.kind != "comparison":
+        return None
+    with TemporaryDirectory(prefix="fusionln-verify-") as name:
+        again = Path(name) / "page"
+        with without_figures():
+            _write_again(record, folder, again, cohort, moved)
+        files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+        for file in files:
+            if file.name != RECORD:
+                _compare(folder / file, again / file)
+    tables = sum(file.suffix == ".csv" for file in files)
+    texts = [file.name for file in files if file.suffix in (".html", ".md")]
+    return f"{tables} tables, " + ", ".join(texts)
+
+
+def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | None, moved: Path | None) -> None:
+    places = [(folder / run).resolve() for run in record.runs]
+    if record.kind == "comparison":
+        named = None if record.cohort is None else (folder / record.cohort).resolve()
+        reference = None if record.reference is None else (folder / record.reference).resolve()
+        write_comparison(out, places, reference=reference, cohort=moved or named)
+        return
+    assert cohort is not None, "a page of runs needs their cohort"
+    write = write_runs if record.kind == "runs" else write_experiment
+    write(out, [RunFolder(place) for place in places], cohort, title=record.title, question=record.question)
+
+
+def _compare(found: Path, expected: Path) -> None:
+    if not found.is_file():
+        raise VerifyError(f"{found}: is missing; the page's own inputs give it.", WAY_OUT)
+    texts = [path.read_text(encoding="utf-8") for path in (found, expected)]
+    (compare_csv if found.suffix == ".csv" else compare_page)(found, *texts)

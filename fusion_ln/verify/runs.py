@@ -1,0 +1,155 @@
+"""Verification of one run: its tables against each other, its cohort, and the models that it fused."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.decode.stored import read_table
+from fusion_ln.errors import VerifyError
+from fusion_ln.files import parse
+from fusion_ln.metrics import describe
+from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
+from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import FOLD, INNER, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
+from fusion_ln.verify.deviations import WAY_OUT, compare_frames, compare_values, deviation, same
+
+KEYS = {
+    "predictions": (PATIENT,),
+    "inner_predictions": (FOLD, PATIENT),
+    "subset_predictions": (MODALITIES_USED, PATIENT),
+}
+
+
+def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
+    """Recompute what follows from the tables of a finished run; returns what was checked, in a few words.
+
+    Args:
+        run: The run.
+        cohort: The cohort that it was made on; without it labels, folds and late fusions are not checked.
+
+    Raises:
+        VerifyError: Naming the first figure that does not follow.
+        RunError, PredictionsError: If a file is damaged or breaks its format.
+    """
+    record = run.read_prediction_record()
+    predictions = read_predictions(run.predictions)
+    checked = [f"{len(predictions.table)} predictions"]
+    _check_probabilities(run.predictions, predictions)
+    _check_counts(run, record, predictions)
+    tables = [(run.predictions, predictions)]
+    if run.inner_predictions.is_file():
+        tables.append((run.inner_predictions, read_inner_predictions(run.inner_predictions)))
+        _check_probabilities(*tables[-1])
+        checked.append(f"{len(tables[-1][1].table)} of inner validation")
+    if run.subset_predictions.is_file():
+        subsets = _read_subsets(run.subset_predictions)
+        _check_probabilities(run.subset_predictions, subsets)
+        tables.append((run.subset_predictions, subsets))
+        checked.append(f"{len(subsets.table)} from subsets")
+    if cohort is not None:
+        for path, table in tables:
+            _check_patients(path, table, cohort, inner=path == run.inner_predictions)
+        checked.append("folds")
+    if run.metrics.is_file():
+        compare_values(run.metrics, _read_json(run.metrics), describe(predictions))
+        checked.append(run.metrics.name)
+    if isinstance(record, BaselineRecord) and run.history.is_file():
+        _check_history(run, record)
+        checked.append("history")
+    if isinstance(record, LateFusionRecord) and cohort is not None:
+        _fuse_again(run, record, cohort)
+        checked.append("fused again")
+    return ", ".join(checked)
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return parse(path.read_text(encoding="utf-8"), json.loads)
+    except ValueError as error:
+        raise VerifyError(f"{path}: not valid JSON ({error}).", WAY_OUT) from None
+
+
+def _read_subsets(path: Path) -> Predictions:
+    table = read_table(path, REMAKE, [MODALITIES_USED])
+    checked = check_table(path, table, key=[MODALITIES_USED, PATIENT])
+    return Predictions(checked.classes, checked.table)
+
+
+def _check_probabilities(path: Path, predictions: Predictions) -> None:
+    """Check that the probabilities are the softmax of the logits."""
+    expected = softmax(predictions.logits.astype(np.float64), axis=-1)
+    for number, name in enumerate(predictions.classes):
+        for row, value in enumerate(predictions.probs[:, number].tolist()):
+            if not same(value, float(expected[row, number])):
+                place = f"{PATIENT} {predictions.patients[row]}, column {PROB}{name}"
+                raise deviation(path, place, value, f"{expected[row, number]} from its logits ({LOGIT}*)")
+
+
+def _check_counts(run: RunFolder, record: PredictionRecord, predictions: Predictions) -> None:
+    if record.cohort.classes != predictions.classes:
+        raise deviation(run.predictions, "classes", ", ".join(predictions.classes), ", ".join(record.cohort.classes))
+    if record.patients is None:
+        return
+    for key, value, expected in (
+        ("predicted", record.patients.predicted, len(predictions.table)),
+        ("skipped", record.patients.skipped, record.cohort.patients - len(predictions.table)),
+    ):
+        if value != expected:
+            raise deviation(run.record, f"patients.{key}", value, f"{expected}, by predictions.parquet")
+
+
+def _check_patients(path: Path, predictions: Predictions, cohort: Cohort, *, inner: bool) -> None:
+    """Check that each row has the label of the cohort, and its fold; inner patients the mark of the model's fold."""
+    truth = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds, on=PATIENT).set_index(PATIENT)
+    for patient, fold, label in predictions.table[[PATIENT, FOLD, LABEL]].itertuples(index=False, name=None):
+        if patient not in truth.index:
+            raise deviation(path, f"{PATIENT} {patient}", "a row", f"none: the cohort {cohort.name} has no such one")
+        known = truth.loc[patient]
+        if label != known[LABEL]:
+            raise deviation(path, f"{PATIENT} {patient}, column {LABEL}", label, f"{known[LABEL]}, as in the cohort")
+        if inner and not known.get(f"{INNER}{fold}", default=False):
+            place = f"{PATIENT} {patient}, column {FOLD}"
+            raise deviation(path, place, fold, "a fold that the patient serves as inner validation")
+        if not inner and fold != known[FOLD]:
+            raise deviation(path, f"{PATIENT} {patient}, column {FOLD}", fold, f"{known[FOLD]}, as in the cohort")
+
+
+def _check_history(run: RunFolder, record: BaselineRecord) -> None:
+    """Check what the record says of each fold's epochs against the history."""
+    history = read_table(run.history, REMAKE, (FOLD, "epoch", "val_loss"))
+    for fit in record.folds:
+        epochs = history[history[FOLD] == fit.fold]
+        expected = {"epochs": len(epochs)}
+        if len(epochs):
+            expected["best_epoch"] = int(epochs["epoch"].iloc[int(epochs["val_loss"].to_numpy().argmin())])
+        for key, value in expected.items():
+            if (found := getattr(fit, key)) != value:
+                raise deviation(run.record, f"folds, fold {fit.fold}, {key}", found, f"{value}, by history.parquet")
+
+
+def _fuse_again(run: RunFolder, record: LateFusionRecord, cohort: Cohort) -> None:
+    """Fuse the members once more and compare every table, and what the head learnt."""
+    from fusion_ln.training.fusion.late import fuse_late
+
+    members = [RunFolder((run.root / member).resolve()) for member in record.members]
+    with TemporaryDirectory(prefix="fusionln-verify-") as folder:
+        again = RunFolder(Path(folder) / "run")
+        fuse_late(cohort, members, record.settings.head, again)
+        for name, key in KEYS.items():
+            path = getattr(run, name)
+            if path.is_file():
+                compare_frames(path, _sorted(path, key), _sorted(getattr(again, name), key), key)
+        learnt = again.read_record()
+        assert isinstance(learnt, LateFusionRecord)
+        found, expected = (r.model_dump(mode="json").get("learnt") for r in (record, learnt))
+        compare_values(run.record, found, expected, "learnt")
+
+
+def _sorted(path: Path, key: tuple[str, ...]) -> pd.DataFrame:
+    return read_table(path, REMAKE, key)

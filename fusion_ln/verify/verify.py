@@ -1,0 +1,142 @@
+"""Verification of a folder of results: every run and every page in it, and what cannot be recomputed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.head import HEAD
+from fusion_ln.errors import RunError
+from fusion_ln.files import hash_file
+from fusion_ln.progress import progress
+from fusion_ln.records import LateFusionRecord, PretrainingRecord
+from fusion_ln.report.record import RECORD, read_page_record
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import PATH, SHA256
+from fusion_ln.verify.deviations import deviation
+from fusion_ln.verify.pages import verify_page
+from fusion_ln.verify.runs import verify_run
+
+# Nothing in a run's tables yields these: they were measured, or a network computed them.
+MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
+LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
+FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
+
+
+@dataclass
+class Verification:
+    """What was recomputed and agrees, by place, and what cannot be recomputed."""
+
+    agreeing: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+def verify(folder: Path, moved: Path | None = None) -> Verification:
+    """Recompute every figure in a folder that follows from tables, and check hashes, folds and formats.
+
+    Args:
+        folder: A run, the folder of a fusion with its baselines or of an experiment, or the output of a comparison.
+        moved: Cohort folder, if it is not where the runs were made on it.
+
+    Raises:
+        VerifyError: Naming the first file, row and column that differ, with what was found and expected.
+        RunError: If there is nothing to verify, or a file is damaged.
+        CohortError: If ``moved`` is no cohort, or a table of the cohort was changed.
+    """
+    pages = sorted(path.parent for path in folder.rglob(RECORD))
+    runs = _find_runs(folder, pages)
+    if not runs and not pages:
+        raise RunError(
+            f"{folder}: holds neither a run nor the record of a page ({RECORD}).",
+            "Give the folder of a run, of an experiment, or of a comparison (`fusionln compare --out`).",
+        )
+    found, cohorts = Verification(), _Cohorts(moved, {})
+    predicting = [run for run in runs if not isinstance(run.read_record(), PretrainingRecord)]
+    for run in predicting:
+        cohorts.of(run, found)
+    for run in runs:
+        if run not in predicting:
+            found.left.append(f"{run.root}: a pre-training, which has no table that its figures follow from")
+        elif not run.finished:
+            found.left.append(f"{run.root}: unfinished")
+        else:
+            found.agreeing[_shown(run.root, folder)] = verify_run(run, cohorts.of(run, found))
+    for page in pages:
+        first = next(iter(_runs_of(page)), None)
+        checked = verify_page(page, cohorts.of(first, found) if first else None, moved)
+        if checked:
+            found.agreeing[_shown(page, folder) + " (report)"] = checked
+        else:
+            found.left.append(f"{page}: its page needs the cohort")
+    found.left += [*_other_pages(folder, pages), MEASURED, *([FIGURES] if pages else [])]
+    if any(not isinstance(run.read_record(), LateFusionRecord) for run in predicting):
+        found.left.append(LOGITS)
+    return found
+
+
+@dataclass
+class _Cohorts:
+    """The cohorts of the runs, opened and their pictures checked once each."""
+
+    moved: Path | None
+    opened: dict[str, Cohort | None]
+
+    def of(self, run: RunFolder, found: Verification) -> Cohort | None:
+        """Open the cohort of a run; None, and a line in ``found``, where it is not at hand."""
+        record = run.read_prediction_record()
+        if record.cohort.fingerprint not in self.opened:
+            held = self.moved or Path(record.cohort_path or "")
+            if not self.moved and not (held / HEAD).is_file():
+                self.opened[record.cohort.fingerprint] = None
+                found.left.append(
+                    f"labels, folds and pictures of the cohort {record.cohort.name}: it is not at "
+                    f"{record.cohort_path}; name it with --cohort DIR"
+                )
+            else:
+                cohort = open_run_cohort(run, self.moved)
+                pictures = _check_pictures(cohort)
+                self.opened[record.cohort.fingerprint] = cohort
+                found.agreeing[f"cohort {cohort.name}"] = f"hashes of its tables and of {pictures} pictures"
+        known = self.opened[record.cohort.fingerprint]
+        if known is not None:
+            run.check_cohort(known.describe())
+        return known
+
+
+def _check_pictures(cohort: Cohort) -> int:
+    """Compare every picture's file with its hash in the cohort; returns how many there are."""
+    rows = cohort.images[[PATH, SHA256]].drop_duplicates()
+    with progress("Pictures", len(rows)) as step:
+        for name, expected in rows.itertuples(index=False, name=None):
+            path = cohort.picture_path(name)
+            if (held := hash_file(path) if path.is_file() else "no such file") != expected:
+                raise deviation(path, "SHA-256 of the picture", held, expected)
+            step("")
+    return len(rows)
+
+
+def _find_runs(folder: Path, pages: list[Path]) -> list[RunFolder]:
+    """List the runs in a folder, baselines first, and those that its pages name."""
+    roots = {path.parent.resolve() for path in folder.rglob("run.json")}
+    roots |= {run.root for page in pages for run in _runs_of(page)}
+    return [RunFolder(root) for root in sorted(roots)]
+
+
+def _runs_of(page: Path) -> list[RunFolder]:
+    """List the run folders, among the inputs of a page."""
+    places = [RunFolder((page / run).resolve()) for run in read_page_record(page).runs]
+    return [place for place in places if place.record.is_file()]
+
+
+def _other_pages(folder: Path, pages: list[Path]) -> list[str]:
+    """Name the pages in a folder that no record tells how to write again."""
+    held = sorted(path for path in folder.rglob("*.html") if path.parent not in pages)
+    return [
+        f"{path}: "
+        + ("written before pages kept a record" if path.name == "report.html" else "needs the models and the pictures")
+        for path in held
+    ]
+
+
+def _shown(path: Path, folder: Path) -> str:
+    place = path.resolve()
+    return place.relative_to(folder.resolve()).as_posix() if place.is_relative_to(folder.resolve()) else str(path)
