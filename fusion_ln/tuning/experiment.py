@@ -21,7 +21,7 @@ from fusion_ln.training.run import cross_fit
 from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies
-from fusion_ln.tuning.results import best_trial, finished, read_study_record
+from fusion_ln.tuning.results import best_trial, check_study, finished, read_study_record
 from fusion_ln.tuning.space import Space, read_space
 from fusion_ln.tuning.storage import Budget, hide_password, open_storage, with_retries
 from fusion_ln.tuning.study import StudyJob, check_objectives
@@ -238,6 +238,7 @@ def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list
         start, _, rest = name.partition("/")
         if start == experiment.name and rest:
             study = load_study(study_name=name, storage=opened)
+            check_study(study)
             if experiment.study.scheme in (None, scheme_of(study)):
                 by_run.setdefault(rest.partition("/")[0], []).append(study)
     if not by_run:

@@ -1,12 +1,13 @@
 """Results of a study, read from its trials; imports no torch, so that a report may read them."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import numpy as np
 from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError
 
 from fusion_ln.errors import StudyError
 from fusion_ln.records import CohortSummary
@@ -14,6 +15,10 @@ from fusion_ln.records import CohortSummary
 IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
 SCORES = "scores"  # attribute of a trial: the scores of its folds
 KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
+
+
+Number = StrictInt | StrictFloat
+Known = Annotated[Number, Field(gt=-math.inf)]  # no NaN
 
 
 class RangeRecord(BaseModel):
@@ -45,9 +50,67 @@ class StudyRecord(BaseModel):
     cohort: CohortSummary
 
 
+class FoldScores(BaseModel):
+    """Scores of a fold on inner validation that are read again."""
+
+    loss: Known
+    seconds: Known
+
+
+class TrialAttributes(BaseModel):
+    """Attributes of a trial that are read again: `SCORES`."""
+
+    scores: tuple[FoldScores, ...] = ()
+
+
+class TrialRecord(BaseModel):
+    """Part of a trial that is read again; ``values`` are its objectives, none if it has no result."""
+
+    values: tuple[Known, ...] | None
+    intermediate_values: dict[StrictInt, Number]
+    user_attrs: TrialAttributes
+
+
 def read_study_record(study: Study) -> StudyRecord:
-    """Read what a study tunes, and on which patients."""
-    return StudyRecord.model_validate(study.user_attrs[IDENTITY])
+    """Read what a study tunes, and on which patients.
+
+    Raises:
+        StudyError: If it was not begun by this package, or is damaged.
+    """
+    try:
+        return StudyRecord.model_validate(study.user_attrs.get(IDENTITY))
+    except ValidationError as error:
+        raise _damaged(study, "its description", error) from None
+
+
+def check_study(study: Study) -> None:
+    """Refuse a study whose storage was damaged, as far as it can be told.
+
+    Raises:
+        StudyError: Naming the trial and the entry.
+    """
+    record, n_objectives = read_study_record(study), len(study.directions)
+    if len(record.objectives) != n_objectives or study.metric_names not in (None, list(record.objectives)):
+        raise _damaged(study, "its description", f"objectives {', '.join(record.objectives)}, {n_objectives} directions")
+    for trial in study.get_trials(deepcopy=False):
+        try:
+            read = TrialRecord.model_validate({name: getattr(trial, name) for name in TrialRecord.model_fields})
+        except ValidationError as error:
+            raise _damaged(study, f"trial {trial.number}", error) from None
+        if trial.state == TrialState.COMPLETE and len(read.values or ()) != n_objectives:
+            raise _damaged(study, f"trial {trial.number}", f"{len(read.values or ())} of {n_objectives} values")
+        if trial.state == TrialState.COMPLETE and trial.params.keys() != record.space.keys():
+            raise _damaged(study, f"trial {trial.number}", f"it lacks a setting of {', '.join(record.space)}")
+
+
+def _damaged(study: Study, part: str, error: ValidationError | str) -> StudyError:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        error = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
+    return StudyError(
+        f"study {study.study_name}: {part} is damaged or of another program ({error}).",
+        "Restore the storage of the study, or begin anew with another `--storage`.",
+    )
 
 
 def finished(trials: list[FrozenTrial]) -> list[FrozenTrial]:

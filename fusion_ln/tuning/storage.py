@@ -6,6 +6,7 @@ the storage admits one. This works on a journal file and in a database; Optuna's
 """
 
 import errno
+import itertools
 import os
 import threading
 import time
@@ -14,22 +15,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
 
-from fusion_ln.errors import StudyError
+from fusion_ln.errors import StudyError, in_short
 from fusion_ln.progress import say
 from fusion_ln.records import PASSWORD
 from fusion_ln.tuning.results import finished
 
 T = TypeVar("T")
 
+FIRST_BYTES = b'{"op_code":'  # of a journal
+SQLITE = b"SQLite format 3"  # first bytes of a database
 BEAT = "beat"  # attribute of a running trial
 RETRIES = 5  # further attempts to reach a storage
 FIRST_PAUSE = 1.0  # seconds before the first of them; each later pause is twice as long
@@ -87,7 +90,8 @@ def open_storage(place: str) -> BaseStorage:
     (NFS since version 3, SMB) alike.
 
     Raises:
-        StudyError: If it cannot be reached after some tries, or its driver is not installed.
+        StudyError: If it cannot be reached after some tries, its driver is not installed, or the file is damaged or no
+            journal.
     """
     if "://" not in place:
         return with_retries(lambda: _open_journal(Path(place)), place)
@@ -98,6 +102,12 @@ def open_storage(place: str) -> BaseStorage:
         raise StudyError(
             f"{hide_password(place)}: not the URL of a database.",
             "As in `postgresql+psycopg://user@host/database`, or the path of a journal file.",
+        ) from None
+    except RuntimeError as error:  # made by another version of Optuna
+        raise StudyError(
+            f"{hide_password(place)}: this version of Optuna cannot read the database ({in_short(error)}).",
+            f"Change its version, `optuna storage upgrade --storage '{hide_password(place)}'`, or choose another "
+            "place with `--storage`.",
         ) from None
     except ImportError:
         extra = "`pip install 'fusion_ln[postgres]'`" if place.startswith("postgresql") else "its Python driver"
@@ -129,9 +139,50 @@ class _JournalLock(JournalFileOpenLock):
         return taken
 
 
+class _Journal(JournalFileBackend):
+    """Journal that knows which line was read last, counted from 1."""
+
+    line = 0
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Read the lines from this one on, counted from 0."""
+        logs = super().read_logs(log_number_from)
+        for self.line in itertools.count(log_number_from + 1):
+            try:
+                log = next(logs)
+            except StopIteration:
+                return
+            yield log
+
+
 def _open_journal(path: Path) -> BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_JournalLock(path)))
+    journal = _Journal(str(path), lock_obj=_JournalLock(path))
+    _refuse_other_file(path)
+    try:
+        return JournalStorage(journal)
+    except OSError:
+        raise
+    except Exception as error:  # Optuna trusts every line, so anything may come of a damaged one
+        good, rest = journal.line - 1, path.with_name(f"mended-{path.name}")
+        kept = f"`head -n {good} '{path}' > '{rest}'` and `--storage '{rest}'` go on after line {good}. " if good else ""
+        raise StudyError(
+            f"{path}: line {journal.line} of this journal is damaged ({in_short(error)}).",
+            f"Restore the file. Or {kept}Or begin anew: move the file away.",
+        ) from None
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Refuse a file that is no journal, before anything is cut off or appended."""
+    with path.open("rb") as file:
+        begin = file.read(len(SQLITE))
+    if begin.startswith(FIRST_BYTES) or FIRST_BYTES.startswith(begin):
+        return
+    database = f" A database of SQLite is given as `sqlite:///{path}`." if begin == SQLITE else ""
+    raise StudyError(
+        f"{path}: not a journal of studies, so it is left as it is.",
+        f"Name another file, which is made where there is none, or the URL of a database.{database}",
+    )
 
 
 def hide_password(place: str) -> str:
@@ -152,6 +203,11 @@ def with_retries(action: Callable[[], T], where: str) -> T:
             raise
         except (SQLAlchemyError, OSError, optuna.exceptions.StorageInternalError) as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
+            if type(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error) is DatabaseError:
+                raise StudyError(
+                    f"{where}: the storage of the study is no database, or a damaged one ({reason}).",
+                    "Restore it, or choose another place with `--storage`.",
+                ) from None
             if _stays(error, reason):
                 raise StudyError(
                     f"{where}: the storage of the study cannot be written ({reason}).",

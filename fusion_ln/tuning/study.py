@@ -15,7 +15,7 @@ from fusion_ln.records import differences
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective
-from fusion_ln.tuning.results import IDENTITY, KNOWN
+from fusion_ln.tuning.results import IDENTITY, KNOWN, check_study
 from fusion_ln.tuning.space import Space
 
 # Search direction of every objective: three of training, then every metric.
@@ -119,6 +119,8 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
         for values in job.known:
             study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)
         study.set_user_attr(IDENTITY, wanted)
+    elif IDENTITY in study.user_attrs:  # else another worker makes it just now
+        check_study(study)
     held = study.user_attrs.get(IDENTITY, wanted)
     if differing := differences(held, wanted):
         listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)

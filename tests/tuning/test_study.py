@@ -30,7 +30,7 @@ from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
-from fusion_ln.tuning.results import best_trial
+from fusion_ln.tuning.results import IDENTITY, SCORES, best_trial, check_study
 from fusion_ln.tuning.space import Range, read_space
 from fusion_ln.tuning.storage import Budget, Heartbeat, open_storage
 from fusion_ln.tuning.study import StudyJob, check_objectives
@@ -271,6 +271,87 @@ def test_half_a_line_of_a_full_disk_does_not_spoil_the_journal(tmp_path):
         file.write(b'{"op_code":0,"work')  # and no room for the rest
     optuna.create_study(study_name="b", storage=open_storage(str(journal)))
     assert optuna.get_all_study_names(open_storage(str(journal))) == ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory):
+    """Lines of the journal of a study of two trials."""
+    path = tmp_path_factory.mktemp("journal") / "j"
+    record = {"space": {"lr": [1, 2]}, "objectives": ["auc"], "folds": [0], "sampler": "tpe", "seed": 0}
+    cohort = {"name": "x", "simulated": True, "classes": ["a", "b"], "modalities": ["2d"], "patients": 9}
+    study = optuna.create_study(study_name="x/baseline-2d", storage=open_storage(str(path)), direction="maximize")
+    study.set_user_attr(IDENTITY, {**record, "cohort": {**cohort, "fingerprint": "", "folds": "", "n_folds": 2}})
+    for value in (0.5, 0.6):
+        trial = study.ask()
+        trial.suggest_categorical("lr", [1, 2])
+        trial.report(value, 0)
+        trial.set_user_attr(SCORES, [{"loss": 0.5, "seconds": 1.0}])
+        study.tell(trial, value)
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("damage", ["op_code", "worker_id", "json", "text", "deep", "list", "bytes"])
+def test_a_damaged_line_of_a_journal_is_named_with_a_way_out_that_works(tmp_path, journal, damage):
+    path, line = tmp_path / "j", json.loads(journal[5])
+    spoilt = {
+        "op_code": json.dumps({**line, "op_code": 99}),
+        "worker_id": json.dumps({key: value for key, value in line.items() if key != "worker_id"} | {"trial_id": 77}),
+        "json": journal[5][:-9],
+        "text": "an old note",
+        "deep": "[" * 100_000,
+        "list": "[1]",
+        "bytes": "\udcff",
+    }[damage]
+    path.write_text("\n".join([*journal[:5], spoilt, *journal[6:], ""]), errors="surrogateescape")
+    with pytest.raises(StudyError, match=r"line 6 of this journal is damaged") as caught:
+        open_storage(str(path))
+    subprocess.run(caught.value.way_out.split("`")[1], shell=True, check=True)
+    assert optuna.get_all_study_names(open_storage(str(tmp_path / "mended-j"))) == ["x/baseline-2d"]
+
+
+@pytest.mark.parametrize("content", [b"one note", b"one note\n", b"a = 1\nb = 2\n", b"SQLite format 3\0", b"\xff\xfe"])
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path, content):
+    (tmp_path / "notes").write_bytes(content)
+    with pytest.raises(StudyError, match=r"not a journal of studies"):
+        open_storage(str(tmp_path / "notes"))
+    assert (tmp_path / "notes").read_bytes() == content
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials_module.time, "sleep", refuse_pauses)
+    (tmp_path / "notes").write_text("a note\n" * 999)
+    with pytest.raises(StudyError, match="no database, or a damaged one"):
+        open_storage(f"sqlite:///{tmp_path / 'notes'}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"values":[0.6]', '"values":["x"]'),
+        ('"values":[0.6]', '"values":null'),
+        ('"values":[0.6]', '"values":[0.6,1]'),
+        ('"values":[0.6]', '"values":[NaN]'),
+        ('"loss":0.5', '"loss":"x"'),
+        ('"loss":0.5', '"lost":0.5'),
+        ('"scores":[{', '"scores":[3,{'),
+        ('"intermediate_value":0.6', '"intermediate_value":[]'),
+        ('"step":0', '"step":"x"'),
+        ('"param_name":"lr"', '"param_name":"lrx"'),
+        ('"objectives":["auc"]', '"objectives":["auc","loss"]'),
+        ('"fusion_ln":{', '"fusion":{'),
+        ('"folds":[0]', '"folds":"x"'),
+    ],
+)
+def test_what_a_damaged_journal_says_of_a_study_is_never_taken(tmp_path, journal, old, new):
+    text = "\n".join([*journal, ""])
+    assert old in text
+    (tmp_path / "j").write_text(text)
+    [study] = optuna.get_all_study_names(storage := open_storage(str(tmp_path / "j")))
+    check_study(optuna.load_study(study_name=study, storage=storage))
+    (tmp_path / "j").write_text(text.replace(old, new))
+    storage = open_storage(str(tmp_path / "j"))
+    with pytest.raises(StudyError, match=r"(its description|trial \d) is damaged.*\n.*Restore"):
+        check_study(optuna.load_study(study_name=study, storage=storage))
 
 
 def baseline_job(cohort, folds, **changes):
