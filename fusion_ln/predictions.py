@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_integer_dtype
 from scipy.special import softmax
 
-from fusion_ln.decode.stored import load_table
+from fusion_ln.decode.stored import Kind, load_table, wrong_column
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT, PROB
@@ -131,21 +130,18 @@ def check_table(path: Path, table: pd.DataFrame, *, key: Sequence[str] = UNIT_KE
 
 
 def _check_columns(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    needed = [*UNIT_KEYS, FOLD, LABEL, *(LOGIT + c for c in classes)]
-    if missing := [column for column in needed if column not in table]:
-        raise PredictionsError(f"{path}: lacks the column {missing[0]!r}.", f"It needs {', '.join(needed)} and prob_*.")
+    needed: dict[str, Kind] = {**dict.fromkeys(UNIT_KEYS, "text"), FOLD: "whole", LABEL: "whole"}
+    needed |= dict.fromkeys(_values(classes), "number")
+    if wrong := wrong_column(table, needed):
+        raise PredictionsError(f"{path}: {wrong}.", f"It needs {', '.join(needed)}. {REMAKE}")
     if len(classes) < 2:
         raise PredictionsError(f"{path}: {len(classes)} columns prob_<class>; at least two classes are needed.")
 
 
 def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key: list[str]) -> pd.DataFrame:
-    for column, kind, found in (
-        (PATIENT, "texts", all(isinstance(patient, str) for patient in table[PATIENT])),
-        (FOLD, "numbers from 0", is_integer_dtype(table[FOLD]) and (table[FOLD] >= 0).all()),
-        (LABEL, "whole numbers", is_integer_dtype(table[LABEL])),
-    ):
-        if not found:
-            raise PredictionsError(f"{path}: the column {column!r} holds something else than {kind}.", REMAKE)
+    if (table[FOLD] < 0).any():
+        raise PredictionsError(f"{path}: fold {table[FOLD].min()}; folds count from 0.", REMAKE)
+    table = table.astype(dict.fromkeys(_values(classes), np.float64))
     if (repeated := table.duplicated(key)).any():
         raise PredictionsError(
             f"{path}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.",
@@ -166,9 +162,14 @@ def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key
     return table.sort_values(key, ignore_index=True)
 
 
+def _values(classes: tuple[str, ...]) -> list[str]:
+    """Name the columns of logits and probabilities."""
+    return [prefix + c for prefix in (LOGIT, PROB) for c in classes]
+
+
 def _refuse_not_finite(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    for column in [prefix + c for prefix in (LOGIT, PROB) for c in classes]:
-        finite = np.isfinite(pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64))
+    for column in _values(classes):
+        finite = np.isfinite(table[column].to_numpy(dtype=np.float64))
         if not finite.all():
             patient, value = table.loc[~finite, [PATIENT, column]].iloc[0]
             raise PredictionsError(

@@ -7,10 +7,11 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, Self, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -21,6 +22,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from fusion_ln.errors import RunError
@@ -39,7 +41,7 @@ LearntParameters = Mapping[str, list[float] | list[list[float]]]  # what a late 
 class _Recorded(BaseModel):
     """Base of everything recorded: frozen; an entry that is None is not written."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -144,8 +146,13 @@ class _OneCohortRecord(_Record):
         cohort_path: The cohort folder when the run was made.
     """
 
+    settings: BaselineSettings | LateSettings | TrainedFusionSettings
     cohort: CohortSummary
     cohort_path: str | None = None
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.settings.protocol
 
 
 class BaselineRecord(_OneCohortRecord):
@@ -155,41 +162,41 @@ class BaselineRecord(_OneCohortRecord):
     settings: BaselineSettings
     patients: PatientCounts | None = None
 
-    @property
-    def protocol(self) -> Protocol:
-        return self.settings.protocol
 
-
-class LateFusionRecord(_OneCohortRecord):
-    """Record of a late fusion.
-
-    Attributes:
-        members: Folders of the baselines, relative to the run's.
-        learnt: Parameters that the head learnt, by fold; None for a head without any.
-    """
+class _FusionRecord(_OneCohortRecord):
+    """Entries of every fusion; ``members`` are the folders of its baselines, relative to the run's."""
 
     kind: Literal["fusion"] = "fusion"
-    settings: LateSettings
+    settings: LateSettings | TrainedFusionSettings
     members: tuple[str, ...]
     patients: PatientCounts | None = None
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        if len(self.members) != len(self.settings.members):
+            raise ValueError(f"members: {len(self.members)} folders of {len(self.settings.members)} baselines")
+        return self
+
+
+class LateFusionRecord(_FusionRecord):
+    """Record of a late fusion; ``learnt`` is what the head learnt, by fold (``weights`` are one per baseline)."""
+
+    settings: LateSettings
     learnt: tuple[LearntParameters | None, ...] | None = None
 
-    @property
-    def protocol(self) -> Protocol:
-        return self.settings.protocol
+    @model_validator(mode="after")
+    def _check_learnt(self) -> Self:
+        held, n_members, n_folds = self.learnt, len(self.members), self.cohort.n_folds
+        weights = [each["weights"] for each in held or () if each and "weights" in each]
+        if (held is not None and len(held) != n_folds) or any(len(each) != n_members for each in weights):
+            raise ValueError(f"learnt: expected an entry for each of {n_folds} folds, for {n_members} baselines")
+        return self
 
 
-class TrainedFusionRecord(_OneCohortRecord):
-    """Record of a fusion with a trained head; for ``members`` see `LateFusionRecord`."""
+class TrainedFusionRecord(_FusionRecord):
+    """Record of a fusion with a trained head."""
 
-    kind: Literal["fusion"] = "fusion"
     settings: TrainedFusionSettings
-    members: tuple[str, ...]
-    patients: PatientCounts | None = None
-
-    @property
-    def protocol(self) -> Protocol:
-        return self.settings.protocol
 
 
 class PretrainingRecord(_Record):
@@ -208,10 +215,7 @@ class TableRecord(_Recorded):
 
     kind: Literal["table"] = "table"
     folds: tuple[FoldRecord, ...] = ()
-
-    @property
-    def protocol(self) -> Protocol:
-        return "nested"
+    protocol: ClassVar[Protocol] = "nested"
 
 
 def _tag_of(record: dict[str, Any]) -> str:
@@ -223,7 +227,6 @@ def _tag_of(record: dict[str, Any]) -> str:
     return "trained fusion" if isinstance(settings, dict) and "training" in settings else "late fusion"
 
 
-FusionRecord = LateFusionRecord | TrainedFusionRecord
 PredictionRecord = BaselineRecord | LateFusionRecord | TrainedFusionRecord
 RunRecord = Annotated[
     Annotated[BaselineRecord, Tag("baseline")]
@@ -260,7 +263,7 @@ def parse_record(text: str, file: Path) -> RunRecord:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"][1:]))  # without the tag
-        raise _damaged(file, f"{key}: {first['msg']}") from None
+        raise _damaged(file, f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from None
 
 
 def _damaged(file: Path, found: str) -> RunError:
@@ -302,12 +305,11 @@ def hardware() -> Hardware:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:

@@ -37,7 +37,7 @@ RECORDS = {
     "late fusion": LateFusionRecord(
         settings=LateSettings(head="late-weighted", members=MEMBERS),
         patients=PatientCounts(predicted=9, skipped=0),
-        learnt=({"weights": [0.4, 0.6]}, None),
+        learnt=({"weights": [1.0]}, None),
         **FUSED,
     ),
     "trained fusion": TrainedFusionRecord(
@@ -79,7 +79,7 @@ def test_the_layout_on_disk_is_that_of_the_first_runs(run):
         "name": "tiny", "simulated": True, "classes": ["a", "b"], "modalities": ["2d"], "patients": 9,
         "fingerprint": "f", "folds": "k", "n_folds": 2,
     }  # fmt: skip
-    assert held["learnt"] == [{"weights": [0.4, 0.6]}, None]
+    assert held["learnt"] == [{"weights": [1.0]}, None]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,25 @@ def test_the_layout_on_disk_is_that_of_the_first_runs(run):
     ],
 )
 def test_a_damaged_record_names_file_key_and_way_out(spoil, key, run):
-    run.write_record(RECORDS["baseline"])
+    refuse_spoilt(RECORDS["baseline"], spoil, key, run)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key"),
+    [
+        (lambda held: held["learnt"].pop(), "learnt: expected an entry for each of 2 folds, for 1 baselines"),
+        (lambda held: held["learnt"][0]["weights"].append(1.0), "learnt: expected an entry for each of 2 folds"),
+        (lambda held: held["learnt"][0].update(weights=["x"]), "learnt.0."),
+        (lambda held: held["learnt"][0].update(weights=[float("nan")]), "learnt.0."),
+        (lambda held: held["members"].append("../baseline-cdfi"), "members: 2 folders of 1 baselines"),
+    ],
+)
+def test_a_late_fusion_that_cannot_be_of_its_members_is_refused(spoil, key, run):
+    refuse_spoilt(RECORDS["late fusion"], spoil, key, run)
+
+
+def refuse_spoilt(record, spoil, key, run):
+    run.write_record(record)
     held = json.loads(run.record.read_text())
     spoil(held)
     run.record.write_text(json.dumps(held))

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_integer_dtype
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
 from fusion_ln.decode.picture import read_picture
-from fusion_ln.decode.stored import load_table
+from fusion_ln.decode.stored import Kind, load_table, wrong_column
 from fusion_ln.errors import CohortError
 from fusion_ln.files import LOCK, hash_table, locked, write_parquet
 from fusion_ln.records import CohortSummary
@@ -246,10 +245,9 @@ def _read_table(path: Path) -> pd.DataFrame:
         table = load_table(path)
     except ValueError as error:
         raise CohortError(f"{path}: {error}.", way_out) from None
-    for column in table.columns.intersection([*TEXTS, *NUMBERS]):
-        kind, values = ("texts" if column in TEXTS else "whole numbers"), table[column]
-        if not (all(isinstance(v, str) for v in values) if column in TEXTS else is_integer_dtype(values)):
-            raise CohortError(f"{path}: its column {column!r} holds something else than {kind}.", way_out)
+    kinds: dict[str, Kind] = {**dict.fromkeys(TEXTS, "text"), **dict.fromkeys(NUMBERS, "whole")}
+    if wrong := wrong_column(table, {name: kind for name, kind in kinds.items() if name in table}):
+        raise CohortError(f"{path}: {wrong}.", way_out)
     return table
 
 

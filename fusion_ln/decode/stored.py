@@ -1,13 +1,35 @@
 """Reading of files that this package wrote: a damaged one is named with the way out, or made anew."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, is_numeric_dtype
 
 from fusion_ln.errors import RunError, in_short
 from fusion_ln.progress import say
+
+Kind = Literal["text", "whole", "number", "yes"]
+# Kinds of columns: as a message names them, and their test.
+KINDS: dict[Kind, tuple[str, Callable[[pd.Series], bool]]] = {
+    "text": ("texts", lambda values: all(isinstance(value, str) for value in values)),
+    "whole": ("whole numbers", is_integer_dtype),
+    "number": ("numbers", lambda v: is_numeric_dtype(v) and not is_bool_dtype(v) and not is_complex_dtype(v)),
+    "yes": ("yes or no", is_bool_dtype),
+}
+
+
+def wrong_column(table: pd.DataFrame, columns: Mapping[str, Kind]) -> str | None:
+    """Describe the first of these columns that is missing or of another kind; None if there is none."""
+    for name, kind in columns.items():
+        words, test = KINDS[kind]
+        if name not in table:
+            return f"lacks the column {name!r}"
+        if not test(table[name]) or (kind == "whole" and table[name].isna().any()):
+            return f"its column {name!r} holds something else than {words}"
+    return None
 
 
 def load_table(path: Path) -> pd.DataFrame:
@@ -19,23 +41,26 @@ def load_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise ValueError("is missing")
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except Exception as error:  # pyarrow and pandas each raise their own
         raise ValueError(f"cannot be read as a table ({in_short(error)})") from None
+    if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
+        raise ValueError("has two columns of one name, or one without a name")
+    return table
 
 
-def read_table(path: Path, way_out: str, columns: Collection[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, way_out: str, columns: Mapping[str, Kind]) -> pd.DataFrame:
     """Read a table of a run or an explanation.
 
     Raises:
-        RunError: If it is missing or damaged, or lacks one of ``columns``.
+        RunError: If it is missing or damaged, or lacks one of ``columns``, or holds it in another kind.
     """
     try:
         table = load_table(path)
     except ValueError as error:
         raise RunError(f"{path}: {error}.", way_out) from None
-    if missing := [column for column in columns if column not in table]:
-        raise RunError(f"{path}: lacks the column {missing[0]!r}.", way_out)
+    if wrong := wrong_column(table, columns):
+        raise RunError(f"{path}: {wrong}.", way_out)
     return table
 
 

@@ -42,6 +42,15 @@ class MapScores:
     randomised: np.ndarray
 
 
+SCORE_SHAPES: dict[str, tuple[int, ...]] = {
+    "deletion": (STEPS + 1,),
+    "insertion": (STEPS + 1,),
+    "infidelity": (),
+    "sensitivity": (),
+    "randomised": (len(RANDOMIZED_SHARES),),
+}
+
+
 def score_maps(
     explained: Explained,
     case: Case,

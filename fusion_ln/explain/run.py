@@ -14,7 +14,14 @@ from fusion_ln.errors import RunError
 from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.contributions import contributions
 from fusion_ln.explain.held_out import HeldOut
-from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES, MapScores, random_maps, score_maps, score_random_maps
+from fusion_ln.explain.map_metrics import (
+    RANDOMIZED_SHARES,
+    SCORE_SHAPES,
+    MapScores,
+    random_maps,
+    score_maps,
+    score_random_maps,
+)
 from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
@@ -197,9 +204,11 @@ class _Explainer:
     def _maps(self, patient: str, case: Case, method: str) -> dict[str, np.ndarray]:
         """Load cached maps by modality if complete, else compute and store them."""
         path, modalities = self.out.maps(method, patient), self.held_out.modalities
-        stored = load_arrays(path)
-        needed = {"target", *modalities, *(["deletion"] if self.trust else [])}
-        if stored and needed <= stored.keys() and stored["target"] == case.target:
+        shapes = {m: (p.shape[1], *p.shape[3:]) for m, p in zip(modalities, case.pictures, strict=True)}
+        shapes |= {"target": (), "error": (), **(SCORE_SHAPES if self.trust else {})}
+        stored = load_arrays(path) or {}
+        found = {name: values.shape for name, values in stored.items() if values.dtype.kind in "fi"}
+        if shapes.items() <= found.items() and stored["target"] == case.target:
             return {m: stored[m] for m in modalities}
         attribution, scores = self._attribute(patient, case, method)
         maps = {m: values.numpy() for m, values in zip(modalities, attribution.maps, strict=True)}

@@ -16,7 +16,7 @@ from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
-from fusion_ln.models.late.base import Learnt, load_late_head
+from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
@@ -43,6 +43,16 @@ class LateFusion(nn.Module):
     def forward(self, triplets: Triplets) -> Tensor:
         """Predict the logits of each patient. Shape (B, C)."""
         return load_late_head(self.head).apply(mean_over_views(triplets), self.learnt)
+
+    def takes(self, n_modalities: int, n_classes: int) -> bool:
+        """Test, on one patient, if what was learnt is of as many modalities and classes."""
+        shape = (1, n_modalities, n_classes)
+        patient = ModalityLogits(torch.zeros(shape, dtype=torch.float64), torch.ones(shape[:2], dtype=torch.bool))
+        try:
+            logits = load_late_head(self.head).apply(patient, self.learnt)
+        except (ImportError, LookupError, TypeError, ValueError, RuntimeError):
+            return False
+        return logits.shape == (1, n_classes) and bool(logits.isfinite().all())
 
 
 class TripletModel(nn.Module):
@@ -187,7 +197,14 @@ def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletMo
     _check_members(run, record.settings.members, [checkpoint for _, checkpoint in loaded], fold)
     if isinstance(record, LateFusionRecord):
         learnt = record.learnt[fold] if record.learnt else None
-        return assemble(loaded, LateFusion(record.settings.head, learnt)).eval()
+        fusion, n_members, n_classes = LateFusion(record.settings.head, learnt), len(loaded), len(record.cohort.classes)
+        if not fusion.takes(n_members, n_classes):
+            raise RunError(
+                f"{run.record}: what {fusion.head} learnt in fold {fold} is not of {n_members} modalities and "
+                f"{n_classes} classes.",
+                "Restore the file, or fuse again: the command that made the run, with another `--out DIR`.",
+            )
+        return assemble(loaded, fusion).eval()
     settings = record.settings.training.of_fold(fold)
     model = assemble(loaded, *load_head(run.checkpoint(fold), fold, settings), settings)
     if settings.finetune:

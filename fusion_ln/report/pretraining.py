@@ -81,7 +81,8 @@ def write_pretraining_report(run: RunFolder) -> Path:
     if not isinstance(record, PretrainingRecord) or not run.backbone.is_file():
         raise RunError(f"{run.root}: not a finished pre-training.", "Make one with `fusionln pretrain`.")
     way_out = f"Delete {run.backbone} and give the command that made it again: it pre-trains anew."
-    history = read_table(run.history, way_out, ("epoch", "train_loss", "val_loss"))
+    losses = ["train_loss", "val_loss", *(f"val_loss:{task.name}" for task in record.cohort.tasks)]
+    history = read_table(run.history, way_out, {"epoch": "whole", **dict.fromkeys(losses, "number")})
     tasks = [_read(run, number, held) for number, held in enumerate(record.cohort.tasks)]
     simulated = record.simulated
     with style.figure_style():

@@ -104,7 +104,7 @@ def read_audit(folder: Path) -> ShortcutAudit:
         raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.")
     record = AuditRecord.read(folder / "audit.json")
     path = folder / "predictions.parquet"
-    table = read_table(path, "Make the audit again with `fusionln audit RUN`.", [ALTERATION])
+    table = read_table(path, "Make the audit again with `fusionln audit RUN`.", {ALTERATION: "text"})
     classes = record.cohort.classes
     predictions = {
         str(name): check_table(path, rows.drop(columns=ALTERATION))

@@ -252,8 +252,11 @@ def finish(run: RunFolder) -> None:
         return
     record = run.read_prediction_record()
     folders = [run.fold(number) for number in range(record.cohort.n_folds)]
-    folds = [_read_fold(folder) for folder in folders]
+    folds = [_read_fold(folder, number, record.cohort.classes) for number, folder in enumerate(folders)]
     out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
+    if record.patients and (predicted := len(out)) != record.patients.predicted:
+        problem = f"{run.root}: its folds predict {predicted} of {record.patients.predicted} patients."
+        raise RunError(problem, f"Delete {run.fold(0).with_name('fold_*')}: the command that made the run trains anew.")
     run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
     write_parquet(run.history, history)
     classes = record.cohort.classes
@@ -263,7 +266,7 @@ def finish(run: RunFolder) -> None:
     write_predictions(run.predictions, predictions)
 
 
-def _read_fold(folder: Path) -> tuple[FoldRecord, list[pd.DataFrame]]:
+def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[FoldRecord, list[pd.DataFrame]]:
     """Read what `_write_fold` wrote."""
     way_out = f"Delete {folder}: the command that made the run then trains this fold again."
     path = folder / FOLD_RECORD
@@ -271,12 +274,15 @@ def _read_fold(folder: Path) -> tuple[FoldRecord, list[pd.DataFrame]]:
         fit = FoldRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
-    tables = [read_table(folder / name, way_out) for name in FOLD_TABLES]
+    tables = [read_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
     try:
-        for name, table in zip(FOLD_TABLES[:2], tables, strict=False):
-            check_table(folder / name, table)
+        found = {
+            check_table(folder / name, table).classes for name, table in zip(FOLD_TABLES, tables[:2], strict=False)
+        }
     except PredictionsError as error:
         raise RunError(error.problem, way_out) from None
+    if found != {classes} or any((table[FOLD] != number).any() for table in tables) or fit.fold != number:
+        raise RunError(f"{folder}: holds tables of another fold or of other classes.", way_out)
     return fit, tables
 
 

@@ -91,7 +91,9 @@ def check_study(study: Study) -> None:
     """
     record, n_objectives = read_study_record(study), len(study.directions)
     if len(record.objectives) != n_objectives or study.metric_names not in (None, list(record.objectives)):
-        raise _damaged(study, "its description", f"objectives {', '.join(record.objectives)}, {n_objectives} directions")
+        raise _damaged(
+            study, "its description", f"objectives {', '.join(record.objectives)}, {n_objectives} directions"
+        )
     for trial in study.get_trials(deepcopy=False):
         try:
             read = TrialRecord.model_validate({name: getattr(trial, name) for name in TrialRecord.model_fields})

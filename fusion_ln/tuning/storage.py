@@ -11,11 +11,11 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -144,7 +144,7 @@ class _Journal(JournalFileBackend):
 
     line = 0
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, object], None, None]:
         """Read the lines from this one on, counted from 0."""
         logs = super().read_logs(log_number_from)
         for self.line in itertools.count(log_number_from + 1):
@@ -165,7 +165,9 @@ def _open_journal(path: Path) -> BaseStorage:
         raise
     except Exception as error:  # Optuna trusts every line, so anything may come of a damaged one
         good, rest = journal.line - 1, path.with_name(f"mended-{path.name}")
-        kept = f"`head -n {good} '{path}' > '{rest}'` and `--storage '{rest}'` go on after line {good}. " if good else ""
+        kept = (
+            f"`head -n {good} '{path}' > '{rest}'` and `--storage '{rest}'` go on after line {good}. " if good else ""
+        )
         raise StudyError(
             f"{path}: line {journal.line} of this journal is damaged ({in_short(error)}).",
             f"Restore the file. Or {kept}Or begin anew: move the file away.",

@@ -76,7 +76,7 @@ def _read_json(path: Path) -> object:
 
 
 def _read_subsets(path: Path) -> Predictions:
-    table = read_table(path, REMAKE, [MODALITIES_USED])
+    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
     checked = check_table(path, table, key=[MODALITIES_USED, PATIENT])
     return Predictions(checked.classes, checked.table)
 
@@ -122,7 +122,7 @@ def _check_patients(path: Path, predictions: Predictions, cohort: Cohort, *, inn
 
 def _check_history(run: RunFolder, record: BaselineRecord) -> None:
     """Check what the record says of each fold's epochs against the history."""
-    history = read_table(run.history, REMAKE, (FOLD, "epoch", "val_loss"))
+    history = read_table(run.history, REMAKE, {FOLD: "whole", "epoch": "whole", "val_loss": "number"})
     for fit in record.folds:
         epochs = history[history[FOLD] == fit.fold]
         expected = {"epochs": len(epochs)}
@@ -152,4 +152,4 @@ def _fuse_again(run: RunFolder, record: LateFusionRecord, cohort: Cohort) -> Non
 
 
 def _sorted(path: Path, key: tuple[str, ...]) -> pd.DataFrame:
-    return read_table(path, REMAKE, key)
+    return read_table(path, REMAKE, {name: "whole" if name == FOLD else "text" for name in key})

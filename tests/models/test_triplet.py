@@ -60,6 +60,29 @@ def patients_of(model, seed, n=4, views=2):
     return [torch.rand(n, views, 3, SIDE, SIDE, generator=g) for _ in range(m)], present
 
 
+@pytest.mark.parametrize(
+    ("head", "learnt"),
+    [
+        ("late-weighted", {"weights": [0.5, 0.5]}),
+        ("late-weighted", {"weights": []}),
+        ("late-weighted", {"weight": [0.5, 0.2, 0.3]}),
+        ("late-weighted", None),
+        ("late-stacked", {**LEARNT["late-stacked"], "intercept": [0.1, 0.2]}),
+        ("late-stacked", {**LEARNT["late-stacked"], "intercept": [0.1, 0.2, float("nan")]}),
+        ("late-stacked", {**LEARNT["late-stacked"], "coefficients": [[1.0, 2.0]]}),
+        ("late-stacked", {**LEARNT["late-stacked"], "coefficients": [1.0, [2.0]]}),
+        ("late-guess", None),
+    ],
+)
+def test_what_a_late_head_learnt_of_other_shapes_is_not_taken(head, learnt):
+    assert not LateFusion(head, learnt).takes(3, CLASSES)
+
+
+@pytest.mark.parametrize("head", LATE_HEADS)
+def test_what_a_late_head_learnt_is_taken(head):
+    assert LateFusion(head, LEARNT.get(head)).takes(3, CLASSES)
+
+
 FUSIONS = ["single", *LATE_HEADS, *TRAINED_HEADS]
 
 

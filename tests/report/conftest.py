@@ -77,7 +77,7 @@ class RunMaker:
         settings = LateSettings(head=head, members={m: r.read_record().settings for m, r in self.baselines.items()})
         first = members[0]
         out = predictions_from_logits(self.cohort.classes, first.patients, first.folds, first.labels, logits)
-        weights = ({"weights": [0.2, 0.3, 0.5]},) * self.cohort.n_folds
+        weights = ({"weights": [0.2, 0.3, 0.5][: len(self.baselines)]},) * self.cohort.n_folds
         record = LateFusionRecord(
             settings=settings,
             cohort=self.cohort.describe(),

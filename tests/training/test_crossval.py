@@ -77,6 +77,21 @@ def test_a_damaged_file_of_a_fold_is_named_and_the_way_out_works(finished, tmp_p
         assert digest(run.predictions) == digest(trained.predictions)
 
 
+def test_tables_of_another_fold_are_not_joined(finished, tmp_path):
+    cohort, trained = finished
+    run = RunFolder(shutil.copytree(trained.root, tmp_path / "run"))
+    run.predictions.unlink()
+    for name in ("predictions.parquet", "inner_predictions.parquet", "history.parquet", "fold.json"):
+        shutil.copy(trained.fold(0) / name, run.fold(1) / name)
+        with pytest.raises(RunError, match="fold_1: holds tables of another fold"):
+            run_baseline(cohort, run.root)
+        shutil.copy(trained.fold(1) / name, run.fold(1) / name)
+    table = pd.read_parquet(run.fold(1) / "predictions.parquet")
+    table[1:].to_parquet(run.fold(1) / "predictions.parquet")
+    with pytest.raises(RunError, match=r"predict \d+ of \d+ patients"):
+        run_baseline(cohort, run.root)
+
+
 def with_other_pictures(cohort, patients):
     """The same cohort in another folder, but with noise for the pictures of some patients."""
     images = cohort.images.copy()

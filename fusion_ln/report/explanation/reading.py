@@ -8,13 +8,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.decode.stored import load_arrays, read_table
+from fusion_ln.decode.stored import Kind, load_arrays, read_table
 from fusion_ln.errors import RunError
 from fusion_ln.explanations import ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
-from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, PROB, RANDOM_MAPS
+from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, PATIENT, PROB, RANDOM_MAPS
 
 AGAIN = "Give the command that explained the run again: it makes the file anew."
+# Columns of the tables that the page reads.
+PATIENTS: dict[str, Kind] = {PATIENT: "text", FOLD: "whole", LABEL: "whole", "target": "whole", MODALITIES_USED: "text"}
+FIGURES: dict[str, Kind] = {PATIENT: "text", "method": "text", MODALITY: "text", "share": "number"}
+CONTRIBUTIONS: dict[str, Kind] = {
+    PATIENT: "text", LABEL: "whole", "class": "text", MODALITY: "text", "present": "yes", "contribution": "number",
+}  # fmt: skip
+INTERACTIONS: dict[str, Kind] = {PATIENT: "text", "class": "text", "pair": "text", "interaction": "number"}
 SCORES = ("insertion", "deletion", "infidelity", "sensitivity", "randomised", "error")
 
 
@@ -149,12 +156,12 @@ def read_explanation(folder: ExplanationFolder) -> Explanation:
     if not folder.record.is_file() or not folder.patients.is_file():
         raise RunError(f"{folder.root}: holds no explanation.", "Make one with `fusionln explain RUN`.")
     record = ExplanationRecord.read(folder.record)
-    several = len(record.sides) > 1
+    several, probs = len(record.sides) > 1, [PROB + name for name in record.classes]
     return Explanation(
         folder=folder,
         record=record,
-        patients=read_table(folder.patients, AGAIN, (PATIENT, FOLD, LABEL, "target", MODALITIES_USED)),
-        figures=read_table(folder.figures, AGAIN),
-        contributions=read_table(folder.contributions, AGAIN) if several else pd.DataFrame(),
-        interactions=read_table(folder.interactions, AGAIN) if several else pd.DataFrame(),
+        patients=read_table(folder.patients, AGAIN, {**PATIENTS, **dict.fromkeys(probs, "number")}),
+        figures=read_table(folder.figures, AGAIN, FIGURES),
+        contributions=read_table(folder.contributions, AGAIN, CONTRIBUTIONS) if several else pd.DataFrame(),
+        interactions=read_table(folder.interactions, AGAIN, INTERACTIONS) if several else pd.DataFrame(),
     )

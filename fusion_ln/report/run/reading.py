@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import Kind, read_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
@@ -18,7 +18,8 @@ from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
 
-HISTORY = (FOLD, "epoch", "train_loss", "val_loss")  # columns that a figure needs
+# Columns that a figure needs.
+HISTORY: dict[str, Kind] = {FOLD: "whole", "epoch": "whole", "train_loss": "number", "val_loss": "number"}
 
 
 def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
@@ -176,7 +177,7 @@ def _read_subsets(path: Path) -> dict[str, Predictions]:
     """Read predictions by the names of the modalities, fewer modalities first, else in the file's order."""
     if not path.is_file():
         return {}
-    table = read_table(path, REMAKE, [MODALITIES_USED])
+    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
     parts = {
         str(name): check_table(path, part.drop(columns=MODALITIES_USED))
         for name, part in table.groupby(MODALITIES_USED, sort=False)

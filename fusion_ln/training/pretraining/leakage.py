@@ -75,7 +75,9 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed; the fingerprint tells it changed
 def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    table = read_table(run / PICTURES, "Restore it.", (IMAGE, SHA256, TASK)).rename(columns={TASK: ORIGIN})
+    table = read_table(run / PICTURES, "Restore it.", {IMAGE: "text", SHA256: "text", TASK: "text"}).rename(
+        columns={TASK: ORIGIN}
+    )
     try:
         copies = np.load(run / COPIES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -80,12 +80,14 @@ def learnt_table(results: Results) -> pd.DataFrame:
     """List the weight that each fusion with learnt weights gives each modality, by fold."""
     rows = []
     for model in results.fusions:
-        learnt_by_fold = model.record.learnt if isinstance(model.record, LateFusionRecord) else None
-        for fold, learnt in enumerate(learnt_by_fold or ()):
+        if not isinstance(model.record, LateFusionRecord):
+            continue
+        for fold, learnt in enumerate(model.record.learnt or ()):
             if learnt and "weights" in learnt:
-                rows.append((model.name, fold, *learnt["weights"]))
-    members = next((len(row) - 2 for row in rows), 0)
-    return pd.DataFrame(rows, columns=["model", "fold", *results.cohort.modalities[:members]])
+                weights = dict(zip(model.record.settings.members, learnt["weights"], strict=True))
+                rows.append({"model": model.name, "fold": fold, **weights})
+    found = {column for row in rows for column in row}
+    return pd.DataFrame(rows, columns=["model", "fold", *(m for m in results.cohort.modalities if m in found)])
 
 
 def _own_settings(model: Model) -> dict[str, object]:
