@@ -52,6 +52,7 @@ SHA256 = "sha256"
 LOGIT = "logit_"  # + class name
 PROB = "prob_"  # + class name
 INNER = "inner_"  # + outer fold: the patient is part of that fold's inner validation set
+UNUSED = "unused_"  # + outer fold: the patient is left out of that fold's training, for a learning curve
 
 # Columns of a cohort's tables that say who a patient is, where from, or what to predict: never an input of a model.
 NOT_CLINICAL = frozenset(

@@ -65,7 +65,7 @@ def _option(
     return click.option(
         flag,
         name,
-        type=_type(get_args(kind)[0] if repeatable else kind, field),
+        type=click.STRING if split else _type(get_args(kind)[0] if repeatable else kind, field),
         is_flag=kind is bool,
         multiple=repeatable,
         callback=_split_texts if split else None,

@@ -13,9 +13,11 @@ from fusion_ln.cli.options import given, merge, set_option, settings_options, ta
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.settings import BaselineSettings, DeviceSettings, FinetuneSettings, FitSettings, HeadSettings, Protocol
+from fusion_ln.training.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
     from fusion_ln.cohort.cohort import Cohort
+    from fusion_ln.cohort.draws import Draw
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 
@@ -33,6 +35,7 @@ training_options = together(
     settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
     settings_options(FitSettings, "patience", "precision"),
     settings_options(BaselineSettings, "protocol", "seed", defaults=True),
+    settings_options(DrawSettings, "repeats", defaults=True, metavars={"repeats": "R"}),
     device_options,
 )
 
@@ -44,18 +47,16 @@ training_options = together(
 def baseline(modality: str, changes: dict[str, dict[str, object]], **options: object) -> None:
     """Train one network per fold on one modality and report its out-of-fold predictions."""
     from fusion_ln.report.experiment import write_runs
-    from fusion_ln.training.run import run_baselines
+    from fusion_ln.training.draws import run_draws
 
     plan = _plan_training(options, changes)
     if plan is None:
         return
-    cohort = plan.cohort
-    [trained] = run_baselines(
-        cohort, [modality], plan.fit, plan.out, protocol=plan.protocol, seed=plan.seed, device=plan.device
-    )
+    runs = run_draws(plan.draws, [modality], {}, plan.fit, protocol=plan.protocol, device=plan.device)
     question = f"How well does {modality} alone tell the classes apart?"
-    title = f"{cohort.name}: {modality} alone"
-    print_paths(write_runs(trained.root, [trained], cohort, title=title, question=question))
+    title = f"{plan.cohort.name}: {modality} alone"
+    out, further = runs[0][0].root, list(zip(plan.draws, runs, strict=True))[1:]
+    print_paths(write_runs(out, runs[0], plan.cohort, title=title, question=question, further=further))
 
 
 @run.command()
@@ -88,9 +89,8 @@ def fusion(
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
     from fusion_ln.report.experiment import write_runs
+    from fusion_ln.training.draws import run_draws, teachable_heads
     from fusion_ln.training.experiment_file import check_head_changes, head_settings
-    from fusion_ln.training.preflight import leave_out_untaught
-    from fusion_ln.training.run import run_baselines_and_fusions
 
     if accumulate is not None and not (finetune or "finetune" in changes["head"]):
         raise click.UsageError("--accumulate belongs to fine-tuning: give --finetune, too.")
@@ -104,19 +104,13 @@ def fusion(
     plan = _plan_training(options, changes, wanted)
     if plan is None:
         return
-    cohort, out = plan.cohort, plan.out
+    cohort = plan.cohort
     modalities = list(cohort.modalities)
-    runs = run_baselines_and_fusions(
-        cohort,
-        modalities,
-        leave_out_untaught(cohort, modalities, wanted, asked),
-        plan.fit,
-        out,
-        protocol=plan.protocol,
-        seed=plan.seed,
-        device=plan.device,
-    )
-    print_paths(write_runs(out, runs, cohort, title=f"{cohort.name}: does fusion help?", question=QUESTION))
+    fused = teachable_heads(plan.draws, modalities, wanted, asked)
+    runs = run_draws(plan.draws, modalities, fused, plan.fit, protocol=plan.protocol, device=plan.device)
+    title = f"{cohort.name}: does fusion help?"
+    out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
+    print_paths(write_runs(out, runs[0], cohort, title=title, question=QUESTION, further=further))
 
 
 @run.command()
@@ -154,14 +148,20 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Resolved options of a command that trains baselines."""
+    """Resolved options of a command that trains baselines.
 
-    cohort: "Cohort"
-    out: Path
+    Attributes:
+        draws: The cohort under its own folds first, then any further draws.
+    """
+
+    draws: "list[Draw]"
     fit: FitSettings
     protocol: Protocol
-    seed: int
     device: DeviceSettings
+
+    @property
+    def cohort(self) -> "Cohort":
+        return self.draws[0].cohort
 
 
 def _plan_training(
@@ -178,9 +178,10 @@ def _plan_training(
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.settings import resolve_fit
+    from fusion_ln.training.draws import plan_draws
     from fusion_ln.training.preflight import check_options
 
-    device = take(options, DeviceSettings)
+    device, further = take(options, DeviceSettings), take(options, DrawSettings)
     folder, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
     baseline = BaselineSettings.read(
         {"modality": "", "protocol": options.pop("protocol"), "seed": options.pop("seed")}, "options"
@@ -193,4 +194,5 @@ def _plan_training(
     check_options(fit, heads)
     cohort = open_cohort(folder if isinstance(folder, Path) else None)
     place = out if isinstance(out, Path) else Path("runs") / cohort.name
-    return TrainingPlan(cohort, place, fit, baseline.protocol, baseline.seed, device)
+    draws = plan_draws(cohort, place, further, seed=baseline.seed)
+    return TrainingPlan(draws, fit, baseline.protocol, device)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.decode.stored import Kind, load_table, wrong_column
@@ -26,6 +26,7 @@ from fusion_ln.terms import (
     PATIENT,
     SHA256,
     SITE,
+    UNUSED,
     VIEW,
     WIDTH,
 )  # fmt: skip
@@ -132,6 +133,8 @@ class Cohort:
     def training_part(self, fold: int) -> tuple[list[str], list[str]]:
         """List training and inner validation patients of an outer fold; no held-out patient is in either."""
         training = self.folds[self.folds[FOLD] != fold]
+        if f"{UNUSED}{fold}" in training:
+            training = training[~training[f"{UNUSED}{fold}"]]
         inner = training[f"{INNER}{fold}"]
         return training.loc[~inner, PATIENT].tolist(), training.loc[inner, PATIENT].tolist()
 
@@ -232,11 +235,6 @@ def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int =
         details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
         save_cohort(cohort := replace(cohort, details=details))
     return cohort
-
-
-def folds_origin(k: int, by_site: bool, seed: int) -> str:
-    """Name the rule by which folds are drawn, for the cohort's details."""
-    return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
 
 
 def _read_table(path: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from fusion_ln.errors import CohortError
-from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE
+from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE, UNUSED
 
 INNER_SHARE = 0.15
 
@@ -36,6 +36,11 @@ def draw_folds(
         rng = np.random.default_rng([seed, held_out])
         table[f"{INNER}{held_out}"] = _share(labels, fold != held_out, INNER_SHARE, rng)
     return table
+
+
+def folds_origin(k: int, by_site: bool, seed: int) -> str:
+    """Name the rule by which folds are drawn, for the cohort's details."""
+    return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
 
 
 def _stratified_folds(labels: np.ndarray, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
@@ -86,6 +91,30 @@ def draw_share(patients: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """Choose this share of each class, at least one patient of it, but none of a class of one. Bool, shape (P,)."""
     labels = patients[LABEL].to_numpy()
     return _share(labels, np.ones(len(labels), dtype=bool), share, np.random.default_rng(seed))
+
+
+def mark_unused(folds: pd.DataFrame, labels: pd.Series, fraction: float) -> pd.DataFrame:
+    """Add the columns ``unused_<f>`` (bool): training and inner validation patients that fold f does without.
+
+    Of each class a fold keeps ``fraction`` of either part, at least one patient; what a smaller fraction keeps, a
+    larger one keeps, too. Held-out patients stay.
+
+    Args:
+        folds: See `draw_folds`.
+        labels: Label by patient.
+        fraction: From 0, not included, to 1.
+    """
+    table = folds.copy()
+    known = labels.loc[folds[PATIENT]].to_numpy()
+    for fold in range(int(folds[FOLD].max()) + 1):
+        rng = np.random.default_rng(fold)
+        inner, unused = folds[f"{INNER}{fold}"].to_numpy(), np.zeros(len(folds), dtype=bool)
+        for part in (inner, ~inner & (folds[FOLD] != fold).to_numpy()):
+            for label in np.unique(known):
+                members = rng.permutation(np.flatnonzero(part & (known == label)))
+                unused[members[max(1, round(fraction * len(members))) :]] = True
+        table[f"{UNUSED}{fold}"] = unused
+    return table
 
 
 def _share(labels: np.ndarray, among: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,23 +1,47 @@
 """Pages of some runs of one cohort: the report and, where they apply, those over seeds and starting weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.draws import Draw
 from fusion_ln.records import BaselineRecord, LateFusionRecord, TrainedFusionRecord
-from fusion_ln.report.record import PageRecord, relative
-from fusion_ln.report.run.page import write_report, write_results
+from fusion_ln.report.record import DrawRecord, PageRecord, relative
+from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.page import write_seeds
+from fusion_ln.report.seeds.repeats import write_repeats
 from fusion_ln.report.starts import write_ablation
 from fusion_ln.runs import RunFolder
 
 
-def write_runs(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
-    """Write the report of some runs; returns the paths by name. For errors see `write_report`."""
-    report = write_report(out, runs, cohort, title=title, question=question)
-    _record(out, "runs", runs, title, question)
-    return {"Runs": out, "Report": report}
+def write_runs(
+    out: Path,
+    runs: list[RunFolder],
+    cohort: Cohort,
+    *,
+    title: str,
+    question: str,
+    further: Sequence[tuple[Draw, list[RunFolder]]] = (),
+) -> dict[str, Path]:
+    """Write the report of some runs and, where the same models ran on further draws, the page over all draws.
+
+    Returns:
+        The paths by name.
+
+    Raises:
+        RunError, PredictionsError: See `write_report` and `write_repeats`.
+    """
+    results = read_results(runs, cohort)
+    pages = {}
+    if further:
+        repeats = [results, *(read_results(of_draw, draw.cohort) for draw, of_draw in further)]
+        pages["Repeats"] = write_repeats(out, repeats, title=title, question=question)
+    link = next(iter(pages.values()), None)
+    report = write_results(out, results, title=title, question=question, seeds=link)
+    _record(out, "runs", runs, title, question, further)
+    return {"Runs": out, "Report": report, **pages}
 
 
 def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
@@ -40,10 +64,21 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title:
     return paths
 
 
-def _record(out: Path, kind: Literal["runs", "experiment"], runs: list[RunFolder], title: str, question: str) -> None:
+def _record(
+    out: Path,
+    kind: Literal["runs", "experiment"],
+    runs: list[RunFolder],
+    title: str,
+    question: str,
+    further: Sequence[tuple[Draw, list[RunFolder]]] = (),
+) -> None:
     """Write the record of the pages, last."""
-    places = tuple(relative(run.root, out) for run in runs)
-    PageRecord(kind=kind, runs=places, title=title, question=question).write(out)
+
+    def places(folders: list[RunFolder]) -> tuple[str, ...]:
+        return tuple(relative(run.root, out) for run in folders)
+
+    draws = tuple(DrawRecord(runs=places(of_draw), fraction=draw.fraction) for draw, of_draw in further)
+    PageRecord(kind=kind, runs=places(runs), draws=draws, title=title, question=question).write(out)
 
 
 def _fusion_seeds(runs: list[RunFolder]) -> set[int]:

@@ -13,6 +13,15 @@ from fusion_ln.files import parse, write_json
 RECORD = "report.json"
 
 
+class DrawRecord(BaseModel):
+    """Runs on a further draw of the cohort; ``fraction``: part of each fold's training patients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: tuple[str, ...]
+    fraction: float = 1.0
+
+
 class PageRecord(BaseModel):
     """Inputs of a page, from which `fusionln verify` writes it again; paths are relative to the page's folder.
 
@@ -21,6 +30,7 @@ class PageRecord(BaseModel):
     Attributes:
         kind: The function that wrote it: `write_runs`, `write_experiment` or `write_comparison`.
         runs: Run folders or tables of predictions, in the order in which they were given.
+        draws: The same runs on further draws of the cohort.
         cohort: Cohort folder; None where the runs' own records say where it is.
         reference: The one of ``runs`` that the others are compared with, if it was named.
     """
@@ -30,6 +40,7 @@ class PageRecord(BaseModel):
     format: Literal[1] = 1
     kind: Literal["runs", "experiment", "comparison"]
     runs: tuple[str, ...]
+    draws: tuple[DrawRecord, ...] = ()
     cohort: str | None = None
     reference: str | None = None
     title: str = ""

@@ -3,12 +3,13 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.draws import Draw
 from fusion_ln.errors import VerifyError
 from fusion_ln.report.comparison import write_comparison
 from fusion_ln.report.experiment import write_experiment, write_runs
 from fusion_ln.report.kit.page import without_figures
-from fusion_ln.report.record import RECORD, PageRecord, read_page_record
+from fusion_ln.report.record import RECORD, DrawRecord, PageRecord, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.verify.deviations import WAY_OUT, compare_csv, compare_page
 
@@ -52,8 +53,18 @@ def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | N
         write_comparison(out, places, reference=reference, cohort=moved or named)
         return
     assert cohort is not None, "a page of runs needs their cohort"
-    write = write_runs if record.kind == "runs" else write_experiment
-    write(out, [RunFolder(place) for place in places], cohort, title=record.title, question=record.question)
+    runs = [RunFolder(place) for place in places]
+    if record.kind == "experiment":
+        write_experiment(out, runs, cohort, title=record.title, question=record.question)
+        return
+    further = [_read_draw(draw, folder) for draw in record.draws]
+    write_runs(out, runs, cohort, title=record.title, question=record.question, further=further)
+
+
+def _read_draw(draw: DrawRecord, folder: Path) -> tuple[Draw, list[RunFolder]]:
+    """Open the runs on a further draw, and the cohort folder of that draw."""
+    runs = [RunFolder((folder / run).resolve()) for run in draw.runs]
+    return Draw(runs[0].root.parent, open_run_cohort(runs[0], None), 0, draw.fraction), runs
 
 
 def _compare(found: Path, expected: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.cohort import Cohort, folds_origin, save_cohort
-from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner

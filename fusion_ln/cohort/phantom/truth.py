@@ -46,7 +46,7 @@ def load_truth(cohort: Cohort) -> Truth:
     Raises:
         CohortError: If the cohort is not a phantom, or its files were taken away.
     """
-    paths = [cohort.root / TRUTH_FILE, cohort.root / POSTERIORS_FILE]
+    paths = [cohort.pictures / TRUTH_FILE, cohort.pictures / POSTERIORS_FILE]
     if not cohort.simulated or not all(path.is_file() for path in paths):
         raise CohortError(
             f"cohort {cohort.name}: the true outlines and posteriors are known for phantom cohorts only.",

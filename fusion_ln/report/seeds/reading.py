@@ -1,6 +1,6 @@
 """The runs of an experiment, gathered by model for the comparison over its seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -44,7 +44,7 @@ def compare_seeds(results: Results) -> SeedResults:
         RunError: If models were trained with different seeds.
     """
     groups = {key.name: list(by_seed.values()) for key, by_seed in _group_by_model(results).items()}
-    models = tuple(_over_seeds(name, runs) for name, runs in groups.items())
+    models = tuple(over_seeds(name, {run.name: run for run in runs}) for name, runs in groups.items())
     comparison = SeedComparison(models, results.cohort.modalities, N_RESAMPLES)
     return SeedResults(results, comparison, {name: runs[0] for name, runs in groups.items()})
 
@@ -80,15 +80,16 @@ def _name_seeds(seeds: Iterable[int]) -> str:
     return "seeds " + ", ".join(map(str, seeds))
 
 
-def _over_seeds(name: str, models: list[Model]) -> ModelOverSeeds:
-    first = models[0]
+def over_seeds(name: str, models: Mapping[str, Model]) -> ModelOverSeeds:
+    """Join the runs of one model, by the name of each; ``name`` is theirs without the seed."""
+    first = next(iter(models.values()))
     return ModelOverSeeds(
         name=name,
         title=" · ".join([first.what, *PurePosixPath(name).parts[:-1]]),
-        predictions={model.name: model.predictions for model in models},
-        inner_auc=float(np.mean([model.inner_auc for model in models])),
+        predictions={run: model.predictions for run, model in models.items()},
+        inner_auc=float(np.mean([model.inner_auc for model in models.values()])),
         is_single=first.is_single,
         is_fusion=first.is_fusion,
         learnt_on_inner=isinstance(first.record, LateFusionRecord) and any(first.record.learnt or ()),
-        subsets=[model.subsets for model in models],
+        subsets=[model.subsets for model in models.values()],
     )

@@ -1,0 +1,106 @@
+"""Further draws of a cohort: the same patients and pictures under other folds, or with fewer training patients.
+
+A draw is a cohort folder of its own, whose pictures lie where the cohort's do: training, prediction and explanation
+read it as any other, and since its folds have another fingerprint, its runs are compared with none of another draw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.folds import draw_folds, folds_origin, mark_unused
+from fusion_ln.cohort.head import HEAD, read_head
+from fusion_ln.errors import CohortError, RunError
+from fusion_ln.files import LOCK, hash_table, locked
+from fusion_ln.terms import LABEL, PATIENT
+
+FOLDER = "cohort"  # of a draw, beside its runs
+SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Patients under some folds, and the runs on them.
+
+    Attributes:
+        folder: Folder of its runs.
+        cohort: The patients under its folds.
+        seed: Seed of its trainings.
+        fraction: Part of each fold's training patients that it trains on.
+    """
+
+    folder: Path
+    cohort: Cohort
+    seed: int
+    fraction: float = 1.0
+
+
+def draw_repeats(cohort: Cohort, out: Path, *, repeats: int, seed: int) -> list[Draw]:
+    """Draw folds anew for each repeat but the first, which has the cohort's own folds and lies in ``out``.
+
+    The others lie in ``out/repeat-<r>``; repeat r trains with the seed ``seed + r``.
+
+    Raises:
+        CohortError: If the folds are the sites, of which there is one draw only.
+        RunError: If a folder holds other folds already.
+    """
+    first = Draw(out, cohort, seed)
+    if repeats == 1:
+        return [first]
+    if cohort.details.folds == folds_origin(0, True, 0):
+        raise CohortError(
+            f"cohort {cohort.name}: its folds are its sites, which cannot be drawn anew.",
+            "Leave out --repeats, or draw stratified folds (`fusionln cohort folds DIR --folds 5`).",
+        )
+    drawn = [first]
+    for repeat in range(1, repeats):
+        of_folds = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+        folds = draw_folds(cohort.patients, k=cohort.n_folds, seed=of_folds, classes=cohort.classes)
+        origin = f"{folds_origin(cohort.n_folds, False, of_folds)}, repeat {repeat}"
+        details = cohort.details.model_copy(update={"folds": origin})
+        folder = out / f"repeat-{repeat}"
+        own = replace(cohort, root=folder / FOLDER, folds=folds, details=details)
+        drawn.append(Draw(folder, own, (seed + repeat) % SEEDS))
+    _save(drawn[1:])
+    return drawn
+
+
+def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], seed: int) -> list[Draw]:
+    """Draw nested parts of each fold's training patients, in ``out/fraction-<f>``; the whole, in ``out``, comes first.
+
+    Raises:
+        RunError: If a folder holds other folds already.
+    """
+    labels = cohort.patients.set_index(PATIENT)[LABEL]
+    drawn = [Draw(out, cohort, seed)]
+    for fraction in sorted({*fractions} - {1.0}):
+        folder = out / f"fraction-{fraction:g}"
+        details = cohort.details.model_copy(update={"folds": f"{cohort.details.folds}, {fraction:g} of the training"})
+        folds = mark_unused(cohort.folds, labels, fraction)
+        own = replace(cohort, root=folder / FOLDER, folds=folds, details=details)
+        drawn.append(Draw(folder, own, seed, fraction))
+    _save(drawn[1:])
+    return drawn
+
+
+def _save(draws: Sequence[Draw]) -> None:
+    """Write the folders of draws, once all of them are known to hold no other folds."""
+    for draw in draws:
+        _refuse_others(draw.cohort)
+    for draw in draws:
+        with locked(draw.cohort.root / LOCK):
+            save_cohort(draw.cohort)
+
+
+def _refuse_others(cohort: Cohort) -> None:
+    if not (cohort.root / HEAD).is_file():
+        return
+    held, asked = read_head(cohort.root), hash_table(cohort.folds)
+    if held.hashes.get("folds") != asked:
+        raise RunError(
+            f"{cohort.root}: holds other folds ({held.details.folds}) than those asked for ({cohort.details.folds}).",
+            "Give the cohort and the seed with which its runs were made, or another folder with `--out DIR`.",
+        )
