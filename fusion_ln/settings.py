@@ -42,6 +42,13 @@ class Settings(BaseModel):
     def _rename(cls, values: object) -> object:
         return cls.rename(values) if isinstance(values, Mapping) else values
 
+    @model_serializer(mode="wrap")
+    def _omit_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out settings that were added after the first runs, where at their default, so that studies match."""
+        values: dict[str, Any] = dump(self)
+        added = {key: f for key, f in type(self).model_fields.items() if f.json_schema_extra == ADDED}
+        return {key: value for key, value in values.items() if key not in added or value != added[key].default}
+
     @classmethod
     def rename(cls, values: Mapping[str, object]) -> dict[str, object]:
         """Give old keys their names of today, and say so once."""
@@ -156,13 +163,6 @@ class LoopSettings(Settings):
         for changes in self.folds or ():
             type(self).model_validate({**self.model_dump(exclude={"folds"}), **self.rename(changes)})
         return self
-
-    @model_serializer(mode="wrap")
-    def _omit_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out settings that were added after the first runs, where at their default, so that studies match."""
-        values: dict[str, Any] = dump(self)
-        added = {key: f for key, f in type(self).model_fields.items() if f.json_schema_extra == ADDED}
-        return {key: value for key, value in values.items() if key not in added or value != added[key].default}
 
 
 class FitSettings(LoopSettings):

@@ -142,16 +142,23 @@ def _build_option(field: "Field[object]") -> click.Option:
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
 @click.pass_context
 def check(ctx: click.Context, folder: Path) -> None:
-    """Look every picture over for damage and repeats.
+    """Look every picture over for damage and repeats, and test if which pictures exist predicts the class.
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
     from fusion_ln.cohort.checks.check import check_pictures, describe
     from fusion_ln.cohort.cohort import load_cohort
+    from fusion_ln.errors import PredictionsError
     from fusion_ln.files import write_csv
+    from fusion_ln.report.cohort.presence import audit_cohort, describe_presence
 
     result = check_pictures(load_cohort(folder))
     click.echo(describe(result))
+    try:
+        audit = audit_cohort(result.cohort)
+        click.secho(f"\n{describe_presence(audit)}", fg="red" if audit and audit.linked else None)
+    except PredictionsError as error:
+        click.echo(f"\nWhich pictures exist: not tested, {error.problem}")
     write_csv(folder / "check.csv", result.findings)
     click.echo(f"\nWrote {folder / 'check.csv'} ({len(result.findings)} findings)")
     ctx.exit(1 if result.has_problems else 0)

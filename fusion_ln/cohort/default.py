@@ -42,6 +42,7 @@ def simulate_phantom(folder: Path, settings: PhantomSettings, *, k: int = 5, by_
         seed=settings.seed,
         n_sites=settings.sites,
         missing=settings.missing,
+        missing_link=settings.missing_link,
         shortcut=settings.shortcut,
         k=k,
         by_site=by_site,

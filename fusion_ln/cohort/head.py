@@ -43,7 +43,7 @@ class CohortDetails(BaseModel):
         left_out: Patterns of paths that were not imported.
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
-        n_patients, image_size, seed, missing, sites, shortcut: Settings of a simulation.
+        n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
         attainable: Best possible figures; empty where the truth behind the pictures is unknown.
     """
 
@@ -58,6 +58,7 @@ class CohortDetails(BaseModel):
     image_size: int | None = None
     seed: int | None = None
     missing: float | None = None
+    missing_link: float | None = None
     sites: tuple[str, ...] = ()
     shortcut: float | None = None
     attainable: Attainable = Attainable()

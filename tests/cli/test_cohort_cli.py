@@ -43,6 +43,7 @@ def test_import_check_and_folds_go_hand_in_hand(fusionln, raw, tmp_path):
     code, printed = fusionln("check", out)
     assert code == 0
     assert "Nothing wrong or odd was found." in printed
+    assert "so there is nothing to test" in printed
     assert f"Wrote {out / 'check.csv'} (0 findings)" in printed
     code, printed = fusionln("folds", out, "--folds", 3)
     assert (code, load_cohort(out).n_folds) == (0, 3)
@@ -57,6 +58,14 @@ def test_check_exits_with_one_when_something_must_be_mended(fusionln, raw, tmp_p
     assert "under two labels (1)" in printed
     assert "--leave-out" in printed
     assert pd.read_csv(tmp_path / "cohort" / "check.csv")["kind"].tolist() == ["two labels"]
+
+
+def test_check_tells_that_which_pictures_exist_goes_with_the_class(fusionln, make_cohort):
+    cohort = make_cohort(24, absent={number: {"elastic"} for number in range(3, 24, 3)})
+    code, printed = fusionln("check", cohort.root)
+    assert code == 0
+    assert "Which pictures exist predicts the class with an AUC of" in printed
+    assert "That is a link (p < 0.01)" in printed
 
 
 def test_patient_pattern_classes_and_leave_out_reach_the_source(fusionln, raw, tmp_path):

@@ -51,10 +51,16 @@ def _draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(axes).round(1)
 
 
-def draw_present(n: int, missing: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw the presence mask: every picture is missing by chance, but a patient keeps at least one. bool (P, M)."""
-    n_modalities = len(tables().modalities)
-    present = rng.random((n, n_modalities)) >= missing
+def draw_present(labels: np.ndarray, missing: float, link: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw the presence mask: every picture is missing by chance, but a patient keeps at least one. bool (P, M).
+
+    With a ``link`` the chance falls from the first class, ``missing * (1 + link)``, to the last, ``missing * (1 -
+    link)``: benign nodes get the shortest examination.
+    """
+    n, n_modalities = len(labels), len(tables().modalities)
+    slope = np.linspace(1, -1, len(tables().classes))
+    chance = missing * (1 + link * slope)[labels]
+    present: np.ndarray = rng.random((n, n_modalities)) >= chance[:, None]
     kept = rng.integers(n_modalities, size=n)
     empty = np.flatnonzero(~present.any(axis=1))
     present[empty, kept[empty]] = True

@@ -1,8 +1,10 @@
 """Settings of the phantom, as options and experiment files give them."""
 
-from pydantic import Field
+from typing import Self
 
-from fusion_ln.settings import LAST_SEED, MOST, Settings
+from pydantic import Field, model_validator
+
+from fusion_ln.settings import ADDED, LAST_SEED, MOST, Settings
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 
@@ -16,3 +18,12 @@ class PhantomSettings(Settings):
     sites: int = Field(3, ge=1, le=MOST, description="Hospitals, each with its own scanner settings.")
     missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")
     shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")
+    missing_link: float = Field(
+        0.0, ge=0, le=1, description="Strength with which missing goes with the label.", json_schema_extra=ADDED
+    )
+
+    @model_validator(mode="after")
+    def _check_link(self) -> Self:
+        if self.missing_link and not self.missing:
+            raise ValueError("missing_link: no picture is missing, so nothing can go with the label; set missing, too")
+        return self

@@ -16,6 +16,7 @@ from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainab
 from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_parquet
 from fusion_ln.manifests import load_manifest
+from fusion_ln.terms import LABEL
 
 
 def simulate_cohort(
@@ -26,6 +27,7 @@ def simulate_cohort(
     seed: int = 0,
     n_sites: int = 3,
     missing: float = 0.0,
+    missing_link: float = 0.0,
     shortcut: float = 0.0,
     k: int = 5,
     by_site: bool = False,
@@ -38,6 +40,8 @@ def simulate_cohort(
         seed: Same seed and settings, same bytes, however many threads draw.
         n_sites: Number of sites (scanners) over which the patients are spread.
         missing: Probability that a picture is absent; a patient keeps at least one.
+        missing_link: Strength from 0 to 1 with which a missing picture goes with the label; see `draw_present`.
+            Attainable figures ignore it.
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
         k, by_site: See `draw_folds`.
@@ -52,7 +56,7 @@ def simulate_cohort(
         CohortError: If ``out`` holds something already, or a class gets fewer patients than there are folds.
     """
     scanners = _scanners(n_sites)
-    _check(n_patients, image_size, missing, shortcut)
+    _check(n_patients, image_size, missing, missing_link, shortcut)
     with new_cohort(out):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
@@ -60,7 +64,7 @@ def simulate_cohort(
         folds = draw_folds(
             patients, k=k, by_site=by_site, seed=seed, classes=classes
         )  # refuses before anything is drawn
-        present = draw_present(n_patients, missing, rng)
+        present = draw_present(patients[LABEL].to_numpy(), missing, missing_link, rng)
         studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
         details = CohortDetails(
             n_patients=n_patients,
@@ -71,6 +75,8 @@ def simulate_cohort(
             shortcut=shortcut,
             attainable=attainable_of(patients, present),
         )
+        if missing_link:
+            details = details.model_copy(update={"missing_link": missing_link})
         if by_site:
             details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
         manifest = load_manifest("phantom")
@@ -95,13 +101,15 @@ def simulate_cohort(
     return cohort
 
 
-def _check(n_patients: int, image_size: int, missing: float, shortcut: float) -> None:
+def _check(n_patients: int, image_size: int, missing: float, missing_link: float, shortcut: float) -> None:
     if n_patients < 1:
         raise SettingsError(f"--patients {n_patients}: at least one patient is needed.")
     if not SMALLEST <= image_size <= LARGEST:
         raise SettingsError(f"--image-size {image_size}: expected {SMALLEST} to {LARGEST} pixels.")
     if not 0 <= missing < 1:
         raise SettingsError(f"--missing {missing}: expected a chance from 0 to below 1.")
+    if not 0 <= missing_link <= 1 or (missing_link and not missing):
+        raise SettingsError(f"--missing-link {missing_link}: expected 0 to 1, and `--missing` above 0 with it.")
     if not 0 <= shortcut <= 1:
         raise SettingsError(f"--shortcut {shortcut}: expected a share from 0 to 1.")
 

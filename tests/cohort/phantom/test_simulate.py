@@ -186,9 +186,20 @@ def test_missing_pictures_leave_every_patient_at_least_one(tmp_path):
     assert not load_truth(cohort).posteriors.isna().any(axis=None)
 
 
+def test_a_link_makes_missing_go_with_the_label_and_none_leaves_every_draw():
+    labels = np.arange(3000) % 3
+    plain, linked = (draw_present(labels, 0.3, link, np.random.default_rng(2)) for link in (0.0, 0.8))
+    rng = np.random.default_rng(2)
+    drawn = rng.random((3000, 3)) >= 0.3
+    kept, empty = rng.integers(3, size=3000), ~drawn.any(axis=1)
+    drawn[empty, kept[empty]] = True
+    np.testing.assert_array_equal(plain, drawn)
+    assert [round(1 - linked[labels == c].mean(), 1) for c in range(3)] == [0.5, 0.3, 0.1]
+
+
 def test_cohorts_attainable_figures_use_the_pictures_that_exist():
     patients = draw_patients(80, ["A"], np.random.default_rng(0))
-    present = draw_present(80, 0.4, np.random.default_rng(1))
+    present = draw_present(patients["label"].to_numpy(), 0.4, 0.0, np.random.default_rng(1))
     figures = attainable_by_cohort(patients, present)
     labels = patients["label"].to_numpy()
     only = present[:, 1]
@@ -240,6 +251,7 @@ def test_pictures_of_two_sizes_show_the_same_node(tmp_path):
         ({"n_sites": 9}, "--sites"),
         ({"missing": 1.0}, "--missing"),
         ({"shortcut": 1.5}, "--shortcut"),
+        ({"missing_link": 0.5}, "--missing-link"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, setting, word):
