@@ -57,8 +57,12 @@ class Resamples:
         The mean over ordered pairs of classes (i, j) of the chance that a patient of class i has a higher probability
         of i than a patient of class j.
         """
-        pairs = self._wins / (self._sizes[:, :, None] * self._sizes[:, None, :])
-        return np.asarray(pairs[:, ~np.eye(self.n_classes, dtype=bool)].mean(axis=1))
+        return np.asarray(self.pairwise[:, ~np.eye(self.n_classes, dtype=bool)].mean(axis=1))
+
+    @property
+    def pairwise(self) -> np.ndarray:
+        """Chance that a patient of class i has a higher probability of i than one of class j. Shape (R, C, C)."""
+        return np.asarray(self._wins / (self._sizes[:, :, None] * self._sizes[:, None, :]))
 
     @cached_property
     def confusion(self) -> np.ndarray:

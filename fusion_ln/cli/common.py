@@ -37,6 +37,27 @@ def device_options(command: F) -> F:
     return settings_options(DeviceSettings, defaults=True)(command)
 
 
+def population_options(command: F) -> F:
+    """Add the options of the population and the costs that probabilities are used for."""
+    return together(
+        click.option(
+            "--prevalence",
+            metavar="CLASS=SHARE,...",
+            default="",
+            help="Shares of the classes in another population, as in `benign=0.7,lymphoma=0.1,metastatic=0.2`: "
+            "calibrated probabilities are shifted to it. Exact only if pictures of a class look alike in both places.",
+        ),
+        click.option(
+            "--costs",
+            metavar="TRUTH:DECISION=COST,... or FILE",
+            default="",
+            help="Decide by least expected cost. `metastatic:benign=10`: taking a true metastatic for benign costs 10, "
+            "any other mistake 1, a right decision 0. Or a CSV or Excel file: a line per true class, named in "
+            "its first column, and a column per decision, which may be an action such as `biopsy`.",
+        ),
+    )(command)
+
+
 def preset_option(command: F) -> F:
     """Add the option of the preset."""
     return click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True)(command)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from fusion_ln.cli.common import population_options
+
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
@@ -19,10 +21,13 @@ EXISTING = click.Path(exists=True, path_type=Path)
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Cohort folder, if it is not where the runs were made on it.",
 )
+@population_options
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default="comparison", show_default=True, help="Folder."
 )
-def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None, out: Path) -> None:
+def compare(
+    runs: tuple[Path, ...], reference: Path | None, cohort: Path | None, prevalence: str, costs: str, out: Path
+) -> None:
     """Compare models on the same patients and write the evidence.
 
     RUNS are run folders, or tables of predictions (predictions.parquet), of one cohort and its folds. A bare table
@@ -30,5 +35,6 @@ def compare(runs: tuple[Path, ...], reference: Path | None, cohort: Path | None,
     """
     from fusion_ln.report.comparison import write_comparison
 
-    for path in write_comparison(out, list(runs), reference=reference, cohort=cohort):
+    paths = write_comparison(out, list(runs), reference=reference, cohort=cohort, prevalence=prevalence, costs=costs)
+    for path in paths:
         click.echo(f"Wrote {path}")

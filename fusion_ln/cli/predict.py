@@ -6,7 +6,7 @@ from typing import ParamSpec
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import DIRECTORY, population_options
 from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
@@ -38,20 +38,26 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
     "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of a multi-frame picture."
 )
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
-@click.option("--csv", "out", type=FILE, help="CSV file for the probabilities.")
+@population_options
+@click.option("--csv", "out", type=FILE, help="CSV file for the probabilities, calibrated and raw.")
 def predict(
     run: Path,
     named: tuple[str, ...],
     clinical: tuple[str, ...],
     frame: int,
     cohort: Path | None,
+    prevalence: str,
+    costs: str,
     out: Path | None,
     **known: Path | None,
 ) -> None:
-    """Predict new patients by the mean of RUN's folds. For research only, never for a diagnosis."""
+    """Predict new patients by the mean of RUN's folds, each calibrated on its inner validation patients.
+
+    For research only, never for a diagnosis.
+    """
     from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.files import write_csv
-    from fusion_ln.predict.predictor import load_predictor
+    from fusion_ln.predict.predictor import RAW, load_predictor
     from fusion_ln.progress import say
     from fusion_ln.runs import RunFolder
 
@@ -62,7 +68,7 @@ def predict(
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
-    predictor = load_predictor(RunFolder(run))
+    predictor = load_predictor(RunFolder(run), prevalence=prevalence, costs=costs)
     if cohort:
         opened = load_cohort(cohort)
         table = predictor.predict_cohort(opened)
@@ -73,7 +79,8 @@ def predict(
         write_csv(out, table)
         click.echo(f"Probabilities: {out}")
     else:
-        click.echo(table.to_string(index=False, float_format="{:.3f}".format))
+        shown = table.drop(columns=[column for column in table if column.startswith(RAW)])
+        click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
 
 
 def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:

@@ -1,8 +1,11 @@
 """Pages and tables of a comparison of finished models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fusion_ln.errors import RunError
+from fusion_ln.evaluation.probabilities.costs import is_table, parse_costs
+from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
 from fusion_ln.files import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.kit.sheets import csv_of
@@ -14,7 +17,9 @@ from fusion_ln.runs import RunFolder
 N_RESAMPLES = 10_000
 
 
-def write_comparison(out: Path, runs: list[Path], *, reference: Path | None, cohort: Path | None) -> list[Path]:
+def write_comparison(
+    out: Path, runs: list[Path], *, reference: Path | None, cohort: Path | None, prevalence: str = "", costs: str = ""
+) -> list[Path]:
     """Compare models on the same patients and write tables, model card and report; returns their paths.
 
     Args:
@@ -22,13 +27,22 @@ def write_comparison(out: Path, runs: list[Path], *, reference: Path | None, coh
         runs: Run folders or tables of predictions of one cohort.
         reference: The one of ``runs`` to compare with; by default the best single modality by inner validation.
         cohort: Cohort folder, if it has moved.
+        prevalence: Shares of the classes in another population, see `parse_prevalence`; empty: none.
+        costs: Costs of decisions, see `parse_costs`; empty: none.
 
     Raises:
         RunError: If ``out`` holds a run; and see `read_inputs`.
+        SettingsError: If prevalence or costs do not fit the cohort's classes.
     """
     if RunFolder(out).record.is_file():
         raise RunError(f"{out}: holds a run, whose report would be lost.", "Choose another folder with `--out DIR`.")
     results = read_inputs(runs, reference=reference, cohort=cohort, n_resamples=N_RESAMPLES)
+    classes = results.cohort.classes
+    results = replace(
+        results,
+        prevalence=parse_prevalence(prevalence, classes) if prevalence else None,
+        costs=parse_costs(costs, classes) if costs else None,
+    )
     say(f"Comparing {len(results.models)} models on {results.compared_patients} patients, 10,000 bootstrap draws")
     comparison = results.comparison
     assert comparison is not None, "there are two models or more, one of which is the reference"
@@ -44,5 +58,7 @@ def write_comparison(out: Path, runs: list[Path], *, reference: Path | None, coh
         runs=tuple(relative(run, out) for run in runs),
         reference=relative(reference, out) if reference else None,
         cohort=relative(cohort, out) if cohort else None,
+        prevalence=prevalence,
+        costs=relative(Path(costs), out) if is_table(costs) else costs,
     ).write(out)
     return [*paths, out / "model_card.md", report]

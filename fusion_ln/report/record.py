@@ -33,6 +33,8 @@ class PageRecord(BaseModel):
         draws: The same runs on further draws of the cohort.
         cohort: Cohort folder; None where the runs' own records say where it is.
         reference: The one of ``runs`` that the others are compared with, if it was named.
+        prevalence: Shares of the classes in another population, as they were given.
+        costs: Costs of decisions, as they were given; the path of a table is relative, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +45,8 @@ class PageRecord(BaseModel):
     draws: tuple[DrawRecord, ...] = ()
     cohort: str | None = None
     reference: str | None = None
+    prevalence: str = ""
+    costs: str = ""
     title: str = ""
     question: str = ""
 

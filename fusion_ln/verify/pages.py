@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from fusion_ln.cohort.cohort import Cohort, open_run_cohort
 from fusion_ln.cohort.draws import Draw
 from fusion_ln.errors import VerifyError
+from fusion_ln.evaluation.probabilities.costs import is_table
 from fusion_ln.report.comparison import write_comparison
 from fusion_ln.report.experiment import write_experiment, write_runs
 from fusion_ln.report.kit.page import without_figures
@@ -50,7 +51,9 @@ def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | N
     if record.kind == "comparison":
         named = None if record.cohort is None else (folder / record.cohort).resolve()
         reference = None if record.reference is None else (folder / record.reference).resolve()
-        write_comparison(out, places, reference=reference, cohort=moved or named)
+        costs = str((folder / record.costs).resolve()) if is_table(record.costs) else record.costs
+        asked = {"prevalence": record.prevalence, "costs": costs}
+        write_comparison(out, places, reference=reference, cohort=moved or named, **asked)
         return
     assert cohort is not None, "a page of runs needs their cohort"
     runs = [RunFolder(place) for place in places]

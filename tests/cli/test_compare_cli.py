@@ -102,6 +102,39 @@ def test_the_reference_may_be_named(good, tmp_path):
     assert (results.reference.name, results.candidate.name) == ("good", "other")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prevalence", "benign=0.7,lymphoma=0.1,metastatic=0.3"), "the shares sum to 1.1; expected 1"),
+        (("--prevalence", "benin=1"), "benin: unknown class"),
+        (("--costs", "metastatic:benin=3"), "benin: unknown class"),
+        (("--costs", "nowhere.csv"), "nowhere.csv: no such file"),
+    ],
+)
+def test_a_prevalence_or_costs_that_do_not_fit_the_classes_are_refused(good, tmp_path, options, message):
+    other = write(tmp_path / "other.parquet", predict(1.0, seed=1))
+    code, output = run(good, other, *options, "--out", str(tmp_path / "out"))
+    assert code == 1
+    assert message in output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_population_and_costs_reach_the_page_and_its_record(good, tmp_path):
+    other = write(tmp_path / "other.parquet", predict(1.0, seed=1))
+    for name, seed in (("good", 2), ("other", 3)):
+        write(tmp_path / f"inner_{name}.parquet", predict(1.5, n=60, seed=seed))
+    given = ("--prevalence", "benign=0.7,lymphoma=0.1,metastatic=0.2", "--costs", "metastatic:benign=10")
+    code, output = run(good, other, *given, "--out", str(tmp_path / "out"))
+    assert code == 0, output
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'id="prevalence"' in page
+    assert "exact only if pictures of a class look alike in both places" in page
+    assert 'id="costs"' in page
+    record = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (record["prevalence"], record["costs"]) == given[1::2]
+
+
 def change(predictions: Predictions, **columns: object) -> Predictions:
     return Predictions(predictions.classes, predictions.table.assign(**columns))
 

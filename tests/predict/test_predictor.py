@@ -10,10 +10,11 @@ from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.errors import CohortError, RunError, SettingsError
+from fusion_ln.evaluation.probabilities.maps import fit_map
 from fusion_ln.files import hash_file
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.predictions import read_predictions
+from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
 from fusion_ln.training.fusion.heads import train_head
@@ -44,11 +45,75 @@ def pictures_of(cohort, patient):
 
 def of_fold(predictor, fold):
     """The same run as if it had this fold alone."""
-    return replace(predictor, trained=replace(predictor.trained, models=predictor.trained.models[fold : fold + 1]))
+    chosen = slice(fold, fold + 1)
+    trained = replace(predictor.trained, models=predictor.trained.models[chosen])
+    return replace(predictor, trained=trained, maps=predictor.maps[chosen])
 
 
 def probs(table):
+    """Probabilities as the models give them."""
+    return table[[c for c in table if c.startswith("raw_")]].to_numpy()
+
+
+def calibrated(table):
     return table[[c for c in table if c.startswith("prob_")]].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def taught(runs, tmp_path_factory):
+    """A baseline whose inner validation patients, 30 a fold and made up, teach a calibration."""
+    baselines, _ = copy_of(runs, tmp_path_factory.mktemp("taught"))
+    labels, folds = np.tile([0, 1, 2], 20), np.repeat([0, 1], 30)
+    logits = np.random.default_rng(0).normal(size=(60, 3)) + 0.5 * np.eye(3)[labels] + [1, 0, 0]
+    inner = predictions_from_logits(runs[0].classes, [f"I{i:02d}" for i in range(60)], folds, labels, logits)
+    write_predictions(baselines[0].inner_predictions, inner)
+    return baselines[0], inner
+
+
+def test_each_folds_probabilities_are_calibrated_by_its_own_inner_patients(runs, taught, capsys):
+    run, inner = taught
+    predictor, pictures = load_predictor(run), pictures_of(runs[0], "P003")
+    assert "Calibrated probabilities: each fold's map was learnt on its 30" in capsys.readouterr().err
+    table = predictor.predict_pictures(pictures)
+    by_fold = [probs(of_fold(predictor, fold).predict_pictures(pictures)) for fold in (0, 1)]
+    parts = [inner.folds == fold for fold in (0, 1)]
+    maps = [fit_map(inner.probs[part], inner.labels[part], inner.classes) for part in parts]
+    expected = np.mean([found.apply(each) for found, each in zip(maps, by_fold, strict=True)], axis=0)
+    np.testing.assert_allclose(calibrated(table), expected)
+    np.testing.assert_allclose(probs(table), np.mean(by_fold, axis=0))
+    assert np.abs(calibrated(table) - probs(table)).max() > 0.02
+    assert table["probabilities"].tolist() == ["calibrated"]
+
+
+def test_a_prevalence_shifts_what_is_calibrated_and_costs_decide_on_it(runs, taught):
+    run, pictures = taught[0], pictures_of(runs[0], "P003")
+    plain = load_predictor(run)
+    given = {"prevalence": "benign=0.98,lymphoma=0.01,metastatic=0.01", "costs": "lymphoma:benign=200"}
+    table = load_predictor(run, **given).predict_pictures(pictures)
+    shifted = []
+    for fold in (0, 1):
+        joint = calibrated(of_fold(plain, fold).predict_pictures(pictures)) * np.array([0.98, 0.01, 0.01])
+        shifted.append(joint / joint.sum())
+    np.testing.assert_allclose(calibrated(table), np.mean(shifted, axis=0))
+    assert table["probabilities"].tolist() == ["calibrated, shifted to the prevalence"]
+    assert table["predicted"].tolist() == ["benign"]
+    assert table["decision"].tolist() != ["benign"]
+    costs = calibrated(table)[0] @ np.array([[0, 1, 1], [200, 0, 1], [1, 1, 0]])
+    assert table["expected_cost"].tolist() == [pytest.approx(costs.min())]
+    with pytest.raises(SettingsError, match=r"the shares sum to 0\.9"):
+        load_predictor(run, prevalence="benign=0.7,lymphoma=0.1,metastatic=0.1")
+
+
+def test_without_inner_patients_of_a_class_probabilities_are_raw_and_called_so(runs, taught, tmp_path, capsys):
+    baselines, inner = copy_of(runs, tmp_path)[0], taught[1]
+    few = Predictions(inner.classes, inner.table.query("fold == 0 or label != 1"))
+    write_predictions(baselines[0].inner_predictions, few)
+    table = load_predictor(baselines[0]).predict_pictures(pictures_of(runs[0], "P003"))
+    assert "Raw probabilities, not calibrated: inner validation of fold 1: class 'lymph" in capsys.readouterr().err
+    assert table["probabilities"].tolist() == ["raw"]
+    np.testing.assert_array_equal(calibrated(table), probs(table))
+    with pytest.raises(RunError, match="nothing to shift or to weigh"):
+        load_predictor(baselines[0], costs="lymphoma:benign=5")
 
 
 def test_a_held_out_patient_gets_its_out_of_fold_prediction(runs):

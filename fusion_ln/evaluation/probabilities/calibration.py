@@ -1,74 +1,12 @@
-"""Calibration of predicted probabilities: reliability, Brier decomposition, and temperature scaling."""
+"""Calibration of predicted probabilities in bins: reliability, and the parts of the Brier score."""
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from statsmodels.stats.proportion import proportion_confint
 
-from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import LEVEL
 from fusion_ln.metrics import equal_mass_bins
-from fusion_ln.predictions import Predictions, predictions_from_logits
-
-# A logarithm of the temperature beyond these stands for a model that is sure and always right, or knows nothing.
-_LOG_TEMPERATURES = (-3.0, 3.0)
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Fit the temperature that makes labels most likely under softmax(logits / temperature) (Guo et al. 2017, eq. 9).
-
-    Args:
-        logits: Logits of patients that the model was not trained on. Shape (P, C).
-        labels: True class 0..C-1. Shape (P,).
-    """
-
-    def log_loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        top = scaled.max(axis=1)  # by hand: SciPy's last bits would move the flat optimum in its sixth digit
-        total = np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top
-        return float(np.mean(total - scaled[np.arange(len(labels)), labels]))
-
-    return float(np.exp(minimize_scalar(log_loss, bounds=_LOG_TEMPERATURES, options={"xatol": 1e-8}).x))
-
-
-def scale_by_fold(predictions: Predictions, inner: Predictions) -> tuple[Predictions, dict[int, float]]:
-    """Scale each fold's held-out predictions by the temperature of its inner validation patients.
-
-    Args:
-        predictions: Out-of-fold predictions.
-        inner: Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's.
-
-    Returns:
-        The scaled predictions, and the temperature of each fold; above 1 where the model was overconfident.
-
-    Raises:
-        PredictionsError: If a fold has no inner validation patient.
-    """
-    temperatures = {}
-    logits = predictions.logits.astype(np.float64)
-    for fold in np.unique(predictions.folds).tolist():
-        part = inner_part(inner, fold)
-        temperatures[fold] = fit_temperature(inner.logits[part], inner.labels[part])
-        logits[predictions.folds == fold] /= temperatures[fold]
-    scaled = predictions_from_logits(
-        predictions.classes, predictions.patients, predictions.folds, predictions.labels, logits
-    )
-    return scaled, temperatures
-
-
-def inner_part(inner: Predictions, fold: int) -> np.ndarray:
-    """Mask the rows of ``inner`` that are of the fold's model. bool, shape (rows,).
-
-    Raises:
-        PredictionsError: If none is.
-    """
-    part: np.ndarray = inner.folds == fold
-    if not part.any():
-        raise PredictionsError(
-            f"fold {fold} has no inner validation predictions, so nothing can be learnt for it.",
-            "Give the inner_predictions.parquet of the same run.",
-        )
-    return part
+from fusion_ln.predictions import Predictions
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """Class-conditional conformal sets: classes that hold the true one with a chosen probability, class by class."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +11,7 @@ import pandas as pd
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.calibration import wilson
+from fusion_ln.evaluation.probabilities.maps import inner_part
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import PATIENT
@@ -61,31 +64,81 @@ class ConformalSets:
         return pd.DataFrame(rows, columns=[PATIENT, "truth", "set", "size"])
 
 
-def conformal_sets(predictions: Predictions, *, method: ConformalMethod = "lac", alpha: float = 0.1) -> ConformalSets:
+def cross_conformal_sets(
+    predictions: Predictions, *, method: ConformalMethod = "lac", alpha: float = 0.1
+) -> ConformalSets:
     """Make each patient's set from the out-of-fold scores of the other folds' patients, class by class.
 
     ``lac`` scores a class by 1 - its probability (Sadinle, Lei & Wasserman 2019: smallest sets), ``aps`` by the
     probability of all likelier classes and half its own (Romano, Sesia & Candès 2020, with 1/2 in place of the random
     share, so that no coin is tossed over a patient). A class stays in the set where its conformal p-value among the
     patients of that class exceeds ``alpha``. As in cross-conformal prediction (Vovk 2015) each fold's scores come
-    from its own model: coverage 1 - alpha then holds closely rather than by proof, so it is measured.
+    from its own model. The same patients' scores set the thresholds and are counted: their coverage comes out near
+    1 - alpha whatever the model, so it checks the computation and says nothing about new patients.
 
     Raises:
         PredictionsError: If there is one fold only, or a fold's others have no patient of some class.
     """
     if len(np.unique(predictions.folds)) < 2:
         raise PredictionsError("conformal sets need predictions of at least 2 folds; there is one.")
-    scores = _lac_scores(predictions.probs) if method == "lac" else _aps_scores(predictions.probs)
+    scores = SCORES[method](predictions.probs)
     p_values = np.empty_like(scores)
     for fold in np.unique(predictions.folds):
         held_out = predictions.folds == fold
         labels = predictions.labels[~held_out]
         need_patients(labels, predictions.classes)
-        for c in range(len(predictions.classes)):
-            others = np.sort(scores[~held_out, c][labels == c])
-            at_least = len(others) - np.searchsorted(others, scores[held_out, c], side="left")
-            p_values[held_out, c] = (at_least + 1) / (len(others) + 1)
+        p_values[held_out] = _p_values(scores[held_out], scores[~held_out], labels)
     return ConformalSets(predictions, alpha, p_values > alpha)
+
+
+def split_sets(
+    predictions: Predictions, inner: Predictions, *, method: ConformalMethod = "lac", alpha: float = 0.1
+) -> ConformalSets:
+    """Make each patient's set from the scores of the inner validation patients of the patient's fold, class by class.
+
+    Split conformal prediction (Papadopoulos et al. 2002; class by class: Vovk 2012): the held-out patients set no
+    threshold, so their coverage is measured. The proof of 1 - alpha asks for inner patients who served nothing else;
+    these also stopped the training and taught the calibration.
+
+    Args:
+        predictions: Out-of-fold predictions.
+        inner: Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's.
+        method, alpha: See `cross_conformal_sets`.
+
+    Raises:
+        PredictionsError: If a fold has fewer than 1 / alpha - 1 inner patients of some class: no class could be ruled
+            out then.
+    """
+    scores, inner_scores = SCORES[method](predictions.probs), SCORES[method](inner.probs)
+    least = math.ceil(1 / alpha - 1 - 1e-9)
+    p_values = np.empty_like(scores)
+    for fold in np.unique(predictions.folds).tolist():
+        held_out, part = predictions.folds == fold, inner_part(inner, fold)
+        counts = np.bincount(inner.labels[part], minlength=len(inner.classes))
+        if counts.min() < least:
+            raise PredictionsError(
+                f"split sets need {least} inner validation patients of each class and fold; fold {fold} has "
+                f"{counts.min()} of class {inner.classes[counts.argmin()]!r}.",
+                "A larger cohort has them.",
+            )
+        p_values[held_out] = _p_values(scores[held_out], inner_scores[part], inner.labels[part])
+    return ConformalSets(predictions, alpha, p_values > alpha)
+
+
+def _p_values(scores: np.ndarray, others: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Compute the conformal p-value of each class among other patients of that class. Shape (P, C).
+
+    Args:
+        scores: Of the patients in question. Shape (P, C).
+        others: Scores of the patients who set the thresholds. Shape (N, C).
+        labels: True class of these. Shape (N,).
+    """
+    p_values = np.empty_like(scores)
+    for c in range(scores.shape[1]):
+        known = np.sort(others[labels == c, c])
+        at_least = len(known) - np.searchsorted(known, scores[:, c], side="left")
+        p_values[:, c] = (at_least + 1) / (len(known) + 1)
+    return p_values
 
 
 def _lac_scores(probs: np.ndarray) -> np.ndarray:
@@ -97,3 +150,6 @@ def _aps_scores(probs: np.ndarray) -> np.ndarray:
     others, own = probs[:, None, :], probs[:, :, None]  # (P, C, C)
     scores: np.ndarray = (((others > own) + 0.5 * (others == own)) * others).sum(axis=2)
     return scores
+
+
+SCORES: dict[ConformalMethod, Callable[[np.ndarray], np.ndarray]] = {"lac": _lac_scores, "aps": _aps_scores}

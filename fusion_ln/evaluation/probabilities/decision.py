@@ -1,13 +1,15 @@
 """Decision analysis: net benefit over thresholds, and operating points chosen on inner validation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.intervals import LEVEL, resample_counts
-from fusion_ln.evaluation.probabilities.calibration import inner_part, wilson
+from fusion_ln.evaluation.intervals import align
+from fusion_ln.evaluation.probabilities.calibration import wilson
+from fusion_ln.evaluation.probabilities.maps import inner_part
+from fusion_ln.evaluation.probabilities.weights import class_weights, total_interval
 from fusion_ln.predictions import Predictions
 
 THRESHOLDS = np.arange(1, 100) / 100
@@ -15,13 +17,24 @@ POOLED = "pooled"
 
 
 def decision_curve(
-    predictions: Predictions, positive: Sequence[str], *, n_resamples: int = 2000, seed: int = 0
+    predictions: Predictions,
+    positive: Sequence[str],
+    *,
+    prevalence: np.ndarray | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute the net benefit of acting on patients whose probability of the ``positive`` classes reaches a threshold.
 
     Net benefit = true positives / n - false positives / n x t / (1 - t) (Vickers & Elkin 2006); the probability is the
     sum over the positive classes, such as all malignant ones. The bootstrap draws within classes, so the share of
-    positive patients is held at the cohort's.
+    positive patients is held.
+
+    Args:
+        predictions: Of patients that the model was not trained on.
+        positive: Classes on which one acts.
+        prevalence: Share of each class in the population that the patients stand for. Shape (C,). None: as they are.
+        n_resamples, seed: Number of bootstrap draws; same seed, same interval.
 
     Returns:
         One row per threshold 0.01..0.99: ``threshold, net_benefit, ci_low, ci_high`` (percentile bootstrap) ``,
@@ -30,22 +43,58 @@ def decision_curve(
     Raises:
         PredictionsError: If a positive class is unknown, or no patient or every patient is positive.
     """
-    risk, diseased = _risk(predictions, positive)
-    n = len(diseased)
-    odds = THRESHOLDS / (1 - THRESHOLDS)
-    gain = np.where(diseased[:, None], 1.0, -odds) * (risk[:, None] >= THRESHOLDS) / n  # (P, thresholds)
-    draws = np.concatenate([counts @ gain for counts in resample_counts(predictions.labels, n_resamples, seed)])
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    gain = _gains(predictions, positive, prevalence)
+    low, high = total_interval(gain, predictions.labels, n_resamples, seed)
+    share = class_weights(predictions.labels, prevalence)[positive_patients(predictions, positive)].sum()
     return pd.DataFrame(
         {
             "threshold": THRESHOLDS,
             "net_benefit": gain.sum(axis=0),
             "ci_low": low,
             "ci_high": high,
-            "treat_all": diseased.mean() - (1 - diseased.mean()) * odds,
+            "treat_all": share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS),
             "treat_none": 0.0,
         }
     )
+
+
+def net_benefit_difference(
+    a: Predictions,
+    b: Predictions,
+    positive: Sequence[str],
+    *,
+    prevalence: np.ndarray | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compute the net benefit of ``a`` less that of ``b`` on the same patients, as `decision_curve` does.
+
+    Returns:
+        One row per threshold: ``threshold, net_benefit_a, net_benefit_b, difference, ci_low, ci_high``: percentile
+        bootstrap, the same draws for both, at each threshold by itself.
+
+    Raises:
+        PredictionsError: See `decision_curve` and `align`.
+    """
+    a, b = align(a, b, common_only=True)
+    gain_a, gain_b = (_gains(each, positive, prevalence) for each in (a, b))
+    low, high = total_interval(gain_a - gain_b, a.labels, n_resamples, seed)
+    benefit_a, benefit_b = gain_a.sum(axis=0), gain_b.sum(axis=0)
+    return pd.DataFrame(
+        {
+            "threshold": THRESHOLDS,
+            "net_benefit_a": benefit_a,
+            "net_benefit_b": benefit_b,
+            "difference": benefit_a - benefit_b,
+            "ci_low": low,
+            "ci_high": high,
+        }
+    )
+
+
+def net_benefits(predictions: Predictions, positive: Sequence[str]) -> np.ndarray:
+    """Compute the net benefit at each of `THRESHOLDS`, see `decision_curve`."""
+    return np.asarray(_gains(predictions, positive, None).sum(axis=0))
 
 
 def operating_points(
@@ -70,20 +119,33 @@ def operating_points(
     Raises:
         PredictionsError: If a positive class is unknown, or a fold's inner validation set has no positive patient.
     """
-    risk, diseased = _risk(predictions, positive)
-    inner_risk, inner_sick = _risk(inner, positive)
-    flagged = np.zeros(len(diseased), dtype=bool)
+    thresholds = choose_thresholds(predictions, inner, positive, sensitivity=sensitivity)
+    flagged, diseased = flag(predictions, thresholds, positive), positive_patients(predictions, positive)
     rows = []
-    for fold in np.unique(predictions.folds).tolist():
-        learn_from = inner_risk[inner_part(inner, fold) & inner_sick]
-        if not len(learn_from):
-            raise PredictionsError(f"fold {fold}: no patient of {', '.join(positive)} in inner validation.")
-        threshold = threshold_for(learn_from, sensitivity)
+    for fold, threshold in thresholds.items():
         held_out = predictions.folds == fold
-        flagged[held_out] = risk[held_out] >= threshold
         rows.append({"fold": str(fold), "threshold": threshold, **_shares(flagged[held_out], diseased[held_out])})
     rows.append({"fold": POOLED, "threshold": None, **_shares(flagged, diseased)})
     return pd.DataFrame(rows, dtype=object)  # None stays None
+
+
+def choose_thresholds(
+    predictions: Predictions, inner: Predictions, positive: Sequence[str], *, sensitivity: float = 0.95
+) -> dict[int, float]:
+    """Choose each fold's threshold on its inner validation patients, see `operating_points`."""
+    risk, diseased = _risk(inner, positive), positive_patients(inner, positive)
+    thresholds = {}
+    for fold in np.unique(predictions.folds).tolist():
+        learn_from = risk[inner_part(inner, fold) & diseased]
+        if not len(learn_from):
+            raise PredictionsError(f"fold {fold}: no patient of {', '.join(positive)} in inner validation.")
+        thresholds[fold] = threshold_for(learn_from, sensitivity)
+    return thresholds
+
+
+def flag(predictions: Predictions, thresholds: Mapping[int, float], positive: Sequence[str]) -> np.ndarray:
+    """Mask the patients whose probability of the positive classes reaches their fold's threshold. bool, shape (P,)."""
+    return np.asarray(_risk(predictions, positive) >= np.array([thresholds[fold] for fold in predictions.folds]))
 
 
 def threshold_for(risks: np.ndarray, sensitivity: float) -> float:
@@ -105,15 +167,35 @@ def _shares(flagged: np.ndarray, diseased: np.ndarray) -> dict[str, int | float 
     return row
 
 
-def _risk(predictions: Predictions, positive: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Sum each patient's probability of the positive classes, and mask the positive patients. Two of shape (P,)."""
-    if unknown := [name for name in positive if name not in predictions.classes]:
-        raise PredictionsError(f"{unknown[0]!r}: no such class. Known: {', '.join(predictions.classes)}.")
-    columns = [predictions.classes.index(name) for name in positive]
-    diseased = np.isin(predictions.labels, columns)
+def positive_patients(predictions: Predictions, positive: Sequence[str]) -> np.ndarray:
+    """Mask the patients of the positive classes. bool, shape (P,).
+
+    Raises:
+        PredictionsError: If a positive class is unknown, or no patient or every patient is positive.
+    """
+    diseased = np.isin(predictions.labels, _columns(predictions, positive))
     if diseased.all() or not diseased.any():
         raise PredictionsError(
             f"{int(diseased.sum())} of {len(diseased)} patients are positive ({', '.join(positive) or 'no class'}); "
             "a decision needs both kinds."
         )
-    return predictions.probs[:, columns].sum(axis=1), diseased
+    return diseased
+
+
+def _risk(predictions: Predictions, positive: Sequence[str]) -> np.ndarray:
+    """Sum each patient's probability of the positive classes. Shape (P,)."""
+    return np.asarray(predictions.probs[:, _columns(predictions, positive)].sum(axis=1))
+
+
+def _columns(predictions: Predictions, positive: Sequence[str]) -> list[int]:
+    if missing := [name for name in positive if name not in predictions.classes]:
+        raise PredictionsError(f"{missing[0]!r}: no such class. Known: {', '.join(predictions.classes)}.")
+    return [predictions.classes.index(name) for name in positive]
+
+
+def _gains(predictions: Predictions, positive: Sequence[str], prevalence: np.ndarray | None) -> np.ndarray:
+    """Compute what each patient adds to the net benefit at each threshold. Shape (P, thresholds)."""
+    diseased = positive_patients(predictions, positive)
+    worth = np.where(diseased[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
+    acted = _risk(predictions, positive)[:, None] >= THRESHOLDS
+    return np.asarray(worth * acted * class_weights(predictions.labels, prevalence)[:, None])

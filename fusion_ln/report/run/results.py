@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.compare import Comparison, compare
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
+from fusion_ln.evaluation.probabilities.costs import Costs
+from fusion_ln.evaluation.probabilities.maps import Calibrated, calibrate
 from fusion_ln.metrics import PRIMARY, score_folds
 from fusion_ln.predictions import Predictions
 from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord, TableRecord, TrainedFusionRecord
@@ -98,6 +101,30 @@ class Model:
         """Score the macro one-vs-rest AUC of each held-out fold."""
         return _auc_by_fold(self.predictions)
 
+    @property
+    def calibrated(self) -> Calibrated | None:
+        """Predictions calibrated by the inner validation patients; None for the reason in `uncalibrated`."""
+        return self._calibration[0]
+
+    @property
+    def uncalibrated(self) -> str:
+        """The reason why there are no calibrated predictions; empty where there are."""
+        return self._calibration[1]
+
+    @property
+    def calibrated_or_raw(self) -> Predictions:
+        """Predictions to act on: the calibrated ones where there are such."""
+        return self.calibrated.predictions if self.calibrated else self.predictions
+
+    @cached_property
+    def _calibration(self) -> tuple[Calibrated | None, str]:
+        if self.inner is None:
+            return None, f"{self.title} has no inner validation predictions to learn from"
+        try:
+            return calibrate(self.predictions, self.inner), ""
+        except PredictionsError as error:
+            return None, f"{self.title}: {error.problem.rstrip('.')}"
+
     @cached_property
     def inner_auc(self) -> float:
         """Mean over the folds of the macro AUC on inner validation, the only figure by which models are chosen."""
@@ -113,12 +140,16 @@ class Results:
         models: At least one.
         named_reference: Name of the model to compare with; empty for the best single modality.
         n_resamples: Bootstrap draws behind every interval.
+        prevalence: Share of each class in another population that figures are wanted for. Shape (C,).
+        costs: Cost of each decision for each true class.
     """
 
     cohort: Cohort
     models: tuple[Model, ...]
     named_reference: str = ""
     n_resamples: int = N_RESAMPLES
+    prevalence: np.ndarray | None = None
+    costs: Costs | None = None
 
     @property
     def singles(self) -> tuple[Model, ...]:

@@ -1,38 +1,51 @@
-"""Calibration: predicted probability against observed share, before and after temperature scaling."""
+"""Calibration: predicted probability against observed share, as the model gave it and calibrated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.evaluation.probabilities.calibration import calibration_by_class, reliability, scale_by_fold
+from fusion_ln.evaluation.probabilities.calibration import calibration_by_class, reliability
+from fusion_ln.evaluation.probabilities.recalibration import LEAST, calibration_curves, recalibration
 from fusion_ln.metrics import METRICS, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit.figures import NARROW, Plate
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.kit.style import LINE, MUTED
+from fusion_ln.report.kit.style import INK, LINE, MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Results, columns_first
-from fusion_ln.report.run.section import Report, Section, attempt
+from fusion_ln.report.run.results import Model, Results, columns_first, stack
+from fusion_ln.report.run.section import Report, Section
 
-BEFORE, AFTER = "before scaling", "after scaling"
-HEADINGS = {"ece": "Calibration error", "brier": "Brier score", "within_bins": "Within the bins"}
-Scaled = Mapping[str, tuple[Predictions, dict[int, float]]]
+RAW, CALIBRATED = "raw", "calibrated"
+MOST_DRAWS = 1000  # of the bootstrap behind slopes and curves
+HEADINGS = {
+    "ece": "Calibration error",
+    "brier": "Brier score",
+    "within_bins": "Within the bins",
+    "auc_ovr": "AUC",
+    "patients": "Inner patients",
+}
+SCORES = ("auc_ovr", "accuracy", "log_loss", "brier", "ece")
 
 
 def build(report: Report) -> Section:
     """Build the section; without inner validation predictions it holds the reason alone."""
-    results, reasons = report.results, list[str]()
-    scaled = scale_models(results, reasons)
-    observed = by_stage(results, scaled, reliability)
-    errors = Sheet(
-        "calibration",
-        "Calibration error and the parts of the Brier score",
-        by_stage(results, scaled, calibration_parts),
-        HEADINGS,
+    results = report.results
+    models = [model for model in results.models if model.calibrated]
+    shown = [model for model in results.headline if model.calibrated]
+    draws = min(results.n_resamples, MOST_DRAWS)
+    slopes = Sheet(
+        "calibration_slopes",
+        "Calibration intercept and slope",
+        by_stage(shown, lambda predictions: recalibration(predictions, n_resamples=draws)),
+        {"n": "Patients of the class"},
     )
-    classes = results.cohort.classes if results.main.name in scaled else ()
+    curves = by_stage(shown, lambda predictions: calibration_curves(predictions, n_resamples=draws))
+    observed = by_stage(models, reliability)
+    scores = Sheet("calibrated_scores", "Scores before and after", by_stage(models, scores_of), HEADINGS)
+    maps = Sheet("calibration_maps", "Map of each fold", maps_of(models), HEADINGS)
     return Section(
         place=80,
         anchor="calibration",
@@ -40,52 +53,71 @@ def build(report: Report) -> Section:
         title="Calibration",
         subtitle="do probabilities mean what they say?",
         template="calibration.html",
-        plates=[draw_reliability(results, observed, name) for name in classes],
-        sheets=[
-            Sheet("reliability", "Predicted probability and observed share", observed),
-            errors,
-            Sheet("temperatures", "Temperature of each fold", temperatures(scaled)),
+        plates=[
+            draw_calibration(results, observed, curves, name)
+            for name in (results.cohort.classes if results.main.calibrated else ())
         ],
-        left_out=reasons,
+        sheets=[
+            scores,
+            slopes,
+            maps,
+            Sheet("reliability", "Predicted probability and observed share", observed),
+            Sheet("calibration_curves", "Smooth calibration curves", curves),
+            Sheet("calibration", "Parts of the Brier score", by_stage(models, calibration_parts), HEADINGS),
+        ],
+        left_out=[model.uncalibrated for model in results.models if not model.calibrated][-1:],
         values={
-            "overall": errors.only(class_=ALL_CLASSES) if scaled else None,
+            "scores": scores.only(model=[model.name for model in shown]) if shown else None,
+            "maps": brief_maps(maps, results.main) if results.main.calibrated else None,
+            "least": LEAST,
             "caveat": next(metric.caveat for metric in METRICS if metric.name == "ece"),
         },
     )
 
 
-def scale_models(results: Results, reasons: list[str]) -> Scaled:
-    """Scale every model's predictions by the temperature that each fold's inner validation teaches.
-
-    Returns:
-        By model: its scaled predictions and each fold's temperature. Models that cannot be scaled are absent, and
-        ``reasons`` holds the last one's.
-    """
-    found = {}
-    for model in results.models:
-        if model.inner is None:
-            reasons[:] = [f"{model.title} has no inner validation predictions to learn from"]
-        elif scaled := attempt(reasons, scale_by_fold, model.predictions, model.inner):
-            found[model.name] = scaled
-    return found
-
-
-def by_stage(results: Results, scaled: Scaled, describe: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame:
-    """Describe every scaled model before and after scaling: ``model, stage`` and the columns of ``describe``."""
+def by_stage(models: Sequence[Model], describe: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame:
+    """Describe calibrated models as they were and calibrated: ``model, probabilities`` and the columns of a table."""
     tables = []
-    for model in results.models:
-        if model.name in scaled:
-            for stage, predictions in ((BEFORE, model.predictions), (AFTER, scaled[model.name][0])):
-                table = describe(predictions).assign(model=model.name, stage=stage)
-                tables.append(columns_first(table, "model", "stage"))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    for model in models:
+        assert model.calibrated
+        for stage, predictions in ((RAW, model.predictions), (CALIBRATED, model.calibrated.predictions)):
+            table = describe(predictions).assign(model=model.name, probabilities=stage)
+            tables.append(columns_first(table, "model", "probabilities"))
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
-def temperatures(scaled: Scaled) -> pd.DataFrame:
-    """Make ``model`` and the temperature of each fold; above 1 where the model was too sure."""
-    return pd.DataFrame(
-        [{"model": name, **{f"fold {k}": t for k, t in found.items()}} for name, (_, found) in scaled.items()]
-    )
+def scores_of(predictions: Predictions) -> pd.DataFrame:
+    """Make one row of the metrics that calibration may change: a map of all classes may change ranks, too."""
+    found = score(predictions.labels, predictions.probs, predictions.classes)
+    return pd.DataFrame({name: found[name] for name in SCORES})
+
+
+def maps_of(models: Sequence[Model]) -> pd.DataFrame:
+    """Make ``model, fold, patients, temperature, class, share, offset`` and a row of the map, ``from_<class>``.
+
+    Calibrated logits = map x log probabilities (centred over the classes) + offsets.
+    """
+    tables = {}
+    for model in models:
+        assert model.calibrated
+        classes, parts = model.predictions.classes, []
+        for fold, found in model.calibrated.maps.items():
+            part = pd.DataFrame(found.matrix, columns=[f"from_{name}" for name in classes])
+            part.insert(0, "offset", found.offsets)
+            part.insert(0, "share", found.shares)
+            part.insert(0, "class", classes)
+            parts.append(part.assign(fold=fold, patients=found.patients, temperature=found.temperature))
+        tables[model.name] = columns_first(pd.concat(parts, ignore_index=True), "fold", "patients", "temperature")
+    return stack(tables) if tables else pd.DataFrame()
+
+
+def brief_maps(maps: Sheet, model: Model) -> Sheet:
+    """Keep a model's temperature and offsets, a row per fold."""
+    table = maps.table[maps.table["model"] == model.name]
+    wide = table.pivot_table(index=["fold", "patients", "temperature"], columns="class", values="offset", sort=False)
+    wide = wide.rename(columns="Offset, {}".format).rename_axis(columns=None).reset_index()
+    return Sheet(maps.name, f"{maps.title}, {model.title}", wide, HEADINGS)
 
 
 def calibration_parts(predictions: Predictions) -> pd.DataFrame:
@@ -97,24 +129,44 @@ def calibration_parts(predictions: Predictions) -> pd.DataFrame:
     return pd.concat([by_class, pd.DataFrame([overall])], ignore_index=True)
 
 
-def draw_reliability(results: Results, table: pd.DataFrame, of_class: str) -> Plate:
-    """Draw the main model's observed share over the predicted probability of a class, before and after scaling."""
+def draw_calibration(results: Results, bins: pd.DataFrame, curves: pd.DataFrame, of_class: str) -> Plate:
+    """Draw the main model's observed share over the predicted probability of a class: calibrated, and raw thin."""
     model = results.main
-    own = table[(table["model"] == model.name) & (table["class"] == of_class)]
-    figure = Figure(figsize=(NARROW, NARROW + 0.1), layout="constrained")
-    axes = figure.add_subplot()
+    assert model.calibrated
+    colour = colour_of(results, model)
+    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
+    axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
-    looks = {BEFORE: (MUTED, "none", (0, (3, 1.5))), AFTER: (colour_of(results, model),) * 2 + ("-",)}
-    for stage, (colour, face, style) in looks.items():
-        bins = own[own["stage"] == stage]
-        if stage == AFTER:
-            axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=colour, lw=2.2, alpha=0.35)
-        axes.plot(
-            bins["predicted"], bins["observed"], color=colour, lw=1.1, ls=style, marker="o", ms=4, mfc=face, label=stage
-        )
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axes.set_xlabel("Predicted probability")
+    for stage, look in (
+        (RAW, {"color": MUTED, "lw": 0.9, "ls": (0, (4, 2))}),
+        (CALIBRATED, {"color": colour, "lw": 2}),
+    ):
+        curve, own = _of(curves, model.name, stage, of_class), _of(bins, model.name, stage, of_class)
+        if stage == CALIBRATED:
+            axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=colour, alpha=0.16, lw=0)
+            axes.vlines(own["predicted"], own["ci_low"], own["ci_high"], color=colour, lw=0.8, alpha=0.5)
+            axes.plot(own["predicted"], own["observed"], color=colour, lw=0, marker="o", ms=3.2)
+        axes.plot(curve["predicted"], curve["observed"], label=stage, **look)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
     axes.set_ylabel("Observed share")
-    axes.tick_params(labelcolor=MUTED, length=3)
     axes.legend(loc="upper left")
+    column = model.predictions.classes.index(of_class)
+    probs, events = model.calibrated.predictions.probs[:, column], model.predictions.labels == column
+    edges = np.linspace(0, 1, 31)
+    tops = [np.histogram(probs[part], edges)[0] for part in (events, ~events)]
+    below.bar(edges[:-1], tops[0], 1 / 30, align="edge", color=INK, lw=0)
+    below.bar(edges[:-1], -tops[1], 1 / 30, align="edge", color=LINE, lw=0)
+    below.set(yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    below.spines["left"].set_visible(False)
+    below.set_xlabel("Predicted probability")
+    for each in (axes, below):
+        each.tick_params(labelcolor=MUTED, length=3)
     return make_plate(f"reliability_{of_class}", of_class, "", figure, results)
+
+
+def _of(table: pd.DataFrame, model: str, stage: str, of_class: str) -> pd.DataFrame:
+    """Select the rows of a model, a stage and a class; an empty table has none."""
+    if not len(table):
+        return pd.DataFrame(columns=["predicted", "observed", "ci_low", "ci_high"], dtype=float)
+    rows = (table["model"] == model) & (table["probabilities"] == stage) & (table["class"] == of_class)
+    return table[rows]

@@ -2,7 +2,12 @@
 
 import pandas as pd
 
-from fusion_ln.evaluation.probabilities.conformal import ConformalMethod, ConformalSets, conformal_sets
+from fusion_ln.evaluation.probabilities.conformal import (
+    ConformalMethod,
+    ConformalSets,
+    cross_conformal_sets,
+    split_sets,
+)
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
@@ -24,13 +29,12 @@ def build(report: Report) -> Section:
     """Build the section; where no set could be made it holds the reason alone."""
     results = report.results
     sets, reasons = report.once(sets_of_models)
-    coverage = Sheet(
-        "conformal_coverage",
-        "Coverage and size of conformal sets",
-        coverage_of(sets),
-        HEADINGS,
-        {"method": {method: method.upper() for method in METHODS}},
-    )
+    split, too_few = split_of_models(results)
+    words = {"method": {method: method.upper() for method in METHODS}}
+    check = {"coverage": "Coverage, in-sample check"}
+    coverage = Sheet("conformal_coverage", "Cross-conformal sets", coverage_of(sets), HEADINGS | check, words)
+    measured = {"coverage": "Coverage, held-out patients"}
+    split_coverage = Sheet("split_coverage", "Split sets", coverage_of(split), HEADINGS | measured, words)
     undecided_patients = Sheet("undecided", "Patients left undecided", undecided(sets, results), HEADINGS)
     shown = [model.name for model in results.headline]
     return Section(
@@ -40,14 +44,18 @@ def build(report: Report) -> Section:
         title="Conformal sets",
         subtitle="which classes cannot be ruled out?",
         template="conformal.html",
-        sheets=[coverage, undecided_patients],
-        left_out=reasons,
-        values={"coverage": coverage.only(model=shown) if sets else None, "main": results.main.title},
+        sheets=[coverage, split_coverage, undecided_patients],
+        left_out=[*reasons, *too_few],
+        values={
+            "coverage": coverage.only(model=shown) if sets else None,
+            "split": split_coverage.only(model=shown) if split else None,
+            "main": results.main.title,
+        },
     )
 
 
 def sets_of_models(results: Results) -> tuple[Sets, list[str]]:
-    """Make the sets of every model by every method.
+    """Make the cross-conformal sets of every model by every method, from calibrated probabilities where there are such.
 
     Returns:
         The sets by model and method, and the reason why the last missing ones could not be made.
@@ -55,8 +63,21 @@ def sets_of_models(results: Results) -> tuple[Sets, list[str]]:
     sets, reasons = Sets(), list[str]()
     for model in results.models:
         for method in METHODS:
-            found = attempt(reasons, conformal_sets, model.predictions, method=method, alpha=MISSES)
+            found = attempt(reasons, cross_conformal_sets, model.calibrated_or_raw, method=method, alpha=MISSES)
             if found:
+                sets[model.name, method] = found
+    return sets, reasons
+
+
+def split_of_models(results: Results) -> tuple[Sets, list[str]]:
+    """Make the split sets of every calibrated model, as `sets_of_models` does."""
+    sets, reasons = Sets(), list[str]()
+    for model in results.models:
+        if model.calibrated is None:
+            continue
+        for method in METHODS:
+            given = (model.calibrated.predictions, model.calibrated.inner)
+            if found := attempt(reasons, split_sets, *given, method=method, alpha=MISSES):
                 sets[model.name, method] = found
     return sets, reasons
 

@@ -1,22 +1,32 @@
 """Decisions: net benefit of telling malignant from benign, and operating points chosen on inner validation."""
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fusion_ln.evaluation.probabilities.decision import POOLED, decision_curve, operating_points
+from fusion_ln.evaluation.probabilities.decision import (
+    POOLED,
+    decision_curve,
+    net_benefit_difference,
+    operating_points,
+)
 from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Results, stack
+from fusion_ln.report.run.results import Model, Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
+from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, RAW
 
 SENSITIVITY = 0.95  # required of the operating point
+SHOWN = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9]  # thresholds of the table on the page
 HEADINGS = {
     "found": "Malignant, found",
     "positive": "Malignant, all",
     "spared": "Benign, spared",
     "negative": "Benign, all",
+    "net_benefit_a": "Net benefit",
+    "net_benefit_b": "Net benefit of the reference",
 }
 NO_BENIGN = "no class is named benign or normal, so there is no telling what to treat"
 
@@ -25,8 +35,11 @@ def build(report: Report) -> Section:
     """Build the section; without a benign class it holds the reason alone."""
     results = report.results
     reasons = [] if results.malignant else [NO_BENIGN]
-    curves = net_benefit(results)
+    curves, gains = net_benefit(results), gain_over_reference(results)
     points = Sheet("operating_points", "Operating points", points_of_models(results, missing := list[str]()), HEADINGS)
+    differences = Sheet("net_benefit_difference", "Difference in net benefit", gains, HEADINGS)
+    plates = [draw_decisions(results, curves)] if len(curves) else []
+    plates += [draw_gain(results, gains)] if len(gains) else []
     return Section(
         place=90,
         anchor="decisions",
@@ -34,51 +47,125 @@ def build(report: Report) -> Section:
         title="Decisions",
         subtitle=f"{' or '.join(results.malignant)} against the rest",
         template="decisions.html",
-        plates=[draw_decisions(results, curves)] if len(curves) else [],
-        sheets=[Sheet("decision_curves", "Net benefit", curves), points],
+        plates=plates,
+        sheets=[Sheet("decision_curves", "Net benefit", curves), differences, points],
         left_out=[*reasons, *missing],
-        values={"pooled": points.only(fold=POOLED, threshold=None) if len(points.table) else None},
+        values={
+            "pooled": points.only(fold=POOLED, threshold=None) if len(points.table) else None,
+            "differences": differences.only(threshold=SHOWN) if len(gains) else None,
+            "uncalibrated": [model.uncalibrated for model in results.headline if not model.calibrated],
+        },
     )
 
 
 def net_benefit(results: Results) -> pd.DataFrame:
-    """Make ``model, threshold, net_benefit, ci_low, ci_high, treat_all, treat_none``: malignant against benign."""
-    if not results.malignant:
+    """Make ``model, probabilities, threshold, net_benefit, ci_low, ci_high, treat_all, treat_none`` of the headline.
+
+    Malignant against benign, from calibrated and from raw probabilities.
+    """
+    tables = []
+    for model in results.headline if results.malignant else ():
+        stages = {RAW: model.predictions} | ({CALIBRATED: model.calibrated.predictions} if model.calibrated else {})
+        for stage, predictions in stages.items():
+            table = decision_curve(predictions, results.malignant, n_resamples=results.n_resamples)
+            table.insert(0, "probabilities", stage)
+            table.insert(0, "model", model.name)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def gain_over_reference(results: Results) -> pd.DataFrame:
+    """Make ``model, reference, threshold, net_benefit_a, net_benefit_b, difference, ci_low, ci_high``: calibrated.
+
+    Empty where the headline has one model, or one of the two has no calibrated probabilities.
+    """
+    a, b = results.candidate, results.reference
+    if not (results.malignant and a and b and a.calibrated and b.calibrated):
         return pd.DataFrame()
-    return stack({m.name: decision_curve(m.predictions, results.malignant) for m in results.headline})
+    pair = (a.calibrated.predictions, b.calibrated.predictions)
+    table = net_benefit_difference(*pair, results.malignant, n_resamples=results.n_resamples)
+    table.insert(0, "reference", b.name)
+    table.insert(0, "model", a.name)
+    return table
 
 
 def points_of_models(results: Results, reasons: list[str]) -> pd.DataFrame:
     """Make ``model, fold, threshold, found, positive, sensitivity, ...``, the thresholds from inner validation."""
     tables = {}
     for model in results.models:
-        if results.malignant and model.inner is not None:
-            given = (model.predictions, model.inner, results.malignant)
+        if results.malignant and model.calibrated:
+            given = (model.calibrated.predictions, model.calibrated.inner, results.malignant)
             found = attempt(reasons, operating_points, *given, sensitivity=SENSITIVITY)
             if found is not None:
                 tables[model.name] = found
+        elif results.malignant:
+            reasons[:] = [model.uncalibrated]
     return stack(tables) if tables else pd.DataFrame()
 
 
-def draw_decisions(results: Results, table: pd.DataFrame) -> Plate:
+def draw_decisions(
+    results: Results, table: pd.DataFrame, name: str = "decision_curves", title: str = "Malignant against benign"
+) -> Plate:
     """Draw net benefit over the threshold: the headline's models, treating everyone, treating no one."""
-    figure = Figure(figsize=(WIDE, 3.0), layout="constrained")
-    axes = figure.add_subplot()
-    shared = table[table["model"] == table["model"].iloc[0]]
-    axes.axhline(0, color=INK, lw=0.9, label="take no one for malignant")
-    axes.plot(shared["threshold"], shared["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="take everyone")
+    figure, axes = _axes()
+    shared = table[table["model"] == table["model"].iloc[0]].drop_duplicates("threshold")
+    axes.axhline(0, color=INK, lw=0.9, label="act on no one")
+    axes.plot(shared["threshold"], shared["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
     for model in results.headline:
-        own, colour = table[table["model"] == model.name], colour_of(results, model)
-        axes.fill_between(own["threshold"], own["ci_low"], own["ci_high"], color=colour, alpha=0.13, lw=0)
-        axes.plot(own["threshold"], own["net_benefit"], color=colour, lw=1.7, label=model.title)
+        _draw_model(axes, table[table["model"] == model.name], model, colour_of(results, model))
     top = float(table["net_benefit"].max())
     axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
-    axes.set_xlabel("Probability of malignancy from which one acts")
     axes.set_ylabel("Net benefit")
-    axes.tick_params(labelcolor=MUTED, length=3)
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
+    raw = " Thin: the same from raw probabilities." if {RAW, CALIBRATED} <= set(table["probabilities"]) else ""
     caption = (
         "Net benefit: the share of patients rightly taken for malignant, less the share wrongly taken so, weighted by "
-        "the odds of the threshold. Band: 95 % bootstrap interval."
+        f"the odds of the threshold. Band: 95 % bootstrap interval.{raw}"
     )
-    return make_plate("decision_curves", "Malignant against benign", caption, figure, results)
+    return make_plate(name, title, caption, figure, results)
+
+
+def _draw_model(axes: Axes, own: pd.DataFrame, model: Model, colour: str) -> None:
+    """Draw a model's curve, with its band; of two, the raw one thin and without."""
+    stages = list(dict.fromkeys(own["probabilities"]))
+    for stage in stages:
+        curve = own[own["probabilities"] == stage]
+        if stage == RAW and len(stages) > 1:
+            axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=0.7, ls=(0, (4, 2)))
+            continue
+        label = model.title if stage == CALIBRATED else f"{model.title}, raw"
+        axes.fill_between(curve["threshold"], curve["ci_low"], curve["ci_high"], color=colour, alpha=0.13, lw=0)
+        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=1.8, label=label)
+
+
+def draw_gain(results: Results, table: pd.DataFrame) -> Plate:
+    """Draw the difference in net benefit over the threshold, candidate less reference."""
+    assert results.candidate
+    assert results.reference
+    figure, axes = _axes()
+    colour = colour_of(results, results.candidate)
+    axes.axhline(0, color=INK, lw=0.9)
+    axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=colour, alpha=0.16, lw=0)
+    axes.plot(table["threshold"], table["difference"], color=colour, lw=1.8)
+    inner = table[table["threshold"].between(0.02, 0.95)]
+    reach = 1.15 * float(inner[["ci_low", "ci_high"]].abs().max().max()) or 0.01
+    axes.set(xlim=(0, 1), ylim=(-reach, reach))
+    axes.set_ylabel("Difference in net benefit")
+    axes.text(
+        0.02, 0.97, f"{results.candidate.title} better", transform=axes.transAxes, va="top", color=MUTED, size=7.5
+    )
+    axes.text(0.02, 0.03, f"{results.reference.title} better", transform=axes.transAxes, color=MUTED, size=7.5)
+    caption = (
+        "Paired by patient, calibrated probabilities. Band: 95 % bootstrap interval at each threshold by itself; where "
+        "it holds 0, either may be the better one to act on."
+    )
+    title = f"{results.candidate.title} less {results.reference.title}"
+    return make_plate("net_benefit_difference", title, caption, figure, results)
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDE, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("Probability of malignancy from which one acts")
+    axes.tick_params(labelcolor=MUTED, length=3)
+    return figure, axes

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.special import expit, logit
+
+from fusion_ln.evaluation.probabilities.recalibration import calibration_curves, recalibration
+from fusion_ln.predictions import Predictions, predictions_from_logits
+
+CLASSES = ("benign", "malignant")
+
+
+def model(n: int = 300, slope: float = 1.0, shift: float = 0.0, seed: int = 0) -> Predictions:
+    """Events are drawn from expit(shift + slope x logit of what is predicted)."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=n)
+    labels = (rng.random(n) < expit(shift + slope * logits)).astype(int)
+    stacked = np.stack([np.zeros(n), logits], axis=1)
+    return predictions_from_logits(CLASSES, [f"P{i:05d}" for i in range(n)], labels * 0, labels, stacked)
+
+
+def test_slope_and_intercept_are_those_of_statsmodels():
+    predictions = model(slope=0.6, shift=0.5)
+    events, x = predictions.labels == 1, logit(predictions.probs[:, 1])
+    row = recalibration(predictions, n_resamples=50).set_index("class").loc["malignant"]
+    line = sm.GLM(events.astype(float), sm.add_constant(x), family=sm.families.Binomial()).fit()
+    constant = sm.GLM(events.astype(float), np.ones(len(x)), family=sm.families.Binomial(), offset=x).fit()
+    assert row["slope"] == pytest.approx(line.params[1], abs=1e-4)
+    assert row["intercept"] == pytest.approx(constant.params[0], abs=1e-4)
+    assert row["slope_low"] < row["slope"] < row["slope_high"]
+    assert row["slope_high"] - row["slope_low"] == pytest.approx(3.92 * line.bse[1], rel=0.35)
+
+
+def test_a_curve_follows_a_truth_that_no_slope_describes():
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(0.02, 0.98, 6000)
+    labels = (rng.random(6000) < predicted**2).astype(int)
+    stacked = np.log(np.stack([1 - predicted, predicted], axis=1))
+    predictions = predictions_from_logits(CLASSES, [f"P{i:05d}" for i in range(6000)], labels * 0, labels, stacked)
+    curve = calibration_curves(predictions, n_resamples=60).query("`class` == 'malignant'")
+    np.testing.assert_allclose(curve["observed"], curve["predicted"] ** 2, atol=0.05)
+    assert ((curve["ci_low"] <= curve["observed"]) & (curve["observed"] <= curve["ci_high"])).mean() > 0.9
+
+
+def test_too_few_patients_or_a_separated_class_have_no_interval():
+    few = model(18)
+    assert recalibration(few)["slope_low"].isna().all()
+    assert recalibration(few)["slope"].notna().all()
+    assert calibration_curves(few).empty
+    labels = np.repeat([0, 1], 20)
+    stacked = np.stack([np.zeros(40), np.linspace(-2, 2, 40)], axis=1)
+    apart = predictions_from_logits(CLASSES, [f"P{i}" for i in range(40)], labels * 0, labels, stacked)
+    assert recalibration(apart, n_resamples=20)[["slope", "slope_low"]].isna().all().all()
