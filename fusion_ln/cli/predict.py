@@ -79,7 +79,7 @@ def predict(
         write_csv(out, table)
         click.echo(f"Probabilities: {out}")
     else:
-        shown = table.drop(columns=[column for column in table if column.startswith(RAW)])
+        shown = table.drop(columns=[column for column in table if str(column).startswith(RAW)])
         click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
 
 

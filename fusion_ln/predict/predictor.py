@@ -1,7 +1,7 @@
 """Prediction of new patients by the models of a run."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -172,7 +172,7 @@ class Predictor:
             return by_fold
         return [found.apply(probs, self.prevalence) for found, probs in zip(self.maps, by_fold, strict=True)]
 
-    def _table(self, patients: Sequence[str], probs: np.ndarray, raw: np.ndarray, present: np.ndarray) -> pd.DataFrame:
+    def _table(self, patients: np.ndarray, probs: np.ndarray, raw: np.ndarray, present: np.ndarray) -> pd.DataFrame:
         """Build the table of predictions from calibrated and raw probabilities (P, C) and presence masks (P, M)."""
         classes = self.trained.classes
         table = pd.DataFrame({PATIENT: patients, PREDICTED: [classes[i] for i in probs.argmax(axis=1)]})

@@ -30,7 +30,7 @@ def build(report: Report) -> Section:
     results = report.results
     sets, reasons = report.once(sets_of_models)
     split, too_few = split_of_models(results)
-    words = {"method": {method: method.upper() for method in METHODS}}
+    words: dict[str, dict[str, str]] = {"method": {method: method.upper() for method in METHODS}}
     check = {"coverage": "Coverage, in-sample check"}
     coverage = Sheet("conformal_coverage", "Cross-conformal sets", coverage_of(sets), HEADINGS | check, words)
     measured = {"coverage": "Coverage, held-out patients"}
