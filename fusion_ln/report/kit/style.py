@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from fusion_ln.report.kit.fonts import BASE, set_fonts
 from fusion_ln.terms import KNOWN_MODALITIES, MODALITY_TABLE
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ PNG_DPI = 200
 TITLE_HEIGHT = 0.3  # inches
 TINY = 0.0005  # three digits would say 0
 FIGURE_STYLE: "dict[RcKeyType, object]" = {
-    "font.family": "DejaVu Sans",  # comes with Matplotlib; on the page the reader's own font takes its place
+    "font.family": BASE,  # on the page the reader's own font takes its place
     "font.size": 8.5,
     "text.color": INK,
     "text.parse_math": False,  # a class may be named with a dollar sign
@@ -89,9 +91,13 @@ def png_of(figure: Figure, title: str) -> bytes:
     figure.set_layout_engine(None)  # it was laid out for the page; the title goes above
     width, height = figure.get_size_inches()
     figure.text(0.02, 1 + 0.5 * TITLE_HEIGHT / height, title, va="center", fontsize=9, fontweight="bold")
+    set_fonts(figure)
     whole = Bbox([[0, 0], [width, height + TITLE_HEIGHT]])
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}, bbox_inches=whole)
+    with _without_glyph_warnings():
+        figure.savefig(
+            buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}, bbox_inches=whole
+        )
     return buffer.getvalue()
 
 
@@ -103,7 +109,8 @@ def svg_of(figure: Figure, name: str) -> str:
         name: Keeps the identifiers inside apart from those of the page's other figures.
     """
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
+    set_fonts(figure)
+    with mpl.rc_context({"svg.hashsalt": name}), _without_glyph_warnings():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -113,6 +120,14 @@ def svg_of(figure: Figure, name: str) -> str:
     for colour, light in LIGHT.items():
         text = text.replace(light, f"var(--{colour})")
     return text
+
+
+@contextmanager
+def _without_glyph_warnings() -> Iterator[None]:
+    """Silence Matplotlib on signs that no font has; `set_fonts` names them once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def number(value: float, digits: int = 3) -> str:
