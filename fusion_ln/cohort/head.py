@@ -21,7 +21,9 @@ OURS = ("images", FRAMES, "truth.parquet", "posteriors.parquet")  # besides the 
 
 
 class Attainable(BaseModel):
-    """Best figures that any model can reach, by subset of the modalities: ``auc, auc_<class>..., recall_<class>...``.
+    """Figures of the exact probabilities, by subset of the modalities: ``auc, auc_<class>, recall_<class>, ...``.
+
+    No model can be expected to exceed the AUC; the recalls are those of two rules, not bounds.
 
     Attributes:
         tables: Over the simulation's own distribution.
@@ -44,7 +46,7 @@ class CohortDetails(BaseModel):
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
-        attainable: Best possible figures; empty where the truth behind the pictures is unknown.
+        attainable: Figures of the exact probabilities; empty where the truth behind the pictures is unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

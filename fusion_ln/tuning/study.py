@@ -1,4 +1,4 @@
-"""Study: trials of settings, each scored on inner validation; held-out patients are never read."""
+"""Study: trials of settings, each scored on inner validation, of one fold or pooled over the folds."""
 
 from dataclasses import dataclass
 from typing import Any

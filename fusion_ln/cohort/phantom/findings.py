@@ -89,7 +89,11 @@ def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
 
 
 def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
-    """Score predictions with ``probs``: ``auc`` (macro one-vs-rest), ``auc_<class>`` and ``recall_<class>``.
+    """Score predictions with ``probs``: ``auc`` (macro one-vs-rest), ``auc_<class>`` and two recalls of each class.
+
+    ``recall_<class>`` is that of the most probable class, ``balanced_recall_<class>`` that of the class whose
+    probability most exceeds its prevalence. Neither bounds a model's recall, which moves with what it is willing to
+    miss elsewhere; the AUC of exact probabilities is a bound.
 
     Args:
         probs: Class probabilities. Shape (P, C).
@@ -97,7 +101,7 @@ def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
         weights: Weight of each row. Shape (P,). All equal by default.
     """
     weights = np.ones(len(labels)) if weights is None else weights
-    chosen = probs.argmax(axis=1)
+    chosen = {"recall": probs.argmax(axis=1), "balanced_recall": (probs / tables().prevalence).argmax(axis=1)}
     held = [label for label in range(probs.shape[1]) if 0 < weights[labels == label].sum() < weights.sum()]
     aucs = {label: _auc(probs[:, label], labels == label, weights) for label in held}
     figures = {"auc": float(np.mean(list(aucs.values())))} if held else {}
@@ -105,7 +109,8 @@ def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
     figures |= {f"auc_{names[label]}": aucs[label] for label in held}
     for label in held:
         of_class = weights * (labels == label)
-        figures[f"recall_{names[label]}"] = float(of_class[chosen == label].sum() / of_class.sum())
+        for rule, predicted in chosen.items():
+            figures[f"{rule}_{names[label]}"] = float(of_class[predicted == label].sum() / of_class.sum())
     return figures
 
 

@@ -27,7 +27,8 @@ def build(report: Report) -> Section | None:
         title="Achieved and attainable AUC",
         subtitle="known because the patients are simulated",
         text="The attainable AUC is that of the exact probability of each class given the findings that the pictures "
-        "show. Nothing that reads these pictures can be expected to exceed it.",
+        "show. Nothing that reads these pictures can be expected to exceed it. For a recall there is no such bound: it "
+        "moves with what is missed elsewhere.",
         sheets=[Sheet("attainable", "Achieved and attainable AUC", table, HEADINGS)],
     )
 

@@ -1,14 +1,81 @@
+from dataclasses import replace
+
 import pytest
 
-from fusion_ln.report.run.sections.methods.checklists import CLAIM, TRIPOD_AI, checklist
+from fusion_ln.report.run.checklists.answers import answers
+from fusion_ln.report.run.checklists.items import CLAIM_2024, DEVELOPMENT, EVALUATION, TRIPOD_AI
+from fusion_ln.report.run.checklists.quality import AUTHORS, FAILS, HOLDS, ITEMS, NOT_ASKED, grade, quality
+from fusion_ln.report.run.results import Results
+from fusion_ln.report.run.section import Report
+from fusion_ln.report.run.sections.methods.checklists import build, checklist
 from fusion_ln.report.run.text import AUTHOR
 
 
-@pytest.mark.parametrize(("items", "count"), [(TRIPOD_AI, 52), (CLAIM, 42)])
+@pytest.mark.parametrize(("items", "count"), [(TRIPOD_AI, 52), (CLAIM_2024, 44)])
 def test_checklists_answer_what_the_run_knows_and_leave_the_rest_to_the_author(report, items, count):
-    table = checklist(items, report)
+    table = checklist(items, answers(report))
     assert len(table) == len(items) == count
     assert (table["answer"] == AUTHOR).sum() > 10
-    answers = table.set_index("item")["answer"]
-    assert answers["4"] == "Does fusing help?"
+    found = table.set_index("item")["answer"]
+    assert found["4"] == "Does fusing help?"
     assert "9 benign, 6 lymphoma, 15 metastatic" in table["answer"].tolist()
+
+
+def test_claim_s_items_are_numbered_1_to_44_and_speak_of_testing():
+    assert [item.number for item in CLAIM_2024] == [str(number) for number in range(1, 45)]
+    topics = " ".join(item.asks_for for item in CLAIM_2024).lower()
+    assert "reference standard" in topics
+    assert not {"gold", "ground truth", "validation"} & set(topics.split())
+
+
+def test_tripod_items_say_whether_development_or_evaluation_is_asked(report):
+    table = checklist(TRIPOD_AI, answers(report)).set_index("item")
+    of = {part: table.index[table["applies_to"] == part].tolist() for part in (DEVELOPMENT, EVALUATION)}
+    assert of[DEVELOPMENT] == ["9a", "12a", "12b", "12c", "15", "22", "27a", "27b"]
+    assert of[EVALUATION] == ["12f", "12g", "20c", "24"]
+
+
+def test_an_answer_that_the_author_completes_says_with_what(report):
+    table = checklist(CLAIM_2024, answers(report)).set_index("item")
+    assert table.loc["14", ["answer", "author_adds"]].tolist() == [
+        "benign, lymphoma, metastatic, as the cohort labels them.",
+        "How it was obtained",
+    ]
+
+
+def test_weights_of_metrics_sum_to_one():
+    assert [item for item, *_ in ITEMS] == list(range(1, 31))
+    assert sum(weight for _, _, weight, _ in ITEMS) == pytest.approx(1, abs=5e-4)
+
+
+def test_metrics_is_the_share_of_the_weight_that_applies_and_holds(report):
+    found = quality(report)
+    state = found.table.set_index("item")["holds"]
+    assert state[[8, 9, 10, 12, 14, 15, 16]].eq(NOT_ASKED).all()
+    assert state[[2, 3, 5, 6, 7, 28, 29, 30]].eq(AUTHORS).all()
+    assert state[[11, 13, 18, 20, 21, 22, 26]].eq(HOLDS).all()
+    assert state[[4, 17, 27]].eq(FAILS).all()  # one site, no audit, no other institution
+    asked = 1 - (0.0337 + 0.0225 + 0.0112 + 0.0311 + 0.02 + 0.02 + 0.03)
+    holds = found.table.loc[found.table["holds"] == HOLDS, "weight"].sum()
+    assert found.score == pytest.approx(100 * holds / asked, abs=0.05)
+    assert found.score < found.reachable < 100
+
+
+def test_early_stopping_on_the_held_out_fold_costs_the_items_of_partition_and_testing(report):
+    models = tuple(replace(m, record=_paper(m.record)) for m in report.results.models)
+    paper = Report(Results(report.results.cohort, models, n_resamples=20), report.folder, "Title")
+    state = quality(paper).table.set_index("item")["holds"]
+    assert state[[18, 26]].eq(FAILS).all()
+
+
+def _paper(record):
+    return record.model_copy(update={"settings": record.settings.model_copy(update={"protocol": "paper"})})
+
+
+@pytest.mark.parametrize(("score", "name"), [(19.9, "very low"), (20, "low"), (59, "moderate"), (80, "excellent")])
+def test_the_score_has_the_names_of_its_paper(score, name):
+    assert grade(score) == name
+
+
+def test_the_page_holds_the_three_lists(report):
+    assert list(build(report).tables) == ["tripod_ai", "claim_2024", "metrics_score"]
