@@ -15,7 +15,7 @@ PACKAGES = dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "
 OTHER_SCRIPTS = "fonts-noto-core"
 NO_PICTURES = "Last Resort"  # has a box for every sign
 NORMAL_WEIGHT = 400
-_said: set[str] = set()  # signs without a font that the user has been told of
+_said: set[str] = set()  # packages that the user has been told of
 
 
 def set_fonts(figure: Figure) -> None:
@@ -36,7 +36,6 @@ def _families(lacking: frozenset[str]) -> tuple[str, ...]:
     chosen: list[str] = []
     left = {ord(sign) for sign in lacking}
     while left:
-        # Chinese forms of signs that Chinese and Japanese share; sans serif, as the other texts are.
         family = max(
             _installed(), key=lambda name: (len(left & _installed()[name]), "SC" in name, "Sans" in name, name)
         )
@@ -44,21 +43,26 @@ def _families(lacking: frozenset[str]) -> tuple[str, ...]:
             break
         chosen.append(family)
         left -= _installed()[family]
-    if new := {chr(code) for code in left} - _said:
-        _said.update(new)
-        _say_missing(sorted(new))
+    _say_missing(sorted(map(chr, left)))
     return tuple(chosen)
 
 
+def _liking(family: str) -> tuple[bool, bool, bool, str]:
+    """Rank a family: no typewriter, Chinese forms of signs that Japanese shares, sans serif as the other texts are."""
+    return "Mono" not in family, "SC" in family, "Sans" in family, family
+
+
 def _say_missing(signs: list[str]) -> None:
+    """Name signs that no font has and the package that has them, once a package."""
     scripts = {unicodedata.name(sign, "").split(" ")[0].split("-")[0] for sign in signs}
-    packages = sorted({PACKAGES.get(script, OTHER_SCRIPTS) for script in scripts})
-    more = f" and {len(signs) - 5} more signs" if len(signs) > 5 else ""
-    say(
-        f"Figures: no installed font has {' '.join(signs[:5])}{more}, so the PNG files show boxes in their place; the "
-        "page itself uses the fonts of its reader. "
-        f"Install one (Debian: {' '.join(packages)}) and write the report again."
-    )
+    if packages := {PACKAGES.get(script, OTHER_SCRIPTS) for script in scripts} - _said:
+        _said.update(packages)
+        named = f"{' '.join(signs[:5])}{' and others' if len(signs) > 5 else ''}"
+        say(
+            f"Figures: no installed font has {named}: the PNG files show boxes in their place, the page itself uses the "
+            "fonts of its reader. "
+            f"Install one (Debian: {' '.join(sorted(packages))}) and write the report again."
+        )
 
 
 @cache

@@ -1,6 +1,7 @@
 """Style of a report: colours in light and dark, figures, and the writing of numbers."""
 
 import io
+import logging
 import math
 import re
 import warnings
@@ -94,7 +95,7 @@ def png_of(figure: Figure, title: str) -> bytes:
     set_fonts(figure)
     whole = Bbox([[0, 0], [width, height + TITLE_HEIGHT]])
     buffer = io.BytesIO()
-    with _without_glyph_warnings():
+    with _quiet_fonts():
         figure.savefig(
             buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}, bbox_inches=whole
         )
@@ -110,7 +111,7 @@ def svg_of(figure: Figure, name: str) -> str:
     """
     buffer = io.StringIO()
     set_fonts(figure)
-    with mpl.rc_context({"svg.hashsalt": name}), _without_glyph_warnings():
+    with mpl.rc_context({"svg.hashsalt": name}), _quiet_fonts():
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -123,11 +124,17 @@ def svg_of(figure: Figure, name: str) -> str:
 
 
 @contextmanager
-def _without_glyph_warnings() -> Iterator[None]:
-    """Silence Matplotlib on signs that no font has; `set_fonts` names them once."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
+def _quiet_fonts() -> Iterator[None]:
+    """Silence Matplotlib on signs that no font has, which `set_fonts` names once, and on fonts without bold letters."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def number(value: float, digits: int = 3) -> str:

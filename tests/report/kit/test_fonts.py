@@ -67,7 +67,7 @@ def test_where_no_font_has_a_sign_one_line_names_it_and_the_package(capsys):
         draw(NOWHERE)
         draw(NOWHERE)
     [line] = capsys.readouterr().err.splitlines()
-    assert "no installed font has 性 良," in line
+    assert "no installed font has 性 良:" in line
     assert "fonts-noto-cjk" in line
 
 
