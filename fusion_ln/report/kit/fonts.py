@@ -59,8 +59,8 @@ def _say_missing(signs: list[str]) -> None:
         _said.update(packages)
         named = f"{' '.join(signs[:5])}{' and others' if len(signs) > 5 else ''}"
         say(
-            f"Figures: no installed font has {named}: the PNG files show boxes in their place, the page itself uses the "
-            "fonts of its reader. "
+            f"Figures: no installed font has {named}: the PNG files show boxes in their place, the page itself uses "
+            "its reader's fonts. "
             f"Install one (Debian: {' '.join(sorted(packages))}) and write the report again."
         )
 

@@ -93,6 +93,8 @@ def png_of(figure: Figure, title: str) -> bytes:
     width, height = figure.get_size_inches()
     figure.text(0.02, 1 + 0.5 * TITLE_HEIGHT / height, title, va="center", fontsize=9, fontweight="bold")
     set_fonts(figure)
+    for legend in figure.legends:  # by default it follows the edge of the picture, where the title stands now
+        legend.set_bbox_to_anchor((0, 0, 1, 1), figure.transFigure)
     whole = Bbox([[0, 0], [width, height + TITLE_HEIGHT]])
     buffer = io.BytesIO()
     with _quiet_fonts():

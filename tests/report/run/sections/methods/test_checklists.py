@@ -61,15 +61,13 @@ def test_metrics_is_the_share_of_the_weight_that_applies_and_holds(report):
     assert found.score < found.reachable < 100
 
 
-def test_early_stopping_on_the_held_out_fold_costs_the_items_of_partition_and_testing(report):
-    models = tuple(replace(m, record=_paper(m.record)) for m in report.results.models)
-    paper = Report(Results(report.results.cohort, models, n_resamples=20), report.folder, "Title")
+def test_early_stopping_on_the_held_out_fold_costs_two_items_of_metrics(report):
+    single = report.results.singles[0]
+    settings = single.record.settings.model_copy(update={"protocol": "paper"})
+    model = replace(single, record=single.record.model_copy(update={"settings": settings}))
+    paper = Report(Results(report.results.cohort, (model,), n_resamples=20), report.folder, "Title")
     state = quality(paper).table.set_index("item")["holds"]
     assert state[[18, 26]].eq(FAILS).all()
-
-
-def _paper(record):
-    return record.model_copy(update={"settings": record.settings.model_copy(update={"protocol": "paper"})})
 
 
 @pytest.mark.parametrize(("score", "name"), [(19.9, "very low"), (20, "low"), (59, "moderate"), (80, "excellent")])
