@@ -118,7 +118,7 @@ def quality(report: Report) -> Quality:
 def met_conditions(results: Results) -> frozenset[str]:
     """List the conditions that the runs meet: they segment nothing, and extract no feature by hand."""
     records = [model.record for model in results.models]
-    heads = [record.settings for record in records if isinstance(record, TrainedFusionRecord)]
+    heads = [record.settings.training for record in records if isinstance(record, TrainedFusionRecord)]
     met = {"tabular"} if any(head.clinical for head in heads) else set[str]()
     return frozenset(met | ({"end-to-end"} if any(isinstance(record, BaselineRecord) for record in records) else set()))
 
