@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Train single-modality baselines, fuse them, and report.",
     "study": "Tune an experiment's settings on inner validation.",
     "compare": "Compare models on the same patients and write the evidence.",
+    "plan": "Say how many patients a study needs, and write the curves.",
     "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
     "audit": "Test whether RUN relies on something outside the node.",
     "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",

@@ -1,0 +1,216 @@
+"""Numbers of patients for an AUC of some precision, a paired gain, and a sensitivity of some precision.
+
+Variances come from the predictions of finished runs (jackknife; they fall as 1 / n while the shares of the classes
+stay) or from assumed AUCs (Hanley & McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri
+
+from fusion_ln.errors import SettingsError
+from fusion_ln.evaluation.compare import MACRO, align_all
+from fusion_ln.evaluation.intervals import LEVEL, Resampled, resample
+from fusion_ln.evaluation.planning.settings import PlanSettings
+from fusion_ln.metrics import PRIMARY
+from fusion_ln.predictions import Predictions
+
+Z = float(ndtri((1 + LEVEL) / 2))
+CORRELATION, SHARE = 0.5, 0.3  # assumed, where nothing is said
+FEWEST, MOST = 10, 1_000_000  # patients that a plan may name
+ASSUMED = "assumed"  # the class of a row, where only its share is known
+
+Curve = Callable[[np.ndarray], np.ndarray]  # patients -> width of the interval, or power
+Aim = Literal["AUC", "gain", "sensitivity"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Patients that one aim needs.
+
+    Attributes:
+        aim: An interval of the AUC, a gain in AUC, or an interval of the sensitivity.
+        of_class: The class against the rest; `MACRO` for the mean of the classes.
+        share: Share of the class among the patients; NaN for the mean of the classes.
+        value: AUC, gain or sensitivity that is assumed, or was found.
+        target: Width of the interval, or power.
+        curve: Width or power by number of patients.
+        now: Patients of the runs; 0 without runs.
+        ends: Ends of the found gain's 95 % interval; NaN where it was not found but assumed.
+    """
+
+    aim: Aim
+    of_class: str
+    share: float
+    value: float
+    target: float
+    curve: Curve
+    now: int = 0
+    ends: tuple[float, float] = (np.nan, np.nan)
+
+    @property
+    def patients(self) -> int | None:
+        """Smallest number of patients, at least `FEWEST`, that reaches the target; None beyond `MOST`."""
+        low, high = FEWEST, MOST
+        if not self._reached(high):
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._reached(middle) else (middle + 1, high)
+        return low
+
+    def at(self, patients: int) -> float:
+        """Return the width or the power with some patients."""
+        return float(self.curve(np.array([patients]))[0])
+
+    def _reached(self, patients: int) -> bool:
+        reached = self.at(patients)
+        return reached >= self.target if self.aim == "gain" else reached <= self.target
+
+
+def plan_from_runs(models: Mapping[str, Predictions], settings: PlanSettings) -> list[Need]:
+    """Plan from the predictions of one model or two; the gain is that of the first over the second.
+
+    Raises:
+        SettingsError: If an assumption is given, which the predictions tell.
+        PredictionsError: If two models do not fit together, or a class has fewer than 2 patients.
+    """
+    assumed = ("auc", "other_auc", "correlation", "sensitivity", "share")
+    if given := [name for name in assumed if getattr(settings, name) is not None]:
+        raise SettingsError(
+            f"--{given[0].replace('_', '-')}: the runs tell it already.", "Give runs, or assumptions, not both."
+        )
+    if settings.gain is not None and len(models) < 2:
+        raise SettingsError("--gain: one run has no gain.", "Name a second run, to be compared with.")
+    aligned = align_all(models, next(iter(models)), common_only=True)
+    first = next(iter(aligned.values()))
+    n, classes = len(first.labels), first.classes
+    shares = {MACRO: np.nan} | {name: float(np.mean(first.labels == c)) for c, name in enumerate(classes)}
+    resampled = resample(list(aligned.values()), n_resamples=1, seed=0)
+    needs = []
+    for name, share in shares.items():
+        auc, variance = _auc_of(resampled[0], name)
+        needs.append(Need("AUC", name, share, auc, settings.width, _width(variance * n), n))
+    if len(resampled) > 1:
+        difference = resampled[0].minus(resampled[1])
+        for name, share in shares.items():
+            needs.append(_found_gain(*_auc_of(difference, name), name, share, n, settings))
+    for name in classes:
+        recall = float(resampled[0].value[resampled[0].names.index(f"recall:{name}")])
+        curve = _wilson_width(recall, shares[name])
+        needs.append(Need("sensitivity", name, shares[name], recall, settings.width, curve, n))
+    return needs
+
+
+def plan_from_assumptions(settings: PlanSettings) -> list[Need]:
+    """Plan from assumed AUCs, their correlation, a sensitivity and the share of the class.
+
+    Raises:
+        SettingsError: If nothing is assumed, or an assumption misses another one.
+    """
+    share = SHARE if settings.share is None else settings.share
+    needs = []
+    _refuse_idle(settings)
+    if settings.auc is not None:
+        auc = settings.auc
+        curve: Curve = lambda n: 2 * Z * np.sqrt(hanley_mcneil(auc, share, n))  # noqa: E731
+        needs.append(Need("AUC", ASSUMED, share, auc, settings.width, curve))
+    if settings.auc is not None and settings.other_auc is not None:
+        gain = abs(settings.auc - settings.other_auc) if settings.gain is None else settings.gain
+        correlation = CORRELATION if settings.correlation is None else settings.correlation
+        power = _assumed_power(settings.auc, settings.other_auc, correlation, share, gain)
+        needs.append(Need("gain", ASSUMED, share, gain, settings.power, power))
+    if settings.sensitivity is not None:
+        width = _wilson_width(settings.sensitivity, share)
+        needs.append(Need("sensitivity", ASSUMED, share, settings.sensitivity, settings.width, width))
+    return needs
+
+
+def tabulate(needs: list[Need]) -> pd.DataFrame:
+    """Tabulate the needs: a row each, with the figures of today's patients where there are runs."""
+    rows = []
+    for need in needs:
+        patients = need.patients
+        of_class = None if patients is None or np.isnan(need.share) else round(need.share * patients)
+        rows.append(
+            {
+                "aim": need.aim, "class": need.of_class, "assumed": need.value, "found_low": need.ends[0],
+                "found_high": need.ends[1], "target": need.target, "patients": patients, "of_class": of_class,
+                "patients_now": need.now or None, "reached_now": need.at(need.now) if need.now else None,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows).astype(dict.fromkeys(("patients", "of_class", "patients_now"), "Int64"))
+
+
+def hanley_mcneil(auc: float, share: float, n: np.ndarray) -> np.ndarray:
+    """Compute the variance of an AUC with n patients of whom ``share`` have the class (Hanley & McNeil 1982, eq. 2)."""
+    positive = np.maximum(share * n, 1.0)
+    negative = np.maximum(n - positive, 1.0)
+    both, against = auc / (2 - auc), 2 * auc**2 / (1 + auc)  # Q1, Q2
+    spread = (positive - 1) * (both - auc**2) + (negative - 1) * (against - auc**2)
+    return np.asarray((auc * (1 - auc) + spread) / (positive * negative))
+
+
+def _refuse_idle(settings: PlanSettings) -> None:
+    if settings.auc is None and settings.sensitivity is None:
+        raise SettingsError(
+            "Nothing to plan from: neither a run nor an assumption.",
+            "Name one run or two, or assume: `--auc 0.85`, `--auc 0.9 --other-auc 0.85`, `--sensitivity 0.9`.",
+        )
+    if settings.other_auc is not None and settings.auc is None:
+        raise SettingsError("--other-auc: needs --auc, too.", "Give the AUC of the model that is to be better.")
+    for name in ("correlation", "gain"):
+        if getattr(settings, name) is not None and settings.other_auc is None:
+            raise SettingsError(f"--{name}: needs two models.", "Give --auc and --other-auc, or two runs.")
+    if settings.gain is None and settings.auc is not None and settings.other_auc == settings.auc:
+        raise SettingsError(
+            f"--auc and --other-auc are both {settings.auc}: no gain to find.", "Give other AUCs, or --gain."
+        )
+
+
+def _auc_of(resampled: Resampled, of_class: str) -> tuple[float, float]:
+    """Return an AUC, or a difference of two, and its jackknife variance."""
+    place = resampled.names.index(PRIMARY if of_class == MACRO else f"auc:{of_class}")
+    return float(resampled.value[place]), float(np.square(resampled.influence[:, place]).sum())
+
+
+def _found_gain(found: float, variance: float, of_class: str, share: float, n: int, settings: PlanSettings) -> Need:
+    gain, half = found if settings.gain is None else settings.gain, Z * np.sqrt(variance)
+    curve = _power(gain, variance * n)
+    return Need("gain", of_class, share, gain, settings.power, curve, n, (found - half, found + half))
+
+
+def _width(variance: float) -> Curve:
+    """Width of an interval by patients, of a variance for one patient."""
+    return lambda n: 2 * Z * np.sqrt(variance / n)
+
+
+def _power(gain: float, variance: float) -> Curve:
+    """Power by patients, of a variance for one patient; 0 for no gain, or a loss."""
+    if gain <= 0:
+        return lambda n: np.zeros(len(n))
+    return lambda n: ndtr(gain * np.sqrt(n / max(variance, np.finfo(float).tiny)) - Z)
+
+
+def _assumed_power(auc: float, other: float, correlation: float, share: float, gain: float) -> Curve:
+    def power(n: np.ndarray) -> np.ndarray:
+        one, two = (hanley_mcneil(each, share, n) for each in (auc, other))
+        error = np.sqrt(one + two - 2 * correlation * np.sqrt(one * two))
+        return np.asarray(ndtr(abs(gain) / error - Z))
+
+    return power
+
+
+def _wilson_width(sensitivity: float, share: float) -> Curve:
+    """Width of Wilson's interval of a share by patients, of whom a part have the class."""
+
+    def width(n: np.ndarray) -> np.ndarray:
+        of_class = np.maximum(share * n, 1.0)
+        spread = sensitivity * (1 - sensitivity) / of_class + Z**2 / (4 * of_class**2)
+        return np.asarray(2 * Z * np.sqrt(spread) / (1 + Z**2 / of_class))
+
+    return width

@@ -1,0 +1,35 @@
+"""Page of a plan, from runs and from assumptions, by the command."""
+
+import pandas as pd
+import pytest
+from tiny import fusionln, refused
+
+from fusion_ln.predictions import read_predictions
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_two_runs_are_planned_from_with_a_caution(seven, tmp_path):
+    fused, single = next(run for run in seven if "late-mean" in run.name), seven[0]
+    output = fusionln("plan", fused.root, single.root, "--gain", "0.04", "--out", tmp_path)
+    table = pd.read_csv(tmp_path / "tables" / "plan.csv")
+    classes = read_predictions(single.predictions).classes
+    assert table["aim"].tolist() == ["AUC"] * 4 + ["gain"] * 4 + ["sensitivity"] * 3
+    assert table["class"].tolist() == ["macro", *classes] * 2 + [*classes]
+    text = (tmp_path / "plan.html").read_text()
+    assert f"{table['patients'].iloc[4]:,.0f} patients" in text
+    assert "The runs found a gain with a 95 % interval of" in text
+    assert "SIMULATED" in text
+    assert output.count("patients") == len(table) * 2
+
+
+def test_assumptions_alone_give_the_curves(tmp_path):
+    output = fusionln("plan", "--auc", "0.9", "--other-auc", "0.85", "--out", tmp_path)
+    assert "Gain in AUC of +0.050, power 0.800: " in output
+    assert (tmp_path / "plan.html").read_text().count("<svg") == 2
+    assert (tmp_path / "figures" / "plan_gain.png").is_file()
+
+
+def test_runs_that_do_not_fit_are_refused(seven, seeded, tmp_path):
+    assert "made on another cohort" in refused("plan", seven[0].root, seeded[1][0].root, "--out", tmp_path)
+    assert "given twice" in refused("plan", seven[0].root, seven[0].root, "--out", tmp_path)
+    assert "a plan compares two at most" in refused("plan", *(run.root for run in seven[:3]), "--out", tmp_path)
