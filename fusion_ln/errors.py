@@ -45,6 +45,10 @@ class RunError(FusionLNError):
     """A run folder holds something else than the command needs, or could not be written."""
 
 
+class ModelError(FusionLNError):
+    """A model's folder is damaged, edited, or not what the command needs."""
+
+
 class PredictionsError(FusionLNError):
     """A table of predictions breaks its schema, or two tables do not fit together."""
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from fusion_ln.decode.stored import Kind, load_table, wrong_column
+from fusion_ln.decode.stored import Kind, load_table, read_table, wrong_column
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files import write_parquet
-from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT, PROB
+from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
 
 REMAKE = (
     "Restore it. Or delete the run's predictions.parquet and give the command that made the run again: it writes its "
@@ -109,6 +109,29 @@ def read_inner_predictions(path: Path) -> Predictions:
         PredictionsError: See `read_predictions`; a patient has two rows in one fold.
     """
     return check_table(path, _load(path), key=[FOLD, *UNIT_KEYS])
+
+
+def read_subset_predictions(path: Path, *, key: Sequence[str] = UNIT_KEYS) -> dict[str, Predictions]:
+    """Read predictions of a fusion from every subset of the modalities; none where there is no such file.
+
+    Args:
+        path: A table of predictions with the column ``modalities``.
+        key: Columns that name a row, see `check_table`.
+
+    Returns:
+        By the names of the modalities, as in ``2d+elastic``; fewer modalities first, else in the file's order.
+
+    Raises:
+        PredictionsError: See `read_predictions`.
+    """
+    if not path.is_file():
+        return {}
+    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
+    parts = {
+        str(name): check_table(path, part.drop(columns=MODALITIES_USED), key=key)
+        for name, part in table.groupby(MODALITIES_USED, sort=False)
+    }
+    return dict(sorted(parts.items(), key=lambda item: item[0].count("+")))
 
 
 def _load(path: Path) -> pd.DataFrame:

@@ -91,6 +91,11 @@ class RunFolder:
         return self.root / "subset_predictions.parquet"
 
     @property
+    def inner_subset_predictions(self) -> Path:
+        """Predictions of a fusion as in `inner_predictions`, from every subset of the modalities."""
+        return self.root / "inner_subset_predictions.parquet"
+
+    @property
     def backbone(self) -> Path:
         """Backbone of the best epoch of a pre-training; written last."""
         return self.root / BACKBONE_FILE

@@ -37,6 +37,6 @@ def test_the_example_in_the_readme_runs(make_cohort, tmp_path, monkeypatch, caps
     runs = [*found["baselines"], found["fusion"]]
     assert [len(pd.read_parquet(run.predictions)) for run in runs] == [20, 19, 20, 20]
     assert set(found["comparison"].models["model"]) == {run.name for run in runs}
-    np.testing.assert_allclose(found["answer"].filter(like="prob_").sum(axis=1), 1)
-    assert found["answer"]["modalities"].tolist() == ["2d+elastic"]
+    np.testing.assert_allclose(found["answers"].probs.sum(axis=1), 1)
+    assert found["answers"].present.tolist() == [[True, False, True]]
     assert "fusion-late-mean" in capsys.readouterr().out

@@ -21,7 +21,8 @@ COMMANDS = {
     "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
     "audit": "Test whether RUN relies on something outside the node.",
     "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",
-    "predict": "Predict new patients by the mean of RUN's folds.",
+    "freeze": "Freeze the mean of RUN's fold models as a folder of its own, which names no patient.",
+    "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }
 

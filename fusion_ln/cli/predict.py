@@ -1,4 +1,4 @@
-"""`fusionln predict`: prediction of a new patient, or of a cohort, by the models of a run."""
+"""`fusionln predict`: prediction of a new patient, or of a cohort, by a model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,22 +26,23 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @click.command()
-@click.argument("run", type=DIRECTORY)
+@click.argument("model", type=DIRECTORY)
 @_picture_options
 @click.option(
     "--picture", "named", metavar="NAME=FILE", multiple=True, help="Picture of the modality NAME; repeatable."
 )
 @click.option(
-    "--clinical", metavar="COLUMN=VALUE", multiple=True, help="Value of a clinical column that RUN takes; repeatable."
+    "--clinical", metavar="COLUMN=VALUE", multiple=True, help="Value of a clinical column that MODEL takes; repeatable."
 )
 @click.option(
     "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of a multi-frame picture."
 )
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
 @population_options
-@click.option("--csv", "out", type=FILE, help="CSV file for the probabilities, calibrated and raw.")
+@click.option("--csv", "out", type=FILE, help="CSV file for the answers.")
+@click.option("--json", "json_out", type=FILE, help="JSON file for the answers; of one patient an object, else a list.")
 def predict(
-    run: Path,
+    model: Path,
     named: tuple[str, ...],
     clinical: tuple[str, ...],
     frame: int,
@@ -49,17 +50,19 @@ def predict(
     prevalence: str,
     costs: str,
     out: Path | None,
+    json_out: Path | None,
     **known: Path | None,
 ) -> None:
-    """Predict new patients by the mean of RUN's folds, each calibrated on its inner validation patients.
+    """Predict new patients by MODEL, a folder of `fusionln freeze` or a run. For research only, never for a diagnosis.
 
-    For research only, never for a diagnosis.
+    Probabilities are calibrated. The set holds the classes that cannot be ruled out at 90 %; a contribution is what a
+    modality adds to the probability of the likeliest class, from that class's share in the study.
     """
     from fusion_ln.cohort.cohort import load_cohort
-    from fusion_ln.files import write_csv
-    from fusion_ln.predict.predictor import RAW, load_predictor
+    from fusion_ln.files import write_csv, write_json
+    from fusion_ln.predict.predictor import load_predictor
+    from fusion_ln.predict.present import RAW, as_json, as_table
     from fusion_ln.progress import say
-    from fusion_ln.runs import RunFolder
 
     pictures = _collect_pictures(known, named)
     if bool(pictures) == bool(cohort):
@@ -68,17 +71,22 @@ def predict(
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
-    predictor = load_predictor(RunFolder(run), prevalence=prevalence, costs=costs)
+    predictor = load_predictor(model, prevalence=prevalence, costs=costs)
     if cohort:
         opened = load_cohort(cohort)
-        table = predictor.predict_cohort(opened)
-        say(f"{len(table)} of {len(opened.patients)} patients predicted.")
+        answers = predictor.predict_cohort(opened)
+        say(f"{len(answers.patients)} of {len(opened.patients)} patients predicted.")
     else:
-        table = predictor.predict_pictures(pictures, frame=frame, clinical=values)
+        answers = predictor.predict_pictures(pictures, frame=frame, clinical=values)
+    table = as_table(predictor, answers)
+    if json_out:
+        described = as_json(predictor, answers)
+        write_json(json_out, described if cohort else described[0])
+        click.echo(f"Answers: {json_out}")
     if out:
         write_csv(out, table)
         click.echo(f"Probabilities: {out}")
-    else:
+    elif not json_out:
         shown = table.drop(columns=[column for column in table if str(column).startswith(RAW)])
         click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
 

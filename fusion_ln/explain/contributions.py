@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
 from fusion_ln.cohort.phantom.truth import SUBSET, Truth
+from fusion_ln.evaluation.shapley import Coalition, coalitions, interactions, shapley_values
 from fusion_ln.explain.held_out import HeldOut
-from fusion_ln.explain.network import Case
-from fusion_ln.explain.shapley import Coalition, coalition_values, coalitions, interactions, shapley_values
+from fusion_ln.explain.network import Case, Explained
 from fusion_ln.progress import progress
 from fusion_ln.terms import FOLD, LABEL, MODALITY, PATIENT, PROB
 
@@ -41,6 +42,21 @@ def contributions(held_out: HeldOut, patients: Sequence[str], truth: Truth | Non
         pd.DataFrame(rows).sort_values(PATIENT, ignore_index=True, kind="stable") for rows in (shares, pairs)
     )
     return first, second
+
+
+def coalition_values(explained: Explained, case: Case, prior: np.ndarray) -> Values:
+    """Compute the probabilities (C,) of a patient for every subset of the modalities.
+
+    An absent modality changes nothing. The empty subset has the probabilities ``prior``, the share of each class among
+    the training patients.
+    """
+    n = case.present.shape[1]
+    present = {chosen: tuple(m for m in chosen if m in case.modalities) for chosen in coalitions(n)}
+    subsets = [subset for subset in dict.fromkeys(present.values()) if subset]
+    masks = torch.tensor([[m in subset for m in range(n)] for subset in subsets])
+    probs = explained.probs_of(case, case.present & masks[..., None]).numpy()
+    values = {(): prior, **dict(zip(subsets, probs, strict=True))}
+    return {chosen: values[subset] for chosen, subset in present.items()}
 
 
 def _exact(held_out: HeldOut, patient: str, case: Case, truth: Truth) -> Values:

@@ -4,17 +4,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from scipy.special import softmax
 from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.errors import CohortError, RunError, SettingsError
-from fusion_ln.evaluation.probabilities.maps import fit_map
+from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError
+from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files import hash_file
+from fusion_ln.models.triplet import TripletModel
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
+from fusion_ln.predict.present import as_table
+from fusion_ln.predictions import read_inner_predictions, read_predictions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
 from fusion_ln.training.fusion.heads import train_head
@@ -45,82 +48,53 @@ def pictures_of(cohort, patient):
 
 def of_fold(predictor, fold):
     """The same run as if it had this fold alone."""
-    chosen = slice(fold, fold + 1)
-    trained = replace(predictor.trained, models=predictor.trained.models[chosen])
-    return replace(predictor, trained=trained, maps=predictor.maps[chosen])
+    return replace(predictor, model=replace(predictor.model, models=predictor.model.models[fold : fold + 1]))
 
 
-def probs(table):
-    """Probabilities as the models give them."""
-    return table[[c for c in table if c.startswith("raw_")]].to_numpy()
+def probs(answers, patient=None):
+    """Probabilities before calibration, of all patients or of one."""
+    return answers.raw if patient is None else answers.raw[answers.patients == patient]
 
 
-def calibrated(table):
-    return table[[c for c in table if c.startswith("prob_")]].to_numpy()
+def used(predictor, answers):
+    return as_table(predictor, answers)["modalities"].tolist()
 
 
-@pytest.fixture(scope="module")
-def taught(runs, tmp_path_factory):
-    """A baseline whose inner validation patients, 30 a fold and made up, teach a calibration."""
-    baselines, _ = copy_of(runs, tmp_path_factory.mktemp("taught"))
-    labels, folds = np.tile([0, 1, 2], 20), np.repeat([0, 1], 30)
-    logits = np.random.default_rng(0).normal(size=(60, 3)) + 0.5 * np.eye(3)[labels] + [1, 0, 0]
-    inner = predictions_from_logits(runs[0].classes, [f"I{i:02d}" for i in range(60)], folds, labels, logits)
-    write_predictions(baselines[0].inner_predictions, inner)
-    return baselines[0], inner
+def test_answers_are_the_calibrated_mean(runs):
+    """By the map that is learnt from whom one, and whom more, of the models did not see."""
+    cohort, baselines, _ = runs
+    run, predictor = baselines[0], load_predictor(baselines[0].root)
+    held_out, inner = read_predictions(run.predictions), read_inner_predictions(run.inner_predictions)
+    answers = predictor.predict_pictures(pictures_of(cohort, "P003"))
+    expected = calibrate_mean(held_out, inner, 2).apply(answers.raw)
+    np.testing.assert_allclose(answers.probs, expected)
+    assert as_table(predictor, answers)["probabilities"].tolist() == ["calibrated"]
 
 
-def test_each_folds_probabilities_are_calibrated_by_its_own_inner_patients(runs, taught, capsys):
-    run, inner = taught
-    predictor, pictures = load_predictor(run), pictures_of(runs[0], "P003")
-    assert "Calibrated probabilities: each fold's map was learnt on its 30" in capsys.readouterr().err
-    table = predictor.predict_pictures(pictures)
-    by_fold = [probs(of_fold(predictor, fold).predict_pictures(pictures)) for fold in (0, 1)]
-    parts = [inner.folds == fold for fold in (0, 1)]
-    maps = [fit_map(inner.probs[part], inner.labels[part], inner.classes) for part in parts]
-    expected = np.mean([found.apply(each) for found, each in zip(maps, by_fold, strict=True)], axis=0)
-    np.testing.assert_allclose(calibrated(table), expected)
-    np.testing.assert_allclose(probs(table), np.mean(by_fold, axis=0))
-    assert np.abs(calibrated(table) - probs(table)).max() > 0.02
-    assert table["probabilities"].tolist() == ["calibrated"]
-
-
-def test_a_prevalence_shifts_what_is_calibrated_and_costs_decide_on_it(runs, taught):
-    run, pictures = taught[0], pictures_of(runs[0], "P003")
-    plain = load_predictor(run)
+def test_a_prevalence_shifts_what_is_calibrated_and_costs_decide_on_it(runs):
+    root, pictures = runs[1][0].root, pictures_of(runs[0], "P003")
+    plain = load_predictor(root)
     given = {"prevalence": "benign=0.98,lymphoma=0.01,metastatic=0.01", "costs": "lymphoma:benign=200"}
-    table = load_predictor(run, **given).predict_pictures(pictures)
-    shifted = []
-    for fold in (0, 1):
-        joint = calibrated(of_fold(plain, fold).predict_pictures(pictures)) * np.array([0.98, 0.01, 0.01])
-        shifted.append(joint / joint.sum())
-    np.testing.assert_allclose(calibrated(table), np.mean(shifted, axis=0))
+    predictor = load_predictor(root, **given)
+    table = as_table(predictor, predictor.predict_pictures(pictures))
+    shares = np.array(plain.model.record.pooled.shares)
+    joint = plain.predict_pictures(pictures).probs * np.array([0.98, 0.01, 0.01]) / shares
+    expected = joint / joint.sum()
+    np.testing.assert_allclose(table.filter(like="prob_").to_numpy(), expected)
     assert table["probabilities"].tolist() == ["calibrated, shifted to the prevalence"]
     assert table["predicted"].tolist() == ["benign"]
     assert table["decision"].tolist() != ["benign"]
-    costs = calibrated(table)[0] @ np.array([[0, 1, 1], [200, 0, 1], [1, 1, 0]])
+    costs = expected[0] @ np.array([[0, 1, 1], [200, 0, 1], [1, 1, 0]])
     assert table["expected_cost"].tolist() == [pytest.approx(costs.min())]
     with pytest.raises(SettingsError, match=r"the shares sum to 0\.9"):
-        load_predictor(run, prevalence="benign=0.7,lymphoma=0.1,metastatic=0.1")
-
-
-def test_without_inner_patients_of_a_class_probabilities_are_raw_and_called_so(runs, taught, tmp_path, capsys):
-    baselines, inner = copy_of(runs, tmp_path)[0], taught[1]
-    few = Predictions(inner.classes, inner.table.query("fold == 0 or label != 1"))
-    write_predictions(baselines[0].inner_predictions, few)
-    table = load_predictor(baselines[0]).predict_pictures(pictures_of(runs[0], "P003"))
-    assert "Raw probabilities, not calibrated: inner validation of fold 1: class 'lymph" in capsys.readouterr().err
-    assert table["probabilities"].tolist() == ["raw"]
-    np.testing.assert_array_equal(calibrated(table), probs(table))
-    with pytest.raises(RunError, match="nothing to shift or to weigh"):
-        load_predictor(baselines[0], costs="lymphoma:benign=5")
+        load_predictor(root, prevalence="benign=0.7,lymphoma=0.1,metastatic=0.1")
 
 
 def test_a_held_out_patient_gets_its_out_of_fold_prediction(runs):
     """Models, preprocessing and fusion are those of training: fold by fold the probabilities agree."""
     cohort, baselines, _ = runs
     predictions = read_predictions(baselines[0].predictions)
-    predictor = load_predictor(baselines[0])
+    predictor = load_predictor(baselines[0].root)
     single = of_fold(predictor, 0)
     for patient in cohort.held_out(0)[:3]:
         expected = predictions.of([patient]).probs
@@ -129,25 +103,25 @@ def test_a_held_out_patient_gets_its_out_of_fold_prediction(runs):
 
 def test_a_prediction_is_the_mean_of_the_folds(runs):
     cohort, baselines, _ = runs
-    predictor = load_predictor(baselines[1])
+    predictor = load_predictor(baselines[1].root)
     picture = pictures_of(cohort, "P003")
-    alone = [probs(of_fold(predictor, fold).predict_pictures(picture)) for fold in range(len(predictor.trained.models))]
+    alone = [probs(of_fold(predictor, fold).predict_pictures(picture)) for fold in range(len(predictor.model.models))]
     np.testing.assert_allclose(probs(predictor.predict_pictures(picture)), np.mean(alone, axis=0))
 
 
 def test_a_patient_gets_the_same_prediction_alone_and_in_a_cohort(runs, make_cohort):
     cohort = make_cohort(9, name="new", seed=8)
     for fusion in runs[2]:
-        predictor = load_predictor(fusion)
-        table = predictor.predict_cohort(cohort).set_index("patient_id")
+        predictor = load_predictor(fusion.root)
+        answers = predictor.predict_cohort(cohort)
         alone = predictor.predict_pictures(pictures_of(cohort, "P007"))
-        np.testing.assert_allclose(probs(table.loc[["P007"]]), probs(alone), atol=1e-5)
+        np.testing.assert_allclose(probs(answers, "P007"), probs(alone), atol=1e-5)
 
 
 def test_the_training_cohort_is_refused_with_its_out_of_fold_predictions(runs):
     """Also a copy of it with other folds and columns: the patients and pictures are the same."""
     cohort, baselines, _ = runs
-    predictor = load_predictor(baselines[0])
+    predictor = load_predictor(baselines[0].root)
     copies = replace(cohort, folds=draw_folds(cohort.patients, k=3), patients=cohort.patients.assign(age=50))
     for same in (cohort, copies):
         with pytest.raises(RunError, match=r"trained on the patients(.|\n)*baseline-2d/predictions\.parquet"):
@@ -156,10 +130,10 @@ def test_the_training_cohort_is_refused_with_its_out_of_fold_predictions(runs):
 
 def test_a_picture_and_a_column_that_the_run_does_not_take_are_named(runs, capsys):
     cohort, baselines, _ = runs
-    predictor, pictures = load_predictor(baselines[0]), pictures_of(cohort, "P001")
+    predictor, pictures = load_predictor(baselines[0].root), pictures_of(cohort, "P001")
     table = predictor.predict_pictures(pictures)
     assert "does not take cdfi, elastic: not used" in capsys.readouterr().err
-    assert table["modalities"].tolist() == ["2d"]
+    assert used(predictor, table) == ["2d"]
     with pytest.raises(RunError, match=r"takes no clinical column 'age'(.|\n)*takes pictures only"):
         predictor.predict_pictures(pictures, clinical={"age": "54"})
 
@@ -168,32 +142,33 @@ def test_any_subset_of_the_triplet_is_predicted_and_named(runs):
     cohort, baselines, fusions = runs
     pictures = pictures_of(cohort, "P001")
     del pictures["cdfi"]
-    table = load_predictor(fusions[0]).predict_pictures(pictures)
-    assert table["modalities"].tolist() == ["2d+elastic"]
-    means = [probs(load_predictor(baselines[i]).predict_pictures(pictures)) for i in (0, 2)]
+    predictor = load_predictor(fusions[0].root)
+    table = predictor.predict_pictures(pictures)
+    assert used(predictor, table) == ["2d+elastic"]
+    means = [probs(load_predictor(baselines[i].root).predict_pictures(pictures)) for i in (0, 2)]
     assert probs(table).argmax() == softmax(np.log(np.mean(means, axis=0)), axis=-1).argmax()
 
 
 def test_a_run_without_its_modality_names_it(runs):
     cohort, baselines, _ = runs
     with pytest.raises(RunError, match="takes elastic"):
-        load_predictor(baselines[2]).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
+        load_predictor(baselines[2].root).predict_pictures({"2d": pictures_of(cohort, "P001")["2d"]})
 
 
 def test_a_missing_checkpoint_is_named(runs, tmp_path):
     baselines, fusions = copy_of(runs, tmp_path)
     baselines[1].checkpoint(1).unlink()
     with pytest.raises(RunError, match=r"baseline-cdfi/fold_1/best\.safetensors: is missing"):
-        load_predictor(fusions[0])
+        load_predictor(fusions[0].root)
 
 
 def test_an_unfinished_run_is_refused(runs, tmp_path):
     baselines, _ = copy_of(runs, tmp_path)
     baselines[0].predictions.unlink()
     with pytest.raises(RunError, match="not finished"):
-        load_predictor(baselines[0])
+        load_predictor(baselines[0].root)
     with pytest.raises(RunError, match="not a run"):
-        load_predictor(RunFolder(baselines[0].root / "fold_0"))
+        load_predictor(baselines[0].root / "fold_0")
 
 
 def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs):
@@ -203,13 +178,13 @@ def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs):
     settings = HeadSettings(width=16, epochs=2, batch_size=8, copies=1)
     train_head(cohort, baselines, settings, run, seed=0, device=CPU)
     subsets = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
-    predictor = load_predictor(run)
+    predictor = load_predictor(run.root)
     first = of_fold(predictor, 0)
     patient = cohort.held_out(0)[0]
     pictures = pictures_of(cohort, patient)
     for subset in ("2d+cdfi+elastic", "2d+elastic", "cdfi"):
         table = first.predict_pictures({m: pictures[m] for m in subset.split("+")})
-        assert table["modalities"].tolist() == [subset]
+        assert used(first, table) == [subset]
         expected = subsets.loc[(subset, patient), [c for c in subsets if c.startswith("prob_")]]
         np.testing.assert_allclose(probs(table)[0], expected.to_numpy(dtype=float), atol=2e-3)  # tokens are float16
 
@@ -222,19 +197,19 @@ def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_co
     run = RunFolder(baselines[0].root.parent / "clinical-head")
     settings = HeadSettings(head="concat", width=16, epochs=8, batch_size=8, copies=1, lr=0.01, clinical=("age", "sex"))
     predictions = train_head(cohort, baselines, settings, run, seed=0, device=CPU)
-    predictor = load_predictor(run)
-    assert predictor.clinical == ["age", "sex"]
+    predictor = load_predictor(run.root)
+    assert predictor.model.clinical == ["age", "sex"]
     first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]
     pictures, own = pictures_of(cohort, patient), patients.set_index("patient_id").loc[patient]
     table = first.predict_pictures(pictures, clinical={"age": str(own["age"]), "sex": own["sex"]})
     np.testing.assert_allclose(probs(table), predictions.of([patient]).probs, atol=2e-3)  # tokens are float16
     new = make_cohort(23, name="new", seed=8)
     new = replace(new, patients=new.patients.assign(**patients[["age", "sex"]].reindex(range(23), fill_value=None)))
-    in_cohort = first.predict_cohort(new).set_index("patient_id")
+    in_cohort = first.predict_cohort(new)
     alone = first.predict_pictures(pictures_of(new, patient), clinical={"age": str(own["age"]), "sex": own["sex"]})
-    np.testing.assert_allclose(probs(alone), probs(in_cohort.loc[[patient]]), atol=1e-5)
+    np.testing.assert_allclose(probs(alone), probs(in_cohort, patient), atol=1e-5)
 
-    mean = predictor.trained.models[0].columns[0].mean
+    mean = predictor.model.models[0].columns[0].mean
     unknown = first.predict_pictures(pictures, clinical={"sex": own["sex"]})
     assert "mean of the training patients: age." in capsys.readouterr().err
     average = first.predict_pictures(pictures, clinical={"sex": own["sex"], "age": str(mean)})
@@ -257,17 +232,18 @@ def test_training_pictures_under_new_names_are_refused(runs, make_cohort, same_f
         Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(target)
     images = other.images.assign(sha256=[hash_file(other.picture_path(path)) for path in other.images["path"]])
     with pytest.raises(RunError, match=f"1 pictures of other were used to train(.|\n)*{other.images['image_id'][3]}"):
-        load_predictor(fusions[0]).predict_cohort(replace(other, images=images))
+        load_predictor(fusions[0].root).predict_cohort(replace(other, images=images))
 
 
 def test_a_cohort_without_training_pictures_is_predicted(runs, make_cohort):
     _, _, fusions = runs
-    assert len(load_predictor(fusions[0]).predict_cohort(make_cohort(9, name="other", seed=11))) == 9
+    other = make_cohort(9, name="other", seed=11)
+    assert len(load_predictor(fusions[0].root).predict_cohort(other).patients) == 9
 
 
 def test_probabilities_that_are_not_numbers_are_not_handed_out(runs, monkeypatch):
     cohort, baselines, _ = runs
-    predictor = load_predictor(baselines[0])
-    monkeypatch.setattr("fusion_ln.predict.predictor.logits_of", lambda model, batch: np.full((1, 3), np.nan))
-    with pytest.raises(RunError, match="values that are not finite numbers"):
+    predictor = load_predictor(baselines[0].root)
+    monkeypatch.setattr(TripletModel, "fuse", lambda *inputs: torch.full((1, 3), torch.nan))
+    with pytest.raises(ModelError, match="values that are not finite numbers"):
         predictor.predict_pictures(pictures_of(cohort, "P001"))

@@ -75,7 +75,7 @@ class CalibrationMap:
             prevalence: Share of each class in another population. Shape (C,). The shift is log(prevalence / share among
                 the calibration patients): exact where patients of a class look alike in both places.
         """
-        calibrated = _log_ratios(probs) @ self.matrix.T + self.offsets
+        calibrated = log_ratios(probs) @ self.matrix.T + self.offsets
         if prevalence is not None:
             calibrated = calibrated + np.log(prevalence / self.shares)
         return np.asarray(log_softmax(calibrated, axis=1))
@@ -122,7 +122,7 @@ def fit_map(
     """
     need_patients(labels, classes)
     n, n_classes = probs.shape
-    log_ratios, truth = _log_ratios(probs), np.eye(n_classes)[labels]
+    ratios, truth = log_ratios(probs), np.eye(n_classes)[labels]
     weights = np.repeat([shrinkage.slope, shrinkage.offsets, shrinkage.mixing], [1, n_classes, n_classes**2])
     start = np.zeros(len(weights))
     start[0] = 1
@@ -130,9 +130,9 @@ def fit_map(
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Compute the penalised log loss and its gradient."""
         slope, offsets, mixing = _split(parameters, n_classes)
-        log_probs = log_softmax(slope * log_ratios + log_ratios @ mixing.T + offsets, axis=1)
+        log_probs = log_softmax(slope * ratios + ratios @ mixing.T + offsets, axis=1)
         surplus = np.exp(log_probs) - truth
-        slopes = [(surplus * log_ratios).sum(), *surplus.sum(axis=0), *(surplus.T @ log_ratios).ravel()]
+        slopes = [(surplus * ratios).sum(), *surplus.sum(axis=0), *(surplus.T @ ratios).ravel()]
         away = parameters - start
         value = -(log_probs * truth).sum() + (weights * away**2).sum() / 2
         return value / n, (np.array(slopes) + weights * away) / n
@@ -205,7 +205,7 @@ def _apply_by_fold(
     return Predictions(predictions.classes, table)
 
 
-def _log_ratios(probs: np.ndarray) -> np.ndarray:
+def log_ratios(probs: np.ndarray) -> np.ndarray:
     """Take logarithms of probabilities, with mean zero over the classes. Shape (P, C)."""
     logs = np.log(np.maximum(probs.astype(np.float64), SMALLEST))
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))

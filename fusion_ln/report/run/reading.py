@@ -11,12 +11,18 @@ from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run
 from fusion_ln.decode.stored import Kind, read_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
-from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
+from fusion_ln.predictions import (
+    REMAKE,
+    Predictions,
+    read_inner_predictions,
+    read_predictions,
+    read_subset_predictions,
+)
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
-from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, PATIENT, SITE, modality_title
+from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title
 
 # Columns that a figure needs.
 HISTORY: dict[str, Kind] = {FOLD: "whole", "epoch": "whole", "train_loss": "number", "val_loss": "number"}
@@ -151,7 +157,7 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
         predictions=read_predictions(run.predictions),
         inner=_read_inner(run.inner_predictions),
         history=read_table(run.history, REMAKE, HISTORY) if run.history.is_file() else None,
-        subsets=_read_subsets(run.subset_predictions),
+        subsets=read_subset_predictions(run.subset_predictions),
         explanation=run.explanation.page if run.explanation.page.is_file() else None,
         audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,
     )
@@ -171,18 +177,6 @@ def _read_table(path: Path, name: Path) -> Model:
 
 def _read_inner(path: Path) -> Predictions | None:
     return read_inner_predictions(path) if path.is_file() else None
-
-
-def _read_subsets(path: Path) -> dict[str, Predictions]:
-    """Read predictions by the names of the modalities, fewer modalities first, else in the file's order."""
-    if not path.is_file():
-        return {}
-    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
-    parts = {
-        str(name): check_table(path, part.drop(columns=MODALITIES_USED))
-        for name, part in table.groupby(MODALITIES_USED, sort=False)
-    }
-    return dict(sorted(parts.items(), key=lambda item: item[0].count("+")))
 
 
 def _names(folders: list[Path]) -> list[Path]:

@@ -42,6 +42,7 @@ class FoldResult:
     held_out: pd.DataFrame
     inner: pd.DataFrame
     subsets: pd.DataFrame
+    inner_subsets: pd.DataFrame
     history: pd.DataFrame
     record: FoldRecord
 
@@ -95,6 +96,7 @@ def train_head(
     run.write_record(record.model_copy(update={"folds": tuple(f.record for f in folds), "patients": counts}))
     write_parquet(run.history, pd.concat([f.history for f in folds]))
     write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
+    write_parquet(run.inner_subset_predictions, pd.concat([f.inner_subsets for f in folds]))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)
@@ -223,14 +225,18 @@ def _train_fold(
             logits = fitted.task.predict(batches, fabric.device, modalities)
         return logits.of_fold(cohort.classes, number).table
 
-    held_out = cohort.held_out(number)
+    def predict_subsets(patients: list[str]) -> pd.DataFrame:
+        return pd.concat(
+            predict(patients, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
+            for name, subset in subsets(list(members)).items()
+        )
+
+    held_out, inner = cohort.held_out(number), cohort.training_part(number)[1]
     return FoldResult(
         held_out=predict(held_out),
-        inner=predict(cohort.training_part(number)[1]),
-        subsets=pd.concat(
-            predict(held_out, [m in subset for m in members]).assign(**{MODALITIES_USED: name})
-            for name, subset in subsets(list(members)).items()
-        ),
+        inner=predict(inner),
+        subsets=predict_subsets(held_out),
+        inner_subsets=predict_subsets(inner),
         history=epoch_table(number, fitted.result),
         record=fold_record(number, fitted.result, precision_of(fabric), peak_memory_mib=peak_memory_mib(fabric.device)),
     )

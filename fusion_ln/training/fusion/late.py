@@ -59,6 +59,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     fused: list[pd.DataFrame] = []
     fused_inner: list[pd.DataFrame] = []
     fused_subsets: list[pd.DataFrame] = []
+    fused_inner_subsets: list[pd.DataFrame] = []
     learnt: list[Learnt | None] = []
     with fixed_threads(cohort.n_folds):
         for fold in range(cohort.n_folds):
@@ -68,13 +69,14 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
             fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
             fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
             for name, subset in subsets(list(settings.members)).items():
-                restricted = _restrict(*held_out, np.isin(list(settings.members), subset))
-                fused_subsets.append(
-                    _apply(head, learnt[-1], *restricted, cohort.classes).assign(**{MODALITIES_USED: name})
-                )
+                for part, tables in ((held_out, fused_subsets), (validation, fused_inner_subsets)):
+                    restricted = _restrict(*part, np.isin(list(settings.members), subset))
+                    table = _apply(head, learnt[-1], *restricted, cohort.classes)
+                    tables.append(table.assign(**{MODALITIES_USED: name}))
     predictions = join_tables(cohort.classes, fused)
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
+    write_parquet(run.inner_subset_predictions, pd.concat(fused_inner_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
     write_json(run.metrics, describe(predictions))
     write_predictions(run.predictions, predictions)

@@ -5,9 +5,6 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
-import torch
-
-from fusion_ln.explain.network import Case, Explained
 
 Coalition = tuple[int, ...]  # positions of modalities, ascending
 
@@ -16,21 +13,6 @@ def coalitions(n: int) -> Iterator[Coalition]:
     """Yield all subsets of ``n`` modalities, the empty one first."""
     for size in range(n + 1):
         yield from combinations(range(n), size)
-
-
-def coalition_values(explained: Explained, case: Case, prior: np.ndarray) -> dict[Coalition, np.ndarray]:
-    """Compute the probabilities (C,) of a patient for every subset of the modalities.
-
-    An absent modality changes nothing. The empty subset has the probabilities ``prior``, the share of each class among
-    the training patients.
-    """
-    n = case.present.shape[1]
-    present = {chosen: tuple(m for m in chosen if m in case.modalities) for chosen in coalitions(n)}
-    subsets = [subset for subset in dict.fromkeys(present.values()) if subset]
-    masks = torch.tensor([[m in subset for m in range(n)] for subset in subsets])
-    probs = explained.probs_of(case, case.present & masks[..., None]).numpy()
-    values = {(): prior, **dict(zip(subsets, probs, strict=True))}
-    return {chosen: values[subset] for chosen, subset in present.items()}
 
 
 def shapley_values(values: dict[Coalition, np.ndarray]) -> np.ndarray:

@@ -1,14 +1,9 @@
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from fusion_ln.explain.network import Explained
-from fusion_ln.explain.shapley import coalition_values, coalitions, interactions, shapley_values
-
-PRIOR = np.array([0.3, 0.2, 0.5])
+from fusion_ln.evaluation.shapley import coalitions, interactions, shapley_values
 
 
 def game(rng, n=3, shape=(3,)):
@@ -51,24 +46,3 @@ def test_equal_players_get_equal_shares_and_an_idle_one_gets_none():
     assert shares[2] == 0
     assert interactions(values)[0, 2] == 0
     assert interactions(values)[0, 1] == pytest.approx(2)  # 4 together, 1 each alone
-
-
-@pytest.mark.parametrize("head", ["late-mean", "late-logit", "cross-attention"])
-@pytest.mark.parametrize("views", [(1, 1, 1), (1, 0, 2)])
-def test_contributions_sum_to_the_prediction_minus_the_prior(make_model, make_case, head, views):
-    explained, case = Explained(make_model("test_vit", head)), make_case(views)
-    values = coalition_values(explained, case, PRIOR)
-    assert len(values) == 8
-    shares = shapley_values(values)
-    np.testing.assert_allclose(shares.sum(0), explained.probs(case)[0].numpy() - PRIOR, atol=1e-6)
-    assert np.abs(shares).max() > 1e-3
-    if 0 in views:
-        assert np.abs(shares[1]).max() == 0
-
-
-def test_a_subset_has_the_prediction_of_its_pictures_alone(explained, make_case):
-    case = make_case((1, 1, 1))
-    values = coalition_values(explained, case, PRIOR)
-    alone = replace(case, present=torch.tensor([[[True], [False], [True]]]))
-    np.testing.assert_allclose(values[0, 2], explained.probs(alone)[0].numpy(), atol=1e-6)
-    np.testing.assert_allclose(values[()], PRIOR)

@@ -1,0 +1,109 @@
+"""The folder of a model: the place of each file, and the digest that names the whole."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusion_ln.errors import ModelError
+from fusion_ln.files import LOCK, TEMPORARY, as_file_name, hash_file, parse, write_json
+from fusion_ln.frozen.record import AGAIN, ModelRecord, parse_model_record
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder of one model."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        return self.root / "model.json"
+
+    @property
+    def scores(self) -> Path:
+        """Out-of-fold scores by subset of the modalities, fold and class; of no patient in particular."""
+        return self.root / "scores.parquet"
+
+    @property
+    def pictures(self) -> Path:
+        """Exact and perceptual hashes of the pictures that the model was trained on, by modality."""
+        return self.root / "pictures.parquet"
+
+    @property
+    def card(self) -> Path:
+        """Model card in the layout of Hugging Face."""
+        return self.root / "README.md"
+
+    @property
+    def digest_file(self) -> Path:
+        """SHA-256 of every other file, and of their list; written last."""
+        return self.root / "digest.json"
+
+    def network(self, modality: str, fold: int) -> Path:
+        """Return the checkpoint of a modality's network of a fold."""
+        return self.root / "weights" / f"{as_file_name(modality)}-{fold}.safetensors"
+
+    def head(self, fold: int) -> Path:
+        """Return the checkpoint of a trained head of a fold, or of the whole model where it was fine-tuned."""
+        return self.root / "weights" / f"~head-{fold}.safetensors"  # no modality's file begins so
+
+    def read_record(self) -> ModelRecord:
+        """Read ``model.json``.
+
+        Raises:
+            ModelError: If the folder is no model, or its ``model.json`` is damaged or of another format.
+        """
+        try:
+            text = self.record.read_text(encoding="utf-8")
+        except OSError:
+            raise ModelError(
+                f"{self.root}: holds no model.json, so it is not a model.", "Make one with `fusionln freeze RUN`."
+            ) from None
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{self.record}: not valid JSON ({error}).", AGAIN) from None
+        return parse_model_record(text, self.record)
+
+    def write_digest(self) -> str:
+        """Hash every file of the folder and write the hashes; returns the digest of all."""
+        files = self._hash_files()
+        digest = _digest(files)
+        write_json(self.digest_file, {"digest": digest, "files": files})
+        return digest
+
+    def check_digest(self) -> str:
+        """Check that every file is as it was when the model was frozen; returns the digest.
+
+        Raises:
+            ModelError: Naming the first file that is changed, missing or not of the model.
+        """
+        held = self._read_digest()
+        found = self._hash_files()
+        for name in sorted(held | found):
+            if held.get(name) != found.get(name):
+                state = "is missing" if name not in found else "is not of it" if name not in held else "was changed"
+                raise ModelError(f"{self.root}: {name} {state} since the model was frozen.", AGAIN)
+        return _digest(held)
+
+    def _read_digest(self) -> dict[str, str]:
+        try:
+            held: object = parse(self.digest_file.read_text(encoding="utf-8"), json.loads)
+        except FileNotFoundError:
+            raise ModelError(f"{self.root}: holds no digest.json, so it is no whole model.", AGAIN) from None
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.digest_file}: cannot be read ({error}).", AGAIN) from None
+        files = held.get("files") if isinstance(held, dict) else None
+        if not isinstance(files, dict) or not isinstance(held, dict) or held.get("digest") != _digest(files):
+            raise ModelError(f"{self.digest_file}: its digest does not fit its list of files.", AGAIN)
+        return {str(name): str(value) for name, value in files.items()}
+
+    def _hash_files(self) -> dict[str, str]:
+        """Hash every file but the digest itself, unfinished files and locks, by its path in the folder."""
+        names = sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+        own = {self.digest_file.name, LOCK}
+        return {name: hash_file(self.root / name) for name in names if name not in own and not name.endswith(TEMPORARY)}
+
+
+def _digest(files: dict[str, str]) -> str:
+    listed = "".join(f"{value}  {name}\n" for name, value in sorted(files.items()))
+    return hashlib.sha256(listed.encode()).hexdigest()

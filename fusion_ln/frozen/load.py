@@ -1,0 +1,118 @@
+"""Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
+from fusion_ln.decode.stored import read_table
+from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.record import AGAIN, ModelRecord
+from fusion_ln.frozen.study import POOLED, describe_model
+from fusion_ln.models.checkpoint import load_checkpoint, load_head, load_tensors, load_weights
+from fusion_ln.models.triplet import LateFusion, Single, TripletModel, assemble, load_run
+from fusion_ln.progress import say
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, SHA256
+
+SCORE = "score"
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A model that answers.
+
+    Attributes:
+        root: Its folder; of a study frozen in memory, the run.
+        record: Its description.
+        models: One per fold of its study, in evaluation mode on the CPU.
+        scores: Out-of-fold scores by subset of the modalities; under `POOLED` those of all patients.
+        digest: Names the folder's content; None in memory.
+    """
+
+    root: Path
+    record: ModelRecord
+    models: list[TripletModel]
+    scores: Mapping[str, FoldScores]
+    digest: str | None = None
+
+    @property
+    def modalities(self) -> list[str]:
+        return list(self.record.modalities)
+
+    @property
+    def clinical(self) -> list[str]:
+        """Clinical columns that the models take besides pictures."""
+        return [column.name for column in self.models[0].columns]
+
+    def scores_of(self, subset: str) -> FoldScores:
+        """Return the scores of the model from these modalities, named as in ``2d+elastic``."""
+        return self.scores.get(subset, self.scores[POOLED])
+
+
+def load_model(root: Path) -> FrozenModel:
+    """Load a model's folder or, in its place, a finished run, which is frozen in memory.
+
+    Raises:
+        ModelError: If the folder was changed since it was frozen, or nothing can be learnt about the run's mean.
+        RunError: If ``root`` is neither, or see `load_run`.
+    """
+    folder = ModelFolder(root)
+    if not folder.record.is_file():
+        return freeze_in_memory(RunFolder(root))
+    digest = folder.check_digest()
+    record = folder.read_record()
+    models = [_load_fold(folder, record, fold) for fold in range(record.n_folds)]
+    return FrozenModel(root, record, models, _read_scores(folder.scores), digest)
+
+
+def freeze_in_memory(run: RunFolder) -> FrozenModel:
+    """Make the model that a run would be frozen to.
+
+    Raises:
+        ModelError, RunError: See `load_model`.
+    """
+    trained = load_run(run)
+    record, scores = describe_model(trained)
+    say(f"{run.root}: a run, so its answers are calibrated now; `fusionln freeze` keeps a model once and for all.")
+    return FrozenModel(run.root, record, trained.models, scores)
+
+
+def _load_fold(folder: ModelFolder, record: ModelRecord, fold: int) -> TripletModel:
+    loaded = [load_checkpoint(folder.network(modality, fold)) for modality in record.modalities]
+    if record.head:
+        path, settings = folder.head(fold), record.head[fold]
+        model = assemble(loaded, *load_head(path, fold, settings), settings)
+        if settings.finetune:
+            load_weights(model, load_tensors(path), path)
+        return model.eval()
+    if record.late_head:
+        learnt = record.learnt[fold] if record.learnt else None
+        return assemble(loaded, LateFusion(record.late_head, learnt)).eval()
+    return assemble(loaded, Single()).eval()
+
+
+def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:
+    """Join the scores of all subsets: ``modalities, fold, label, score``."""
+    columns = [
+        pd.DataFrame({MODALITIES_USED: subset, FOLD: part.folds, LABEL: part.labels, SCORE: part.scores})
+        for subset, part in scores.items()
+    ]
+    return pd.concat(columns, ignore_index=True)
+
+
+def _read_scores(path: Path) -> dict[str, FoldScores]:
+    table = read_table(path, AGAIN, {MODALITIES_USED: "text", FOLD: "whole", LABEL: "whole", SCORE: "number"})
+    return {
+        str(subset): FoldScores(part[FOLD].to_numpy(), part[LABEL].to_numpy(), part[SCORE].to_numpy())
+        for subset, part in table.groupby(MODALITIES_USED, sort=False)
+    }
+
+
+def read_hashes(folder: ModelFolder, modality: str) -> PictureHashes:
+    """Read the hashes of the pictures of a modality that a model was trained on."""
+    table = read_table(folder.pictures, AGAIN, {MODALITY: "text", SHA256: "text", HASH: "text"})
+    return PictureHashes(table.loc[table[MODALITY] == modality, [SHA256, HASH]].reset_index(drop=True))

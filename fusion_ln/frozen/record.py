@@ -1,0 +1,120 @@
+"""The description of a model that leaves its study, `model.json`: it names no patient and no place on a machine."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+
+from fusion_ln.errors import ModelError
+from fusion_ln.evaluation.probabilities.maps import CalibrationMap
+from fusion_ln.files import parse
+from fusion_ln.records import LearntParameters
+from fusion_ln.settings import HeadSettings, Protocol
+
+FORMAT_VERSION = 1
+AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredCalibration(_Part):
+    """A `CalibrationMap` without mixing, as it is written."""
+
+    slope: Annotated[FiniteFloat, Field(gt=0)]
+    offsets: tuple[FiniteFloat, ...]
+    shares: tuple[Share, ...]
+    patients: Annotated[int, Field(ge=1)]
+
+    @classmethod
+    def of(cls, found: CalibrationMap) -> "StoredCalibration":
+        offsets, shares = tuple(found.offsets.tolist()), tuple(found.shares.tolist())
+        return cls(slope=found.slope, offsets=offsets, shares=shares, patients=found.patients)
+
+    def restore(self) -> CalibrationMap:
+        n = len(self.offsets)
+        return CalibrationMap(
+            self.slope, np.array(self.offsets), np.zeros((n, n)), np.array(self.shares), self.patients
+        )
+
+
+class Study(_Part):
+    """The study that a model comes from.
+
+    Attributes:
+        cohort: Name of its cohort.
+        patients: Number of patients by class.
+        fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
+        protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
+    """
+
+    cohort: str
+    simulated: bool
+    patients: dict[str, int]
+    fingerprint: str
+    folds: str
+    protocol: Protocol
+
+
+class ModelRecord(_Part):
+    """A model: the mean of the models of a study's folds.
+
+    Attributes:
+        title: The head, or the modality of a baseline.
+        classes: Names, in label order.
+        modalities: Pixels a side of the pictures, by modality in the order of the networks.
+        n_folds: Number of models in the mean.
+        late_head, learnt: A late head, and what it learnt in each fold, if anything.
+        head: Settings of a trained head in each fold.
+        calibration: Of the mean from each subset of the modalities that was learnt from enough patients.
+        pooled: Of the mean from all others: learnt from every patient with the pictures that each has.
+        licence: Licence of the weights.
+        frozen: Day on which it was frozen.
+    """
+
+    format: Literal[1] = 1
+    answer: Literal["ensemble"] = "ensemble"
+    title: str
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    modalities: Annotated[dict[str, int], Field(min_length=1)]
+    n_folds: Annotated[int, Field(ge=1)]
+    late_head: str | None = None
+    learnt: tuple[LearntParameters | None, ...] | None = None
+    head: tuple[HeadSettings, ...] | None = None
+    calibration: dict[str, StoredCalibration]
+    pooled: StoredCalibration
+    study: Study
+    licence: str
+    frozen: str
+    versions: dict[str, str]
+
+    def calibration_of(self, subset: str) -> CalibrationMap:
+        """Return the calibration of the mean from these modalities, named as in ``2d+elastic``."""
+        return self.calibration.get(subset, self.pooled).restore()
+
+
+def parse_model_record(text: str, file: Path) -> ModelRecord:
+    """Read the content of a model.json.
+
+    Raises:
+        ModelError: If it is damaged or of another format, naming ``file`` and the first key that does not fit.
+    """
+    try:
+        held: object = parse(text, json.loads)
+    except ValueError as error:
+        raise ModelError(f"{file}: not valid JSON ({error}).", AGAIN) from None
+    if isinstance(held, dict) and held.get("format") != FORMAT_VERSION:
+        raise ModelError(
+            f"{file}: model format {held.get('format')!r}; this version reads format {FORMAT_VERSION}.",
+            "Use the version of fusion_ln that wrote it, or freeze the run again.",
+        )
+    try:
+        return ModelRecord.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", AGAIN) from None

@@ -1,0 +1,116 @@
+"""Reading of a finished study as the record and the scores of the model that leaves it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from fusion_ln.errors import ModelError, PredictionsError
+from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
+from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
+from fusion_ln.frozen.record import ModelRecord, StoredCalibration, Study
+from fusion_ln.heads import head_title
+from fusion_ln.models.triplet import TrainedRun
+from fusion_ln.predictions import (
+    UNIT_KEYS,
+    Predictions,
+    read_inner_predictions,
+    read_predictions,
+    read_subset_predictions,
+)
+from fusion_ln.progress import say
+from fusion_ln.records import (
+    BaselineRecord,
+    LateFusionRecord,
+    PredictionRecord,
+    TrainedFusionRecord,
+    installed_versions,
+)
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import HeadSettings
+from fusion_ln.terms import FOLD, modality_title
+
+POOLED = ""  # name of the scores of all patients, each with the pictures that the patient has
+UNSTATED = "not stated"
+
+
+def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelRecord, dict[str, FoldScores]]:
+    """Describe the mean of a run's fold models, with its calibration and scores from each subset of the modalities.
+
+    A subset of whose complete patients some class is missing has neither: the pooled ones stand in for it.
+
+    Raises:
+        ModelError: If no calibration can be learnt at all, or the run needs files beyond its own.
+        RunError, PredictionsError: If a table of the run is missing or damaged.
+    """
+    run, record = trained.run, trained.run.read_prediction_record()
+    held_out, inner = read_predictions(run.predictions), read_inner_predictions(run.inner_predictions)
+    try:
+        pooled = calibrate_mean(held_out, inner, len(trained.models))
+        scores = {POOLED: FoldScores.of(held_out)}
+    except PredictionsError as error:
+        raise ModelError(f"{run.root}: {error.problem}", error.way_out) from None
+    calibrations: dict[str, StoredCalibration] = {}
+    for name, out, validation in _subsets_of(run, held_out, inner, trained):
+        try:
+            calibrations[name] = StoredCalibration.of(calibrate_mean(out, validation, len(trained.models)))
+            scores[name] = FoldScores.of(out)
+        except PredictionsError:
+            say(f"{run.root}: too few patients have all of {name}; calibrated as all patients' are.")
+    counts = {name: int((held_out.labels == label).sum()) for label, name in enumerate(trained.classes)}
+    described = ModelRecord(
+        title=_title(record),
+        classes=trained.classes,
+        modalities=trained.sides,
+        n_folds=len(trained.models),
+        calibration=calibrations,
+        pooled=StoredCalibration.of(pooled),
+        study=Study(
+            cohort=record.cohort.name,
+            simulated=record.cohort.simulated,
+            patients=counts,
+            fingerprint=record.cohort.fingerprint,
+            folds=record.cohort.folds,
+            protocol=record.protocol,
+        ),
+        licence=licence,
+        frozen=datetime.now(UTC).date().isoformat(),
+        versions=installed_versions(),
+        late_head=record.settings.head if isinstance(record, LateFusionRecord) else None,
+        learnt=record.learnt if isinstance(record, LateFusionRecord) else None,
+        head=_heads_of(run, record) if isinstance(record, TrainedFusionRecord) else None,
+    )
+    return described, scores
+
+
+def _subsets_of(
+    run: RunFolder, held_out: Predictions, inner: Predictions, trained: TrainedRun
+) -> Iterator[tuple[str, Predictions, Predictions]]:
+    """Yield out-of-fold and inner predictions from each subset of the modalities; of a baseline, its only one."""
+    if len(trained.sides) == 1:
+        yield next(iter(trained.sides)), held_out, inner
+        return
+    out = read_subset_predictions(run.subset_predictions)
+    validation = read_subset_predictions(run.inner_subset_predictions, key=[FOLD, *UNIT_KEYS])
+    if out and not validation:
+        say(
+            f"{run.root}: made before inner predictions of every subset were kept, so the calibration of its answers "
+            "from some of the modalities is that of single models."
+        )
+    empty = Predictions(inner.classes, inner.table.iloc[:0])
+    for name, predictions in out.items():
+        yield name, predictions, validation.get(name, empty)
+
+
+def _title(record: PredictionRecord) -> str:
+    if isinstance(record, BaselineRecord):
+        return modality_title(record.settings.modality)
+    return head_title(record.settings.head)
+
+
+def _heads_of(run: RunFolder, record: TrainedFusionRecord) -> tuple[HeadSettings, ...]:
+    """Return the settings of a trained head in each fold."""
+    if record.settings.training.tokens == "pretrained":
+        raise ModelError(
+            f"{run.root}: its head reads tokens of networks before fine-tuning, which the run does not keep.",
+            "Freeze a run of a head on the fine-tuned networks' tokens (without `--set head.tokens=pretrained`).",
+        )
+    return tuple(record.settings.training.of_fold(fold) for fold in range(record.cohort.n_folds))

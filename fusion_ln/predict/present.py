@@ -1,0 +1,67 @@
+"""Answers as a table, and as the JSON that other programs read."""
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.frozen.answer import Answers
+from fusion_ln.predict.predictor import Predictor
+from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
+
+PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
+    "predicted",
+    "decision",
+    "expected_cost",
+    "probabilities",
+    "set",
+)
+RAW = "raw_"  # + class name: mean of the models' probabilities, before calibration
+CONTRIBUTION = "contribution_"  # + modality
+
+
+def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
+    """Tabulate answers.
+
+    Returns:
+        ``patient_id, predicted, prob_<class>..., set`` (classes joined by `` / ``) ``, contribution_<modality>...,
+        modalities`` (of which pictures were used, as in ``2d+elastic``) ``, probabilities`` (how ``prob_<class>`` were
+        made) ``, raw_<class>...``, one row per patient, sorted. Where there are costs, ``decision, expected_cost``
+        follow ``predicted``.
+    """
+    classes, modalities = np.array(predictor.model.record.classes), np.array(predictor.model.modalities)
+    table = pd.DataFrame({PATIENT: answers.patients, PREDICTED: classes[answers.probs.argmax(axis=1)]})
+    if predictor.costs:
+        chosen = predictor.costs.decide(answers.probs)
+        table[DECISION] = [predictor.costs.decisions[i] for i in chosen]
+        table[EXPECTED_COST] = predictor.costs.expected(answers.probs)[np.arange(len(chosen)), chosen]
+    table[[PROB + name for name in classes]] = answers.probs
+    table[SET] = [" / ".join(classes[inside]) for inside in answers.member]
+    table[[CONTRIBUTION + name for name in modalities]] = answers.contributions
+    table[MODALITIES_USED] = ["+".join(modalities[mask]) for mask in answers.present]
+    table[PROBABILITIES] = _kind(predictor)
+    table[[RAW + name for name in classes]] = answers.raw
+    return table
+
+
+def _kind(predictor: Predictor) -> str:
+    return "calibrated" if predictor.prevalence is None else "calibrated, shifted to the prevalence"
+
+
+def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
+    """Describe each patient's answer in JSON's types: probabilities by class, set, contributions by modality, model."""
+    model = predictor.model
+    classes, modalities = np.array(model.record.classes), np.array(model.modalities)
+    described = {"title": model.record.title, "digest": model.digest}
+    return [
+        {
+            PATIENT: str(patient),
+            PROBABILITIES: dict(zip(classes.tolist(), probs.tolist(), strict=True)),
+            SET: classes[inside].tolist(),
+            "contributions": dict(zip(modalities[mask].tolist(), shares[mask].tolist(), strict=True)),
+            MODALITIES_USED: modalities[mask].tolist(),
+            "kind": _kind(predictor),
+            "model": described,
+        }
+        for patient, probs, inside, shares, mask in zip(
+            answers.patients, answers.probs, answers.member, answers.contributions, answers.present, strict=True
+        )
+    ]

@@ -1,0 +1,136 @@
+"""Frozen models: they answer as their run does, hold no patient, and do not change unseen."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import CPU, FIT_TWICE, HEAD, build_cohort, fusionln, refused
+
+from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.errors import ModelError
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import load_model
+from fusion_ln.predict.predictor import Predictor, load_predictor
+from fusion_ln.predictions import read_predictions
+from fusion_ln.training.run import run_baselines_and_fusions
+
+FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A cohort in which one patient lacks a modality, a baseline of each, a late fusion and a trained head."""
+    folder = tmp_path_factory.mktemp("study")
+    cohort = build_cohort(folder, 24, absent={3: {"cdfi"}})
+    runs = run_baselines_and_fusions(
+        cohort, list(cohort.modalities), FUSIONS, FIT_TWICE, folder / "runs", protocol="nested", seed=0, device=CPU
+    )
+    return cohort, {run.name: run for run in runs}
+
+
+@pytest.fixture(scope="module")
+def models(study, tmp_path_factory):
+    """The same runs, frozen."""
+    folder, frozen = tmp_path_factory.mktemp("models"), {}
+    for name in ("baseline-2d", "fusion-late-stacked", "fusion-concat"):
+        frozen[name] = ModelFolder(folder / name)
+        fusionln("freeze", study[1][name].root, "--out", frozen[name].root, "--licence", "CC-BY-4.0")
+    return frozen
+
+
+def test_a_model_answers_as_its_run_does(study, models, make_cohort):
+    cohort = make_cohort(9, name="new", absent={1: {"2d"}, 2: {"cdfi", "elastic"}}, seed=8)
+    for name, model in models.items():
+        before, after = (load_predictor(root).predict_cohort(cohort) for root in (study[1][name].root, model.root))
+        np.testing.assert_array_equal(after.probs, before.probs)
+        np.testing.assert_array_equal(after.member, before.member)
+        np.testing.assert_allclose(after.probs.sum(axis=1), 1)
+
+
+def test_contributions_sum_to_the_probability_beyond_the_classs_share(study, models, make_cohort):
+    answers = load_predictor(models["fusion-concat"].root).predict_cohort(make_cohort(9, name="new", seed=8))
+    likeliest = answers.probs.argmax(axis=1)
+    labels = read_predictions(study[1]["fusion-concat"].predictions).labels
+    shares = np.bincount(labels, minlength=3) / len(labels)
+    expected = answers.probs[np.arange(9), likeliest] - shares[likeliest]
+    np.testing.assert_allclose(answers.contributions.sum(axis=1), expected)
+
+
+def test_an_absent_modality_adds_nothing(models, make_cohort):
+    cohort = make_cohort(9, name="new", absent={2: {"cdfi"}}, seed=8)
+    answers = load_predictor(models["fusion-concat"].root).predict_cohort(cohort)
+    assert answers.contributions[2, 1] == 0
+    assert np.abs(answers.contributions[[0, 1]]).min() > 0
+
+
+def test_the_folder_holds_no_patient_picture_or_place(study, models):
+    cohort, _ = study
+    patients = [patient.encode() for patient in cohort.patients["patient_id"]]
+    names = [name.encode() for name in cohort.images["image_id"]]
+    for model in models.values():
+        assert not {"predictions.parquet", "run.json"} & {path.name for path in model.root.rglob("*")}
+        for file in model.root.rglob("*"):
+            content = file.read_bytes() if file.is_file() else b""
+            assert not any(word in content for word in [*patients, *names, str(cohort.root.parent).encode()]), file
+            assert not content.startswith((b"\x89PNG", b"\xff\xd8"))
+        hashes = pd.read_parquet(model.pictures)
+        assert set(hashes) == {"modality", "sha256", "perceptual_hash"}
+        assert all(part["sha256"].is_monotonic_increasing for _, part in hashes.groupby("modality"))
+        scores = pd.read_parquet(model.scores)
+        assert set(scores) == {"modalities", "fold", "label", "score"}
+        assert all(part["score"].is_monotonic_increasing for _, part in scores.groupby(["modalities", "fold", "label"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.network("2d", 0).write_bytes(b"x"), r"weights/2d-0\.safetensors was changed"),
+        (lambda model: model.scores.unlink(), r"scores\.parquet is missing"),
+        (lambda model: (model.root / "more.txt").write_text("x"), r"more\.txt is not of it"),
+        (lambda model: model.digest_file.write_text('{"digest": "0", "files": {}}'), "does not fit its list"),
+        (lambda model: model.digest_file.unlink(), "holds no digest"),
+        (lambda model: model.record.write_text('{"format": 9}'), r"model\.json was changed"),
+    ],
+)
+def test_a_folder_that_was_edited_is_refused(models, tmp_path, change, message):
+    model = ModelFolder(tmp_path / "model")
+    shutil.copytree(models["baseline-2d"].root, model.root)
+    change(model)
+    with pytest.raises(ModelError, match=message):
+        load_model(model.root)
+
+
+def test_training_pictures_are_refused_without_the_cohort(study, models, make_cohort):
+    """The hashes are enough: the study's folder is not looked at."""
+    cohort, _ = study
+    predictor = load_predictor(models["fusion-late-stacked"].root)
+    assert isinstance(predictor, Predictor)
+    other = make_cohort(9, name="other", seed=11)
+    other.picture_path(other.images["path"][3]).write_bytes(cohort.picture_path(cohort.images["path"][0]).read_bytes())
+    assert "1 pictures of other were used to train" in refused(
+        "predict", models["fusion-late-stacked"].root, "--cohort", load_cohort(other.root).root
+    )
+
+
+def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, models, tmp_path):
+    run = study[1]["baseline-2d"].root
+    assert "holds a model already" in refused("freeze", run, "--out", models["baseline-2d"].root, "--licence", "MIT")
+    (tmp_path / "letter.txt").write_text("dear")
+    assert "not empty and not a model" in refused("freeze", run, "--out", tmp_path, "--licence", "MIT")
+
+
+def test_the_json_of_an_answer_names_the_model_by_its_digest(models, make_cohort, tmp_path):
+    cohort = make_cohort(9, name="new", seed=8)
+    pictures = cohort.images.set_index(["patient_id", "modality"])["path"]
+    chosen = [f"--{modality}={cohort.picture_path(pictures['P001', modality])}" for modality in ("2d", "elastic")]
+    fusionln("predict", models["fusion-concat"].root, *chosen, "--json", tmp_path / "one.json")
+    answer = json.loads((tmp_path / "one.json").read_text())
+    assert answer["model"]["digest"] == models["fusion-concat"].check_digest()
+    assert answer["modalities"] == ["2d", "elastic"] == list(answer["contributions"])
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    assert set(answer["set"]) <= set(answer["probabilities"])
+    fusionln("predict", models["fusion-concat"].root, "--cohort", cohort.root, "--json", tmp_path / "all.json")
+    every = {each["patient_id"]: each for each in json.loads((tmp_path / "all.json").read_text())}
+    assert len(every) == 9
