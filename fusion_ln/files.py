@@ -19,7 +19,7 @@ import pandas as pd
 
 from fusion_ln.errors import RENAME, FusionLNError, RunError, printable
 from fusion_ln.progress import say
-from fusion_ln.terms import cache_folder
+from fusion_ln.terms import COHORT_HEAD, cache_folder
 
 T = TypeVar("T")
 
@@ -178,12 +178,13 @@ def cannot_write(path: Path, error: OSError) -> RunError:
         return RunError(
             f"{path}: no space left on the device.", f"Free some space, then run the same command again{other}."
         )
-    return RunError(
-        f"{path}: cannot be written ({os.strerror(error.errno) if error.errno else error}).",
-        "It lies in the cache: set FUSIONLN_CACHE to a folder that you may write to."
-        if in_cache
-        else "Choose another place (`--out DIR`), or let this account write there.",
-    )
+    way_out = "Choose another place (`--out DIR`), or let this account write there."
+    if in_cache:
+        way_out = "It lies in the cache: set FUSIONLN_CACHE to a folder that you may write to."
+    elif (path.parent / COHORT_HEAD).is_file():  # commands on a cohort write into it
+        way_out = f"Let this account write there, or work on a copy: `cp -r '{path.parent}' DIR`."
+    reason = os.strerror(error.errno) if error.errno else error
+    return RunError(f"{path}: cannot be written ({reason}).", way_out)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

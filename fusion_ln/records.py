@@ -259,7 +259,7 @@ def parse_record(text: str, file: Path) -> RunRecord:
     if held.get("kind") not in KINDS:
         raise _damaged(file, f"kind: {held.get('kind')!r}; expected one of {', '.join(KINDS)}")
     try:
-        return _RECORDS.validate_python(held)
+        return _RECORDS.validate_python(held, context={"recorded": True})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"][1:]))  # without the tag

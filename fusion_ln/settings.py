@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -228,7 +229,6 @@ class FinetuneSettings(LoopSettings):
     """Training of a whole model, backbones and head, after its head was trained on stored tokens."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"backbone_rate": "backbone_lr_scale"}
-
     epochs: int = Field(4, ge=1, le=MOST, description="Epochs of fine-tuning at most.")
     lr: float = Field(5e-4, gt=0, le=100, description="Learning rate of the head (Adam).")
     backbone_lr_scale: float = Field(0.1, gt=0, le=1, description="Learning rate of the backbones, as a share of it.")
@@ -259,7 +259,6 @@ class HeadSettings(TokenSettings, LoopSettings):
     """A fusion head on the tokens of a fold's own baselines."""
 
     RENAMED: ClassVar[Mapping[str, str]] = {"variants": "copies", "heads": "attention_heads", "seeds": "ensemble_size"}
-
     head: str = Field("cross-attention", description="Name of the head.")
     width: int = Field(64, ge=8, le=65536, description="Width of the head.")
     depth: int = Field(1, ge=1, le=256, description="Transformer blocks.")
@@ -281,14 +280,16 @@ class HeadSettings(TokenSettings, LoopSettings):
     patience: int = Field(20, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
 
     @model_validator(mode="after")
-    def _check_head(self) -> Self:
+    def _check_head(self, info: ValidationInfo) -> Self:
         if refused := [c for c in self.clinical if not is_clinical(c)]:
             raise ValueError(f"clinical: {refused[0]!r} is no clinical column but class, id, site or fold")
         if self.finetune and self.finetune.folds is not None:
             raise ValueError("finetune.folds: fine-tuning has the same settings in every fold")
-        changed = [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
-        if idle := [name for name in changed if not takes(self.head, name)]:
-            raise ValueError(f"{idle[0]} has no effect on {self.head}, only on {', '.join(heads_reading(idle[0]))}")
+        if idle := [name for name in self.model_dump(exclude_defaults=True) if not takes(self.head, name)]:
+            problem = f"{idle[0]} has no effect on {self.head}, only on {', '.join(heads_reading(idle[0]))}"
+            if not info.context:  # of a record
+                raise ValueError(problem)
+            say(f"{problem}; an earlier version recorded it.")
         if takes(self.head, "attention_heads") and self.width % self.attention_heads:
             raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self

@@ -36,6 +36,7 @@ MODALITY_TABLE = (
 KNOWN_MODALITIES = {modality.name: modality for modality in MODALITY_TABLE}
 COLOUR_MODALITIES = frozenset(modality.name for modality in MODALITY_TABLE if modality.hue_is_measurement)
 
+COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
 LABEL = "label"

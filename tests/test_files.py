@@ -172,6 +172,12 @@ def test_the_way_out_of_a_cache_without_room_is_the_cache():
         assert "FUSIONLN_CACHE" not in str(cannot_write(cache_folder().parent / "run", error))
 
 
+def test_the_way_out_of_a_cohort_that_cannot_be_written_names_no_option(tmp_path):
+    (tmp_path / "cohort.toml").touch()
+    assert "cp -r" in str(error := cannot_write(tmp_path / "check.csv", OSError(errno.EROFS, "")))
+    assert "--out" not in str(error)
+
+
 HOLD = """
 import sys
 from pathlib import Path

@@ -122,6 +122,16 @@ def refuse_spoilt(record, spoil, key, run):
     assert "Restore the file" in caught.value.way_out
 
 
+def test_a_setting_without_effect_that_an_earlier_version_recorded_is_read(run, capsys):
+    run.write_record(RECORDS["trained fusion"])
+    run.record.write_text(run.record.read_text().replace('"depth": 1', '"depth": 2'))
+    record = run.read_record()
+    assert record.settings.training.depth == 2
+    assert "depth has no effect on concat" in capsys.readouterr().err
+    run.write_record(record)
+    assert run.read_record() == record
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b'"text"'])
 def test_a_file_that_is_no_json_object_is_refused(content, run):
     run.root.mkdir()

@@ -207,16 +207,19 @@ def phantom(folds: Folds, out: Path, **options: object) -> None:
 @cohort.command()
 @click.argument("place", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that holds the class.  [default: label]")
+@click.option("--classes", metavar="A,B,...", help="Classes of a FILE, in the order of their numbers and columns.")
 @click.option("--out", type=DIRECTORY, help="Folder to write to.  [default: DIR/statistics, or beside the file]")
-def stats(place: Path, label: str | None, out: Path | None) -> None:
+def stats(place: Path, label: str | None, classes: str | None, out: Path | None) -> None:
     """Describe the patients of each class (Table 1), with figures.
 
     Takes a cohort folder, or a CSV or Excel file with one row per patient; writes CSV, HTML and LaTeX.
     """
+    from fusion_ln.cohort.sources.table import parse_classes
     from fusion_ln.report.cohort.page import read_patients, write_statistics
 
+    named = parse_classes(classes) if classes else ()
     folder = out or (place / "statistics" if place.is_dir() else place.with_name(f"{place.stem}-statistics"))
-    for path in write_statistics(folder, read_patients(place, label)):
+    for path in write_statistics(folder, read_patients(place, label, named)):
         click.echo(f"Wrote {path}")
 
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion_ln.errors import CohortError
 from fusion_ln.files import LOCK, locked, parse, write_text
+from fusion_ln.terms import COHORT_HEAD
 
 FORMAT_VERSION = 1
-HEAD = "cohort.toml"
+HEAD = COHORT_HEAD
 TABLES = ("patients", "images", "folds")
 FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
 MARK = ".unfinished"  # in a folder while it becomes a cohort

@@ -46,6 +46,12 @@ def load_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"cannot be read as a table ({in_short(error)})") from None
     if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
         raise ValueError("has two columns of one name, or one without a name")
+    for name in table:
+        if (
+            table[name].dtype == object
+            and table[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any()
+        ):
+            raise ValueError(f"its column {name!r} holds lists")
     return table
 
 

@@ -189,7 +189,7 @@ def _describe(path: Path, key: str, kind: type[D]) -> D:
     """Read the description of a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            return TypeAdapter(kind).validate_json((file.metadata() or {})[key])
+            return TypeAdapter(kind).validate_json((file.metadata() or {})[key], context={"recorded": True})
     except (OSError, KeyError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
         raise RunError(f"{path}: {found}.", AGAIN) from None

@@ -254,9 +254,6 @@ def finish(run: RunFolder) -> None:
     folders = [run.fold(number) for number in range(record.cohort.n_folds)]
     folds = [_read_fold(folder, number, record.cohort.classes) for number, folder in enumerate(folders)]
     out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
-    if record.patients and (predicted := len(out)) != record.patients.predicted:
-        problem = f"{run.root}: its folds predict {predicted} of {record.patients.predicted} patients."
-        raise RunError(problem, f"Delete {run.fold(0).with_name('fold_*')}: the command that made the run trains anew.")
     run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
     write_parquet(run.history, history)
     classes = record.cohort.classes

@@ -184,7 +184,8 @@ class Tuning:
         if not common and not of_folds:
             return
         for own in [of_folds[fold] for fold in folds if fold < len(of_folds)] if of_folds else [{}]:
-            settings = base_settings.with_changes({k: v for k, v in {**common, **own}.items() if k in space})
+            changes = base_settings.rename({**common, **own})  # an earlier version may have found them
+            settings = base_settings.with_changes({k: v for k, v in changes.items() if k in space})
             values = {name: getattr(settings, name) for name in space}
             if outside := [name for name, value in values.items() if value not in space[name]]:
                 raise SettingsError(

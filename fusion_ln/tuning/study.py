@@ -121,7 +121,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
         study.set_user_attr(IDENTITY, wanted)
     elif IDENTITY in study.user_attrs:  # else another worker makes it just now
         check_study(study)
-    held = study.user_attrs.get(IDENTITY, wanted)
+    held = _with_names_of_today(job, study.user_attrs.get(IDENTITY, wanted))
     if differing := differences(held, wanted):
         listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
         raise StudyError(
@@ -130,6 +130,23 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
             f"(`optuna delete-study --study-name '{job.name}' --storage ...`).",
         )
     return study
+
+
+def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
+    """Rename the settings that an earlier version recorded.
+
+    Raises:
+        StudyError: If it tuned some of them, since its trials then bear the old names.
+    """
+    base_settings = job.objective.base_settings
+    if old := [name for name in held.get("space", {}) if name in base_settings.RENAMED]:
+        raise StudyError(
+            f"study {job.name}: an earlier version tuned {', '.join(old)} there, now "
+            f"{', '.join(base_settings.RENAMED[name] for name in old)}, so its trials cannot be continued.",
+            "Begin another with `--storage`. `fusionln study apply FILE` still writes what it found (tuned.toml), "
+            "and `--warm-start tuned.toml` begins with it.",
+        )
+    return {**held, "settings": base_settings.rename(held["settings"])} if "settings" in held else held
 
 
 def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

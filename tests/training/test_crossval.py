@@ -86,10 +86,6 @@ def test_tables_of_another_fold_are_not_joined(finished, tmp_path):
         with pytest.raises(RunError, match="fold_1: holds tables of another fold"):
             run_baseline(cohort, run.root)
         shutil.copy(trained.fold(1) / name, run.fold(1) / name)
-    table = pd.read_parquet(run.fold(1) / "predictions.parquet")
-    table[1:].to_parquet(run.fold(1) / "predictions.parquet")
-    with pytest.raises(RunError, match=r"predict \d+ of \d+ patients"):
-        run_baseline(cohort, run.root)
 
 
 def with_other_pictures(cohort, patients):

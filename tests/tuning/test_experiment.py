@@ -107,6 +107,11 @@ def test_known_settings_are_tried_right_after_the_untuned_ones(make_cohort, tmp_
     assert [job.known for job in tuning.heads()] == [
         (base_settings, values) for values in known["fusion-gated"]["folds"]
     ]
+    space = {"head": {"copies": [1, 2], "ensemble_size": [1, 2]}}
+    older = replace(
+        tuning_of(tuning.cohort, tmp_path, space=space), known={"fusion-gated": {"variants": 2, "seeds": 2}}
+    )
+    assert [job.known[1] for job in older.heads()] == [{"copies": 2, "ensemble_size": 2}] * 2
     outside = replace(tuning, known={"baseline-2d": {"lr": 0.1}})
     with pytest.raises(SettingsError, match=r"warm start: baseline-2d: lr = 0.1 lies outside"):
         outside.baselines()

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,16 @@ from fusion_ln.errors import DivergedError, SettingsError, StudyError
 from fusion_ln.files import hash_file
 from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings import BaselineSettings, HeadSettings
 from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
 from fusion_ln.tuning.results import IDENTITY, SCORES, best_trial, check_study
-from fusion_ln.tuning.space import Range, read_space
+from fusion_ln.tuning.space import Choices, Range, read_space
 from fusion_ln.tuning.storage import Budget, Heartbeat, open_storage
-from fusion_ln.tuning.study import StudyJob, check_objectives
+from fusion_ln.tuning.study import StudyJob, check_objectives, open_study
 from fusion_ln.tuning.worker import run_worker
 
 WORKER = Path(__file__).parent / "toy_study.py"
@@ -195,6 +195,32 @@ def test_a_study_of_that_name_with_other_content_is_refused(tmp_path, cohort, ch
     run(tmp_path / "j", 1, toy_job(cohort.root))
     with pytest.raises(StudyError, match=key):
         run(tmp_path / "j", 1, toy_job(cohort.root, **change))
+
+
+@dataclass(frozen=True)
+class Head(Toy):
+    """A head whose settings are recorded."""
+
+    base_settings: HeadSettings = HEAD
+
+    def describe(self):
+        return {"settings": self.base_settings.model_dump(mode="json")}
+
+
+def test_a_study_of_an_earlier_version_goes_on_unless_it_tuned_what_was_renamed(tmp_path, cohort):
+    storage = open_storage(str(tmp_path / "j"))
+    for tuned, name in (("dropout", "head"), ("copies", "renamed")):
+        job = StudyJob(name, Head(cohort.root), {tuned: Choices((0, 1))}, folds=(0, 1))
+        study = open_study(job, storage)
+        text = json.dumps(study.user_attrs[IDENTITY])
+        for old, new in HeadSettings.RENAMED.items():
+            text = text.replace(f'"{new}"', f'"{old}"')
+        study.set_user_attr(IDENTITY, json.loads(text))
+        if name == "head":
+            assert open_study(job, storage).study_name == "head"
+        else:
+            with pytest.raises(StudyError, match=r"tuned variants there, now copies(.|\n)*--warm-start"):
+                open_study(job, storage)
 
 
 def test_a_study_on_another_cohort_is_refused(tmp_path, cohort, make_cohort):

@@ -29,6 +29,19 @@ def parse_classes(text: str) -> tuple[str, ...]:
     return names
 
 
+def class_of(text: str, classes: Sequence[str]) -> str | None:
+    """Find the class that a label names, in any case, or by its number."""
+    by_spelling = {spelling_key(name): name for name in classes}
+    if spelling_key(text) in by_spelling:
+        return by_spelling[spelling_key(text)]
+    return classes[int(text)] if text.isdecimal() and int(text) < len(classes) else None
+
+
+def known_classes(classes: Sequence[str]) -> str:
+    """List the classes, as the way out of an unknown label."""
+    return f"Known: {', '.join(classes)}, or their numbers 0 to {len(classes) - 1} (see `--classes`)."
+
+
 @dataclass(frozen=True)
 class Table(Source):
     """A CSV or Excel file, a row per patient or per picture; paths are relative to its folder.
@@ -106,15 +119,9 @@ class Table(Source):
         return rows
 
     def _label(self, number: int, text: str, classes: Sequence[str]) -> str:
-        by_spelling = {spelling_key(name): name for name in classes}
-        if spelling_key(text) in by_spelling:
-            return by_spelling[spelling_key(text)]
-        if text.isdecimal() and int(text) < len(classes):
-            return classes[int(text)]
-        raise SourceError(
-            f"{self._at(number)}: unknown label {text!r}.",
-            f"Known: {', '.join(classes)}, or their numbers 0 to {len(classes) - 1} (see `--classes`).",
-        )
+        if found := class_of(text, classes):
+            return found
+        raise SourceError(f"{self._at(number)}: unknown label {text!r}.", known_classes(classes))
 
     def _view(self, number: int, text: str) -> int:
         if not text.isdecimal():

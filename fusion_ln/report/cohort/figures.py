@@ -19,13 +19,12 @@ def draw_shares(variable: str, values: dict[str, pd.Series], *, simulated: bool)
     shares = counts / counts.sum().clip(lower=1)
     figure = Figure(figsize=(WIDE, 0.75 + 0.36 * len(values)), layout="constrained")
     axes = figure.add_subplot()
-    left = np.zeros(len(values))
+    left, shown = np.zeros(len(values)), []
     for place, (level, row) in enumerate(shares.iterrows()):
         depth = 0.1 + 0.42 * place / max(len(shares) - 1, 1)  # shades of one hue: categories may be ordered
         face = to_rgba(LIGHT["fusion"], depth)
-        axes.barh(
-            range(len(values)), row, left=left, height=0.74, facecolor=face, edgecolor=CARD, lw=1, label=_short(level)
-        )
+        bars = axes.barh(range(len(values)), row, left=left, height=0.74, facecolor=face, edgecolor=CARD, lw=1)
+        shown.append((bars, _short(level)))  # named here, since Matplotlib hides labels that begin with an underscore
         for y, share in enumerate(row):
             if share >= SHARE_WITH_ROOM:
                 axes.text(left[y] + share / 2, y, f"{share:.0%}", ha="center", va="center", fontsize=7.5)
@@ -34,7 +33,9 @@ def draw_shares(variable: str, values: dict[str, pd.Series], *, simulated: bool)
     axes.set_yticks(range(len(values)), list(values))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.legend(loc="outside upper left", ncols=min(len(shares), 4), handlelength=1, columnspacing=1.2)
+    figure.legend(
+        *zip(*shown, strict=True), loc="outside upper left", ncols=min(len(shown), 4), handlelength=1, columnspacing=1.2
+    )
     return mark_plate(f"shares_{variable}", heading_of(variable), "", figure, simulated)
 
 

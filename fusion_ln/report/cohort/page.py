@@ -1,15 +1,17 @@
 """Statistics of a cohort: Table 1 as CSV, HTML and LaTeX, with its figures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.sources.table import class_of, known_classes
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
 from fusion_ln.decode.columns import describe_columns, read_columns
 from fusion_ln.decode.table import read_table, refuse_spellings
-from fusion_ln.errors import CohortError
+from fusion_ln.errors import CohortError, SourceError
 from fusion_ln.files import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
@@ -52,17 +54,26 @@ class Patients:
         }
 
 
-def read_patients(place: Path, label: str | None) -> Patients:
+def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ()) -> Patients:
     """Read the patients of a cohort folder, or of a CSV or Excel file with one row per patient.
 
+    Args:
+        place: Folder or file.
+        label: Column of the class.
+        classes: Classes of a file in the order of their numbers, see `sources.table.Table`.
+
     Raises:
-        CohortError: If ``label`` is missing for a file without a column of that name.
+        CohortError: If ``label`` is missing for a file without a column of that name, or ``classes`` are given for a
+            cohort.
         SourceError: If the file is no such table, or names a class in two spellings; see `read_table`.
     """
+    if place.is_dir() and classes:
+        raise CohortError(f"{place}: a cohort, whose classes have names.", "Leave `--classes` out; it is for tables.")
     if place.is_dir():
         cohort = load_cohort(place)
         classes = cohort.classes if label in (None, LABEL) else ()
-        return Patients(cohort.name, _with_ratio(cohort.patients), label or LABEL, classes, cohort.simulated)
+        patients = cohort.patients.assign(**{SITE: cohort.patients[SITE].replace("", None)})  # none was given
+        return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated)
     held = read_table(place, LAYOUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
     if label is None and LABEL not in held.columns:
         raise CohortError(
@@ -75,11 +86,25 @@ def read_patients(place: Path, label: str | None) -> Patients:
         say(line)
     if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():
         raise CohortError(
-            f"{place}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice.", "Give one row per patient."
+            f"{place}: patient {table.loc[repeated, PATIENT].iloc[0]!r} twice; Table 1 takes one row per patient.",
+            "Of one row per picture make a cohort first (`fusionln cohort import table FILE --out DIR`), then give "
+            "`fusionln cohort stats DIR`.",
         )
-    if label in table:
-        refuse_spellings(place, label, table[label].dropna(), "Spell each class in one way.")
-    return Patients(place.stem, _with_ratio(table), label)
+    if label in table and classes:
+        table[label] = _numbers_of(place, table[label], classes)
+    elif label in table:
+        way_out = "Spell them alike, or name the classes (`--classes A,B`): their labels may then have any case."
+        refuse_spellings(place, label, table[label].dropna(), way_out)
+    return Patients(place.stem, _with_ratio(table), label, classes if label in table else ())
+
+
+def _numbers_of(place: Path, labels: pd.Series, classes: Sequence[str]) -> pd.Series:
+    """Find the number of each label's class, as `cohort import table` does."""
+    found = labels.map(lambda text: class_of(str(text), classes), na_action="ignore")
+    if (unknown := found.isna() & labels.notna()).any():
+        line, text = next(labels[unknown].items())
+        raise SourceError(f"{place}, line {line}: unknown label {text!r}.", known_classes(classes))
+    return found.map({name: number for number, name in enumerate(classes)})
 
 
 def write_statistics(out: Path, patients: Patients) -> list[Path]:

@@ -1,14 +1,18 @@
 import re
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
 from tiny import fusionln
 
+from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.statistics import table_one
 from fusion_ln.errors import CohortError, SourceError
+from fusion_ln.report.cohort.figures import draw_shares
 from fusion_ln.report.cohort.page import Patients, read_patients, write_statistics
 
 
@@ -135,3 +139,34 @@ def test_missing_values_and_a_class_without_any_leave_no_gap(table, tmp_path):
     table.loc[table["diagnosis"] == "benign", "long_axis_mm"] = None
     write_statistics(tmp_path / "out", Patients("holes", table, label="diagnosis"))
     assert ">nan<" not in (tmp_path / "out" / "table1.html").read_text()
+
+
+def test_named_classes_give_order_and_spelling_as_for_import(table, tmp_path):
+    spelt = table["diagnosis"].replace({"benign": "Benign", "lymphoma & other": "1"})
+    spelt[0] = "BENIGN"
+    table.assign(label=spelt).drop(columns="diagnosis").to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(SourceError, match="--classes A,B"):
+        read_patients(tmp_path / "p.csv", None)
+    found = read_patients(tmp_path / "p.csv", None, ("metastatic", "lymphoma", "benign"))
+    counts = table_one(found.table, label=found.label, classes=found.classes).table.iloc[0]
+    assert list(counts[2:5].items()) == [("metastatic", "20"), ("lymphoma", "20"), ("benign", "20")]
+    with pytest.raises(SourceError, match=r"p\.csv, line 4: unknown label 'metastatic'.*\n.*Known: benign, lymphoma"):
+        read_patients(tmp_path / "p.csv", None, ("benign", "lymphoma"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+def test_a_number_that_is_not_finite_or_overflows_is_left_out_with_the_reason(table, value):
+    table["long_axis_mm"] = table["long_axis_mm"].mask(table.index == 3, value)
+    found = table_one(table, label="diagnosis")
+    assert found.left_out == {"long_axis_mm": "values that are not finite or beyond 1e+100"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cohort_without_sites_has_no_row_of_sites(make_cohort):
+    cohort = make_cohort(12)
+    save_cohort(replace(cohort, patients=cohort.patients.assign(site="")))
+    patients = read_patients(cohort.root, None)
+    found = table_one(patients.table, label=patients.label, classes=patients.classes)
+    assert found.left_out == {"site": "no value"}
+    draw_shares("level", {"a": pd.Series(["_x", ""]), "b": pd.Series(["y", "y"])}, simulated=False)
