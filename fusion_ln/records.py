@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.errors import RunError
 from fusion_ln.files import parse
 from fusion_ln.settings import BaselineSettings, LateSettings, PretrainSettings, Protocol, TrainedFusionSettings
@@ -52,7 +53,6 @@ class CohortSummary(_Recorded):
     """A cohort as a run records it.
 
     Attributes:
-        patients: Number of patients.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
     """
 
@@ -140,15 +140,12 @@ class _Record(_Recorded):
 
 
 class _OneCohortRecord(_Record):
-    """Record of a run with out-of-fold predictions.
+    """Record of a run with out-of-fold predictions; ``cohort_path`` is the cohort's folder when it was made."""
 
-    Attributes:
-        cohort_path: The cohort folder when the run was made.
-    """
-
-    settings: BaselineSettings | LateSettings | TrainedFusionSettings
+    settings: BaselineSettings | LateSettings | TrainedFusionSettings | ClinicalSettings
     cohort: CohortSummary
     cohort_path: str | None = None
+    patients: PatientCounts | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -160,7 +157,6 @@ class BaselineRecord(_OneCohortRecord):
 
     kind: Literal["baseline"] = "baseline"
     settings: BaselineSettings
-    patients: PatientCounts | None = None
 
 
 class _FusionRecord(_OneCohortRecord):
@@ -169,7 +165,6 @@ class _FusionRecord(_OneCohortRecord):
     kind: Literal["fusion"] = "fusion"
     settings: LateSettings | TrainedFusionSettings
     members: tuple[str, ...]
-    patients: PatientCounts | None = None
 
     @model_validator(mode="after")
     def _check_members(self) -> Self:
@@ -197,6 +192,15 @@ class TrainedFusionRecord(_FusionRecord):
     """Record of a fusion with a trained head."""
 
     settings: TrainedFusionSettings
+
+
+class ClinicalRecord(_OneCohortRecord):
+    """Record of a model of columns of the cohort's table; a stack names its ``members``, the pictures' run first."""
+
+    kind: Literal["clinical"] = "clinical"
+    settings: ClinicalSettings
+    members: tuple[str, ...] = ()
+    learnt: tuple[LearntParameters, ...] = ()
 
 
 class PretrainingRecord(_Record):
@@ -227,15 +231,16 @@ def _tag_of(record: dict[str, Any]) -> str:
     return "trained fusion" if isinstance(settings, dict) and "training" in settings else "late fusion"
 
 
-PredictionRecord = BaselineRecord | LateFusionRecord | TrainedFusionRecord
+PredictionRecord = BaselineRecord | LateFusionRecord | TrainedFusionRecord | ClinicalRecord
 RunRecord = Annotated[
     Annotated[BaselineRecord, Tag("baseline")]
     | Annotated[LateFusionRecord, Tag("late fusion")]
     | Annotated[TrainedFusionRecord, Tag("trained fusion")]
+    | Annotated[ClinicalRecord, Tag("clinical")]
     | Annotated[PretrainingRecord, Tag("pretraining")],
     Discriminator(_tag_of),
 ]
-KINDS = ("baseline", "fusion", "pretraining")
+KINDS = ("baseline", "fusion", "clinical", "pretraining")
 _RECORDS: TypeAdapter[RunRecord] = TypeAdapter(RunRecord)
 
 
@@ -310,11 +315,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.machine()
-
-
-def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """List the dotted keys at which two nested dictionaries differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*new, *(k for k in old if k not in new)]
-        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
-    return [] if old == new else [(key, old, new)]

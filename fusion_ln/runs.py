@@ -3,17 +3,18 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fusion_ln.errors import RunError
 from fusion_ln.files import LOCK, as_file_name, write_json
 from fusion_ln.records import (
     BaselineRecord,
+    ClinicalRecord,
     CohortSummary,
     PredictionRecord,
     PretrainingRecord,
     RunRecord,
     TrainedFusionRecord,
-    differences,
     parse_record,
 )
 
@@ -41,6 +42,8 @@ class RunKey:
 
         A pre-training's weights are named after its folder.
         """
+        if isinstance(record, ClinicalRecord):
+            return cls("", "", record.settings.seed, name)
         if isinstance(record, BaselineRecord):
             baseline = record.settings
         else:
@@ -292,3 +295,11 @@ def weight_file(weights: Path) -> Path:
     if not run.backbone.is_file():
         raise RunError(f"{weights}: an unfinished pre-training.", "Run the same command again: it resumes.")
     return run.backbone
+
+
+def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """List the dotted keys at which two nested dictionaries differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(k for k in old if k not in new)]
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{key}.{k}" if key else k)]
+    return [] if old == new else [(key, old, new)]

@@ -1,6 +1,6 @@
 """`fusionln run`: baselines, their fusion, and experiments."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, preset_option, print_paths, together
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, F, device_options, preset_option, print_paths, together
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
@@ -40,12 +40,37 @@ training_options = together(
 )
 
 
+def columns_option(flag: str, text: str) -> Callable[[F], F]:
+    """Make an option of columns of the cohort's table."""
+
+    def split(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+        return tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+
+    return click.option(flag, "columns", metavar="COLUMN[,COLUMN...]", callback=split, help=text)
+
+
 @run.command()
-@settings_options(BaselineSettings, "modality", defaults=True)
+@settings_options(BaselineSettings, "modality")
+@columns_option("--clinical", "In place of a network: logistic regression on columns of the cohort's table; chance.")
+@click.option("--with", "pictures", type=DIRECTORY, multiple=True, help="Run of pictures to stack with --clinical.")
 @training_options
 @set_option(fit=FitSettings)
-def baseline(modality: str, changes: dict[str, dict[str, object]], **options: object) -> None:
-    """Train one network per fold on one modality and report its out-of-fold predictions."""
+def baseline(
+    modality: str | None,
+    columns: tuple[str, ...],
+    pictures: tuple[Path, ...],
+    changes: dict[str, dict[str, object]],
+    **options: object,
+) -> None:
+    """Train one network per fold on one modality and report its out-of-fold predictions.
+
+    With --clinical no picture is read: the models without pictures learn in the same folds as the networks.
+    """
+    if columns:
+        _run_columns(columns, pictures, options)
+        return
+    if modality is None or pictures:
+        raise click.UsageError("Give --modality NAME or, for models without pictures, --clinical COLUMN[,COLUMN...].")
     from fusion_ln.report.experiment import write_runs
     from fusion_ln.training.draws import run_draws
 
@@ -69,6 +94,10 @@ def baseline(modality: str, changes: dict[str, dict[str, object]], **options: ob
     help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first.",
 )
 @settings_options(HeadSettings, "tokens", "modality_dropout", "clinical", metavars={"clinical": "COLUMN"})
+@columns_option(
+    "--clinical-baseline",
+    "Columns of the cohort's table: models of them alone, of chance, and of them and the pictures.",
+)
 @click.option("--finetune", is_flag=True, help="Then train the whole model of each fold, networks and head.")
 @settings_options(FinetuneSettings, "accumulate")
 @training_options
@@ -78,6 +107,7 @@ def fusion(
     tokens: str | None,
     modality_dropout: float | None,
     clinical: tuple[str, ...],
+    columns: tuple[str, ...],
     finetune: bool,
     accumulate: int | None,
     changes: dict[str, dict[str, object]],
@@ -88,9 +118,11 @@ def fusion(
     Baselines that are already in --out with the same settings are reused. All late fusions are computed,
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
+    from fusion_ln.cohort.clinical import check_encodable
     from fusion_ln.report.experiment import write_runs
+    from fusion_ln.training.clinical import run_beside
     from fusion_ln.training.draws import run_draws, teachable_heads
-    from fusion_ln.training.experiment_file import check_head_changes, head_settings
+    from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
 
     if accumulate is not None and not (finetune or "finetune" in changes["head"]):
         raise click.UsageError("--accumulate belongs to fine-tuning: give --finetune, too.")
@@ -105,9 +137,14 @@ def fusion(
     if plan is None:
         return
     cohort = plan.cohort
+    if columns:
+        check_encodable(cohort, columns)
     modalities = list(cohort.modalities)
     fused = teachable_heads(plan.draws, modalities, wanted, asked)
     runs = run_draws(plan.draws, modalities, fused, plan.fit, protocol=plan.protocol, device=plan.device)
+    if columns:
+        first = next(run for run in runs[0] if run.name == fusion_name(asked[0]))
+        runs[0] += run_beside(cohort, columns, [first], plan.draws[0].folder, seed=plan.draws[0].seed)
     title = f"{cohort.name}: does fusion help?"
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
     print_paths(write_runs(out, runs[0], cohort, title=title, question=QUESTION, further=further))
@@ -144,6 +181,33 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
     cohort = experiment_cohort(settings, file)
     runs = run_experiment(settings, cohort, fits, out, device)
     print_paths(write_experiment(out, runs, cohort, title=settings.name, question=settings.question))
+
+
+def _run_columns(columns: tuple[str, ...], pictures: tuple[Path, ...], options: dict[str, object]) -> None:
+    """Run the models without pictures, and stack each run of pictures with them."""
+    from fusion_ln.clinical.columns import columns_title
+    from fusion_ln.cohort.default import open_cohort
+    from fusion_ln.report.experiment import write_runs
+    from fusion_ln.runs import RunFolder
+    from fusion_ln.training.clinical import run_beside
+
+    context = click.get_current_context()
+    for name in context.params:
+        typed = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if typed and name not in ("columns", "pictures", "cohort", "out", "seed"):
+            flag = {"changes": "set"}.get(name, name.replace("_", "-"))
+            raise click.UsageError(f"--{flag} has no effect on --clinical, which trains no network: leave it out.")
+    folder, out, seed = options["cohort"], options["out"], options["seed"]
+    cohort = open_cohort(folder if isinstance(folder, Path) else None)
+    place = out if isinstance(out, Path) else Path("runs") / cohort.name
+    seen = [RunFolder(each) for each in pictures]
+    runs = run_beside(cohort, columns, seen, place, seed=seed if isinstance(seed, int) else 0)
+    title = columns_title(columns, cohort.modalities)
+    question = (
+        "What do the pictures add to what is known without them?" if seen else "How much is known without pictures?"
+    )
+    shown = [*seen, *runs]
+    print_paths(write_runs(runs[0].root, shown, cohort, title=f"{cohort.name}: {title}", question=question))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Clinical columns of a cohort as standardised numbers, by patient."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.statistics import MOST_LEVELS
 from fusion_ln.decode.columns import reason_against_categories
 from fusion_ln.errors import CohortError
 from fusion_ln.settings import Settings
@@ -36,20 +38,8 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
     training = cohort.patients[PATIENT].isin(cohort.training_part(fold)[0]).to_numpy()
     columns = []
     for name in names:
-        if name not in cohort.patients or not is_clinical(name):
-            known = ", ".join(filter(is_clinical, cohort.patients.columns)) or "none"
-            raise CohortError(f"cohort {cohort.name}: no clinical column {name!r}.", f"Clinical columns: {known}.")
+        _check_column(cohort, name)
         held = cohort.patients[name]
-        if held.nunique() < 2:
-            raise CohortError(
-                f"cohort {cohort.name}: column {name!r} is constant, so it tells nothing.",
-                "Leave it out of `--clinical`.",
-            )
-        if _is_copy(held, cohort.patients[LABEL]):
-            raise CohortError(
-                f"cohort {cohort.name}: column {name!r} is the class under another name: one value for each class.",
-                "Leave it out of `--clinical`.",
-            )
         kinds = None
         if not pd.api.types.is_numeric_dtype(held):
             found = sorted(held.dropna().unique())
@@ -58,7 +48,7 @@ def learn_columns(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[Clin
                 raise CohortError(
                     f"cohort {cohort.name}: column {name!r} is text with {len(found)} values"
                     f"{f' ({reason})' if reason else ''}; a number, or two values, is needed.",
-                    "Leave it out of `--clinical`, or code it as numbers in the source.",
+                    "Leave it out, or code it as numbers in the source.",
                 )
             kinds = (str(found[0]), str(found[1]))
         learnt = _numbers(held, name, kinds)[training]
@@ -72,10 +62,34 @@ def check_columns(cohort: Cohort, names: Sequence[str]) -> None:
         learn_columns(cohort, names, fold)
 
 
+def _check_column(cohort: Cohort, name: str) -> None:
+    """Refuse a column that no model may learn from: unknown, the class, an id, constant, or the class's copy."""
+    if name not in cohort.patients or not is_clinical(name):
+        raise CohortError(
+            f"cohort {cohort.name}: no clinical column {name!r}.", f"Clinical columns: {_known_columns(cohort)}."
+        )
+    held = cohort.patients[name]
+    if held.nunique() < 2:
+        raise CohortError(f"cohort {cohort.name}: column {name!r} is constant, so it tells nothing.", "Leave it out.")
+    if _is_copy(held, cohort.patients[LABEL]):
+        raise CohortError(
+            f"cohort {cohort.name}: column {name!r} is the class under another name: each value belongs to one class.",
+            "Leave it out.",
+        )
+
+
+def _known_columns(cohort: Cohort) -> str:
+    return ", ".join(filter(is_clinical, cohort.patients.columns)) or "none"
+
+
 def _is_copy(held: pd.Series, labels: pd.Series) -> bool:
-    """Check whether values and labels determine each other."""
-    pairs = pd.DataFrame({"value": held, "label": labels}).dropna().drop_duplicates()
-    return not pairs["value"].duplicated().any() and not pairs["label"].duplicated().any()
+    """Check whether values determine the label: a value for each class or, of a few values, several of one class."""
+    known = pd.DataFrame({"value": held, "label": labels}).dropna()
+    pairs = known.drop_duplicates()
+    if pairs["value"].duplicated().any():
+        return False
+    few = len(pairs) <= MOST_LEVELS and len(known) >= 2 * len(pairs)
+    return not pairs["label"].duplicated().any() or (few and set(pairs["label"]) == set(labels))
 
 
 def standardise(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> pd.DataFrame:
@@ -117,3 +131,85 @@ def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.nd
             f"clinical column {name!r}: {wrong.iloc[0]!r} is not {expected}.", "Mend or leave out the value."
         )
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+@dataclass(frozen=True)
+class EncodedColumn:
+    """One column as a regression reads it.
+
+    Attributes:
+        levels: Categories, an indicator each; None: it holds numbers.
+        mean, spread: Of the numbers or indicators in a fold's training part; indicators keep their scale.
+    """
+
+    name: str
+    levels: tuple[str, ...] | None
+    mean: np.ndarray
+    spread: np.ndarray
+
+
+def learn_encoding(cohort: Cohort, names: Sequence[str], fold: int) -> tuple[EncodedColumn, ...]:
+    """Learn how a regression reads columns from the training part of a fold; see `check_encodable`."""
+    training = cohort.patients[PATIENT].isin(cohort.training_part(fold)[0]).to_numpy()
+    columns = []
+    for name in names:
+        levels = _levels_of(cohort, name)
+        values = _encode(cohort.patients[name], name, levels)[training]
+        known = values[~np.isnan(values[:, 0])]
+        mean = known.mean(axis=0) if len(known) else np.zeros(values.shape[1])
+        spread = known.std(axis=0) if levels is None and len(known) else np.ones(values.shape[1])
+        columns.append(EncodedColumn(name, levels, mean, np.where(spread > 0, spread, 1.0)))
+    return tuple(columns)
+
+
+def check_encodable(cohort: Cohort, names: Sequence[str]) -> None:
+    """Refuse columns that a regression cannot learn from.
+
+    Raises:
+        CohortError: If there is none, or one is unknown, constant, a copy of the class, or text without categories.
+    """
+    if not names:
+        raise CohortError(f"cohort {cohort.name}: no column named.", f"Columns: {_known_columns(cohort)}.")
+    for name in names:
+        _check_column(cohort, name)
+        _encode(cohort.patients[name], name, _levels_of(cohort, name))
+
+
+def encode(patients: pd.DataFrame, columns: Sequence[EncodedColumn]) -> np.ndarray:
+    """Standardise numbers and centre indicators of categories; a gap becomes 0, the mean. float64, shape (P, K)."""
+    parts = [(_encode(patients[c.name], c.name, c.levels) - c.mean) / c.spread for c in columns]
+    return np.asarray(np.nan_to_num(np.concatenate(parts, axis=1)))
+
+
+def _levels_of(cohort: Cohort, name: str) -> tuple[str, ...] | None:
+    """List the categories of a text column; None for numbers.
+
+    Raises:
+        CohortError: If it is text of another kind.
+    """
+    held = cohort.patients[name]
+    if pd.api.types.is_numeric_dtype(held):
+        return None
+    levels = sorted(held.dropna().astype(str).unique())
+    reason = reason_against_categories(held)
+    if reason or len(levels) > MOST_LEVELS:
+        raise CohortError(
+            f"cohort {cohort.name}: column {name!r} is text with {len(levels)} values"
+            f"{f' ({reason})' if reason else ''}; a number, or at most {MOST_LEVELS} categories, is needed.",
+            "Leave it out, or code it as numbers in the source.",
+        )
+    return tuple(levels)
+
+
+def _encode(held: pd.Series, name: str, levels: tuple[str, ...] | None) -> np.ndarray:
+    """Convert values to a column of numbers or to indicators; rows of gaps are NaN. float64, shape (P, K)."""
+    if levels is None:
+        return _numbers(held, name, None)[:, None]
+    place = pd.Index(levels).get_indexer(pd.Index(held.astype(object).where(held.notna(), None).map(_text)))
+    indicators = np.eye(len(levels))[place]
+    indicators[place < 0] = np.nan
+    return np.asarray(indicators)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

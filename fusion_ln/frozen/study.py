@@ -19,6 +19,7 @@ from fusion_ln.predictions import (
 from fusion_ln.progress import say
 from fusion_ln.records import (
     BaselineRecord,
+    ClinicalRecord,
     LateFusionRecord,
     PredictionRecord,
     TrainedFusionRecord,
@@ -101,6 +102,7 @@ def _subsets_of(
 
 
 def _title(record: PredictionRecord) -> str:
+    assert not isinstance(record, ClinicalRecord), "it holds no network, so `load_run` refused it"
     if isinstance(record, BaselineRecord):
         return modality_title(record.settings.modality)
     return head_title(record.settings.head)

@@ -17,8 +17,8 @@ from fusion_ln.files import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.weights import first_not_finite
-from fusion_ln.records import BaselineRecord, differences
-from fusion_ln.runs import RunFolder
+from fusion_ln.records import BaselineRecord
+from fusion_ln.runs import RunFolder, differences
 from fusion_ln.settings import BaselineSettings, HeadSettings, Settings
 
 METADATA_KEY = "fusion_ln"

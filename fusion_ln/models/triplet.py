@@ -17,7 +17,7 @@ from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
-from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
+from fusion_ln.records import BaselineRecord, ClinicalRecord, LateFusionRecord, PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, HeadSettings
 
@@ -191,6 +191,11 @@ def load_run(run: RunFolder) -> TrainedRun:
 
 
 def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletModel:
+    if isinstance(record, ClinicalRecord):
+        raise RunError(
+            f"{run.root}: a model of columns of the cohort's table, which holds no network.",
+            "Name a baseline or a fusion of pictures.",
+        )
     if isinstance(record, BaselineRecord):
         return assemble([load_member(run, fold)], Single()).eval()
     loaded = [load_member(RunFolder(run.root / member), fold) for member in record.members]

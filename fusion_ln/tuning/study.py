@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
-from fusion_ln.records import differences
+from fusion_ln.runs import differences
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective

@@ -4,10 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fusion_ln.clinical.settings import ClinicalSettings
+from fusion_ln.errors import RunError
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
-from fusion_ln.models.triplet import LateFusion, Single, TripletModel
+from fusion_ln.models.triplet import LateFusion, Single, TripletModel, load_run
+from fusion_ln.records import ClinicalRecord, new_origin
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings import HeadSettings
 
 MODALITIES = ("2d", "cdfi", "elastic")
@@ -129,3 +133,13 @@ def test_a_modality_that_nobody_has_is_left_out():
     pictures, present = patients_of(model, 1)
     present[:, 0], present[:, 1:] = False, True
     assert model(pictures, present).isfinite().all()
+
+
+def test_a_run_without_pictures_holds_no_network(make_cohort, tmp_path):
+    cohort, run = make_cohort(12), RunFolder(tmp_path / "baseline-chance")
+    run.write_record(
+        ClinicalRecord(settings=ClinicalSettings(model="chance"), cohort=cohort.describe(), **new_origin())
+    )
+    run.predictions.touch()
+    with pytest.raises(RunError, match="holds no network"):
+        load_run(run)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fusion_ln.clinical.columns import columns_title
+from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
 from fusion_ln.decode.stored import Kind, read_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
@@ -19,9 +21,10 @@ from fusion_ln.predictions import (
     read_subset_predictions,
 )
 from fusion_ln.progress import say
-from fusion_ln.records import BaselineRecord, TableRecord
+from fusion_ln.records import BaselineRecord, ClinicalRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
+from fusion_ln.settings import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title
 
 # Columns that a figure needs.
@@ -144,7 +147,9 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
             f"{run.root}: unfinished, it has no {run.predictions.name} yet.",
             f"The same command again goes on from where it stopped: {record.command}",
         )
-    if isinstance(record, BaselineRecord):
+    if isinstance(record, ClinicalRecord):
+        seen, title = _without_pictures(record.settings, modalities)
+    elif isinstance(record, BaselineRecord):
         seen, title = {record.settings.modality}, modality_title(record.settings.modality)
     else:
         seen, title = set(record.settings.members), _head_title(record.settings.head, name.name)
@@ -161,6 +166,22 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
         explanation=run.explanation.page if run.explanation.page.is_file() else None,
         audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,
     )
+
+
+def _without_pictures(settings: ClinicalSettings, modalities: tuple[str, ...]) -> tuple[set[str], str]:
+    """Give the modalities and the title of a model of columns, of chance, or of columns and pictures."""
+    if settings.model == "chance":
+        return set(), "Chance (class shares)"
+    columns, pictures = columns_title(settings.columns, modalities), settings.pictures
+    if pictures is None:
+        return set(), columns
+    if isinstance(pictures, BaselineSettings):
+        return {pictures.modality}, f"{modality_title(pictures.modality)} with {_lower(columns)}"
+    return set(pictures.members), f"{head_title(pictures.head)} with {_lower(columns)}"
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]
 
 
 def _read_table(path: Path, name: Path) -> Model:

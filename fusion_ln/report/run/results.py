@@ -16,7 +16,14 @@ from fusion_ln.evaluation.probabilities.costs import Costs
 from fusion_ln.evaluation.probabilities.maps import Calibrated, calibrate
 from fusion_ln.metrics import PRIMARY, score_folds
 from fusion_ln.predictions import Predictions
-from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord, TableRecord, TrainedFusionRecord
+from fusion_ln.records import (
+    BaselineRecord,
+    ClinicalRecord,
+    LateFusionRecord,
+    PredictionRecord,
+    TableRecord,
+    TrainedFusionRecord,
+)
 from fusion_ln.report.kit.style import OTHERS, modality_colour
 from fusion_ln.settings import Protocol
 from fusion_ln.terms import PATIENT, modality_title
@@ -87,6 +94,11 @@ class Model:
     def is_single(self) -> bool:
         """True if it reads one modality; of a bare table that is not known."""
         return isinstance(self.record, BaselineRecord)
+
+    @property
+    def is_clinical(self) -> bool:
+        """True if it reads columns of the cohort's table, or nothing."""
+        return isinstance(self.record, ClinicalRecord)
 
     @property
     def is_table(self) -> bool:
@@ -250,7 +262,7 @@ class Results:
         """Name a model's colour in `style.COLOURS`, the same in every figure."""
         if model.is_fusion:
             return "fusion"
-        if not model.modalities:
+        if model.is_clinical or not model.modalities:
             return OTHERS[self.models.index(model) % len(OTHERS)]
         return modality_colour(model.modalities[0], self.cohort.modalities)
 
@@ -278,6 +290,8 @@ class Results:
         Returns:
             ``tables``: over the simulation's own distribution; ``cohort``: over the patients of this cohort.
         """
+        if model.is_clinical:
+            return None
         found = self.cohort.details.attainable
         key = "+".join(model.modalities)
         figures = {"tables": found.tables, "cohort": found.cohort}

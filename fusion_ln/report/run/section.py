@@ -72,6 +72,7 @@ class Section:
         text: A paragraph of plain text; only ``plain.html`` shows it.
         plates: Figures.
         sheets: Tables. Each with a row is written as CSV; the template decides which ones the page shows.
+        headline: A sentence or two for the answer at the head of the page; empty for none.
         alarm: A sentence in red at the head of the page; empty for none.
         left_out: Reasons why parts are missing, a line each.
         is_open: Whether the section starts unfolded.
@@ -87,6 +88,7 @@ class Section:
     text: str = ""
     plates: Sequence[Plate] = ()
     sheets: Sequence[Sheet] = ()
+    headline: str = ""
     alarm: str = ""
     left_out: Sequence[str] = ()
     is_open: bool = False
