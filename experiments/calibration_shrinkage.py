@@ -1,4 +1,4 @@
-"""How strongly should a calibration map lean on the temperature? Log loss of maps learnt on few and many patients.
+"""Shrinkage of calibration maps towards the temperature: log loss of maps learnt on few and many patients.
 
 Question  With which ridge do calibrated probabilities come nearest to the best map, whatever bent them and however
           few inner validation patients teach it? And is a calibrated fusion then never worse to act on than the best

@@ -1,4 +1,4 @@
-"""How long does Grad-CAM of one triplet take: ResNet-152 at 384 pixels, late fusion, on two cores?
+"""Time of Grad-CAM of one triplet: ResNet-152 at 384 pixels, late fusion, on two cores.
 
 Command: python experiments/grad_cam_time.py
 Expect: the second line below 15 s on two free cores; the first also pays for what torch sets up once. The weights are

@@ -1,4 +1,4 @@
-"""Which of timm's networks can be trained, fused by a trained head, and explained by Grad-CAM?
+"""Networks of timm that can be trained, fused by a trained head, and explained by Grad-CAM.
 
 Command: python experiments/timm_networks.py   (again, if it was stopped: it goes on; a new timm adds its modules)
 Expect: one row per module of timm in benchmarks/timm_networks.csv and .md, for the smallest network of the module at

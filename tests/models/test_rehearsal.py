@@ -41,7 +41,7 @@ def test_a_size_that_a_network_does_not_take_is_refused_with_one_that_it_takes(n
     assert f"Give `--image-size {own}`, or another that it takes ({own})" in str(refusal.value)
 
 
-def test_a_trained_head_refuses_a_network_without_tokens_and_a_late_one_takes_it():
+def test_a_network_without_tokens_suits_late_heads_alone():
     check_network("coat_tiny", 64)
     with pytest.raises(SettingsError, match="coat_tiny: keeps no features of places in the picture"):
         check_tokens({"2d": fit("coat_tiny", 64)}, HeadSettings())

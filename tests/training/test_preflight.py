@@ -79,7 +79,7 @@ def test_cross_fitted_tokens_are_refused_where_a_class_has_too_few_patients(lops
         train(lopsided, {"cross-attention": HEAD.model_copy(update={"tokens": "cross-fitted"})}, tmp_path)
 
 
-def test_a_class_without_a_picture_of_the_modality_is_not_told_to_draw_fewer_folds(make_cohort, tmp_path):
+def test_a_class_without_a_picture_of_the_modality_is_named(make_cohort, tmp_path):
     cohort = make_cohort(12, absent={number: {"cdfi"} for number in (1, 4, 7, 10)})
     with pytest.raises(CohortError, match="'lymphoma' with a cdfi picture") as refusal:
         train(cohort, {"late-mean": None}, tmp_path)
