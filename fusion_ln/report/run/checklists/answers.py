@@ -21,7 +21,7 @@ def answers(report: Report) -> dict[str, str]:
     simulated = "Simulated patients and pictures; " if cohort.simulated else ""
     found = {
         "question": report.question,
-        "source": f"{simulated}{cohort.source}, licence {cohort.licence}, hash {cohort.fingerprint}"
+        "source": f"{simulated}{cohort.source}, licence {cohort.licence}, hash {cohort.fingerprint[:12]}"
         if cohort.source
         else "",
         "sites": f"{sites} sites; see Subgroups." if sites > 1 else "",

@@ -116,7 +116,7 @@ def draw_decisions(
     top = float(table["net_benefit"].max())
     axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
     axes.set_ylabel("Net benefit")
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside upper left", ncols=2)
     raw = " Thin: the same from raw probabilities." if {RAW, CALIBRATED} <= set(table["probabilities"]) else ""
     caption = (
         "Net benefit: the share of patients rightly taken for malignant, less the share wrongly taken so, weighted by "

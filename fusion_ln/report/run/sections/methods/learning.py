@@ -56,5 +56,5 @@ def draw_learning(results: Results, model: Model) -> Plate:
     axes.set_ylim(bottom=0)
     axes.tick_params(labelcolor=MUTED, length=3)
     axes.grid(axis="y")
-    axes.legend(loc="upper right", ncols=2, handlelength=2.2)
+    figure.legend(loc="outside upper right", ncols=2, handlelength=2.2)
     return make_plate(f"learning_{model.name}", model.title, "", figure, results)
