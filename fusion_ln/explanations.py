@@ -21,7 +21,7 @@ class _Record(BaseModel):
             RunError: If the file is missing or does not hold such a record.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            return cls.model_validate_json(path.read_bytes())
         except OSError:
             raise RunError(f"{path}: is missing.", "Give the command that writes it again.") from None
         except ValidationError as error:

@@ -47,6 +47,9 @@ def test_a_damaged_record_is_named_with_its_first_problem(tmp_path, text, proble
     path = tmp_path / "explanation.json"
     with pytest.raises(RunError, match=r"explanation\.json: is missing"):
         ExplanationRecord.read(path)
+    path.write_bytes(b"\xff\xfe\x00")  # no UTF-8
+    with pytest.raises(RunError, match=r"explanation\.json: damaged"):
+        ExplanationRecord.read(path)
     path.write_text(text)
     with pytest.raises(RunError, match=rf"explanation\.json: {problem}"):
         ExplanationRecord.read(path)

@@ -97,19 +97,25 @@ def read_audit(folder: Path) -> ShortcutAudit:
     """Read and assess what `fusionln audit` wrote.
 
     Raises:
-        RunError: If there is no audit.
+        RunError: If there is no audit, or a damaged one.
         PredictionsError: If a class has fewer than 2 patients.
     """
     if not (folder / "audit.json").is_file():
         raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.")
     record = AuditRecord.read(folder / "audit.json")
     path = folder / "predictions.parquet"
-    table = read_table(path, "Make the audit again with `fusionln audit RUN`.", {ALTERATION: "text"})
+    again = "Make the audit again with `fusionln audit RUN`."
+    table = read_table(path, again, {ALTERATION: "text"})
     classes = record.cohort.classes
     predictions = {
         str(name): check_table(path, rows.drop(columns=ALTERATION))
         for name, rows in table.groupby(ALTERATION, sort=False)
     }
+    whole = {UNALTERED, NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED} <= predictions.keys()
+    if not whole or {each.classes for each in predictions.values()} != {classes}:
+        raise RunError(f"{path}: lacks a part of the audit, or is of other classes.", again)
+    if unknown := set(record.examples) - set(predictions[UNALTERED].patients):
+        raise RunError(f"{path}: holds no prediction of the example {sorted(unknown)[0]!r}.", again)
     examples: dict[str, dict[str, dict[str, Path]]] = {}
     for patient in record.examples:
         examples[patient] = {

@@ -73,5 +73,5 @@ def _read_draw(draw: DrawRecord, folder: Path) -> tuple[Draw, list[RunFolder]]:
 def _compare(found: Path, expected: Path) -> None:
     if not found.is_file():
         raise VerifyError(f"{found}: is missing; the page's own inputs give it.", WAY_OUT)
-    texts = [path.read_text(encoding="utf-8") for path in (found, expected)]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in (found, expected)]
     (compare_csv if found.suffix == ".csv" else compare_page)(found, *texts)

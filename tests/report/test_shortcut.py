@@ -114,3 +114,15 @@ def test_a_report_on_the_run_links_to_its_audit(cohort, maker, tmp_path):
 def test_a_folder_without_an_audit_is_refused(tmp_path):
     with pytest.raises(RunError, match="holds no audit"):
         read_audit(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [[UNALTERED], [NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED]])
+def test_an_audit_that_lost_a_part_or_an_example_is_refused(tmp_path, kept):
+    path = write_audit(tmp_path, skills()) / "predictions.parquet"
+    table = pd.read_parquet(path)
+    table[table["alteration"].isin(kept)].to_parquet(path)
+    with pytest.raises(RunError, match="lacks a part of the audit"):
+        read_audit(tmp_path)
+    table[table["patient_id"] != "P002"].to_parquet(path)
+    with pytest.raises(RunError, match="no prediction of the example 'P002'"):
+        read_audit(tmp_path)

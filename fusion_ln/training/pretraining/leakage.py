@@ -82,5 +82,7 @@ def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) 
         copies = np.load(run / COPIES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{run / COPIES}: cannot be read ({in_short(error)}).", "Restore it.") from None
+    if copies.shape != (len(table), SIDE * SIDE):
+        raise RunError(f"{run / COPIES}: not the copies of the {len(table)} pictures in {PICTURES}.", "Restore it.")
     known = KnownPictures(table, copies)
     return find_shared_pictures(load_cohort(cohort_root), modality, known)
