@@ -179,6 +179,11 @@ class LateFusionRecord(_FusionRecord):
     settings: LateSettings
     learnt: tuple[LearntParameters | None, ...] | None = None
 
+    @property
+    def is_stacked(self) -> bool:
+        """True for a regression on the inner validation patients: these are fitted, so they teach no calibration."""
+        return any(each and "coefficients" in each for each in self.learnt or ())
+
     @model_validator(mode="after")
     def _check_learnt(self) -> Self:
         held, n_members, n_folds = self.learnt, len(self.members), self.cohort.n_folds

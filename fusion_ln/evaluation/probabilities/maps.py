@@ -7,6 +7,7 @@ end at the temperature, many learn how fusion bends the probabilities. Mixing an
 shows the AUC of the calibrated probabilities beside that of the raw ones.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ class Shrinkage:
 
 
 SHRINKAGE = Shrinkage()
+AS_IT_IS = Shrinkage(slope=math.inf, offsets=math.inf, mixing=math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,9 @@ def fit_map(
     """
     need_patients(labels, classes)
     n, n_classes = probs.shape
+    if shrinkage == AS_IT_IS:
+        shares = np.bincount(labels, minlength=n_classes) / n
+        return CalibrationMap(1.0, np.zeros(n_classes), np.zeros((n_classes, n_classes)), shares, n)
     ratios, truth = log_ratios(probs), np.eye(n_classes)[labels]
     weights = np.repeat([shrinkage.slope, shrinkage.offsets, shrinkage.mixing], [1, n_classes, n_classes**2])
     start = np.zeros(len(weights))
@@ -145,32 +150,40 @@ def fit_map(
     return CalibrationMap(slope, offsets, mixing, truth.mean(axis=0), n)
 
 
-def calibrate(predictions: Predictions, inner: Predictions) -> Calibrated:
+def calibrate(predictions: Predictions, inner: Predictions, *, learn: bool = True) -> Calibrated:
     """Calibrate each fold's held-out predictions by what its inner validation patients teach.
 
     Args:
         predictions: Out-of-fold predictions.
         inner: Predictions of each fold's inner validation patients by that fold's model; ``fold`` is the model's.
+        learn: See `fit_maps`.
 
     Raises:
         PredictionsError: If a fold has no inner validation patient, or none of some class.
     """
-    maps = fit_maps(inner, np.unique(predictions.folds).tolist())
+    maps = fit_maps(inner, np.unique(predictions.folds).tolist(), learn=learn)
     known = Predictions(inner.classes, inner.table[np.isin(inner.folds, list(maps))])
     return Calibrated(predictions, _apply_by_fold(predictions, maps), _apply_by_fold(known, maps), maps)
 
 
-def fit_maps(inner: Predictions, folds: list[int]) -> dict[int, CalibrationMap]:
+def fit_maps(inner: Predictions, folds: list[int], *, learn: bool = True) -> dict[int, CalibrationMap]:
     """Fit the map of each fold on its inner validation patients.
+
+    Args:
+        inner: Their predictions; ``fold`` is the model's.
+        folds: The folds.
+        learn: False for a model that was itself fitted to their labels, as a stacked fusion: its likelihood calibrated
+            it already, and a map learnt from its fit would make it too sure. It keeps its probabilities.
 
     Raises:
         PredictionsError: If a fold has no inner validation patient, or none of some class.
     """
+    shrinkage = SHRINKAGE if learn else AS_IT_IS
     maps = {}
     for fold in folds:
         part = inner_part(inner, fold)
         try:
-            maps[fold] = fit_map(inner.probs[part], inner.labels[part], inner.classes)
+            maps[fold] = fit_map(inner.probs[part], inner.labels[part], inner.classes, shrinkage)
         except PredictionsError as error:
             raise PredictionsError(f"inner validation of fold {fold}: {error.problem}", error.way_out) from None
     return maps

@@ -114,6 +114,11 @@ class Model:
         return _auc_by_fold(self.predictions)
 
     @property
+    def is_stacked(self) -> bool:
+        """True for a fusion that was fitted to the inner validation patients, see `LateFusionRecord.is_stacked`."""
+        return isinstance(self.record, LateFusionRecord) and self.record.is_stacked
+
+    @property
     def calibrated(self) -> Calibrated | None:
         """Predictions calibrated by the inner validation patients; None for the reason in `uncalibrated`."""
         return self._calibration[0]
@@ -133,7 +138,7 @@ class Model:
         if self.inner is None:
             return None, f"{self.title} has no inner validation predictions to learn from"
         try:
-            return calibrate(self.predictions, self.inner), ""
+            return calibrate(self.predictions, self.inner, learn=not self.is_stacked), ""
         except PredictionsError as error:
             return None, f"{self.title}: {error.problem.rstrip('.')}"
 

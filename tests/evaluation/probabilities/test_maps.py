@@ -118,6 +118,13 @@ def test_each_fold_is_calibrated_by_its_own_inner_patients():
     assert found.raw is predictions
 
 
+def test_a_model_fitted_to_the_inner_patients_keeps_its_probabilities():
+    found = calibrate(model(bend=lambda z: 4 * z), model(bend=lambda z: 4 * z, seed=1), learn=False)
+    np.testing.assert_allclose(found.predictions.probs, found.raw.probs, atol=1e-7)
+    odds = found.at(np.array([0.5, 0.25, 0.25])).probs / found.predictions.probs
+    assert np.ptp(odds, axis=1).max() > 0.1  # it is still shifted to another prevalence
+
+
 def test_the_held_out_labels_have_no_say_in_the_map():
     predictions, inner = model(), model(seed=1)
     shuffled = Predictions(CLASSES, predictions.table.assign(label=predictions.labels[::-1]))

@@ -69,6 +69,7 @@ def build(report: Report) -> Section:
         values={
             "scores": scores.only(model=[model.name for model in shown]) if shown else None,
             "maps": brief_maps(maps, results.main) if results.main.calibrated else None,
+            "stacked": [model.title for model in models if model.is_stacked],
             "least": LEAST,
             "caveat": next(metric.caveat for metric in METRICS if metric.name == "ece"),
         },
@@ -136,7 +137,7 @@ def draw_calibration(results: Results, bins: pd.DataFrame, curves: pd.DataFrame,
     colour = colour_of(results, model)
     figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
     axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
-    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
     for stage, look in (
         (RAW, {"color": MUTED, "lw": 0.9, "ls": (0, (4, 2))}),
         (CALIBRATED, {"color": colour, "lw": 2}),

@@ -40,7 +40,12 @@ def build(report: Report) -> Section | None:
             Sheet("cost_matrix", "Cost of each decision", costs.table(), HEADINGS),
             Sheet("costs", "Mean cost per patient", policies(results, costs, shown), HEADINGS | titles),
             Sheet("cost_difference", "Difference in cost", _difference(results, costs), HEADINGS),
-            Sheet("decided", f"Decisions by {LEAST_COST}, {results.main.title}", main, HEADINGS | titles),
+            Sheet(
+                "decided",
+                f"Decisions of {results.main.title} by {LEAST_COST}: patients of this cohort",
+                main,
+                HEADINGS | titles,
+            ),
         ],
         left_out=[model.uncalibrated for model in results.headline if not model.calibrated],
         values={"at_prevalence": results.prevalence is not None},

@@ -37,6 +37,15 @@ def test_the_written_maps_give_the_calibrated_probabilities(results, section):
         np.testing.assert_allclose(probs, model.calibrated.predictions.probs[part], atol=1e-6)
 
 
+def test_a_stacked_fusion_keeps_its_probabilities_and_is_named(results, section):
+    """A map learnt from the patients that it was fitted to would make it too sure."""
+    assert section.values["stacked"] == []
+    learnt = ({"coefficients": [[0.0] * 9] * 3, "intercept": [0.0] * 3},) * results.cohort.n_folds
+    stacked = replace(results.main, record=results.main.record.model_copy(update={"learnt": learnt}))
+    assert stacked.is_stacked
+    np.testing.assert_allclose(stacked.calibrated.predictions.probs, stacked.predictions.probs, atol=1e-7)
+
+
 def test_without_inner_predictions_calibration_is_left_out_with_the_reason(cohort, maker, tmp_path):
     run = maker.baseline("2d")
     run.inner_predictions.unlink()
