@@ -44,6 +44,8 @@ def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelR
     """
     run, record = trained.run, trained.run.read_prediction_record()
     held_out, inner = read_predictions(run.predictions), read_inner_predictions(run.inner_predictions)
+    if isinstance(record, LateFusionRecord) and record.is_stacked:  # fitted to them: they would make it too sure
+        inner = Predictions(inner.classes, inner.table.iloc[:0])
     try:
         pooled = calibrate_mean(held_out, inner, len(trained.models))
         scores = {POOLED: FoldScores.of(held_out)}
@@ -89,9 +91,9 @@ def _subsets_of(
     if len(trained.sides) == 1:
         yield next(iter(trained.sides)), held_out, inner
         return
-    out = read_subset_predictions(run.subset_predictions)
-    validation = read_subset_predictions(run.inner_subset_predictions, key=[FOLD, *UNIT_KEYS])
-    if out and not validation:
+    out, teaches = read_subset_predictions(run.subset_predictions), len(inner.table) > 0
+    validation = read_subset_predictions(run.inner_subset_predictions, key=[FOLD, *UNIT_KEYS]) if teaches else {}
+    if out and not validation and teaches:
         say(
             f"{run.root}: made before inner predictions of every subset were kept, so the calibration of its answers "
             "from some of the modalities is that of single models."

@@ -10,10 +10,11 @@ from tiny import CPU, FIT_TWICE, HEAD, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import load_cohort
 from fusion_ln.errors import ModelError
+from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import load_model
 from fusion_ln.predict.predictor import Predictor, load_predictor
-from fusion_ln.predictions import read_predictions
+from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.training.run import run_baselines_and_fusions
 
 FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
@@ -47,6 +48,16 @@ def test_a_model_answers_as_its_run_does(study, models, make_cohort):
         np.testing.assert_array_equal(after.probs, before.probs)
         np.testing.assert_array_equal(after.member, before.member)
         np.testing.assert_allclose(after.probs.sum(axis=1), 1)
+
+
+def test_a_stacked_fusion_is_calibrated_by_its_out_of_fold_predictions_alone(study):
+    """It was fitted to the inner validation patients: what they would teach makes it too sure."""
+    run = study[1]["fusion-late-stacked"]
+    out = read_predictions(run.predictions)
+    expected = calibrate_mean(out, Predictions(out.classes, out.table.iloc[:0]), 2)
+    found = load_model(run.root).record.pooled.restore()
+    assert found.slope == pytest.approx(expected.slope, rel=1e-6)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-6)
 
 
 def test_contributions_sum_to_the_probability_beyond_the_classs_share(study, models, make_cohort):
