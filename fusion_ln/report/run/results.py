@@ -26,7 +26,6 @@ from fusion_ln.records import (
 )
 from fusion_ln.report.kit.style import OTHERS, modality_colour
 from fusion_ln.settings import Protocol
-from fusion_ln.terms import PATIENT, modality_title
 
 N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
 WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
@@ -99,6 +98,11 @@ class Model:
     def is_clinical(self) -> bool:
         """True if it reads columns of the cohort's table, or nothing."""
         return isinstance(self.record, ClinicalRecord)
+
+    @property
+    def is_chance(self) -> bool:
+        """True if it gives everyone the class shares."""
+        return isinstance(self.record, ClinicalRecord) and self.record.settings.model == "chance"
 
     @property
     def is_table(self) -> bool:
@@ -317,16 +321,3 @@ def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Move columns to the left of a table."""
     return table[[*columns, *table.columns.drop(list(columns))]]
-
-
-def skipped_patients(results: Results) -> pd.DataFrame:
-    """List ``model, patient_id, reason`` of the patients whom a model did not predict."""
-    everyone = set(results.cohort.patients[PATIENT])
-    rows = []
-    for model in results.models:
-        titles = " or ".join(modality_title(m) for m in model.modalities)
-        pictured = set().union(*(results.cohort.patients_with(m) for m in model.modalities))
-        for patient in sorted(everyone - set(model.predictions.patients)):
-            reason = "not predicted" if patient in pictured else f"no picture: {titles}"
-            rows.append((model.name, patient, reason))
-    return pd.DataFrame(rows, columns=["model", PATIENT, "reason"])

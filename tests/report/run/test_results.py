@@ -7,7 +7,8 @@ import pytest
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.report.run.reading import read_results
-from fusion_ln.report.run.results import Results, skipped_patients
+from fusion_ln.report.run.results import Results
+from fusion_ln.report.run.sections.methods.procedure import skipped_patients
 from fusion_ln.runs import RunFolder
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from fusion_ln.records import LateFusionRecord, TableRecord
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.run.results import Model, Results, skipped_patients
+from fusion_ln.report.run.results import Model, Results
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import training_time
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE, modality_title
@@ -88,6 +88,19 @@ def learnt_table(results: Results) -> pd.DataFrame:
                 rows.append({"model": model.name, "fold": fold, **weights})
     found = {column for row in rows for column in row}
     return pd.DataFrame(rows, columns=["model", "fold", *(m for m in results.cohort.modalities if m in found)])
+
+
+def skipped_patients(results: Results) -> pd.DataFrame:
+    """List ``model, patient_id, reason`` of the patients whom a model did not predict."""
+    everyone = set(results.cohort.patients[PATIENT])
+    rows = []
+    for model in results.models:
+        titles = " or ".join(modality_title(m) for m in model.modalities)
+        pictured = set().union(*(results.cohort.patients_with(m) for m in model.modalities))
+        for patient in sorted(everyone - set(model.predictions.patients)):
+            reason = "not predicted" if patient in pictured else f"no picture: {titles}"
+            rows.append((model.name, patient, reason))
+    return pd.DataFrame(rows, columns=["model", PATIENT, "reason"])
 
 
 def _own_settings(model: Model) -> dict[str, object]:

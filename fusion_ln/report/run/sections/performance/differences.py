@@ -49,8 +49,9 @@ def build(report: Report) -> Section | None:
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:
     """Draw a forest plot of each other model minus the reference."""
-    figure, axes = model_rows(results.others, results)
-    for y, model in enumerate(results.others):
+    shown = tuple(model for model in results.others if not model.is_chance)  # far from all others
+    figure, axes = model_rows(shown, results)
+    for y, model in enumerate(shown):
         row = results.difference(model, metric, of_class)
         draw_interval(
             axes, y, row.difference, row.ci_low, row.ci_high, colour_of(results, model), fused=model.is_fusion
