@@ -3,7 +3,7 @@
 A new metric is an entry of `METRICS`: scores, intervals, comparisons, reports and studies all read that table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -159,7 +159,10 @@ class Metric:
         compute: Its values. Shape (R,), or (R, C) where ``per_class``; NaN where a resample lacks the class.
         lower_is_better: The direction in which a study searches.
         shown: The table of models on a page has it, not the CSV file alone.
-        caveat: What a reader of its interval must know.
+        of: Patients that the metric is a share of, shaped as ``compute``; None where it is no share.
+        needs: Patients of each class from which on resampling gives an interval that holds, by simulation
+            (``experiments/evidence_calibration.py``); of no account where the interval has a closed form.
+        caveat: Why it has no interval; empty where it may have one.
     """
 
     name: str
@@ -168,6 +171,8 @@ class Metric:
     per_class: bool = False
     lower_is_better: bool = False
     shown: bool = False
+    of: Callable[[Resamples], np.ndarray] | None = None
+    needs: int = 20
     caveat: str = ""
 
     def titles(self, classes: tuple[str, ...]) -> dict[str, str]:
@@ -182,23 +187,29 @@ METRICS: tuple[Metric, ...] = (
     Metric(PRIMARY, "AUC, one vs rest", lambda r: r.one_vs_rest.mean(axis=1), shown=True),
     Metric("auc_ovo", "AUC, one vs one", lambda r: r.one_vs_one, shown=True),
     Metric("auc", "AUC", lambda r: r.one_vs_rest, per_class=True),
-    Metric("accuracy", "Accuracy", lambda r: r.mean(r.probs.argmax(axis=1) == r.labels), shown=True),
+    Metric(
+        "accuracy",
+        "Accuracy",
+        lambda r: r.mean(r.probs.argmax(axis=1) == r.labels),
+        of=lambda r: r.confusion.sum(axis=(1, 2)),
+        shown=True,
+    ),
     Metric("mcc", "MCC", lambda r: r.mcc, shown=True),
     Metric("precision", "Precision", lambda r: r.precision.mean(axis=1), shown=True),
     Metric("recall", "Recall", lambda r: r.recall.mean(axis=1), shown=True),
     Metric("f1", "F1", lambda r: r.f1.mean(axis=1), shown=True),
-    Metric("precision", "Precision", lambda r: r.precision, per_class=True),
-    Metric("recall", "Recall", lambda r: r.recall, per_class=True, shown=True),
+    Metric("precision", "Precision", lambda r: r.precision, of=lambda r: r.confusion.sum(axis=1), per_class=True),
+    Metric("recall", "Recall", lambda r: r.recall, of=lambda r: r.confusion.sum(axis=2), per_class=True, shown=True),
     Metric("f1", "F1", lambda r: r.f1, per_class=True),
-    Metric("brier", "Brier score", lambda r: r.brier, lower_is_better=True),
-    Metric("log_loss", "Log loss", lambda r: r.log_loss, lower_is_better=True),
+    Metric("brier", "Brier score", lambda r: r.brier, lower_is_better=True, needs=100),
+    Metric("log_loss", "Log loss", lambda r: r.log_loss, lower_is_better=True, needs=100),
     Metric(
         "ece",
         "Calibration error",
         lambda r: r.calibration_error,
         lower_is_better=True,
         caveat="The calibration error of a sample is larger than the model's, the more so the fewer the patients: "
-        "its interval describes the sample and holds the model's value too rarely.",
+        "no interval holds the model's value often enough.",
     ),
 )
 
@@ -210,6 +221,7 @@ def score(
     counts: np.ndarray | None = None,
     *,
     ranking: np.ndarray | None = None,
+    metrics: Sequence[Metric] = METRICS,
 ) -> dict[str, np.ndarray]:
     """Compute every metric of the sample, or of each of R resamples of it.
 
@@ -218,6 +230,7 @@ def score(
         classes: Names of the C classes.
         counts: See `Resamples`. None: the sample.
         ranking: Scores to rank for the AUC in place of ``probs``.
+        metrics: The metrics to compute.
 
     Returns:
         Values by name, ``<name>:<class>`` for a metric per class; each of shape (R,), R = 1 for the sample. NaN where
@@ -232,7 +245,7 @@ def score(
     resamples = Resamples(labels, probs, counts, probs if ranking is None else ranking)
     scores: dict[str, np.ndarray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
-        for metric in METRICS:
+        for metric in metrics:
             values = metric.compute(resamples)
             scores |= zip(metric.titles(classes), values.T if metric.per_class else [values], strict=True)
     return scores

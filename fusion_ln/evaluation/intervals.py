@@ -1,23 +1,26 @@
-"""Confidence intervals: stratified patient bootstrap of every metric, for one model and for pairs of models.
+"""Confidence intervals of every metric, for one model and for pairs of models, over patients.
 
-Which interval a table gives first was decided by simulation (``experiments/evidence_calibration.py``): BCa for a
-metric, whose draws are skewed, the percentile interval for a difference, whose draws are not. With 586 patients both
-hold in 0.935 to 0.965 of simulated cohorts; with 150, differences in one class's AUC or recall in 0.915 to 0.95.
+Which interval a metric gets was decided by simulation (``experiments/evidence_calibration.py``): shares of patients
+Wilson's, their means over the classes MOVER's, AUCs the limits of `fusion_ln.evaluation.limits.auc`, F1, MCC and losses
+the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models.
+Each takes the trained models as given: only the patients vary.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.metrics import need_patients, score
+from fusion_ln.evaluation.limits.metrics import closed_limits, resampling_holds
+from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits
+from fusion_ln.metrics import METRICS, Metric, need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
 
-LEVEL = 0.95
 # A metric over all classes stands in the tables with this in the column `class`.
 ALL_CLASSES = "all"
 # The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
@@ -34,19 +37,50 @@ class Resampled:
         value: Values on the sample. Shape (M,).
         draws: Values on each bootstrap resample. Shape (R, M).
         influence: Scaled change when a patient, or a group of patients, is left out. Shape (G, M).
+        has_interval: Whether the draws give an interval that holds. Shape (M,).
+        closed: Limits in closed form, NaN where there is none; None for a mean or a difference of models.
     """
 
     names: tuple[str, ...]
     value: np.ndarray
     draws: np.ndarray
     influence: np.ndarray
+    has_interval: np.ndarray
+    closed: Limits | None = None
 
     def minus(self, other: "Resampled") -> "Resampled":
         """Subtract another model's metrics, paired: both come from one call of `resample`, on the same draws."""
         assert self.names == other.names
         return Resampled(
-            self.names, self.value - other.value, self.draws - other.draws, self.influence - other.influence
+            self.names,
+            self.value - other.value,
+            self.draws - other.draws,
+            self.influence - other.influence,
+            self.has_interval & other.has_interval,
         )
+
+    @cached_property
+    def interval(self) -> Limits:
+        """The 95 % interval: the closed form or BCa; NaN where neither holds. Two of shape (M,)."""
+        varies = self.has_interval & (np.ptp(self.draws, axis=0) > 0)
+        limits = [np.where(varies, end, np.nan) for end in self.bca_interval()]
+        if self.closed is not None:
+            limits = [np.where(np.isnan(own), end, own) for own, end in zip(self.closed, limits, strict=True)]
+        return limits[0], limits[1]
+
+    def difference_interval(self, other: "Resampled") -> Limits:
+        """Compute the 95 % interval of this model minus another, of means of models the percentile interval.
+
+        MOVER takes each model's own `interval` and the correlation of the two; NaN where one of them has none.
+        """
+        if self.closed is None or other.closed is None:
+            difference = self.minus(other)
+            low, high = (np.where(difference.has_interval, end, np.nan) for end in difference.percentile_interval())
+            return low, high
+        products = (self.influence * other.influence).sum(axis=0)
+        spread = np.sqrt(np.square(self.influence).sum(axis=0) * np.square(other.influence).sum(axis=0))
+        r = np.divide(products, spread, out=np.zeros_like(products), where=spread > 0)
+        return difference_limits(self.value, other.value, self.interval, other.interval, r)
 
     def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the limits of the middle 95 % of the draws (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
@@ -65,10 +99,12 @@ class Resampled:
         skew = np.power(self.influence, 3).sum(axis=0)
         acceleration = np.divide(skew, 6 * spread**1.5, out=np.zeros_like(skew), where=spread > 0)
 
-        limits = []
+        ordered, columns, limits = np.sort(self.draws, axis=0), np.arange(len(self.names)), []
         for z in ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2]):
-            share = ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-            limits.append(np.array([np.quantile(column, s) for column, s in zip(self.draws.T, share, strict=True)]))
+            place = (n - 1) * ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+            below, part = np.floor(place).astype(int), place % 1
+            above = np.minimum(below + 1, n - 1)
+            limits.append((1 - part) * ordered[below, columns] + part * ordered[above, columns])
         return limits[0], limits[1]
 
     def p_value(self) -> np.ndarray:
@@ -85,8 +121,7 @@ class Resampled:
         """Build the table of `metric_intervals`."""
         table = name_columns(self.names)
         table["value"] = self.value
-        table["ci_low"], table["ci_high"] = self.bca_interval()
-        table["percentile_low"], table["percentile_high"] = self.percentile_interval()
+        table["ci_low"], table["ci_high"] = self.interval
         return table
 
 
@@ -94,8 +129,8 @@ def metric_intervals(predictions: Predictions, *, n_resamples: int = 2000, seed:
     """Compute every metric of a model with its 95 % intervals.
 
     Returns:
-        One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value``, the BCa interval
-        ``ci_low, ci_high``, and ``percentile_low, percentile_high``. See `Metric.caveat`.
+        One row per metric: ``metric, class`` (`ALL_CLASSES` for a metric over all of them), ``value, ci_low, ci_high``;
+        no limits where no interval holds (see `Metric.needs`, `Metric.caveat`).
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
@@ -109,8 +144,8 @@ def paired_differences(a: Predictions, b: Predictions, *, n_resamples: int = 200
     Patients are drawn with replacement within each class, the same draw for both models.
 
     Returns:
-        One row per metric: ``metric, class, value_a, value_b, difference`` (a - b), the percentile interval ``ci_low,
-        ci_high``, ``bca_low, bca_high`` and ``bootstrap_p``. See `Metric.caveat`.
+        One row per metric: ``metric, class, value_a, value_b, difference`` (a - b) ``, ci_low, ci_high, bootstrap_p``;
+        no limits where no interval holds.
 
     Raises:
         PredictionsError: If the two differ in patients, folds, classes or labels, or a class has fewer than 2 patients.
@@ -123,8 +158,7 @@ def difference_table(a: Resampled, b: Resampled) -> pd.DataFrame:
     """Build the table of `paired_differences` from resamples."""
     difference = a.minus(b)
     table = name_columns(a.names).assign(value_a=a.value, value_b=b.value, difference=difference.value)
-    table["ci_low"], table["ci_high"] = difference.percentile_interval()
-    table["bca_low"], table["bca_high"] = difference.bca_interval()
+    table["ci_low"], table["ci_high"] = a.difference_interval(b)
     table["bootstrap_p"] = difference.p_value()
     return table
 
@@ -140,8 +174,10 @@ def split_name(name: str) -> tuple[str, str]:
     return metric, of_class or ALL_CLASSES
 
 
-def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> list[Resampled]:
-    """Compute every metric of models that predicted the same patients, on the same bootstrap draws.
+def resample(
+    models: Sequence[Predictions], *, n_resamples: int, seed: int, metrics: Sequence[Metric] = METRICS
+) -> list[Resampled]:
+    """Compute metrics of models that predicted the same patients, on the same bootstrap draws.
 
     Memory does not grow with patients x draws: counts are made and used block by block.
 
@@ -151,16 +187,23 @@ def resample(models: Sequence[Predictions], *, n_resamples: int, seed: int) -> l
     labels, classes = models[0].labels, models[0].classes
     need_patients(labels, classes, at_least=2)
     probs = [model.probs for model in models]
-    values = [_columns(score(labels, p, classes)) for p in probs]
+    values = [_columns(score(labels, p, classes, metrics=metrics)) for p in probs]
     draws: list[list[np.ndarray]] = [[] for _ in models]
     for counts in resample_counts(labels, n_resamples, seed):
         for drawn, p in zip(draws, probs, strict=True):
-            drawn.append(_columns(score(labels, p, classes, counts)))
-    influences = _influences(labels, probs, classes)
-    names = tuple(score(labels, probs[0], classes))
+            drawn.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
+    influences = _influences(labels, probs, classes, metrics)
+    names = tuple(score(labels, probs[0], classes, metrics=metrics))
     return [
-        Resampled(names, value[0], np.concatenate(drawn), influence)
-        for value, drawn, influence in zip(values, draws, influences, strict=True)
+        Resampled(
+            names,
+            value[0],
+            np.concatenate(drawn),
+            influence,
+            resampling_holds(labels, p, classes, metrics),
+            closed_limits(labels, p, classes, metrics),
+        )
+        for value, drawn, influence, p in zip(values, draws, influences, probs, strict=True)
     ]
 
 
@@ -169,7 +212,8 @@ def mean_of(resampled: Sequence[Resampled]) -> Resampled:
     means = {
         name: np.mean([getattr(each, name) for each in resampled], axis=0) for name in ("value", "draws", "influence")
     }
-    return replace(resampled[0], **means)
+    has_interval = np.all([each.has_interval for each in resampled], axis=0)
+    return replace(resampled[0], **means, has_interval=has_interval, closed=None)
 
 
 def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarray]:
@@ -232,7 +276,9 @@ def align(
     return a, b
 
 
-def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str, ...]) -> list[np.ndarray]:
+def _influences(
+    labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str, ...], metrics: Sequence[Metric]
+) -> list[np.ndarray]:
     """Compute each model's `Resampled.influence`: jackknife influence over the class's number of groups."""
     influences: list[list[np.ndarray]] = [[] for _ in probs]
     for c in range(len(classes)):
@@ -245,7 +291,7 @@ def _influences(labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str,
             for row, group in enumerate(groups):
                 counts[row, members[group::n_groups]] = 0
             for values, p in zip(left_out, probs, strict=True):
-                values.append(_columns(score(labels, p, classes, counts)))
+                values.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
         for influence, values in zip(influences, left_out, strict=True):
             without = np.concatenate(values)
             influence.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.intervals import LEVEL, resample_counts
+from fusion_ln.evaluation.intervals import resample_counts
+from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 

@@ -79,18 +79,36 @@ def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 20
     return table
 
 
+def all_better(z: np.ndarray, p_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Test by intersection and union that a model is better than each of several others (Berger 1982).
+
+    Every single test must reject, so their number needs no correction: the p-value is the largest of theirs, and 1
+    where the model is not ahead of everyone.
+
+    Args:
+        z: Standardised differences, the model minus each other. Shape (K, ...).
+        p_values: Their two-sided p-values. Shape (K, ...).
+
+    Returns:
+        The p-value, and the place of the other model that decides. Both of shape (...).
+    """
+    sided = np.where(z > 0, p_values, 1.0)
+    return sided.max(axis=0), sided.argmax(axis=0)
+
+
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Correct p-values to bound the chance of any false rejection in the family (Holm 1979)."""
-    return _adjusted(p_values, "holm")
+    """Correct p-values to bound the chance of any false rejection in the family, the first axis (Holm 1979)."""
+    order = p_values.argsort(axis=0)
+    left = np.arange(len(p_values), 0, -1).reshape(-1, *[1] * (p_values.ndim - 1))
+    stepped = np.maximum.accumulate(np.take_along_axis(p_values, order, axis=0) * left, axis=0)
+    adjusted = np.empty(p_values.shape)
+    np.put_along_axis(adjusted, order, stepped.clip(max=1), axis=0)
+    return adjusted
 
 
 def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
     """Correct p-values to bound the share of false rejections in the family (Benjamini & Hochberg 1995)."""
-    return _adjusted(p_values, "fdr_bh")
-
-
-def _adjusted(p_values: np.ndarray, method: str) -> np.ndarray:
-    adjusted: np.ndarray = multipletests(p_values, method=method)[1]
+    adjusted: np.ndarray = multipletests(p_values, method="fdr_bh")[1]
     return adjusted
 
 

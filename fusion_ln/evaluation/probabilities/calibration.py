@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from fusion_ln.evaluation.intervals import LEVEL
+from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.metrics import equal_mass_bins
 from fusion_ln.predictions import Predictions
 
