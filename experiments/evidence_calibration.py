@@ -32,8 +32,8 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.delong import z_test
 from fusion_ln.evaluation.intervals import Resampled, resample, split_name
-from fusion_ln.evaluation.limits.auc import Aucs, aucs, covariance, logit_limits, one_vs_one
-from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_limits, wilson
+from fusion_ln.evaluation.limits.auc import Aucs, aucs, covariance, one_vs_one
+from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
 from fusion_ln.evaluation.significance import all_better, holm
 from fusion_ln.files import write_text
 from fusion_ln.metrics import METRICS, score
@@ -69,7 +69,7 @@ BOUNDS = {"coverage": (0.93, 0.97), "rejection": (0.04, 0.06), "family": (0.0, 0
 DRAWN = tuple(metric for metric in METRICS if metric.name in ("f1", "mcc", "brier", "log_loss"))
 METRIC, DIFFERENCE = "coverage of a metric", "coverage of a difference"
 BEFORE = 400  # replicates behind what was printed before
-TESTED = ("same", "recall 0.9", "recall 0.95")
+TESTED = {"recall 0.65": (0.6, 0.7), "same": (0.74, 0.84), "recall 0.9": (0.85, 0.95), "recall 0.95": (0.9, 0.99)}
 Figures = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # value, limits, influence; (2, R), the last (2, R, P)
 TABLE = Path(__file__).parent / "benchmarks" / "evidence_calibration.csv"
 Hits = dict[tuple[str, str, str], list[float]]  # by what, metric and method: 1 hit, 0 missed, NaN not printed
@@ -123,9 +123,9 @@ def calibrate(*, replicates: int, draws: int, seed: int) -> pd.DataFrame:
             rows += _rows(models, n, replicate_models(models, n, ranges, replicates, draws, seed))
     for n in UNSTABLE_SIZES:
         rows += _rows("unstable", n, replicate_unstable(n, replicates, draws, seed))
-    for models in TESTED:
+    for models, recall in TESTED.items():
         for n in TEST_SIZES:
-            rows += _rows(models, n, replicate_tests(n, MODELS[models][0], replicates, seed))
+            rows += _rows(models, n, replicate_tests(n, recall, replicates, seed))
     return pd.DataFrame(rows)
 
 
@@ -163,13 +163,12 @@ def closed_figures(labels: np.ndarray, probs: np.ndarray) -> dict[str, Figures]:
         found |= {
             f"{name}:{c}": (value[..., k], low[..., k], high[..., k], influence[..., k]) for k, c in enumerate(CLASSES)
         }
-        found[name] = (value.mean(axis=-1), *mean_limits(value, low, high), influence.mean(axis=-1))
+        found[name] = (value.mean(axis=-1), *mean_share_limits(value, total), influence.mean(axis=-1))
     found["accuracy"] = (right.mean(axis=-1), *wilson(right.sum(axis=-1), len(labels)), right / len(labels))
     by_class = (ranked.by_class, *ranked.limits)
     found |= {f"auc:{c}": (*(x[..., k] for x in by_class), ranked.influence[..., k]) for k, c in enumerate(CLASSES)}
     found["auc_ovr"] = (ranked.macro, *ranked.macro_limits, ranked.macro_influence)
-    value, variance, influence = one_vs_one(labels, probs)
-    found["auc_ovo"] = (value, *logit_limits(value, variance), influence)
+    found["auc_ovo"] = one_vs_one(labels, probs, few=ranked.few)
     return found
 
 

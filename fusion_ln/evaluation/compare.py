@@ -1,27 +1,42 @@
 """Comparison of many models with one: the tables of `fusionln compare`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.delong import delong
+from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, align, difference_table, resample
-from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar, permutation_test
+from fusion_ln.evaluation.limits.shares import false_claim
+from fusion_ln.evaluation.significance import all_better, benjamini_hochberg, holm, mcnemar, permutation_test
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
-MACRO = "macro"  # the class of a row on the mean of the one-vs-rest AUCs
-FAMILY = (
-    "every row of the table: each model against the reference, by the AUC of each class (DeLong's p-value) "
-    "and by their mean (bootstrap p-value)"
-)
+# Families of tests, in the column `family` of `Comparison.comparison`; a row of none of them answers no question.
+ENDPOINT = "primary"  # the macro AUC of the model of the headline: one test, not corrected
+SECONDARY = "secondary"  # the macro AUC of the other models that are asked about: Holm
+EXPLORATORY = "exploratory"  # the AUC of single classes: Benjamini-Hochberg
 COMPARISON_COLUMNS = [
     "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
-    "delong_p", "p_holm",
+    "delong_p", "p_holm", "p_bh", "family",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BetterThanEach:
+    """Intersection-union test that a model's macro AUC is above each of several others' (Berger 1982).
+
+    Attributes:
+        others: The others, one of which decides: ``weakest``, the one with the largest p-value.
+        p: Two-sided p-value of that one; 1 where the model is not ahead of everyone.
+    """
+
+    model: str
+    others: tuple[str, ...]
+    weakest: str
+    p: float
 
 
 @dataclass(frozen=True)
@@ -31,13 +46,17 @@ class Comparison:
     Attributes:
         reference: Name of the model that the others are compared with.
         comparison: AUC differences, see `COMPARISON_COLUMNS`: model_a is compared with model_b, the reference, and
-            the difference is a - b. DeLong's columns are None in the row `MACRO`. p_holm corrects over `FAMILY`.
+            the difference is a - b. ``family`` names the family of the row's DeLong test; ``p_holm`` corrects over
+            `SECONDARY`, ``p_bh`` over `EXPLORATORY`. With two classes the rows of the classes are the test of the
+            row `MACRO` once more and in no family.
         models: One row per model, the reference first: ``model, n`` and for every metric ``<metric>, <metric>_low,
-            <metric>_high`` (95 % BCa interval), per class as ``<metric>:<class>``.
+            <metric>_high`` (95 % interval), per class as ``<metric>:<class>``.
         differences: Every metric: ``model_a, model_b, metric, class, value_a, value_b, difference, ci_low, ci_high,
-            bca_low, bca_high, bootstrap_p, permutation_p``.
-        tests: ``model_a, model_b, test, class, statistic, p, p_holm, p_bh``: the family of ``comparison`` under both
-            corrections, then McNemar's test and the permutation test of the mean AUC, each a family over the models.
+            bootstrap_p, permutation_p``.
+        tests: McNemar's test of the accuracy of each model that is asked about: ``model_a, model_b, test, class,
+            a_alone, b_alone`` (patients whom one model alone recognised) ``, statistic, p, p_holm, false_claim``: the
+            probability that a claimed gain is none (see `false_claim`), nothing where none is to be claimed.
+        better_than_each: The model of the headline against each of ``alone``; None without both.
     """
 
     reference: str
@@ -45,12 +64,16 @@ class Comparison:
     models: pd.DataFrame
     differences: pd.DataFrame
     tests: pd.DataFrame
+    better_than_each: BetterThanEach | None = None
 
 
 def compare(
     models: Mapping[str, Predictions],
     reference: str,
     *,
+    primary: str | None = None,
+    asked: Collection[str] | None = None,
+    alone: Sequence[str] = (),
     n_resamples: int = 10_000,
     n_permutations: int = 2000,
     seed: int = 0,
@@ -62,6 +85,9 @@ def compare(
         models: Out-of-fold predictions by model name.
         reference: One of the names, chosen without a look at these predictions: the best single modality by inner
             validation.
+        primary: The model of the primary endpoint, chosen likewise; None without one.
+        asked: The models whose comparison with the reference answers a question; None for all.
+        alone: The models that the primary one shall be better than, each of them.
         n_resamples, n_permutations, seed: Of the bootstrap and of the permutation test.
         common_only: Keep the patients that all models have, instead of refusing where they differ.
 
@@ -81,15 +107,14 @@ def compare(
         table.insert(1, "model_b", reference)
         differences.append(table)
         rows.append(_auc_rows(table, delong(aligned[name], aligned[reference])))
-    comparison = pd.concat(rows, ignore_index=True)
-    comparison["p_holm"] = holm(_family(comparison))
-    all_differences = pd.concat(differences, ignore_index=True)
+    questions = [name for name in aligned if name != reference and (asked is None or name in asked)]
     return Comparison(
         reference=reference,
-        comparison=comparison[COMPARISON_COLUMNS],
+        comparison=_corrected(pd.concat(rows, ignore_index=True), primary, questions)[COMPARISON_COLUMNS],
         models=pd.DataFrame([_model_row(name, aligned[name], r) for name, r in resampled.items()]),
-        differences=all_differences,
-        tests=_tests(aligned, reference, comparison, all_differences),
+        differences=pd.concat(differences, ignore_index=True),
+        tests=_accuracy_tests(aligned, reference, questions),
+        better_than_each=_better_than_each(aligned, primary, [name for name in alone if name != primary]),
     )
 
 
@@ -126,54 +151,62 @@ def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFram
     )
     rows = rows.sort_values("metric", kind="stable")  # the classes, then their mean
     tests = by_delong[["class", "z", "p"]].rename(columns={"z": "delong_z", "p": "delong_p"})
-    rows = rows.merge(tests, on="class", how="left", validate="1:1").replace({"class": {ALL_CLASSES: MACRO}})
-    is_macro = rows["class"] == MACRO
-    for column in ("delong_z", "delong_p"):
-        rows[column] = rows[column].astype(object).mask(is_macro, None)
+    return rows.replace({"class": {ALL_CLASSES: MACRO}}).merge(tests, on="class", how="left", validate="1:1")
+
+
+def _corrected(rows: pd.DataFrame, primary: str | None, questions: list[str]) -> pd.DataFrame:
+    """Add the family of each row's test, and its p-value corrected within the family."""
+    is_macro, is_asked = rows["class"] == MACRO, rows["model_a"].isin(questions)
+    several_classes = rows["class"].nunique() > 3  # two and their mean: one test thrice
+    families = [
+        (ENDPOINT, is_macro & is_asked & (rows["model_a"] == primary)),
+        (SECONDARY, is_macro & is_asked & (rows["model_a"] != primary)),
+        (EXPLORATORY, ~is_macro & is_asked & several_classes),
+    ]
+    rows = rows.assign(family=None, p_holm=np.nan, p_bh=np.nan)
+    for name, members in families:
+        rows.loc[members, "family"] = name
+        p_values = rows.loc[members, "delong_p"].to_numpy(dtype=np.float64)
+        if name == SECONDARY and len(p_values):
+            rows.loc[members, "p_holm"] = holm(p_values)
+        if name == EXPLORATORY and len(p_values):
+            rows.loc[members, "p_bh"] = benjamini_hochberg(p_values)
     return rows
 
 
-def _family(comparison: pd.DataFrame) -> np.ndarray:
-    """Select the p-values of `FAMILY`, row by row."""
-    family: np.ndarray = comparison["delong_p"].fillna(comparison["bootstrap_p"]).to_numpy(dtype=np.float64)
-    return family
+def _better_than_each(aligned: dict[str, Predictions], primary: str | None, others: list[str]) -> BetterThanEach | None:
+    """Test the primary model's macro AUC against each of several others; None without one of these."""
+    if primary is None or not others:
+        return None
+    rows = pd.concat([delong(aligned[primary], aligned[other]).iloc[[-1]] for other in others])
+    p, decides = all_better(rows["z"].to_numpy(), rows["p"].to_numpy())
+    return BetterThanEach(primary, tuple(others), others[int(decides)], float(p))
 
 
 def _model_row(name: str, predictions: Predictions, resampled: Resampled) -> dict[str, float | int | str]:
     row: dict[str, float | int | str] = {"model": name, "n": len(predictions.labels)}
-    low, high = resampled.bca_interval()
+    low, high = resampled.interval
     for k, metric in enumerate(resampled.names):
         row |= {metric: resampled.value[k], f"{metric}_low": low[k], f"{metric}_high": high[k]}
     return row
 
 
-def _tests(
-    aligned: dict[str, Predictions], reference: str, comparison: pd.DataFrame, differences: pd.DataFrame
-) -> pd.DataFrame:
+def _accuracy_tests(aligned: dict[str, Predictions], reference: str, questions: list[str]) -> pd.DataFrame:
     """Build `Comparison.tests`."""
-    is_macro = comparison["class"] == MACRO
-    auc = comparison[["model_a", "model_b", "class"]].assign(
-        test=np.where(is_macro, "bootstrap", "DeLong"), statistic=comparison["delong_z"], p=_family(comparison)
-    )
-    others = [name for name in aligned if name != reference]
-    results = [mcnemar(aligned[name], aligned[reference]) for name in others]
-    accuracy = pd.DataFrame(
+    results = [mcnemar(aligned[name], aligned[reference]) for name in questions]
+    a_alone, b_alone = (np.array([r.table[i][1 - i] for r in results], dtype=np.int64) for i in (0, 1))
+    p_values = np.array([result.p for result in results])
+    return pd.DataFrame(
         {
-            "model_a": others,
+            "model_a": questions,
             "model_b": reference,
-            "class": ALL_CLASSES,
             "test": "McNemar",
+            "class": ALL_CLASSES,
+            "a_alone": a_alone,
+            "b_alone": b_alone,
             "statistic": [result.chi2 for result in results],
-            "p": [result.p for result in results],
+            "p": p_values,
+            "p_holm": holm(p_values) if len(p_values) else p_values,
+            "false_claim": np.where(a_alone > b_alone, false_claim(a_alone, b_alone), np.nan),
         }
     )
-    permuted = differences.loc[differences["metric"] == PRIMARY, ["model_a", "model_b"]].assign(
-        **{"class": MACRO, "test": "permutation", "statistic": None},
-        p=differences.loc[differences["metric"] == PRIMARY, "permutation_p"],
-    )
-    families = [
-        family.assign(p_holm=holm(family["p"].to_numpy()), p_bh=benjamini_hochberg(family["p"].to_numpy()))
-        for family in (auc, accuracy, permuted)
-    ]
-    columns = ["model_a", "model_b", "test", "class", "statistic", "p", "p_holm", "p_bh"]
-    return pd.concat([family[columns].astype({"statistic": object}) for family in families], ignore_index=True)

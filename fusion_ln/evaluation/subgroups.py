@@ -7,11 +7,13 @@ import pandas as pd
 from statsmodels.stats.meta_analysis import combine_effects
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.intervals import Resampled, name_columns, resample
+from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, name_columns, resample
 from fusion_ln.predictions import Predictions
 
 UNKNOWN = "unknown"
 AGE_BANDS = {"under 40": 40, "40 to 59": 60, "60 and over": np.inf}  # first age beyond the band, in years
+NEEDS = 10  # patients of each class, for an interval
+SHARES = ("precision", "recall", "f1")
 METRIC_COLUMNS = ["level", "metric", "class", "value", "ci_low", "ci_high"]
 SPREAD_COLUMNS = ["metric", "class", "lowest", "lowest_level", "highest", "highest_level", "range", "q", "p"]
 
@@ -23,9 +25,11 @@ class Subgroups:
     Attributes:
         counts: One row per level: ``level, n, <class>..., scored``; a level with fewer than 2 patients of some class
             is counted but not scored.
-        metrics: ``level, metric, class, value, ci_low, ci_high`` (BCa) of the scored levels.
-        spread: ``metric, class, lowest, lowest_level, highest, highest_level, range, q, p``: how far the levels lie
-            apart, and Cochran's test that they do so by chance. Empty with fewer than two scored levels.
+        metrics: ``level, metric, class, value, ci_low, ci_high`` of the scored levels; no interval where a class has
+            fewer than `NEEDS` patients there.
+        spread: ``metric, class, lowest, lowest_level, highest, highest_level, range, q, p``: how far the levels with
+            intervals lie apart, and Cochran's test that they do so by chance, which shares of a class's patients do
+            not have: its level fails there. Empty with fewer than two such levels.
     """
 
     counts: pd.DataFrame
@@ -34,7 +38,7 @@ class Subgroups:
 
 
 def subgroups(predictions: Predictions, levels: pd.Series, *, n_resamples: int = 2000, seed: int = 0) -> Subgroups:
-    """Score each level of a variable on its own, with patient-bootstrap intervals.
+    """Score each level of a variable on its own, with 95 % intervals.
 
     Args:
         predictions: Out-of-fold predictions.
@@ -57,8 +61,13 @@ def subgroups(predictions: Predictions, levels: pd.Series, *, n_resamples: int =
         by_class = dict(zip(part.classes, sizes, strict=True))
         counts.append({"level": level, "n": len(part.labels), **by_class, "scored": min(sizes) >= 2})
         if min(sizes) >= 2:
-            scored[level] = resample([part], n_resamples=n_resamples, seed=seed)[0]
-            metrics.append(scored[level].table().assign(level=level)[METRIC_COLUMNS])
+            resampled = resample([part], n_resamples=n_resamples, seed=seed)[0]
+            table = resampled.table().assign(level=level)[METRIC_COLUMNS]
+            if min(sizes) >= NEEDS:
+                scored[level] = resampled
+            else:
+                table[["ci_low", "ci_high"]] = np.nan
+            metrics.append(table)
     return Subgroups(
         pd.DataFrame(counts),
         pd.concat(metrics, ignore_index=True) if metrics else pd.DataFrame(columns=METRIC_COLUMNS),
@@ -92,7 +101,10 @@ def _spread(scored: dict[str, Resampled]) -> pd.DataFrame:
         table[end] = values[places, np.arange(values.shape[1])]
         table[f"{end}_level"] = [names[place] for place in places]
     table["range"] = table["highest"] - table["lowest"]
-    tests = [_homogeneity(v, s) for v, s in zip(values.T, variances.T, strict=True)]
+    shares = table["metric"].isin(SHARES) & (table["class"] != ALL_CLASSES)
+    tests = [
+        (None, None) if share else _homogeneity(v, s) for v, s, share in zip(values.T, variances.T, shares, strict=True)
+    ]
     table["q"], table["p"] = (pd.Series(column, dtype=object) for column in zip(*tests, strict=True))
     return table[SPREAD_COLUMNS]
 

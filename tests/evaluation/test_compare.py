@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.compare import MACRO, compare
-from fusion_ln.evaluation.delong import delong
+from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY, compare
+from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
-from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar, permutation_test
+from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -31,7 +31,7 @@ def found(models):
 def test_comparison_has_the_columns_of_the_design(found):
     assert found.comparison.columns.tolist() == [
         "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
-        "delong_p", "p_holm",
+        "delong_p", "p_holm", "p_bh", "family",
     ]  # fmt: skip
     assert found.comparison["class"].tolist() == [*CLASSES, MACRO] * 2
     assert found.comparison["model_a"].tolist() == ["late"] * 4 + ["gated"] * 4
@@ -47,15 +47,45 @@ def test_rows_are_those_of_the_methods_alone(found, models):
         columns = ["difference", "ci_low", "ci_high", "bootstrap_p"]
         assert rows.loc[label, columns].tolist() == paired.loc[label, columns].tolist()
         assert rows.loc[label, "difference"] == rows.loc[label, "auc_a"] - rows.loc[label, "auc_b"]
-    for label in CLASSES:
         assert rows.loc[label, ["delong_z", "delong_p"]].tolist() == by_delong.loc[label, ["z", "p"]].tolist()
-    assert rows.loc[MACRO, ["delong_z", "delong_p"]].tolist() == [None, None]
 
 
-def test_holm_runs_over_all_rows(found):
-    table = found.comparison
-    family = [row.bootstrap_p if row["class"] == MACRO else row.delong_p for _, row in table.iterrows()]
-    np.testing.assert_allclose(table["p_holm"], holm(np.array(family)))
+def test_each_family_is_corrected_alone_and_what_nobody_asks_is_in_none():
+    models = {"elastic": model(0), "cdfi": model(3), "late": model(1), "gated": model(2), "concat": model(4)}
+    table = compare(
+        models, "elastic", primary="late", asked=["late", "gated", "concat"], n_resamples=20, n_permutations=10
+    ).comparison.set_index(["model_a", "class"])
+    assert table.loc[("late", MACRO), "family"] == ENDPOINT
+    assert table.loc[("late", MACRO), ["p_holm", "p_bh"]].isna().all()
+    secondary = table[table["family"] == SECONDARY]
+    assert secondary.index.tolist() == [("gated", MACRO), ("concat", MACRO)]
+    np.testing.assert_allclose(secondary["p_holm"], holm(secondary["delong_p"].to_numpy()))
+    exploratory = table[table["family"] == EXPLORATORY]
+    assert len(exploratory) == 3 * 3
+    np.testing.assert_allclose(exploratory["p_bh"], benjamini_hochberg(exploratory["delong_p"].to_numpy()))
+    assert table.loc["cdfi", ["family", "p_holm", "p_bh"]].isna().all().all()
+
+
+def test_two_classes_are_tested_once(models):
+    def binary(of: Predictions) -> Predictions:
+        kept = of.of([p for p, label in zip(of.patients, of.labels, strict=True) if label < 2])
+        return predictions_from_logits(CLASSES[:2], kept.patients, kept.folds, kept.labels, kept.logits[:, :2])
+
+    two = {name: binary(each) for name, each in models.items()}
+    table = compare(two, "elastic", primary="late", n_resamples=20, n_permutations=10).comparison
+    assert table["family"].dropna().tolist() == [ENDPOINT, SECONDARY]
+    late = table[table["model_a"] == "late"]
+    np.testing.assert_allclose(late["delong_p"], late["delong_p"].iloc[0])
+
+
+def test_better_than_each_is_the_weakest_of_its_tests(models):
+    three = {**models, "cdfi": model(5, skill=0.2)}
+    found = compare(three, "elastic", primary="gated", alone=["elastic", "cdfi", "late"], n_resamples=20)
+    tests = [delong(three["gated"], three[name]).iloc[-1] for name in ("elastic", "cdfi", "late")]
+    each = found.better_than_each
+    assert each.p == max(test["p"] if test["z"] > 0 else 1 for test in tests)
+    assert each.weakest == ("elastic", "cdfi", "late")[int(np.argmax([test["p"] for test in tests]))]
+    assert compare(models, "elastic", n_resamples=20, n_permutations=10).better_than_each is None
 
 
 def test_models_hold_every_metric_with_its_interval(found, models):
@@ -63,22 +93,19 @@ def test_models_hold_every_metric_with_its_interval(found, models):
     row = found.models.set_index("model").loc["late"]
     for _, alone in metric_intervals(models["late"], n_resamples=200).iterrows():
         name = alone["metric"] if alone["class"] == "all" else f"{alone['metric']}:{alone['class']}"
-        assert row[[name, f"{name}_low", f"{name}_high"]].tolist() == alone[["value", "ci_low", "ci_high"]].tolist()
+        expected = alone[["value", "ci_low", "ci_high"]].tolist()
+        np.testing.assert_array_equal(row[[name, f"{name}_low", f"{name}_high"]].tolist(), expected)
 
 
-def test_tests_are_those_of_the_methods_alone_each_in_its_family(found, models):
+def test_accuracy_is_tested_by_mcnemar_over_the_models_asked_about(found, models):
     tests = found.tests
-    accuracy = tests[tests["test"] == "McNemar"]
     alone = [mcnemar(models[name], models["elastic"]) for name in ("late", "gated")]
-    assert accuracy["statistic"].tolist() == [result.chi2 for result in alone]
-    np.testing.assert_allclose(accuracy["p_holm"], holm(np.array([result.p for result in alone])))
-    permuted = tests[tests["test"] == "permutation"]
-    swapped = [permutation_test(models[name], models["elastic"], n_permutations=100) for name in ("late", "gated")]
-    expected = [table.set_index("metric").loc["auc_ovr", "permutation_p"] for table in swapped]
-    assert permuted["p"].tolist() == expected
-    family = tests[tests["test"].isin(["DeLong", "bootstrap"])]
-    np.testing.assert_allclose(family["p_bh"], benjamini_hochberg(family["p"].to_numpy()))
-    assert len(tests) == 8 + 2 + 2
+    assert tests["statistic"].tolist() == [result.chi2 for result in alone]
+    np.testing.assert_allclose(tests["p_holm"], holm(np.array([result.p for result in alone])))
+    assert tests[["a_alone", "b_alone"]].to_numpy().tolist() == [[r.table[0][1], r.table[1][0]] for r in alone]
+    claims = tests["a_alone"] > tests["b_alone"]
+    assert (tests["false_claim"].notna() == claims).all()
+    assert (tests["false_claim"][claims] < 0.5).all()
 
 
 def test_common_patients_of_all_models_only_when_asked_for(models):

@@ -3,9 +3,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.intervals import align, metric_intervals, paired_differences, resample, resample_counts
+from fusion_ln.evaluation.intervals import (
+    align,
+    mean_of,
+    metric_intervals,
+    paired_differences,
+    resample,
+    resample_counts,
+)
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -45,17 +53,17 @@ def test_draws_are_whatever_the_block_size(monkeypatch):
     assert [len(block) for block in resample_counts(labels, 10, seed=4)] == [3, 3, 3, 1]
 
 
-@pytest.mark.parametrize(
-    ("method", "columns"), [("percentile", ["percentile_low", "percentile_high"]), ("BCa", ["ci_low", "ci_high"])]
-)
-def test_intervals_agree_with_scipy(method, columns):
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+def test_intervals_by_resampling_agree_with_scipy(method):
     predictions = model(0)
     by_class = [predictions.probs[predictions.labels == c, 0] for c in range(3)]
     expected = stats.bootstrap(
         by_class, benign_auc_by_class, n_resamples=20_000, method=method, rng=np.random.default_rng(0)
     ).confidence_interval
-    found = row(metric_intervals(predictions, n_resamples=20_000), "auc", "benign")
-    assert found[columns].tolist() == pytest.approx([expected.low, expected.high], abs=0.003)
+    resampled = resample([predictions], n_resamples=20_000, seed=0)[0]
+    limits = resampled.bca_interval() if method == "BCa" else resampled.percentile_interval()
+    found = [end[resampled.names.index("auc:benign")] for end in limits]
+    assert found == pytest.approx([expected.low, expected.high], abs=0.003)
 
 
 def test_acceleration_is_that_of_the_jackknife_within_classes():
@@ -91,10 +99,39 @@ def test_same_seed_same_interval_and_other_seed_another():
     assert not tables[0].equals(tables[2])
 
 
-def test_no_table_holds_nan_even_for_a_perfect_model():
-    table = paired_differences(model(0, skill=100), model(1), n_resamples=100)
-    assert not table.isna().any().any()
-    assert row(metric_intervals(model(0, skill=100), n_resamples=100), "auc_ovr")["ci_low"] == 1
+def test_only_intervals_that_hold_are_given():
+    """F1 and MCC need 20 patients of a class and 5 errors, losses 100 patients; the calibration error has none."""
+    without = {
+        (60, 1.0): {"brier", "log_loss", "ece"},
+        (45, 1.0): {"brier", "log_loss", "ece", "f1", "mcc"},
+        (60, 100.0): {"brier", "log_loss", "ece", "f1", "mcc"},
+        (300, 1.0): {"ece"},
+    }
+    for (n, skill), expected in without.items():
+        table = metric_intervals(model(0, n=n, skill=skill), n_resamples=50)
+        assert set(table["metric"][table["ci_low"].isna()]) == expected
+        both = paired_differences(model(0, n=n, skill=skill), model(1, n=n), n_resamples=50)
+        assert set(both["metric"][both["ci_low"].isna()]) == expected
+
+
+def test_a_perfect_model_is_not_certain():
+    table = metric_intervals(model(0, n=90, skill=100), n_resamples=50).dropna()
+    assert (table["value"] == 1).all()
+    assert table["ci_low"].between(0.8, 0.99).all()
+    recall = row(table, "recall", "benign")
+    assert recall["ci_low"] == pytest.approx(proportion_confint(30, 30, method="wilson")[0])
+
+
+def test_a_share_has_wilsons_interval_and_its_mean_movers():
+    predictions = model(0, n=90)
+    table = metric_intervals(predictions, n_resamples=50)
+    right = predictions.probs.argmax(axis=1) == predictions.labels
+    assert row(table, "accuracy")[["ci_low", "ci_high"]].tolist() == pytest.approx(
+        proportion_confint(right.sum(), 90, method="wilson")
+    )
+    recalls = table[(table["metric"] == "recall") & (table["class"] != "all")]
+    below = np.sqrt(np.square(recalls["value"] - recalls["ci_low"]).sum()) / 3
+    assert row(table, "recall")["ci_low"] == pytest.approx(recalls["value"].mean() - below)
 
 
 def test_differences_are_paired_and_of_a_minus_b():
@@ -111,17 +148,27 @@ def test_differences_are_paired_and_of_a_minus_b():
 
 def test_a_model_does_not_differ_from_itself():
     table = paired_differences(model(0), model(0), n_resamples=50)
-    assert (table[["difference", "ci_low", "ci_high", "bca_low", "bca_high"]] == 0).all().all()
+    assert (table["difference"] == 0).all()
+    np.testing.assert_allclose(table[["ci_low", "ci_high"]].dropna(), 0, atol=1e-9)
     assert (table["bootstrap_p"] == 1).all()
 
 
-def test_p_value_falls_below_5_percent_when_the_interval_leaves_zero_out():
-    table = paired_differences(model(0, skill=2.5), model(1, skill=0.8), n_resamples=999)
-    outside = (table["ci_low"] > 0) | (table["ci_high"] < 0)
+def test_p_value_falls_below_5_percent_when_the_percentile_interval_leaves_zero_out():
+    a, b = resample([model(0, skill=2.5), model(1, skill=0.8)], n_resamples=999, seed=0)
+    low, high = a.minus(b).percentile_interval()
+    outside = (low > 0) | (high < 0)
     assert outside.any()
-    assert ((table["bootstrap_p"] < 0.05) == outside)[
-        table["metric"].isin(["auc", "auc_ovr", "auc_ovo", "brier"])
-    ].all()
+    continuous = [name.split(":")[0] in ("auc", "auc_ovr", "auc_ovo", "brier") for name in a.names]
+    assert ((a.minus(b).p_value() < 0.05) == outside)[continuous].all()
+
+
+def test_a_mean_of_models_keeps_the_intervals_of_its_draws():
+    a, b = resample([model(0, n=90), model(1, n=90)], n_resamples=200, seed=0)
+    mean, column = mean_of([a, b]), a.names.index("auc_ovr")
+    assert [end[column] for end in mean.interval] == [end[column] for end in mean.bca_interval()]
+    low, _ = mean.difference_interval(mean_of([b, b]))
+    assert low[column] == mean.minus(mean_of([b, b])).percentile_interval()[0][column]
+    assert np.isnan(low[a.names.index("ece")])
 
 
 def test_other_patients_are_refused_with_counts_unless_common_is_given():

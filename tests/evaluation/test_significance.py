@@ -2,9 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import accuracy_score, roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
-from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar, permutation_test
+from fusion_ln.evaluation.significance import all_better, benjamini_hochberg, holm, mcnemar, permutation_test
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 SIX_DIGITS = 5e-7
@@ -69,3 +71,16 @@ def test_permutation_is_seeded_and_never_certain(r_models):
     tables = [permutation_test(*r_models, n_permutations=100, seed=3) for _ in range(2)]
     assert tables[0].equals(tables[1])
     assert (tables[0]["permutation_p"] >= 1 / 101).all()
+
+
+def test_holm_corrects_each_sample_along_the_first_axis(rng):
+    families = rng.random((4, 3))
+    expected = np.column_stack([multipletests(family, method="holm")[1] for family in families.T])
+    np.testing.assert_allclose(holm(families), expected)
+
+
+def test_all_must_be_beaten_and_the_weakest_decides():
+    z = np.array([[3.0, 3.0, -1.0], [2.5, 1.0, 9.0]])
+    p, decides = all_better(z, 2 * norm.sf(np.abs(z)))
+    assert p.tolist() == pytest.approx([2 * norm.sf(2.5), 2 * norm.sf(1.0), 1.0])
+    assert decides.tolist() == [1, 1, 0]

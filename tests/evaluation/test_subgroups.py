@@ -67,10 +67,27 @@ def test_heterogeneity_is_cochrans_q():
     assert row["q"] == pytest.approx(expected, rel=0.1)
 
 
+def test_under_ten_patients_of_a_class_there_is_no_interval_and_no_part_in_the_spread():
+    predictions = model()
+    found = subgroups(predictions, sites(predictions, rare=15), n_resamples=20)  # 5 of each class, 10 and 15
+    given = found.metrics.dropna(subset="value").groupby("level")["ci_low"].count()
+    assert given["west"] == 0
+    assert (given[["north", "south"]] > 0).all()
+    assert set(found.spread["lowest_level"]) | set(found.spread["highest_level"]) == {"north", "south"}
+
+
+def test_shares_of_a_class_have_no_test_of_heterogeneity():
+    predictions = model()
+    spread = subgroups(predictions, sites(predictions), n_resamples=20).spread
+    of_class = spread["metric"].isin(["recall", "precision", "f1"]) & (spread["class"] != "all")
+    assert spread["p"][of_class].isna().all()
+    assert spread["p"][~of_class].notna().all()
+
+
 def test_a_metric_that_does_not_vary_has_no_test_and_no_nan():
-    labels = np.arange(30) % 3
-    perfect = predictions_from_logits(CLASSES, [f"P{i:03d}" for i in range(30)], labels, labels, 50 * np.eye(3)[labels])
-    spread = subgroups(perfect, sites(perfect).where(lambda s: s.index < "P015", "south"), n_resamples=20).spread
+    labels = np.arange(60) % 3
+    perfect = predictions_from_logits(CLASSES, [f"P{i:03d}" for i in range(60)], labels, labels, 50 * np.eye(3)[labels])
+    spread = subgroups(perfect, sites(perfect).where(lambda s: s.index < "P030", "south"), n_resamples=20).spread
     assert spread.query("metric == 'auc_ovr'").iloc[0][["range", "q", "p"]].tolist() == [0, None, None]
 
 

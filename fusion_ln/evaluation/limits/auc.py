@@ -68,9 +68,13 @@ class Aucs:
     def macro_limits(self) -> Limits:
         """Limits of the macro AUC: logit-transformed, or the means of the classes' limits where few are misplaced."""
         plain = logit_limits(self.macro, self.macro_covariance(self))
-        few = self._misplaced.min(axis=-1) < MISPLACED
-        low, high = (np.where(few, own.mean(axis=-1), p) for own, p in zip(self.limits, plain, strict=True))
+        low, high = (np.where(self.few, own.mean(axis=-1), p) for own, p in zip(self.limits, plain, strict=True))
         return low, high
+
+    @property
+    def few(self) -> np.ndarray:
+        """Whether some class has fewer than `MISPLACED` misplaced patients. Shape (...)."""
+        return np.asarray(self._misplaced.min(axis=-1) < MISPLACED)
 
     @cached_property
     def _misplaced(self) -> np.ndarray:
@@ -106,16 +110,26 @@ def auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     return auc, influence
 
 
-def one_vs_one(labels: np.ndarray, probs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the macro one-vs-one AUC (Hand & Till 2001) of probabilities (..., P, C), its variance and influence."""
+def one_vs_one(
+    labels: np.ndarray, probs: np.ndarray, *, few: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the macro one-vs-one AUC (Hand & Till 2001) of probabilities (..., P, C), its limits and influence.
+
+    The limits are logit-transformed or, in samples with ``few`` misplaced patients, the means of Newcombe's limits.
+    """
     pairs = list(permutations(range(probs.shape[-1]), 2))
     influence, value = np.zeros(probs.shape[:-1]), np.zeros(probs.shape[:-2])
+    near_one = np.zeros((2, *value.shape))
     for i, j in pairs:
         members = (labels == i) | (labels == j)
-        auc, own = auc_influence(labels[members] == i, probs[..., members, i])
+        positive = labels[members] == i
+        auc, own = auc_influence(positive, probs[..., members, i])
         influence[..., members] += own / len(pairs)
         value += auc / len(pairs)
-    return value, covariance(influence, influence, labels), influence
+        near_one += np.stack(newcombe_limits(auc, positive.sum(), (~positive).sum())) / len(pairs)
+    plain = logit_limits(value, covariance(influence, influence, labels))
+    low, high = (np.where(few, n, p) for n, p in zip(near_one, plain, strict=True))
+    return value, low, high, influence
 
 
 def covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -136,7 +150,7 @@ def logit_limits(value: np.ndarray, variance: np.ndarray) -> Limits:
         return expit(logit(value) - half), expit(logit(value) + half)
 
 
-def newcombe_limits(auc: np.ndarray, m: np.ndarray, n: np.ndarray) -> Limits:
+def newcombe_limits(auc: np.ndarray, m: np.ndarray | int, n: np.ndarray | int) -> Limits:
     """Compute the limits of an AUC of m patients and n others without their placements, wide even at 1.
 
     Method 5 of Newcombe 2006 (Statist. Med. 25, 559): the AUCs from which the sample's lies Z standard errors away,
@@ -145,11 +159,12 @@ def newcombe_limits(auc: np.ndarray, m: np.ndarray, n: np.ndarray) -> Limits:
     mid = (m + n) / 2 - 1
 
     def error(at: np.ndarray) -> np.ndarray:
-        return np.sqrt(at * (1 - at) * (1 + mid * (1 - at) / (2 - at) + mid * at / (1 + at)) / (m * n))
+        variance = at * (1 - at) * (1 + mid * (1 - at) / (2 - at) + mid * at / (1 + at)) / (m * n)
+        return np.asarray(np.sqrt(variance))
 
     limits = []
     for end in (0.0, 1.0):
-        outside, inside = np.full_like(auc, end), auc.astype(np.float64)
+        outside, inside = np.full(np.shape(auc), end), np.asarray(auc, dtype=np.float64)
         for _ in range(_HALVINGS):
             middle = (outside + inside) / 2
             is_outside = np.abs(auc - middle) > Z * error(middle)

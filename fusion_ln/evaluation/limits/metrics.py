@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fusion_ln.evaluation.limits.auc import aucs, logit_limits, one_vs_one
-from fusion_ln.evaluation.limits.shares import Limits, mean_limits, wilson
+from fusion_ln.evaluation.limits.auc import aucs, one_vs_one
+from fusion_ln.evaluation.limits.shares import Limits, mean_share_limits, wilson
 from fusion_ln.metrics import PRIMARY, Metric, Resamples
 
 NEEDS_WRONG = 5  # with fewer wrong predictions the draws vary too little
@@ -22,7 +22,7 @@ def closed_limits(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...
                 limits = wilson(values * of, of)
                 found |= _by_name(metric, classes, limits)
                 if metric.per_class:
-                    found[metric.name] = mean_limits(values, *limits)
+                    found[metric.name] = mean_share_limits(values, of)
     names = [name for metric in metrics for name in metric.titles(classes)]
     if PRIMARY in names:
         found |= _auc_limits(labels, probs, classes)
@@ -50,6 +50,6 @@ def _by_name(metric: Metric, classes: tuple[str, ...], limits: Limits) -> dict[s
 
 def _auc_limits(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -> dict[str, Limits]:
     ranked = aucs(labels, probs)
-    one_vs_one_limits = ranked.macro_limits if len(classes) == 2 else logit_limits(*one_vs_one(labels, probs)[:2])
+    _, *one_vs_one_limits, _ = one_vs_one(labels, probs, few=ranked.few)
     by_class = {f"auc:{c}": (low, high) for c, low, high in zip(classes, *ranked.limits, strict=True)}
-    return {PRIMARY: ranked.macro_limits, "auc_ovo": one_vs_one_limits, **by_class}
+    return {PRIMARY: ranked.macro_limits, "auc_ovo": (one_vs_one_limits[0], one_vs_one_limits[1]), **by_class}

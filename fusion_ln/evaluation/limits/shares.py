@@ -18,14 +18,21 @@ def wilson(hits: np.ndarray, of: np.ndarray) -> Limits:
     return np.minimum(centre - half, share).clip(min=0), np.maximum(centre + half, share).clip(max=1)
 
 
-def mean_limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> Limits:
-    """Compute the limits of the mean over the last axis of independent figures from their own limits.
+def mean_share_limits(shares: np.ndarray, of: np.ndarray) -> Limits:
+    """Compute the limits of the mean of independent shares over the last axis, each a share of ``of`` patients.
 
-    MOVER, the method of variance estimates recovery (Zou & Donner 2008, Statist. Med. 27, 1693).
+    MOVER, the method of variance estimates recovery, from Wilson's limits (Zou & Donner 2008, Statist. Med. 27, 1693),
+    but never inside Wilson's limits of the mean at its effective number of patients: near 1 MOVER alone held in 0.91 to
+    0.92 of simulated cohorts.
     """
-    n, mean = values.shape[-1], values.mean(axis=-1)
-    below, above = (np.sqrt(np.square(values - end).sum(axis=-1)) / n for end in (low, high))
-    return mean - below, mean + above
+    of = np.asarray(of, dtype=np.float64)
+    n, mean = shares.shape[-1], shares.mean(axis=-1)
+    limits = wilson(shares * of, of)
+    down, up = (np.sqrt(np.square(shares - end).sum(axis=-1)) / n for end in limits)
+    with np.errstate(divide="ignore"):
+        effective = n**2 / (1 / of).sum(axis=-1)
+    low, high = wilson(mean * effective, effective)
+    return np.minimum(mean - down, low), np.maximum(mean + up, high)
 
 
 def difference_limits(a: np.ndarray, b: np.ndarray, limits_a: Limits, limits_b: Limits, r: np.ndarray) -> Limits:
@@ -41,7 +48,7 @@ def difference_limits(a: np.ndarray, b: np.ndarray, limits_a: Limits, limits_b: 
 
 
 def _hypotenuse(own: np.ndarray, other: np.ndarray, r: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0))
+    return np.asarray(np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0)))
 
 
 def false_claim(a_alone: np.ndarray, b_alone: np.ndarray) -> np.ndarray:

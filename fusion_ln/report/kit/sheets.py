@@ -6,7 +6,7 @@ from numbers import Number
 
 import pandas as pd
 
-from fusion_ln.evaluation.compare import MACRO
+from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.files import csv_text
 from fusion_ln.metrics import METRICS
@@ -21,6 +21,7 @@ HEADINGS = {
     "p": "p",
     "q": "Q",
     "p_holm": "p, Holm",
+    "p_bh": "p, Benjamini-Hochberg",
     "delong_z": "z, DeLong",
     "delong_p": "p, DeLong",
     "bootstrap_p": "p, bootstrap",

@@ -53,7 +53,7 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
     lows = [results.interval(m, PRIMARY).ci_low for m in models]
     axes.set_xlim(np.floor(20 * (min(lows) - 0.01)) / 20, 1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
-    caption = "Dot: AUC on held-out patients. Line: its 95 % interval."
+    caption = "Dot: AUC on held-out patients. Line: its 95 % interval over patients, given these trainings."
     if ceilings:
         caption += " Upright tick: the AUC attainable from what these pictures show, known because they are simulated."
     title = "AUC of every model" if models == results.models else "AUC"

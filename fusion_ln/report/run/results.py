@@ -10,7 +10,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.compare import Comparison, compare
+from fusion_ln.evaluation.compare import ENDPOINT, Comparison, compare
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
 from fusion_ln.evaluation.probabilities.costs import Costs
 from fusion_ln.evaluation.probabilities.maps import Calibrated, calibrate
@@ -49,6 +49,13 @@ class Difference(NamedTuple):
     difference: float
     ci_low: float
     ci_high: float
+
+
+class Test(NamedTuple):
+    """A difference and the p-value of its test, not corrected."""
+
+    difference: float
+    p: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,8 +257,24 @@ class Results:
         if not (self.others and self.reference):
             return None
         models = {m.name: m.predictions for m in (self.reference, *self.others)}
-        are_runs = not any(m.is_table for m in self.models)
-        return compare(models, self.reference.name, n_resamples=self.n_resamples, common_only=are_runs)
+        return compare(
+            models,
+            self.reference.name,
+            primary=self.candidate.name if self.candidate else None,
+            asked=[m.name for m in self.fusions] or None,
+            alone=[m.name for m in self.singles] if self.candidate and self.candidate.is_fusion else (),
+            n_resamples=self.n_resamples,
+            common_only=not any(m.is_table for m in self.models),
+        )
+
+    @cached_property
+    def primary_test(self) -> Test | None:
+        """The test of the primary endpoint: the headline model's macro AUC against the reference; None without one."""
+        if self.comparison is None:
+            return None
+        rows = self.comparison.comparison
+        found = rows.loc[rows["family"] == ENDPOINT, ["difference", "delong_p"]].to_numpy(dtype=float)
+        return Test(*found[0]) if len(found) else None
 
     @cached_property
     def differences(self) -> pd.DataFrame:

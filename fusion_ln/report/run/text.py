@@ -5,10 +5,12 @@ import numpy as np
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.results import Difference, Model, Results
 from fusion_ln.terms import LABEL
 
+ALPHA = 0.05
 AUTHOR = "to be filled in by the author"  # stands where no run has the answer
+GIVEN = "given these trainings"  # of an interval with one seed and one draw of the folds behind it: only patients vary
 
 
 def verdict(results: Results) -> str:
@@ -18,15 +20,21 @@ def verdict(results: Results) -> str:
     if candidate is None or reference is None:
         auc = number(results.interval(results.main, PRIMARY).value)
         return _sentence(f"{where}{_named(results.main)} told the diagnoses apart with an AUC of {auc}.")
-    row = results.difference(candidate, PRIMARY)
     fused = candidate.is_fusion and reference.is_single
     subject = "fusing the pictures" if fused else _named(candidate)
     against = f"{_named(reference)} alone" if fused else _named(reference)
-    if row.ci_low > 0:
-        return _sentence(f"{where}{subject} told the diagnoses apart better than {against}.")
-    if row.ci_high < 0:
-        return _sentence(f"{where}{subject} told the diagnoses apart worse than {against}.")
+    if direction := shown_difference(results):
+        return _sentence(f"{where}{subject} told the diagnoses apart {direction} than {against}.")
     return _sentence(f"{where}no difference was shown between {subject} and {against}.")
+
+
+def shown_difference(results: Results) -> str:
+    """Say "better" or "worse" where both the test of the primary endpoint and its interval show it; else nothing."""
+    test = results.primary_test
+    if test is None or results.candidate is None or test.p >= ALPHA:
+        return ""
+    row = results.difference(results.candidate, PRIMARY)
+    return "better" if row.ci_low > 0 else "worse" if row.ci_high < 0 else ""
 
 
 def explanation(results: Results) -> str:
@@ -36,7 +44,7 @@ def explanation(results: Results) -> str:
         nothing = "Nothing was fused, so nothing is compared here." if not results.fusions else ""
         return f"{_reach(results, results.main)} {nothing}".strip()
     row = results.difference(candidate, PRIMARY)
-    interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)}"
+    interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)} {GIVEN}"
     if row.patients == len(candidate.predictions.table) == len(reference.predictions.table):
         reached = _reach(results, candidate, reference)
     else:
@@ -44,14 +52,48 @@ def explanation(results: Results) -> str:
             f"On the {row.patients} held-out patients that every model predicted, {_named(candidate)} reached an AUC "
             f"of {number(row.value_a)} and {_named(reference)} {number(row.value_b)}."
         )
-    if row.ci_low > 0 or row.ci_high < 0:
-        sure = "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
-    else:
-        sure = (
-            f"The interval includes zero: these patients fit a loss of {number(-row.ci_low)} "
-            f"as well as a gain of {number(row.ci_high)}. That is no proof that the two are equal."
-        )
-    return f"{reached} The difference is {interval}. {sure}"
+    sentences = [reached, f"The difference is {interval}.", primary_endpoint(results), _how_sure(results, row)]
+    return " ".join([*sentences, better_than_each(results)]).strip()
+
+
+def primary_endpoint(results: Results) -> str:
+    """Name the primary endpoint and the p-value of its test."""
+    test = results.primary_test
+    if test is None:
+        return ""
+    return f"This is the primary endpoint: one test, not corrected for the other comparisons, {p_value(test.p)}."
+
+
+def better_than_each(results: Results) -> str:
+    """State the intersection-union test of the headline's fusion against each single modality; may be empty."""
+    found = results.comparison.better_than_each if results.comparison else None
+    if found is None or len(found.others) < 2:
+        return ""
+    weakest = next(_named(m) for m in results.models if m.name == found.weakest)
+    if found.p < ALPHA:
+        return f"The fusion is better than each modality alone (intersection-union test, {p_value(found.p)})."
+    least = f"least against {weakest}" + (f", {p_value(found.p)}" if found.p < 1 else ", which it does not surpass")
+    return f"That it is better than each modality alone was not shown ({least}; intersection-union test)."
+
+
+def p_value(p: float) -> str:
+    """Write a p-value; near 0.05 with the digits that tell the side."""
+    return "p < 0.001" if p < 0.001 else f"p = {number(p, 4 if abs(p - ALPHA) < 0.001 else 3)}"
+
+
+def _how_sure(results: Results, row: Difference) -> str:
+    """Say what the interval of the difference excludes."""
+    excludes = row.ci_low > 0 or row.ci_high < 0
+    if shown_difference(results):
+        return "The interval excludes zero: chance in the choice of patients alone would rarely give such a difference."
+    if np.isnan(row.ci_low):
+        return "There are too few patients for an interval."
+    if excludes:
+        return "Test and interval disagree, so near is the difference to what chance gives: none is claimed."
+    return (
+        f"The interval includes zero: these patients fit a loss of {number(-row.ci_low)} "
+        f"as well as a gain of {number(row.ci_high)}. That is no proof that the two are equal."
+    )
 
 
 def weak_class_answer(results: Results) -> str:
@@ -77,7 +119,8 @@ def how_to_read_auc(results: Results) -> str:
     return (
         "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
         f"averaged over the diagnoses: {number(auc)} means {round(100 * auc)} of 100 such pairs; 0.5 is a coin. "
-        "A 95 % interval shows how much a figure would move had other patients of the same kind been studied."
+        "A 95 % interval shows how much a figure would move had other patients of the same kind been studied, "
+        f"{GIVEN}: other seeds or folds would move it further."
     )
 
 
@@ -102,7 +145,7 @@ def model_selection(results: Results) -> str:
         kind = "fusion" if candidate.is_fusion else "model"
         sentences.append(
             f"{_sentence(_named(candidate))} is the {kind} that was given first; the interval above is its own. "
-            f"All {len(results.others)} comparisons stand under Differences, with p-values corrected for their number."
+            "The other comparisons stand under Differences, with p-values corrected for their number."
         )
     return " ".join(sentences)
 

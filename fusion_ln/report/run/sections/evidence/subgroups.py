@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.evaluation.subgroups import Subgroups, age_bands, subgroups
+from fusion_ln.evaluation.subgroups import NEEDS, Subgroups, age_bands, subgroups
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, write_note
 from fusion_ln.report.kit.sheets import Sheet
@@ -14,6 +14,7 @@ from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section
+from fusion_ln.report.run.text import GIVEN
 from fusion_ln.terms import PATIENT, SITE
 
 VARIABLES = {SITE: "site", "sex": "sex", "age": "age band"}
@@ -36,7 +37,11 @@ def build(report: Report) -> Section | None:
         template="subgroups.html",
         plates=[draw_subgroups(results, groups, variable) for variable in groups],
         sheets=[Sheet("subgroups", "Metrics by subgroup", subgroup_metrics(groups)), spread],
-        values={"overall": spread.only(class_=ALL_CLASSES) if len(spread.table) else None},
+        values={
+            "overall": spread.only(class_=ALL_CLASSES) if len(spread.table) else None,
+            "given": GIVEN,
+            "needs": NEEDS,
+        },
     )
 
 
@@ -89,9 +94,12 @@ def draw_subgroups(results: Results, by_variable: ByVariable, variable: str) -> 
                 at, colour = y + 0.04 + 0.22 * place, colour_of(results, model)
                 draw_interval(axes, at, *scored[model.name][level], colour, fused=model.is_fusion)
         values = [number(scored[m.name][level][0], 2) for m in results.headline if level in scored[m.name]]
-        write_note(axes, y, " · ".join(values) or "too few to score")
+        few = any(np.isnan(scored[m.name][level][1]) for m in results.headline if level in scored[m.name])
+        write_note(axes, y, (" · ".join(values) or "too few to score") + (", too few for an interval" if few else ""))
     everything = [own for of in by_variable.values() for own in of.values()]
-    lows = [low for own in everything for _, low, _ in _auc_by_level(own.metrics).values()]
+    lows = [
+        value if np.isnan(low) else low for own in everything for value, low, _ in _auc_by_level(own.metrics).values()
+    ]
     axes.set_xlim(np.floor(20 * (min(lows, default=0.5) - 0.01)) / 20, 1.0)
     axes.set_ylim(len(counts) - 0.4, -0.65)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")

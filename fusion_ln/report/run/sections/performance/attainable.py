@@ -38,7 +38,15 @@ def attainable_table(results: Results) -> pd.DataFrame:
     rows = []
     for model in results.models:
         if found := results.attainable(model):
-            achieved = results.interval(model, PRIMARY).value
-            rows.append((model.name, achieved, found["cohort"], found["tables"], achieved / found["cohort"]))
-    columns = ["model", "achieved_auc", "attainable_auc_these_patients", "attainable_auc_any_patients", "share"]
+            achieved = results.interval(model, PRIMARY)
+            rows.append((model.name, *achieved, found["cohort"], found["tables"], achieved.value / found["cohort"]))
+    columns = [
+        "model",
+        "achieved_auc",
+        "ci_low",
+        "ci_high",
+        "attainable_auc_these_patients",
+        "attainable_auc_any_patients",
+        "share",
+    ]
     return pd.DataFrame(rows, columns=columns)

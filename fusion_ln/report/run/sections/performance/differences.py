@@ -1,6 +1,9 @@
 """Differences: each model minus the reference, on the same patients."""
 
-from fusion_ln.evaluation.compare import FAMILY
+from dataclasses import replace
+
+from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY
+from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, show_zero, write_note
@@ -9,9 +12,16 @@ from fusion_ln.report.kit.style import signed, signed_spread
 from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
+from fusion_ln.report.run.text import GIVEN, better_than_each, p_value
 
-COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "bootstrap_p": "p, bootstrap"}
-TESTS = {"model_a": "Model", "p_bh": "p, Benjamini-Hochberg"}
+COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "family": "Question"}
+QUESTIONS = {ENDPOINT: "primary, not corrected", SECONDARY: "secondary, Holm", EXPLORATORY: "exploratory"}
+TESTS = {
+    "model_a": "Model",
+    "a_alone": "Right where the reference is wrong",
+    "b_alone": "Wrong where the reference is right",
+    "false_claim": "Probability that a gain is none",
+}
 
 
 def build(report: Report) -> Section | None:
@@ -20,8 +30,14 @@ def build(report: Report) -> Section | None:
     if comparison is None or results.reference is None:
         return None
     weak = results.weak_class
-    pairs = Sheet("comparison", "AUC of each model minus that of the reference", comparison.comparison, COMPARISON)
-    tests = Sheet("tests", "Tests and corrections", comparison.tests, TESTS)
+    pairs = Sheet(
+        "comparison",
+        "AUC of each model minus that of the reference",
+        comparison.comparison,
+        COMPARISON,
+        {"family": QUESTIONS},
+    )
+    tests = Sheet("tests", "Accuracy: McNemar's test", comparison.tests, TESTS)
     return Section(
         place=20,
         anchor="differences",
@@ -40,11 +56,44 @@ def build(report: Report) -> Section | None:
         ],
         is_open=True,
         values={
-            "comparison": pairs.only(model_b=results.reference.name),
-            "tests": tests.only(model_b=results.reference.name),
-            "family": FAMILY,
+            "comparison": asked_rows(pairs),
+            "tests": tests.only(model_b=results.reference.name, class_=ALL_CLASSES, test="McNemar"),
+            "families": describe_families(results),
+            "given": GIVEN,
         },
     )
+
+
+def asked_rows(pairs: Sheet) -> Sheet:
+    """Keep the rows that answer a question, the primary endpoint first, with one p-value of each hypothesis."""
+    table = pairs.table.drop(columns=["model_b", "bootstrap_p"])
+    table = table[table["family"].notna()]
+    table = table.sort_values("family", key=lambda family: family.map(list(QUESTIONS).index), kind="stable")
+    return replace(pairs, table=table.dropna(axis="columns", how="all"))
+
+
+def describe_families(results: Results) -> list[str]:
+    """Name the questions and how their p-values are corrected."""
+    assert results.comparison is not None
+    assert results.reference is not None
+    table, found = results.comparison.comparison, []
+    if results.candidate is not None and results.primary_test is not None:
+        found.append(
+            f"Primary endpoint: the mean AUC of {results.candidate.title} against {results.reference.title}. One test, "
+            f"not corrected, {p_value(results.primary_test.p)}."
+        )
+    if others := int((table["family"] == SECONDARY).sum()):
+        found.append(f"Secondary: the mean AUC of the {others} other models that are asked about, corrected by Holm.")
+    if (table["family"] == EXPLORATORY).any():
+        found.append("Exploratory: the AUC of each class, by Benjamini-Hochberg over all of these rows.")
+    elif table["class"].nunique() == 1 + len(results.cohort.classes) and len(results.cohort.classes) == 2:
+        found.append("With two classes the AUC of either class is the mean AUC: one test, counted once.")
+    left = table.loc[(table["class"] == MACRO) & table["family"].isna(), "model_a"].nunique()
+    if left:
+        found.append(f"{left} single models against the reference are no question of this page: in the CSV table only.")
+    if sentence := better_than_each(results):
+        found.append(sentence)
+    return found
 
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:
@@ -62,5 +111,5 @@ def draw_differences(results: Results, metric: str, of_class: str, what: str) ->
     axes.set_xlabel("Difference; left of zero the reference is better")
     assert results.reference is not None
     name = "_".join(["difference", metric, *([of_class] if of_class != ALL_CLASSES else [])])
-    caption = f"Same patients for all models; 95 % percentile bootstrap. Reference: {results.reference.title}."
+    caption = f"Same patients for all models; 95 % intervals {GIVEN}. Reference: {results.reference.title}."
     return make_plate(name, f"Difference in {what}", caption, figure, results)

@@ -8,6 +8,7 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.figures import draw_auc
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
+from fusion_ln.report.run.text import GIVEN
 
 
 def build(report: Report) -> Section:
@@ -26,6 +27,7 @@ def build(report: Report) -> Section:
         is_open=True,
         values={
             "metrics": shown_metrics(results),
+            "given": GIVEN,
             "explanations": {m.title: report.link(m.explanation) for m in results.models if m.explanation},
             "audits": {m.title: report.link(m.audit) for m in results.models if m.audit},
         },
