@@ -31,13 +31,13 @@ from scipy.stats import chi2
 from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.delong import z_test
-from fusion_ln.evaluation.intervals import Resampled, resample, split_name
+from fusion_ln.evaluation.intervals import Resampled, resample_counts, split_name
 from fusion_ln.evaluation.limits.auc import Aucs, aucs, covariance, one_vs_one
+from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
 from fusion_ln.evaluation.significance import all_better, holm
 from fusion_ln.files import write_text
-from fusion_ln.metrics import METRICS, score
-from fusion_ln.predictions import Predictions, predictions_from_logits
+from fusion_ln.metrics import METRICS, Metric, Resamples, score
 from fusion_ln.progress import progress
 from fusion_ln.records import hardware, installed_versions
 
@@ -63,12 +63,12 @@ SIZES = (30, 100, 150, 586)
 TEST_SIZES = (60, 100, 150, 586)
 UNSTABLE_SIZES = (240, 586)
 SKILLS = np.arange(0.8, 4.61, 0.2)
-TRUTH_PATIENTS = 60_000  # of each class, behind every true value
+TRUTH_PATIENTS = 30_000  # of each class, behind every true value
 BLOCK = 200  # replicates ranked at once
 BOUNDS = {"coverage": (0.93, 0.97), "rejection": (0.04, 0.06), "family": (0.0, 0.06)}
-DRAWN = tuple(metric for metric in METRICS if metric.name in ("f1", "mcc", "brier", "log_loss"))
+DRAWN = ("f1", "mcc", "brier", "log_loss")  # what the product resamples
+COUNTED = ("mcc", "precision", "recall", "f1")  # what the counts of true and predicted class decide
 METRIC, DIFFERENCE = "coverage of a metric", "coverage of a difference"
-BEFORE = 400  # replicates behind what was printed before
 TESTED = {"recall 0.65": (0.6, 0.7), "same": (0.74, 0.84), "recall 0.9": (0.85, 0.95), "recall 0.95": (0.9, 0.99)}
 Figures = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # value, limits, influence; (2, R), the last (2, R, P)
 TABLE = Path(__file__).parent / "benchmarks" / "evidence_calibration.csv"
@@ -85,11 +85,6 @@ def simulate(labels: np.ndarray, skills: list[np.ndarray], rng: np.random.Genera
     shared = np.sqrt(SHARED_NOISE) * rng.normal(size=size)
     noise = [np.sqrt(1 - SHARED_NOISE) * rng.normal(size=size) for _ in skills]
     return np.stack([k[:, None, None] * np.eye(3)[labels] + shared + own for k, own in zip(skills, noise, strict=True)])
-
-
-def predictions(labels: np.ndarray, logits: np.ndarray) -> Predictions:
-    patients = [f"P{i:07d}" for i in range(len(labels))]
-    return predictions_from_logits(CLASSES, patients, np.arange(len(labels)) % 5, labels, logits)
 
 
 @cache
@@ -134,18 +129,13 @@ def replicate_models(
 ) -> Hits:
     """Hits of intervals on the models of `MODELS`."""
     rng, labels, hits = np.random.default_rng([seed, n, len(models)]), labels_of(n), defaultdict(list)
-    with progress(f"{models}, {n} patients", replicates) as step:
-        for start in range(0, replicates, BLOCK):
-            skills = skills_for(ranges, rng.random(min(BLOCK, replicates - start)))
-            logits = simulate(labels, skills, rng)
-            truths = [truth_at(n, skill) for skill in skills]
-            count_closed(hits, "printed", closed_figures(labels, softmax(logits, axis=-1)), truths)
-            for r in range(logits.shape[1]) if n >= 100 else ():
-                own = [{name: values[r : r + 1] for name, values in truth.items()} for truth in truths]
-                count_drawn(hits, "printed", drawn_figures(labels, logits[:, r], draws, start + r), own)
-                if n == 100 and start + r < BEFORE:
-                    count_before(hits, labels, logits[:, r], own, draws, start + r)
-                step("")
+    for start in range(0, replicates, BLOCK):
+        skills = skills_for(ranges, rng.random(min(BLOCK, replicates - start)))
+        probs = softmax(simulate(labels, skills, rng), axis=-1)
+        truths = [truth_at(n, skill) for skill in skills]
+        count_closed(hits, "printed", closed_figures(labels, probs), truths)
+        for name, (metric, columns) in drawn_figures(labels, probs, draws, start).items():
+            count_drawn(hits, "printed", name, metric, columns, truths)
     return hits
 
 
@@ -184,28 +174,87 @@ def count_closed(hits: Hits, method: str, figures: dict[str, Figures], truths: l
         _count(hits, (DIFFERENCE, name, method), both, truths[0][name] - truths[1][name])
 
 
-def drawn_figures(labels: np.ndarray, logits: np.ndarray, draws: int, seed: int) -> list[Resampled]:
-    pair = [predictions(labels, own) for own in logits]
-    return resample(pair, n_resamples=draws, seed=seed, metrics=DRAWN)
+def drawn_figures(
+    labels: np.ndarray, probs: np.ndarray, draws: int, seed: int
+) -> dict[str, tuple[Metric, list[Resampled]]]:
+    """Both models' resamples of what the product resamples, one column per replicate: `Resampled` is column-wise."""
+    counts = np.concatenate(list(resample_counts(labels, draws, seed)))
+    guesses, found = probs.argmax(axis=-1), {}
+    cells = np.eye(9, dtype=np.float32)[labels * 3 + guesses]  # (2, R, P, 9)
+    sample = cells.sum(axis=2)  # (2, R, 9)
+    drawn = np.einsum("bp,mrpk->bmrk", counts, cells, optimize=True)
+    without = sample[:, :, None] - np.eye(9, dtype=np.float32)  # one patient of each cell left out: (2, R, 9, 9)
+    place = labels * 3 + guesses
+    for metric in METRICS:
+        if metric.name in COUNTED:
+            of = [metric.compute(_of_confusion(part)) for part in (sample, drawn, without)]
+            of = [each[..., None] if not metric.per_class else each for each in of]
+            value, resampled, left_out = (
+                of[0].reshape(*sample.shape[:2], -1),
+                of[1].reshape(draws, *sample.shape[:2], -1),
+                of[2].reshape(*without.shape[:3], -1),
+            )
+            for k, name in enumerate(metric.titles(CLASSES)):
+                left = np.take_along_axis(left_out[..., k], place, axis=2)  # (2, R, P)
+                found[name] = (metric, _columns(labels, probs, value[..., k], resampled[..., k], left, metric))
+    if n_smallest(labels) >= 100:
+        for metric in METRICS:
+            if metric.name in ("brier", "log_loss"):
+                losses = _losses(metric.name, labels, probs)
+                resampled = np.einsum("bp,mrp->bmr", counts, losses) / len(labels)
+                left = (losses.sum(axis=2, keepdims=True) - losses) / (len(labels) - 1)
+                found[metric.name] = (metric, _columns(labels, probs, losses.mean(axis=2), resampled, left, metric))
+    return found
 
 
-def count_drawn(hits: Hits, method: str, pair: list[Resampled], truths: list[dict[str, np.ndarray]]) -> None:
-    """Add the hits of one replicate's intervals by resampling."""
-    for what, limits in ((METRIC, pair[0].interval), (DIFFERENCE, pair[0].difference_interval(pair[1]))):
-        for k, name in enumerate(pair[0].names):
-            target = truths[0][name] - (truths[1][name] if what == DIFFERENCE else 0)
-            _count(hits, (what, name, method), (limits[0][k : k + 1], limits[1][k : k + 1]), target)
+def n_smallest(labels: np.ndarray) -> int:
+    return int(np.bincount(labels).min())
 
 
-def count_before(
-    hits: Hits, labels: np.ndarray, logits: np.ndarray, truths: list[dict[str, np.ndarray]], draws: int, seed: int
+def _of_confusion(cells: np.ndarray) -> Resamples:
+    """Resamples of which only the confusion matrices (..., 9) are known."""
+    found = Resamples(np.zeros(1, int), np.full((1, 3), 1 / 3), np.ones((1, 1)), np.zeros((1, 3)))
+    found.__dict__["confusion"] = cells.reshape(-1, 3, 3).astype(np.float64)
+    return found
+
+
+def _losses(name: str, labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
+    """Loss of each patient, of the metric of this name. Shape of ``probs`` without its last axis."""
+    if name == "brier":
+        return np.square(probs - np.eye(3)[labels]).sum(axis=-1)
+    return -np.log(
+        np.maximum(np.take_along_axis(probs, np.broadcast_to(labels, probs.shape[:-1])[..., None], -1)[..., 0], 1e-15)
+    )
+
+
+def _columns(
+    labels: np.ndarray, probs: np.ndarray, value: np.ndarray, drawn: np.ndarray, left: np.ndarray, metric: Metric
+) -> list[Resampled]:
+    """Build both models' `Resampled`, a column per replicate, from values (2, R), draws and leave-one-out values."""
+    influence = np.empty(left.shape)
+    for c in range(3):
+        own = left[..., labels == c]
+        size = own.shape[-1]
+        influence[..., labels == c] = (size - 1) * (own.mean(axis=-1, keepdims=True) - own) / size
+    wrong = (probs.argmax(axis=-1) != labels).sum(axis=-1)
+    holds = (wrong >= NEEDS_WRONG) & (n_smallest(labels) >= metric.needs)
+    names = tuple(map(str, range(value.shape[1])))
+    nothing = np.full(value.shape[1], np.nan)
+    return [Resampled(names, value[m], drawn[:, m], influence[m].T, holds[m], (nothing, nothing)) for m in range(2)]
+
+
+def count_drawn(
+    hits: Hits, method: str, name: str, metric: Metric, pair: list[Resampled], truths: list[dict[str, np.ndarray]]
 ) -> None:
-    """Add the hits of the intervals that the tables gave before."""
-    a, b = resample([predictions(labels, own) for own in logits], n_resamples=draws, seed=seed)
-    for what, limits in ((METRIC, a.bca_interval()), (DIFFERENCE, a.minus(b).percentile_interval())):
-        for k, name in enumerate(a.names):
-            target = truths[0][name] - (truths[1][name] if what == DIFFERENCE else 0)
-            _count(hits, (what, name, "before"), (limits[0][k : k + 1], limits[1][k : k + 1]), target)
+    """Add the hits of intervals by resampling: of what has no closed form, and of everything as it was before."""
+    a, b = pair
+    difference = truths[0][name] - truths[1][name]
+    if metric.name in DRAWN:
+        _count(hits, (METRIC, name, method), a.interval, truths[0][name])
+        _count(hits, (DIFFERENCE, name, method), a.difference_interval(b), difference)
+    if method == "printed":
+        _count(hits, (METRIC, name, "before"), a.bca_interval(), truths[0][name])
+        _count(hits, (DIFFERENCE, name, "before"), a.minus(b).percentile_interval(), difference)
 
 
 def _count(hits: Hits, key: tuple[str, str, str], limits: Limits, target: np.ndarray) -> None:
@@ -221,21 +270,23 @@ def replicate_unstable(n: int, replicates: int, draws: int, seed: int) -> Hits:
         for _ in range(replicates):
             found.append([fit_unstable(labels, rng) for _ in range(2)])
             step("")
-    logits = np.stack([[pair[m][0] for pair in found] for m in range(2)])
+    probs = softmax(np.stack([[pair[m][0] for pair in found] for m in range(2)]), axis=-1)
     these = [{k: np.array([pair[m][1][k] for pair in found]) for k in found[0][m][1]} for m in range(2)]
     procedure = [{name: np.full(replicates, values.mean()) for name, values in of.items()} for of in these]
     hits: Hits = defaultdict(list)
-    figures = closed_figures(labels, softmax(logits, axis=-1))
-    drawn = [drawn_figures(labels, logits[:, r], draws, r) for r in range(replicates)]
-    for method, truths in (("these trainings", these), ("procedure", procedure)):
-        count_closed(hits, method, figures, truths)
-        for r, pair in enumerate(drawn):
-            count_drawn(hits, method, pair, [{k: v[r : r + 1] for k, v in truth.items()} for truth in truths])
+    for start in range(0, replicates, BLOCK):
+        part = slice(start, start + BLOCK)
+        figures, drawn = closed_figures(labels, probs[:, part]), drawn_figures(labels, probs[:, part], draws, start)
+        for method, of in (("these trainings", these), ("procedure", procedure)):
+            truths = [{name: values[part] for name, values in each.items()} for each in of]
+            count_closed(hits, method, figures, truths)
+            for name, (metric, columns) in drawn.items():
+                count_drawn(hits, method, name, metric, columns, truths)
     return hits
 
 
 def fit_unstable(
-    labels: np.ndarray, rng: np.random.Generator, *, features: int = 30, used: int = 14, new: int = 10_000
+    labels: np.ndarray, rng: np.random.Generator, *, features: int = 30, used: int = 14, new: int = 6_000
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Out-of-fold logits (P, 3) of nearest centroids, and what the five fits reach on new patients."""
     centres = 0.6 * np.random.default_rng(1).normal(size=(3, features))
@@ -254,7 +305,8 @@ def fit_unstable(
         noise = rng.multivariate_normal(np.zeros(3), weights @ weights.T, size=len(fresh), method="svd")
         new_labels.append(fresh)
         new_logits.append(centres[fresh] @ weights.T + bias + noise)
-    truth = score(np.concatenate(new_labels), softmax(np.concatenate(new_logits), axis=1), CLASSES)
+    every = [metric for metric in METRICS if metric.name != "ece"]
+    truth = score(np.concatenate(new_labels), softmax(np.concatenate(new_logits), axis=1), CLASSES, metrics=every)
     return out, {name: float(value[0]) for name, value in truth.items()}
 
 

@@ -9,20 +9,39 @@ from fusion_ln.report.run.results import Results
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
+    ("low", "high", "p", "verdict", "sure"),
     [
-        (0.01, 0.05, "better than"),
-        (-0.05, -0.01, "worse than"),
-        (-0.01, 0.05, "no difference was shown"),
-        (0.0, 0.05, "no difference was shown"),
+        (0.01, 0.05, 0.01, "better than", "excludes zero"),
+        (-0.05, -0.01, 0.01, "worse than", "excludes zero"),
+        (-0.01, 0.05, 0.2, "no difference was shown", "includes zero"),
+        (0.0, 0.05, 0.049, "no difference was shown", "includes zero"),
+        (0.001, 0.05, 0.051, "no difference was shown", "disagree"),
     ],
 )
-def test_the_verdict_is_no_stronger_than_the_interval(cohort, seven, low, high, verdict):
+def test_the_verdict_is_no_stronger_than_interval_and_test(cohort, seven, low, high, p, verdict, sure):
     results = read_results(seven, cohort)
-    table = results.differences
-    table["ci_low"], table["ci_high"] = low, high
+    results.differences["ci_low"], results.differences["ci_high"] = low, high
+    pairs = results.comparison.comparison
+    pairs.loc[pairs["family"] == "primary", "delong_p"] = p
     assert verdict in words.verdict(results)
-    assert ("excludes zero" in words.explanation(results)) == (verdict != "no difference was shown")
+    explained = words.explanation(results)
+    assert sure in explained
+    assert f"not corrected for the other comparisons, p = {p:.3f}" in explained.replace("0.0510", "0.051")
+    assert "given these trainings" in explained
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0004, "p < 0.001"), (0.0496, "p = 0.0496"), (0.2, "p = 0.200")])
+def test_a_p_value_near_its_bound_tells_its_side(p, text):
+    assert words.p_value(p) == text
+
+
+def test_better_than_each_names_the_modality_that_decides(cohort, seven):
+    results = read_results(seven, cohort)
+    found = results.comparison.better_than_each
+    assert found.others == tuple(m.name for m in results.singles)
+    sentence = words.better_than_each(results)
+    assert sentence.startswith("The fusion is better" if found.p < 0.05 else "That it is better")
+    assert sentence in words.explanation(results)
 
 
 def test_patients_recognised_are_counted_from_the_most_probable_class(cohort, seven):

@@ -40,8 +40,8 @@ def test_a_part_that_two_sections_need_is_computed_once(report):
 
 def test_no_table_of_a_complete_report_holds_nan(sections):
     tables = {name: sheet.table for section in sections for name, sheet in section.tables.items()}
-    complete = ["reliability", "calibration", "decision_curves", "conformal_coverage", "undecided", "differences"]
-    for name in [*complete, "models", "disagreements"]:
+    complete = ["reliability", "calibration", "decision_curves", "conformal_coverage", "undecided"]
+    for name in [*complete, "disagreements"]:
         assert len(tables[name])
         assert not tables[name].isna().any().any(), name
 
