@@ -133,7 +133,7 @@ class SeedComparison:
                 if model is reference:
                     continue
                 drawn = self.resampled[model.name]
-                table = difference_table(mean_of(drawn), mean_of(base)).drop(columns=["bca_low", "bca_high"])
+                table = difference_table(mean_of(drawn), mean_of(base))
                 by_seed = np.stack([a.minus(b).value for a, b in zip(drawn, base, strict=True)], 1)
                 named = {"model": model.name, "title": model.title, "reference": heading}
                 tables.append(table.assign(**named, by_seed=list(by_seed)))

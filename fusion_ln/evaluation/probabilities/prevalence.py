@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.evaluation.intervals import ALL_CLASSES, LEVEL, resample_counts
+from fusion_ln.evaluation.intervals import ALL_CLASSES, resample_counts
+from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.probabilities.decision import flag, positive_patients
 from fusion_ln.evaluation.probabilities.weights import class_weights
 from fusion_ln.metrics import Resamples, need_patients

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from fusion_ln.evaluation.intervals import LEVEL, resample_counts
+from fusion_ln.evaluation.intervals import resample_counts
+from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.predictions import Predictions
 
 LEAST = 10  # patients of a class, and of the rest, below which no interval and no curve is given

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fusion_ln.evaluation.intervals import LEVEL, resample_counts
+from fusion_ln.evaluation.intervals import resample_counts
+from fusion_ln.evaluation.limits.shares import LEVEL
 
 
 def class_weights(labels: np.ndarray, prevalence: np.ndarray | None) -> np.ndarray:
