@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from fusion_ln.errors import PredictionsError, RunError, SettingsError
-from fusion_ln.evaluation.compare import MACRO
+from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.planning.patients import ASSUMED, Need, plan_from_assumptions, plan_from_runs, tabulate
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.predictions import Predictions, read_predictions

@@ -13,8 +13,10 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.evaluation.compare import MACRO, align_all
-from fusion_ln.evaluation.intervals import LEVEL, Resampled, resample
+from fusion_ln.evaluation.compare import align_all
+from fusion_ln.evaluation.delong import MACRO
+from fusion_ln.evaluation.intervals import Resampled, resample
+from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
