@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import ndtr
 
 from fusion_ln.evaluation.intervals import align
-from fusion_ln.evaluation.limits.auc import aucs
+from fusion_ln.evaluation.limits.auc import auc_influence, aucs, covariance
 from fusion_ln.evaluation.limits.shares import Z
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
@@ -42,6 +42,12 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
     variance = (table["var_a"] + table["var_b"] - 2 * table["cov_ab"]).to_numpy()
     table["z"], table["p"] = z_test(table["difference"].to_numpy(), variance)
     return table
+
+
+def auc_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute AUCs of scores (M, P) of the same patients, (M,), and DeLong's covariance of them, (M, M)."""
+    auc, influence = auc_influence(positive, scores)
+    return auc, np.array([[covariance(x, y, positive) for y in influence] for x in influence])
 
 
 def z_test(difference: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

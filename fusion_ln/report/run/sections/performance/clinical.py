@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fusion_ln.evaluation.compare import MACRO, compare
+from fusion_ln.evaluation.compare import compare
+from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.records import ClinicalRecord, TableRecord
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
