@@ -28,9 +28,9 @@ def is_finding(column: str, modalities: Collection[str] = ()) -> bool:
 def columns_title(columns: Sequence[str], modalities: Collection[str] = ()) -> str:
     """Title columns: the clinical ones, then the reader's findings, never one called the other."""
     found = [column for column in columns if is_finding(column, modalities)]
-    kinds = (("clinical columns", [column for column in columns if column not in found]), ("reader's findings", found))
-    title = " and ".join(f"{kind} ({_some(named)})" for kind, named in kinds if named)
-    return title[:1].upper() + title[1:]
+    kinds = {"clinical columns": [column for column in columns if column not in found], "reader's findings": found}
+    title = " and ".join(kind for kind, named in kinds.items() if named)
+    return f"{title[:1].upper()}{title[1:]} ({'; '.join(_some(named) for named in kinds.values() if named)})"
 
 
 def _some(columns: Sequence[str]) -> str:

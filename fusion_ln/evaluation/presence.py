@@ -144,7 +144,7 @@ def same_pattern_auc(
     for name, pairs in zip(predictions.classes, same, strict=True):
         if not pairs.weights.any():
             raise PredictionsError(f"no patient of class {name!r} has the pictures of a patient of another class")
-    ones = np.ones((1, len(labels)), dtype=np.float32)
+    ones = np.ones((1, len(labels)))
     [plain], [within] = (_macro(pairs, ones) for pairs in (every, same))
     share = sum(p.weights.sum() for p in same) / sum(p.weights.sum() for p in every)
     return SamePattern(

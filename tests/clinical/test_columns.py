@@ -29,7 +29,7 @@ def test_what_is_known_without_pictures_is_clinical(column):
 def test_a_title_never_calls_findings_clinical():
     assert (
         columns_title(["age", "short_axis_mm", "sex"])
-        == "Clinical columns (age, sex) and reader's findings (short axis mm)"
+        == "Clinical columns and reader's findings (age, sex; short axis mm)"
     )
     assert columns_title(["hilum"]) == "Reader's findings (hilum)"
     assert columns_title(["a", "b", "c", "d", "e", "f"]) == "Clinical columns (a, b, c, d and 2 more)"

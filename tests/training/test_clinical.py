@@ -214,7 +214,7 @@ def test_the_command_runs_all_three_and_names_findings_in_the_title(cohort, tmp_
     [(out, names, title)] = reported
     assert out == tmp_path / "baseline-clinical"
     assert names == ["baseline-2d", "baseline-clinical", "baseline-chance", "baseline-2d-clinical"]
-    assert title == "tiny: Clinical columns (age) and reader's findings (hilum)"
+    assert title == "tiny: Clinical columns and reader's findings (age; hilum)"
 
 
 def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
@@ -223,9 +223,9 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
     stacked = run_stacked(cohort, pictures, clinical, RunFolder(tmp_path / "baseline-2d-clinical"))
     results = read_inputs([run.root for run in (pictures, clinical, chance, stacked)], n_resamples=100)
     assert [model.what for model in results.models if model.is_clinical] == [
-        "Clinical columns (age) and reader's findings (hilum)",
+        "Clinical columns and reader's findings (age; hilum)",
         "Chance (class shares)",
-        "Grey scale (2D) with clinical columns (age) and reader's findings (hilum)",
+        "Grey scale with columns (Clinical columns and reader's findings (age; hilum))",
     ]
     assert results.reference.name.endswith("baseline-2d")
     section = build_section(Report(results, tmp_path, "Title"))

@@ -21,7 +21,7 @@ def make_plate(name: str, title: str, caption: str, figure: Figure, results: Res
 
 def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axes]:
     """Make `empty_rows` of models, those of the headline in bold, with a line between single models and fusions."""
-    figure, axes = empty_rows([(model.title, model in results.headline) for model in models])
+    figure, axes = empty_rows([(_row_title(model), model in results.headline) for model in models])
     for y, model in enumerate(models):
         if y and model.is_fusion and not models[y - 1].is_fusion:
             axes.axhline(y - 0.6, color=LINE, lw=0.8)
@@ -31,6 +31,11 @@ def model_rows(models: tuple[Model, ...], results: Results) -> tuple[Figure, Axe
 def colour_of(results: Results, model: Model) -> str:
     """Give the colour of a model, the same in every figure."""
     return LIGHT[results.colour_of(model)]
+
+
+def _row_title(model: Model) -> str:
+    """Give the title, without the columns that a model reads: they leave no room for figures."""
+    return short_model_title(model) if model.is_clinical else model.title
 
 
 def short_model_title(model: Model) -> str:

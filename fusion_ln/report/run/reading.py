@@ -25,7 +25,7 @@ from fusion_ln.records import BaselineRecord, ClinicalRecord, TableRecord
 from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.settings import BaselineSettings
-from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title
+from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title, short_title
 
 # Columns that a figure needs.
 HISTORY: dict[str, Kind] = {FOLD: "whole", "epoch": "whole", "train_loss": "number", "val_loss": "number"}
@@ -176,12 +176,8 @@ def _without_pictures(settings: ClinicalSettings, modalities: tuple[str, ...]) -
     if pictures is None:
         return set(), columns
     if isinstance(pictures, BaselineSettings):
-        return {pictures.modality}, f"{modality_title(pictures.modality)} with {_lower(columns)}"
-    return set(pictures.members), f"{head_title(pictures.head)} with {_lower(columns)}"
-
-
-def _lower(title: str) -> str:
-    return title[:1].lower() + title[1:]
+        return {pictures.modality}, f"{short_title(pictures.modality)} with columns ({columns})"
+    return set(pictures.members), f"{head_title(pictures.head)} with columns ({columns})"
 
 
 def _read_table(path: Path, name: Path) -> Model:
