@@ -29,6 +29,7 @@ LOCK = ".lock"  # name of the lock file of a folder
 TEMPORARY = ".part"  # suffix of files that are being written
 PROBE = 2**20  # bytes that a disk which is not full still takes
 LOCK_ATTEMPTS = 100
+_held: set[Path] = set()  # lock files of this process
 LONGEST_NAME = 180  # bytes, of the 255 that a file system takes: room for a prefix, a suffix and a temporary file's
 
 
@@ -99,11 +100,12 @@ def reserve(file: IO[bytes], size: int) -> None:
 def locked(*paths: Path) -> Iterator[None]:
     """Hold lock files while the context is open; another process waits for each, and says for whom.
 
-    The system frees the locks of a process that dies, and on storage that knows no locks nobody waits. What dead
-    writers left unfinished in the folder of a lock is removed, and so is the folder if nothing was written to it.
+    What this process holds already it does not wait for. The system frees the locks of a process that dies, and on
+    storage that knows no locks nobody waits. What dead writers left unfinished in the folder of a lock is removed, and
+    so is the folder if nothing was written to it.
     """
     with ExitStack() as stack:
-        for path in sorted(set(paths)):  # in one order, so that two processes cannot wait for each other
+        for path in sorted({path.absolute() for path in paths} - _held):  # so that no two wait for each other
             stack.enter_context(_locked(path))
         yield
 
@@ -113,9 +115,11 @@ def _locked(path: Path) -> Iterator[None]:
     made = [folder for folder in path.parents if not folder.exists()]
     handle = _lock(path)
     try:
+        _held.add(path)
         _sweep(path.parent)
         yield
     finally:
+        _held.discard(path)
         with suppress(OSError):
             if handle is not None:
                 path.unlink()

@@ -218,6 +218,13 @@ def test_a_killed_process_blocks_nobody_and_its_half_file_goes(tmp_path, holder,
     assert "waiting" not in capsys.readouterr().err
 
 
+def test_a_process_does_not_wait_for_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with locked(tmp_path / ".lock"), locked(Path(".lock"), tmp_path / "inner" / ".lock"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_file_of_a_living_writer_is_nobodys_leftover(tmp_path):
     def while_others_work(temporary):
         temporary.write_text("whole")

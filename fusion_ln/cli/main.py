@@ -9,6 +9,7 @@ import click
 from fusion_ln import __version__
 from fusion_ln.errors import RENAME, FusionLNError, is_text, printable
 
+INTERRUPTED = 130  # exit code after Ctrl-C, by the custom of shells: 128 and the signal's number
 # Each command is an object of this name in the module of this name, imported only when it is called: settings and
 # their options cost more time than the help of all commands.
 COMMANDS = {
@@ -63,6 +64,7 @@ class Group(click.Group):
             )
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
+            sys.exit(INTERRUPTED)
         sys.exit(1)
 
 

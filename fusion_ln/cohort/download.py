@@ -23,6 +23,7 @@ MEGABYTE = 1_000_000
 MAX_GROWTH = 100
 HARMLESS = 100 * MEGABYTE  # unpacked size that is never refused
 END_RECORD = 22  # bytes of a zip's last record, without its comment
+UNFINISHED = ".unfinished"  # folder of the file that is being fetched
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 # What the readers raise on damaged bytes, and on passwords and compressions that they do not know (RuntimeError).
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
@@ -125,20 +126,27 @@ def _fetch(file: _File, out: Path, page: str) -> Path:
     """Fetch one file, unless it is there already; the checksum decides."""
     import pooch
     import requests
+    from pooch.hashes import hash_matches
 
     pooch.get_logger().setLevel("WARNING")
+    path, unfinished = out / file.name, out / UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a download that was killed
     try:
-        with ExitStack() as stack:
-            meter = _Meter(file.name, stack)
-            fetch = pooch.DOIDownloader if file.url.startswith("doi:") else pooch.HTTPDownloader
-            downloader = fetch(progressbar=meter, chunk_size=MEGABYTE)
-            path = pooch.retrieve(file.url, file.checksum, fname=file.name, path=out, downloader=downloader)
+        if not (path.is_file() and hash_matches(path, file.checksum)):
+            with ExitStack() as stack:
+                meter = _Meter(file.name, stack)
+                fetch = pooch.DOIDownloader if file.url.startswith("doi:") else pooch.HTTPDownloader
+                downloader = fetch(progressbar=meter, chunk_size=MEGABYTE)
+                pooch.retrieve(file.url, file.checksum, fname=path.name, path=unfinished, downloader=downloader)
+            (unfinished / path.name).replace(path)
     except (requests.RequestException, ValueError) as error:
         raise _cannot_fetch(file.url, error, page) from None
     except OSError as error:
-        raise cannot_write(out / file.name, error) from error
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     say(f"{file.name}: {'checksum is right' if file.checksum else 'nobody states a checksum, so none was checked'}.")
-    return Path(path)
+    return path
 
 
 class _Meter:

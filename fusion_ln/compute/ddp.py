@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.compute.device import accelerator_of, cores, make_fabric
 from fusion_ln.compute.environment import Environment
-from fusion_ln.compute.processes import die_with_parent
+from fusion_ln.compute.processes import die_with_parent, interrupts_held_back
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
 from fusion_ln.settings import DeviceSettings
 
@@ -31,12 +31,16 @@ def init_ranks(device: DeviceSettings) -> bool:
     _check_launcher(device)
     if device.processes == 1:
         return True
-    fabric = make_fabric(device, "32-true")
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        die_with_parent()  # which may be killed before this process has met it
+    with interrupts_held_back():  # until all have met: a process that waits for another one does not hear them
+        fabric = make_fabric(device, "32-true")
+        if fabric.is_global_zero:
+            _rank0.append(fabric)
+            atexit.register(_shutdown)
     if accelerator_of(device) == "cpu":
         torch.set_num_threads(max(1, cores() // device.devices))
     if fabric.is_global_zero:
-        _rank0.append(fabric)
-        atexit.register(_shutdown)
         return True
     _worker_loop(fabric)
     torch.distributed.destroy_process_group()

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,13 @@ class ImageBank:
         return np.flatnonzero(np.isin(self.patients, patients))
 
 
+def bank_file(cohort: Cohort, modality: str, size: int) -> Path:
+    """Locate the bank of one modality of a cohort, on disk or not; see `open_bank`."""
+    parts = [PREPARATION, str(size), str(cohort.details.frame), *cohort.images_of(modality)[SHA256]]
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
+    return cache_folder() / "banks" / f"{key}.npy"
+
+
 def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     """Open the bank of one modality of a cohort; prepare it first if it is not on disk.
 
@@ -69,12 +77,9 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
         CohortError: If the modality is absent or a picture is not the one that was imported.
         PictureError: If a picture cannot be decoded.
     """
-    images = cohort.images_of(modality)
-    parts = [PREPARATION, str(size), str(cohort.details.frame), *images[SHA256]]
-    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
-    path = cache_folder() / "banks" / f"{key}.npy"
+    images, path = cohort.images_of(modality), bank_file(cohort, modality, size)
     if not holds_array(path):
-        with locked(path.with_name(f".{key}{LOCK}")):  # one of the processes prepares, the others wait
+        with locked(path.with_name(f".{path.stem}{LOCK}")):  # one of the processes prepares, the others wait
             if not holds_array(path):
                 write_rows(path, _prepare_all(cohort, images, size), (len(images), 3, size, size), np.dtype(np.uint8))
     labels = cohort.patients.set_index(PATIENT)[LABEL]

@@ -25,10 +25,12 @@ class Rehearsal:
     Attributes:
         problem: Reason why the network does not take such pictures; empty: it does.
         tokens: Number and width of a picture's tokens; None: it gives none.
+        size: Bytes of its weights.
     """
 
     problem: str = ""
     tokens: tuple[int, int] | None = None
+    size: int = 0
 
 
 @cache
@@ -48,11 +50,12 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
         return Rehearsal(problem=in_short(error, most=150))
     if tuple(features.shape) != (BATCH, backbone.n_features):
         return Rehearsal(problem=f"features of shape {tuple(features.shape)}, not {(BATCH, backbone.n_features)}")
+    size = sum(tensor.nbytes for tensor in backbone.state_dict().values())
     try:
         _, number, width = backbone.tokens(feature_map, grid).shape
     except FusionLNError:
-        return Rehearsal()
-    return Rehearsal(tokens=(number, width))
+        return Rehearsal(size=size)
+    return Rehearsal(tokens=(number, width), size=size)
 
 
 def check_network(name: str, image_size: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.probabilities.costs import is_table, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
-from fusion_ln.files import write_text
+from fusion_ln.files import LOCK, locked, write_text
 from fusion_ln.progress import say
 from fusion_ln.report.kit.sheets import csv_of
 from fusion_ln.report.record import PageRecord, relative
@@ -46,19 +46,20 @@ def write_comparison(
     say(f"Comparing {len(results.models)} models on {results.compared_patients} patients, 10,000 bootstrap draws")
     comparison = results.comparison
     assert comparison is not None, "there are two models or more, one of which is the reference"
-    paths = []
-    for name, table in (("comparison", comparison.comparison), ("models", comparison.models)):
-        paths.append(out / f"{name}.csv")
-        write_text(paths[-1], csv_of(table, results.cohort.simulated))
     title = f"{len(results.models)} models compared"
     question = f"Does any of them tell the diagnoses apart better than {comparison.reference}?"
-    report = write_results(out, results, title=title, question=question)
-    PageRecord(
-        kind="comparison",
-        runs=tuple(relative(run, out) for run in runs),
-        reference=relative(reference, out) if reference else None,
-        cohort=relative(cohort, out) if cohort else None,
-        prevalence=prevalence,
-        costs=relative(Path(costs), out) if is_table(costs) else costs,
-    ).write(out)
+    paths = []
+    with locked(out / LOCK):  # tables and page are those of one comparison
+        for name, table in (("comparison", comparison.comparison), ("models", comparison.models)):
+            paths.append(out / f"{name}.csv")
+            write_text(paths[-1], csv_of(table, results.cohort.simulated))
+        report = write_results(out, results, title=title, question=question)
+        PageRecord(
+            kind="comparison",
+            runs=tuple(relative(run, out) for run in runs),
+            reference=relative(reference, out) if reference else None,
+            cohort=relative(cohort, out) if cohort else None,
+            prevalence=prevalence,
+            costs=relative(Path(costs), out) if is_table(costs) else costs,
+        ).write(out)
     return [*paths, out / "model_card.md", report]

@@ -19,7 +19,8 @@ from fusion_ln.training.experiment_file import ExperimentSettings, experiment_he
 from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.pretraining.pretrain import pretrain
-from fusion_ln.training.run import plan_baselines, run_baselines, run_fusions, train_baselines
+from fusion_ln.training.room import Need, baseline_needs, check_room, fusion_needs
+from fusion_ln.training.run import fuse, plan_baselines, run_planned, train_baselines
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs
@@ -41,7 +42,7 @@ def run_experiment(
     in a folder ``tuned`` of that.
 
     Raises:
-        CohortError, SettingsError, WeightsError: Before any training, if some run cannot be had.
+        CohortError, RunError, SettingsError, WeightsError: Before any training, if some run cannot be had or written.
     """
     modalities = experiment.modalities or list(cohort.modalities)
     heads = experiment_heads(experiment, experiment.name)
@@ -49,12 +50,17 @@ def run_experiment(
     check_experiment(experiment, cohort, fits)
     planned: list[tuple[Path, int, FitSettings, dict[RunFolder, BaselineSettings]]] = []
     levels = folder_levels(experiment)
+    needs: list[Need] = []
     for (backbone, fit), seed in product(fits.items(), experiment.seeds):
-        for name in [w for w in experiment.weights or [fit.weights] if w != PRETRAINED]:
+        for name in experiment.weights or [fit.weights]:
             folder = out / RunKey(backbone, name, seed).folder(levels)
             runs = plan_baselines(folder, modalities, fit, protocol=experiment.protocol, seed=seed)
-            if not all(run.finished for run in runs):
+            needs += [*baseline_needs(cohort, runs), *fusion_needs(cohort, runs, heads, folder)]
+            if experiment.tuned:
+                needs += tuned_needs(experiment, cohort, fit, folder, seed=seed)
+            if name != PRETRAINED and not all(run.finished for run in runs):
                 check_weights(fit.backbone, fit.image_size, name)
+    check_room(needs)
     for backbone, fit in fits.items():
         weights = experiment.weights or [fit.weights]
         backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
@@ -69,7 +75,7 @@ def run_experiment(
     for folder, seed, start, baselines in planned:
         if experiment.tuned:
             made += run_tuned(experiment, cohort, start, folder, seed=seed, device=device)
-        made += [*baselines, *run_fusions(cohort, list(baselines), heads, folder, seed=seed, device=device)]
+        made += [*baselines, *fuse(cohort, list(baselines), heads, folder, seed=seed, device=device)]
     return made
 
 
@@ -113,7 +119,16 @@ def run_tuned(
     baselines = run_members(experiment, cohort, fit, folder, seed=seed, device=device)
     tuned = baselines if tunes_baselines(experiment) else []
     heads = tuned_heads(experiment)
-    return [*tuned, *run_fusions(cohort, baselines, heads, folder / TUNED, seed=seed, device=device)]
+    return [*tuned, *fuse(cohort, baselines, heads, folder / TUNED, seed=seed, device=device)]
+
+
+def tuned_needs(
+    experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, folder: Path, *, seed: int
+) -> list[Need]:
+    """List what the tuned runs of one seed still have to write."""
+    members = plan_members(experiment, cohort, fit, folder, seed=seed)
+    heads = fusion_needs(cohort, members, tuned_heads(experiment), folder / TUNED)
+    return [*baseline_needs(cohort, members), *heads]
 
 
 def tuned_heads(experiment: ExperimentSettings) -> dict[str, HeadSettings | None]:
@@ -135,15 +150,21 @@ def tunes_baselines(experiment: ExperimentSettings) -> bool:
 def run_members(
     experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, folder: Path, *, seed: int, device: DeviceSettings
 ) -> list[RunFolder]:
-    """Run the baselines of tuned heads: in ``folder/tuned`` if they are tuned themselves, else in ``folder``."""
-    return run_baselines(
-        cohort,
+    """Run the baselines of tuned heads; see `plan_members`."""
+    members = plan_members(experiment, cohort, fit, folder, seed=seed)
+    return run_planned(cohort, members, device)
+
+
+def plan_members(
+    experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, folder: Path, *, seed: int
+) -> dict[RunFolder, BaselineSettings]:
+    """Plan the baselines of tuned heads: in ``folder/tuned`` if they are tuned themselves, else in ``folder``."""
+    return plan_baselines(
+        folder / TUNED if tunes_baselines(experiment) else folder,
         experiment.modalities or list(cohort.modalities),
         fit,
-        folder / TUNED if tunes_baselines(experiment) else folder,
         protocol=experiment.protocol,
         seed=seed,
-        device=device,
         tuned=experiment.tuned,
     )
 

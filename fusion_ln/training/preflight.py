@@ -70,9 +70,12 @@ def check_fusions(cohort: Cohort, fits: Mapping[str, FitSettings], heads: Heads)
             check_teachable(cohort, name, fits)
             continue
         check_columns(cohort, settings.clinical)
+        checked = []  # folds mostly share their settings
         for fold in range(cohort.n_folds):
-            of_fold = {modality: fit.of_fold(fold) for modality, fit in fits.items()}
-            check_head(of_fold, settings.of_fold(fold), len(cohort.classes))
+            of_fold = {modality: fit.of_fold(fold) for modality, fit in fits.items()}, settings.of_fold(fold)
+            if of_fold not in checked:
+                check_head(*of_fold, len(cohort.classes))
+                checked.append(of_fold)
             if settings.tokens == "cross-fitted":
                 training_parts(cohort, fold)
 

@@ -15,6 +15,7 @@ from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
+from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
 
 AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine
 
@@ -38,9 +39,16 @@ def run_baselines(
         CohortError, RunError, SettingsError, WeightsError: Before any training, if something does not fit.
         DivergedError: If a loss stops being a number; the finished folds stay.
     """
-    refuse_shared_pictures(cohort, modalities, fit.weights)
-    planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned)
+    return run_planned(cohort, plan_baselines(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned), device)
+
+
+def run_planned(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> list[RunFolder]:
+    """Check and train planned baselines; see `run_baselines`."""
+    for weights in sorted({settings.fit.weights for settings in planned.values()}):
+        modalities = [settings.modality for settings in planned.values() if settings.fit.weights == weights]
+        refuse_shared_pictures(cohort, modalities, weights)
     check_networks((settings.fit for settings in planned.values()), cohort.n_folds)
+    check_room(baseline_needs(cohort, planned))
     train_baselines(cohort, planned, device)
     return list(planned)
 
@@ -90,6 +98,19 @@ def run_fusions(
     """
     fits = {s.modality: s.fit for s in (finished_baseline(cohort, baseline) for baseline in baselines)}
     check_fusions(cohort, fits, heads)
+    return fuse(cohort, baselines, heads, out, seed=seed, device=device)
+
+
+def fuse(
+    cohort: Cohort,
+    baselines: list[RunFolder],
+    heads: Mapping[str, HeadSettings | None],
+    out: Path,
+    *,
+    seed: int,
+    device: DeviceSettings,
+) -> list[RunFolder]:
+    """Fuse the baselines with heads that are checked already; see `run_fusions`."""
     cross_fit(cohort, baselines, heads.values(), device)
     runs = []
     for name, settings in heads.items():
@@ -137,5 +158,7 @@ def run_baselines_and_fusions(
     """
     check_fusible(cohort, modalities, heads)
     check_fusions(cohort, dict.fromkeys(modalities, fit), heads)
-    baselines = run_baselines(cohort, modalities, fit, out, protocol=protocol, seed=seed, device=device)
-    return [*baselines, *run_fusions(cohort, baselines, heads, out, seed=seed, device=device)]
+    planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed)
+    check_room([*baseline_needs(cohort, planned), *fusion_needs(cohort, planned, heads, out)])
+    baselines = run_planned(cohort, planned, device)
+    return [*baselines, *fuse(cohort, baselines, heads, out, seed=seed, device=device)]

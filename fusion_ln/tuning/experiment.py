@@ -15,8 +15,16 @@ from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.files import as_file_name, locked, write_text
 from fusion_ln.runs import RunKey
 from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
-from fusion_ln.training.experiment import TUNED, check_experiment, folder_levels, run_members, tunes_baselines
+from fusion_ln.training.experiment import (
+    TUNED,
+    check_experiment,
+    folder_levels,
+    plan_members,
+    run_members,
+    tunes_baselines,
+)
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
+from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import cross_fit
 from fusion_ln.training.study_settings import TRIALS
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
@@ -209,12 +217,15 @@ def tune(tuning: Tuning, conditions: Conditions) -> None:
         experiment = tuning.experiment
         if jobs:
             experiment = experiment.model_copy(update={"tuned": found_settings(experiment, conditions.storage)})
-        seed = experiment.seeds[0]
+        seed, heads = experiment.seeds[0], tuning.trained_heads()
+        planned = plan_members(experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed)
+        tokens = fusion_needs(tuning.cohort, planned, heads, tuning.place)
+        check_room([*baseline_needs(tuning.cohort, planned), *tokens])
         with locked(tuning.place / ".baselines.lock"):  # on a shared drive one machine trains them, the others wait
             members = run_members(
                 experiment, tuning.cohort, tuning.fit, tuning.place, seed=seed, device=conditions.device
             )
-            cross_fit(tuning.cohort, members, tuning.trained_heads().values(), conditions.device)
+            cross_fit(tuning.cohort, members, heads.values(), conditions.device)
             jobs = tuning.heads()
             for job in jobs:
                 assert isinstance(job.objective, HeadObjective)

@@ -271,15 +271,23 @@ class TrialMonitor:
             last, changed = self.beats.get(trial.number, (beat, now))
             self.beats[trial.number] = (beat, changed if last == beat else now)
             if now - self.beats[trial.number][1] > self.heartbeat.grace:
-                found = requeue(study, trial) or found
+                found = requeue(study, trial, ATTEMPTS) or found
         return found
 
 
-def requeue(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Mark a running trial failed and queue its settings again; False if another worker already did."""
+def is_retry(trial: FrozenTrial) -> bool:
+    """Test if a trial is another attempt at the settings of one that was broken off."""
+    return RetryHeartbeatStaleTrialCallback.retried_trial_number(trial) is not None
+
+
+def requeue(study: optuna.Study, trial: FrozenTrial, attempts: int | None = None) -> bool:
+    """Mark a running trial failed and queue its settings again; False if another worker already did.
+
+    With ``attempts`` they are given up after so many.
+    """
     try:
         study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
         return False
-    RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)(study, trial)
+    RetryHeartbeatStaleTrialCallback(max_retry=attempts and attempts - 1)(study, trial)
     return True

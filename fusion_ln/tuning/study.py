@@ -17,6 +17,7 @@ from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective
 from fusion_ln.tuning.results import IDENTITY, KNOWN, check_study
 from fusion_ln.tuning.space import Space
+from fusion_ln.tuning.storage import is_retry
 
 # Search direction of every objective: three of training, then every metric.
 DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "seconds": StudyDirection.MINIMIZE} | {
@@ -67,7 +68,8 @@ class StudyJob:
 class Sampler(BaseSampler):
     """TPE (Bergstra et al. 2011) whose draws for a trial follow from a seed and the trial's number alone.
 
-    A resumed study therefore continues as if it had not been interrupted, and no two workers draw the same.
+    A trial that is tried again does not count. A resumed study therefore continues as if it had not been interrupted,
+    and no two workers draw the same.
     """
 
     def __init__(self, kind: str, seed: int) -> None:
@@ -80,7 +82,8 @@ class Sampler(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Begin the draws of a trial."""
-        self.own = self._make(trial.number)
+        earlier = study.get_trials(deepcopy=False)[: trial.number + 1]
+        self.own = self._make(trial.number - sum(is_retry(each) for each in earlier))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Forward to the sampler of the trial."""

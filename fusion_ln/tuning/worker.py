@@ -16,7 +16,7 @@ from scipy.special import softmax
 from sqlalchemy.exc import SQLAlchemyError
 
 from fusion_ln.compute.device import make_fabric
-from fusion_ln.errors import DivergedError, StudyError
+from fusion_ln.errors import DivergedError, RunError, StudyError
 from fusion_ln.metrics import score
 from fusion_ln.progress import say
 from fusion_ln.settings import DeviceSettings
@@ -151,7 +151,7 @@ class StudyWorker:
                 outcome["state"] = TrialState.PRUNED
             except optuna.exceptions.UpdateFinishedTrialError:
                 return  # this worker sent no beat for so long that another took over
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, RunError):  # the user stopped it, or will mend what it met: a full disk
                 requeue(self.study, self.study.get_trials(deepcopy=False)[trial.number])
                 raise
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):

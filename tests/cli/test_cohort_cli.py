@@ -209,7 +209,7 @@ def test_ctrl_c_ends_an_import_cleanly(fusionln, raw, tmp_path, monkeypatch):
 
     monkeypatch.setattr(raw_pictures, "read_picture", interrupted)
     code, printed = fusionln("import", "cv4lymphnode", raw, "--out", tmp_path / "cohort")
-    assert code == 1
+    assert code == 130
     assert "Interrupted" in printed
     assert not (tmp_path / "cohort").exists()
 

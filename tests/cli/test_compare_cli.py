@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from tiny import invoke
 
+from fusion_ln.files import LOCK, TEMPORARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
+from fusion_ln.report import comparison
 from fusion_ln.report.run.reading import read_inputs
 
 REFERENCE = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared")) / "reference"
@@ -48,7 +50,22 @@ def compared(tmp_path_factory):
         write(folder / f"{name}.parquet", predict(skill, seed=i))
         for i, (name, skill) in enumerate([("a", 2), ("b", 1)])
     )
+    (folder / "out" / "figures").mkdir(parents=True)
+    (folder / "out" / "figures" / f".auc.png.killed{TEMPORARY}").touch()
     return run(a, b, "--out", str(folder / "out")), folder / "out"
+
+
+def test_what_a_killed_comparison_left_is_swept(compared):
+    assert not list(compared[1].rglob(f"*{TEMPORARY}"))
+
+
+def test_tables_and_page_are_written_by_one_comparison_at_a_time(compared, tmp_path, monkeypatch):
+    _, out = compared
+    held = []
+    tables = [out.parent / name for name in ("a.parquet", "b.parquet")]
+    monkeypatch.setattr(comparison, "write_results", lambda place, *_, **__: held.extend(place.glob(LOCK)))
+    comparison.write_comparison(tmp_path, tables, reference=None, cohort=None)
+    assert held == [tmp_path / LOCK]
 
 
 def test_bare_tables_give_the_tables_of_the_contract_and_a_report(compared):

@@ -3,17 +3,27 @@
 import errno
 import os
 import shutil
+import threading
+import zipfile
 from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
+from pkgutil import walk_packages
 
+import pooch
 import pytest
+from optuna import load_study
+from optuna.trial import TrialState
 from tiny import CPU, FIT, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke
 
+from fusion_ln.cohort import download
 from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.report import comparison
+from fusion_ln.report.run import page
 from fusion_ln.training.run import run_baselines
+from fusion_ln.tuning.storage import Heartbeat, open_storage
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "quick")
 
 HEAD = ("--set", "head.epochs=1", "--set", "head.width=8", "--set", "head.copies=1", "--set", "head.batch_size=8")
 COMMANDS = {
@@ -24,6 +34,8 @@ COMMANDS = {
     "pretrain": "pretrain --task {made}/a --task {made}/b --out {out}",
     "compare": "compare {made}/runs/baseline-2d {made}/runs/baseline-elastic --out {out}",
     "explain": "explain {made}/runs/baseline-2d --sample 1 --method ig --out {out}",
+    "study": "study run {made}/study.toml --out {out} --device cpu --workers 1",
+    "download": "cohort download ward --out {out}",
     "audit": "audit {made}/runs/baseline-2d --device cpu --out {out}",
 }
 OF_COMMAND = {
@@ -31,6 +43,24 @@ OF_COMMAND = {
     "fusion": (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD),
     "pretrain": OPTIONS[: -len(ONE_CPU)] + ONE_CPU[:2],
 }
+STUDY = """
+name = "s"
+question = "Does it resume?"
+cohort = "tiny"
+modalities = ["2d"]
+[fit]
+backbone = "test_resnet"
+image_size = 32
+epochs = 1
+batch_size = 4
+head_width = 8
+[study]
+trials = 2
+[space.baseline]
+lr = { low = 1e-4, high = 1e-2, log = true }
+"""
+SECTIONS = ("performance.models", "performance.folds", "methods.learning")
+ARCHIVE = {"title": "Ward", "licence": "CC0", "citation": "Ward 2020", "page": "http://page"}
 TIMED = (
     "run.json",
     "fold.json",
@@ -56,7 +86,26 @@ def made(tmp_path_factory):
     paths = grey["path"].map(lambda path: cohort.root / path)
     table = cohort.patients[["patient_id", "label"]].assign(modality="2d", path=paths.to_numpy())
     table.assign(label=table["label"].map(str)).to_csv(root / "table.csv", index=False)
+    (root / "study.toml").write_text(STUDY)
+    with zipfile.ZipFile(root / "ward.zip", "w") as file:
+        for number in range(20):
+            file.writestr(f"{number}.png", b"picture")
     return root
+
+
+@pytest.fixture
+def quick(made, monkeypatch):
+    """Pages of a few sections, few bootstrap draws, trials given up at once, and a download without a server."""
+    few = [module for module in walk_packages(page.sections.__path__, "") if module.name in SECTIONS]
+    named = [module._replace(name=f"{page.sections.__name__}.{module.name}") for module in few]
+    monkeypatch.setattr(page, "walk_packages", lambda *_: named)
+    monkeypatch.setattr(comparison, "N_RESAMPLES", 200)
+    monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.05, 0.2))
+    archive = (made / "ward.zip").read_bytes()
+    described = ARCHIVE | {"download": {"files": [{"name": "ward.zip", "url": "http://ward/ward.zip"}]}}
+    monkeypatch.setattr(download, "manifest_names", lambda: ["ward"])
+    monkeypatch.setattr(download, "load_manifest", lambda name: described)
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", lambda self, url, file, _: Path(file).write_bytes(archive))
 
 
 class Stop:
@@ -64,11 +113,13 @@ class Stop:
 
     def __init__(self, patch, at=0, error=None):
         self.seen, self.at, self.error = 0, at, error
-        for place, name in ((os, "fsync"), (Path, "write_bytes")):
+        for place, name in ((os, "fsync"), (Path, "write_bytes"), (zipfile.ZipFile, "extract")):
             patch.setattr(place, name, self.before(getattr(place, name)))
 
     def before(self, write):
         def counted(*arguments):
+            if threading.current_thread().daemon:  # a heartbeat
+                return write(*arguments)
             self.seen += 1
             if self.seen == self.at:
                 raise self.error
@@ -85,24 +136,32 @@ def command_of(name, made, out):
 
 def content(folder):
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: None if name.endswith(TIMED) else path.read_bytes() for name, path in sorted(files.items())}
+    return {name: None if name.endswith(TIMED) else read(path) for name, path in sorted(files.items())}
+
+
+def read(path):
+    if path.suffix != ".journal":
+        return path.read_bytes()
+    trials = load_study(study_name="s/baseline-2d", storage=open_storage(str(path))).trials
+    return sorted((t.params["lr"], t.value) for t in trials if t.state == TrialState.COMPLETE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_stopped_goes_on_to_the_same_files(name, made, tmp_path, monkeypatch):
-    """It is stopped at write 1, started again and stopped at write 3 of that attempt, then at 9, 27 and so on."""
+    """It is stopped at write 1, started again and stopped at write 4 of that attempt, then at 16, 64 and so on."""
     fusionln(*command_of(name, made, tmp_path / "whole" / "out"))
     expected = content(tmp_path / "whole" / "out")
     command, outcomes = command_of(name, made, tmp_path / "cut" / "out"), []
     reasons = cycle([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
     for attempt, error in zip(count(), reasons, strict=False):
         with monkeypatch.context() as patch:
-            Stop(patch, 3**attempt, error)
+            Stop(patch, 4**attempt, error)
             outcomes.append(invoke(*command))
         if outcomes[-1][0] == 0:
             break
-    texts = ["no space left" if attempt % 2 == 0 else "Interrupted" for attempt in range(len(outcomes) - 1)]
+    texts = ["no space left" if attempt % 2 == 0 else "interrupted" for attempt in range(len(outcomes) - 1)]
     assert len(texts) > 1
-    assert all(text in output for text, (_, output) in zip(texts, outcomes, strict=False))
+    assert all(text in output.lower() for text, (_, output) in zip(texts, outcomes, strict=False))
+    assert [code for code, _ in outcomes[:-1]] == [1 if "space" in text else 130 for text in texts]
     assert content(tmp_path / "cut" / "out") == expected

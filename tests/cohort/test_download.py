@@ -117,6 +117,16 @@ def test_a_second_download_fetches_and_unpacks_nothing(server, manifest, tmp_pat
     assert (tmp_path / "ward" / "a.jpg").read_bytes() == b"mine"
 
 
+def test_what_a_killed_download_left_goes(server, manifest, tmp_path):
+    left = tmp_path / download.UNFINISHED / "tmpk1ll3d"
+    left.parent.mkdir()
+    left.write_bytes(b"half of it")
+    server.files["/one.bin"] = b"whole"
+    manifest({"files": [{"name": "one.bin", "url": f"{server.url}/one.bin"}]})
+    download_archive("ward", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.bin"]
+
+
 def test_a_wrong_checksum_is_refused_and_nothing_is_left(server, manifest, tmp_path):
     manifest(one_file(server, b"evil", checksum=sha256(b"good")))
     with pytest.raises(SourceError, match="hash") as caught:

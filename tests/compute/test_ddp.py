@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from safetensors.torch import load_file
 from tiny import OPTIONS, fusionln, refused
 
 from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings import DeviceSettings
 
 ONE_FIT = """
 import sys
@@ -164,6 +167,24 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     np.testing.assert_allclose(found.probs, expected.probs, atol=2e-3)
     metrics = [json.loads(run.metrics.read_text())["pooled"] for run in (one, two)]
     assert metrics[1]["auc_ovr"] == pytest.approx(metrics[0]["auc_ovr"], abs=0.02)
+
+
+def test_ctrl_c_while_ranks_start_comes_when_they_have_met_and_dismisses_them(monkeypatch):
+    class Rank0:
+        is_global_zero = True
+
+    def launch(*_):
+        os.kill(os.getpid(), signal.SIGINT)  # the other ranks hear nothing of it either: see `test_processes`
+        return Rank0
+
+    at_exit = []
+    monkeypatch.setattr(ddp, "make_fabric", launch)
+    monkeypatch.setattr(ddp, "_rank0", [])
+    monkeypatch.setattr(ddp.atexit, "register", at_exit.append)
+    with pytest.raises(KeyboardInterrupt):
+        ddp.init_ranks(DeviceSettings(device="cpu", devices=2))
+    assert ddp._rank0 == [Rank0]
+    assert at_exit == [ddp._shutdown]
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,24 @@
 """What can be known before the first fit is found before it."""
 
+import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tiny import CPU, FIT, HEAD, refused
 
 from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.errors import CohortError, FusionLNError, SettingsError
+from fusion_ln.errors import CohortError, FusionLNError, RunError, SettingsError
 from fusion_ln.heads import LATE_HEADS
-from fusion_ln.settings import FitSettings
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings import FitSettings, PretrainSettings
+from fusion_ln.terms import cache_folder
 from fusion_ln.training import crossval, run
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits
 from fusion_ln.training.preflight import leave_out_untaught
+from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import run_baselines_and_fusions
 from fusion_ln.tuning.space import read_space
 
@@ -102,6 +107,26 @@ def test_an_experiments_last_row_is_checked_before_its_first(make_cohort, tmp_pa
     experiment = ExperimentSettings.read(values, "x")
     with pytest.raises(FusionLNError, match=message):
         run_experiment(experiment, make_cohort(12), experiment_fits(experiment, "x"), tmp_path / "out", CPU)
+
+
+def run_of_file(cohort, heads, out):
+    values = {"name": "x", "question": "?", "fit": FIT.model_dump(mode="json"), "heads": list(heads)}
+    experiment = ExperimentSettings.read(values, "x")
+    run_experiment(experiment, cohort, experiment_fits(experiment, "x"), out, CPU)
+
+
+def pretraining(cohort, heads, out):
+    pretrain([replace(cohort, modalities=("2d",))], PretrainSettings(fit=FIT), RunFolder(out), CPU)
+
+
+@pytest.mark.parametrize("command", [train, run_of_file, pretraining])
+def test_a_disk_without_room_is_refused_before_anything_is_prepared(make_cohort, tmp_path, monkeypatch, command):
+    cohort = make_cohort(12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(total=10**9, free=1000))
+    with pytest.raises(RunError, match=r"too little room.*checkpoints .*but 1\.0 kB are free there"):
+        command(cohort, {"concat": HEAD}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not cache_folder().joinpath("banks").exists()
 
 
 def test_commands_refuse_a_network_before_a_cohort_is_made(monkeypatch, tmp_path):

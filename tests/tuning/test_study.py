@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tiny import FIT_TWICE as FIT
 from toy_study import Toy, conditions, toy_job
 
 from fusion_ln.cohort.cohort import save_cohort
-from fusion_ln.errors import DivergedError, SettingsError, StudyError
+from fusion_ln.errors import DivergedError, RunError, SettingsError, StudyError
 from fusion_ln.files import hash_file
 from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
@@ -140,14 +141,15 @@ def test_workers_side_by_side_neither_lose_nor_double_a_trial(storage, cohort):
     assert len({t.params["lr"] for t in kept}) == 15
 
 
-def test_ctrl_c_gives_the_running_trial_back(tmp_path, cohort):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, partial(RunError, "no space left on the device")])
+def test_ctrl_c_and_a_full_disk_give_the_running_trial_back(tmp_path, cohort, error):
     job, stops = toy_job(cohort.root), iter([False] * 20 + [True])
 
     def check_stop():
         if next(stops, False):
-            raise KeyboardInterrupt
+            raise error()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((KeyboardInterrupt, RunError)):
         run_worker([job], conditions(tmp_path / "j", 6), check_stop=check_stop)
     [study] = run(tmp_path / "j", 6, job)
     assert states(study).count(TrialState.FAIL) == 1
@@ -155,6 +157,23 @@ def test_ctrl_c_gives_the_running_trial_back(tmp_path, cohort):
     [whole] = run(tmp_path / "k", 6, job)
     failed = states(study).index(TrialState.FAIL)
     assert study.trials[failed + 1].params == study.trials[failed].params == whole.trials[failed].params
+    kept = [trial for trial in study.trials if trial.state != TrialState.FAIL]
+    assert [(t.params, t.value) for t in kept] == [(t.params, t.value) for t in whole.trials]
+
+
+def test_the_untuned_trial_is_tried_however_often_it_was_stopped(tmp_path, cohort):
+    for _ in range(5):
+        stops = iter([False, True])
+        with pytest.raises(KeyboardInterrupt):
+            run_worker([toy_job(cohort.root)], conditions(tmp_path / "j", 1), check_stop=partial(interrupt, stops))
+    [study] = run(tmp_path / "j", 1, toy_job(cohort.root))
+    assert states(study) == [TrialState.FAIL] * 5 + [TrialState.COMPLETE]
+    assert study.trials[-1].params == {"lr": 3e-3}
+
+
+def interrupt(stops):
+    if next(stops):
+        raise KeyboardInterrupt
 
 
 def test_a_diverging_trial_counts_as_pruned(tmp_path, cohort, monkeypatch):

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fusion_ln.files import write_atomically, write_text
+from fusion_ln.files import LOCK, locked, write_atomically, write_text
 from fusion_ln.progress import progress
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
@@ -53,11 +53,12 @@ def write_page(
     Returns:
         Path of the page.
     """
-    pictures = _draw(page, drawn) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
-    for sheet in sheets:
-        write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
-    filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
-    write_text(page, filled)
+    with locked(page.parent / LOCK):
+        pictures = _draw(page, drawn) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
+        for sheet in sheets:
+            write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
+        filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
+        write_text(page, filled)
     return page
 
 

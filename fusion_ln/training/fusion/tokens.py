@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import autocast
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.errors import SettingsError
-from fusion_ln.files import hash_file, write_rows
+from fusion_ln.files import LOCK, hash_file, locked, write_rows
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
 from fusion_ln.images.patients import rows_by_patient
@@ -24,7 +25,7 @@ from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import BaselineSettings, TokenSettings
-from fusion_ln.terms import cache_folder
+from fusion_ln.terms import SHA256, cache_folder
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.parts import training_parts
 
@@ -80,19 +81,24 @@ def _stored(
     model, checkpoint = load_member(run, fold, part)
     baseline = checkpoint.settings
     bank = open_bank(cohort, baseline.modality, baseline.fit.image_size)
-    source = "pretrained" if settings.tokens == "pretrained" else "fitted"
-    parts = [VERSION, hash_file(path), source, str(settings.copies), str(settings.grid)]
-    pictures = cohort.images_of(baseline.modality)
-    key = hashlib.sha256(" ".join([*parts, *pictures["sha256"]]).encode()).hexdigest()[:24]
-    folder = cache_folder() / "tokens"
-    files = {name: folder / f"{key}.{name}.npy" for name in ("logits", "tokens")}
-    if not all(holds_array(file) for file in files.values()):
-        computed = compute_tokens(model, baseline, bank, settings, device=device)
-        for name, values in (("logits", computed.logits), ("tokens", computed.tokens)):
-            write_rows(files[name], values, values.shape, values.dtype)
+    files = token_files(cohort, baseline.modality, path, settings)
+    if not all(map(holds_array, files.values())):
+        with locked(files["tokens"].with_suffix(LOCK)):  # one of the processes computes, the others wait
+            if not all(map(holds_array, files.values())):
+                computed = compute_tokens(model, baseline, bank, settings, device=device)
+                for name, values in (("logits", computed.logits), ("tokens", computed.tokens)):
+                    write_rows(files[name], values, values.shape, values.dtype)
     return PictureTokens(
         tokens=np.load(files["tokens"], mmap_mode="r"), logits=np.load(files["logits"]), patients=bank.patients
     )
+
+
+def token_files(cohort: Cohort, modality: str, checkpoint: Path, settings: TokenSettings) -> dict[str, Path]:
+    """Locate logits and tokens of a network's pictures, on disk or not."""
+    source = "pretrained" if settings.tokens == "pretrained" else "fitted"
+    parts = [VERSION, hash_file(checkpoint), source, str(settings.copies), str(settings.grid)]
+    key = hashlib.sha256(" ".join([*parts, *cohort.images_of(modality)[SHA256]]).encode()).hexdigest()[:24]
+    return {name: cache_folder() / "tokens" / f"{key}.{name}.npy" for name in ("logits", "tokens")}
 
 
 def _cross_fitted(

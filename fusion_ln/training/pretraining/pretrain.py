@@ -34,6 +34,7 @@ from fusion_ln.terms import LABEL, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
+from fusion_ln.training.room import check_room, pretraining_needs
 from fusion_ln.training.tasks import ValidationScore
 
 STATES = "fit"  # folder of the run in which the unfinished fit keeps its state
@@ -63,12 +64,13 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
     Raises:
         CohortError: If a cohort has more than one modality or fewer than two classes, a class has fewer than two
             patients, or two cohorts have the same name.
-        RunError: If the folder holds another run, or cannot be written.
+        RunError: If the folder holds another run, or cannot be written, or its disk is too small.
         SettingsError, WeightsError: See `create_backbone`.
         DivergedError: If a loss stops being a number.
     """
     _check(cohorts)
     check_network(settings.fit.backbone, settings.fit.image_size)
+    check_room(pretraining_needs(cohorts, settings.fit, run))
     record = PretrainingRecord(
         settings=settings,
         cohort=TaskSummaries(tasks=tuple(cohort.describe() for cohort in cohorts)),

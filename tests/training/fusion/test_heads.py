@@ -16,7 +16,7 @@ from fusion_ln.cohort.cohort import redraw_folds, save_cohort
 from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
-from fusion_ln.files import hash_file
+from fusion_ln.files import TEMPORARY, hash_file
 from fusion_ln.heads import TRAINED_HEADS
 from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
@@ -114,9 +114,13 @@ def test_tokens_are_the_feature_map_of_the_folds_own_network(trained):
 
 def test_tokens_are_computed_once_and_anew_for_another_network(trained):
     cohort, members = trained()
+    half = cache_folder() / "tokens" / f".a.tokens.npy.killed{TEMPORARY}"
+    half.parent.mkdir(parents=True)
+    half.touch()
     for fold in (0, 0, 1):
         picture_tokens(cohort, members[0], fold, HEAD, torch.device("cpu"))
-    assert len(list((cache_folder() / "tokens").glob("*.tokens.npy"))) == 2
+    assert len(list(half.parent.glob("*.tokens.npy"))) == 2
+    assert not half.exists()  # what a killed process left
 
 
 def test_a_patients_pictures_are_found_by_patient(trained):
