@@ -45,8 +45,7 @@ COMMANDS = {
     "cohort download": "cohort download ward --out {out}",
     "pretrain": f"pretrain --task {{made}}/a --task {{made}}/b --out {{out}} {TINY.removesuffix(' --workers 1')}",
     "run baseline": f"run baseline --modality 2d --cohort {{made}}/cohort --out {{out}} {TINY}",
-    "run fusion, late": f"run fusion --head late-stacked --cohort {{made}}/cohort --out {{out}} {TINY}",
-    "run fusion, trained": f"run fusion --head concat --cohort {{made}}/cohort --out {{out}} {TINY} {HEAD}",
+    "run fusion, all heads": f"run fusion --head concat --cohort {{made}}/cohort --out {{out}} {TINY} {HEAD}",
     "run fusion, fine-tuned": "run fusion --head concat --finetune --set head.finetune.epochs=2 "
     f"--cohort {{made}}/cohort --out {{out}} {TINY} {HEAD}",
     "study run": "study run {made}/study.toml --out {out} --device cpu --workers 1",

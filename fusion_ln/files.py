@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import IO, TypeVar
 
 import numpy as np
@@ -29,7 +30,7 @@ LOCK = ".lock"  # name of the lock file of a folder
 TEMPORARY = ".part"  # suffix of files that are being written
 PROBE = 2**20  # bytes that a disk which is not full still takes
 LOCK_ATTEMPTS = 100
-_held: set[Path] = set()  # lock files of this process
+_held: set[tuple[int, Path]] = set()  # threads of this process and the lock files that each holds
 LONGEST_NAME = 180  # bytes, of the 255 that a file system takes: room for a prefix, a suffix and a temporary file's
 
 
@@ -100,13 +101,14 @@ def reserve(file: IO[bytes], size: int) -> None:
 def locked(*paths: Path) -> Iterator[None]:
     """Hold lock files while the context is open; another process waits for each, and says for whom.
 
-    What this process holds already it does not wait for. The system frees the locks of a process that dies, and on
+    What this thread holds already it does not wait for. The system frees the locks of a process that dies, and on
     storage that knows no locks nobody waits. What dead writers left unfinished in the folder of a lock is removed, and
     so is the folder if nothing was written to it.
     """
     with ExitStack() as stack:
-        for path in sorted({path.absolute() for path in paths} - _held):  # so that no two wait for each other
-            stack.enter_context(_locked(path))
+        for path in sorted({path.absolute() for path in paths}):  # so that no two wait for each other
+            if (get_ident(), path) not in _held:
+                stack.enter_context(_locked(path))
         yield
 
 
@@ -115,11 +117,11 @@ def _locked(path: Path) -> Iterator[None]:
     made = [folder for folder in path.parents if not folder.exists()]
     handle = _lock(path)
     try:
-        _held.add(path)
+        _held.add((get_ident(), path))
         _sweep(path.parent)
         yield
     finally:
-        _held.discard(path)
+        _held.discard((get_ident(), path))
         with suppress(OSError):
             if handle is not None:
                 path.unlink()

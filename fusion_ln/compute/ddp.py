@@ -4,7 +4,7 @@ import atexit
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ def init_ranks(device: DeviceSettings) -> bool:
     _check_launcher(device)
     if device.processes == 1:
         return True
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        die_with_parent()  # which may be killed before this process has met it
-    with interrupts_held_back():  # until all have met: a process that waits for another one does not hear them
+    started_by_rank0 = os.environ.get("LOCAL_RANK", "0") != "0"
+    if started_by_rank0:
+        _follow_rank0()
+    # Until all have met: a process that waits for another one hears nothing.
+    with nullcontext() if started_by_rank0 else interrupts_held_back():
         fabric = make_fabric(device, "32-true")
         if fabric.is_global_zero:
             _rank0.append(fabric)
@@ -94,8 +96,7 @@ def _check_launcher(device: DeviceSettings) -> None:
 
 def _worker_loop(fabric: Fabric) -> None:
     """Execute the fits that rank 0 broadcasts, until it dismisses this rank."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 handles Ctrl-C; this process ends with it
+    _follow_rank0()
     while (message := fabric.broadcast(None)) is not None:
         execute, environment = message
         if not _gather_problems(_find_problem(environment)):
@@ -107,6 +108,12 @@ def _worker_loop(fabric: Fabric) -> None:
                 if "by peer" not in str(error):
                     raise
                 os._exit(1)  # rank 0 ended amid the fit and printed the error
+
+
+def _follow_rank0() -> None:
+    """Leave Ctrl-C to rank 0, with which this process ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
 
 
 def _find_problem(environment: Environment) -> FusionLNError | None:

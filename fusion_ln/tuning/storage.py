@@ -277,7 +277,7 @@ class TrialMonitor:
 
 def is_retry(trial: FrozenTrial) -> bool:
     """Test if a trial is another attempt at the settings of one that was broken off."""
-    return RetryHeartbeatStaleTrialCallback.retried_trial_number(trial) is not None
+    return "failed_trial" in trial.system_attrs  # by `RetryHeartbeatStaleTrialCallback`
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial, attempts: int | None = None) -> bool:

@@ -1,6 +1,7 @@
 """Study: trials of settings, each scored on inner validation, of one fold or pooled over the folds."""
 
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 import optuna
@@ -19,6 +20,7 @@ from fusion_ln.tuning.results import IDENTITY, KNOWN, check_study
 from fusion_ln.tuning.space import Space
 from fusion_ln.tuning.storage import is_retry
 
+LOOKS, LOOK_SECONDS = 30, 0.1  # for a study that another worker is making
 # Search direction of every objective: three of training, then every metric.
 DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "seconds": StudyDirection.MINIMIZE} | {
     metric.name: StudyDirection.MINIMIZE if metric.lower_is_better else StudyDirection.MAXIMIZE for metric in METRICS
@@ -105,6 +107,8 @@ class Sampler(BaseSampler):
 def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.Study:
     """Open the study of that name; create it, with the known settings queued, if there is none yet.
 
+    Its identity is written last: a worker that was stopped before has left the rest to the next one.
+
     Raises:
         StudyError: If there is one that tunes something else, naming the differences.
     """
@@ -117,7 +121,9 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
     except optuna.exceptions.DuplicatedStudyError:
         made = False
     study = optuna.load_study(study_name=job.name, storage=storage, sampler=sampler, pruner=pruner)
-    if made:  # if several workers open it at once, one queues the known settings
+    if not made:
+        _wait_for_identity(study)
+    if IDENTITY not in study.user_attrs:
         study.set_metric_names(list(job.objectives))
         for values in job.known:
             study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)
@@ -150,6 +156,14 @@ def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
             "and `--warm-start tuned.toml` begins with it.",
         )
     return {**held, "settings": base_settings.rename(held["settings"])} if "settings" in held else held
+
+
+def _wait_for_identity(study: optuna.Study) -> None:
+    """Give another worker, which may be about to make the study, the time to finish."""
+    for _ in range(LOOKS):
+        if IDENTITY in study.user_attrs:
+            return
+        sleep(LOOK_SECONDS)
 
 
 def check_objectives(names: tuple[str, ...], classes: tuple[str, ...]) -> None:

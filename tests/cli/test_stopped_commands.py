@@ -21,6 +21,7 @@ from fusion_ln.cohort.cohort import save_cohort
 from fusion_ln.report import comparison
 from fusion_ln.report.run import page
 from fusion_ln.training.run import run_baselines
+from fusion_ln.tuning import study
 from fusion_ln.tuning.storage import Heartbeat, open_storage
 
 pytestmark = pytest.mark.usefixtures("undrawn", "quick")
@@ -100,6 +101,7 @@ def quick(made, monkeypatch):
     named = [module._replace(name=f"{page.sections.__name__}.{module.name}") for module in few]
     monkeypatch.setattr(page, "walk_packages", lambda *_: named)
     monkeypatch.setattr(comparison, "N_RESAMPLES", 200)
+    monkeypatch.setattr(study, "LOOKS", 1)
     monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.05, 0.2))
     archive = (made / "ward.zip").read_bytes()
     described = ARCHIVE | {"download": {"files": [{"name": "ward.zip", "url": "http://ward/ward.zip"}]}}

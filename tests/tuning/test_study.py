@@ -30,6 +30,7 @@ from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
+from fusion_ln.tuning import study as study_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
 from fusion_ln.tuning.results import IDENTITY, SCORES, best_trial, check_study
 from fusion_ln.tuning.space import Choices, Range, read_space
@@ -169,6 +170,14 @@ def test_the_untuned_trial_is_tried_however_often_it_was_stopped(tmp_path, cohor
     [study] = run(tmp_path / "j", 1, toy_job(cohort.root))
     assert states(study) == [TrialState.FAIL] * 5 + [TrialState.COMPLETE]
     assert study.trials[-1].params == {"lr": 3e-3}
+
+
+def test_a_study_that_was_stopped_while_it_was_made_begins_with_the_untuned_settings(tmp_path, cohort, monkeypatch):
+    monkeypatch.setattr(study_module, "LOOKS", 1)
+    optuna.create_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
+    [study] = run(tmp_path / "j", 1, toy_job(cohort.root, objectives=("loss",)))
+    assert [trial.params for trial in study.trials] == [{"lr": 3e-3}]
+    assert study.user_attrs["identity"]["objectives"] == ["loss"]
 
 
 def interrupt(stops):
