@@ -14,7 +14,7 @@ from fusion_ln.heads import LATE_HEADS
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings import FitSettings, PretrainSettings
 from fusion_ln.terms import cache_folder
-from fusion_ln.training import crossval, run
+from fusion_ln.training import crossval, preflight, run
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits
 from fusion_ln.training.preflight import leave_out_untaught
@@ -107,6 +107,15 @@ def test_an_experiments_last_row_is_checked_before_its_first(make_cohort, tmp_pa
     experiment = ExperimentSettings.read(values, "x")
     with pytest.raises(FusionLNError, match=message):
         run_experiment(experiment, make_cohort(12), experiment_fits(experiment, "x"), tmp_path / "out", CPU)
+
+
+@pytest.mark.parametrize(("folds", "checks"), [(None, 1), (({"width": 8}, {"width": 16}), 2)])
+def test_folds_that_share_their_settings_are_checked_once(make_cohort, monkeypatch, folds, checks):
+    checked = []
+    monkeypatch.setattr(preflight, "check_head", lambda *settings: checked.append(settings))
+    head = HEAD.model_copy(update={"folds": folds})
+    preflight.check_fusions(make_cohort(12), {"2d": FIT, "cdfi": FIT}, {"concat": head})
+    assert len(checked) == checks
 
 
 def run_of_file(cohort, heads, out):

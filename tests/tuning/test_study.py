@@ -177,7 +177,7 @@ def test_a_study_that_was_stopped_while_it_was_made_begins_with_the_untuned_sett
     optuna.create_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
     [study] = run(tmp_path / "j", 1, toy_job(cohort.root, objectives=("loss",)))
     assert [trial.params for trial in study.trials] == [{"lr": 3e-3}]
-    assert study.user_attrs["identity"]["objectives"] == ["loss"]
+    assert study.user_attrs[study_module.IDENTITY]["objectives"] == ["loss"]
 
 
 def interrupt(stops):
