@@ -128,7 +128,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
         for values in job.known:
             study.enqueue_trial(values, user_attrs={KNOWN: True}, skip_if_exists=True)
         study.set_user_attr(IDENTITY, wanted)
-    elif IDENTITY in study.user_attrs:  # else another worker makes it just now
+    else:
         check_study(study)
     held = _with_names_of_today(job, study.user_attrs.get(IDENTITY, wanted))
     if differing := differences(held, wanted):
