@@ -11,7 +11,6 @@ from itertools import permutations
 import numpy as np
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.predictions import Predictions
 
 PRIMARY = "auc_ovr"  # the metric by which models are chosen and compared
 CALIBRATION_BINS = 10
@@ -251,41 +250,6 @@ def score(
     return scores
 
 
-def score_folds(predictions: Predictions) -> dict[int, dict[str, float]]:
-    """Compute every metric in each fold; NaN where a fold lacks the class that the metric needs."""
-    labels, probs, folds = predictions.labels, predictions.probs, predictions.folds
-    scores = {}
-    for fold in np.unique(folds).tolist():
-        part = folds == fold
-        found = score(labels[part], probs[part], predictions.classes, np.ones((1, int(part.sum()))))
-        scores[fold] = {name: float(value[0]) for name, value in found.items()}
-    return scores
-
-
-def describe(predictions: Predictions) -> dict[str, object]:
-    """Compute what metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each.
-
-    A metric that a fold leaves undefined, for want of patients of a class, is None there.
-
-    Raises:
-        PredictionsError: If no fold has a patient of some class.
-    """
-    classes, labels, probs = predictions.classes, predictions.labels, predictions.probs
-    parts = {fold: predictions.folds == fold for fold in np.unique(predictions.folds).tolist()}
-    return {
-        "pooled": {name: float(value[0]) for name, value in score(labels, probs, classes).items()},
-        "folds": [
-            {"fold": fold, "n": int(parts[fold].sum()), **_none_for_nan(scores)}
-            for fold, scores in score_folds(predictions).items()
-        ],
-        "confusion": {
-            "classes": list(classes),
-            "pooled": confusion(labels, probs, len(classes)).tolist(),
-            "folds": [confusion(labels[part], probs[part], len(classes)).tolist() for part in parts.values()],
-        },
-    }
-
-
 def need_patients(labels: np.ndarray, classes: tuple[str, ...], at_least: int = 1) -> None:
     """Refuse a sample that has fewer than ``at_least`` patients of some class.
 
@@ -312,10 +276,6 @@ def equal_mass_bins(values: np.ndarray, n_bins: int = CALIBRATION_BINS) -> np.nd
     edges = np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1])
     bins: np.ndarray = np.searchsorted(edges, values, side="left")
     return bins
-
-
-def _none_for_nan(scores: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in scores.items()}
 
 
 def _count_wins(high: np.ndarray, low: np.ndarray, high_counts: np.ndarray, low_counts: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.metrics import METRICS, confusion, describe, equal_mass_bins, score, score_folds
+from fusion_ln.evaluation.folds import describe, score_folds
+from fusion_ln.metrics import METRICS, confusion, equal_mass_bins, score
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")

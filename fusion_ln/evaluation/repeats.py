@@ -16,11 +16,12 @@ from scipy.stats import t as student
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.compare import align_all
+from fusion_ln.evaluation.folds import score_folds
 from fusion_ln.evaluation.intervals import name_columns, split_name
 from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.seeds import ModelOverSeeds, SeedComparison
 from fusion_ln.evaluation.significance import holm
-from fusion_ln.metrics import PRIMARY, score_folds
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
 

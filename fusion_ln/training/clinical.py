@@ -15,8 +15,8 @@ from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.cohort.clinical import check_encodable, encode, learn_encoding
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import CohortError, RunError
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import locked, write_json
-from fusion_ln.metrics import describe
 from fusion_ln.predictions import (
     UNIT_KEYS,
     Predictions,

@@ -16,9 +16,9 @@ from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import PredictionsError, RunError
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
-from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions

@@ -11,8 +11,8 @@ from scipy.special import softmax
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import VerifyError
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import parse
-from fusion_ln.metrics import describe
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
 from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
 from fusion_ln.runs import RunFolder

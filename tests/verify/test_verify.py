@@ -11,8 +11,9 @@ import pytest
 from tiny import FIT, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import write_json, write_parquet
-from fusion_ln.metrics import PRIMARY, describe
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
 from fusion_ln.report import comparison

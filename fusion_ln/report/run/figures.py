@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, draw_tick, empty_rows, mark_plate, write_note
 from fusion_ln.report.kit.style import LIGHT, LINE, number, spread
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 
 
 def make_plate(name: str, title: str, caption: str, figure: Figure, results: Results) -> Plate:

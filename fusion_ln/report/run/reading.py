@@ -22,7 +22,8 @@ from fusion_ln.predictions import (
 )
 from fusion_ln.progress import say
 from fusion_ln.records import BaselineRecord, ClinicalRecord, TableRecord
-from fusion_ln.report.run.results import N_RESAMPLES, Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import N_RESAMPLES, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
 from fusion_ln.settings import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title, short_title

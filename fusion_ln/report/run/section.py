@@ -10,7 +10,8 @@ from urllib.parse import quote
 from fusion_ln.errors import PredictionsError
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 
 MANY_MODELS = 9  # more than the answer has room for
 Found = TypeVar("Found")

@@ -5,7 +5,8 @@ import numpy as np
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
-from fusion_ln.report.run.results import Difference, Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Difference, Results
 from fusion_ln.terms import LABEL
 
 ALPHA = 0.05

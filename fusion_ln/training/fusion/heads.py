@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import write_json, write_parquet
-from fusion_ln.metrics import describe
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.rehearsal import common_tokens

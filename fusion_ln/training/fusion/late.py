@@ -10,8 +10,8 @@ import torch
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads
 from fusion_ln.errors import CohortError, RunError
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import write_json, write_parquet
-from fusion_ln.metrics import describe
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.predictions import (
     UNIT_KEYS,

@@ -18,9 +18,9 @@ from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
+from fusion_ln.evaluation.folds import describe
 from fusion_ln.files import locked, write_atomically, write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
-from fusion_ln.metrics import describe
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
 from fusion_ln.models.rehearsal import check_network

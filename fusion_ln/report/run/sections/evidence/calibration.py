@@ -15,7 +15,8 @@ from fusion_ln.report.kit.figures import NARROW, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LINE, MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Model, Results, columns_first, stack
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section
 
 RAW, CALIBRATED = "raw", "calibrated"

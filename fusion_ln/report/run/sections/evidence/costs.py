@@ -7,7 +7,8 @@ import pandas as pd
 from fusion_ln.evaluation.probabilities.costs import ALWAYS, LEAST_COST, Costs, cost_difference, decided, mean_costs
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.run.results import Model, Results, columns_first, stack
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section
 
 NO_MODEL = "no model"

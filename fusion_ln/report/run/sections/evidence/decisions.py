@@ -14,7 +14,8 @@ from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Model, Results, stack
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, RAW
 

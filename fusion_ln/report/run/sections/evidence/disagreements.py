@@ -7,8 +7,9 @@ from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LINE, number
 from fusion_ln.report.run.figures import colour_of, make_plate
+from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.patient_pictures import draw_pictures, name_classes
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.terms import PATIENT
 

@@ -5,7 +5,8 @@ import pandas as pd
 from fusion_ln.evaluation.presence import count_views, pattern_of, same_pattern_auc
 from fusion_ln.report.cohort.presence import audit_cohort, describe_presence
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
 
 HEADINGS = {"auc": "AUC, all pairs", "same": "AUC, same pictures", "share": "Pairs with the same pictures"}

@@ -9,7 +9,8 @@ from fusion_ln.evaluation.probabilities.decision import choose_thresholds, decis
 from fusion_ln.evaluation.probabilities.maps import Calibrated
 from fusion_ln.evaluation.probabilities.prevalence import figures_at, point_at
 from fusion_ln.report.kit.sheets import WORDS, Sheet
-from fusion_ln.report.run.results import Model, Results, columns_first, stack
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
 from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_decisions

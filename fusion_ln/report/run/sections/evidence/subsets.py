@@ -8,7 +8,8 @@ from fusion_ln.report.kit.figures import Plate, draw_interval, draw_tick, empty_
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Model, Results, columns_first
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.terms import short_title
 

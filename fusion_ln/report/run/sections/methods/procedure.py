@@ -6,7 +6,8 @@ import pandas as pd
 
 from fusion_ln.records import LateFusionRecord, TableRecord
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import training_time
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE, modality_title

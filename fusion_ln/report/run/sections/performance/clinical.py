@@ -11,7 +11,8 @@ from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, show_
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import number, signed, signed_spread
 from fusion_ln.report.run.figures import colour_of, make_plate
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
 
 HEADINGS = {"model_a": "Model", "model_b": "Compared with", "auc_a": "AUC", "auc_b": "AUC of the other", "p": "p"}

@@ -6,7 +6,8 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import spread
-from fusion_ln.report.run.results import Model, Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
 SOURCE = "cv4lymphnode"  # the cohort that the figures belong to
