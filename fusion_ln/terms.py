@@ -52,6 +52,7 @@ HEIGHT = "height"
 SHA256 = "sha256"
 LOGIT = "logit_"  # + class name
 PROB = "prob_"  # + class name
+READER = "reader:"  # + name: a reader's calls; + name:class: ordered suspicion of it
 INNER = "inner_"  # + outer fold: the patient is part of that fold's inner validation set
 UNUSED = "unused_"  # + outer fold: the patient is left out of that fold's training, for a learning curve
 
@@ -65,10 +66,15 @@ RANDOM_MAPS = "random"  # attribution maps without information, which a method h
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
 
 
+def is_reader_column(column: str) -> bool:
+    """Check for the name of a column of a reader's calls or suspicion."""
+    return column.strip().casefold().startswith(READER)
+
+
 def is_clinical(column: str) -> bool:
-    """Check that a column's name is not that of the class, an id, the site, a fold or a prediction."""
+    """Check that a column's name is not that of the class, an id, the site, a fold, a prediction or a reader."""
     name = column.strip().casefold()
-    return name not in NOT_CLINICAL and not name.endswith("_id") and not name.startswith((INNER, PROB, LOGIT))
+    return name not in NOT_CLINICAL and not name.endswith("_id") and not name.startswith((INNER, PROB, LOGIT, READER))
 
 
 def modality_title(modality: str) -> str:

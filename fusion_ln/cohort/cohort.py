@@ -10,6 +10,7 @@ import pandas as pd
 from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
 from fusion_ln.decode.picture import read_picture
+from fusion_ln.decode.readers import find_readers
 from fusion_ln.decode.stored import Kind, load_table, wrong_column
 from fusion_ln.errors import CohortError
 from fusion_ln.files import LOCK, hash_table, locked, write_parquet
@@ -277,6 +278,7 @@ def _check(cohort: Cohort) -> None:
     patients, images, folds = cohort.patients, cohort.images, cohort.folds
     where = {name: f"cohort {cohort.name}: {name}.parquet" for name in TABLES}
     _check_patients(where["patients"], patients, cohort.classes)
+    find_readers(patients, cohort.classes, where["patients"])
     _need_columns(where["images"], images, IMAGE_COLUMNS)
     _need_columns(where["folds"], folds, (PATIENT, FOLD))
     _refuse_repeats(where["images"], images[IMAGE])

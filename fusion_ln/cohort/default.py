@@ -44,6 +44,7 @@ def simulate_phantom(folder: Path, settings: PhantomSettings, *, k: int = 5, by_
         missing=settings.missing,
         missing_link=settings.missing_link,
         shortcut=settings.shortcut,
+        n_readers=settings.readers,
         k=k,
         by_site=by_site,
     )

@@ -20,6 +20,7 @@ from fusion_ln.cohort.raw_pictures import (
     with_leftovers,
 )
 from fusion_ln.cohort.source import Archive, Source
+from fusion_ln.decode.readers import tidy_readers
 from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
@@ -138,7 +139,9 @@ def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinica
     if (twice := patients[PATIENT].duplicated()).any():
         name = patients.loc[twice, PATIENT].iloc[0]
         raise SourceError(f"patient {name}: stands under two labels or two sites.", "Mend the archive's labels.")
-    return patients if clinical is None else patients.merge(clinical, on=PATIENT, how="left")
+    if clinical is None:
+        return patients
+    return patients.merge(tidy_readers(clinical, classes, "columns of readers"), on=PATIENT, how="left")
 
 
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:

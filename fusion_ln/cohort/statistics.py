@@ -13,7 +13,7 @@ from scipy import stats
 
 from fusion_ln.decode.columns import CATEGORY_LEVELS, reason_against_categories
 from fusion_ln.errors import CohortError
-from fusion_ln.terms import LABEL, PATIENT
+from fusion_ln.terms import LABEL, PATIENT, is_reader_column
 
 MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
@@ -84,6 +84,9 @@ def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str,
     ]
     differences, left_out = [], {}
     for variable in patients.columns.drop([label, *({PATIENT} & set(patients.columns))]):
+        if is_reader_column(str(variable)):
+            left_out[str(variable)] = "a reader's calls, which the report of a run compares with its model"
+            continue
         if reason := _reason_to_omit(patients[variable]):
             left_out[str(variable)] = reason
             continue

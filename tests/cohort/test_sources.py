@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.sources.busi import BUSI
 from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
 from fusion_ln.cohort.sources.table import Table, parse_classes
 from fusion_ln.cohort.sources.us3m import US3M
-from fusion_ln.errors import SettingsError, SourceError
+from fusion_ln.errors import CohortError, SettingsError, SourceError
 
 
 def as_tuples(archive):
@@ -154,6 +155,28 @@ def test_table_with_one_row_per_patient(write_table):
     assert archive.clinical["age"].iloc[0] == 61
     assert archive.clinical["age"].isna().tolist() == [False, True]
     assert archive.clinical["sex"].tolist() == ["f", "m"]
+
+
+READERS = "patient_id,label,2d,reader:Li,Reader:Li:Malignant\n7,malignant,pictures/a.png,1,5\n8,benign,pictures/b.png,"
+
+
+def test_readers_of_a_table_are_read_by_class_and_gap(write_table, tmp_path):
+    two_more = "\n9,malignant,pictures/c.png,Benign,2\n10,benign,pictures/d.png,benign,1\n"
+    cohort = import_cohort(Table(write_table(f"{READERS},NA{two_more}")), tmp_path / "cohort", k=2)
+    patients = cohort.patients.set_index("patient_id")
+    assert patients["reader:Li"].fillna("").to_dict() == {"7": "malignant", "8": "", "9": "benign", "10": "benign"}
+    assert patients["reader:Li:malignant"].dropna().to_dict() == {"7": 5, "9": 2, "10": 1}
+
+
+def test_a_call_that_names_no_class_is_refused_with_the_patient(write_table, tmp_path):
+    with pytest.raises(CohortError, match=r"column 'reader:Li', patient 8: 'cyst' is no class"):
+        import_cohort(Table(write_table(f"{READERS}cyst,1\n")), tmp_path / "cohort", k=2)
+
+
+def test_two_calls_of_one_reader_for_a_patient_are_refused(write_table):
+    lines = "patient_id,label,modality,path,reader:Li\n7,a,2d,pictures/a.png,a\n7,a,cdfi,pictures/b.png,b\n"
+    with pytest.raises(SourceError, match="'reader:Li' differs between lines of patient 7"):
+        Table(write_table(f"{lines}8,b,2d,pictures/c.png,b\n")).read()
 
 
 def test_table_with_one_row_per_picture_own_modalities_and_labels_by_number(write_table):

@@ -261,6 +261,12 @@ def test_free_text_and_empty_columns_are_left_out_with_the_reason():
     assert table_one(table).left_out == {"note": "40 different texts", "empty": "no value"}
 
 
+def test_readers_are_no_rows_of_table_one():
+    found = table_one(pd.DataFrame({"label": [0, 1] * 20, "age": range(40), "reader:Li:b": [1, 5] * 20}))
+    assert set(found.table["variable"]) == {"patients", "age"}
+    assert "a reader's calls" in found.left_out["reader:Li:b"]
+
+
 def test_labels_of_a_bare_table_name_themselves(patients):
     table = patients.assign(outcome=patients["label"].map(dict(enumerate(CLASSES)))).drop(columns="label")
     result = table_one(table, label="outcome").table

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from fusion_ln.settings import ADDED, LAST_SEED, MOST, Settings
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
+MOST_READERS = 50
 
 
 class PhantomSettings(Settings):
@@ -20,6 +21,9 @@ class PhantomSettings(Settings):
     shortcut: float = Field(0.0, ge=0, le=1, description="Share of pictures stamped by label.")
     missing_link: float = Field(
         0.0, ge=0, le=1, description="Strength with which missing goes with the label.", json_schema_extra=ADDED
+    )
+    readers: int = Field(
+        0, ge=0, le=MOST_READERS, description="Simulated readers, who call every patient.", json_schema_extra=ADDED
     )
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
+from fusion_ln.cohort.phantom.readers import draw_readers
 from fusion_ln.cohort.phantom.settings import LARGEST, SMALLEST
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
@@ -17,6 +18,8 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.files import write_parquet
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
+
+READERS_KEY = 3  # of the readers' random numbers, beside those of patients, pictures and organs
 
 
 def simulate_cohort(
@@ -29,6 +32,7 @@ def simulate_cohort(
     missing: float = 0.0,
     missing_link: float = 0.0,
     shortcut: float = 0.0,
+    n_readers: int = 0,
     k: int = 5,
     by_site: bool = False,
 ) -> Cohort:
@@ -44,6 +48,7 @@ def simulate_cohort(
             Attainable figures ignore it.
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
+        n_readers: Number of simulated readers, see `draw_readers`.
         k, by_site: See `draw_folds`.
 
     Returns:
@@ -79,6 +84,9 @@ def simulate_cohort(
             details = details.model_copy(update={"missing_link": missing_link})
         if by_site:
             details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
+        if n_readers:  # with a generator of their own: all else is drawn as without them
+            own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(READERS_KEY,)))
+            patients = patients.join(draw_readers(patients, n_readers, own))
         manifest = load_manifest("phantom")
         images, truth = studio.draw(present)
         write_parquet(out / TRUTH_FILE, truth)

@@ -11,7 +11,7 @@ from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, i
 from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
-from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW
+from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW, is_reader_column
 
 LAYOUT = (
     "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
@@ -46,6 +46,9 @@ def known_classes(classes: Sequence[str]) -> str:
 class Table(Source):
     """A CSV or Excel file, a row per patient or per picture; paths are relative to its folder.
 
+    Readers: a column ``reader:NAME`` holds the class that a reader called, ``reader:NAME:CLASS`` ordered suspicion of
+    that class, higher for more (1 to 5, 0 to 100); an empty cell was not read.
+
     Attributes:
         classes: The classes in the order of their labels, so that a label may be a name, in any case, or a number;
             without them, the labels of the file in natural order.
@@ -58,7 +61,8 @@ class Table(Source):
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(NAMES)
-        values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE))
+        calls = [name for name in table.columns if is_reader_column(name) and name.count(":") == 1]
+        values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE, *calls))
         for line in (*table.remarks, describe_columns(described)):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
@@ -201,6 +205,12 @@ def _clinical(values: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataF
     names = [column.name for column in columns]
     by_patient = values[[PATIENT, *names]].groupby(PATIENT, sort=True)
     mixed = [name for name in names if by_patient[name].nunique().max() > 1]
+    if of_readers := [name for name in mixed if is_reader_column(name)]:
+        several = by_patient[of_readers[0]].nunique()
+        raise SourceError(
+            f"Column {of_readers[0]!r} differs between lines of patient {several.idxmax()}.",
+            "A reader calls a patient once: mend the lines.",
+        )
     remarks = tuple(f"Column {name!r} differs between lines of one patient: left out." for name in mixed)
     kept = [name for name in names if name not in mixed]
     return by_patient[kept].first().reset_index() if kept else None, remarks

@@ -13,6 +13,7 @@ from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import attainable_by_cohort, load_truth
+from fusion_ln.decode.readers import find_readers
 from fusion_ln.errors import CohortError, SettingsError
 
 MODALITIES = ("2d", "cdfi", "elastic")
@@ -68,6 +69,23 @@ def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(tmp_path,
         one, other = (folder / f"{name}.parquet" for folder in (first.root, second.root))
         assert one.read_bytes() == other.read_bytes(), name
     assert not hashes(first).isin(hashes(simulate_cohort(tmp_path / "c", **SMALL, seed=5))).any()
+
+
+def test_simulated_readers_leave_all_else_as_it_is(tmp_path):
+    without = simulate_cohort(tmp_path / "without", **SMALL, seed=4)
+    cohort = simulate_cohort(tmp_path / "with", **SMALL, seed=4, n_readers=3)
+    for name in ("images", "folds", "truth", "posteriors"):
+        one, other = (made.root / f"{name}.parquet" for made in (without, cohort))
+        assert one.read_bytes() == other.read_bytes(), name
+    of_readers = [column for column in cohort.patients if column.startswith("reader:")]
+    pd.testing.assert_frame_equal(cohort.patients.drop(columns=of_readers), without.patients)
+    assert cohort.fingerprint == without.fingerprint
+    readers = find_readers(load_cohort(cohort.root).patients, cohort.classes, "phantom")
+    assert [reader.name for reader in readers] == ["R1", "R2", "R3"]
+    for reader in readers:
+        assert len(reader.calls) == 12
+        assert set(reader.suspicion) == set(cohort.classes)
+        assert all(of.between(1, 5).all() for of in reader.suspicion.values())
 
 
 @pytest.mark.parametrize("finding", [name for name in tables().levels if name != "shape"])

@@ -1,0 +1,104 @@
+"""Readers beside the model: their points on the ROC, paired differences, the stand-alone test and agreement."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from fusion_ln.decode.readers import Reader, find_readers
+from fusion_ln.evaluation.readers.agreement import agreement
+from fusion_ln.evaluation.readers.cases import FEWEST
+from fusion_ln.evaluation.readers.points import reader_points
+from fusion_ln.evaluation.readers.standalone import FEWEST_READERS, stand_alone
+from fusion_ln.report.kit.figures import NARROW, Plate
+from fusion_ln.report.kit.sheets import Sheet
+from fusion_ln.report.kit.style import INK, LINE, MUTED
+from fusion_ln.report.run.figures import colour_of, make_plate
+from fusion_ln.report.run.results import Results
+from fusion_ln.report.run.section import Report, Section
+from fusion_ln.terms import PATIENT, SIMULATED
+
+MEASURES = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "accuracy": "Accuracy"}
+WORDS = {"measure": MEASURES}
+
+
+def build(report: Report) -> Section | None:
+    """Build the section where the cohort has columns of readers."""
+    results = report.results
+    readers = find_readers(results.cohort.patients, results.cohort.classes, f"cohort {results.cohort.name}")
+    if not readers:
+        return None
+    predictions = results.main.predictions
+    points, alone = reader_points(predictions, readers), stand_alone(predictions, readers)
+    number = "1 reader" if len(readers) == 1 else f"{len(readers)} readers"
+    reason = f"the model against the mean of the readers: {_need(readers)}"
+    counts = {"n": "Patients", "value": "Reader", "model": "Model", "difference": "Model − reader"}
+    mean = {
+        "readers_mean": "Mean of the readers",
+        "difference": "Model − mean",
+        "t": "t",
+        "df": "df",
+        "hillis_df": "df, Hillis",
+    }
+    mean |= {"hillis_p": "p, Hillis"}
+    return Section(
+        place=75,
+        anchor="readers",
+        link="Readers",
+        title="Readers beside the model",
+        subtitle=f"{number}, {SIMULATED}" if results.cohort.simulated else number,
+        template="readers.html",
+        plates=[plate for name in results.cohort.classes if (plate := _draw(results, points, name))],
+        sheets=[
+            Sheet("readers_alone", "The model against the mean of the readers", alone, mean, WORDS),
+            Sheet("readers", "Each reader, and the model on the same patients", points, counts, WORDS),
+            Sheet("readers_read", "Patients whom each reader read", _read(results, readers)),
+            Sheet(
+                "readers_agreement",
+                "Agreement beyond chance",
+                agreement(predictions, readers),
+                {"a": "Of", "b": "With", "kappa": "Kappa"},
+            ),
+        ],
+        left_out=[reason] if alone.empty else [],
+        values={"model": results.main.title, "fewest": FEWEST},
+    )
+
+
+def _need(readers: tuple[Reader, ...]) -> str:
+    if len(readers) < FEWEST_READERS:
+        return f"it needs {FEWEST_READERS} readers, there are {len(readers)}"
+    return f"fewer than {FEWEST} patients of each class, and others, were read by {FEWEST_READERS} readers or more"
+
+
+def _read(results: Results, readers: tuple[Reader, ...]) -> pd.DataFrame:
+    """Count ``reader, patients, with_prediction, not_read``: of the cohort's patients, who entered the comparison."""
+    everyone = set(results.cohort.patients[PATIENT])
+    predicted = set(results.main.predictions.patients)
+    rows = []
+    for reader in readers:
+        read = set(reader.calls.index).union(*(set(held.index) for held in reader.suspicion.values()))
+        rows.append([reader.name, len(read), len(read & predicted), len(everyone - read)])
+    return pd.DataFrame(rows, columns=["reader", "patients", "with_prediction", "not_read"])
+
+
+def _draw(results: Results, points: pd.DataFrame, of_class: str) -> Plate | None:
+    """Draw the model's ROC curve of a class against the rest, and a point for each reader who made calls."""
+    own = points[points["class"] == of_class].pivot_table(index="reader", columns="measure", values="value", sort=False)
+    if not {"sensitivity", "specificity"} <= set(own):
+        return None
+    shown = results.main.predictions
+    label = shown.classes.index(of_class)
+    x, y, _ = roc_curve(shown.labels == label, shown.probs[:, label])
+    figure = Figure(figsize=(NARROW, NARROW + 0.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    axes.plot(x, y, color=colour_of(results, results.main), lw=1.9, label=results.main.what, zorder=2)
+    axes.scatter(1 - own["specificity"], own["sensitivity"], marker="^", s=30, color=INK, label="Readers", zorder=3)
+    for name, false, true in zip(own.index, 1 - own["specificity"], own["sensitivity"], strict=True):
+        axes.annotate(str(name), (false, true), xytext=(5, -3), textcoords="offset points", fontsize=7, color=MUTED)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set_xlabel("1 − specificity")
+    axes.set_ylabel("Sensitivity")
+    axes.tick_params(labelcolor=MUTED, length=3)
+    axes.legend(loc="lower right")
+    return make_plate(f"readers_{of_class}", f"{of_class} against the rest", "", figure, results)
