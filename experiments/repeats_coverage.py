@@ -192,6 +192,7 @@ def page(table: pd.DataFrame, replicates: int) -> str:
             for row in table.itertuples()
         ),
         "",
+        f"`repeats.html` gives no interval of the AUC of a single class: it stays below {LEAST} here.\n",
         f"Corrected resampled t: {ours['coverage'].min():.3f} to {ours['coverage'].max():.3f}; "
         + (f"{len(below)} rows below {LEAST}." if len(below) else f"no row below {LEAST}.")
         + " Above 0.97 the interval is wider than it needs to be: the correction supposes that fits on overlapping "

@@ -35,7 +35,9 @@ training_options = together(
     settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
     settings_options(FitSettings, "patience", "precision"),
     settings_options(BaselineSettings, "protocol", "seed", defaults=True),
-    settings_options(DrawSettings, "repeats", defaults=True, metavars={"repeats": "R"}),
+    settings_options(
+        DrawSettings, defaults=True, metavars={"repeats": "R", "fractions": "F[,F...]"}, split=["fractions"]
+    ),
     device_options,
 )
 

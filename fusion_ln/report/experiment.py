@@ -7,6 +7,7 @@ from typing import Literal
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
 from fusion_ln.records import BaselineRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.report.learning_curve import write_learning_curve
 from fusion_ln.report.record import DrawRecord, PageRecord, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
@@ -31,15 +32,17 @@ def write_runs(
         The paths by name.
 
     Raises:
-        RunError, PredictionsError: See `write_report` and `write_repeats`.
+        RunError, PredictionsError: See `write_report`, `write_repeats` and `write_learning_curve`.
     """
     results = read_results(runs, cohort)
+    drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
     pages = {}
-    if further:
-        repeats = [results, *(read_results(of_draw, draw.cohort) for draw, of_draw in further)]
+    if any(fraction < 1 for fraction, _ in drawn):
+        pages["Curve"] = write_learning_curve(out, {1.0: results, **dict(drawn)}, title=title, question=question)
+    elif drawn:
+        repeats = [results, *(of_draw for _, of_draw in drawn)]
         pages["Repeats"] = write_repeats(out, repeats, title=title, question=question)
-    link = next(iter(pages.values()), None)
-    report = write_results(out, results, title=title, question=question, seeds=link)
+    report = write_results(out, results, title=title, question=question, seeds=pages.get("Repeats"))
     _record(out, "runs", runs, title, question, further)
     return {"Runs": out, "Report": report, **pages}
 
