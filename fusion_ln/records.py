@@ -135,8 +135,7 @@ class _Record(_Recorded):
 
     def identity(self) -> dict[str, Any]:
         """Return the entries in `RUN_IDENTITY`, as they are written."""
-        held = self.model_dump(mode="json")
-        return {key: held[key] for key in RUN_IDENTITY}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key in RUN_IDENTITY}
 
 
 class _OneCohortRecord(_Record):
@@ -315,8 +314,7 @@ def hardware() -> Hardware:
 
 
 def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return platform.machine()
