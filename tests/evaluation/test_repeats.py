@@ -45,7 +45,7 @@ def test_corrected_t_is_that_of_nadeau_and_bengio(rng):
 
 
 def test_differences_are_those_within_each_fold_of_each_repeat(rng):
-    comparison = comparison_of(rng)
+    comparison = comparison_of(rng, n=360)  # so many that these trainings have an interval, too
     single, fused = comparison.models
 
     def aucs(model):
@@ -78,7 +78,7 @@ def test_no_interval_where_a_fold_holds_out_fewer_than_five_of_a_class(rng):
     assert (few.fewest[1], few.has_intervals) == (4, False)
     assert few.differences[["ci_low", "ci_high", "p", "p_holm"]].isna().all(axis=None)
     assert few.metrics[["ci_low", "ci_high"]].isna().all(axis=None)
-    assert few.differences[["difference", "given_low"]].notna().all(axis=None)
+    assert few.differences["difference"].notna().all()
 
 
 def test_models_whose_folds_differ_within_a_repeat_are_refused(rng):
