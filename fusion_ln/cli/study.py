@@ -85,7 +85,7 @@ def show(file: Path, out: Path | None, storage: str | None, **options: object) -
     """Print the studies of FILE and draw their history, importances, parameters and pruning."""
     _need_optuna()
     from fusion_ln.report.study import summarise, write_study_page
-    from fusion_ln.tuning.experiment import open_studies
+    from fusion_ln.tuning.found import open_studies
     from fusion_ln.tuning.plan import locate_studies
 
     place = locate_studies(file, out=out, storage=storage, study=given(options))

@@ -10,14 +10,8 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings import DeviceSettings
 from fusion_ln.training.experiment import experiment_cohort, resolve_weights, run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
-from fusion_ln.tuning.experiment import (
-    JOURNAL,
-    Tuning,
-    budget_of,
-    describe_tuning,
-    found_settings,
-    write_tuned,
-)
+from fusion_ln.tuning.experiment import JOURNAL, Tuning, budget_of
+from fusion_ln.tuning.found import describe_tuning, found_settings, write_tuned
 from fusion_ln.tuning.storage import open_storage
 from fusion_ln.tuning.worker import Conditions
 

@@ -7,7 +7,8 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.settings import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
-from fusion_ln.tuning.experiment import Tuning, budget_of, found_settings, tune
+from fusion_ln.tuning.experiment import Tuning, budget_of, tune
+from fusion_ln.tuning.found import found_settings
 from fusion_ln.tuning.worker import Conditions
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))

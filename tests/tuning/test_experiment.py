@@ -13,7 +13,8 @@ from fusion_ln.settings import FitSettings, HeadSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.training.study_settings import StudySettings
-from fusion_ln.tuning.experiment import Tuning, budget_of, describe_tuning, found_settings, tune, write_tuned
+from fusion_ln.tuning.experiment import Tuning, budget_of, tune
+from fusion_ln.tuning.found import describe_tuning, found_settings, write_tuned
 from fusion_ln.tuning.worker import Conditions
 
 FIT = {"backbone": "test_resnet", "image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 8}
