@@ -18,6 +18,12 @@ def wilson(hits: np.ndarray, of: np.ndarray) -> Limits:
     return np.minimum(centre - half, share).clip(min=0), np.maximum(centre + half, share).clip(max=1)
 
 
+def share_interval(hits: int, of: int) -> tuple[float, float]:
+    """Compute the limits of one share of patients, see `wilson`."""
+    low, high = wilson(np.array(hits), np.array(of))
+    return float(low), float(high)
+
+
 def mean_share_limits(shares: np.ndarray, of: np.ndarray) -> Limits:
     """Compute the limits of the mean of independent shares over the last axis, each a share of ``of`` patients.
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.metrics import equal_mass_bins
 from fusion_ln.predictions import Predictions
 
@@ -23,7 +22,7 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
         for number in np.unique(bins).tolist():
             inside = bins == number
             n, count = int(inside.sum()), int(events[inside].sum())
-            low, high = wilson(count, n)
+            low, high = share_interval(count, n)
             rows.append((name, number, n, probs[inside].mean(), count / n, low, high))
     return pd.DataFrame(rows, columns=["class", "bin", "n", "predicted", "observed", "ci_low", "ci_high"])
 
@@ -54,9 +53,3 @@ def calibration_by_class(predictions: Predictions) -> pd.DataFrame:
         explained = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
         rows.append({"class": name, **parts, "within_bins": parts["brier"] - explained})
     return pd.DataFrame(rows)
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """Compute a share's 95 % interval (Wilson 1927): it keeps its level for few patients and shares near 0 or 1."""
-    low, high = proportion_confint(count, n, alpha=1 - LEVEL, method="wilson")
-    return float(low), float(high)

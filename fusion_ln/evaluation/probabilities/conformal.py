@@ -10,7 +10,7 @@ import pandas as pd
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.evaluation.probabilities.calibration import wilson
+from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.maps import inner_part
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
@@ -45,7 +45,7 @@ class ConformalSets:
         groups = [(name, labels == c) for c, name in enumerate(self.predictions.classes)]
         for name, group in [*groups, (ALL_CLASSES, np.ones(len(labels), dtype=bool))]:
             n, covered = int(group.sum()), int(held[group].sum())
-            low, high = wilson(covered, n)
+            low, high = share_interval(covered, n)
             sizes = [int(np.sum(part)) for part in (size[group] == 1, size[group] > 1, size[group] == 0)]
             rows.append((name, n, covered, covered / n, low, high, size[group].mean(), *sizes))
         names = ["class", "n", "covered", "coverage", "ci_low", "ci_high", "mean_size", "single", "several", "empty"]

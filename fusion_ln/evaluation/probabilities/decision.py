@@ -7,7 +7,7 @@ import pandas as pd
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import align
-from fusion_ln.evaluation.probabilities.calibration import wilson
+from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.maps import inner_part
 from fusion_ln.evaluation.probabilities.weights import class_weights, total_interval
 from fusion_ln.predictions import Predictions
@@ -162,7 +162,7 @@ def _shares(flagged: np.ndarray, diseased: np.ndarray) -> dict[str, int | float 
         (found, "found", positive, "positive", "sensitivity"),
         (spared, "spared", negative, "negative", "specificity"),
     ):
-        low, high = wilson(hits, n) if n else (None, None)
+        low, high = share_interval(hits, n) if n else (None, None)
         row |= {hit_name: hits, n_name: n, share: hits / n if n else None, f"{share}_low": low, f"{share}_high": high}
     return row
 

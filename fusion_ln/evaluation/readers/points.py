@@ -8,8 +8,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import binomtest
 
 from fusion_ln.decode.readers import Reader
-from fusion_ln.evaluation.limits.shares import LEVEL
-from fusion_ln.evaluation.probabilities.calibration import wilson
+from fusion_ln.evaluation.limits.shares import LEVEL, share_interval
 from fusion_ln.evaluation.readers.cases import Cases, cases_of, has_measure, measures_of
 from fusion_ln.predictions import Predictions
 
@@ -57,7 +56,7 @@ def _compare(cases: Cases) -> list[float]:
         error = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0)))
         p = float(2 * ndtr(-abs(difference) / error)) if error else float(difference == 0)
         return [reader, *own, model, difference, difference - Z * error, difference + Z * error, p]
-    own = wilson(int(cases.held[1].sum()), cases.patients)
+    own = share_interval(int(cases.held[1].sum()), cases.patients)
     return [reader, *own, model, difference, *_paired_shares(cases.held)]
 
 

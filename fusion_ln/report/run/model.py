@@ -77,6 +77,12 @@ class Model:
         return isinstance(self.record, ClinicalRecord) and self.record.settings.model == "chance"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of a logistic regression that reads nothing else; else none."""
+        record = self.record
+        return record.settings.columns if isinstance(record, ClinicalRecord) and not record.members else ()
+
+    @property
     def is_table(self) -> bool:
         """True for a bare table of predictions, whose making is unknown."""
         return isinstance(self.record, TableRecord)

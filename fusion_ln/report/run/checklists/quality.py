@@ -4,13 +4,16 @@ Kocak et al. 2024 (Insights Imaging 15:8). Items are named in our own words. The
 hold over the weight of those that apply; five conditions say which apply.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from fusion_ln.clinical.columns import is_finding
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.records import BaselineRecord, TrainedFusionRecord
 from fusion_ln.report.run.checklists.answers import answers
+from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
 
@@ -139,15 +142,25 @@ def _decide(report: Report) -> dict[int, tuple[str, str]]:
     nested = main.protocol == "nested"
     stopped = "Early stopping read the held-out fold."
     audited = any(model.audit for model in results.models)
+    simple = [model for model in results.models if model.columns]
+    unseen = [m for m in simple if not any(is_finding(c, results.cohort.modalities) for c in m.columns)]
     return decided | {
         11: (HOLDS, f"{found['preparation']}; the author adds what was done before the import."),
         13: (HOLDS, f"{found['model']} All settings under How it was done."),
         17: (HOLDS, found["robustness"]) if audited else (FAILS, "`fusionln audit RUN` tests altered pictures."),
         18: (HOLDS, f"{found['partition']} Drawn once, by seed, before any training.") if nested else (FAILS, stopped),
         23: _of_one_modality(results),
+        24: (HOLDS, _beside(unseen))
+        if unseen
+        else (AUTHORS, "`--clinical-baseline` sets columns beside the pictures."),
+        25: _if(_beside(simple), "No logistic regression or other simple model stands beside."),
         26: (HOLDS, found["internal"]) if nested else (FAILS, stopped),
         27: (FAILS, found["external"]),
     }
+
+
+def _beside(models: Sequence[Model]) -> str:
+    return f"{models[0].title}; see the table of models." if models else ""
 
 
 def _if(answer: str, otherwise: str) -> tuple[str, str]:

@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from fusion_ln.clinical.settings import ClinicalSettings
+from fusion_ln.records import ClinicalRecord
 from fusion_ln.report.run.checklists.answers import answers
 from fusion_ln.report.run.checklists.items import CLAIM_2024, DEVELOPMENT, EVALUATION, TRIPOD_AI
 from fusion_ln.report.run.checklists.quality import AUTHORS, FAILS, HOLDS, ITEMS, NOT_ASKED, grade, quality
@@ -68,6 +70,17 @@ def test_early_stopping_on_the_held_out_fold_costs_two_items_of_metrics(report):
     paper = Report(Results(report.results.cohort, (model,), n_resamples=20), report.folder, "Title")
     state = quality(paper).table.set_index("item")["holds"]
     assert state[[18, 26]].eq(FAILS).all()
+
+
+@pytest.mark.parametrize(("column", "expected"), [("age", HOLDS), ("hilum", AUTHORS)])
+def test_a_model_of_columns_beside_the_pictures_answers_two_items(report, column, expected):
+    single = report.results.singles[0]
+    settings = ClinicalSettings(model="logistic", columns=(column,))
+    described = single.record.model_dump(exclude={"kind", "settings", "folds"}) | {"settings": settings}
+    model = replace(single, name="columns", record=ClinicalRecord(**described))
+    both = Report(Results(report.results.cohort, (single, model), n_resamples=20), report.folder, "Title")
+    state = quality(both).table.set_index("item")["holds"]
+    assert state[[24, 25]].tolist() == [expected, HOLDS]
 
 
 @pytest.mark.parametrize(("score", "name"), [(19.9, "very low"), (20, "low"), (59, "moderate"), (80, "excellent")])
