@@ -1,6 +1,6 @@
 """Reading of files that this package wrote: a damaged one is named with the way out, or made anew."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +32,8 @@ def wrong_column(table: pd.DataFrame, columns: Mapping[str, Kind]) -> str | None
     return None
 
 
-def load_table(path: Path) -> pd.DataFrame:
-    """Read a parquet file.
+def load_table(path: Path, *, lists: Collection[str] = ()) -> pd.DataFrame:
+    """Read a parquet file; only the columns ``lists`` may hold lists.
 
     Raises:
         ValueError: If it is missing or damaged.
@@ -46,7 +46,7 @@ def load_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"cannot be read as a table ({in_short(error)})") from None
     if not table.columns.is_unique or not all(isinstance(name, str) for name in table.columns):
         raise ValueError("has two columns of one name, or one without a name")
-    for name in table:
+    for name in table.columns.drop(list(lists), errors="ignore"):
         if (
             table[name].dtype == object
             and table[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any()

@@ -31,7 +31,7 @@ from fusion_ln.explanations import AuditRecord
 from fusion_ln.files import as_file_name
 from fusion_ln.predictions import check_table
 from fusion_ln.report.kit import style
-from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, write_note
+from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, start_of_axis, write_note
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Fact, Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
@@ -259,7 +259,7 @@ def _draw_aucs(assessment: ShortcutAssessment) -> Figure:
         write_note(axes, y, f"{number(score.auc)} ({spread(score.ci_low, score.ci_high)})")
         if y and probe:
             axes.axhline(y - 0.6, color=LINE, lw=0.8)
-    axes.set_xlim(min(0.4, np.floor(20 * (min(score.ci_low for score in scores) - 0.01)) / 20), 1.015)
+    axes.set_xlim(min(0.4, start_of_axis(score.ci_low for score in scores)), 1.015)
     axes.set_xlabel(f"AUC, 95 % interval; line: chance, dashes: limit ({LIMIT:.2f})")
     return figure
 
@@ -276,8 +276,8 @@ def _draw_changes(assessment: ShortcutAssessment) -> Figure:
         colour = _colour(score) if tested else LIGHT[NOT_TESTED]
         draw_interval(axes, y, score.change, score.change_low, score.change_high, colour, fused=False)
         write_note(axes, y, f"{signed(score.change)} ({signed_spread(score.change_low, score.change_high)})")
-    low = min(-0.1, 1.1 * min(score.change_low for score in scores))
-    axes.set_xlim(low, max(0.05, 1.1 * max(score.change_high for score in scores)))
+    ends = [x for score in scores for x in (score.change_low, score.change_high) if np.isfinite(x)]
+    axes.set_xlim(1.1 * min([-0.1 / 1.1, *ends]), 1.1 * max([0.05 / 1.1, *ends]))
     axes.set_xlabel("Change in AUC, 95 % interval, same patients")
     return figure
 

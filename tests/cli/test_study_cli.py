@@ -51,7 +51,7 @@ def test_run_show_and_apply_from_a_search_space_to_a_report(file, tmp_path):
     output = fusionln("study", "show", file)
     assert all(f"fusion-gated/fold-{fold}" in output for fold in (0, 1))
     page = (out / "study.html").read_text()
-    assert all(word in page for word in ("History", "Slices", "Pruning", "a mild leak", "Held-out", "Untuned"))
+    assert all(word in page for word in ("History", "Slices", "Pruning", "a mild leak", "held-out", "Untuned"))
     assert page.count("<svg") == len(list((out / "figures").glob("*.png")))
     assert "http" not in page.replace("http://www.w3.org", "").replace("https://matplotlib.org", "")
     fusionln("study", "apply", file, *ONE_CPU)

@@ -121,7 +121,7 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
 COMMAND = """
 import sys
 import fusion_ln.report.experiment, fusion_ln.training.tasks
-fusion_ln.report.experiment.write_report = lambda *args, **more: "a page"
+fusion_ln.report.experiment.write_results = lambda *args, **more: "a page"
 fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
 from fusion_ln.cli.main import cli
 cli()
@@ -155,7 +155,7 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     command = ["run", "baseline", "--modality", "2d", "--cohort", cohort.root, *options]
     with monkeypatch.context() as patch:
         patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
-        patch.setattr("fusion_ln.report.experiment.write_report", lambda *args, **more: "a page")
+        patch.setattr("fusion_ln.report.experiment.write_results", lambda *args, **more: "a page")
         fusionln(*command, "--out", tmp_path / "one", "--workers", 1)
     codes, outputs = torchrun(free_port(), *command, "--out", tmp_path / "two", "--nodes", 2)
     assert codes == [0, 0], outputs

@@ -17,6 +17,7 @@ from fusion_ln.terms import LABEL, PATIENT, PROB, subsets
 SUBSET = "subset"  # column of the posteriors: names of modalities joined by +; empty: no picture seen
 NO_MODALITY = ""
 TRUTH_FILE, POSTERIORS_FILE = "truth.parquet", "posteriors.parquet"
+LISTS = ("outline_x", "outline_y", "marks")  # columns of the truth that hold a list a picture
 
 Row: TypeAlias = dict[str, object]  # of a table, by column
 
@@ -53,7 +54,7 @@ def load_truth(cohort: Cohort) -> Truth:
             "Make one with `fusionln cohort phantom --out DIR`.",
         )
     try:
-        return Truth(*(load_table(path) for path in paths))
+        return Truth(load_table(paths[0], lists=LISTS), load_table(paths[1]))
     except ValueError as error:
         names = " or ".join(str(path) for path in paths)
         raise CohortError(f"{names}: {error}.", "Simulate the cohort again, with another `--out DIR`.") from None

@@ -1,8 +1,9 @@
 """Parts of every figure: its plate, rows with a title, intervals, notes, forest plots."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -94,6 +95,15 @@ def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figur
     if zero:
         show_zero(axes)
     return figure, axes
+
+
+def start_of_axis(values: Iterable[float], most: float = 0.5) -> float:
+    """Choose where an axis of shares begins: a step of 0.05 below the least value; ``most`` where none is finite.
+
+    A value without interval has NaN limits.
+    """
+    least = min((value for value in values if np.isfinite(value)), default=most + 0.01)
+    return float(np.floor(20 * (least - 0.01)) / 20)
 
 
 def show_zero(axes: Axes) -> None:

@@ -4,12 +4,19 @@ Every function draws inside `style.figure_style` and returns a figure of its own
 touched. A model keeps its colour from figure to figure: each modality its own, fusion always the accent.
 """
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusion_ln.metrics import PRIMARY
-from fusion_ln.report.kit.figures import Plate, draw_interval, draw_tick, empty_rows, mark_plate, write_note
+from fusion_ln.report.kit.figures import (
+    Plate,
+    draw_interval,
+    draw_tick,
+    empty_rows,
+    mark_plate,
+    start_of_axis,
+    write_note,
+)
 from fusion_ln.report.kit.style import LIGHT, LINE, number, spread
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
@@ -56,8 +63,8 @@ def draw_auc(results: Results, models: tuple[Model, ...], name: str = "auc") -> 
         if found := results.attainable(model):
             ceilings.append(found["cohort"])
             draw_tick(axes, y, ceilings[-1])
-    lows = [results.interval(m, PRIMARY).ci_low for m in models]
-    axes.set_xlim(np.floor(20 * (min(lows) - 0.01)) / 20, 1.0)
+    estimates = [results.interval(model, PRIMARY) for model in models]
+    axes.set_xlim(start_of_axis(x for row in estimates for x in (row.ci_low, row.value)), 1.0)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
     caption = "Dot: AUC on held-out patients. Line: its 95 % interval over patients, given these trainings."
     if ceilings:

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.seeds import DifferenceOverSeeds, MeanOverSeeds, ModelOverSeeds
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
-from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate
+from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate, start_of_axis
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, number, signed, signed_spread, spread
@@ -78,7 +77,7 @@ def _draw_values(seeds: SeedResults, metric: str, of_class: str, heading: str) -
         tick = seeds.attainable(model) if metric == PRIMARY else None
         rows.append(_row(seeds, model, mean, mean.value, note, tick=tick))
     figure, axes = draw_forest(rows)
-    axes.set_xlim(np.floor(20 * (min(row.low for row in rows) - 0.01)) / 20, 1.0)
+    axes.set_xlim(start_of_axis(x for row in rows for x in (row.low, *row.by_seed)), 1.0)
     axes.set_xlabel(f"{heading}, mean of {seeds.comparison.n_seeds} seeds, 95 % interval")
     caption = "Large: mean over the seeds. Line: its 95 % patient-bootstrap interval. Small dots: single seeds."
     if any(row.tick for row in rows):

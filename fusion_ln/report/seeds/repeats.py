@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import RunError
@@ -13,7 +12,7 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.repeats import GIVEN, LEAST_OF_CLASS, PROCEDURE, RepeatComparison, compare_repeats
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
-from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate
+from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate, start_of_axis
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, MUTED, number, signed, signed_spread, spread
@@ -115,8 +114,7 @@ def _draw_values(comparison: RepeatComparison, results: Results) -> Plate:
     rows = [_row(comparison, results, row, "value") for row in _primary(comparison.metrics).to_dict("records")]
     rows = [replace(row, note=f"{number(row.value)} {row.note}") for row in rows]
     figure, axes = draw_forest(rows)
-    least = min(min(row.low, *row.by_seed) for row in rows)
-    axes.set_xlim(np.floor(20 * (least - 0.01)) / 20, 1)
+    axes.set_xlim(start_of_axis(x for row in rows for x in (row.low, *row.by_seed)), 1)
     axes.set_xlabel("AUC within a held-out fold, mean over all folds")
     caption = f"Line: 95 % interval of {PROCEDURE}. Small dots: single repeats."
     return mark_plate("repeats_auc", "AUC", caption, figure, results.cohort.simulated)

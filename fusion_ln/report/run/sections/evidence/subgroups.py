@@ -8,7 +8,7 @@ import pandas as pd
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.subgroups import NEEDS, Subgroups, age_bands, subgroups
 from fusion_ln.metrics import PRIMARY
-from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, write_note
+from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, start_of_axis, write_note
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.figures import colour_of, make_plate
@@ -100,7 +100,7 @@ def draw_subgroups(results: Results, by_variable: ByVariable, variable: str) -> 
     lows = [
         value if np.isnan(low) else low for own in everything for value, low, _ in _auc_by_level(own.metrics).values()
     ]
-    axes.set_xlim(np.floor(20 * (min(lows, default=0.5) - 0.01)) / 20, 1.0)
+    axes.set_xlim(start_of_axis(lows), 1.0)
     axes.set_ylim(len(counts) - 0.4, -0.65)
     axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
     caption = f"Patients in brackets. {' · '.join(model.title for model in results.headline)}."
