@@ -15,7 +15,9 @@ from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.triplet import LateFusion, TripletModel
 from fusion_ln.settings import PRESETS
-from fusion_ln.terms import MODALITIES
+from fusion_ln.terms import KNOWN_MODALITIES
+
+MODALITIES = tuple(KNOWN_MODALITIES)
 
 
 def main() -> None:

@@ -68,6 +68,8 @@ def predict(
     if bool(pictures) == bool(cohort):
         options = ", ".join(f"--{modality}" for modality in KNOWN_MODALITIES)
         raise click.UsageError(f"Give either pictures ({options}, --picture) or --cohort DIR.")
+    if frame and cohort:
+        raise click.UsageError("--frame belongs to pictures; a cohort was imported with a frame of its own.")
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")

@@ -140,6 +140,8 @@ def fusion(
         return
     cohort = plan.cohort
     if columns:
+        if len(plan.draws) > 1:
+            raise click.UsageError("--clinical-baseline does not go with --repeats or --fractions: run it beside one.")
         check_encodable(cohort, columns)
     modalities = list(cohort.modalities)
     fused = teachable_heads(plan.draws, modalities, wanted, asked)

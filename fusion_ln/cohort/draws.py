@@ -6,6 +6,7 @@ read it as any other, and since its folds have another fingerprint, its runs are
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from fusion_ln.cohort.cohort import Cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds, folds_origin, mark_unused
 from fusion_ln.cohort.head import HEAD, read_head
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files import LOCK, hash_table, locked
 from fusion_ln.terms import LABEL, PATIENT
 
@@ -82,8 +83,18 @@ def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], see
         folds = mark_unused(cohort.folds, labels, fraction)
         own = replace(cohort, root=folder / FOLDER, folds=folds, details=details)
         drawn.append(Draw(folder, own, seed, fraction))
+    for one, other in pairwise([*drawn[1:], drawn[0]]):
+        if _training_parts(one.cohort) == _training_parts(other.cohort):
+            raise SettingsError(
+                f"--fractions: {one.fraction:g} keeps the same training patients as {other.fraction:g}.",
+                "Leave one of the two out.",
+            )
     _save(drawn[1:])
     return drawn
+
+
+def _training_parts(cohort: Cohort) -> list[tuple[list[str], list[str]]]:
+    return [cohort.training_part(fold) for fold in range(cohort.n_folds)]
 
 
 def _save(draws: Sequence[Draw]) -> None:

@@ -66,7 +66,7 @@ def import_cohort(
         pictures = number_views(name_patients(pictures))
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
-        patients = _patient_table(pictures, classes, archive.clinical)
+        patients = _patient_table(pictures, classes, archive.clinical, archive.classes)
         remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
@@ -131,7 +131,10 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
 
 
-def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:
+def _patient_table(
+    pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None, named: tuple[str, ...]
+) -> pd.DataFrame:
+    """Tabulate patients; readers call by the names or numbers of all ``named`` classes, left-out ones too."""
     if len(classes) < 2:
         raise SourceError(f"only one class has pictures ({classes[0]}).", "A cohort needs at least two: check SRC.")
     rows = {(row.patient_id, classes.index(row.label), row.site) for row in (picture.row for picture in pictures)}
@@ -141,7 +144,7 @@ def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinica
         raise SourceError(f"patient {name}: stands under two labels or two sites.", "Mend the archive's labels.")
     if clinical is None:
         return patients
-    return patients.merge(tidy_readers(clinical, classes, "columns of readers"), on=PATIENT, how="left")
+    return patients.merge(tidy_readers(clinical, named, "columns of readers"), on=PATIENT, how="left")
 
 
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ was of the class, on any ordered scale (1 to 5, 0 to 100). An empty cell: the re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from fusion_ln.decode.columns import GAPS
@@ -99,7 +100,7 @@ def _calls(patients: pd.DataFrame, column: str, classes: Sequence[str], place: s
 def _numbers(patients: pd.DataFrame, column: str, place: str) -> pd.Series:
     held = patients[column]
     numbers = pd.to_numeric(held, errors="coerce").astype(float)
-    wrong = held[numbers.isna() & held.notna() & (held.astype(str).str.strip() != "")]
+    wrong = held[~np.isfinite(numbers) & held.notna() & (held.astype(str).str.strip() != "")]
     if len(wrong):
         patient = patients.loc[wrong.index[0], PATIENT]
         raise CohortError(

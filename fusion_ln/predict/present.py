@@ -29,10 +29,7 @@ def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
     """
     classes, modalities = np.array(predictor.model.record.classes), np.array(predictor.model.modalities)
     table = pd.DataFrame({PATIENT: answers.patients, PREDICTED: classes[answers.probs.argmax(axis=1)]})
-    if predictor.costs:
-        chosen = predictor.costs.decide(answers.probs)
-        table[DECISION] = [predictor.costs.decisions[i] for i in chosen]
-        table[EXPECTED_COST] = predictor.costs.expected(answers.probs)[np.arange(len(chosen)), chosen]
+    table = table.join(pd.DataFrame(_decisions(predictor, answers), index=table.index))
     table[[PROB + name for name in classes]] = answers.probs
     table[SET] = [" / ".join(classes[inside]) for inside in answers.member]
     table[[CONTRIBUTION + name for name in modalities]] = answers.contributions
@@ -55,13 +52,32 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
         {
             PATIENT: str(patient),
             PROBABILITIES: dict(zip(classes.tolist(), probs.tolist(), strict=True)),
+            **decision,
             SET: classes[inside].tolist(),
             "contributions": dict(zip(modalities[mask].tolist(), shares[mask].tolist(), strict=True)),
             MODALITIES_USED: modalities[mask].tolist(),
             "kind": _kind(predictor),
             "model": described,
         }
-        for patient, probs, inside, shares, mask in zip(
-            answers.patients, answers.probs, answers.member, answers.contributions, answers.present, strict=True
+        for patient, probs, inside, shares, mask, decision in zip(
+            answers.patients,
+            answers.probs,
+            answers.member,
+            answers.contributions,
+            answers.present,
+            _decisions(predictor, answers),
+            strict=True,
         )
+    ]
+
+
+def _decisions(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
+    """Decide for each patient by the least expected cost; nothing where there are no costs."""
+    costs = predictor.costs
+    if costs is None:
+        return [{} for _ in answers.patients]
+    chosen = costs.decide(answers.probs)
+    expected = costs.expected(answers.probs)[np.arange(len(chosen)), chosen]
+    return [
+        {DECISION: costs.decisions[i], EXPECTED_COST: float(cost)} for i, cost in zip(chosen, expected, strict=True)
     ]

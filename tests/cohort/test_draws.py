@@ -5,7 +5,7 @@ import pytest
 
 from fusion_ln.cohort.cohort import load_cohort, redraw_folds
 from fusion_ln.cohort.draws import draw_fractions, draw_repeats
-from fusion_ln.errors import CohortError, RunError
+from fusion_ln.errors import CohortError, RunError, SettingsError
 
 
 def test_repeats_have_folds_and_seeds_of_their_own_and_the_first_the_cohorts(make_cohort, tmp_path):
@@ -60,3 +60,10 @@ def test_a_part_is_read_from_its_folder_as_it_was_drawn(make_cohort, tmp_path):
     assert held.training_part(0) == drawn.training_part(0)
     assert held.folds_fingerprint == drawn.folds_fingerprint
     assert held.folds_fingerprint != cohort.folds_fingerprint
+
+
+@pytest.mark.parametrize(("fractions", "message"), [((0.5, 0.51), "0.5 keeps the same"), ((0.999,), "as 1")])
+def test_parts_that_keep_the_same_patients_are_refused(make_cohort, tmp_path, fractions, message):
+    with pytest.raises(SettingsError, match=message):
+        draw_fractions(make_cohort(40), tmp_path, fractions=fractions, seed=0)
+    assert not list(tmp_path.glob("fraction-*"))

@@ -35,6 +35,7 @@ def test_calls_by_name_or_number_in_any_case_and_suspicion_are_read():
         ({"reader:Li": ["benign", "cyst", ""]}, "column 'reader:Li', patient b: 'cyst' is no class"),
         ({"reader:Li": ["benign", "2", ""]}, "column 'reader:Li', patient b: '2' is no class"),
         ({"reader:Li:cyst": [1, 2, 3]}, "column 'reader:Li:cyst': 'cyst' is no class"),
+        ({"reader:Li:benign": ["1", "inf", ""]}, "column 'reader:Li:benign', patient b: 'inf' is no number"),
         ({"reader:Li:benign": ["1", "high", ""]}, "column 'reader:Li:benign', patient b: 'high' is no number"),
         ({"reader:": ["benign"] * 3}, "column 'reader:' names no reader"),
         ({"reader:Li": [None] * 3}, "reader 'Li' read no patient"),

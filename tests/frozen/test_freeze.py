@@ -136,8 +136,11 @@ def test_the_json_of_an_answer_names_the_model_by_its_digest(models, make_cohort
     cohort = make_cohort(9, name="new", seed=8)
     pictures = cohort.images.set_index(["patient_id", "modality"])["path"]
     chosen = [f"--{modality}={cohort.picture_path(pictures['P001', modality])}" for modality in ("2d", "elastic")]
-    fusionln("predict", models["fusion-concat"].root, *chosen, "--json", tmp_path / "one.json")
+    costs = ("--costs", "lymphoma:benign=200")
+    fusionln("predict", models["fusion-concat"].root, *chosen, *costs, "--json", tmp_path / "one.json")
     answer = json.loads((tmp_path / "one.json").read_text())
+    assert answer["decision"] in answer["probabilities"]
+    assert answer["expected_cost"] >= 0
     assert answer["model"]["digest"] == models["fusion-concat"].check_digest()
     assert answer["modalities"] == ["2d", "elastic"] == list(answer["contributions"])
     assert sum(answer["probabilities"].values()) == pytest.approx(1)

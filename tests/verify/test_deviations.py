@@ -58,3 +58,7 @@ def test_text_of_a_page_counts_and_its_drawings_and_links_do_not():
     compare_page(Path("r.html"), '<p>AUC 0.912</p>\n<svg x="1">\n 3 \n</svg>\n<a href="x">y</a>\n<p>end</p>', expected)
     with pytest.raises(VerifyError, match=r"line 1: found '<p>AUC 0.913</p>'; expected '<p>AUC 0.912</p>'"):
         compare_page(Path("r.html"), expected.replace("0.912", "0.913"), expected)
+    lead = '<p>AUC 0.912, see <a href="seeds.html">the seeds</a></p>'
+    compare_page(Path("r.html"), lead.replace("the seeds", "all seeds"), lead)
+    with pytest.raises(VerifyError, match=r"AUC 0\.913"):
+        compare_page(Path("r.html"), lead.replace("0.912", "0.913"), lead)

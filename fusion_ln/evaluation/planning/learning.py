@@ -3,7 +3,7 @@
 An inverse power law, AUC(n) = a - b n^-c with a at most 1 and b at least 0, is fitted by least squares to the AUCs of
 nested parts of the training patients (Figueroa et al. 2012, BMC Med. Inform. Decis. Mak. 12:8). The interval of its
 extrapolation resamples the patients who are predicted, the same draw for all parts, and fits anew each time; chance in
-the training enters by the scatter of the points about the curve. ``experiments/planning_check.py`` simulates it.
+the training enters by the scatter of the points about the curve (simulated: ``learning_curve_coverage.py``).
 """
 
 from collections.abc import Mapping

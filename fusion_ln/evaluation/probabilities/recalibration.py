@@ -28,7 +28,7 @@ def recalibration(predictions: Predictions, *, n_resamples: int = 1000, seed: in
 
     Returns:
         ``class, n`` (its patients) ``, intercept, intercept_low, intercept_high, slope, slope_low, slope_high``: 95 %
-        percentile intervals of a bootstrap over patients within classes; None where a class or its rest has fewer than
+        percentile intervals of a bootstrap over patients; None where a class or its rest has fewer than
         `LEAST` patients, or the probabilities separate them.
     """
     rows = []
@@ -52,7 +52,7 @@ def calibration_curves(
     """Smooth the observed share over the predicted probability of each class.
 
     Logistic regression on a restricted cubic spline of the logit with three knots (Harrell 2015, sec. 10.11); the
-    band is the pointwise 95 % percentile interval of a bootstrap over patients within classes.
+    band is the pointwise 95 % percentile interval of a bootstrap over patients.
 
     Returns:
         ``class, predicted, observed, ci_low, ci_high``, from the 1st to the 99th percentile of what is predicted. A
@@ -131,7 +131,8 @@ def _draws(
 ) -> Callable[[], Iterator[np.ndarray]]:
     """Make a function that draws the resamples anew; none where there are too few patients."""
     n = n_resamples if _enough(events) else 0
-    return lambda: resample_counts(predictions.labels, n, seed)
+    everyone = np.zeros(len(events), dtype=np.int64)  # one group: the number of events is chance, too
+    return lambda: resample_counts(everyone, n, seed)
 
 
 def _with_interval(values: np.ndarray) -> tuple[float | None, float | None, float | None]:

@@ -97,8 +97,11 @@ class Model:
 
     @property
     def is_stacked(self) -> bool:
-        """True for a fusion that was fitted to the inner validation patients, see `LateFusionRecord.is_stacked`."""
-        return isinstance(self.record, LateFusionRecord) and self.record.is_stacked
+        """True if it was fitted to the inner validation patients: a stack of predictions, or of these and columns."""
+        record = self.record
+        return (isinstance(record, LateFusionRecord) and record.is_stacked) or (
+            isinstance(record, ClinicalRecord) and bool(record.members)
+        )
 
     @property
     def calibrated(self) -> Calibrated | None:

@@ -28,6 +28,7 @@ def test_slope_and_intercept_are_those_of_statsmodels():
     assert row["intercept"] == pytest.approx(constant.params[0], abs=1e-4)
     assert row["slope_low"] < row["slope"] < row["slope_high"]
     assert row["slope_high"] - row["slope_low"] == pytest.approx(3.92 * line.bse[1], rel=0.35)
+    assert row["intercept_high"] - row["intercept_low"] == pytest.approx(3.92 * constant.bse[0], rel=0.35)
 
 
 def test_a_curve_follows_a_truth_that_no_slope_describes():

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fusion_ln.clinical.columns import is_finding
-from fusion_ln.metrics import PRIMARY
 from fusion_ln.records import BaselineRecord, TrainedFusionRecord
 from fusion_ln.report.run.checklists.answers import answers
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
+from fusion_ln.report.run.text import shown_difference
 
 HOLDS, FAILS, AUTHORS, NOT_ASKED = "yes", "no", "the author decides", "does not apply"
 QUALITY = {80: "excellent", 60: "good", 40: "moderate", 20: "low", 0: "very low"}  # by least score in percent
@@ -174,6 +174,6 @@ def _of_one_modality(results: Results) -> tuple[str, str]:
         return HOLDS, "One modality alone."
     if reference is None or candidate is None or not reference.is_single:
         return FAILS, "No modality alone stands beside the fusion."
-    if results.difference(candidate, PRIMARY).ci_low > 0:
+    if shown_difference(results) == "better":
         return HOLDS, f"{reference.title} alone is inferior; see Differences."
     return FAILS, f"{reference.title} alone was compared and not shown to be inferior; see Differences."

@@ -14,6 +14,7 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
+from fusion_ln.report.run.text import ALPHA
 
 HEADINGS = {"model_a": "Model", "model_b": "Compared with", "auc_a": "AUC", "auc_b": "AUC of the other", "p": "p"}
 ADDS, INSTEAD, OF_COLUMNS = "pictures added to the columns", "pictures instead of the columns", "columns added"
@@ -100,13 +101,15 @@ def _answer(results: Results, gains: list[Gain], known: Model) -> str:
         return ""
     first = gains[0]
     reader = next(m for m in results.models if m.name == first.model_a)
-    if first.ci_low > 0:
+    sure = first.p < ALPHA  # as for the headline: the test and the interval must agree
+    if sure and first.ci_low > 0:
         adds = first.question == ADDS
         verdict = "The pictures add to what is known without them" if adds else "The pictures tell more"
-    elif first.ci_high < 0:
+    elif sure and first.ci_high < 0:
         verdict = "The pictures make it worse" if first.question == ADDS else "The pictures tell less"
     else:
-        verdict = "That the pictures add to what is known without them was not shown"
+        more = "add to what is known" if first.question == ADDS else "tell more than what is known"
+        verdict = f"That the pictures {more} without them was not shown"
     return (
         f"{verdict}. {known.what} reached an AUC of {number(first.auc_b)}; {reader.what} {number(first.auc_a)}, on "
         f"{first.patients} patients: {signed(first.difference)} ({signed_spread(first.ci_low, first.ci_high)})."
