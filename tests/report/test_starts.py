@@ -63,7 +63,7 @@ def test_the_gain_is_the_difference_of_the_mean_aucs_over_the_seeds(runs, tiny, 
         np.testing.assert_allclose(
             [float(d) for d in row["by_seed"].split()], np.subtract(pretrained, scratch), atol=1e-4
         )
-        assert row["ci_low"] < row["difference"] < row["ci_high"]
+        assert np.isnan(row["ci_low"]) or row["ci_low"] < row["difference"] < row["ci_high"]  # few patients: none
     text = page.read_text()
     assert QUESTION in text
     assert text.count("<svg") == 1

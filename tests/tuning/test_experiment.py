@@ -67,10 +67,10 @@ def test_a_tuned_experiment_runs_each_fold_with_the_settings_found(tuned, tmp_pa
     )
     head = runs[3]
     assert head.read_record().settings.training.folds == tuple(other)
-    loaded = load_predictor(head)
-    assert [model.grid for model in loaded.trained.models] == [1, 2]
+    loaded = load_predictor(head.root)
+    assert [model.grid for model in loaded.model.models] == [1, 2]
     picture = tuning.cohort.picture_path(tuning.cohort.images_of("2d")["path"].iloc[0])
-    assert len(loaded.predict_pictures({"2d": picture})) == 1
+    assert len(loaded.predict_pictures({"2d": picture}).patients) == 1
     assert run_experiment(applied, tuning.cohort, experiment_fits(applied, "tuned"), tuning.out, CPU)  # kept
     assert "2 trials of each study" in describe_tuning(EXPERIMENT, storage)
     assert "a mild leak" in describe_tuning(EXPERIMENT, storage)
@@ -108,11 +108,9 @@ def test_known_settings_are_tried_right_after_the_untuned_ones(make_cohort, tmp_
     assert [job.known for job in tuning.heads()] == [
         (base_settings, values) for values in known["fusion-gated"]["folds"]
     ]
-    space = {"head": {"copies": [1, 2], "ensemble_size": [1, 2]}}
-    older = replace(
-        tuning_of(tuning.cohort, tmp_path, space=space), known={"fusion-gated": {"variants": 2, "seeds": 2}}
-    )
-    assert [job.known[1] for job in older.heads()] == [{"copies": 2, "ensemble_size": 2}] * 2
+    space = {"head": {"copies": [1, 2]}}
+    older = replace(tuning_of(tuning.cohort, tmp_path, space=space), known={"fusion-gated": {"variants": 2}})
+    assert [job.known[1] for job in older.heads()] == [{"copies": 2}] * 2
     outside = replace(tuning, known={"baseline-2d": {"lr": 0.1}})
     with pytest.raises(SettingsError, match=r"warm start: baseline-2d: lr = 0.1 lies outside"):
         outside.baselines()

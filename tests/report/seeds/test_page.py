@@ -52,7 +52,7 @@ def test_figures_are_means_over_the_seeds_and_differences_go_seed_by_seed(page, 
         expected = of_seeds(runs, name, metric)
         row = means.loc[name]
         assert row["value"] == pytest.approx(expected.mean())
-        assert row["ci_low"] < row["value"] < row["ci_high"]
+        assert np.isnan(row["ci_low"]) or row["ci_low"] < row["value"] < row["ci_high"]  # of few patients: none
         np.testing.assert_allclose([float(value) for value in row["by_seed"].split()], expected, atol=1e-4)
         for what, reference in references.items():
             if name == reference:
@@ -61,7 +61,7 @@ def test_figures_are_means_over_the_seeds_and_differences_go_seed_by_seed(page, 
             own, gap = gaps.loc[(what, name)], expected - of_seeds(runs, reference, metric)
             assert own["difference"] == pytest.approx(gap.mean())
             np.testing.assert_allclose([float(value) for value in own["by_seed"].lstrip("'").split()], gap, atol=1e-4)
-            assert own["ci_low"] <= own["difference"] <= own["ci_high"]
+            assert np.isnan(own["ci_low"]) or own["ci_low"] <= own["difference"] <= own["ci_high"]
             assert own["p_holm"] >= own["bootstrap_p"] if metric == "auc" else np.isnan(own["p_holm"])
 
 
@@ -100,7 +100,7 @@ def test_the_headline_fusion_is_best_on_inner_validation_and_learnt_elsewhere(se
     best = max((m for m in comparison.models if m.is_fusion), key=lambda model: model.inner_auc)
     assert comparison.candidate is best
     run = RunFolder(tmp_path / "seed-0" / best.name)
-    run.write_record(run.read_record().model_copy(update={"learnt": ({"weights": [1.0, 0.0, 0.0]},)}))
+    run.write_record(run.read_record().model_copy(update={"learnt": ({"weights": [1.0, 0.0, 0.0]},) * cohort.n_folds}))
     assert compare_seeds(read_results(copies, cohort)).comparison.candidate.name != best.name
 
 
