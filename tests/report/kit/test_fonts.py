@@ -52,7 +52,7 @@ def draw(text: str) -> bytes:
 
 def test_a_sign_that_the_usual_font_lacks_is_drawn_with_one_that_has_it(capsys):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", message="Glyph")
         draw(IN_STIX)
     assert capsys.readouterr().err == ""
     figure = figure_of(IN_STIX)
@@ -63,7 +63,7 @@ def test_a_sign_that_the_usual_font_lacks_is_drawn_with_one_that_has_it(capsys):
 
 def test_where_no_font_has_a_sign_one_line_names_it_and_the_package(capsys):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("error", message="Glyph")
         draw(NOWHERE)
         draw(NOWHERE)
     [line] = capsys.readouterr().err.splitlines()
