@@ -131,7 +131,7 @@ def as_predictions(labels: np.ndarray, singles: dict[str, np.ndarray], folds: np
 
 
 def header(seconds: float) -> str:
-    """How the tables came about, as comment lines."""
+    """Describe the making of the tables in comment lines."""
     machine = hardware()
     versions = ", ".join(f"{k} {v}" for k, v in installed_versions().items() if v != "not installed")
     return "".join(

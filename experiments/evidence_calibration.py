@@ -111,7 +111,7 @@ def truth_at(n: int, skill: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def calibrate(*, replicates: int, draws: int, seed: int) -> pd.DataFrame:
-    """How often each method hit: ``models, n, what, metric, class, method, rate, standard_error, printed, verdict``."""
+    """Tabulate hits: ``models, n, what, metric, class, method, rate, standard_error, printed, verdict``."""
     rows: list[dict[str, str | int | float]] = []
     for models, ranges in MODELS.items():
         for n in SIZES:
@@ -382,7 +382,7 @@ def verdict(what: str, method: str, rate: float) -> str:
 
 
 def header(replicates: int, draws: int, seconds: float) -> str:
-    """How the table came about, as comment lines."""
+    """Describe the making of the table in comment lines."""
     machine = hardware()
     versions = ", ".join(f"{k} {v}" for k, v in installed_versions().items() if v != "not installed")
     return "".join(

@@ -13,7 +13,6 @@ from fusion_ln.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
 S = TypeVar("S", bound=Settings)
-Decorator = Callable[[F], F]
 
 
 def settings_options(

@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.limits.metrics import closed_limits, resampling_holds
-from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits
+from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, middle
 from fusion_ln.metrics import METRICS, Metric, need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -84,8 +84,7 @@ class Resampled:
 
     def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the limits of the middle 95 % of the draws (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
-        low, high = np.quantile(self.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        return low, high
+        return middle(self.draws)
 
     def bca_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the interval corrected for bias and skewness (BCa; Efron & Tibshirani 1993, eq. 14.9-14.15).

@@ -28,7 +28,7 @@ from fusion_ln.terms import FOLD, LABEL
 REPEATED = (PRIMARY, "auc")  # the metrics whose interval's coverage was simulated
 LEAST_OF_CLASS = 5  # held-out patients of each class in each fold, for an interval
 PROCEDURE = "the procedure at this training size"  # what the corrected resampled t is an interval of
-GIVEN = "given these trainings"  # what the patient bootstrap is an interval of
+GIVEN = "given these trainings"  # of an interval with one seed and one draw of the folds: only patients vary
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import resample_counts
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 
@@ -35,7 +35,7 @@ def roc_band(predictions: Predictions, of_class: str, *, n_resamples: int = 500,
         for counts in resample_counts(predictions.labels, n_resamples, seed)
     ]
     drawn = np.concatenate(curves)
-    low, high = np.quantile(drawn[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = middle(drawn[1:])
     return pd.DataFrame(
         {"false_positive_rate": FALSE_POSITIVE_RATES, "sensitivity": drawn[0], "ci_low": low, "ci_high": high}
     )

@@ -31,11 +31,6 @@ class ModelFolder:
         return self.root / "pictures.parquet"
 
     @property
-    def card(self) -> Path:
-        """Model card in the layout of Hugging Face."""
-        return self.root / "README.md"
-
-    @property
     def digest_file(self) -> Path:
         """SHA-256 of every other file, and of their list; written last."""
         return self.root / "digest.json"

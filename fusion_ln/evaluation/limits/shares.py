@@ -8,6 +8,12 @@ Z = float(ndtri((1 + LEVEL) / 2))
 Limits = tuple[np.ndarray, np.ndarray]
 
 
+def middle(draws: np.ndarray) -> Limits:
+    """Compute the ends of the middle 95 % of the draws, over the first axis."""
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
 def wilson(hits: np.ndarray, of: np.ndarray) -> Limits:
     """Compute the limits of a share of patients (Wilson 1927); NaN where it is a share of nobody."""
     hits, of = np.asarray(hits, dtype=np.float64), np.asarray(of, dtype=np.float64)

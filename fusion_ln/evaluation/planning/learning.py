@@ -15,13 +15,12 @@ import pandas as pd
 
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.intervals import resample
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
 EXPONENTS = np.geomspace(0.05, 4, 80)  # of the power law
 FURTHER = (1.5, 2.0, 4.0)  # times today's training patients
-ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class LearningCurve:
 
     def points(self) -> pd.DataFrame:
         """List ``patients, auc, ci_low, ci_high``: the AUC of each part, with its interval given its training."""
-        low, high = np.quantile(self.draws, ENDS, axis=0)
+        low, high = middle(self.draws)
         return pd.DataFrame({"patients": self.patients, "auc": self.auc, "ci_low": low, "ci_high": high})
 
     def extrapolate(self, patients: np.ndarray) -> pd.DataFrame:
@@ -103,8 +102,8 @@ class LearningCurve:
         today = self.patients[-1:]
         value, drawn = self.law.at(patients)[0], self._drawn_laws.at(patients)
         gain, drawn_gain = value - self.law.at(today)[0], drawn - self._drawn_laws.at(today)
-        low, high = np.quantile(drawn, ENDS, axis=0)
-        gain_low, gain_high = np.quantile(drawn_gain, ENDS, axis=0)
+        low, high = middle(drawn)
+        gain_low, gain_high = middle(drawn_gain)
         return pd.DataFrame(
             {
                 "patients": patients, "auc": value, "ci_low": low, "ci_high": high, "gain": gain,

@@ -10,18 +10,17 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import Resampled, resample
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import Z
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
-Z = float(ndtri((1 + LEVEL) / 2))
 CORRELATION, SHARE = 0.5, 0.3  # assumed, where nothing is said
 FEWEST, MOST = 10, 1_000_000  # patients that a plan may name
 ASSUMED = "assumed"  # the class of a row, where only its share is known

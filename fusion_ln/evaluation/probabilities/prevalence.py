@@ -11,7 +11,7 @@ import pandas as pd
 
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.evaluation.intervals import ALL_CLASSES, resample_counts
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.evaluation.probabilities.decision import flag, positive_patients
 from fusion_ln.evaluation.probabilities.weights import class_weights
 from fusion_ln.metrics import Resamples, need_patients
@@ -113,7 +113,7 @@ def point_at(
 
 def _with_limits(table: pd.DataFrame, draws: np.ndarray) -> pd.DataFrame:
     """Add the middle 95 % of the draws (R, rows); a value that some draw leaves undefined has no interval."""
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = middle(draws)
     return table.assign(ci_low=low, ci_high=high)
 
 

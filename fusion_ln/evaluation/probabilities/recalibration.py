@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from fusion_ln.evaluation.intervals import resample_counts
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.predictions import Predictions
 
 LEAST = 10  # patients of a class, and of the rest, below which no interval and no curve is given
@@ -69,7 +69,7 @@ def calibration_curves(
         draws = _draws(predictions, events, n_resamples, seed)
         fits = fit_logistic(_spline(logits, knots), events, draws(), ridge=_CURVE_RIDGE)
         observed = expit(fits @ _spline(logit(predicted), knots).T)  # (1 + R, points)
-        low, high = np.quantile(observed[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        low, high = middle(observed[1:])
         curve = {"predicted": predicted, "observed": observed[0], "ci_low": low, "ci_high": high}
         tables.append(pd.DataFrame({"class": name, **curve}))
     columns = ["class", "predicted", "observed", "ci_low", "ci_high"]
@@ -142,7 +142,7 @@ def _with_interval(values: np.ndarray) -> tuple[float | None, float | None, floa
         return None, None, None
     if not len(draws):
         return value, None, None
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = middle(draws)
     return (value, None, None) if max(abs(low), abs(high)) > STEEPEST else (value, float(low), float(high))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fusion_ln.evaluation.intervals import resample_counts
-from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.limits.shares import middle
 
 
 def class_weights(labels: np.ndarray, prevalence: np.ndarray | None) -> np.ndarray:
@@ -30,5 +30,5 @@ def total_interval(parts: np.ndarray, labels: np.ndarray, n_resamples: int, seed
         Lower and upper limits. Two of shape (K,).
     """
     draws = np.concatenate([counts @ parts for counts in resample_counts(labels, n_resamples, seed)])
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = middle(draws)
     return low, high

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtr
 from scipy.stats import binomtest
 
 from fusion_ln.decode.readers import Reader
-from fusion_ln.evaluation.limits.shares import LEVEL, share_interval
+from fusion_ln.evaluation.limits.shares import Z, share_interval
 from fusion_ln.evaluation.readers.cases import Cases, cases_of, has_measure, measures_of
 from fusion_ln.predictions import Predictions
 
 NONE = (np.nan, np.nan)
-Z = float(ndtri((1 + LEVEL) / 2))
 COLUMNS = [
     "reader", "measure", "class", "patients", "value", "ci_low", "ci_high", "model", "difference", "difference_low",
     "difference_high", "p",

@@ -97,12 +97,12 @@ def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figur
     return figure, axes
 
 
-def start_of_axis(values: Iterable[float], most: float = 0.5) -> float:
-    """Choose where an axis of shares begins: a step of 0.05 below the least value; ``most`` where none is finite.
+def start_of_axis(values: Iterable[float]) -> float:
+    """Choose where an axis of shares begins: a step of 0.05 below the least value; 0.5 where none is finite.
 
     A value without interval has NaN limits.
     """
-    least = min((value for value in values if np.isfinite(value)), default=most + 0.01)
+    least = min((value for value in values if np.isfinite(value)), default=0.5 + 0.01)
     return float(np.floor(20 * (least - 0.01)) / 20)
 
 

@@ -47,11 +47,6 @@ def _families(lacking: frozenset[str]) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _liking(family: str) -> tuple[bool, bool, bool, str]:
-    """Rank a family: no typewriter, Chinese forms of signs that Japanese shares, sans serif as the other texts are."""
-    return "Mono" not in family, "SC" in family, "Sans" in family, family
-
-
 def _say_missing(signs: list[str]) -> None:
     """Name signs that no font has and the package that has them, once a package."""
     scripts = {unicodedata.name(sign, "").split(" ")[0].split("-")[0] for sign in signs}

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
@@ -11,7 +12,6 @@ from fusion_ln.terms import LABEL
 
 ALPHA = 0.05
 AUTHOR = "to be filled in by the author"  # stands where no run has the answer
-GIVEN = "given these trainings"  # of an interval with one seed and one draw of the folds behind it: only patients vary
 
 
 def verdict(results: Results) -> str:

@@ -17,7 +17,7 @@ def words(text):
 
 
 def parsed(text):
-    """What a reader sees: the kinds of blocks, and the text of each."""
+    """List what a reader sees: the kinds of blocks, and the text of each."""
     parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable(["table", "strikethrough"])
     blocks, texts = [], []
     for token in parser.parse(text):
@@ -53,7 +53,7 @@ def test_a_code_span_shows_a_text_as_it_is(text):
 @given(TEXTS)
 @example(NASTY)
 def test_latex_holds_no_sign_with_a_meaning(text):
-    """Whatever stands outside our own commands is a letter, or behind a backslash or within braces."""
+    """All outside our own commands is a letter, or behind a backslash or within braces."""
     rest = re.sub(r"\\text\w+\{\}|\\[&%$#_{}]|\{[][*]\}", "", latex(text))
     assert not set(rest) & set("\\~^<>|[*&%$#_{}\n")
 

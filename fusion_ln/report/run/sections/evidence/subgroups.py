@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.subgroups import NEEDS, Subgroups, age_bands, subgroups
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, start_of_axis, write_note
@@ -14,7 +15,6 @@ from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section
-from fusion_ln.report.run.text import GIVEN
 from fusion_ln.terms import PATIENT, SITE
 
 VARIABLES = {SITE: "site", "sex": "sex", "age": "age band"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
@@ -12,7 +13,7 @@ from fusion_ln.report.kit.style import signed, signed_spread
 from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
-from fusion_ln.report.run.text import GIVEN, better_than_each, p_value
+from fusion_ln.report.run.text import better_than_each, p_value
 
 COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "family": "Question"}
 QUESTIONS = {ENDPOINT: "primary, not corrected", SECONDARY: "secondary, Holm", EXPLORATORY: "exploratory"}

@@ -3,12 +3,12 @@
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES, split_name
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import METRICS
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.figures import draw_auc
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
-from fusion_ln.report.run.text import GIVEN
 
 
 def build(report: Report) -> Section:
