@@ -10,6 +10,7 @@ from fusion_ln.errors import ModelError
 from fusion_ln.files import LOCK, locked, write_bytes, write_json, write_parquet
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import scores_table
+from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.study import describe_model
 from fusion_ln.models.triplet import TrainedRun, load_run
 from fusion_ln.records import BaselineRecord, TrainedFusionRecord
@@ -45,7 +46,8 @@ def freeze(run: RunFolder, out: Path, *, licence: str, cohort: Path | None = Non
         _copy_weights(trained, folder)
         write_parquet(folder.scores, scores_table(scores))
         write_parquet(folder.pictures, _hash_cohort(opened, list(record.modalities)))
-        write_json(folder.record, record.model_dump(mode="json"))
+        study = record.study.model_copy(update={"profile": profile_of(opened, record.modalities)})
+        write_json(folder.record, record.model_copy(update={"study": study}).model_dump(mode="json"))
         return folder.write_digest()
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from fusion_ln.errors import ModelError
+from fusion_ln.evaluation.external.points import OperatingPoint
+from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files import parse
 from fusion_ln.records import LearntParameters
@@ -51,6 +53,7 @@ class Study(_Part):
         patients: Number of patients by class.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
+        profile: Its pictures, findings and gaps, of no patient in particular; None where the cohort was not at hand.
     """
 
     cohort: str
@@ -59,6 +62,7 @@ class Study(_Part):
     fingerprint: str
     folds: str
     protocol: Protocol
+    profile: CohortProfile | None = None
 
 
 class ModelRecord(_Part):
@@ -73,6 +77,7 @@ class ModelRecord(_Part):
         head: Settings of a trained head in each fold.
         calibration: Of the mean from each subset of the modalities that was learnt from enough patients.
         pooled: Of the mean from all others: learnt from every patient with the pictures that each has.
+        operating_points: Thresholds of calibrated probabilities, chosen on out-of-fold predictions.
         licence: Licence of the weights.
         frozen: Day on which it was frozen.
     """
@@ -88,6 +93,7 @@ class ModelRecord(_Part):
     head: tuple[HeadSettings, ...] | None = None
     calibration: dict[str, StoredCalibration]
     pooled: StoredCalibration
+    operating_points: tuple[OperatingPoint, ...] = ()
     study: Study
     licence: str
     frozen: str

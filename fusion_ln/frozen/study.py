@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from fusion_ln.errors import ModelError, PredictionsError
+from fusion_ln.evaluation.external.points import OperatingPoint, learn_points
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.frozen.record import ModelRecord, StoredCalibration, Study
@@ -66,6 +67,7 @@ def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelR
         n_folds=len(trained.models),
         calibration=calibrations,
         pooled=StoredCalibration.of(pooled),
+        operating_points=_choose_points(held_out, inner),
         study=Study(
             cohort=record.cohort.name,
             simulated=record.cohort.simulated,
@@ -82,6 +84,12 @@ def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelR
         head=_heads_of(run, record) if isinstance(record, TrainedFusionRecord) else None,
     )
     return described, scores
+
+
+def _choose_points(held_out: Predictions, inner: Predictions) -> tuple[OperatingPoint, ...]:
+    """Choose operating points on the calibrated answers of the fold models to the patients whom they held out."""
+    single = calibrate_mean(held_out, inner, 1)
+    return learn_points(held_out.classes, held_out.labels, single.apply(held_out.probs))
 
 
 def _subsets_of(

@@ -148,3 +148,11 @@ def test_the_json_of_an_answer_names_the_model_by_its_digest(models, make_cohort
     fusionln("predict", models["fusion-concat"].root, "--cohort", cohort.root, "--json", tmp_path / "all.json")
     every = {each["patient_id"]: each for each in json.loads((tmp_path / "all.json").read_text())}
     assert len(every) == 9
+
+
+def test_the_model_keeps_the_profile_of_its_cohort(study, models):
+    cohort, _ = study
+    profile = models["fusion-concat"].read_record().study.profile
+    assert profile.patients == len(cohort.patients)
+    assert profile.presence == {"2d+cdfi+elastic": 23, "2d+elastic": 1}
+    assert profile.pictures["cdfi"]["brightness"].n == 23
