@@ -28,9 +28,9 @@ from threadpoolctl import threadpool_limits
 from fusion_ln.cohort.phantom.findings import draw_findings, posterior, tables
 from fusion_ln.evaluation.probabilities.decision import THRESHOLDS, net_benefits
 from fusion_ln.evaluation.probabilities.maps import SHRINKAGE, Shrinkage, calibrate, fit_map
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 
 CLASSES = tables().classes
 SIZES = (15, 29, 70, 200, 1000)  # inner validation patients of a fold; the paper's cohort has 70

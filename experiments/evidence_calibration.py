@@ -36,10 +36,10 @@ from fusion_ln.evaluation.limits.auc import Aucs, aucs, covariance, one_vs_one
 from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
 from fusion_ln.evaluation.significance import all_better, holm
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.metrics import METRICS, Metric, Resamples, score
 from fusion_ln.progress import progress
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 COUNTS = {

@@ -14,7 +14,7 @@ from fusion_ln.explain.attribution import grad_cam
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.triplet import LateFusion, TripletModel
-from fusion_ln.settings import PRESETS
+from fusion_ln.settings.training import PRESETS
 from fusion_ln.terms import KNOWN_MODALITIES
 
 MODALITIES = tuple(KNOWN_MODALITIES)

@@ -31,8 +31,8 @@ import torch
 from optuna.trial import TrialState
 
 from fusion_ln import __version__
-from fusion_ln.cohort.cohort import load_cohort, save_cohort
-from fusion_ln.files import write_text
+from fusion_ln.cohort.folder import load_cohort, save_cohort
+from fusion_ln.files.formats import write_text
 from fusion_ln.tuning.storage import open_storage
 
 PAGE = Path(__file__).parent / "benchmarks" / "interrupted.md"

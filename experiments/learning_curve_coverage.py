@@ -24,9 +24,9 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.planning.learning import FURTHER, LearningCurve
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 
 FOLDS, FRACTIONS = 5, np.array([0.125, 0.25, 0.5, 1.0])
 FEATURES, SHIFT = 60, 0.25  # standard deviations between the class means of each feature

@@ -27,10 +27,10 @@ from fusion_ln.cohort.phantom.findings import attainable_by_tables, draw_finding
 from fusion_ln.evaluation.delong import auc_covariance
 from fusion_ln.evaluation.planning.patients import Need, plan_from_assumptions, plan_from_runs
 from fusion_ln.evaluation.planning.settings import PlanSettings
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 
 PAIRS = {
     "all against elastic": (("2d", "cdfi", "elastic"), ("elastic",)),

@@ -26,9 +26,9 @@ from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.evaluation.presence import LINKED_BELOW, audit_presence
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.report.cohort.presence import audit_cohort
 
 MISSING, PATIENTS, IMAGE_SIZE = 0.3, 240, 32

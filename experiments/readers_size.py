@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.readers.cases import Cases, Measure
 from fusion_ln.evaluation.readers.standalone import stand_alone_test
-from fusion_ln.files import write_text
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.files.formats import write_text
+from fusion_ln.records.origin import hardware, installed_versions
 
 READERS = (3, 5, 10)
 SIZES = ((50, 100), (300, 286))  # positive and other patients

@@ -25,9 +25,9 @@ from scipy.special import ndtri, softmax
 from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.repeats import corrected_t
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 
 FOLDS, REPEATS = 5, (1, 2, 5, 10)
 COUNTS = {240: (65, 50, 125), 585: (165, 120, 300)}  # patients per class: all folds alike

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.compute.device import accelerator_of
 from fusion_ln.evaluation.shortcut import (
@@ -34,13 +35,14 @@ from fusion_ln.evaluation.shortcut import (
     assess_shortcuts,
 )
 from fusion_ln.explain.shortcut.audit import audit_run
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
-from fusion_ln.records import hardware, installed_versions
+from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, resolve_fit
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import resolve_fit
 from fusion_ln.terms import KNOWN_MODALITIES
 from fusion_ln.training.run import run_baselines, run_fusions
 

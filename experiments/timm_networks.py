@@ -16,11 +16,12 @@ import torch
 
 from fusion_ln.errors import FusionLNError
 from fusion_ln.explain.network import Explained
-from fusion_ln.files import write_json, write_text
+from fusion_ln.files.formats import write_json, write_text
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.rehearsal import SIZES, check_network, check_tokens, rehearse, sizes_of
 from fusion_ln.models.triplet import Single, TripletModel
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import cache_folder
 
 TABLE = Path(__file__).parent / "benchmarks" / "timm_networks.csv"

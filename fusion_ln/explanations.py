@@ -6,8 +6,8 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
-from fusion_ln.records import CohortSummary
+from fusion_ln.files.formats import write_json
+from fusion_ln.records.parts import CohortSummary
 
 
 class _Record(BaseModel):

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from fusion_ln.decode.stored import Kind, load_table, read_table, wrong_column
 from fusion_ln.errors import PredictionsError
-from fusion_ln.files import write_parquet
+from fusion_ln.files.formats import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
 
 REMAKE = (

@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import LOCK, as_file_name, write_json
-from fusion_ln.records import (
-    BaselineRecord,
-    ClinicalRecord,
-    CohortSummary,
-    PredictionRecord,
-    PretrainingRecord,
-    RunRecord,
-    TrainedFusionRecord,
-    parse_record,
-)
+from fusion_ln.files.formats import write_json
+from fusion_ln.files.locks import LOCK
+from fusion_ln.files.names import as_file_name
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, PretrainingRecord, TrainedFusionRecord
+from fusion_ln.records.parse import PredictionRecord, RunRecord, parse_record
+from fusion_ln.records.parts import CohortSummary
 
 AUDIT_PAGE = "audit.html"
 BACKBONE_FILE = "backbone.safetensors"

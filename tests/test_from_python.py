@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tiny import FIT
 
-from fusion_ln.settings import PRESETS
+from fusion_ln.settings.training import PRESETS
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -4,21 +4,20 @@ from pathlib import Path
 import pytest
 
 from fusion_ln.errors import RunError
-from fusion_ln.records import (
+from fusion_ln.records.kinds import (
     RUN_IDENTITY,
     BaselineRecord,
-    CohortSummary,
     LateFusionRecord,
-    PatientCounts,
-    PretrainingFit,
     PretrainingRecord,
-    TaskSummaries,
     TrainedFusionRecord,
-    new_origin,
-    parse_record,
 )
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parse import parse_record
+from fusion_ln.records.parts import CohortSummary, PatientCounts, PretrainingFit, TaskSummaries
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, HeadSettings, LateSettings, PretrainSettings, TrainedFusionSettings
+from fusion_ln.settings.fusion import HeadSettings, LateSettings, TrainedFusionSettings
+from fusion_ln.settings.pretraining import PretrainSettings
+from fusion_ln.settings.training import BaselineSettings
 
 COHORT = CohortSummary(
     name="tiny",

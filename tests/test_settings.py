@@ -6,15 +6,11 @@ import pytest
 
 from fusion_ln.cohort.default import PhantomSettings
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import (
-    ADDED,
-    BaselineSettings,
-    DeviceSettings,
-    FinetuneSettings,
-    FitSettings,
-    HeadSettings,
-    PretrainSettings,
-)
+from fusion_ln.settings.base import ADDED
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
+from fusion_ln.settings.pretraining import PretrainSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.experiment_file import StudySettings, experiment_heads, head_settings, read_experiment
 
 

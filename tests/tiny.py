@@ -9,11 +9,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fusion_ln.cli.main import cli
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import CohortDetails
-from fusion_ln.files import hash_file
-from fusion_ln.settings import DeviceSettings, FitSettings, HeadSettings
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 MODALITIES = ("2d", "cdfi", "elastic")

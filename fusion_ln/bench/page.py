@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from fusion_ln.files import write_text
-from fusion_ln.records import PASSWORD, hardware, installed_versions
+from fusion_ln.files.formats import write_text
+from fusion_ln.records.origin import PASSWORD, hardware, installed_versions
 
 
 def header(title: str, packages: Iterable[str], description: str = "") -> list[str]:

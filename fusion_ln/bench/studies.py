@@ -14,7 +14,8 @@ from lightning_fabric import Fabric
 from fusion_ln.bench.page import header, table_head, table_row
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.phantom.settings import PhantomSettings
-from fusion_ln.settings import DeviceSettings, FitSettings, LoopSettings, Precision
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings, LoopSettings, Precision
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range

@@ -6,7 +6,7 @@ import click
 
 from fusion_ln.cli.common import DIRECTORY, SEED
 from fusion_ln.cli.options import settings_options, take
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 
 
 @click.command()

@@ -5,7 +5,9 @@ from pathlib import Path
 import click
 
 from fusion_ln.cli.options import settings_options, take
-from fusion_ln.settings import MOST, DeviceSettings, FitSettings
+from fusion_ln.settings.base import MOST
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 
 
 @click.group()

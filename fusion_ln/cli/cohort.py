@@ -147,9 +147,9 @@ def check(ctx: click.Context, folder: Path) -> None:
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
     from fusion_ln.cohort.checks.check import check_pictures, describe
-    from fusion_ln.cohort.cohort import load_cohort
+    from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.errors import PredictionsError
-    from fusion_ln.files import write_csv
+    from fusion_ln.files.formats import write_csv
     from fusion_ln.report.cohort.presence import audit_cohort, describe_presence
 
     result = check_pictures(load_cohort(folder))
@@ -188,7 +188,7 @@ def folds(folder: Path, folds: Folds, seed: int) -> None:
 
     The tables of the cohort DIR are accepted as they stand now. Older runs will not match.
     """
-    from fusion_ln.cohort.cohort import redraw_folds
+    from fusion_ln.cohort.folder import redraw_folds
 
     _describe_written(redraw_folds(folder, **folds, seed=seed))
 

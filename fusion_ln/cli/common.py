@@ -7,7 +7,8 @@ from typing import TypeVar
 import click
 
 from fusion_ln.cli.options import settings_options
-from fusion_ln.settings import LAST_SEED, DeviceSettings
+from fusion_ln.settings.base import LAST_SEED
+from fusion_ln.settings.devices import DeviceSettings
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 SEED = click.IntRange(0, LAST_SEED)

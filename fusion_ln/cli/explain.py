@@ -44,7 +44,7 @@ def explain() -> None:
 @click.option("--out", type=DIRECTORY, help="Folder.  [default: RUN/explanation]")
 def maps(run: Path, cohort: Path | None, out: Path | None, **options: object) -> None:
     """Explain predictions of RUN, each by the model of the fold that held the patient out."""
-    from fusion_ln.cohort.cohort import open_run_cohort
+    from fusion_ln.cohort.folder import open_run_cohort
     from fusion_ln.explain.run import explain_run
     from fusion_ln.report.explanation.page import write_explanation
     from fusion_ln.runs import ExplanationFolder, RunFolder

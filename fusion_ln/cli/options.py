@@ -9,7 +9,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.settings import Settings
+from fusion_ln.settings.base import Settings
 
 F = TypeVar("F", bound=Callable[..., object])
 S = TypeVar("S", bound=Settings)

@@ -58,8 +58,8 @@ def predict(
     Probabilities are calibrated. The set holds the classes that cannot be ruled out at 90 %; a contribution is what a
     modality adds to the probability of the likeliest class, from that class's share in the study.
     """
-    from fusion_ln.cohort.cohort import load_cohort
-    from fusion_ln.files import write_csv, write_json
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.files.formats import write_csv, write_json
     from fusion_ln.predict.predictor import load_predictor
     from fusion_ln.predict.present import RAW, as_json, as_table
     from fusion_ln.progress import say

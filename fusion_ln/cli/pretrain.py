@@ -6,7 +6,9 @@ import click
 
 from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
-from fusion_ln.settings import PRETRAIN_PATIENCE, DeviceSettings, FitSettings, PretrainSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
+from fusion_ln.settings.training import FitSettings
 
 
 @click.command()
@@ -33,14 +35,14 @@ def pretrain(
     Give the result to `fusionln run baseline` or `run fusion` with `--weights OUT`. Without --task, five simulated
     organ tasks are made in the cache folder.
     """
-    from fusion_ln.cohort.cohort import load_cohort
     from fusion_ln.cohort.default import open_organs
+    from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
     from fusion_ln.models.rehearsal import check_network
     from fusion_ln.report.pretraining import write_pretraining_report
     from fusion_ln.runs import RunFolder
-    from fusion_ln.settings import resolve_fit
+    from fusion_ln.settings.training import resolve_fit
     from fusion_ln.training.pretraining.pretrain import pretrain as learn
 
     device = take(options, DeviceSettings)

@@ -12,7 +12,10 @@ from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, F, device_options, pr
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FinetuneSettings, FitSettings, HeadSettings, Protocol
+from fusion_ln.settings.base import Protocol
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
@@ -245,7 +248,7 @@ def _plan_training(
     from fusion_ln.cohort.default import open_cohort
     from fusion_ln.compute.engines import join_as_worker, validate_compute
     from fusion_ln.models.backbones import check_backbone
-    from fusion_ln.settings import resolve_fit
+    from fusion_ln.settings.training import resolve_fit
     from fusion_ln.training.draws import plan_draws
     from fusion_ln.training.preflight import check_options
 

@@ -8,7 +8,7 @@ import click
 from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, print_paths, together
 from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.errors import StudyError
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.study_settings import StudySettings
 
 if TYPE_CHECKING:

@@ -4,14 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from fusion_ln.settings import (
-    LAST_SEED,
-    BaselineSettings,
-    LateSettings,
-    Protocol,
-    Settings,
-    TrainedFusionSettings,
-)
+from fusion_ln.settings.base import LAST_SEED, Protocol, Settings
+from fusion_ln.settings.fusion import LateSettings, TrainedFusionSettings
+from fusion_ln.settings.training import BaselineSettings
 
 ClinicalModel = Literal["logistic", "chance", "stacked"]
 

@@ -1,40 +1,18 @@
 """A cohort: patients, their pictures and their folds, kept in one folder that every command reads."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.folds import draw_folds, folds_origin
-from fusion_ln.cohort.head import HEAD, TABLES, CohortDetails, CohortHead, read_head, write_head
+from fusion_ln.cohort.head import CohortDetails
 from fusion_ln.decode.picture import read_picture
-from fusion_ln.decode.readers import find_readers
-from fusion_ln.decode.stored import Kind, load_table, wrong_column
 from fusion_ln.errors import CohortError
-from fusion_ln.files import LOCK, hash_table, locked, write_parquet
-from fusion_ln.records import CohortSummary
-from fusion_ln.runs import RunFolder
-from fusion_ln.terms import (
-    FOLD,
-    HEIGHT,
-    IMAGE,
-    INNER,
-    LABEL,
-    MODALITY,
-    PATH,
-    PATIENT,
-    SHA256,
-    SITE,
-    UNUSED,
-    VIEW,
-    WIDTH,
-)  # fmt: skip
-
-IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
-TEXTS = (PATIENT, IMAGE, MODALITY, PATH, SHA256)
-NUMBERS = (LABEL, FOLD, VIEW, WIDTH, HEIGHT)
+from fusion_ln.files.hashes import hash_table
+from fusion_ln.records.parts import CohortSummary
+from fusion_ln.terms import FOLD, IMAGE, INNER, LABEL, MODALITY, PATIENT, SHA256, UNUSED, VIEW
 
 
 @dataclass(frozen=True)
@@ -166,153 +144,3 @@ class Cohort:
                 "Move the pictures into one folder, or give the common folder as SRC.",
             )
         return found
-
-
-def save_cohort(cohort: Cohort) -> None:
-    """Write the folder; ``cohort.toml`` comes last, so a folder without it is an unfinished one."""
-    _check(cohort)
-    tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
-    for name, table in tables.items():
-        write_parquet(cohort.root / f"{name}.parquet", table)
-    pictures = cohort.pictures.resolve()
-    head = CohortHead(
-        name=cohort.name,
-        classes=cohort.classes,
-        modalities=cohort.modalities,
-        source=cohort.source,
-        licence=cohort.licence,
-        simulated=cohort.simulated,
-        root=None if pictures == cohort.root.resolve() else str(pictures),
-        details=cohort.details,
-        hashes={name: hash_table(table) for name, table in tables.items()},
-    )
-    write_head(cohort.root, head)
-
-
-def load_cohort(folder: Path) -> Cohort:
-    """Read a cohort folder; check that its tables match each other and have not changed since the folds were drawn.
-
-    Raises:
-        CohortError: If it is not a cohort, is damaged, or was changed since its folds were drawn.
-    """
-    head = read_head(folder)
-    tables = {name: _read_table(folder / f"{name}.parquet") for name in TABLES}
-    for name, table in tables.items():
-        if hash_table(table) != head.hashes.get(name):
-            raise CohortError(
-                f"{folder / name}.parquet: changed since the cohort's folds were drawn.",
-                f"Restore it, or draw new folds with `fusionln cohort folds {folder}` (older runs will not match).",
-            )
-    return _build(folder, head, tables)
-
-
-def open_run_cohort(run: RunFolder, folder: Path | None) -> Cohort:
-    """Read the cohort of a run: from ``folder`` or, without one, from the folder that the run was made on.
-
-    Raises:
-        CohortError: If it is no longer there.
-        RunError: If the run was made on another cohort, or on other folds.
-    """
-    record = run.read_prediction_record()
-    held = Path(record.cohort_path or "")
-    if folder is None and not (held / HEAD).is_file():
-        raise CohortError(
-            f"{run.root}: its cohort {record.cohort.name} is no longer at {record.cohort_path}.",
-            "Say where it is with `--cohort DIR`.",
-        )
-    cohort = load_cohort(folder or held)
-    run.check_cohort(cohort.describe())
-    return cohort
-
-
-def redraw_folds(folder: Path, *, k: int = 5, by_site: bool = False, seed: int = 0) -> Cohort:
-    """Accept the tables as they are now, draw new folds and write the cohort back."""
-    head = read_head(folder)
-    with locked(folder / LOCK):
-        tables = {name: _read_table(folder / f"{name}.parquet") for name in ("patients", "images")}
-        _check_patients(f"{folder / 'patients.parquet'}", tables["patients"], head.classes)
-        folds = draw_folds(tables["patients"], k=k, by_site=by_site, seed=seed, classes=head.classes)
-        cohort = _build(folder, head, {**tables, "folds": folds})
-        details = cohort.details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
-        save_cohort(cohort := replace(cohort, details=details))
-    return cohort
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    way_out = "Restore it or import the cohort again."
-    try:
-        table = load_table(path)
-    except ValueError as error:
-        raise CohortError(f"{path}: {error}.", way_out) from None
-    kinds: dict[str, Kind] = {**dict.fromkeys(TEXTS, "text"), **dict.fromkeys(NUMBERS, "whole")}
-    if wrong := wrong_column(table, {name: kind for name, kind in kinds.items() if name in table}):
-        raise CohortError(f"{path}: {wrong}.", way_out)
-    return table
-
-
-def _build(folder: Path, head: CohortHead, tables: dict[str, pd.DataFrame]) -> Cohort:
-    pictures = Path(head.root) if head.root is not None else folder
-    if not pictures.is_dir():
-        raise CohortError(
-            f"{folder}: the folder of its pictures, {pictures}, is gone.",
-            "Move them back, or set `root` in cohort.toml to where they are now.",
-        )
-    cohort = Cohort(
-        root=folder,
-        name=head.name,
-        classes=head.classes,
-        modalities=head.modalities,
-        source=head.source,
-        licence=head.licence,
-        simulated=head.simulated,
-        details=head.details,
-        pictures=pictures,
-        **tables,
-    )
-    _check(cohort)
-    return cohort
-
-
-def _check(cohort: Cohort) -> None:
-    """Refuse tables that do not fit each other; every message names the first offender."""
-    patients, images, folds = cohort.patients, cohort.images, cohort.folds
-    where = {name: f"cohort {cohort.name}: {name}.parquet" for name in TABLES}
-    _check_patients(where["patients"], patients, cohort.classes)
-    find_readers(patients, cohort.classes, where["patients"])
-    _need_columns(where["images"], images, IMAGE_COLUMNS)
-    _need_columns(where["folds"], folds, (PATIENT, FOLD))
-    _refuse_repeats(where["images"], images[IMAGE])
-    _refuse_repeats(where["folds"], folds[PATIENT])
-    _refuse_unknown(where["images"], images[PATIENT], set(patients[PATIENT]), "a patient of patients.parquet")
-    _refuse_unknown(where["images"], images[MODALITY], set(cohort.modalities), "a modality of cohort.toml")
-    _refuse_unknown(where["folds"], folds[FOLD], set(range(len(folds))), "a fold")
-    redraw = f"Draw the folds anew with `fusionln cohort folds {cohort.root}`."
-    if set(folds[PATIENT]) != set(patients[PATIENT]):
-        raise CohortError(f"{where['folds']} does not hold exactly the patients of patients.parquet.", redraw)
-    columns = [f"{INNER}{fold}" for fold in range(cohort.n_folds)]
-    _need_columns(where["folds"], folds, tuple(columns))
-    if folds[columns].to_numpy(dtype=bool)[np.arange(len(folds)), folds[FOLD]].any():
-        raise CohortError(f"{where['folds']}: a held-out patient serves inner validation.", redraw)
-
-
-def _check_patients(where: str, patients: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    _need_columns(where, patients, (PATIENT, LABEL, SITE))
-    _refuse_repeats(where, patients[PATIENT])
-    _refuse_unknown(where, patients[LABEL], set(range(len(classes))), "a label 0..C-1")
-    if patients.empty:
-        raise CohortError(f"{where} holds no patient.", "Import the cohort again.")
-
-
-def _need_columns(where: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    if missing := [column for column in columns if column not in table]:
-        raise CohortError(f"{where} lacks the column {missing[0]!r}.", "Import the cohort again.")
-
-
-def _refuse_repeats(where: str, keys: pd.Series) -> None:
-    if keys.duplicated().any():
-        raise CohortError(f"{where} holds {keys[keys.duplicated()].iloc[0]!r} twice.", "Import the cohort again.")
-
-
-def _refuse_unknown(where: str, values: pd.Series, known: set[str] | set[int], what: str) -> None:
-    if unknown := set(values) - known:
-        raise CohortError(f"{where} holds {sorted(unknown)[0]!r}, which is not {what}.", "Import the cohort again.")

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.files import as_file_name, locked
+from fusion_ln.files.locks import locked
+from fusion_ln.files.names import as_file_name
 from fusion_ln.progress import say
 from fusion_ln.terms import cache_folder
 

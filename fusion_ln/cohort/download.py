@@ -14,7 +14,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from fusion_ln.errors import SettingsError, SourceError, unknown
-from fusion_ln.files import LOCK, cannot_write, locked
+from fusion_ln.files.atomic import cannot_write
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import progress, say
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds, folds_origin, mark_unused
 from fusion_ln.cohort.head import HEAD, read_head
 from fusion_ln.errors import CohortError, RunError, SettingsError
-from fusion_ln.files import LOCK, hash_table, locked
+from fusion_ln.files.hashes import hash_table
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.terms import LABEL, PATIENT
 
 FOLDER = "cohort"  # of a draw, beside its runs

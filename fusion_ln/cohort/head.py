@@ -10,7 +10,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusion_ln.errors import CohortError
-from fusion_ln.files import LOCK, locked, parse, write_text
+from fusion_ln.files.formats import parse, write_text
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.terms import COHORT_HEAD
 
 FORMAT_VERSION = 1

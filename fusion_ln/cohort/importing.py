@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import FRAMES, CohortDetails, new_cohort
 from fusion_ln.cohort.raw_pictures import (

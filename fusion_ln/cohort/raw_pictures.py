@@ -13,7 +13,7 @@ from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_lis
 from fusion_ln.cohort.video import with_frames
 from fusion_ln.decode.picture import burned_in_text, read_picture
 from fusion_ln.errors import RENAME, PictureError, SourceError, is_text, printable
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.progress import say
 from fusion_ln.threads import map_with_progress
 

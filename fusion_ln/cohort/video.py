@@ -13,7 +13,7 @@ from PIL import Image
 
 from fusion_ln.cohort.source import Archive, ImageRow
 from fusion_ln.errors import PictureError
-from fusion_ln.files import write_bytes
+from fusion_ln.files.atomic import write_bytes
 from fusion_ln.threads import map_with_progress
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from threadpoolctl import threadpool_limits
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import DeviceSettings, Precision
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import Precision
 
 RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 

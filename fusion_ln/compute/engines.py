@@ -11,7 +11,8 @@ from fusion_ln.compute.ddp import init_ranks
 from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.progress import progress
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 
 J = TypeVar("J", bound=Job)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 
 CACHE = "FUSIONLN_CACHE"
 

@@ -6,7 +6,8 @@ from typing import Protocol, Self
 
 from lightning_fabric import Fabric
 
-from fusion_ln.settings import DeviceSettings, Precision
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import Precision
 
 OnEpoch = Callable[[int, str], None]  # number of the finished epoch from 0, and a note on it
 Step = Callable[[str], None]  # one step of a progress bar, with a note

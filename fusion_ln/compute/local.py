@@ -15,7 +15,8 @@ from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, 
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 
 POLL_SECONDS = 0.2
 J = TypeVar("J", bound=Job)

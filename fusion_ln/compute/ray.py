@@ -14,7 +14,8 @@ from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.errors import FusionLNError, RunError, SettingsError, in_short
 from fusion_ln.progress import say
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 
 RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes after the last finished epoch
 POLL_SECONDS = 0.2

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.settings import LAST_SEED, MOST, Settings
+from fusion_ln.settings.base import LAST_SEED, MOST, Settings
 
 SAMPLE = 12  # patients that are drawn by default
 METHOD_NAMES = ("gradcam", "guided-gradcam", "ig", "occlusion", "attention")

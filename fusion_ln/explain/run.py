@@ -27,7 +27,9 @@ from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.explain.request import SAMPLE, ExplainSettings
 from fusion_ln.explanations import ExplanationRecord, MethodRecord
-from fusion_ln.files import hash_file, locked, write_arrays, write_parquet
+from fusion_ln.files.formats import write_arrays, write_parquet
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.files.locks import locked
 from fusion_ln.models.triplet import load_run
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.progress import progress

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusion_ln.errors import ModelError
-from fusion_ln.files import LOCK, TEMPORARY, as_file_name, hash_file, parse, write_json
+from fusion_ln.files.atomic import TEMPORARY
+from fusion_ln.files.formats import parse, write_json
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.files.locks import LOCK
+from fusion_ln.files.names import as_file_name
 from fusion_ln.frozen.record import AGAIN, ModelRecord, parse_model_record
 
 

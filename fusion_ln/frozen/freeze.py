@@ -5,15 +5,18 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.cohort.checks.hashes import hash_pictures
-from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import ModelError
-from fusion_ln.files import LOCK, locked, write_bytes, write_json, write_parquet
+from fusion_ln.files.atomic import write_bytes
+from fusion_ln.files.formats import write_json, write_parquet
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import scores_table
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.study import describe_model
 from fusion_ln.models.triplet import TrainedRun, load_run
-from fusion_ln.records import BaselineRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITY
 

@@ -11,9 +11,10 @@ from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
-from fusion_ln.files import parse
-from fusion_ln.records import LearntParameters
-from fusion_ln.settings import HeadSettings, Protocol
+from fusion_ln.files.formats import parse
+from fusion_ln.records.parts import LearntParameters
+from fusion_ln.settings.base import Protocol
+from fusion_ln.settings.fusion import HeadSettings
 
 FORMAT_VERSION = 1
 AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."

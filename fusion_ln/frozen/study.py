@@ -18,16 +18,11 @@ from fusion_ln.predictions import (
     read_subset_predictions,
 )
 from fusion_ln.progress import say
-from fusion_ln.records import (
-    BaselineRecord,
-    ClinicalRecord,
-    LateFusionRecord,
-    PredictionRecord,
-    TrainedFusionRecord,
-    installed_versions,
-)
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.records.origin import installed_versions
+from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import FOLD, modality_title
 
 POOLED = ""  # name of the scores of all patients, each with the pictures that the patient has

@@ -14,7 +14,9 @@ from torch import Tensor
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.errors import CohortError
-from fusion_ln.files import LOCK, hash_file, locked, write_rows
+from fusion_ln.files.formats import write_rows
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
 

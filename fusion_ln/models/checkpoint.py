@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError, in_short
-from fusion_ln.files import write_atomically
+from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.weights import first_not_finite
-from fusion_ln.records import BaselineRecord
+from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.runs import RunFolder, differences
-from fusion_ln.settings import BaselineSettings, HeadSettings, Settings
+from fusion_ln.settings.base import Settings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings
 
 METADATA_KEY = "fusion_ln"
 HEAD_KEY = "fusion_ln.head"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from fusion_ln.models.backbones import Backbone, create_backbone
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings.training import FitSettings
 
 
 def mlp_head(n_features: int, width: int, n_classes: int, dropout: float = 0.0) -> nn.Sequential:

@@ -10,7 +10,8 @@ import torch
 from fusion_ln.errors import FusionLNError, SettingsError, in_short
 from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 
 # Pixels a side that are tried to name some that a network takes; 112 and 224 suit patches of 14 pixels.
 SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)

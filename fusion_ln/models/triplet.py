@@ -17,9 +17,11 @@ from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
-from fusion_ln.records import BaselineRecord, ClinicalRecord, LateFusionRecord, PredictionRecord
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord
+from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
-from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError, RunError

@@ -6,7 +6,8 @@ from pathlib import Path
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.probabilities.costs import is_table, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
-from fusion_ln.files import LOCK, locked, write_text
+from fusion_ln.files.formats import write_text
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.progress import say
 from fusion_ln.report.kit.sheets import csv_of
 from fusion_ln.report.record import PageRecord, relative

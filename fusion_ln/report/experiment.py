@@ -6,7 +6,7 @@ from typing import Literal
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
-from fusion_ln.records import BaselineRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.report.learning_curve import write_learning_curve
 from fusion_ln.report.record import DrawRecord, PageRecord, relative
 from fusion_ln.report.run.page import write_results

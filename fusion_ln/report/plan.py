@@ -11,7 +11,7 @@ from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.planning.patients import ASSUMED, Need, plan_from_assumptions, plan_from_runs, tabulate
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.predictions import Predictions, read_predictions
-from fusion_ln.records import CohortSummary
+from fusion_ln.records.parts import CohortSummary
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.page import write_page

@@ -17,7 +17,8 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
 from fusion_ln.metrics import METRICS, PRIMARY, confusion, score
 from fusion_ln.predictions import Predictions, read_predictions
-from fusion_ln.records import CohortSummary, PretrainingRecord
+from fusion_ln.records.kinds import PretrainingRecord
+from fusion_ln.records.parts import CohortSummary
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import mark_plate
 from fusion_ln.report.kit.page import write_page

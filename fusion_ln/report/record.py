@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fusion_ln.errors import RunError
-from fusion_ln.files import parse, write_json
+from fusion_ln.files.formats import parse, write_json
 
 RECORD = "report.json"
 

@@ -28,7 +28,7 @@ from fusion_ln.evaluation.shortcut import (
     title,
 )
 from fusion_ln.explanations import AuditRecord
-from fusion_ln.files import as_file_name
+from fusion_ln.files.names import as_file_name
 from fusion_ln.predictions import check_table
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, mark_plate, start_of_axis, write_note

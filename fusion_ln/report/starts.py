@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.starts import Baseline, Gain, compare_weights
 from fusion_ln.predictions import read_predictions
-from fusion_ln.records import BaselineRecord
+from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, draw_forest, mark_plate
 from fusion_ln.report.kit.page import write_page

@@ -16,7 +16,8 @@ from fusion_ln.cohort.clinical import check_encodable, encode, learn_encoding
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import locked, write_json
+from fusion_ln.files.formats import write_json
+from fusion_ln.files.locks import locked
 from fusion_ln.predictions import (
     UNIT_KEYS,
     Predictions,
@@ -27,7 +28,9 @@ from fusion_ln.predictions import (
     write_predictions,
 )
 from fusion_ln.progress import say
-from fusion_ln.records import ClinicalRecord, LearntParameters, PatientCounts, new_origin
+from fusion_ln.records.kinds import ClinicalRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import LearntParameters, PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
 

@@ -11,21 +11,25 @@ import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import PredictionsError, RunError
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import write_json, write_parquet
+from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
 from fusion_ln.progress import say
-from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
+from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import FoldRecord, PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, Precision
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
 from fusion_ln.terms import FOLD
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.parts import CROSS_PARTS, check_classes, training_parts

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from fusion_ln.settings import Settings
+from fusion_ln.settings.base import Settings
 
 
 class DrawSettings(Settings):

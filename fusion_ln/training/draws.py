@@ -8,7 +8,9 @@ from fusion_ln.cohort.draws import Draw, draw_fractions, draw_repeats
 from fusion_ln.images.bank import open_bank
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, Protocol
+from fusion_ln.settings.base import Protocol
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.draw_settings import DrawSettings
 from fusion_ln.training.parts import check_classes
 from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, leave_out_untaught

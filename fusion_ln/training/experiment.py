@@ -3,18 +3,15 @@
 from itertools import product
 from pathlib import Path
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.default import open_organs, open_phantom
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.models.rehearsal import check_weights
 from fusion_ln.runs import RunFolder, RunKey
-from fusion_ln.settings import (
-    PRETRAIN_PATIENCE,
-    BaselineSettings,
-    DeviceSettings,
-    FitSettings,
-    HeadSettings,
-    PretrainSettings,
-)
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures

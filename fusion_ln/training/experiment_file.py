@@ -9,9 +9,11 @@ from pydantic import Field, field_validator
 
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.files import parse
+from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
-from fusion_ln.settings import LAST_SEED, FitSettings, HeadSettings, Protocol, Settings, resolve_fit
+from fusion_ln.settings.base import LAST_SEED, Protocol, Settings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings, resolve_fit
 from fusion_ln.training.study_settings import StudySettings
 
 

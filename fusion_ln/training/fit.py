@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from fusion_ln.errors import DivergedError, in_short
-from fusion_ln.files import write_atomically
+from fusion_ln.files.atomic import write_atomically
 from fusion_ln.progress import say
-from fusion_ln.settings import LoopSettings
+from fusion_ln.settings.training import LoopSettings
 from fusion_ln.training.tasks import BatchLoader, Labelled, Task, ValidationScore
 
 B = TypeVar("B", bound=Labelled)

@@ -4,7 +4,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.errors import CohortError
 from fusion_ln.images.bank import ImageBank
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import LABEL, PATIENT
 
 CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients out each, for `--tokens cross-fitted`

@@ -8,7 +8,8 @@ from fusion_ln.errors import CohortError
 from fusion_ln.models.late.base import load_late_head
 from fusion_ln.models.rehearsal import check_head, check_network, check_tokens
 from fusion_ln.progress import say
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.fusion.late import check_teachable, untaught_class
 from fusion_ln.training.parts import training_parts
 

@@ -19,7 +19,8 @@ from fusion_ln.errors import RunError
 from fusion_ln.images.bank import bank_file
 from fusion_ln.models.rehearsal import rehearse
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fusion.tokens import token_files

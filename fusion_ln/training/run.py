@@ -6,9 +6,13 @@ from types import MappingProxyType
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
-from fusion_ln.files import as_file_name, locked
+from fusion_ln.files.locks import locked
+from fusion_ln.files.names import as_file_name
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings, FitSettings, HeadSettings, Protocol
+from fusion_ln.settings.base import Protocol
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.crossval import begin, cross_fit_jobs, finish
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fusion.heads import train_head

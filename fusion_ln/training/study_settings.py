@@ -4,8 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from fusion_ln.settings import LAST_SEED, MOST, Scheme, Settings
+from fusion_ln.settings.base import LAST_SEED, MOST, Settings
 
+Scheme = Literal["pooled", "per-fold"]
 TRIALS = 40  # where no budget is given
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
-from fusion_ln.files import as_file_name, locked
+from fusion_ln.files.locks import locked
+from fusion_ln.files.names import as_file_name
 from fusion_ln.runs import RunKey
-from fusion_ln.settings import BaselineSettings, FitSettings, HeadSettings, LoopSettings, Scheme
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings, LoopSettings
 from fusion_ln.training.experiment import (
     TUNED,
     check_experiment,
@@ -21,7 +23,7 @@ from fusion_ln.training.experiment import (
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
 from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import cross_fit
-from fusion_ln.training.study_settings import TRIALS
+from fusion_ln.training.study_settings import TRIALS, Scheme
 from fusion_ln.tuning.found import found_settings
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies

@@ -10,9 +10,9 @@ from optuna import Study, get_all_study_names, load_study
 from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.errors import StudyError
-from fusion_ln.files import write_text
-from fusion_ln.settings import Scheme
+from fusion_ln.files.formats import write_text
 from fusion_ln.training.experiment_file import ExperimentSettings
+from fusion_ln.training.study_settings import Scheme
 from fusion_ln.tuning.results import best_trial, check_study, finished, read_study_record
 from fusion_ln.tuning.storage import hide_password, open_storage, with_retries
 

@@ -12,15 +12,9 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import (
-    BaselineSettings,
-    DeviceSettings,
-    FitSettings,
-    HeadSettings,
-    LoopSettings,
-    Precision,
-    TokenSettings,
-)
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings, TokenSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings, LoopSettings, Precision
 from fusion_ln.training.crossval import fit_fold, read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens

@@ -7,7 +7,7 @@ from pathlib import Path
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.experiment import experiment_cohort, resolve_weights, run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.tuning.experiment import JOURNAL, Tuning, budget_of

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError
 
 from fusion_ln.errors import StudyError
-from fusion_ln.records import CohortSummary
+from fusion_ln.records.parts import CohortSummary
 
 IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
 SCORES = "scores"  # attribute of a trial: the scores of its folds

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.models.rehearsal import check_network
-from fusion_ln.settings import FitSettings, HeadSettings, LoopSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings, LoopSettings
 
 if TYPE_CHECKING:
     from optuna import Trial

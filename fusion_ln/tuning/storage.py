@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLA
 
 from fusion_ln.errors import StudyError, in_short
 from fusion_ln.progress import say
-from fusion_ln.records import PASSWORD
+from fusion_ln.records.origin import PASSWORD
 from fusion_ln.tuning.results import finished
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from fusion_ln.compute.device import make_fabric
 from fusion_ln.errors import DivergedError, RunError, StudyError
 from fusion_ln.metrics import score
 from fusion_ln.progress import say
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits

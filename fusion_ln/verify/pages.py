@@ -3,8 +3,9 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
+from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import VerifyError
 from fusion_ln.evaluation.probabilities.costs import is_table
 from fusion_ln.report.comparison import write_comparison

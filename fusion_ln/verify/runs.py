@@ -12,9 +12,10 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import VerifyError
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import parse
+from fusion_ln.files.formats import parse
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
-from fusion_ln.records import BaselineRecord, LateFusionRecord, PredictionRecord
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
+from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, INNER, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
 from fusion_ln.verify.deviations import WAY_OUT, compare_frames, compare_values, deviation, same

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.errors import RunError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.progress import progress
-from fusion_ln.records import LateFusionRecord, PretrainingRecord
+from fusion_ln.records.kinds import LateFusionRecord, PretrainingRecord
 from fusion_ln.report.record import RECORD, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import PATH, SHA256

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from tiny import CPU, FIT, fusionln
 
-from fusion_ln.cohort.cohort import load_cohort
-from fusion_ln.records import BaselineRecord, PretrainingRecord, TaskSummaries
-from fusion_ln.settings import PretrainSettings
+from fusion_ln.cohort.folder import load_cohort
+from fusion_ln.records.kinds import BaselineRecord, PretrainingRecord
+from fusion_ln.records.parts import TaskSummaries
+from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.training.run import run_baselines
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))

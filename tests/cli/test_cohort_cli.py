@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import invoke
 
 from fusion_ln.cohort import download
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 
 
 @pytest.fixture

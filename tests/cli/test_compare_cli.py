@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from tiny import invoke
 
-from fusion_ln.files import LOCK, TEMPORARY
+from fusion_ln.files.atomic import TEMPORARY
+from fusion_ln.files.locks import LOCK
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.report import comparison
 from fusion_ln.report.run.reading import read_inputs

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import CPU, FIT, build_cohort, invoke
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.training.run import run_baselines, run_fusions
 from fusion_ln.tuning.results import IDENTITY, SCORES
 from fusion_ln.tuning.storage import open_storage

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from fusion_ln.cli.options import given, merge, parse_changes, settings_options, take
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import FitSettings, HeadSettings, Settings
+from fusion_ln.settings.base import Settings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 
 
 class Example(Settings):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tiny import OPTIONS, fusionln, refused
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from tiny import CPU, FIT, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke
 
 from fusion_ln.cohort import download
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.report import comparison
 from fusion_ln.report.run import page
 from fusion_ln.training.run import run_baselines

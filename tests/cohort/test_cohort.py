@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.cohort import load_cohort, open_run_cohort, redraw_folds, save_cohort
+from fusion_ln.cohort.folder import load_cohort, open_run_cohort, redraw_folds, save_cohort
 from fusion_ln.cohort.head import CohortDetails, read_head, write_head
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.records import BaselineRecord, new_origin
+from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.origin import new_origin
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 
 
 def test_a_cohort_comes_back_as_it_was_saved(make_cohort):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fusion_ln.cohort.cohort import load_cohort, redraw_folds
 from fusion_ln.cohort.draws import draw_fractions, draw_repeats
+from fusion_ln.cohort.folder import load_cohort, redraw_folds
 from fusion_ln.errors import CohortError, RunError, SettingsError
 
 

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.source import open_source, source_names
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
 

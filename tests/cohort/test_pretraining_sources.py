@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.source import open_source
 from fusion_ln.cohort.sources.auli import AULI

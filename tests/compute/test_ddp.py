@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from tiny import OPTIONS, fusionln, refused
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 
 ONE_FIT = """
 import sys
@@ -32,15 +32,15 @@ import torch.nn.functional as F
 from torch import nn
 
 import fusion_ln.training.pretraining.multitask
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import DivergedError
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.compute.device import make_fabric
-from fusion_ln.settings import DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.fit import fit
-from fusion_ln.settings import PretrainSettings
+from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.compute.ddp import init_ranks
 from fusion_ln.training.tasks import PictureTask

@@ -16,7 +16,8 @@ from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.environment import Environment
 from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
 
 EPOCHS = 40

@@ -4,7 +4,7 @@ import pytest
 
 from fusion_ln.decode.readers import find_readers, tidy_readers
 from fusion_ln.errors import CohortError
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import is_clinical
 
 CLASSES = ("benign", "malignant")

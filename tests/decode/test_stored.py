@@ -4,7 +4,7 @@ import pytest
 
 from fusion_ln.decode.stored import holds_array, load_arrays, read_table, wrong_column
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_arrays
+from fusion_ln.files.formats import write_arrays
 
 DAMAGES = {
     "empty": lambda content: b"",

@@ -9,7 +9,8 @@ from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 
 SIDE = 64
 MODALITIES = ("2d", "cdfi", "elastic")

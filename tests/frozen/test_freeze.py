@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tiny import CPU, FIT_TWICE, HEAD, build_cohort, fusionln, refused
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.frozen.folder import ModelFolder

@@ -12,9 +12,11 @@ from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, 
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import load_run
-from fusion_ln.records import BaselineRecord, LateFusionRecord, new_origin
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
+from fusion_ln.records.origin import new_origin
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
+from fusion_ln.settings.fusion import LateSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 
 
 def test_a_checkpoint_rebuilds_the_model_that_was_saved(tmp_path):

@@ -7,7 +7,8 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.models import rehearsal
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.rehearsal import check_head, check_network, check_tokens, rehearse
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 
 
 def fit(backbone, size=32, **changes):

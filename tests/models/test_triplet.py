@@ -10,9 +10,10 @@ from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel, load_run
-from fusion_ln.records import ClinicalRecord, new_origin
+from fusion_ln.records.kinds import ClinicalRecord
+from fusion_ln.records.origin import new_origin
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 MODALITIES = ("2d", "cdfi", "elastic")
 

@@ -7,7 +7,7 @@ from fusion_ln.errors import WeightsError
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.terms import cache_folder
 
 

@@ -13,13 +13,13 @@ from tiny import FIT_TWICE as FIT
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predict.present import as_table
 from fusion_ln.predictions import read_inner_predictions, read_predictions
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
 

@@ -11,13 +11,17 @@ from tiny import CLASSES, MODALITIES, write_cohort
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import draw_repeats
 from fusion_ln.cohort.head import Attainable, CohortDetails
-from fusion_ln.files import write_parquet
+from fusion_ln.files.formats import write_parquet
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
-from fusion_ln.records import BaselineRecord, FoldRecord, LateFusionRecord, PatientCounts, PredictionRecord, new_origin
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parse import PredictionRecord
+from fusion_ln.records.parts import FoldRecord, PatientCounts
 from fusion_ln.report.kit import style
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings, LateSettings
+from fusion_ln.settings.fusion import LateSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.terms import INNER, LABEL, PATIENT
 
 SKILL = {"2d": 1.0, "cdfi": 1.2, "elastic": 1.6}

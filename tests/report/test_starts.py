@@ -9,12 +9,13 @@ from sklearn.metrics import roc_auc_score
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
-from fusion_ln.files import write_json
+from fusion_ln.files.formats import write_json
 from fusion_ln.predictions import predictions_from_logits, write_predictions
-from fusion_ln.records import BaselineRecord, new_origin
+from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.origin import new_origin
 from fusion_ln.report.starts import write_ablation
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FitSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 
 QUESTION = "What does it buy?"
 

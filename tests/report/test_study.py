@@ -4,7 +4,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from fusion_ln.records import CohortSummary
+from fusion_ln.records.parts import CohortSummary
 from fusion_ln.report.study import summarise, write_study_page
 from fusion_ln.tuning.results import IDENTITY, KNOWN
 

@@ -12,7 +12,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tiny import build_cohort, fusionln, refused
 
 from fusion_ln.cohort.clinical import check_encodable
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.predictions import (
     Predictions,
@@ -21,12 +21,13 @@ from fusion_ln.predictions import (
     read_predictions,
     write_predictions,
 )
-from fusion_ln.records import BaselineRecord, ClinicalRecord, new_origin
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord
+from fusion_ln.records.origin import new_origin
 from fusion_ln.report.run.reading import read_inputs
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.clinical import build as build_section
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.clinical import apply_stack, learn_stack, run_clinical, run_stacked
 
 N = 60

@@ -15,14 +15,14 @@ from PIL import Image
 from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
 
-from fusion_ln.cohort.cohort import load_cohort, save_cohort
+from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.predictions import read_predictions
-from fusion_ln.records import PatientCounts
+from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
 
 
@@ -182,10 +182,11 @@ def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_once_there_is_space(m
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, DeviceSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.crossval import begin, finish
 
 writes, rename = [], Path.replace

@@ -10,7 +10,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.organs import simulate_organs
 from fusion_ln.errors import FusionLNError
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, FinetuneSettings, FitSettings, HeadSettings, PretrainSettings
+from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
+from fusion_ln.settings.pretraining import PretrainSettings
+from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import cross_fit, run_baselines
@@ -46,7 +48,7 @@ def test_the_tests_below_change_every_setting(table):
 @pytest.fixture(autouse=True)
 def one_fold(monkeypatch):
     """One of the outer folds is trained: it is enough to see an effect."""
-    monkeypatch.setattr("fusion_ln.cohort.cohort._check", lambda cohort: None)  # it expects a column per fold
+    monkeypatch.setattr("fusion_ln.cohort.folder.check_tables", lambda cohort: None)  # it expects a column per fold
     monkeypatch.setattr(Cohort, "n_folds", 1)
 
 

@@ -4,7 +4,7 @@ import pytest
 from tiny import CPU
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import FitSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, tune

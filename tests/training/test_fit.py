@@ -10,7 +10,8 @@ from torch import nn
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.errors import DivergedError
 from fusion_ln.images.bank import Batches, ImageBank
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.fit import fit
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 from tiny import CPU, FIT, HEAD, refused
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, FusionLNError, RunError, SettingsError
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FitSettings, PretrainSettings
+from fusion_ln.settings.pretraining import PretrainSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training import crossval, preflight, run
 from fusion_ln.training.experiment import run_experiment

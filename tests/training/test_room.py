@@ -15,7 +15,7 @@ from fusion_ln.images.bank import Batches, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.rehearsal import rehearse
-from fusion_ln.settings import FinetuneSettings
+from fusion_ln.settings.fusion import FinetuneSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training import fit as training_fit
 from fusion_ln.training.crossval import begin

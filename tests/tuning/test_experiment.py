@@ -9,7 +9,8 @@ from tiny import CPU
 from fusion_ln.errors import SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.predict.predictor import load_predictor
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.training.study_settings import StudySettings

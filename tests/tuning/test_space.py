@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings import FitSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.tuning.space import Choices, Range, read_space, suggest
 
 DECLARED = {

@@ -20,12 +20,13 @@ from tiny import CPU, HEAD
 from tiny import FIT_TWICE as FIT
 from toy_study import Toy, conditions, toy_job
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.errors import DivergedError, RunError, SettingsError, StudyError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.metrics import METRICS
 from fusion_ln.predictions import read_inner_predictions
-from fusion_ln.settings import BaselineSettings, HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.run import run_baselines
 from fusion_ln.training.tasks import PatientLogits

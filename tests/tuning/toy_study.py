@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.settings import DeviceSettings, FitSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range

@@ -12,14 +12,16 @@ from tiny import FIT, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import write_json, write_parquet
+from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
-from fusion_ln.records import BaselineRecord, FoldRecord, PatientCounts, new_origin
+from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import FoldRecord, PatientCounts
 from fusion_ln.report import comparison
 from fusion_ln.report.experiment import write_runs
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.fusion.late import fuse_late
 
 EPOCHS = 3

@@ -13,7 +13,7 @@ from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.picture import burned_in_text
 from fusion_ln.errors import FusionLNError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
 from fusion_ln.threads import map_with_progress
 

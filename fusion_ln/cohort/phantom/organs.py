@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import HEAD, CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.marks import Screen, burn_in

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from fusion_ln.settings import ADDED, LAST_SEED, MOST, Settings
+from fusion_ln.settings.base import ADDED, LAST_SEED, MOST, Settings
 
 SMALLEST, LARGEST = 32, 2048  # pixels a side
 MOST_READERS = 50

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.cohort import Cohort, save_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.findings import tables
@@ -15,7 +16,7 @@ from fusion_ln.cohort.phantom.settings import LARGEST, SMALLEST
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
 from fusion_ln.errors import SettingsError
-from fusion_ln.files import write_parquet
+from fusion_ln.files.formats import write_parquet
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
 

@@ -16,7 +16,7 @@ from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.render import NodeSize, render
 from fusion_ln.cohort.phantom.truth import Row, truth_of
-from fusion_ln.files import write_bytes
+from fusion_ln.files.atomic import write_bytes
 from fusion_ln.progress import progress
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from fusion_ln.settings import Settings
+from fusion_ln.settings.base import Settings
 
 
 class PlanSettings(Settings):

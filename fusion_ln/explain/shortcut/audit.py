@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from fusion_ln.cohort.cohort import Cohort, open_run_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
     ALTERATION,
@@ -36,13 +37,16 @@ from fusion_ln.explain.shortcut.alter import (
 from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import find_regions, knows_truth
 from fusion_ln.explanations import AuditRecord
-from fusion_ln.files import LOCK, as_file_name, locked, write_atomically, write_parquet
+from fusion_ln.files.atomic import write_atomically
+from fusion_ln.files.formats import write_parquet
+from fusion_ln.files.locks import LOCK, locked
+from fusion_ln.files.names import as_file_name
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
-from fusion_ln.records import installed_versions
+from fusion_ln.records.origin import installed_versions
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, PATIENT
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fusion_ln.models.late.base import ModalityLogits
 from fusion_ln.models.late.late_mean import mean_probability
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 
 @dataclass(frozen=True)

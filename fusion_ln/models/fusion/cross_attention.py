@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from fusion_ln.models.fusion.base import TripletShape
 from fusion_ln.models.fusion.layers import TokenSequence, TransformerBlock
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 TITLE = "Cross-attention"
 ORDER = 4

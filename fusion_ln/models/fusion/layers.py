@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_ln.models.fusion.base import TripletShape
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 
 class Projection(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from fusion_ln.models.fusion.base import TripletShape
 from fusion_ln.models.fusion.layers import Pooled
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 TITLE = "Low-rank product"
 ORDER = 3

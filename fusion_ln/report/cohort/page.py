@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.sources.table import class_of, known_classes
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
 from fusion_ln.decode.columns import describe_columns, read_columns
 from fusion_ln.decode.table import read_table, refuse_spellings
 from fusion_ln.errors import CohortError, SourceError
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
 from fusion_ln.report.kit import style

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.files import as_file_name
+from fusion_ln.files.names import as_file_name
 from fusion_ln.progress import progress
 from fusion_ln.report.explanation import figures, overlays
 from fusion_ln.report.explanation.reading import ExplainedPatient, Explanation, read_explanation

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fusion_ln.files import as_file_name
+from fusion_ln.files.names import as_file_name
 from fusion_ln.report.kit.style import CARD, INK, MUTED
 from fusion_ln.terms import SIMULATED
 

@@ -9,7 +9,9 @@ from types import MappingProxyType
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fusion_ln.files import LOCK, locked, write_atomically, write_text
+from fusion_ln.files.atomic import write_atomically
+from fusion_ln.files.formats import write_text
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.progress import progress
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate

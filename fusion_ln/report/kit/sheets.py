@@ -8,7 +8,7 @@ import pandas as pd
 
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import ALL_CLASSES
-from fusion_ln.files import csv_text
+from fusion_ln.files.formats import csv_text
 from fusion_ln.metrics import METRICS
 from fusion_ln.report.kit import style
 from fusion_ln.terms import PATIENT, SIMULATED

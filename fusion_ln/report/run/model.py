@@ -12,15 +12,9 @@ from fusion_ln.evaluation.folds import score_folds
 from fusion_ln.evaluation.probabilities.maps import Calibrated, calibrate
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
-from fusion_ln.records import (
-    BaselineRecord,
-    ClinicalRecord,
-    LateFusionRecord,
-    PredictionRecord,
-    TableRecord,
-    TrainedFusionRecord,
-)
-from fusion_ln.settings import Protocol
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord, TableRecord, TrainedFusionRecord
+from fusion_ln.records.parse import PredictionRecord
+from fusion_ln.settings.base import Protocol
 
 
 @dataclass(frozen=True, eq=False)

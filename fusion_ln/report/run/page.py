@@ -6,7 +6,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.files import write_text
+from fusion_ln.files.formats import write_text
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.run import sections, text

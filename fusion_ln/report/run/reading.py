@@ -9,7 +9,9 @@ import pandas as pd
 
 from fusion_ln.clinical.columns import columns_title
 from fusion_ln.clinical.settings import ClinicalSettings
-from fusion_ln.cohort.cohort import IMAGE_COLUMNS, Cohort, load_cohort, open_run_cohort
+from fusion_ln.cohort.checks.tables import IMAGE_COLUMNS
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort, open_run_cohort
 from fusion_ln.decode.stored import Kind, read_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
@@ -21,11 +23,11 @@ from fusion_ln.predictions import (
     read_subset_predictions,
 )
 from fusion_ln.progress import say
-from fusion_ln.records import BaselineRecord, ClinicalRecord, TableRecord
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, TableRecord
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import N_RESAMPLES, Results
 from fusion_ln.runs import AUDIT_PAGE, RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, PATIENT, SITE, modality_title, short_title
 
 # Columns that a figure needs.

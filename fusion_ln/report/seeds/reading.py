@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.seeds import ModelOverSeeds, SeedComparison
-from fusion_ln.records import LateFusionRecord, TableRecord
+from fusion_ln.records.kinds import LateFusionRecord, TableRecord
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import N_RESAMPLES, Results
 from fusion_ln.runs import RunKey

@@ -13,7 +13,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.images.bank import open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.triplet import TripletModel
-from fusion_ln.settings import FinetuneSettings, HeadSettings
+from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.training.fit import derive_seed, fit
 from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
 

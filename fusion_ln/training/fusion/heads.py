@@ -14,16 +14,19 @@ from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import write_json, write_parquet
+from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.rehearsal import common_tokens
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, join_tables, read_predictions, write_predictions
 from fusion_ln.progress import progress
-from fusion_ln.records import FoldRecord, PatientCounts, TrainedFusionRecord, new_origin
+from fusion_ln.records.kinds import TrainedFusionRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import FoldRecord, PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, HeadSettings, TokenSettings, TrainedFusionSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings, TokenSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.crossval import epoch_table, fold_record
 from fusion_ln.training.fit import Epoch, derive_seed, fit

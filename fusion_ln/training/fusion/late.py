@@ -11,7 +11,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import write_json, write_parquet
+from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.predictions import (
     UNIT_KEYS,
@@ -22,9 +22,12 @@ from fusion_ln.predictions import (
     read_predictions,
     write_predictions,
 )
-from fusion_ln.records import BaselineRecord, LateFusionRecord, PatientCounts, new_origin
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, LateSettings
+from fusion_ln.settings.fusion import LateSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, subsets
 
 

@@ -15,7 +15,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import autocast
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.errors import SettingsError
-from fusion_ln.files import LOCK, hash_file, locked, write_rows
+from fusion_ln.files.formats import write_rows
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
 from fusion_ln.images.patients import rows_by_patient
@@ -24,7 +26,8 @@ from fusion_ln.models.checkpoint import load_member
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings, TokenSettings
+from fusion_ln.settings.fusion import TokenSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import SHA256, cache_folder
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.parts import training_parts

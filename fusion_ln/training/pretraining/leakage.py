@@ -9,13 +9,14 @@ import pandas as pd
 
 from fusion_ln.cohort.checks.duplicates import SIDE
 from fusion_ln.cohort.checks.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.stored import read_table
 from fusion_ln.errors import CohortError, RunError, in_short
-from fusion_ln.files import write_csv, write_parquet, write_rows
+from fusion_ln.files.formats import write_csv, write_parquet, write_rows
 from fusion_ln.progress import say
-from fusion_ln.records import PretrainingRecord
+from fusion_ln.records.kinds import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
 from fusion_ln.terms import IMAGE, SHA256
 

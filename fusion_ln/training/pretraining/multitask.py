@@ -11,7 +11,7 @@ from torch import Tensor
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, Batches, as_network_input
 from fusion_ln.models.classifier import MultiTaskClassifier
-from fusion_ln.settings import Order
+from fusion_ln.settings.pretraining import Order
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore, mean_over_pictures
 
 

@@ -13,13 +13,16 @@ from lightning_fabric import Fabric
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
-from fusion_ln.cohort.cohort import Cohort, load_cohort
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe
-from fusion_ln.files import locked, write_atomically, write_json, write_parquet
+from fusion_ln.files.atomic import write_atomically
+from fusion_ln.files.formats import write_json, write_parquet
+from fusion_ln.files.locks import locked
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
@@ -27,9 +30,12 @@ from fusion_ln.models.rehearsal import check_network
 from fusion_ln.models.weights import BACKBONE_PREFIX
 from fusion_ln.predictions import write_predictions
 from fusion_ln.progress import progress, say
-from fusion_ln.records import PretrainingFit, PretrainingRecord, TaskSummaries, new_origin
+from fusion_ln.records.kinds import PretrainingRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import PretrainingFit, TaskSummaries
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import DeviceSettings, PretrainSettings
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.pretraining.leakage import keep_pictures

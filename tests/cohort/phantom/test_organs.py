@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.organs import ORGANS, simulate_organs
 from fusion_ln.decode.picture import read_picture
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom import patients, simulate
 from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present

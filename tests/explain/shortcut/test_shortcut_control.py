@@ -18,7 +18,7 @@ def script():
 
 @pytest.mark.slow
 def test_one_seed_of_one_modality_gives_a_page_with_both_arms(script, tmp_path, monkeypatch):
-    from fusion_ln.settings import DeviceSettings
+    from fusion_ln.settings.devices import DeviceSettings
 
     monkeypatch.setattr(script, "PATIENTS", 40)
     monkeypatch.setattr(script, "IMAGE_SIZE", 32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fusion_ln.heads import TRAINED_HEADS, fields_of
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head, mean_over_views
 from fusion_ln.models.late.late_mean import mean_probability
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 SHAPE = TripletShape(n_modalities=3, n_features=12, n_classes=3)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fusion_ln.models.fusion.layers import TransformerBlock
-from fusion_ln.settings import HeadSettings
+from fusion_ln.settings.fusion import HeadSettings
 
 
 def test_stochastic_depth_drops_branches_of_whole_patients_and_keeps_their_mean():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tiny import fusionln
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.sources.table import Table
 from fusion_ln.cohort.statistics import table_one
 from fusion_ln.errors import CohortError, SourceError

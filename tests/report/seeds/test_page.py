@@ -9,7 +9,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import read_predictions
-from fusion_ln.records import BaselineRecord
+from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.page import write_seeds
 from fusion_ln.report.seeds.reading import compare_seeds

@@ -12,19 +12,20 @@ from tiny import CPU, FIT, build_cohort
 from tiny import HEAD as TINY_HEAD
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
-from fusion_ln.cohort.cohort import redraw_folds, save_cohort
+from fusion_ln.cohort.folder import redraw_folds, save_cohort
 from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, RunError, SettingsError
-from fusion_ln.files import TEMPORARY, hash_file
+from fusion_ln.files.atomic import TEMPORARY
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.heads import TRAINED_HEADS
 from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
-from fusion_ln.records import PatientCounts
+from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import FinetuneSettings
+from fusion_ln.settings.fusion import FinetuneSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import cross_fit_jobs
 from fusion_ln.training.fusion.heads import train_head

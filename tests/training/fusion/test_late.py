@@ -4,13 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.cohort.cohort import redraw_folds
+from fusion_ln.cohort.folder import redraw_folds
 from fusion_ln.errors import RunError
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
-from fusion_ln.records import BaselineRecord, PatientCounts, new_origin
+from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import BaselineSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import subsets
 from fusion_ln.training.fusion.late import fuse_late
 

@@ -14,19 +14,19 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 from tiny import CPU, FIT
 
-from fusion_ln.cohort.cohort import save_cohort
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.source import open_source
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.files import hash_file
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, build_classifier
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.pretraining import write_pretraining_report
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings import PretrainSettings
+from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.training.pretraining import pretrain as module
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.pretraining.pretrain import pretrain

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fusion_ln.clinical.columns import is_finding
-from fusion_ln.records import BaselineRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.report.run.checklists.answers import answers
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results

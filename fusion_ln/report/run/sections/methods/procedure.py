@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from fusion_ln.records import LateFusionRecord, TableRecord
+from fusion_ln.records.kinds import LateFusionRecord, TableRecord
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results

@@ -6,7 +6,7 @@ import pandas as pd
 
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.delong import MACRO
-from fusion_ln.records import ClinicalRecord, TableRecord
+from fusion_ln.records.kinds import ClinicalRecord, TableRecord
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import number, signed, signed_spread

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from fusion_ln.files import write_parquet
+from fusion_ln.files.formats import write_parquet
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.sections.evidence.subsets import subset_metrics
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from fusion_ln.clinical.settings import ClinicalSettings
-from fusion_ln.records import ClinicalRecord
+from fusion_ln.records.kinds import ClinicalRecord
 from fusion_ln.report.run.checklists.answers import answers
 from fusion_ln.report.run.checklists.items import CLAIM_2024, DEVELOPMENT, EVALUATION, TRIPOD_AI
 from fusion_ln.report.run.checklists.quality import AUTHORS, FAILS, HOLDS, ITEMS, NOT_ASKED, grade, quality

@@ -1,0 +1,71 @@
+"""Parts of records: cohorts, patients and fits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+LearntParameters = Mapping[str, list[float] | list[list[float]]]  # what a late head learns, by name
+
+
+class Recorded(BaseModel):
+    """Base of everything recorded: frozen; an entry that is None is not written."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+
+class CohortSummary(Recorded):
+    """A cohort as a run records it.
+
+    Attributes:
+        fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
+    """
+
+    name: str
+    simulated: bool
+    classes: tuple[str, ...]
+    modalities: tuple[str, ...]
+    patients: int
+    fingerprint: str
+    folds: str
+    n_folds: int
+
+
+class TaskSummaries(Recorded):
+    """The cohorts of a pre-training."""
+
+    tasks: tuple[CohortSummary, ...]
+
+
+class PatientCounts(Recorded):
+    """Patients with a prediction, and patients without."""
+
+    predicted: int
+    skipped: int
+
+
+class FoldRecord(Recorded):
+    """Time and best epoch of the fit of one fold."""
+
+    fold: int
+    seconds: float
+    pictures_per_second: float
+    epochs: int
+    best_epoch: int
+    precision: str
+    peak_memory_mib: int | None = None
+
+
+class PretrainingFit(Recorded):
+    """Time and best epoch of a pre-training; ``patients`` are those trained on and validated on, by task."""
+
+    seconds: float
+    pictures_per_second: float
+    epochs: int
+    best_epoch: int
+    precision: str
+    patients: dict[str, tuple[int, int]]

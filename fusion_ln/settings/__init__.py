@@ -1,0 +1,1 @@
+"""Settings of runs: small frozen models, read from options and experiment files."""

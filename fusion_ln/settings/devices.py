@@ -1,0 +1,28 @@
+"""Settings of devices and engines."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fusion_ln.settings.base import Settings
+
+
+class DeviceSettings(Settings):
+    """The devices that compute fits; no part of a run's identity."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto takes a GPU where there is one.")
+    devices: int = Field(1, ge=1, le=1024, description="GPUs of a machine (processes, on a CPU) that share one fit.")
+    nodes: int = Field(1, ge=1, le=1024, description="Machines that share one fit, each with --devices; by torchrun.")
+    workers: int = Field(0, ge=0, le=1024, description="Fits at once; 0: one per core, or one on a GPU.")
+    engine: Literal["local", "ray"] = Field("local", description="Where fits run: here, or on a Ray cluster.")
+    address: str | None = Field(None, description="Address of the Ray cluster; by default this machine's.")
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that share one fit."""
+        return self.devices * self.nodes
+
+    @property
+    def one_device(self) -> "DeviceSettings":
+        """One device of this machine, for work that no other process shares."""
+        return DeviceSettings(device=self.device if self.engine == "local" else "auto")

@@ -1,0 +1,25 @@
+"""Settings of pre-training."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fusion_ln.settings.base import LAST_SEED, Settings
+from fusion_ln.settings.training import FitSettings
+
+Order = Literal["sequential", "interleaved"]
+PRETRAIN_PATIENCE = 5  # epochs, as Jiang et al. 2025
+
+
+class PretrainSettings(Settings):
+    """Pre-training of one backbone on several tasks."""
+
+    fit: FitSettings = FitSettings(patience=PRETRAIN_PATIENCE)
+    order: Order = Field("sequential", description="Within an epoch: one set after another, or all sets mixed.")
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
+
+    @model_validator(mode="after")
+    def _check_no_folds(self) -> Self:
+        if self.fit.folds is not None:
+            raise ValueError("fit.folds: a pre-training has no outer folds")
+        return self

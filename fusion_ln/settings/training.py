@@ -1,0 +1,93 @@
+"""Settings of the training of one network, and of baselines."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.settings.base import ADDED, LAST_SEED, MOST, Protocol, Settings
+from fusion_ln.terms import PAPER_BACKBONES
+
+Schedule = Literal["constant", "one-cycle"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+
+class LoopSettings(Settings):
+    """Settings of the training loop."""
+
+    epochs: int = Field(10, ge=1, le=MOST, description="Epochs of training at most.")
+    batch_size: int = Field(16, ge=2, le=MOST, description="Pictures per batch; patients, where modalities are fused.")
+    lr: float = Field(3e-3, gt=0, le=100, description="Learning rate (Adam).")
+    weight_decay: float = Field(0.0, ge=0, le=100, description="Decoupled weight decay (AdamW); 0 is Adam.")
+    schedule: Schedule = Field("one-cycle", description="Learning rate over the steps of training.")
+    patience: int = Field(10, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
+    folds: tuple[dict[str, Any], ...] | None = Field(
+        None, description="Changes of each outer fold, where studies tuned them apart.", json_schema_extra=ADDED
+    )
+
+    def of_fold(self, number: int) -> Self:
+        """Return the settings of one outer fold.
+
+        Raises:
+            SettingsError: If there are changes for some folds, but none for this one.
+        """
+        if self.folds is None:
+            return self
+        if number >= len(self.folds):
+            raise SettingsError(
+                f"settings for {len(self.folds)} folds, but the cohort has a fold {number}.",
+                "Tune again on this cohort: `fusionln study run`.",
+            )
+        return self.model_copy(update={"folds": None}).with_changes(self.folds[number], f"fold {number}")
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> Self:
+        for changes in self.folds or ():
+            type(self).model_validate({**self.model_dump(exclude={"folds"}), **self.rename(changes)})
+        return self
+
+
+class FitSettings(LoopSettings):
+    """Training of one network on one modality; the defaults are the ``fast`` preset, sized for two CPU cores."""
+
+    backbone: str = Field("resnet10t", description=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
+    weights: str = Field("scratch", description="scratch, imagenet, a weight file, or the folder of a pre-training.")
+    image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
+    head_width: int = Field(256, ge=1, le=65536, description="Width of the classifier's hidden layer.")
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the last layer.", json_schema_extra=ADDED)
+    augmentation: float = Field(
+        1.0, ge=0, le=3, description="Strength of augmentation; 0 only mirrors.", json_schema_extra=ADDED
+    )
+    precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
+
+
+# Jiang et al. 2025: Adam, 5e-5, batch 16, 384 px, patience 5. The number of epochs is not stated.
+PRESETS: dict[str, FitSettings] = {
+    "fast": FitSettings(),
+    "paper": FitSettings(
+        backbone="resnet152", image_size=384, epochs=100, lr=5e-5, schedule="constant", patience=5, precision="32-true"
+    ),
+}
+
+
+def resolve_fit(preset: str, changes: Mapping[str, object], where: str) -> FitSettings:
+    """Return a preset with some of its values changed.
+
+    Raises:
+        SettingsError: If the preset is unknown or a change does not fit.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(*unknown("preset", preset, list(PRESETS), where=where))
+    return PRESETS[preset].with_changes(changes, where)
+
+
+class BaselineSettings(Settings):
+    """Cross-validation of one network on the pictures of one modality."""
+
+    modality: str = Field(description="2d, cdfi, elastic, or another of the cohort.")
+    fit: FitSettings = FitSettings()
+    protocol: Protocol = Field(
+        "nested", description="nested stops on inner validation; paper on the held-out fold, which flatters."
+    )
+    seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
