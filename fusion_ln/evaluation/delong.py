@@ -1,5 +1,7 @@
 """DeLong's test of two AUCs on the same patients, of each class and of their mean."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
@@ -42,6 +44,24 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
     variance = (table["var_a"] + table["var_b"] - 2 * table["cov_ab"]).to_numpy()
     table["z"], table["p"] = z_test(table["difference"].to_numpy(), variance)
     return table
+
+
+def delong_of_means(a: Sequence[Predictions], b: Sequence[Predictions]) -> float:
+    """Test the difference of two models' macro AUCs, each the mean over its seeds.
+
+    As the row `MACRO` of `delong`, with each patient's influence averaged over the seeds, too.
+
+    Args:
+        a, b: Predictions with every seed, of the same patients in the same order.
+
+    Returns:
+        The two-sided p-value.
+    """
+    labels = a[0].labels
+    of_a, of_b = (aucs(labels, np.stack([each.probs for each in model])) for model in (a, b))
+    influence = (of_a.macro_influence.mean(axis=0) - of_b.macro_influence.mean(axis=0))[None]
+    difference = np.array([of_a.macro.mean() - of_b.macro.mean()])
+    return float(z_test(difference, covariance(influence, influence, labels))[1][0])
 
 
 def auc_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 Which interval a metric gets was decided by simulation (``experiments/evidence_calibration.py``): shares of patients
 Wilson's, their means over the classes MOVER's, AUCs the limits of `fusion_ln.evaluation.limits.auc`, F1, MCC and losses
-the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models.
+the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models,
+a mean over seeds MOVER's from the limits of each.
 Each takes the trained models as given: only the patients vary.
 """
 
@@ -16,7 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.limits.metrics import closed_limits, resampling_holds
-from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, middle
+from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle
 from fusion_ln.metrics import METRICS, Metric, need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -38,7 +39,7 @@ class Resampled:
         draws: Values on each bootstrap resample. Shape (R, M).
         influence: Scaled change when a patient, or a group of patients, is left out. Shape (G, M).
         has_interval: Whether the draws give an interval that holds. Shape (M,).
-        closed: Limits in closed form, NaN where there is none; None for a mean or a difference of models.
+        closed: Limits in closed form, NaN where there is none; None for a difference of models.
     """
 
     names: tuple[str, ...]
@@ -69,18 +70,18 @@ class Resampled:
         return limits[0], limits[1]
 
     def difference_interval(self, other: "Resampled") -> Limits:
-        """Compute the 95 % interval of this model minus another, of means of models the percentile interval.
+        """Compute the 95 % interval of this model minus another.
 
         MOVER takes each model's own `interval` and the correlation of the two; NaN where one of them has none.
         """
-        if self.closed is None or other.closed is None:
-            difference = self.minus(other)
-            low, high = (np.where(difference.has_interval, end, np.nan) for end in difference.percentile_interval())
-            return low, high
+        r = self._correlation(other, undefined=0)
+        return difference_limits(self.value, other.value, self.interval, other.interval, r)
+
+    def _correlation(self, other: "Resampled", *, undefined: float) -> np.ndarray:
+        """Correlate the patients' influence on two models' metrics, ``undefined`` where one does not vary. (M,)."""
         products = (self.influence * other.influence).sum(axis=0)
         spread = np.sqrt(np.square(self.influence).sum(axis=0) * np.square(other.influence).sum(axis=0))
-        r = np.divide(products, spread, out=np.zeros_like(products), where=spread > 0)
-        return difference_limits(self.value, other.value, self.interval, other.interval, r)
+        return np.divide(products, spread, out=np.full_like(products, undefined), where=spread > 0)
 
     def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the limits of the middle 95 % of the draws (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""
@@ -207,12 +208,18 @@ def resample(
 
 
 def mean_of(resampled: Sequence[Resampled]) -> Resampled:
-    """Average every metric over models on the same draws, as if of one model."""
+    """Average every metric over models on the same draws, such as one model over its seeds.
+
+    The limits are MOVER's from those of each model and the correlation of each pair, 1 where that is undefined; no
+    limits where one of the models has none.
+    """
     means = {
         name: np.mean([getattr(each, name) for each in resampled], axis=0) for name in ("value", "draws", "influence")
     }
-    has_interval = np.all([each.has_interval for each in resampled], axis=0)
-    return replace(resampled[0], **means, has_interval=has_interval, closed=None)
+    low, high = (np.stack([each.interval[end] for each in resampled]) for end in (0, 1))
+    r = np.stack([[a._correlation(b, undefined=1) for b in resampled] for a in resampled])
+    closed = mean_limits(np.stack([each.value for each in resampled]), (low, high), r)
+    return replace(resampled[0], **means, has_interval=np.zeros_like(resampled[0].has_interval), closed=closed)
 
 
 def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarray]:

@@ -20,7 +20,6 @@ from fusion_ln.evaluation.folds import score_folds
 from fusion_ln.evaluation.intervals import name_columns, split_name
 from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.seeds import ModelOverSeeds, SeedComparison
-from fusion_ln.evaluation.significance import holm
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -146,8 +145,8 @@ class RepeatComparison:
     def differences(self) -> pd.DataFrame:
         """Each model minus each reference: the columns of ``metrics``, ``reference, p, p_holm, given_low, given_high``.
 
-        ``ci_low`` and ``ci_high`` are of `PROCEDURE`, ``given_low`` and ``given_high`` of `GIVEN`. ``p_holm`` corrects
-        over all models of a reference, for the primary metric. Empty where there is nothing to compare.
+        ``ci_low``, ``ci_high`` and ``p`` are of `PROCEDURE`, ``given_low`` and ``given_high`` of `GIVEN`; ``family``
+        and ``p_holm`` are those of `SeedComparison.with_families`. Empty where there is nothing to compare.
         """
         tables = []
         for heading, reference in self.references.items():
@@ -156,9 +155,7 @@ class RepeatComparison:
                 tables.append(table.assign(reference=heading))
         if not tables:
             return pd.DataFrame()
-        every = pd.concat(tables, ignore_index=True)
-        families = every[every["metric"] == PRIMARY].groupby("reference", sort=False)["p"]
-        every["p_holm"] = families.transform(lambda p: holm(p.to_numpy()) if self.has_intervals else p)
+        every = self.given.with_families(pd.concat(tables, ignore_index=True))
         keys = ["model", "reference", "metric", "class"]
         given = self.given.differences[[*keys, "difference", "ci_low", "ci_high"]].rename(
             columns={"difference": "given_difference", "ci_low": "given_low", "ci_high": "given_high"}

@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.compare import align_all
+from fusion_ln.evaluation.compare import ENDPOINT, SECONDARY, align_all
+from fusion_ln.evaluation.delong import delong_of_means
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
 from fusion_ln.evaluation.significance import holm
 from fusion_ln.metrics import PRIMARY, score
@@ -15,6 +16,7 @@ from fusion_ln.predictions import Predictions
 from fusion_ln.terms import subsets
 
 PLAIN_FUSION = "fusion-late-mean"  # a fusion that learns has to beat it, besides the best single modality
+BEST_SINGLE, PLAIN = "best single modality", "mean of probabilities"  # the references
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class ModelOverSeeds:
 
 @dataclass(frozen=True)
 class MeanOverSeeds:
-    """Mean of a metric over the seeds with its 95 % BCa interval, and the value of each seed."""
+    """Mean of a metric over the seeds with its 95 % interval, and the value of each seed."""
 
     value: float
     ci_low: float
@@ -53,15 +55,17 @@ class MeanOverSeeds:
 
 @dataclass(frozen=True)
 class DifferenceOverSeeds:
-    """Difference of two means over the seeds with its 95 % percentile interval, and the difference of each seed.
+    """Difference of two means over the seeds with its 95 % interval, and the difference of each seed.
 
     Attributes:
-        p_holm: Bootstrap p-value, corrected over all models of a reference; NaN but for the primary metric.
+        p, family, p_holm: See `SeedComparison.differences`.
     """
 
     difference: float
     ci_low: float
     ci_high: float
+    p: float
+    family: str | None
     p_holm: float
     by_seed: tuple[float, ...]
 
@@ -92,21 +96,27 @@ class SeedComparison:
         """
         best = max((model for model in self.models if model.is_single), key=_inner_auc)
         plain = next((model for model in self.models if model.name == PLAIN_FUSION), None)
-        return {"best single modality": best} | ({"mean of probabilities": plain} if plain else {})
+        return {BEST_SINGLE: best} | ({PLAIN: plain} if plain else {})
 
     @cached_property
     def candidate(self) -> ModelOverSeeds:
-        """The fusion that is best on inner validation, of those that learnt no weights there."""
-        fusions = [model for model in self.models if model.is_fusion]
+        """The fusion, or else the model, that is best on inner validation, of those that learnt no weights there."""
+        fusions = [model for model in self.models if model.is_fusion] or list(self.models)
         return max((m for m in fusions if not m.learnt_on_inner), key=_inner_auc, default=fusions[0])
+
+    @cached_property
+    def aligned(self) -> dict[str, list[Predictions]]:
+        """Every model's predictions of the patients whom all models predicted, by seed."""
+        every = {name: held for model in self.models for name, held in model.predictions.items()}
+        aligned = align_all(every, next(iter(every)), common_only=True)
+        return {model.name: [aligned[name] for name in model.predictions] for model in self.models}
 
     @cached_property
     def resampled(self) -> dict[str, list[Resampled]]:
         """Every model's resamples, by seed, all on the same draws."""
-        every = {name: held for model in self.models for name, held in model.predictions.items()}
-        aligned = align_all(every, next(iter(every)), common_only=True)
-        drawn = dict(zip(aligned, resample(list(aligned.values()), n_resamples=self.n_resamples, seed=0), strict=True))
-        return {model.name: [drawn[name] for name in model.predictions] for model in self.models}
+        every = [held for of_model in self.aligned.values() for held in of_model]
+        drawn = iter(resample(every, n_resamples=self.n_resamples, seed=0))
+        return {name: [next(drawn) for _ in of_model] for name, of_model in self.aligned.items()}
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -122,9 +132,9 @@ class SeedComparison:
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """Each model minus each reference: the columns of ``metrics``, ``reference, difference, bootstrap_p, p_holm``.
+        """Each model minus each reference: the columns of ``metrics``, ``reference, difference, bootstrap_p, p``.
 
-        ``p_holm`` corrects the p-values of the primary metric over all models, for each reference.
+        ``p`` is DeLong's, of the primary metric alone; ``family`` and ``p_holm`` are those of `with_families`.
         """
         tables = []
         for heading, reference in self.references.items():
@@ -136,12 +146,28 @@ class SeedComparison:
                 table = difference_table(mean_of(drawn), mean_of(base))
                 by_seed = np.stack([a.minus(b).value for a, b in zip(drawn, base, strict=True)], 1)
                 named = {"model": model.name, "title": model.title, "reference": heading}
+                p = delong_of_means(self.aligned[model.name], self.aligned[reference.name])
+                table["p"] = np.where(table["metric"] == PRIMARY, p, np.nan)
                 tables.append(table.assign(**named, by_seed=list(by_seed)))
-        every = pd.concat(tables, ignore_index=True)
-        families = every[every["metric"] == PRIMARY].groupby("reference", sort=False)["bootstrap_p"]
-        every["p_holm"] = families.transform(lambda p: holm(p.to_numpy()))
+        every = self.with_families(pd.concat(tables, ignore_index=True))
         first = ["model", "title", "reference", "metric", "class"]
         return every[[*first, *every.columns.drop(first)]]
+
+    def with_families(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Add ``family`` and ``p_holm`` to a table of differences in all metrics.
+
+        The primary endpoint is the macro AUC of the `candidate` against the best single modality, not corrected; Holm
+        corrects over the other comparisons of fusions, with either reference. Other rows answer no question.
+        """
+        fusions = [model.name for model in self.models if model.is_fusion]
+        asked = (table["metric"] == PRIMARY) & (table["model"].isin(fusions) if fusions else True)
+        first = asked & (table["reference"] == BEST_SINGLE) & (table["model"] == self.candidate.name) & bool(fusions)
+        table = table.assign(family=None, p_holm=np.nan)
+        table.loc[first, "family"], table.loc[asked & ~first, "family"] = ENDPOINT, SECONDARY
+        p_values = table.loc[asked & ~first, "p"].to_numpy(dtype=np.float64)
+        if len(p_values) and not np.isnan(p_values).any():
+            table.loc[asked & ~first, "p_holm"] = holm(p_values)
+        return table
 
     @cached_property
     def subsets(self) -> pd.DataFrame:
@@ -173,12 +199,11 @@ class SeedComparison:
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str, str, str], DifferenceOverSeeds]:
-        columns = ["model", "reference", "metric", "class", "difference", "ci_low", "ci_high", "p_holm", "by_seed"]
+        key = ["model", "reference", "metric", "class"]
+        figures = ["difference", "ci_low", "ci_high", "p", "family", "p_holm"]
+        rows = self.differences[[*key, *figures, "by_seed"]].itertuples(index=False, name=None)
         return {
-            (model, reference, metric, of_class): DifferenceOverSeeds(difference, low, high, p_holm, tuple(by_seed))
-            for model, reference, metric, of_class, difference, low, high, p_holm, by_seed in self.differences[
-                columns
-            ].itertuples(index=False)
+            (m, r, metric, c): DifferenceOverSeeds(*found, tuple(by_seed)) for m, r, metric, c, *found, by_seed in rows
         }
 
 

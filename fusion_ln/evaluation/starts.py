@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fusion_ln.errors import RunError
+from fusion_ln.evaluation.delong import delong_of_means
 from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
@@ -32,6 +33,7 @@ class Gain:
     Attributes:
         auc, auc_reference: Mean over the seeds of the macro one-vs-rest AUC.
         ci_low, ci_high: Ends of the difference's 95 % interval.
+        delong_p: Of DeLong's test of the difference, not corrected.
         by_seed: The difference of each seed.
     """
 
@@ -44,7 +46,7 @@ class Gain:
     difference: float
     ci_low: float
     ci_high: float
-    bootstrap_p: float
+    delong_p: float
     patients: int
     by_seed: tuple[float, ...]
 
@@ -63,7 +65,8 @@ def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> li
     gains = []
     for (backbone, modality, weights), own, other in _pair(baselines, reference):
         arms = [arm.predictions for pair in zip(own, other, strict=True) for arm in pair]
-        resampled = resample([arms[0], *(align(arms[0], arm)[1] for arm in arms[1:])], n_resamples=n_resamples, seed=0)
+        aligned = [arms[0], *(align(arms[0], arm)[1] for arm in arms[1:])]
+        resampled = resample(aligned, n_resamples=n_resamples, seed=0)
         means = difference_table(mean_of(resampled[::2]), mean_of(resampled[1::2]))
         row = means[means["metric"] == PRIMARY].iloc[0]
         place = resampled[0].names.index(PRIMARY)
@@ -79,7 +82,7 @@ def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> li
                 difference=float(row["difference"]),
                 ci_low=float(row["ci_low"]),
                 ci_high=float(row["ci_high"]),
-                bootstrap_p=float(row["bootstrap_p"]),
+                delong_p=delong_of_means(aligned[::2], aligned[1::2]),
                 patients=len(arms[0].table),
                 by_seed=by_seed,
             )

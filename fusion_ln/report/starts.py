@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.starts import Baseline, Gain, compare_weights
 from fusion_ln.predictions import read_predictions
 from fusion_ln.records.kinds import BaselineRecord
@@ -23,8 +24,8 @@ from fusion_ln.terms import modality_title
 def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> Path:
     """Compare the baselines of several starting weights and write ``ablation.html`` with its figure and table.
 
-    The difference is that of the mean AUC over the seeds; its interval resamples the patients, the same draw for both
-    starts and all seeds, so it speaks of the patients and the differences by seed speak of the training.
+    The difference is that of the mean AUC over the seeds; its interval takes the trainings as given, so it speaks of
+    the patients and the differences by seed speak of the training.
 
     Args:
         out: Folder to write into.
@@ -57,6 +58,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
         cohort=cohort,
         plate=figure,
         gains=gains,
+        given=GIVEN,
         means={start: np.mean(rows, axis=0).tolist() for start, rows in of_start.items()},
     )
 

@@ -163,13 +163,25 @@ def test_p_value_falls_below_5_percent_when_the_percentile_interval_leaves_zero_
     assert ((a.minus(b).p_value() < 0.05) == outside)[continuous].all()
 
 
-def test_a_mean_of_models_keeps_the_intervals_of_its_draws():
+def test_the_limits_of_a_mean_follow_from_those_of_its_models():
     a, b = resample([model(0, n=90), model(1, n=90)], n_resamples=200, seed=0)
-    mean, column = mean_of([a, b]), a.names.index("auc_ovr")
-    assert [end[column] for end in mean.interval] == [end[column] for end in mean.bca_interval()]
-    low, _ = mean.difference_interval(mean_of([b, b]))
-    assert low[column] == mean.minus(mean_of([b, b])).percentile_interval()[0][column]
-    assert np.isnan(low[a.names.index("ece")])
+    mean, same, column = mean_of([a, b]), mean_of([a, a]), a.names.index("auc_ovr")
+    for doubled, alone in zip(same.interval, a.interval, strict=True):
+        np.testing.assert_allclose(doubled, alone)  # a copy tells nothing
+    r = np.corrcoef(a.influence[:, column], b.influence[:, column])[0, 1]
+    down = [each.value[column] - each.interval[0][column] for each in (a, b)]
+    expected = np.sqrt(down[0] ** 2 + down[1] ** 2 + 2 * r * down[0] * down[1]) / 2
+    assert mean.value[column] - mean.interval[0][column] == pytest.approx(expected, rel=1e-3)
+    assert np.isnan(mean.interval[0][a.names.index("ece")])
+    np.testing.assert_allclose(mean.difference_interval(same)[1], -same.difference_interval(mean)[0])
+
+
+def test_a_mean_has_no_limits_where_one_of_its_models_has_none():
+    a, sure = resample([model(0, n=90), model(1, n=90, skill=9.0)], n_resamples=100, seed=0)
+    mean, f1, recall = mean_of([a, sure]), a.names.index("f1"), a.names.index("recall:benign")
+    assert not np.isnan(a.interval[0][f1])
+    assert np.isnan(mean.interval[0][f1])  # no error of the second model, so its draws do not vary
+    assert mean.interval[0][recall] < mean.value[recall] < mean.interval[1][recall] <= 1
 
 
 def test_other_patients_are_refused_with_counts_unless_common_is_given():

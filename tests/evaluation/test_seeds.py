@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
+from fusion_ln.evaluation.delong import delong, delong_of_means
+from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.seeds import PLAIN_FUSION, ModelOverSeeds, SeedComparison
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
@@ -53,6 +57,35 @@ def test_means_and_differences_are_those_of_the_seeds(comparison):
     assert gap.by_seed == pytest.approx(expected[1] - expected[0])
     assert gap.ci_low < gap.difference < gap.ci_high
     assert comparison.difference(single, "best single modality", "auc_ovr") is None
+
+
+def test_one_comparison_is_primary_and_the_other_fusions_share_holm(comparison):
+    rows = comparison.differences
+    asked = rows[rows["family"].notna()].set_index(["reference", "model"])
+    best, plain = "best single modality", "mean of probabilities"
+    assert (asked["metric"] == "auc_ovr").all()
+    assert asked["family"].to_dict() == {
+        (best, PLAIN_FUSION): "secondary",
+        (best, "fusion-concat"): "primary",
+        (best, "fusion-late-stacked"): "secondary",
+        (plain, "fusion-concat"): "secondary",
+        (plain, "fusion-late-stacked"): "secondary",
+    }
+    secondary = asked[asked["family"] == "secondary"]
+    expected = multipletests(secondary["p"], method="holm")[1]
+    assert secondary["p_holm"].tolist() == pytest.approx(expected.tolist())
+    assert np.isnan(asked.loc[(best, "fusion-concat"), "p_holm"])
+
+
+def test_the_p_value_of_one_seed_is_delongs(comparison):
+    a, b = (next(iter(model.predictions.values())) for model in comparison.models[1:3])
+    assert delong_of_means([a, a], [b, b]) == pytest.approx(delong(a, b)["p"].iloc[-1])
+    many = [a, *(next(iter(model.predictions.values())) for model in comparison.models[3:])]
+    influence = np.mean([aucs(each.labels, each.probs).macro_influence for each in many], axis=0)
+    influence = influence - aucs(b.labels, b.probs).macro_influence
+    variance = sum(len(x) * x.var(ddof=1) for x in (influence[a.labels == c] for c in range(3)))
+    z = (np.mean([auc(each) for each in many]) - auc(b)) / np.sqrt(variance)
+    assert delong_of_means(many, [b]) == pytest.approx(2 * stats.norm.sf(abs(z)))
 
 
 def test_only_models_that_read_subsets_have_a_row_of_them(comparison):

@@ -59,6 +59,24 @@ def difference_limits(a: np.ndarray, b: np.ndarray, limits_a: Limits, limits_b: 
     return a - b - down, a - b + up
 
 
+def mean_limits(values: np.ndarray, limits: Limits, r: np.ndarray) -> Limits:
+    """Compute the limits of the mean of S figures from each one's limits and the correlations of their estimates.
+
+    MOVER once more (Zou 2007): with equal figures and r = 1 the limits of one of them.
+
+    Args:
+        values: Shape (S, M).
+        limits: Two of shape (S, M); where a figure has none, the mean has none.
+        r: Shape (S, S, M).
+    """
+    down, up = (
+        np.sqrt(np.einsum("im,jm,ijm->m", away, away, r).clip(min=0)) / len(values)
+        for away in (values - limits[0], limits[1] - values)
+    )
+    mean = values.mean(axis=0)
+    return mean - down, mean + up
+
+
 def _hypotenuse(own: np.ndarray, other: np.ndarray, r: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0)))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.seeds import DifferenceOverSeeds, MeanOverSeeds, ModelOverSeeds
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
@@ -19,8 +20,8 @@ from fusion_ln.report.seeds.reading import SeedResults, compare_seeds
 def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Path:
     """Compare models over their seeds and write ``seeds.html`` with its figures and tables.
 
-    A figure is the mean over the seeds; its interval resamples the patients, the same draw for all models and seeds, so
-    that it speaks of the patients, while the figures by seed speak of the training.
+    A figure is the mean over the seeds; its interval takes the trainings as given, so that it speaks of the patients,
+    while the figures by seed speak of the training.
 
     Args:
         out: Folder to write into.
@@ -61,6 +62,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
         plates=plates,
         attainable=cohort.details.attainable.cohort,
         primary=PRIMARY,
+        given=GIVEN,
     )
 
 
@@ -79,7 +81,7 @@ def _draw_values(seeds: SeedResults, metric: str, of_class: str, heading: str) -
     figure, axes = draw_forest(rows)
     axes.set_xlim(start_of_axis(x for row in rows for x in (row.low, *row.by_seed)), 1.0)
     axes.set_xlabel(f"{heading}, mean of {seeds.comparison.n_seeds} seeds, 95 % interval")
-    caption = "Large: mean over the seeds. Line: its 95 % patient-bootstrap interval. Small dots: single seeds."
+    caption = f"Large: mean over the seeds. Line: its 95 % interval {GIVEN}. Small dots: single seeds."
     if any(row.tick for row in rows):
         caption += " Upright tick: the attainable AUC of these pictures."
     return mark_plate(f"seeds_{metric}", heading, caption, figure, seeds.results.cohort.simulated)

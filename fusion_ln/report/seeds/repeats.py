@@ -69,6 +69,7 @@ def write_repeats(out: Path, repeats: Sequence[Results], *, title: str, question
         least=LEAST_OF_CLASS,
         procedure=PROCEDURE,
         given=GIVEN,
+        has_fusions=any(model.is_fusion for model in comparison.models),
     )
 
 
