@@ -81,7 +81,7 @@ class Resampled:
         """Correlate the patients' influence on two models' metrics, ``undefined`` where one does not vary. (M,)."""
         products = (self.influence * other.influence).sum(axis=0)
         spread = np.sqrt(np.square(self.influence).sum(axis=0) * np.square(other.influence).sum(axis=0))
-        return np.divide(products, spread, out=np.full_like(products, undefined), where=spread > 0)
+        return np.asarray(np.divide(products, spread, out=np.full_like(products, undefined), where=spread > 0))
 
     def percentile_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the limits of the middle 95 % of the draws (Efron & Tibshirani 1993, ch. 13). Two of shape (M,)."""

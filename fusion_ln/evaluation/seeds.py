@@ -199,11 +199,12 @@ class SeedComparison:
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str, str, str], DifferenceOverSeeds]:
-        key = ["model", "reference", "metric", "class"]
         figures = ["difference", "ci_low", "ci_high", "p", "family", "p_holm"]
-        rows = self.differences[[*key, *figures, "by_seed"]].itertuples(index=False, name=None)
+        keys = self.differences[["model", "reference", "metric", "class"]].itertuples(index=False, name=None)
+        rows = self.differences[figures].assign(by_seed=self.differences["by_seed"].map(tuple))
         return {
-            (m, r, metric, c): DifferenceOverSeeds(*found, tuple(by_seed)) for m, r, metric, c, *found, by_seed in rows
+            key: DifferenceOverSeeds(*found)
+            for key, found in zip(keys, rows.itertuples(index=False, name=None), strict=True)
         }
 
 
