@@ -1,19 +1,35 @@
 """`fusionln freeze`: make a model that may leave its study."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.options import settings_options, take
+from fusion_ln.settings.devices import DeviceSettings
+
+if TYPE_CHECKING:
+    from fusion_ln.frozen.record import Answer
 
 
 @click.command()
 @click.argument("run", type=DIRECTORY)
 @click.option("--out", type=DIRECTORY, required=True, help="Folder for the model.")
+@click.option(
+    "--as",
+    "answer",
+    type=click.Choice(["ensemble", "refit"]),
+    default="ensemble",
+    show_default=True,
+    help="The mean of the folds' models, or one model that is trained once more, on all patients, for the median of "
+    "the folds' best epochs.",
+)
 @click.option("--licence", required=True, metavar="NAME", help="Licence of the weights, as in `CC-BY-4.0`.")
 @click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
-def freeze(run: Path, out: Path, licence: str, cohort: Path | None) -> None:
-    """Freeze the mean of RUN's fold models as a folder of its own, which names no patient.
+@settings_options(DeviceSettings, "device", "workers", defaults=True)
+def freeze(run: Path, out: Path, answer: "Answer", licence: str, cohort: Path | None, **device: object) -> None:
+    """Freeze RUN, a study, as a model: a folder of its own, which names no patient.
 
     It holds weights, calibration and the scores behind its sets of classes, for every subset of the modalities, and
     hashes of the pictures that it was trained on. `predict` takes it in place of RUN.
@@ -21,6 +37,7 @@ def freeze(run: Path, out: Path, licence: str, cohort: Path | None) -> None:
     from fusion_ln.frozen.freeze import freeze as freeze_run
     from fusion_ln.runs import RunFolder
 
-    digest = freeze_run(RunFolder(run), out, licence=licence, cohort=cohort)
+    settings = take(device, DeviceSettings)
+    digest = freeze_run(RunFolder(run), out, licence=licence, answer=answer, cohort=cohort, device=settings)
     click.echo(f"Model:  {out}")
     click.echo(f"Digest: {digest}")

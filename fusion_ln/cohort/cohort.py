@@ -110,7 +110,12 @@ class Cohort:
         return self.images.loc[self.images[MODALITY] == modality, PATIENT].drop_duplicates().tolist()
 
     def training_part(self, fold: int) -> tuple[list[str], list[str]]:
-        """List training and inner validation patients of an outer fold; no held-out patient is in either."""
+        """List training and inner validation patients of an outer fold; no held-out patient is in either.
+
+        The fold after the last is that of a refit: it holds nobody out, and all patients are training patients.
+        """
+        if fold == self.n_folds:
+            return self.folds[PATIENT].tolist(), []
         training = self.folds[self.folds[FOLD] != fold]
         if f"{UNUSED}{fold}" in training:
             training = training[~training[f"{UNUSED}{fold}"]]

@@ -40,7 +40,7 @@ class ModelFolder:
         return self.root / "digest.json"
 
     def network(self, modality: str, fold: int) -> Path:
-        """Return the checkpoint of a modality's network of a fold."""
+        """Return the checkpoint of a modality's network of a fold; see `ModelRecord.numbers`."""
         return self.root / "weights" / f"{as_file_name(modality)}-{fold}.safetensors"
 
     def head(self, fold: int) -> Path:
@@ -62,6 +62,10 @@ class ModelFolder:
         except UnicodeDecodeError as error:
             raise ModelError(f"{self.record}: not valid JSON ({error}).", AGAIN) from None
         return parse_model_record(text, self.record)
+
+    def source(self, modality: str) -> Path:
+        """Return the weights of a modality's network before fine-tuning, where a head reads its tokens."""
+        return self.root / "weights" / f"~source-{as_file_name(modality)}.safetensors"
 
     def write_digest(self) -> str:
         """Hash every file of the folder and write the hashes; returns the digest of all."""

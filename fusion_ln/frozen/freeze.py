@@ -14,15 +14,28 @@ from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import scores_table
 from fusion_ln.frozen.profile import profile_of
+from fusion_ln.frozen.record import Answer, ModelRecord
 from fusion_ln.frozen.study import describe_model
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_run
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.terms import MODALITY
+from fusion_ln.training.fusion.refit import refit
+from fusion_ln.training.run import AUTO
 
 
-def freeze(run: RunFolder, out: Path, *, licence: str, cohort: Path | None = None) -> str:
-    """Freeze the mean of a finished run's fold models as a folder of its own.
+def freeze(
+    run: RunFolder,
+    out: Path,
+    *,
+    licence: str,
+    answer: Answer = "ensemble",
+    cohort: Path | None = None,
+    device: DeviceSettings = AUTO,
+) -> str:
+    """Freeze a finished run as a folder of its own: the mean of its fold models, or a refit on all patients.
 
     The folder holds weights, settings, calibration, scores without patients, and hashes of the pictures that it was
     trained on: no id, picture or thumbnail.
@@ -31,22 +44,26 @@ def freeze(run: RunFolder, out: Path, *, licence: str, cohort: Path | None = Non
         run: A finished baseline or fusion.
         out: The new folder.
         licence: Licence of the weights.
+        answer: ``ensemble`` for the mean, or ``refit``, see `refit`.
         cohort: Folder of the run's cohort, if it has moved.
+        device: Where a refit is computed.
 
     Returns:
         The digest that names the model.
 
     Raises:
         ModelError: If ``out`` holds something else, or no calibration can be learnt.
-        RunError, CohortError: If the run or its cohort is not what it was.
+        RunError, CohortError: If the run or its cohort is not what it was, or the run cannot be refitted.
+        DivergedError: If the loss of a refit stops being a number.
     """
     folder = ModelFolder(out)
     with locked(out / LOCK):
         _refuse_other(folder)
         trained = load_run(run)
-        record, scores = describe_model(trained, licence)
         opened = open_run_cohort(run, cohort)
-        _copy_weights(trained, folder)
+        refitted = refit(run, opened, device) if answer == "refit" else None
+        record, scores = describe_model(trained, licence, refitted)
+        _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
         write_parquet(folder.pictures, _hash_cohort(opened, list(record.modalities)))
         study = record.study.model_copy(update={"profile": profile_of(opened, record.modalities)})
@@ -64,11 +81,13 @@ def _refuse_other(folder: ModelFolder) -> None:
         raise ModelError(f"{folder.root}: not empty and not a model.", "Choose another folder with `--out DIR`.")
 
 
-def _copy_weights(trained: TrainedRun, folder: ModelFolder) -> None:
-    """Copy the checkpoints of every fold, which hold weights and settings and name no patient."""
+def _copy_weights(trained: TrainedRun, described: ModelRecord, folder: ModelFolder) -> None:
+    """Copy the checkpoints of every model, which hold weights and settings and name no patient."""
     run, record = trained.run, trained.run.read_prediction_record()
     members = [run] if isinstance(record, BaselineRecord) else [RunFolder(run.root / m) for m in record.members]
-    for fold in range(len(trained.models)):
+    for modality, key in zip(trained.sides, trained.models[0].sources, strict=False):
+        save_tensors(folder.source(modality), trained.models[0].sources[key].state_dict())
+    for fold in described.numbers:
         for modality, member in zip(trained.sides, members, strict=True):
             write_bytes(folder.network(modality, fold), member.checkpoint(fold).read_bytes())
         if isinstance(record, TrainedFusionRecord):

@@ -1,6 +1,6 @@
 """Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import AGAIN, ModelRecord
 from fusion_ln.frozen.study import POOLED, describe_model
-from fusion_ln.models.checkpoint import load_checkpoint, load_head, load_tensors, load_weights
+from fusion_ln.models.backbones import Backbone, create_backbone
+from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel, assemble, load_run
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
@@ -28,7 +30,7 @@ class FrozenModel:
     Attributes:
         root: Its folder; of a study frozen in memory, the run.
         record: Its description.
-        models: One per fold of its study, in evaluation mode on the CPU.
+        models: One per fold of its study or, of a refit, one; in evaluation mode on the CPU.
         scores: Out-of-fold scores by subset of the modalities; under `POOLED` those of all patients.
         digest: Names the folder's content; None in memory.
     """
@@ -65,7 +67,7 @@ def load_model(root: Path) -> FrozenModel:
         return freeze_in_memory(RunFolder(root))
     digest = folder.check_digest()
     record = folder.read_record()
-    models = [_load_fold(folder, record, fold) for fold in range(record.n_folds)]
+    models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
     return FrozenModel(root, record, models, _read_scores(folder.scores), digest)
 
 
@@ -81,18 +83,31 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     return FrozenModel(run.root, record, trained.models, scores)
 
 
-def _load_fold(folder: ModelFolder, record: ModelRecord, fold: int) -> TripletModel:
-    loaded = [load_checkpoint(folder.network(modality, fold)) for modality in record.modalities]
+def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:
+    """Load the model at a place of the record's `numbers`."""
+    number = record.numbers[place]
+    loaded = [load_checkpoint(folder.network(modality, number)) for modality in record.modalities]
     if record.head:
-        path, settings = folder.head(fold), record.head[fold]
-        model = assemble(loaded, *load_head(path, fold, settings), settings)
+        path, settings = folder.head(number), record.head[place]
+        sources = _load_sources(folder, loaded) if settings.tokens == "pretrained" else None
+        model = assemble(loaded, *load_head(path, number, settings), settings, sources)
         if settings.finetune:
             load_weights(model, load_tensors(path), path)
         return model.eval()
     if record.late_head:
-        learnt = record.learnt[fold] if record.learnt else None
+        learnt = record.learnt[place] if record.learnt else None
         return assemble(loaded, LateFusion(record.late_head, learnt)).eval()
     return assemble(loaded, Single()).eval()
+
+
+def _load_sources(folder: ModelFolder, loaded: Sequence[tuple[Classifier, Checkpoint]]) -> dict[str, Backbone]:
+    """Load the networks before fine-tuning, by modality."""
+    sources = {}
+    for _, checkpoint in loaded:
+        fit, path = checkpoint.settings.fit, folder.source(checkpoint.settings.modality)
+        sources[checkpoint.settings.modality] = create_backbone(fit.backbone, image_size=fit.image_size)
+        load_weights(sources[checkpoint.settings.modality], load_tensors(path), path)
+    return sources
 
 
 def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:

@@ -16,9 +16,10 @@ from fusion_ln.records.parts import LearntParameters
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
+Answer = Literal["ensemble", "refit"]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
@@ -52,6 +53,7 @@ class Study(_Part):
     Attributes:
         cohort: Name of its cohort.
         patients: Number of patients by class.
+        n_folds: Number of outer folds.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
         profile: Its pictures, findings and gaps, of no patient in particular; None where the cohort was not at hand.
@@ -60,6 +62,7 @@ class Study(_Part):
     cohort: str
     simulated: bool
     patients: dict[str, int]
+    n_folds: Annotated[int, Field(ge=2)]
     fingerprint: str
     folds: str
     protocol: Protocol
@@ -67,28 +70,29 @@ class Study(_Part):
 
 
 class ModelRecord(_Part):
-    """A model: the mean of the models of a study's folds.
+    """A model: the mean of the models of a study's folds, or one that was trained once more on all patients.
 
     Attributes:
+        answer: ``ensemble`` or ``refit``, the mean or the one.
         title: The head, or the modality of a baseline.
         classes: Names, in label order.
         modalities: Pixels a side of the pictures, by modality in the order of the networks.
-        n_folds: Number of models in the mean.
-        late_head, learnt: A late head, and what it learnt in each fold, if anything.
-        head: Settings of a trained head in each fold.
-        calibration: Of the mean from each subset of the modalities that was learnt from enough patients.
-        pooled: Of the mean from all others: learnt from every patient with the pictures that each has.
+        epochs: Of a refit: epochs of the network of each modality, and of a trained head.
+        late_head, learnt: A late head, and what it learnt for each model, if anything.
+        head: Settings of a trained head in each model.
+        calibration: Of the answer from each subset of the modalities that was learnt from enough patients.
+        pooled: Of the answer from all others: learnt from every patient with the pictures that each has.
         operating_points: Thresholds of calibrated probabilities, chosen on out-of-fold predictions.
         licence: Licence of the weights.
         frozen: Day on which it was frozen.
     """
 
-    format: Literal[1] = 1
-    answer: Literal["ensemble"] = "ensemble"
+    format: Literal[2] = 2
+    answer: Answer = "ensemble"
     title: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     modalities: Annotated[dict[str, int], Field(min_length=1)]
-    n_folds: Annotated[int, Field(ge=1)]
+    epochs: dict[str, int] | None = None
     late_head: str | None = None
     learnt: tuple[LearntParameters | None, ...] | None = None
     head: tuple[HeadSettings, ...] | None = None
@@ -100,8 +104,14 @@ class ModelRecord(_Part):
     frozen: str
     versions: dict[str, str]
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of the models in the names of their files: their folds; of a refit, the one after the last."""
+        n_folds = self.study.n_folds
+        return (n_folds,) if self.answer == "refit" else tuple(range(n_folds))
+
     def calibration_of(self, subset: str) -> CalibrationMap:
-        """Return the calibration of the mean from these modalities, named as in ``2d+elastic``."""
+        """Return the calibration of the answer from these modalities, named as in ``2d+elastic``."""
         return self.calibration.get(subset, self.pooled).restore()
 
 

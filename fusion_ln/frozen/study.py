@@ -24,42 +24,55 @@ from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import FOLD, modality_title
+from fusion_ln.training.fusion.refit import Refit
 
 POOLED = ""  # name of the scores of all patients, each with the pictures that the patient has
 UNSTATED = "not stated"
 
 
-def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelRecord, dict[str, FoldScores]]:
+def describe_model(
+    trained: TrainedRun, licence: str = UNSTATED, refitted: Refit | None = None
+) -> tuple[ModelRecord, dict[str, FoldScores]]:
     """Describe the mean of a run's fold models, with its calibration and scores from each subset of the modalities.
 
-    A subset of whose complete patients some class is missing has neither: the pooled ones stand in for it.
+    A subset of whose complete patients some class is missing has neither: the pooled ones stand in for it. Those of a
+    refit are learnt from the out-of-fold predictions as if one model had made them.
+
+    Args:
+        trained: The run.
+        licence: Licence of the weights.
+        refitted: Its refit, which is described in its place.
 
     Raises:
-        ModelError: If no calibration can be learnt at all, or the run needs files beyond its own.
+        ModelError: If no calibration can be learnt at all.
         RunError, PredictionsError: If a table of the run is missing or damaged.
     """
     run, record = trained.run, trained.run.read_prediction_record()
     held_out, inner = read_predictions(run.predictions), read_inner_predictions(run.inner_predictions)
-    if isinstance(record, LateFusionRecord) and record.is_stacked:  # fitted to them: they would make it too sure
+    stacked = isinstance(record, LateFusionRecord) and record.is_stacked
+    if refitted or stacked:  # a stack is fitted to its inner patients: they would make it too sure
         inner = Predictions(inner.classes, inner.table.iloc[:0])
+    n_models = 1 if refitted else len(trained.models)
     try:
-        pooled = calibrate_mean(held_out, inner, len(trained.models))
-        scores = {POOLED: FoldScores.of(held_out)}
+        pooled = calibrate_mean(held_out, inner, n_models)
+        scores = {POOLED: _scores_of(held_out, refitted)}
     except PredictionsError as error:
         raise ModelError(f"{run.root}: {error.problem}", error.way_out) from None
     calibrations: dict[str, StoredCalibration] = {}
     for name, out, validation in _subsets_of(run, held_out, inner, trained):
         try:
-            calibrations[name] = StoredCalibration.of(calibrate_mean(out, validation, len(trained.models)))
-            scores[name] = FoldScores.of(out)
+            calibrations[name] = StoredCalibration.of(calibrate_mean(out, validation, n_models))
+            scores[name] = _scores_of(out, refitted)
         except PredictionsError:
             say(f"{run.root}: too few patients have all of {name}; calibrated as all patients' are.")
     counts = {name: int((held_out.labels == label).sum()) for label, name in enumerate(trained.classes)}
+    learnt = record.learnt if isinstance(record, LateFusionRecord) else None
     described = ModelRecord(
+        answer="refit" if refitted else "ensemble",
         title=_title(record),
         classes=trained.classes,
         modalities=trained.sides,
-        n_folds=len(trained.models),
+        epochs=refitted.epochs if refitted else None,
         calibration=calibrations,
         pooled=StoredCalibration.of(pooled),
         operating_points=_choose_points(held_out, inner),
@@ -67,6 +80,7 @@ def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelR
             cohort=record.cohort.name,
             simulated=record.cohort.simulated,
             patients=counts,
+            n_folds=record.cohort.n_folds,
             fingerprint=record.cohort.fingerprint,
             folds=record.cohort.folds,
             protocol=record.protocol,
@@ -75,8 +89,8 @@ def describe_model(trained: TrainedRun, licence: str = UNSTATED) -> tuple[ModelR
         frozen=datetime.now(UTC).date().isoformat(),
         versions=installed_versions(),
         late_head=record.settings.head if isinstance(record, LateFusionRecord) else None,
-        learnt=record.learnt if isinstance(record, LateFusionRecord) else None,
-        head=_heads_of(run, record) if isinstance(record, TrainedFusionRecord) else None,
+        learnt=(refitted.learnt,) if refitted and refitted.learnt else learnt if not refitted else None,
+        head=_heads_of(record, refitted) if isinstance(record, TrainedFusionRecord) else None,
     )
     return described, scores
 
@@ -85,6 +99,13 @@ def _choose_points(held_out: Predictions, inner: Predictions) -> tuple[Operating
     """Choose operating points on the calibrated answers of the fold models to the patients whom they held out."""
     single = calibrate_mean(held_out, inner, 1)
     return learn_points(held_out.classes, held_out.labels, single.apply(held_out.probs))
+
+
+def _scores_of(held_out: Predictions, refitted: Refit | None) -> FoldScores:
+    """Take the out-of-fold scores; those of a refit are of one fold, since one model answers."""
+    if refitted:
+        held_out = Predictions(held_out.classes, held_out.table.assign(**{FOLD: 0}))
+    return FoldScores.of(held_out)
 
 
 def _subsets_of(
@@ -113,11 +134,8 @@ def _title(record: PredictionRecord) -> str:
     return head_title(record.settings.head)
 
 
-def _heads_of(run: RunFolder, record: TrainedFusionRecord) -> tuple[HeadSettings, ...]:
-    """Return the settings of a trained head in each fold."""
-    if record.settings.training.tokens == "pretrained":
-        raise ModelError(
-            f"{run.root}: its head reads tokens of networks before fine-tuning, which the run does not keep.",
-            "Freeze a run of a head on the fine-tuned networks' tokens (without `--set head.tokens=pretrained`).",
-        )
+def _heads_of(record: TrainedFusionRecord, refitted: Refit | None) -> tuple[HeadSettings, ...]:
+    """Return the settings of a trained head in each model."""
+    if refitted:
+        return (record.settings.training,)
     return tuple(record.settings.training.of_fold(fold) for fold in range(record.cohort.n_folds))

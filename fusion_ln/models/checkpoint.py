@@ -182,9 +182,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _describe(path, METADATA_KEY, Checkpoint)
 
 
-def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any]) -> None:
+def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors in one file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, {key: json.dumps(described)}))
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+
+def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any]) -> None:
+    save_tensors(path, weights, {key: json.dumps(described)})
 
 
 def _describe(path: Path, key: str, kind: type[D]) -> D:

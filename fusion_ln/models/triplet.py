@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.images.patients import PatientBatch
-from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
@@ -188,11 +188,27 @@ def load_run(run: RunFolder) -> TrainedRun:
     record = run.read_prediction_record()
     if not run.finished:
         raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
-    models = [_load_fold(run, record, fold) for fold in range(record.cohort.n_folds)]
+    learnt = record.learnt if isinstance(record, LateFusionRecord) else None
+    folds = range(record.cohort.n_folds)
+    models = [_load_fold(run, record, fold, learnt[fold] if learnt else None) for fold in folds]
     return TrainedRun(run, record.cohort.classes, record.cohort.simulated, models)
 
 
-def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletModel:
+def load_refit(run: RunFolder, learnt: Learnt | None) -> TripletModel:
+    """Load the model of a run's refit, whose fold is the one after the last.
+
+    Args:
+        run: A finished run that was refitted.
+        learnt: What its late head learnt in the refit.
+
+    Raises:
+        RunError: If a checkpoint is missing or does not fit the run.
+    """
+    record = run.read_prediction_record()
+    return _load_fold(run, record, record.cohort.n_folds, learnt)
+
+
+def _load_fold(run: RunFolder, record: PredictionRecord, fold: int, learnt: Learnt | None) -> TripletModel:
     if isinstance(record, ClinicalRecord):
         raise RunError(
             f"{run.root}: a model of columns of the cohort's table, which holds no network.",
@@ -203,7 +219,6 @@ def _load_fold(run: RunFolder, record: PredictionRecord, fold: int) -> TripletMo
     loaded = [load_member(RunFolder(run.root / member), fold) for member in record.members]
     _check_members(run, record.settings.members, [checkpoint for _, checkpoint in loaded], fold)
     if isinstance(record, LateFusionRecord):
-        learnt = record.learnt[fold] if record.learnt else None
         fusion, n_members, n_classes = LateFusion(record.settings.head, learnt), len(loaded), len(record.cohort.classes)
         if not fusion.takes(n_members, n_classes):
             raise RunError(
@@ -241,15 +256,23 @@ def assemble(
     fusion: nn.Module,
     columns: Sequence[ClinicalColumn] = (),
     settings: HeadSettings | None = None,
+    sources: Mapping[str, Backbone] | None = None,
 ) -> TripletModel:
-    """Build a fold's model from its networks and a fusion; ``settings`` are those of a trained head."""
+    """Build a fold's model from its networks and a fusion.
+
+    Args:
+        loaded: The networks.
+        fusion: What fuses them.
+        columns: Clinical columns that a trained head takes.
+        settings: Of a trained head.
+        sources: Networks before fine-tuning, by modality, where tokens come from them; None: from their weights.
+    """
     fits = {checkpoint.settings.modality: checkpoint.settings.fit for _, checkpoint in loaded}
     members = {modality: model for modality, (model, _) in zip(fits, loaded, strict=True)}
     sides = {modality: fit.image_size for modality, fit in fits.items()}
     if settings is None:
         return TripletModel(members, fusion, sides)
-    sources = {}
-    if settings.tokens == "pretrained":
+    if settings.tokens == "pretrained" and sources is None:
         sources = {
             modality: create_backbone(fit.backbone, image_size=fit.image_size, weights=fit.weights)
             for modality, fit in fits.items()

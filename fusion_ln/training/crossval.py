@@ -46,6 +46,7 @@ class FoldJob:
 
     Attributes:
         part: Part of the training patients that this fit must not see either; None: it is the fold's own.
+        stop: Number of epochs of a refit, whose fold is the one after the last; None: inner validation tells.
     """
 
     cohort: Path
@@ -54,6 +55,7 @@ class FoldJob:
     fold: int
     device: DeviceSettings
     part: int | None = None
+    stop: int | None = None
 
     @property
     def run(self) -> Path:
@@ -65,7 +67,7 @@ class FoldJob:
 
     @property
     def epochs(self) -> int:
-        return self.settings.fit.epochs
+        return self.settings.fit.epochs if self.stop is None else self.stop
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -87,11 +89,13 @@ class FoldJob:
 
     def __str__(self) -> str:
         part = "" if self.part is None else f" without part {self.part}"
-        return f"{self.settings.modality}, fold {self.fold}{part}"
+        return f"{self.settings.modality}, {'refit' if self.stop is not None else f'fold {self.fold}'}{part}"
 
     @property
     def finished(self) -> bool:
-        return (self.folder.fold(self.fold) / FOLD_RECORD).is_file() if self.part is None else self.checkpoint.is_file()
+        if self.part is None and self.stop is None:
+            return (self.folder.fold(self.fold) / FOLD_RECORD).is_file()
+        return self.checkpoint.is_file()
 
 
 def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
@@ -124,7 +128,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     if skipped:
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
     jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
-    return _unfinished(jobs)
+    return unfinished(jobs)
 
 
 def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:
@@ -137,10 +141,10 @@ def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, d
     for fold in range(cohort.n_folds):
         training_parts(cohort, fold)
     jobs = [FoldJob(cohort.root, settings, run, fold, device, part) for fold, part in pairs]
-    return _unfinished(jobs)
+    return unfinished(jobs)
 
 
-def _unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
+def unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
     """Select the unfinished fits; of the others the states go, which a killed process may have left."""
     for job in jobs:
         if job.finished:
@@ -151,7 +155,7 @@ def _unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
 def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) -> None:
     """Fit one fold, predict its held-out and its inner validation patients, and write both.
 
-    Of a fit that leaves out a part of the training patients only the network is kept.
+    Of a refit, or a fit that leaves out a part of the training patients, only the network is kept.
 
     Raises:
         DivergedError: If a loss stops being a number.
@@ -160,10 +164,10 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     cohort = read_cohort(job.cohort)
     number, folder = job.fold, job.checkpoint.parent
     settings = job.settings.model_copy(update={"fit": job.settings.fit.of_fold(number)})
-    fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part)
+    fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part, stop=job.stop)
     if fabric.is_global_zero:
         save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
-    if fabric.is_global_zero and job.part is not None:
+    if fabric.is_global_zero and (job.part is not None or job.stop is not None):
         _clear_states(folder)
     elif fabric.is_global_zero:
         parts = (cohort.held_out(number), cohort.training_part(number)[1])
@@ -197,10 +201,11 @@ def fit_fold(
     on_epoch: Callable[[Epoch], None],
     *,
     part: int | None = None,
+    stop: int | None = None,
 ) -> FittedFold:
     """Fit one fold, with its state in ``folder``; the held-out patients enter under the ``paper`` protocol alone.
 
-    With a ``part`` the fit leaves out that one of `training_parts`.
+    With a ``part`` the fit leaves out that one of `training_parts`; with ``stop`` it ends after so many epochs.
 
     Raises:
         DivergedError: If a loss stops being a number.
@@ -219,13 +224,14 @@ def fit_fold(
     result = fit(
         task,
         Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share),
-        Batches(bank, bank.rows_of(validation), size),
+        Batches(bank, bank.rows_of(validation), size) if stop is None else None,
         settings=settings.fit,
         seed=seed,
         fabric=fabric,
         folder=folder,
         name=f"{settings.modality}, fold {number}" + ("" if part is None else f" without part {part}"),
         on_epoch=on_epoch,
+        stop=stop,
     )
     task.model.load_state_dict(result.weights)
     return FittedFold(task, bank, settings.fit, result)

@@ -1,5 +1,6 @@
 """The only training loop: fits one task, keeps its best epoch, and resumes from the last finished epoch."""
 
+import math
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,8 @@ class Epoch:
     seconds: float
 
     def __str__(self) -> str:
+        if math.isnan(self.val_loss):
+            return f"training loss {self.train_loss:.3f}"
         return f"validation loss {self.val_loss:.3f}, AUC {self.val_auc:.3f}"
 
 
@@ -53,7 +56,9 @@ class FitResult:
 
 
 def best_epoch(history: list[Epoch]) -> int:
-    """Find the epoch with the lowest validation loss; the first of equals."""
+    """Find the epoch with the lowest validation loss, the first of equals; where nobody validates, the last."""
+    if math.isnan(history[-1].val_loss):
+        return history[-1].epoch
     return min(history, key=lambda e: e.val_loss).epoch
 
 
@@ -65,7 +70,7 @@ def derive_seed(*parts: int) -> int:
 def fit(
     task: Task[B],
     train: BatchLoader[B],
-    val: BatchLoader[B],
+    val: BatchLoader[B] | None,
     *,
     settings: LoopSettings,
     seed: int,
@@ -75,6 +80,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     lr_scale: Mapping[str, float] = MappingProxyType({}),
     accumulate: int = 1,
+    stop: int | None = None,
 ) -> FitResult:
     """Train one task and keep the weights of its best epoch.
 
@@ -84,6 +90,7 @@ def fit(
     A state that is damaged, or of a fit with another ``name``, seed or settings, is not used: the fit starts anew.
     ``on_epoch`` may raise (pruning does); it is also called for epochs that were found finished. Parameters whose
     names begin with a key of ``lr_scale`` learn at that multiple of the rate. A step follows ``accumulate`` batches.
+    Without ``val``, as in a refit, the weights are those of the last epoch, after ``stop`` epochs.
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
@@ -97,11 +104,12 @@ def fit(
     history = state.resume()
     for epoch in history:
         on_epoch(epoch)
-    while len(history) < settings.epochs and len(history) <= _best_or_start(history) + settings.patience:
+    epochs = settings.epochs if stop is None else stop
+    while len(history) < epochs and len(history) <= _best_or_start(history) + settings.patience:
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
         train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
-        score = _validate(task, val, fabric)
+        score = _validate(task, val, fabric) if val is not None else ValidationScore(math.nan, math.nan)
         history.append(
             Epoch(
                 epoch=number,

@@ -6,15 +6,16 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import CPU, FIT_TWICE, HEAD, build_cohort, fusionln, refused
+from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
 from fusion_ln.predict.predictor import Predictor, load_predictor
-from fusion_ln.predictions import Predictions, read_predictions
+from fusion_ln.predictions import Predictions, read_predictions, read_subset_predictions
 from fusion_ln.training.run import run_baselines_and_fusions
 
 FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
@@ -39,6 +40,50 @@ def models(study, tmp_path_factory):
         frozen[name] = ModelFolder(folder / name)
         fusionln("freeze", study[1][name].root, "--out", frozen[name].root, "--licence", "CC-BY-4.0")
     return frozen
+
+
+@pytest.fixture(scope="module")
+def refits(study, tmp_path_factory):
+    """The same runs, refitted."""
+    folder = tmp_path_factory.mktemp("refits")
+    names = ("baseline-2d", "fusion-late-stacked", "fusion-concat")
+    for name in names:
+        fusionln("freeze", study[1][name].root, "--as", "refit", "--out", folder / name, "--licence", "MIT", *ONE_CPU)
+    return {name: ModelFolder(folder / name) for name in names}
+
+
+def test_a_refit_trains_for_the_median_of_the_best_epochs(study, refits):
+    history = pd.read_parquet(study[1]["baseline-2d"].history)
+    best = [part["epoch"].iloc[part["val_loss"].to_numpy().argmin()] + 1 for _, part in history.groupby("fold")]
+    assert refits["baseline-2d"].read_record().epochs == {"2d": max(best)}  # of two, the greater one
+    assert set(refits["fusion-concat"].read_record().epochs) == {"2d", "cdfi", "elastic", "head"}
+    assert study[0].training_part(study[0].n_folds) == (study[0].folds["patient_id"].tolist(), [])
+
+
+def test_a_refit_is_one_model_with_thresholds_of_out_of_fold_patients(study, refits, make_cohort):
+    cohort = make_cohort(9, name="new", absent={1: {"2d"}}, seed=8)
+    for name, model in refits.items():
+        loaded = load_model(model.root)
+        held_out = read_predictions(study[1][name].predictions)
+        empty = Predictions(held_out.classes, held_out.table.iloc[:0])
+        assert loaded.record.pooled.slope == pytest.approx(calibrate_mean(held_out, empty, 1).slope)
+        answers = Predictor(loaded).predict_cohort(cohort)
+        part = answers.present.all(axis=1)
+        out = held_out if name == "baseline-2d" else subset_of(study[1][name], "2d+cdfi+elastic")
+        for label in range(3):
+            own = 1 - out.probs[out.labels == label][:, label]
+            at_least = (own[:, None] >= 1 - answers.raw[part][:, label]).sum(axis=0)
+            np.testing.assert_array_equal(answers.member[part][:, label], (at_least + 1) / (len(own) + 1) > 0.1)
+
+
+def subset_of(run, name):
+    return read_subset_predictions(run.subset_predictions)[name]
+
+
+def test_a_finished_refit_is_kept(study, refits, tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_ln.training.fit.train_epoch", lambda *inputs: pytest.fail("it trains again"))
+    digest = freeze(study[1]["fusion-concat"], tmp_path / "again", licence="MIT", answer="refit", device=CPU)
+    assert digest == refits["fusion-concat"].check_digest()
 
 
 def test_a_model_answers_as_its_run_does(study, models, make_cohort):

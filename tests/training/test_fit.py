@@ -52,12 +52,13 @@ def batches():
     return Batches(bank, np.arange(18), 6, seed=1), Batches(bank, np.arange(18, 24), 6)
 
 
-def fit_tiny(batches, folder, *, task=None, name="", on_epoch=lambda e: None, **settings):
+def fit_tiny(batches, folder, *, task=None, name="", on_epoch=lambda e: None, stop=None, **settings):
     torch.manual_seed(0)
     task = task or PictureTask("2d", Tiny())
     settings = FitSettings(**{"epochs": 5, "lr": 0.01, "patience": 5, **settings})
     fabric = make_fabric(DeviceSettings(device="cpu"), "32-true")
-    return fit(task, *batches, settings=settings, seed=3, fabric=fabric, folder=folder, name=name, on_epoch=on_epoch)
+    where = {"fabric": fabric, "folder": folder, "name": name}
+    return fit(task, *batches, settings=settings, seed=3, on_epoch=on_epoch, stop=stop, **where)
 
 
 def assert_same(a, b):
@@ -155,6 +156,24 @@ def test_the_weights_are_those_of_the_best_epoch(batches, tmp_path):
     )
     assert torch.equal(result.weights["layers.0.weight"], seen[3])
     assert not torch.equal(result.weights["layers.0.weight"], seen[5])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_without_validation_the_last_of_so_many_epochs_is_kept(batches, tmp_path, schedule):
+    """Its schedule is that of the whole training: the weights are those of an epoch of a fit that went on."""
+    weights = []
+    torch.manual_seed(0)
+    task = PictureTask("2d", Tiny())
+
+    def remember(epoch):
+        weights.append({name: value.clone() for name, value in task.model.state_dict().items()})
+
+    fit_tiny(batches, tmp_path / "whole", task=task, on_epoch=remember, schedule=schedule, patience=1000)
+    refit = fit_tiny((batches[0], None), tmp_path / "refit", stop=3, schedule=schedule, patience=1)
+    assert len(refit.history) == 3
+    assert refit.best_epoch == 2
+    assert np.isnan(refit.history[-1].val_loss)
+    assert all(torch.equal(refit.weights[name], value) for name, value in weights[2].items())
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_patients_named(batches, tmp_path):

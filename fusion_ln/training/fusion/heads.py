@@ -142,6 +142,7 @@ def fit_head(
     fabric: Fabric,
     folder: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    stop: int | None = None,
 ) -> FittedFusion:
     """Fit the heads of one fold on stored tokens; of several, the history is the first one's.
 
@@ -150,7 +151,7 @@ def fit_head(
         number: The fold; its held-out patients are not looked at.
         seed: Of the run.
         folder: For the state of an interrupted fit.
-        on_epoch: See `fit`.
+        on_epoch, stop: See `fit`.
     """
     shape = TripletShape(
         n_modalities=len(bank.pictures),
@@ -171,13 +172,14 @@ def fit_head(
             fit(
                 task,
                 training,
-                inner,
+                inner if stop is None else None,
                 settings=settings,
                 seed=head_seed,
                 fabric=fabric,
                 folder=folder / f"head_{member}",
                 name=f"{settings.head} {member}, fold {number}",
                 on_epoch=on_epoch,
+                stop=stop,
             )
         )
         head.load_state_dict(results[-1].weights)

@@ -86,6 +86,15 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     return predictions
 
 
+def learn_from_held_out(members: list[RunFolder], head: str) -> Learnt | None:
+    """Let a late head learn from the out-of-fold predictions of all patients, as a refit does."""
+    learn = load_late_head(head).learn
+    if learn is None:
+        return None
+    rows, modality_logits = _join([read_predictions(member.predictions) for member in members])
+    return learn(modality_logits, rows[LABEL].to_numpy())
+
+
 def untaught_class(cohort: Cohort, modalities: Iterable[str]) -> tuple[int, str] | None:
     """Find a fold and a class of which its inner validation part has no patient with any of the modalities."""
     seen = {patient for modality in modalities for patient in cohort.patients_with(modality)}
