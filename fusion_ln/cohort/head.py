@@ -48,6 +48,7 @@ class CohortDetails(BaseModel):
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
+        shift: Differences of a simulated hospital from the home ones, and their sizes.
         attainable: Figures of the exact probabilities; empty where the truth behind the pictures is unknown.
     """
 
@@ -65,6 +66,7 @@ class CohortDetails(BaseModel):
     missing_link: float | None = None
     sites: tuple[str, ...] = ()
     shortcut: float | None = None
+    shift: dict[str, float | dict[str, float]] = {}
     attainable: Attainable = Attainable()
 
 

@@ -1,6 +1,6 @@
 """Findings of simulated patients: drawn from the phantom's tables, with the exact posterior of the class."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -67,7 +67,7 @@ def draw_findings(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
+def posterior(findings: pd.DataFrame, modalities: Iterable[str], known: Tables | None = None) -> np.ndarray:
     """Compute the exact class probabilities given what pictures of these modalities show.
 
     Findings are independent given the class, so Bayes' rule is a product over the tables. No modality: the prevalence.
@@ -75,11 +75,12 @@ def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
     Args:
         findings: One column per finding, as in a phantom's ``patients``. P rows.
         modalities: Modalities of the pictures that are seen.
+        known: The law of the patients; the home hospitals' by default.
 
     Returns:
         Probabilities, rows summing to 1. Shape (P, C).
     """
-    known = tables()
+    known = known or tables()
     joint = np.tile(known.prevalence, (len(findings), 1))
     for name in known.findings_of(modalities):
         level = pd.Index(known.levels[name]).get_indexer(pd.Index(findings[name]))
@@ -88,7 +89,9 @@ def posterior(findings: pd.DataFrame, modalities: Iterable[str]) -> np.ndarray:
     return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
 
-def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
+def attainable(
+    probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None, known: Tables | None = None
+) -> dict[str, float]:
     """Score predictions with ``probs``: ``auc`` (macro one-vs-rest), ``auc_<class>`` and two recalls of each class.
 
     ``recall_<class>`` is that of the most probable class, ``balanced_recall_<class>`` that of the class whose
@@ -99,13 +102,15 @@ def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
         probs: Class probabilities. Shape (P, C).
         labels: True class 0..C-1. Shape (P,). A class without patients has no figures, nor part in the macro mean.
         weights: Weight of each row. Shape (P,). All equal by default.
+        known: The law of the patients; the home hospitals' by default.
     """
+    known = known or tables()
     weights = np.ones(len(labels)) if weights is None else weights
-    chosen = {"recall": probs.argmax(axis=1), "balanced_recall": (probs / tables().prevalence).argmax(axis=1)}
+    chosen = {"recall": probs.argmax(axis=1), "balanced_recall": (probs / known.prevalence).argmax(axis=1)}
     held = [label for label in range(probs.shape[1]) if 0 < weights[labels == label].sum() < weights.sum()]
     aucs = {label: _auc(probs[:, label], labels == label, weights) for label in held}
     figures = {"auc": float(np.mean(list(aucs.values())))} if held else {}
-    names = tables().classes
+    names = known.classes
     figures |= {f"auc_{names[label]}": aucs[label] for label in held}
     for label in held:
         of_class = weights * (labels == label)
@@ -114,20 +119,49 @@ def attainable(probs: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
     return figures
 
 
-def attainable_by_tables(modalities: Sequence[str]) -> dict[str, float]:
+def attainable_by_tables(
+    modalities: Sequence[str], known: Tables | None = None, missing: Sequence[float] | None = None
+) -> dict[str, float]:
     """Score the exact posterior over all patients that the tables can yield.
 
     Every combination of levels is visited once with its probability, so there is no sampling error.
+
+    Args:
+        modalities: Those that are seen.
+        known: The law of the patients; the home hospitals' by default.
+        missing: Chance that a picture of each modality of the phantom is missing, whatever the class; a patient keeps
+            at least one. Then only those with a picture of ``modalities`` count. None: nobody lacks one of these.
     """
-    known = tables()
+    known = known or tables()
+    shown = {tuple(modalities): 1.0} if missing is None else _seen(modalities, known.modalities, missing)
+    parts = [_cells(seen, known, mass) for seen, mass in shown.items()]
+    probs, labels, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return attainable(probs, labels, weights, known)
+
+
+def _cells(modalities: Sequence[str], known: Tables, mass: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List posterior, class and probability of every combination of the levels that these modalities show."""
     names = known.findings_of(modalities)
     cells = pd.DataFrame(list(product(*(known.levels[name] for name in names))), columns=names)
-    probs = posterior(cells, modalities)
-    mass = np.ones((len(cells), len(known.classes)))  # P(levels | class)
+    probs = posterior(cells, modalities, known)
+    weights = np.full((len(cells), len(known.classes)), mass)  # P(levels | class) times the mass
     for name in names:
-        mass *= known.shares[name].T[pd.Index(known.levels[name]).get_indexer(pd.Index(cells[name]))]
+        weights *= known.shares[name].T[pd.Index(known.levels[name]).get_indexer(pd.Index(cells[name]))]
     labels = np.tile(np.arange(len(known.classes)), len(cells))
-    return attainable(np.repeat(probs, len(known.classes), axis=0), labels, (mass * known.prevalence).ravel())
+    return np.repeat(probs, len(known.classes), axis=0), labels, (weights * known.prevalence).ravel()
+
+
+def _seen(asked: Sequence[str], modalities: Sequence[str], missing: Sequence[float]) -> Mapping[tuple[str, ...], float]:
+    """Compute the probability of each part of the modalities ``asked`` for that a patient can have, but none."""
+    found: dict[tuple[str, ...], float] = {}
+    for pattern in product((True, False), repeat=len(modalities)):
+        chance = float(np.prod(np.where(pattern, 1 - np.array(missing), missing)))
+        kept = [pattern] if any(pattern) else [tuple(row) for row in np.eye(len(modalities), dtype=bool)]
+        for each in kept:
+            seen = tuple(name for name, held in zip(modalities, each, strict=True) if held and name in asked)
+            if seen:
+                found[seen] = found.get(seen, 0.0) + chance / len(kept)
+    return found
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.phantom.findings import draw_findings, tables
+from fusion_ln.cohort.phantom.findings import Tables, draw_findings, tables
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL, PATIENT, SITE
 
 
-def draw_patients(n: int, sites: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
-    """Draw the table of patients: label, site, clinical columns and findings; labels in the paper's proportions."""
+def draw_patients(n: int, sites: Sequence[str], rng: np.random.Generator, known: Tables | None = None) -> pd.DataFrame:
+    """Draw the table of patients: label, site, clinical columns and findings.
+
+    Labels come in the proportions of the law ``known``, by default the paper's.
+    """
     # Class c gets the patients whose middle falls into its part of the unit interval: counts within one of n * share.
-    bounds = tables().prevalence.cumsum()[:-1]
+    bounds = (known or tables()).prevalence.cumsum()[:-1]
     labels = rng.permutation(np.searchsorted(bounds, (np.arange(n) + 0.5) / n))
     digits = max(4, len(str(n)))
     named = pd.DataFrame(
@@ -51,16 +54,20 @@ def _draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame
     return pd.DataFrame(axes).round(1)
 
 
-def draw_present(labels: np.ndarray, missing: float, link: float, rng: np.random.Generator) -> np.ndarray:
+def draw_present(
+    labels: np.ndarray, missing: float | Sequence[float], link: float, rng: np.random.Generator
+) -> np.ndarray:
     """Draw the presence mask: every picture is missing by chance, but a patient keeps at least one. bool (P, M).
+
+    The chance is ``missing``, one for all modalities or one for each.
 
     With a ``link`` the chance falls from the first class, ``missing * (1 + link)``, to the last, ``missing * (1 -
     link)``: benign nodes get the shortest examination.
     """
     n, n_modalities = len(labels), len(tables().modalities)
     slope = np.linspace(1, -1, len(tables().classes))
-    chance = missing * (1 + link * slope)[labels]
-    present: np.ndarray = rng.random((n, n_modalities)) >= chance[:, None]
+    chance = np.asarray(missing) * (1 + link * slope)[labels, None]
+    present: np.ndarray = rng.random((n, n_modalities)) >= chance
     kept = rng.integers(n_modalities, size=n)
     empty = np.flatnonzero(~present.any(axis=1))
     present[empty, kept[empty]] = True

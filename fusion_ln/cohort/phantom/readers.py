@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from fusion_ln.cohort.phantom.findings import posterior, tables
+from fusion_ln.cohort.phantom.findings import Tables, posterior, tables
 from fusion_ln.terms import READER
 
 SKILL = (0.45, 0.75)  # lowest and highest share of the evidence that a reader sees
@@ -12,14 +12,14 @@ COMMON_SD, OWN_SD = 0.6, 0.8  # noise in log-probability that all readers share 
 STEPS = (0.1, 0.3, 0.6, 0.85)  # probabilities at which the suspicion rises by one
 
 
-def draw_readers(patients: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Draw the columns of ``n`` readers, who know the findings of all three pictures.
+def draw_readers(patients: pd.DataFrame, n: int, rng: np.random.Generator, known: Tables | None = None) -> pd.DataFrame:
+    """Draw the columns of ``n`` readers, who know the findings of all three pictures and the shares of the classes.
 
     Returns:
         ``reader:R<i>`` (a class name) and, for each class, ``reader:R<i>:<class>`` (1 to 5), by row of ``patients``.
     """
     classes = tables().classes
-    evidence = np.log(posterior(patients, tables().modalities).clip(1e-6))  # (P, C)
+    evidence = np.log(posterior(patients, tables().modalities, known).clip(1e-6))  # (P, C)
     common = COMMON_SD * rng.normal(size=evidence.shape)
     columns: dict[str, np.ndarray] = {}
     for number in range(1, n + 1):

@@ -1,5 +1,6 @@
 """A cohort of simulated patients whose attainable AUC is known."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.readers import draw_readers
-from fusion_ln.cohort.phantom.settings import LARGEST, SMALLEST
+from fusion_ln.cohort.phantom.settings import LARGEST, SHIFTS, SMALLEST
+from fusion_ln.cohort.phantom.shift import draw_shift
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
@@ -34,6 +36,7 @@ def simulate_cohort(
     missing_link: float = 0.0,
     shortcut: float = 0.0,
     n_readers: int = 0,
+    shift: Collection[str] = (),
     k: int = 5,
     by_site: bool = False,
 ) -> Cohort:
@@ -50,6 +53,8 @@ def simulate_cohort(
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
         n_readers: Number of simulated readers, see `draw_readers`.
+        shift: Names of `SHIFTS` in which these hospitals differ from the home ones; sizes by `draw_shift`. Attainable
+            figures and posteriors are those of the shifted law.
         k, by_site: See `draw_folds`.
 
     Returns:
@@ -61,16 +66,18 @@ def simulate_cohort(
         SettingsError: If a setting is out of its range.
         CohortError: If ``out`` holds something already, or a class gets fewer patients than there are folds.
     """
-    scanners = _scanners(n_sites)
+    other = draw_shift(shift, seed)
+    scanners = [other.scanner(home) for home in _scanners(n_sites)]
     _check(n_patients, image_size, missing, missing_link, shortcut)
+    _check_shift(shift, missing)
     with new_cohort(out):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-        patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng)
+        patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng, other.law)
         classes = tables().classes
         folds = draw_folds(
             patients, k=k, by_site=by_site, seed=seed, classes=classes
         )  # refuses before anything is drawn
-        present = draw_present(patients[LABEL].to_numpy(), missing, missing_link, rng)
+        present = draw_present(patients[LABEL].to_numpy(), other.missing or missing, missing_link, rng)
         studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
         details = CohortDetails(
             n_patients=n_patients,
@@ -79,22 +86,24 @@ def simulate_cohort(
             missing=missing,
             sites=tuple(scanner.name for scanner in scanners),
             shortcut=shortcut,
-            attainable=attainable_of(patients, present),
+            attainable=attainable_of(patients, present, other.law, other.missing),
         )
         if missing_link:
             details = details.model_copy(update={"missing_link": missing_link})
+        if shift:
+            details = details.model_copy(update={"shift": other.describe()})
         if by_site:
             details = details.model_copy(update={"folds": folds_origin(k, by_site, seed)})
         if n_readers:  # with a generator of their own: all else is drawn as without them
             own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(READERS_KEY,)))
-            patients = patients.join(draw_readers(patients, n_readers, own))
+            patients = patients.join(draw_readers(patients, n_readers, own, other.law))
         manifest = load_manifest("phantom")
         images, truth = studio.draw(present)
         write_parquet(out / TRUTH_FILE, truth)
-        write_parquet(out / POSTERIORS_FILE, posterior_table(patients))
+        write_parquet(out / POSTERIORS_FILE, posterior_table(patients, other.law))
         cohort = Cohort(
             root=out,
-            name=f"phantom-{n_patients}",
+            name="-".join(["phantom", str(n_patients), *(name for name in SHIFTS if name in shift)]),
             classes=classes,
             modalities=tables().modalities,
             source=manifest["source"],
@@ -121,6 +130,13 @@ def _check(n_patients: int, image_size: int, missing: float, missing_link: float
         raise SettingsError(f"--missing-link {missing_link}: expected 0 to 1, and `--missing` above 0 with it.")
     if not 0 <= shortcut <= 1:
         raise SettingsError(f"--shortcut {shortcut}: expected a share from 0 to 1.")
+
+
+def _check_shift(shift: Collection[str], missing: float) -> None:
+    if strange := [name for name in shift if name not in SHIFTS]:
+        raise SettingsError(*unknown("shift", strange[0], SHIFTS, where="--shift"))
+    if missing and "missing" in shift:
+        raise SettingsError("--shift missing draws the chances itself.", "Leave `--missing` out.")
 
 
 def _scanners(n_sites: int) -> list[Scanner]:

@@ -1,5 +1,6 @@
 """Ground truth of a phantom cohort: outlines, marks, exact posteriors, and the AUC that they allow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,7 +9,7 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.head import Attainable
-from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
+from fusion_ln.cohort.phantom.findings import Tables, attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.render import Picture
 from fusion_ln.decode.stored import load_table
 from fusion_ln.errors import CohortError
@@ -60,25 +61,37 @@ def load_truth(cohort: Cohort) -> Truth:
         raise CohortError(f"{names}: {error}.", "Simulate the cohort again, with another `--out DIR`.") from None
 
 
-def posterior_table(patients: pd.DataFrame) -> pd.DataFrame:
+def posterior_table(patients: pd.DataFrame, known: Tables | None = None) -> pd.DataFrame:
     """Tabulate the exact posterior of every patient given each subset of the modalities; see `Truth`."""
     columns = [f"{PROB}{name}" for name in tables().classes]
     parts = []
     for name, subset in {NO_MODALITY: (), **subsets(tables().modalities)}.items():
-        part = pd.DataFrame(posterior(patients, subset), columns=columns)
+        part = pd.DataFrame(posterior(patients, subset, known), columns=columns)
         part.insert(0, SUBSET, name)
         part.insert(0, PATIENT, patients[PATIENT])
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def attainable_of(patients: pd.DataFrame, present: np.ndarray) -> Attainable:
-    """Score the exact posterior over all patients that the tables can yield, and over those of a cohort."""
-    by_tables = {name: attainable_by_tables(subset) for name, subset in subsets(tables().modalities).items()}
-    return Attainable(tables=by_tables, cohort=attainable_by_cohort(patients, present))
+def attainable_of(
+    patients: pd.DataFrame,
+    present: np.ndarray,
+    known: Tables | None = None,
+    missing: Sequence[float] | None = None,
+) -> Attainable:
+    """Score the exact posterior over all patients that the tables can yield, and over those of a cohort.
+
+    See `attainable_by_tables`.
+    """
+    by_tables = {
+        name: attainable_by_tables(subset, known, missing) for name, subset in subsets(tables().modalities).items()
+    }
+    return Attainable(tables=by_tables, cohort=attainable_by_cohort(patients, present, known))
 
 
-def attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[str, dict[str, float]]:
+def attainable_by_cohort(
+    patients: pd.DataFrame, present: np.ndarray, known: Tables | None = None
+) -> dict[str, dict[str, float]]:
     """Score the exact posterior on these patients, by subset of the modalities.
 
     Each patient is seen in those pictures of the subset that exist.
@@ -86,6 +99,7 @@ def attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[st
     Args:
         patients: The phantom's table of patients. P rows.
         present: Presence mask. bool, shape (P, M).
+        known: The law of the patients; the home hospitals' by default.
     """
     figures, modalities = {}, tables().modalities
     for name, subset in subsets(modalities).items():
@@ -93,9 +107,9 @@ def attainable_by_cohort(patients: pd.DataFrame, present: np.ndarray) -> dict[st
         probs = np.empty((len(patients), len(tables().classes)))
         for pattern in np.unique(seen, axis=0):
             rows = (seen == pattern).all(axis=1)
-            probs[rows] = posterior(patients[rows], np.array(modalities)[pattern])
+            probs[rows] = posterior(patients[rows], np.array(modalities)[pattern], known)
         with_picture = seen.any(axis=1)
-        figures[name] = attainable(probs[with_picture], patients[LABEL].to_numpy()[with_picture])
+        figures[name] = attainable(probs[with_picture], patients[LABEL].to_numpy()[with_picture], known=known)
     return figures
 
 
