@@ -206,10 +206,20 @@ class RunFolder:
         Raises:
             RunError: If it holds a run with other settings, another cohort or other folds.
         """
+        held = self.holds(record)
+        if not held:
+            self.write_record(record)
+        return held
+
+    def holds(self, record: RunRecord) -> bool:
+        """Check that the folder is free for a run, or holds this very one; True for the latter.
+
+        Raises:
+            RunError: See `claim`.
+        """
         if not self.record.is_file():
             if self.root.is_dir() and any(p for p in self.root.iterdir() if not p.name.startswith(".")):
                 raise RunError(f"{self.root}: not empty and not a run.", "Choose another place with `--out DIR`.")
-            self.write_record(record)
             return False
         if differing := differences(self.read_record().identity(), record.identity()):
             listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)

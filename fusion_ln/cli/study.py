@@ -124,11 +124,14 @@ def apply_command(
 def tune_and_apply(file: Path, out: Path, device: DeviceSettings) -> None:
     """Run `study run` and `study apply` in one."""
     _need_optuna()
+    from fusion_ln.training.experiment import experiment_needs
     from fusion_ln.tuning.experiment import tune
     from fusion_ln.tuning.plan import locate_studies, plan_tuning
 
     place = locate_studies(file, out=out)
-    tune(*plan_tuning(place, device))
+    tuning, conditions = plan_tuning(place, device)
+    fits = {tuning.fit.backbone: tuning.fit}
+    tune(tuning, conditions, experiment_needs(place.experiment, tuning.cohort, fits, out))
     _apply(place, {}, device)
 
 

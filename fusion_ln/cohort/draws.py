@@ -44,7 +44,7 @@ class Draw:
 def draw_repeats(cohort: Cohort, out: Path, *, repeats: int, seed: int) -> list[Draw]:
     """Draw folds anew for each repeat but the first, which has the cohort's own folds and lies in ``out``.
 
-    The others lie in ``out/repeat-<r>``; repeat r trains with the seed ``seed + r``.
+    The others belong into ``out/repeat-<r>``; repeat r trains with the seed ``seed + r``. Nothing is written.
 
     Raises:
         CohortError: If the folds are the sites, of which there is one draw only.
@@ -67,12 +67,14 @@ def draw_repeats(cohort: Cohort, out: Path, *, repeats: int, seed: int) -> list[
         folder = out / f"repeat-{repeat}"
         own = replace(cohort, root=folder / FOLDER, folds=folds, details=details)
         drawn.append(Draw(folder, own, (seed + repeat) % SEEDS))
-    _save(drawn[1:])
+    _refuse_others(drawn[1:])
     return drawn
 
 
 def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], seed: int) -> list[Draw]:
-    """Draw nested parts of each fold's training patients, in ``out/fraction-<f>``; the whole, in ``out``, comes first.
+    """Draw nested parts of each fold's training patients, for ``out/fraction-<f>``; the whole, in ``out``, comes first.
+
+    Nothing is written.
 
     Raises:
         RunError: If a folder holds other folds already.
@@ -91,7 +93,7 @@ def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], see
                 f"--fractions: {one.fraction:g} keeps the same training patients as {other.fraction:g}.",
                 "Leave one of the two out.",
             )
-    _save(drawn[1:])
+    _refuse_others(drawn[1:])
     return drawn
 
 
@@ -99,21 +101,25 @@ def _training_parts(cohort: Cohort) -> list[tuple[list[str], list[str]]]:
     return [cohort.training_part(fold) for fold in range(cohort.n_folds)]
 
 
-def _save(draws: Sequence[Draw]) -> None:
-    """Write the folders of draws, once all of them are known to hold no other folds."""
-    for draw in draws:
-        _refuse_others(draw.cohort)
+def save_draws(draws: Sequence[Draw]) -> None:
+    """Write the folders of further draws."""
     for draw in draws:
         with locked(draw.cohort.root / LOCK):
+            _refuse_others([draw])
             save_cohort(draw.cohort)
 
 
-def _refuse_others(cohort: Cohort) -> None:
-    if not (cohort.root / HEAD).is_file():
-        return
-    held, asked = read_head(cohort.root), hash_table(cohort.folds)
-    if held.hashes.get("folds") != asked:
-        raise RunError(
-            f"{cohort.root}: holds other folds ({held.details.folds}) than those asked for ({cohort.details.folds}).",
-            "Give the cohort and the seed with which its runs were made, or another folder with `--out DIR`.",
-        )
+def _refuse_others(draws: Sequence[Draw]) -> None:
+    """Refuse folders that hold other folds.
+
+    Raises:
+        RunError: Naming the first of them.
+    """
+    for cohort in (draw.cohort for draw in draws if (draw.cohort.root / HEAD).is_file()):
+        held = read_head(cohort.root)
+        if held.hashes.get("folds") != hash_table(cohort.folds):
+            raise RunError(
+                f"{cohort.root}: holds other folds ({held.details.folds}) than those asked for "
+                f"({cohort.details.folds}).",
+                "Give the cohort and the seed with which its runs were made, or another folder with `--out DIR`.",
+            )

@@ -21,7 +21,6 @@ from fusion_ln.cohort.raw_pictures import (
     with_leftovers,
 )
 from fusion_ln.cohort.source import Archive, Source
-from fusion_ln.decode.readers import tidy_readers
 from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
@@ -67,7 +66,7 @@ def import_cohort(
         pictures = number_views(name_patients(pictures))
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
-        patients = _patient_table(pictures, classes, archive.clinical, archive.classes)
+        patients = _patient_table(pictures, classes, archive.clinical)
         remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
@@ -132,10 +131,7 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     return replace(archive, images=kept, unusable=unusable, remarks=(*archive.remarks, *remarks))
 
 
-def _patient_table(
-    pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None, named: tuple[str, ...]
-) -> pd.DataFrame:
-    """Tabulate patients; readers call by the names or numbers of all ``named`` classes, left-out ones too."""
+def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:
     if len(classes) < 2:
         raise SourceError(f"only one class has pictures ({classes[0]}).", "A cohort needs at least two: check SRC.")
     rows = {(row.patient_id, classes.index(row.label), row.site) for row in (picture.row for picture in pictures)}
@@ -145,7 +141,7 @@ def _patient_table(
         raise SourceError(f"patient {name}: stands under two labels or two sites.", "Mend the archive's labels.")
     if clinical is None:
         return patients
-    return patients.merge(tidy_readers(clinical, named, "columns of readers"), on=PATIENT, how="left")
+    return patients.merge(clinical, on=PATIENT, how="left")
 
 
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:

@@ -110,25 +110,29 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
             have the same picture.
         RunError: If the folder holds another run, or cannot be written.
     """
-    with_modality = cohort.patients_with(settings.modality)
-    skipped = len(cohort.patients) - len(with_modality)
-    record = BaselineRecord(
-        settings=settings,
-        cohort=cohort.describe(),
-        cohort_path=str(cohort.root.resolve()),
-        patients=PatientCounts(predicted=len(with_modality), skipped=skipped),
-        **new_origin(),
-    )
+    record = new_baseline_record(cohort, settings)
     bank = open_bank(cohort, settings.modality, settings.fit.image_size)
     check_classes(cohort, bank, settings)
     cohort.refuse_repeated_pictures(settings.modality)
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
         return []
-    if skipped:
+    if record.patients and (skipped := record.patients.skipped):
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
     jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
     return unfinished(jobs)
+
+
+def new_baseline_record(cohort: Cohort, settings: BaselineSettings) -> BaselineRecord:
+    """Describe a baseline that begins now."""
+    with_modality = len(cohort.patients_with(settings.modality))
+    return BaselineRecord(
+        settings=settings,
+        cohort=cohort.describe(),
+        cohort_path=str(cohort.root.resolve()),
+        patients=PatientCounts(predicted=with_modality, skipped=len(cohort.patients) - with_modality),
+        **new_origin(),
+    )
 
 
 def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: DeviceSettings) -> list[FoldJob]:

@@ -47,17 +47,13 @@ def run_experiment(
     check_experiment(experiment, cohort, fits)
     planned: list[tuple[Path, int, FitSettings, dict[RunFolder, BaselineSettings]]] = []
     levels = folder_levels(experiment)
-    needs: list[Need] = []
     for (backbone, fit), seed in product(fits.items(), experiment.seeds):
         for name in experiment.weights or [fit.weights]:
             folder = out / RunKey(backbone, name, seed).folder(levels)
             runs = plan_baselines(folder, modalities, fit, protocol=experiment.protocol, seed=seed)
-            needs += [*baseline_needs(cohort, runs), *fusion_needs(cohort, runs, heads, folder)]
-            if experiment.tuned:
-                needs += tuned_needs(experiment, cohort, fit, folder, seed=seed)
             if name != PRETRAINED and not all(run.finished for run in runs):
                 check_weights(fit.backbone, fit.image_size, name)
-    check_room(needs)
+    check_room(experiment_needs(experiment, cohort, fits, out))
     for backbone, fit in fits.items():
         weights = experiment.weights or [fit.weights]
         backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
@@ -74,6 +70,23 @@ def run_experiment(
             made += run_tuned(experiment, cohort, start, folder, seed=seed, device=device)
         made += [*baselines, *fuse(cohort, list(baselines), heads, folder, seed=seed, device=device)]
     return made
+
+
+def experiment_needs(
+    experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings], out: Path
+) -> list[Need]:
+    """List what the runs of an experiment still have to write."""
+    modalities = experiment.modalities or list(cohort.modalities)
+    heads = experiment_heads(experiment, experiment.name)
+    needs: list[Need] = []
+    for (backbone, fit), seed in product(fits.items(), experiment.seeds):
+        for name in experiment.weights or [fit.weights]:
+            folder = out / RunKey(backbone, name, seed).folder(folder_levels(experiment))
+            runs = plan_baselines(folder, modalities, fit, protocol=experiment.protocol, seed=seed)
+            needs += [*baseline_needs(cohort, runs), *fusion_needs(cohort, runs, heads, folder)]
+            if experiment.tuned:
+                needs += tuned_needs(experiment, cohort, fit, folder, seed=seed)
+    return needs
 
 
 def check_experiment(experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from fusion_ln.training.parts import CROSS_PARTS
 # file, which is written before the other one goes. After a single epoch only the checkpoint follows.
 STATE, STATE_OF_ONE_EPOCH = 7, 5
 HALF, SINGLE = np.dtype(np.float16).itemsize, np.dtype(np.float32).itemsize
+TRIAL = "state of a trial"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -67,7 +69,8 @@ def check_room(needs: Iterable[Need]) -> None:
             raise RunError(
                 f"{_places(on_disk)}: too little room. {as_size(needed)} will be written ({listed}), but "
                 f"{as_size(usage.free)} are free there.",
-                "Free some space, or take another disk: `--out DIR` for runs, FUSIONLN_CACHE for pictures and tokens.",
+                "Free some space, or take another disk: `--out DIR` for runs, FUSIONLN_CACHE for pictures and tokens"
+                f"{', TMPDIR for trials' if TRIAL in sizes else ''}.",
             )
 
 
@@ -99,6 +102,15 @@ def baseline_needs(cohort: Cohort, planned: Mapping[RunFolder, BaselineSettings]
         yield from _bank(cohort, settings.modality, settings.fit.image_size)
         for fold in range(cohort.n_folds):
             yield from _checkpoint(run.checkpoint(fold), [settings.fit.of_fold(fold)], settings.fit.epochs)
+
+
+def trial_needs(cohort: Cohort, modalities: Iterable[str], fit: FitSettings) -> Iterator[Need]:
+    """List what the first trial of each baseline writes: pictures and, for its time, the state of a fit."""
+    for modality in modalities:
+        yield from _bank(cohort, modality, fit.image_size)
+    states = STATE if fit.epochs > 1 else STATE_OF_ONE_EPOCH - 1  # a trial keeps no checkpoint
+    state = Path(gettempdir()) / TRIAL / "state.ckpt"
+    yield Need(TRIAL, state, states * rehearse(fit.backbone, fit.image_size).size, stays=False)
 
 
 def pretraining_needs(cohorts: Iterable[Cohort], fit: FitSettings, run: RunFolder) -> Iterator[Need]:

@@ -1,6 +1,6 @@
 """Experiments with a search space: their studies, and the order in which these run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from fusion_ln.training.experiment import (
     tunes_baselines,
 )
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
-from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
-from fusion_ln.training.run import cross_fit
+from fusion_ln.training.room import Need, baseline_needs, check_room, fusion_needs, trial_needs
+from fusion_ln.training.run import cross_fit, plan_baselines
 from fusion_ln.training.study_settings import TRIALS, Scheme
 from fusion_ln.tuning.found import found_settings
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
@@ -33,6 +33,7 @@ from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
 KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # tunable parts and their default schemes
+SIZES = frozenset({"backbone", "image_size"})  # settings on which the sizes of files depend
 POOLED_ONLY = "image_size"  # all folds of a run show the same pictures
 JOURNAL = "study.journal"
 
@@ -65,6 +66,16 @@ class Tuning:
         """Folder of the runs that the heads are tuned on: those of the first seed."""
         levels = folder_levels(self.experiment) & {"seed"}
         return self.out / RunKey(self.fit.backbone, self.fit.weights, self.experiment.seeds[0]).folder(levels)
+
+    @property
+    def modalities(self) -> list[str]:
+        return self.experiment.modalities or list(self.cohort.modalities)
+
+    @property
+    def members(self) -> Path:
+        """Folder of the baselines that the heads are tuned on."""
+        are_tuned = tunes_baselines(self.experiment) or "baseline" in self.experiment.space
+        return self.place / TUNED if are_tuned else self.place
 
     def scheme(self, kind: str) -> Scheme:
         """Return the scheme of a kind: one study for all outer folds, or one for each."""
@@ -125,12 +136,23 @@ class Tuning:
         check_objectives(experiment.study.objectives, self.cohort.classes)
         self.check_spaces()
 
+    def needs(self) -> Iterator[Need]:
+        """List what the studies write at least; the sizes of networks that the trials choose are not known yet."""
+        of_baselines = self.experiment.space.get("baseline", {})
+        if of_baselines:
+            yield from trial_needs(self.cohort, self.modalities, self.fit)
+        if "head" in self.experiment.space and not of_baselines.keys() & SIZES:
+            protocol, seed = self.experiment.protocol, self.experiment.seeds[0]
+            planned = plan_baselines(self.members, self.modalities, self.fit, protocol=protocol, seed=seed)
+            yield from baseline_needs(self.cohort, planned)
+            yield from fusion_needs(self.cohort, planned, self.trained_heads(), self.place)
+
     def baselines(self) -> list[StudyJob]:
         """List the studies of the single modalities."""
         jobs: list[StudyJob] = []
         if "baseline" not in self.experiment.space:
             return jobs
-        for modality in self.experiment.modalities or self.cohort.modalities:
+        for modality in self.modalities:
             settings = BaselineSettings(modality=modality, fit=self.fit, seed=self.experiment.seeds[0])
             jobs += self._jobs(
                 "baseline", as_file_name(f"baseline-{modality}"), BaselineObjective(self.cohort.root, settings)
@@ -142,10 +164,7 @@ class Tuning:
         jobs: list[StudyJob] = []
         if "head" not in self.experiment.space:
             return jobs
-        are_tuned = tunes_baselines(self.experiment) or "baseline" in self.experiment.space
-        folder = self.place / TUNED if are_tuned else self.place
-        modalities = self.experiment.modalities or self.cohort.modalities
-        members = tuple(folder / as_file_name(f"baseline-{modality}") for modality in modalities)
+        members = tuple(self.members / as_file_name(f"baseline-{modality}") for modality in self.modalities)
         for name, settings in self.trained_heads().items():
             objective = HeadObjective(self.cohort.root, members, settings, self.experiment.seeds[0])
             jobs += self._jobs("head", fusion_name(name), objective)
@@ -195,13 +214,20 @@ class Tuning:
             yield values
 
 
-def tune(tuning: Tuning, conditions: Conditions) -> None:
+def tune(tuning: Tuning, conditions: Conditions, further: Iterable[Need] = ()) -> None:
     """Run all studies of an experiment, with other machines: of the baselines, then of the heads on the tuned ones.
 
+    Args:
+        tuning: The experiment.
+        conditions: Of its trials.
+        further: Files that will be written afterwards, for which there must be room as well.
+
     Raises:
+        RunError: If a disk has too little room; before the first trial.
         StudyError: See `run_worker`.
     """
     tuning.check()
+    check_room([*tuning.needs(), *further])
     n_folds = tuning.cohort.n_folds
     if jobs := tuning.baselines():
         run_studies(jobs, conditions, n_folds=n_folds)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusion_ln.cohort.draws import draw_fractions, draw_repeats
+from fusion_ln.cohort.draws import draw_fractions, draw_repeats, save_draws
 from fusion_ln.cohort.folder import load_cohort, redraw_folds
 from fusion_ln.errors import CohortError, RunError, SettingsError
 
@@ -11,6 +11,7 @@ from fusion_ln.errors import CohortError, RunError, SettingsError
 def test_repeats_have_folds_and_seeds_of_their_own_and_the_first_the_cohorts(make_cohort, tmp_path):
     cohort = make_cohort(30)
     draws = draw_repeats(cohort, tmp_path / "out", repeats=3, seed=5)
+    save_draws(draws[1:])
     assert [draw.seed for draw in draws] == [5, 6, 7]
     assert (draws[0].folder, draws[0].cohort) == (tmp_path / "out", cohort)
     assert len({draw.cohort.folds_fingerprint for draw in draws}) == 3
@@ -24,8 +25,11 @@ def test_repeats_have_folds_and_seeds_of_their_own_and_the_first_the_cohorts(mak
 
 def test_the_same_repeats_again_are_the_same_and_others_are_refused(make_cohort, tmp_path):
     cohort = make_cohort(30)
-    first, again = (draw_repeats(cohort, tmp_path / "out", repeats=2, seed=0)[1].cohort for _ in range(2))
-    assert first.folds_fingerprint == again.folds_fingerprint
+    first = draw_repeats(cohort, tmp_path / "out", repeats=2, seed=0)[1]
+    save_draws([first])
+    again = draw_repeats(cohort, tmp_path / "out", repeats=2, seed=0)[1]
+    save_draws([again])
+    assert first.cohort.folds_fingerprint == again.cohort.folds_fingerprint
     with pytest.raises(RunError, match=r"repeat-1.*holds other folds.*seed"):
         draw_repeats(cohort, tmp_path / "out", repeats=2, seed=1)
 
@@ -55,7 +59,9 @@ def test_parts_are_nested_stratified_and_leave_the_held_out_patients(make_cohort
 
 def test_a_part_is_read_from_its_folder_as_it_was_drawn(make_cohort, tmp_path):
     cohort = make_cohort(30)
-    drawn = draw_fractions(cohort, tmp_path, fractions=(0.3, 0.6), seed=0)[1].cohort
+    draws = draw_fractions(cohort, tmp_path, fractions=(0.3, 0.6), seed=0)
+    save_draws(draws[1:])
+    drawn = draws[1].cohort
     held = load_cohort(drawn.root)
     assert held.training_part(0) == drawn.training_part(0)
     assert held.folds_fingerprint == drawn.folds_fingerprint

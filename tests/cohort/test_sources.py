@@ -168,9 +168,26 @@ def test_readers_of_a_table_are_read_by_class_and_gap(write_table, tmp_path):
     assert patients["reader:Li:malignant"].dropna().to_dict() == {"7": 5, "9": 2, "10": 1}
 
 
-def test_a_call_that_names_no_class_is_refused_with_the_patient(write_table, tmp_path):
-    with pytest.raises(CohortError, match=r"column 'reader:Li', patient 8: 'cyst' is no class"):
-        import_cohort(Table(write_table(f"{READERS}cyst,1\n")), tmp_path / "cohort", k=2)
+@pytest.mark.parametrize(
+    ("call", "classes", "message"),
+    [
+        ("cyst,1", (), "column 'reader:Li', patient 8: 'cyst' is no class"),
+        (",high", (), "column 'Reader:Li:Malignant', patient 8: 'high' is no number"),
+        ("cyst,1", ("benign", "malignant", "cyst"), "column 'reader:Li', patient 8: 'cyst' is no class"),
+    ],
+)
+def test_a_reader_who_says_what_is_no_class_is_refused_with_file_and_patient(write_table, call, classes, message):
+    """Before any picture is read; a class that no patient has is none either."""
+    path = write_table(f"{READERS}{call}\n")
+    with pytest.raises(CohortError) as error:
+        Table(path, classes=classes).read()
+    assert error.value.problem == f"{path}: {message}."
+
+
+def test_a_reader_who_read_nobody_is_left_out_with_a_remark(write_table):
+    archive = Table(write_table("patient_id,label,2d,reader:Li\n7,a,pictures/a.png,NA\n8,b,pictures/b.png,\n")).read()
+    assert "Column 'reader:Li' holds nothing: left out." in archive.remarks
+    assert list(archive.clinical) == ["patient_id"]
 
 
 def test_two_calls_of_one_reader_for_a_patient_are_refused(write_table):

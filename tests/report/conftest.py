@@ -9,7 +9,7 @@ import pytest
 from tiny import CLASSES, MODALITIES, write_cohort
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.draws import draw_repeats
+from fusion_ln.cohort.draws import draw_repeats, save_draws
 from fusion_ln.cohort.head import Attainable, CohortDetails
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.heads import LATE_HEADS
@@ -200,7 +200,9 @@ def other_cohort(tmp_path: Path) -> Cohort:
 def repeated(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Cohort, list[RunFolder]]]:
     """Two repeats of two baselines and their mean, each with folds of its own that hold out 5 of each class."""
     root, repeats = tmp_path_factory.mktemp("repeated"), []
-    for draw in draw_repeats(build_cohort(root / "cohort", 130), root / "runs", repeats=2, seed=0):
+    draws = draw_repeats(build_cohort(root / "cohort", 130), root / "runs", repeats=2, seed=0)
+    save_draws(draws[1:])
+    for draw in draws:
         maker = RunMaker(draw.cohort, draw.folder, seed=draw.seed)
         repeats.append((draw.cohort, [maker.baseline("2d"), maker.baseline("elastic"), maker.fusion("late-mean")]))
     return repeats

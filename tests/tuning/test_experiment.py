@@ -1,19 +1,23 @@
 import json
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny import CPU
 
-from fusion_ln.errors import SettingsError, StudyError
+from fusion_ln.errors import RunError, SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
+from fusion_ln.models.rehearsal import rehearse
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
+from fusion_ln.training.room import TRIAL, Need
 from fusion_ln.training.study_settings import StudySettings
+from fusion_ln.tuning import experiment as tuning_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, tune
 from fusion_ln.tuning.found import describe_tuning, found_settings, write_tuned
 from fusion_ln.tuning.worker import Conditions
@@ -86,6 +90,29 @@ def test_another_trial_than_the_best_can_be_chosen(tuned):
         found_settings(EXPERIMENT, storage, {"tiny/baseline-3d": 0})
     with pytest.raises(StudyError, match="trial 7 is not complete"):
         found_settings(EXPERIMENT, storage, {"tiny/baseline-2d": 7})
+
+
+@pytest.mark.parametrize("space", [EXPERIMENT.space, {"baseline": EXPERIMENT.space["baseline"]}])
+def test_the_room_for_trials_and_what_follows_is_asked_before_the_first(make_cohort, tmp_path, monkeypatch, space):
+    asked = []
+
+    def refuse(needs):
+        asked.extend(needs)
+        raise RunError("too little room.", "Free some.")
+
+    monkeypatch.setattr(tuning_experiment, "check_room", refuse)
+    tuning = tuning_of(make_cohort(24), tmp_path / "out", space=space)
+    conditions = Conditions(str(tmp_path / "study.journal"), budget_of(EXPERIMENT), CPU)
+    with pytest.raises(RunError, match="too little room"):
+        tune(tuning, conditions, [Need("x", tmp_path, 1)])
+    sizes = Counter(need.what for need in asked)
+    states = 4 * rehearse("test_resnet", 32).size
+    assert [need.size for need in asked if need.what == TRIAL] == [states]
+    assert sizes["x"] == 1
+    assert sizes["pictures"] >= 2
+    assert sizes["checkpoints"] == (4 if "head" in space else 0)
+    assert (sizes["tokens"] > 0) == ("head" in space)
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_study_gets_the_same_budget(make_cohort, tmp_path):

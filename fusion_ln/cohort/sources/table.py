@@ -1,6 +1,6 @@
 """A cohort of one's own, described by a CSV or Excel file."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, is_gap, read_columns
+from fusion_ln.decode.readers import find_readers, tidy_readers
 from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
@@ -84,7 +85,10 @@ class Table(Source):
         modalities = [*(name for name in KNOWN_MODALITIES if name in found), *sorted(found - set(KNOWN_MODALITIES))]
         used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
         further = [column for column in described if column.name not in used]
-        clinical, mixed = _clinical(values, further)
+        clinical, mixed = self._clinical(values, further)
+        if clinical is not None:
+            clinical, unread = self._tidy(clinical, classes, {row.label for row in images})
+            mixed = (*mixed, *unread)
         alike = [
             f"Warning: patients {' and '.join(map(repr, group))} differ only in spelling, and are taken for several."
             for group in spelt_alike(row.patient_id or "" for row in images)
@@ -181,6 +185,34 @@ class Table(Source):
                 f"Paths are relative to {self.root.parent.absolute()}; backslashes were read as slashes.",
             )
 
+    def _clinical(self, values: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+        """Collect the further columns, one row per patient; one that differs between a patient's lines is left out."""
+        names = [column.name for column in columns]
+        by_patient = values[[PATIENT, *names]].groupby(PATIENT, sort=True)
+        mixed = [name for name in names if by_patient[name].nunique().max() > 1]
+        if of_readers := [name for name in mixed if is_reader_column(name)]:
+            several = by_patient[of_readers[0]].nunique()
+            raise SourceError(
+                f"{self.root}: column {of_readers[0]!r} differs between lines of patient {several.idxmax()}.",
+                "A reader calls a patient once: mend the lines.",
+            )
+        remarks = tuple(f"Column {name!r} differs between lines of one patient: left out." for name in mixed)
+        kept = [name for name in names if name not in mixed]
+        return by_patient[kept].first().reset_index() if kept else None, remarks
+
+    def _tidy(
+        self, clinical: pd.DataFrame, classes: Sequence[str], labels: Collection[str]
+    ) -> tuple[pd.DataFrame, tuple[str, ...]]:
+        """Check and spell the columns of readers; those that hold nothing are left out.
+
+        A call may name any of ``classes``, or its number, but it must be among the ``labels`` of patients.
+        """
+        tidy = tidy_readers(clinical, classes, str(self.root))
+        unread = [name for name in tidy if is_reader_column(str(name)) and tidy[name].isna().all()]
+        tidy = tidy.drop(columns=unread)
+        find_readers(tidy, [name for name in classes if name in labels], str(self.root))
+        return tidy, tuple(f"Column {name!r} holds nothing: left out." for name in unread)
+
     def _at(self, number: int) -> str:
         return f"{self.root}, line {number}"
 
@@ -198,19 +230,3 @@ def _picture_columns(described: Sequence[Column]) -> list[str]:
     names = [column.name for column in described]
     others = [column.name for column in described if column.kind == PICTURES and column.name not in NAMES]
     return [*(name for name in KNOWN_MODALITIES if name in names), *others]
-
-
-def _clinical(values: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
-    """Collect the further columns, one row per patient; one that differs between a patient's lines is left out."""
-    names = [column.name for column in columns]
-    by_patient = values[[PATIENT, *names]].groupby(PATIENT, sort=True)
-    mixed = [name for name in names if by_patient[name].nunique().max() > 1]
-    if of_readers := [name for name in mixed if is_reader_column(name)]:
-        several = by_patient[of_readers[0]].nunique()
-        raise SourceError(
-            f"Column {of_readers[0]!r} differs between lines of patient {several.idxmax()}.",
-            "A reader calls a patient once: mend the lines.",
-        )
-    remarks = tuple(f"Column {name!r} differs between lines of one patient: left out." for name in mixed)
-    kept = [name for name in names if name not in mixed]
-    return by_patient[kept].first().reset_index() if kept else None, remarks

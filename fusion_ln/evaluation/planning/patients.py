@@ -21,7 +21,7 @@ from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
-CORRELATION, SHARE = 0.5, 0.3  # assumed, where nothing is said
+POWER, CORRELATION, SHARE = 0.8, 0.5, 0.3  # where nothing is said
 FEWEST, MOST = 10, 1_000_000  # patients that a plan may name
 ASSUMED = "assumed"  # the class of a row, where only its share is known
 
@@ -85,8 +85,9 @@ def plan_from_runs(models: Mapping[str, Predictions], settings: PlanSettings) ->
         raise SettingsError(
             f"--{given[0].replace('_', '-')}: the runs tell it already.", "Give runs, or assumptions, not both."
         )
-    if settings.gain is not None and len(models) < 2:
-        raise SettingsError("--gain: one run has no gain.", "Name a second run, to be compared with.")
+    for name in ("gain", "power"):
+        if getattr(settings, name) is not None and len(models) < 2:
+            raise SettingsError(f"--{name}: one run has no gain.", "Name a second run, to be compared with.")
     aligned = align_all(models, next(iter(models)), common_only=True)
     first = next(iter(aligned.values()))
     n, classes = len(first.labels), first.classes
@@ -124,7 +125,7 @@ def plan_from_assumptions(settings: PlanSettings) -> list[Need]:
         gain = abs(settings.auc - settings.other_auc) if settings.gain is None else settings.gain
         correlation = CORRELATION if settings.correlation is None else settings.correlation
         power = _assumed_power(settings.auc, settings.other_auc, correlation, share, gain)
-        needs.append(Need("gain", ASSUMED, share, gain, settings.power, power))
+        needs.append(Need("gain", ASSUMED, share, gain, settings.power or POWER, power))
     if settings.sensitivity is not None:
         width = _wilson_width(settings.sensitivity, share)
         needs.append(Need("sensitivity", ASSUMED, share, settings.sensitivity, settings.width, width))
@@ -164,7 +165,7 @@ def _refuse_idle(settings: PlanSettings) -> None:
         )
     if settings.other_auc is not None and settings.auc is None:
         raise SettingsError("--other-auc: needs --auc, too.", "Give the AUC of the model that is to be better.")
-    for name in ("correlation", "gain"):
+    for name in ("correlation", "gain", "power"):
         if getattr(settings, name) is not None and settings.other_auc is None:
             raise SettingsError(f"--{name}: needs two models.", "Give --auc and --other-auc, or two runs.")
     if settings.gain is None and settings.auc is not None and settings.other_auc == settings.auc:
@@ -182,7 +183,7 @@ def _auc_of(resampled: Resampled, of_class: str) -> tuple[float, float]:
 def _found_gain(found: float, variance: float, of_class: str, share: float, n: int, settings: PlanSettings) -> Need:
     gain, half = found if settings.gain is None else settings.gain, Z * np.sqrt(variance)
     curve = _power(gain, variance * n)
-    return Need("gain", of_class, share, gain, settings.power, curve, n, (found - half, found + half))
+    return Need("gain", of_class, share, gain, settings.power or POWER, curve, n, (found - half, found + half))
 
 
 def _width(variance: float) -> Curve:

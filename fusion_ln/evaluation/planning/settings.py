@@ -9,7 +9,9 @@ class PlanSettings(Settings):
     """Targets of a study to come and, where no run tells them, assumptions on its models."""
 
     width: float = Field(0.1, gt=0, lt=1, description="Width of the 95 % intervals, from end to end.")
-    power: float = Field(0.8, gt=0, lt=1, description="Chance to find the gain (p < 0.05, two-sided).")
+    power: float | None = Field(
+        None, gt=0, lt=1, description="Chance to find the gain (p < 0.05, two-sided).  [default: 0.8]"
+    )
     gain: float | None = Field(
         None, gt=0, lt=0.5, description="Smallest gain in AUC worth finding.  [default: that of the two models]"
     )

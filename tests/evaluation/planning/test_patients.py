@@ -98,6 +98,8 @@ def test_no_gain_needs_no_number_but_a_smallest_one_does(rng):
         ({"auc": 0.8, "other_auc": 0.8}, "no gain to find"),
         ({"auc": 0.8, "correlation": 0.2}, "--correlation: needs two models"),
         ({"sensitivity": 0.8, "other_auc": 0.8}, "--other-auc: needs --auc"),
+        ({"sensitivity": 0.8, "power": 0.9}, "--power: needs two models"),
+        ({"auc": 0.8, "gain": 0.1}, "--gain: needs two models"),
     ],
 )
 def test_assumptions_that_lack_another_are_refused(values, message):
@@ -109,5 +111,6 @@ def test_assumptions_beside_runs_and_a_gain_of_one_run_are_refused(rng):
     a, _ = pair(rng, 40)
     with pytest.raises(SettingsError, match="--share: the runs tell it already"):
         plan_from_runs({"a": a}, PlanSettings(share=0.2))
-    with pytest.raises(SettingsError, match="--gain: one run has no gain"):
-        plan_from_runs({"a": a}, PlanSettings(gain=0.02))
+    for name in ("gain", "power"):
+        with pytest.raises(SettingsError, match=f"--{name}: one run has no gain"):
+            plan_from_runs({"a": a}, PlanSettings(**{name: 0.02}))
