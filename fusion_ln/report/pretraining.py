@@ -206,10 +206,11 @@ def _draw_learning(tasks: list[TaskResult], history: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     epochs = history["epoch"] + 1  # people count from one
     for task in tasks:
-        axes.plot(epochs, history[f"val_loss:{task.name}"], color=LIGHT[task.colour], lw=1.1, label=task.name)
+        axes.plot(epochs, history[f"val_loss:{task.name}"], color=LIGHT[task.colour], lw=1.1, marker=".", label=task.name)
     axes.plot(epochs, history["val_loss"], color=INK, lw=2, label="mean")
     best = int(history["val_loss"].argmin())
     axes.scatter(epochs.iloc[best], history["val_loss"].iloc[best], s=26, color=INK, lw=0, zorder=4)
+    axes.set_xlim(0.5, epochs.max() + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Epoch")
     axes.set_ylabel("Validation loss")
