@@ -16,6 +16,7 @@ from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.terms import modality_title
 from fusion_ln.training.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def baseline(
     if plan is None:
         return
     runs = run_draws(plan.draws, [modality], {}, plan.fit, protocol=plan.protocol, device=plan.device)
-    question = f"How well does {modality} alone tell the classes apart?"
-    title = f"{plan.cohort.name}: {modality} alone"
+    alone = f"{modality_title(modality)} alone"
+    question = f"How well does {alone} tell the classes apart?"
+    title = f"{plan.cohort.name}: {alone}"
     out, further = runs[0][0].root, list(zip(plan.draws, runs, strict=True))[1:]
     print_paths(write_runs(out, runs[0], plan.cohort, title=title, question=question, further=further))
 

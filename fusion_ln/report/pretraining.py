@@ -206,7 +206,9 @@ def _draw_learning(tasks: list[TaskResult], history: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     epochs = history["epoch"] + 1  # people count from one
     for task in tasks:
-        axes.plot(epochs, history[f"val_loss:{task.name}"], color=LIGHT[task.colour], lw=1.1, marker=".", label=task.name)
+        axes.plot(
+            epochs, history[f"val_loss:{task.name}"], color=LIGHT[task.colour], lw=1.1, marker=".", label=task.name
+        )
     axes.plot(epochs, history["val_loss"], color=INK, lw=2, label="mean")
     best = int(history["val_loss"].argmin())
     axes.scatter(epochs.iloc[best], history["val_loss"].iloc[best], s=26, color=INK, lw=0, zorder=4)
