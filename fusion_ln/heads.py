@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 MODELS = Path(__file__).parent / "models"
-SHARED = ("base.py", "layers.py")  # of trained heads
+SHARED_MODULES = ("base.py", "layers.py")  # of trained heads
 LAST = 1000  # place of heads without an `ORDER`
 
 
@@ -42,7 +42,9 @@ TRAINED_HEADS = read_titles(MODELS / "fusion")
 
 def read_fields(folder: Path, name: str) -> frozenset[str]:
     """Read the names of the settings that a trained head is built from, as ``settings.NAME``, its layers' too."""
-    module, *shared = [ast.parse((folder / file).read_text(encoding="utf-8")) for file in (f"{name}.py", *SHARED)]
+    module, *shared = [
+        ast.parse((folder / file).read_text(encoding="utf-8")) for file in (f"{name}.py", *SHARED_MODULES)
+    ]
     layers = {node.name: node for tree in shared for node in tree.body if isinstance(node, ast.ClassDef)}
     return frozenset(_fields(module, layers) | _fields(layers["FusionHead"], layers))
 

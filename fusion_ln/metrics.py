@@ -175,7 +175,7 @@ class Metric:
     caveat: str = ""
 
     def titles(self, classes: tuple[str, ...]) -> dict[str, str]:
-        """Title by name: one entry, or one per class."""
+        """Title each value by its name: one entry, or one per class."""
         if not self.per_class:
             return {self.name: self.title}
         return {f"{self.name}:{each}": f"{self.title}, {each}" for each in classes}

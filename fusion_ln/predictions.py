@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from fusion_ln.decode.stored import Kind, load_table, read_table, wrong_column
+from fusion_ln.decode.stored import Kind, load_table, read_stored_table, wrong_column
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
@@ -126,7 +126,7 @@ def read_subset_predictions(path: Path, *, key: Sequence[str] = UNIT_KEYS) -> di
     """
     if not path.is_file():
         return {}
-    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
+    table = read_stored_table(path, REMAKE, {MODALITIES_USED: "text"})
     parts = {
         str(name): check_table(path, part.drop(columns=MODALITIES_USED), key=key)
         for name, part in table.groupby(MODALITIES_USED, sort=False)

@@ -78,12 +78,12 @@ def is_clinical(column: str) -> bool:
 
 
 def modality_title(modality: str) -> str:
-    """Title of a modality; its name where the cohort brings one of its own."""
+    """Return the title of a modality; its name where the cohort brings one of its own."""
     return KNOWN_MODALITIES[modality].title if modality in KNOWN_MODALITIES else modality
 
 
 def short_title(modality: str) -> str:
-    """Short title of a modality; its name where the cohort brings one of its own."""
+    """Return the short title of a modality; its name where the cohort brings one of its own."""
     return KNOWN_MODALITIES[modality].short_title if modality in KNOWN_MODALITIES else modality
 
 
@@ -94,7 +94,7 @@ def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def cache_folder() -> Path:
-    """Folder of prepared pictures, default phantoms and weight files: ``FUSIONLN_CACHE`` or the user's cache."""
+    """Return the folder of prepared pictures, default phantoms and weights: ``FUSIONLN_CACHE`` or the user's cache."""
     if chosen := os.environ.get("FUSIONLN_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusion_ln"

@@ -13,8 +13,8 @@ from fusion_ln.evaluation.intervals import metric_intervals, resample, resample_
 from fusion_ln.metrics import Resamples
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
-CLASSES = ("benign", "lymphoma", "metastatic")
-SHARES = (164 / 586, 122 / 586, 300 / 586)  # of Jiang et al. 2025
+BENCH_CLASSES = ("benign", "lymphoma", "metastatic")
+CLASS_SHARES = (164 / 586, 122 / 586, 300 / 586)  # of Jiang et al. 2025
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,14 @@ def bench_statistics(*, n_models: int, n_patients: int, n_resamples: int, n_many
 
 def make_predictions(n: int, skill: float, seed: int) -> Predictions:
     """Simulate ``n`` patients in the paper's classes: logits are the true class times ``skill``, plus noise."""
-    labels = np.searchsorted(np.round(np.cumsum(SHARES) * n), np.arange(n), side="right").clip(max=len(CLASSES) - 1)
-    logits = skill * np.eye(len(CLASSES))[labels] + np.random.default_rng(seed).normal(size=(n, len(CLASSES)))
+    labels = np.searchsorted(np.round(np.cumsum(CLASS_SHARES) * n), np.arange(n), side="right").clip(
+        max=len(BENCH_CLASSES) - 1
+    )
+    logits = skill * np.eye(len(BENCH_CLASSES))[labels] + np.random.default_rng(seed).normal(
+        size=(n, len(BENCH_CLASSES))
+    )
     patients = [f"P{number:07d}" for number in range(n)]
-    return predictions_from_logits(CLASSES, patients, np.arange(n) % 5, labels, logits)
+    return predictions_from_logits(BENCH_CLASSES, patients, np.arange(n) % 5, labels, logits)
 
 
 def _time(task: str, work: Callable[[], object]) -> Timing:

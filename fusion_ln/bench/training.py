@@ -26,7 +26,7 @@ from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.fit import train_epoch
 from fusion_ln.training.tasks import PictureTask
 
-CLASSES = 3
+N_CLASSES = 3
 SOURCE_SIDE = 512  # pixels a side of the files that the ImageFolder loop decodes
 TITLES = {
     "ours": "fusion_ln",
@@ -94,9 +94,9 @@ def _ours(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Callab
     file = folder / "bank.npy"
     rng = np.random.default_rng(0)
     np.save(file, rng.integers(0, 256, (n, 3, settings.image_size, settings.image_size), dtype=np.uint8))
-    bank = ImageBank(np.load(file, mmap_mode="r"), np.arange(n).astype(str), np.arange(n) % CLASSES)
+    bank = ImageBank(np.load(file, mmap_mode="r"), np.arange(n).astype(str), np.arange(n) % N_CLASSES)
     batches = Batches(bank, np.arange(n), settings.batch_size)
-    task = PictureTask("2d", build_classifier(settings, CLASSES))
+    task = PictureTask("2d", build_classifier(settings, N_CLASSES))
     model, optimizer = fabric.setup(*_trainable(task.model, settings))
 
     def epoch(number: int) -> int:
@@ -107,10 +107,10 @@ def _ours(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Callab
 
 
 def _bare(settings: FitSettings, fabric: Fabric, n: int) -> Callable[[int], int]:
-    model, optimizer = fabric.setup(*_trainable(build_classifier(settings, CLASSES), settings))
+    model, optimizer = fabric.setup(*_trainable(build_classifier(settings, N_CLASSES), settings))
     side, size = settings.image_size, settings.batch_size
     pictures = torch.rand(n, 3, side, side, device=fabric.device).contiguous(memory_format=torch.channels_last)
-    labels = torch.arange(n, device=fabric.device) % CLASSES
+    labels = torch.arange(n, device=fabric.device) % N_CLASSES
 
     def epoch(number: int) -> int:
         model.train()
@@ -127,7 +127,7 @@ def _bare(settings: FitSettings, fabric: Fabric, n: int) -> Callable[[int], int]
 def _research(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Callable[[int], int]:
     rng = np.random.default_rng(0)
     for number in range(n):
-        place = folder / "pictures" / str(number % CLASSES)
+        place = folder / "pictures" / str(number % N_CLASSES)
         place.mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 256, (SOURCE_SIDE // 8, SOURCE_SIDE // 8, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((SOURCE_SIDE, SOURCE_SIDE)).save(place / f"{number}.png")
@@ -146,7 +146,7 @@ def _research(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Ca
         drop_last=True,
         num_workers=cores(),
     )
-    model = build_classifier(settings, CLASSES).to(fabric.device)
+    model = build_classifier(settings, N_CLASSES).to(fabric.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
 
     def epoch(number: int) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, SEED
+from fusion_ln.cli.common import DIRECTORY, SEED_RANGE
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.devices import DeviceSettings
 
@@ -14,7 +14,7 @@ from fusion_ln.settings.devices import DeviceSettings
 @click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
 @click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")
 @settings_options(DeviceSettings, "device", defaults=True)
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the swaps.")
+@click.option("--seed", type=SEED_RANGE, default=0, show_default=True, help="Seed of the swaps.")
 def audit(run: Path, cohort: Path | None, out: Path | None, seed: int, **options: object) -> None:
     """Test whether RUN relies on something outside the node.
 
@@ -23,7 +23,7 @@ def audit(run: Path, cohort: Path | None, out: Path | None, seed: int, **options
     """
     from fusion_ln.compute.device import accelerator_of, make_fabric
     from fusion_ln.explain.shortcut.audit import audit_run
-    from fusion_ln.report.shortcut import read_audit, verdict, write_audit_page
+    from fusion_ln.report.shortcut import read_audit, shortcut_verdict, write_audit_page
     from fusion_ln.runs import RunFolder
 
     settings, folder = take(options, DeviceSettings), RunFolder(run)
@@ -32,5 +32,5 @@ def audit(run: Path, cohort: Path | None, out: Path | None, seed: int, **options
     audit_run(folder, cohort, out, device=accelerator_of(settings), seed=seed)
     results = read_audit(out)
     page = write_audit_page(results)
-    click.echo(verdict(results))
+    click.echo(shortcut_verdict(results))
     click.echo(f"Audit: {page}")

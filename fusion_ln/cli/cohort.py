@@ -40,7 +40,7 @@ FOLDS = click.option(
     callback=_parse_folds,
     help="Outer folds, stratified by label; or one per site.",
 )
-SEED = click.option("--seed", type=common.SEED, default=0, show_default=True)
+seed_option = click.option("--seed", type=common.SEED_RANGE, default=0, show_default=True)
 
 
 @click.group()
@@ -89,7 +89,7 @@ def _build_import(name: str) -> click.Command:
     @click.argument("src", type=click.Path(path_type=Path))
     @OUT
     @FOLDS
-    @SEED
+    @seed_option
     @click.option(
         "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of multi-frame files."
     )
@@ -146,14 +146,14 @@ def check(ctx: click.Context, folder: Path) -> None:
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
-    from fusion_ln.cohort.checks.check import check_pictures, describe
+    from fusion_ln.cohort.checks.check import check_pictures, describe_check
     from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.errors import PredictionsError
     from fusion_ln.files.formats import write_csv
     from fusion_ln.report.cohort.presence import audit_cohort, describe_presence
 
     result = check_pictures(load_cohort(folder))
-    click.echo(describe(result))
+    click.echo(describe_check(result))
     try:
         audit = audit_cohort(result.cohort)
         click.secho(f"\n{describe_presence(audit)}", fg="red" if audit and audit.linked else None)
@@ -182,7 +182,7 @@ def download(source: str, out: Path | None) -> None:
 @cohort.command()
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
 @FOLDS
-@SEED
+@seed_option
 def folds(folder: Path, folds: Folds, seed: int) -> None:
     """Draw the folds of a cohort anew.
 

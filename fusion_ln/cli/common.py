@@ -11,7 +11,7 @@ from fusion_ln.settings.base import LAST_SEED
 from fusion_ln.settings.devices import DeviceSettings
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-SEED = click.IntRange(0, LAST_SEED)
+SEED_RANGE = click.IntRange(0, LAST_SEED)
 EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 F = TypeVar("F", bound=Callable[..., object])

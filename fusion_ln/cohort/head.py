@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 HEAD = COHORT_HEAD
 TABLES = ("patients", "images", "folds")
 FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
-MARK = ".unfinished"  # in a folder while it becomes a cohort
+UNFINISHED = ".unfinished"  # in a folder while it becomes a cohort
 OURS = ("images", FRAMES, "truth.parquet", "posteriors.parquet")  # besides the tables
 
 
@@ -143,13 +143,15 @@ def new_cohort(out: Path) -> Iterator[None]:
     with locked(out / LOCK):
         _refuse_occupied(out)
         _clear(out)
-        write_text(out / MARK, "fusionln makes a cohort here. Without cohort.toml it did not finish: start it again.\n")
+        write_text(
+            out / UNFINISHED, "fusionln makes a cohort here. Without cohort.toml it did not finish: start it again.\n"
+        )
         try:
             yield
         except BaseException:
             _clear(out)
             raise
-        (out / MARK).unlink(missing_ok=True)
+        (out / UNFINISHED).unlink(missing_ok=True)
 
 
 def _refuse_occupied(out: Path) -> None:
@@ -158,22 +160,22 @@ def _refuse_occupied(out: Path) -> None:
     held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
     if HEAD in held:
         raise CohortError(f"{out}: holds a cohort already.", "Choose another folder with `--out DIR`, or delete it.")
-    if other := sorted(name for name in held if not _is_ours(name, marked=MARK in held)):
+    if other := sorted(name for name in held if not _is_ours(name, marked=UNFINISHED in held)):
         raise CohortError(f"{out}: holds something else ({other[0]}).", "Choose another folder with `--out DIR`.")
 
 
 def _is_ours(name: str, *, marked: bool) -> bool:
     """Test if a command that makes a cohort wrote this; pictures may be anybody's in a folder without its mark."""
-    names = [f"{table}.parquet" for table in TABLES] + [HEAD, MARK] + [*OURS] * marked
+    names = [f"{table}.parquet" for table in TABLES] + [HEAD, UNFINISHED] + [*OURS] * marked
     return any(name == each or name.startswith(f".{each}.") for each in names)
 
 
 def _clear(out: Path) -> None:
     """Remove what a cohort that was not finished left; the mark last, so that this, too, may be killed."""
-    left = [path for path in out.iterdir() if path.name not in (LOCK, MARK)] if out.is_dir() else []
+    left = [path for path in out.iterdir() if path.name not in (LOCK, UNFINISHED)] if out.is_dir() else []
     for path in (path for path in left if _is_ours(path.name, marked=True)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    (out / MARK).unlink(missing_ok=True)
+    (out / UNFINISHED).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 SMALL_EXPECTED = 5  # below it the chi-square distribution is no good approximation
 MONTE_CARLO_DRAWS = 9_999
-LARGEST = 1e100  # squares of larger numbers are no longer finite
+LARGEST_NUMBER = 1e100  # squares of larger numbers are no longer finite
 MISSING = "missing"
 # Test of a measurement: (every class is normal, there are two classes) -> name and function.
 TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
@@ -173,8 +173,8 @@ def _reason_to_omit(values: pd.Series) -> str:
     known = values.dropna()
     if known.empty:
         return "no value"
-    if pd.api.types.is_numeric_dtype(known) and not (known.abs() <= LARGEST).all():
-        return f"values that are not finite or beyond {LARGEST:g}"
+    if pd.api.types.is_numeric_dtype(known) and not (known.abs() <= LARGEST_NUMBER).all():
+        return f"values that are not finite or beyond {LARGEST_NUMBER:g}"
     if not is_category(values) or pd.api.types.is_numeric_dtype(known):
         return ""
     if reason := reason_against_categories(known):

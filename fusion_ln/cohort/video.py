@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 INSTALL_VIDEO = 'Install the video reader with `pip install "fusion_ln[video]"`.'
-COMPLETE = 0.95  # of the frames that the file states; the last few are often not there
+LEAST_READ = 0.95  # of the frames that the file states; the last few are often not there
 
 
 def with_frames(archive: Archive, folder: Path) -> Archive:
@@ -86,7 +86,7 @@ def _count_frames(path: Path) -> int:
             raise PictureError(
                 f"{path}: stops decoding after {count} frames ({_reason(error)}).", "Fetch the file again."
             ) from None
-    if count < COMPLETE * stated:
+    if count < LEAST_READ * stated:
         raise PictureError(f"{path}: ends after {count} of {stated} frames.", "Fetch the file again.")
     if count == 0:
         raise PictureError(f"{path}: holds no frame.", "Fetch the file again.")

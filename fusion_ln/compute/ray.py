@@ -17,7 +17,7 @@ from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 
-RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes after the last finished epoch
+FIT_RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes after the last finished epoch
 POLL_SECONDS = 0.2
 REACH_SECONDS = 5.0
 STARTED = -1  # number of the note that a fit sends when it starts
@@ -89,7 +89,7 @@ def run(jobs: list[J], threads: int, step: Step) -> None:
     ray = connect(settings.address)
     device, needs = _resources_of_fit(ray, settings, threads)
     notes = _notes(ray)
-    fit = ray.remote(**needs, max_retries=RETRIES, retry_exceptions=False)(_fit)
+    fit = ray.remote(**needs, max_retries=FIT_RETRIES, retry_exceptions=False)(_fit)
     left, counter = list(enumerate(jobs)), _EpochCounter(jobs, step)
     running: dict[Any, Job] = {}
     try:
@@ -190,7 +190,7 @@ def _outcome(ray: Any, reference: Any, job: Job) -> None:
         raise  # a bug, with its traceback
     except ray.exceptions.RayError as lost:
         raise RunError(
-            f"{job}: its node or process was lost {RETRIES + 1} times ({in_short(lost)}).",
+            f"{job}: its node or process was lost {FIT_RETRIES + 1} times ({in_short(lost)}).",
             "Look at the nodes' memory and at Ray's logs; the same command goes on from the last finished epoch.",
         ) from None
     if error is not None:

@@ -18,8 +18,8 @@ from fusion_ln.errors import PictureError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-INSTALL = 'Install the DICOM reader with `pip install "fusion_ln[dicom]"`.'
-MAX_READS = 60_000  # reads of a file's parser: two per element, so that a million tiny elements end early
+INSTALL_DICOM = 'Install the DICOM reader with `pip install "fusion_ln[dicom]"`.'
+MAX_DICOM_READS = 60_000  # reads of a file's parser: two per element, so that a million tiny elements end early
 MAX_INFLATED = 96 * 2**20  # bytes of a data set in the deflated syntax
 CHUNK = 2**20  # bytes
 MAX_TILES = 4096  # of a JPEG 2000 stream
@@ -29,7 +29,7 @@ RLE = "1.2.840.10008.1.2.5"
 JPEG_8_BIT = "1.2.840.10008.1.2.4.50"
 JPEG_LOSSLESS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70))  # and the extended one, of 12 bits
 JPEG_LS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
-JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
+JPEG_2000_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
 VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))  # MPEG-2, MPEG-4, HEVC
 # Elements that count only where they hold a value: scanners write them empty.
 MAY_BE_EMPTY = (
@@ -86,7 +86,7 @@ def open_dicom(path: Path) -> DicomFile:
     try:
         from pydicom import dcmread
     except ImportError:
-        raise PictureError(f"{path}: a DICOM file, and pydicom is not installed.", INSTALL) from None
+        raise PictureError(f"{path}: a DICOM file, and pydicom is not installed.", INSTALL_DICOM) from None
     source = _open_within_bounds(path)
     try:
         header = dcmread(source, stop_before_pixels=True, force=True)
@@ -167,8 +167,8 @@ def _lacks_decoder(error: Exception) -> bool:
 
 def _decoder_of(syntax: str) -> str:
     """Name the package that decodes a syntax."""
-    if syntax in JPEG_2000 or syntax in JPEG_LS:
-        return f"{INSTALL} It brings decoders of JPEG 2000 and JPEG-LS."
+    if syntax in JPEG_2000_SYNTAXES or syntax in JPEG_LS:
+        return f"{INSTALL_DICOM} It brings decoders of JPEG 2000 and JPEG-LS."
     if syntax in JPEG_LOSSLESS:
         return (
             "Install one with `pip install python-gdcm` (Apache-2.0), or `pip install pylibjpeg pylibjpeg-libjpeg`, "
@@ -219,7 +219,7 @@ def _pixels(file: DicomFile, frame: int) -> np.ndarray:
     """Decode the stored values of a frame; YBR becomes RGB. Shape (H, W) or (H, W, 3)."""
     from pydicom.pixels.utils import pixel_array
 
-    if file.syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000:
+    if file.syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000_SYNTAXES:
         _compressed_frame(file, frame)
     file.source.seek(0)
     # Of pylibjpeg-rle, which may be installed, damaged bytes end the process (a panic of Rust is no Exception).
@@ -248,7 +248,7 @@ def _open_within_bounds(path: Path) -> Bounded:
         start = file.read(CHUNK)
         at = start.find(DEFLATED.encode(), 0, 2048)
         if start[128:132] != b"DICM" or at < 0:
-            return Bounded(path.open("rb", buffering=0), path, MAX_READS)
+            return Bounded(path.open("rb", buffering=0), path, MAX_DICOM_READS)
         length = int.from_bytes(start[140:144], "little")  # FileMetaInformationGroupLength
         head = start[: 144 + length].replace(DEFLATED.encode(), EXPLICIT.encode().ljust(len(DEFLATED), b"\0"))
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -261,4 +261,4 @@ def _open_within_bounds(path: Path) -> Bounded:
             if len(body) > MAX_INFLATED:
                 raise PictureError(f"{path}: inflates to more than {MAX_INFLATED // 2**20} MiB.", CONVERT)
             packed = inflate.unconsumed_tail or file.read(CHUNK)
-    return Bounded(io.BytesIO(body), path, MAX_READS)
+    return Bounded(io.BytesIO(body), path, MAX_DICOM_READS)

@@ -67,7 +67,7 @@ def _grey_levels(stored: np.ndarray, header: "Dataset") -> np.ndarray:
 
 
 def _window(header: "Dataset") -> tuple[float, float, str] | None:
-    """Centre, width and function of the first window, if it can show anything."""
+    """Read centre, width and function of the first window, if it can show anything."""
     centres, widths = header.get("WindowCenter"), header.get("WindowWidth")
     if centres is None or widths is None:
         return None
@@ -85,7 +85,7 @@ def _apply_window(values: np.ndarray, centre: float, width: float, function: str
 
 
 def _output_range(header: "Dataset", values: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest value that the modality transformation can put out; of deep pixels the picture's own."""
+    """Find the ends of the values that the modality transformation can put out; of deep pixels the picture's own."""
     if header.get("ModalityLUTSequence"):
         return 0.0, 2.0 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits = int(header.BitsStored)

@@ -20,7 +20,7 @@ def check_size(path: Path, width: int, height: int) -> None:
 
 
 def too_large(path: Path, found: str) -> PictureError:
-    """Error of a picture beyond `MAX_PIXELS`; ``found`` ends in "more than"."""
+    """Make the error of a picture beyond `MAX_PIXELS`; ``found`` ends in "more than"."""
     return PictureError(f"{path}: {found} {MAX_PIXELS // 10**6} megapixels.", SHRINK)
 
 
@@ -33,7 +33,7 @@ def check_frame(path: Path, frame: int, n_frames: int) -> None:
 
 
 def damaged(path: Path, error: Exception) -> PictureError:
-    """Error of a file whose decoder stopped with ``error``."""
+    """Make the error of a file whose decoder stopped with ``error``."""
     reason = (str(error).splitlines() or [type(error).__name__])[-1]
     reason = re.sub(r" ?<_io[^>]*>", "", reason).strip(" .:")
     return PictureError(f"{path}: truncated or damaged ({reason}).", CONVERT)

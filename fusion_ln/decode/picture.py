@@ -16,7 +16,7 @@ from fusion_ln.decode.kinds import DICOM, NOT_READ, READ, guess_content, has_dic
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
 from fusion_ln.errors import PictureError
 
-MAX_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
+MAX_PILLOW_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
 STRIP = 256  # rows
 # Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
@@ -69,7 +69,7 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels as `read_picture` would return them, without decoding pixels.
+    """Read width and height in pixels, as `read_picture` would return them, without decoding pixels.
 
     Raises:
         PictureError: As `read_picture`, as far as the header tells.
@@ -101,7 +101,7 @@ def _open_picture(path: Path) -> Iterator[Image.Image]:
     refuse_png_bomb(path)
     try:
         with (
-            Bounded(path.open("rb"), path, MAX_READS) as file,
+            Bounded(path.open("rb"), path, MAX_PILLOW_READS) as file,
             Image.open(cast("BinaryIO", file), formats=FORMATS) as image,
         ):
             check_size(path, *image.size)

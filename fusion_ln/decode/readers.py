@@ -18,7 +18,7 @@ from fusion_ln.terms import PATIENT, READER, is_reader_column
 
 @dataclass(frozen=True)
 class Reader:
-    """What a reader said of the patients who were read.
+    """Answers of a reader on the patients who were read.
 
     Attributes:
         calls: Class chosen, by patient; empty without a column of calls.

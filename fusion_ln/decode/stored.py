@@ -13,7 +13,7 @@ from fusion_ln.progress import say
 
 Kind = Literal["text", "whole", "number", "yes"]
 # Kinds of columns: as a message names them, and their test.
-KINDS: dict[Kind, tuple[str, Callable[[pd.Series], bool]]] = {
+COLUMN_KINDS: dict[Kind, tuple[str, Callable[[pd.Series], bool]]] = {
     "text": ("texts", lambda values: all(isinstance(value, str) for value in values)),
     "whole": ("whole numbers", is_integer_dtype),
     "number": ("numbers", lambda v: is_numeric_dtype(v) and not is_bool_dtype(v) and not is_complex_dtype(v)),
@@ -24,7 +24,7 @@ KINDS: dict[Kind, tuple[str, Callable[[pd.Series], bool]]] = {
 def wrong_column(table: pd.DataFrame, columns: Mapping[str, Kind]) -> str | None:
     """Describe the first of these columns that is missing or of another kind; None if there is none."""
     for name, kind in columns.items():
-        words, test = KINDS[kind]
+        words, test = COLUMN_KINDS[kind]
         if name not in table:
             return f"lacks the column {name!r}"
         if not test(table[name]) or (kind == "whole" and table[name].isna().any()):
@@ -55,7 +55,7 @@ def load_table(path: Path, *, lists: Collection[str] = ()) -> pd.DataFrame:
     return table
 
 
-def read_table(path: Path, way_out: str, columns: Mapping[str, Kind]) -> pd.DataFrame:
+def read_stored_table(path: Path, way_out: str, columns: Mapping[str, Kind]) -> pd.DataFrame:
     """Read a table of a run or an explanation.
 
     Raises:

@@ -14,9 +14,9 @@ from fusion_ln.errors import SourceError
 if TYPE_CHECKING:
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-Row = tuple[int, list[str]]  # number of the line in the file, its cells
+Line = tuple[int, list[str]]  # number of the line in the file, its cells
 
-INSTALL = 'Install the Excel reader with `pip install "fusion_ln[excel]"`, or save the sheet as CSV.'
+INSTALL_EXCEL = 'Install the Excel reader with `pip install "fusion_ln[excel]"`, or save the sheet as CSV.'
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 ZIP = b"PK\x03\x04"
 MOST_UNPACKED = 500_000_000  # bytes of the XML in a workbook
@@ -27,7 +27,7 @@ def is_workbook(content: bytes) -> bool:
     return content.startswith((ZIP, OLD_EXCEL))
 
 
-def read_workbook(path: Path, content: bytes) -> tuple[list[Row], tuple[str, ...]]:
+def read_workbook(path: Path, content: bytes) -> tuple[list[Line], tuple[str, ...]]:
     """Read the first sheet that holds something, as the sheet shows it; a remark names it if there are several.
 
     Raises:
@@ -38,7 +38,7 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[Row], tuple[str, ...
     try:
         import openpyxl
     except ImportError:
-        raise SourceError(f"{path}: an Excel file, and openpyxl is not installed.", INSTALL) from None
+        raise SourceError(f"{path}: an Excel file, and openpyxl is not installed.", INSTALL_EXCEL) from None
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
@@ -62,7 +62,7 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[Row], tuple[str, ...
 
 def _first_filled(
     path: Path, shown: Sequence["ReadOnlyWorksheet"], stored: Sequence["ReadOnlyWorksheet"]
-) -> tuple[list[Row], tuple[str, ...]]:
+) -> tuple[list[Line], tuple[str, ...]]:
     """Read the first visible sheet that holds something, from its results and its formulas."""
     for results, formulas in zip(shown, stored, strict=True):
         if results.sheet_state == "visible" and (rows := _rows(path, results, formulas)):
@@ -71,7 +71,7 @@ def _first_filled(
     return [], ()
 
 
-def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet") -> list[Row]:
+def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet") -> list[Line]:
     """Read the filled rows of a sheet, all padded to one width."""
     for sheet in (results, formulas):
         sheet.reset_dimensions()  # they may claim a million rows

@@ -17,7 +17,7 @@ def score_folds(predictions: Predictions) -> dict[int, dict[str, float]]:
     return scores
 
 
-def describe(predictions: Predictions) -> dict[str, object]:
+def describe_folds(predictions: Predictions) -> dict[str, object]:
     """Compute what metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each.
 
     A metric that a fold leaves undefined, for want of patients of a class, is None there.

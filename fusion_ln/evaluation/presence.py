@@ -43,7 +43,7 @@ class PresenceAudit:
 
     @property
     def linked(self) -> bool:
-        """Whether the pattern predicts the class beyond what chance explains."""
+        """True if the pattern predicts the class beyond what chance explains."""
         return self.p < LINKED_BELOW
 
 

@@ -3,9 +3,9 @@
 A model relies on something outside the node if, beyond the sampling error,
 
 - it still tells the classes with the node hidden, or from nothing but the frame and the texts: the lower end of the
-  AUC's 95 % interval is more than `MARGIN` above 0.5; or
+  AUC's 95 % interval is more than `AUC_MARGIN` above 0.5; or
 - it tells them clearly worse once burned-in texts are painted over: the lower end of the loss's 95 % interval is more
-  than `MARGIN`.
+  than `AUC_MARGIN`.
 
 The tests and the margin were set before the first model was audited. The margin has two reasons: an AUC of 0.55 is of
 no use to a shortcut and may come from what a hidden part leaves over; and with it the three tests together need no
@@ -28,7 +28,7 @@ from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.terms import short_title
 
-MARGIN = 0.05  # AUC
+AUC_MARGIN = 0.05  # AUC
 CHANCE = 0.5
 ALTERATION = "alteration"  # column of the tables
 
@@ -149,9 +149,9 @@ def _score(alteration: str, resampled: Resampled, unaltered: Resampled, patients
     change_low, change_high = (float(limit[at]) for limit in change.percentile_interval())
     caught = ""
     if alteration in (*MUST_NOT_TELL, PROBE):
-        caught = "yes" if low > CHANCE + MARGIN else "no"
+        caught = "yes" if low > CHANCE + AUC_MARGIN else "no"
     elif alteration in MUST_NOT_LOSE:
-        caught = "yes" if change_high < -MARGIN else "no"
+        caught = "yes" if change_high < -AUC_MARGIN else "no"
     return AlterationScore(
         alteration=alteration,
         patients=patients,

@@ -27,7 +27,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Gain:
+class GainOfStart:
     """Gain of a start over the reference's for one modality: a row of the table.
 
     Attributes:
@@ -51,7 +51,7 @@ class Gain:
     by_seed: tuple[float, ...]
 
 
-def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> list[Gain]:
+def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> list[GainOfStart]:
     """Compare the baselines of every start with those of the first one's.
 
     Returns:
@@ -72,7 +72,7 @@ def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> li
         place = resampled[0].names.index(PRIMARY)
         by_seed = tuple(float(a.minus(b).value[place]) for a, b in zip(resampled[::2], resampled[1::2], strict=True))
         gains.append(
-            Gain(
+            GainOfStart(
                 backbone=backbone,
                 modality=modality,
                 weights=weights,

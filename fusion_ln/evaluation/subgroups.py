@@ -13,7 +13,7 @@ from fusion_ln.predictions import Predictions
 UNKNOWN = "unknown"
 AGE_BANDS = {"under 40": 40, "40 to 59": 60, "60 and over": np.inf}  # first age beyond the band, in years
 NEEDS = 10  # patients of each class, for an interval
-SHARES = ("precision", "recall", "f1")
+SHARE_METRICS = ("precision", "recall", "f1")
 METRIC_COLUMNS = ["level", "metric", "class", "value", "ci_low", "ci_high"]
 SPREAD_COLUMNS = ["metric", "class", "lowest", "lowest_level", "highest", "highest_level", "range", "q", "p"]
 
@@ -101,7 +101,7 @@ def _spread(scored: dict[str, Resampled]) -> pd.DataFrame:
         table[end] = values[places, np.arange(values.shape[1])]
         table[f"{end}_level"] = [names[place] for place in places]
     table["range"] = table["highest"] - table["lowest"]
-    shares = table["metric"].isin(SHARES) & (table["class"] != ALL_CLASSES)
+    shares = table["metric"].isin(SHARE_METRICS) & (table["class"] != ALL_CLASSES)
     tests = [
         (None, None) if share else _homogeneity(v, s) for v, s, share in zip(values.T, variances.T, shares, strict=True)
     ]

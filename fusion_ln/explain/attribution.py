@@ -20,7 +20,7 @@ from fusion_ln.models.fusion.cross_attention import CrossAttention
 from fusion_ln.models.fusion.layers import TransformerBlock
 
 FIRST_STEPS, MOST_STEPS = 32, 1024  # of the integral
-COMPLETE = 0.01  # largest accepted completeness error of the integral
+LARGEST_ERROR = 0.01  # largest accepted completeness error of the integral
 WINDOWS = 8  # occlusion windows along a side of the picture
 
 Maps = list[Tensor]
@@ -96,7 +96,7 @@ def integrated_gradients(
         ends = [explained(*pictures, *case.more)[0, case.target] for pictures in (case.pictures, _black(case))]
     whole = abs(float(ends[0] - ends[1]))
     steps, error, parts = first_steps, math.inf, tuple(_black(case))
-    while error > COMPLETE and steps <= most_steps:
+    while error > LARGEST_ERROR and steps <= most_steps:
 
         def integrate(at_once: int, n_steps: int = steps) -> tuple[tuple[Tensor, ...], Tensor]:
             result: tuple[tuple[Tensor, ...], Tensor] = method.attribute(

@@ -16,7 +16,7 @@ from fusion_ln.explain.memory import AT_ONCE, within_memory
 from fusion_ln.explain.methods import AttributionFunction
 from fusion_ln.explain.network import Case, Explained
 
-STEPS = 20  # of insertion and deletion
+CURVE_STEPS = 20  # of insertion and deletion
 SQUARES = 32  # random squares of the infidelity
 NOISE, DRAWS = 0.02, 3  # of the sensitivity: largest change of a pixel in [0, 1], and number of draws
 RANDOMIZED_SHARES = (0.1, 0.5, 1.0)  # of the weight tensors, shuffled from the last layer down; see `shuffled`
@@ -43,8 +43,8 @@ class MapScores:
 
 
 SCORE_SHAPES: dict[str, tuple[int, ...]] = {
-    "deletion": (STEPS + 1,),
-    "insertion": (STEPS + 1,),
+    "deletion": (CURVE_STEPS + 1,),
+    "insertion": (CURVE_STEPS + 1,),
     "infidelity": (),
     "sensitivity": (),
     "randomised": (len(RANDOMIZED_SHARES),),
@@ -180,7 +180,7 @@ def _curve(
     order = shuffled[values[shuffled].argsort(descending=True, stable=True)]
     rank = torch.empty(len(values), dtype=torch.long)
     rank[order] = torch.arange(len(values))
-    shares = [round(float(share) * len(values)) for share in np.linspace(0, 1, STEPS + 1)]
+    shares = [round(float(share) * len(values)) for share in np.linspace(0, 1, CURVE_STEPS + 1)]
 
     def probs(at_once: int) -> np.ndarray:
         parts = [shares[i : i + at_once] for i in range(0, len(shares), at_once)]

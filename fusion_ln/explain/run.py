@@ -48,7 +48,7 @@ from fusion_ln.terms import (
     WIDTH,
 )
 
-SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
+EXPLAIN_SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
 
 
 def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: ExplanationFolder) -> None:
@@ -225,13 +225,13 @@ class _Explainer:
         fold = self.held_out.fold(patient)
         explained = self.held_out.explained(fold)
         if method == RANDOM_MAPS:
-            attribution = random_maps(case, SEED)
-            return attribution, score_random_maps(explained, case, attribution, SEED)
+            attribution = random_maps(case, EXPLAIN_SEED)
+            return attribution, score_random_maps(explained, case, attribution, EXPLAIN_SEED)
         attribution = METHODS[method].attribute(explained, case)
         if not self.trust:
             return attribution, None
         randomized = self.held_out.randomized(fold)
-        return attribution, score_maps(explained, case, METHODS[method].quick, attribution, randomized, SEED)
+        return attribution, score_maps(explained, case, METHODS[method].quick, attribution, randomized, EXPLAIN_SEED)
 
     def _figures(
         self, patient: str, method: str, case: Case, maps: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]

@@ -15,8 +15,8 @@ from fusion_ln.images.patients import PatientBatch, PatientPictures
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.terms import PATIENT
 
-BATCH = 16  # patients
-ALPHA = 0.1  # share of a class's patients whose set may miss it
+ANSWERED_AT_ONCE = 16  # patients
+MISS_RATE = 0.1  # share of a class's patients whose set may miss it
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Answers:
         present: Presence mask of the modalities. bool, shape (P, M).
         probs: Calibrated probabilities. Shape (P, C).
         raw: Mean of the fold models' probabilities. Shape (P, C).
-        member: Membership of each class in the set (CV+ at `ALPHA`). bool, shape (P, C).
+        member: Membership of each class in the set (CV+ at `MISS_RATE`). bool, shape (P, C).
         contributions: Shapley value of each modality in the probability of the likeliest class, from the prevalence of
             that class; 0 for an absent one. Shape (P, M).
     """
@@ -59,8 +59,8 @@ def answer(
     rows = patients[patients[PATIENT].isin(pictures.patients)]
     clinical = [standardise(rows, fold.columns) for fold in model.models]
     parts = []
-    for start in range(0, len(pictures.patients), BATCH):
-        batch = pictures.cut(np.arange(start, min(start + BATCH, len(pictures.patients))))
+    for start in range(0, len(pictures.patients), ANSWERED_AT_ONCE):
+        batch = pictures.cut(np.arange(start, min(start + ANSWERED_AT_ONCE, len(pictures.patients))))
         parts.append(_answer_batch(model, batch, clinical, prevalence))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Answers.__dataclass_fields__}
     return Answers(**joined)
@@ -91,7 +91,7 @@ def _answer_batch(
     likeliest = probs.argmax(axis=1)
     member = np.zeros(probs.shape, dtype=bool)
     for subset, part in _by_subset(model, present, everything).items():
-        member[part] = model.scores_of(subset).p_values(folds[:, part]) > ALPHA
+        member[part] = model.scores_of(subset).p_values(folds[:, part]) > MISS_RATE
     contributions = shapley_values(values)[:, np.arange(len(probs)), likeliest].T
     return Answers(batch.patients, present, probs, raw, member, contributions)
 

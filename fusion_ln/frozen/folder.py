@@ -11,7 +11,7 @@ from fusion_ln.files.formats import parse, write_json
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import LOCK
 from fusion_ln.files.names import as_file_name
-from fusion_ln.frozen.record import AGAIN, ModelRecord, parse_model_record
+from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord, parse_model_record
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ModelFolder:
                 f"{self.root}: holds no model.json, so it is not a model.", "Make one with `fusionln freeze RUN`."
             ) from None
         except UnicodeDecodeError as error:
-            raise ModelError(f"{self.record}: not valid JSON ({error}).", AGAIN) from None
+            raise ModelError(f"{self.record}: not valid JSON ({error}).", FREEZE_AGAIN) from None
         return parse_model_record(text, self.record)
 
     def source(self, modality: str) -> Path:
@@ -85,19 +85,19 @@ class ModelFolder:
         for name in sorted(held | found):
             if held.get(name) != found.get(name):
                 state = "is missing" if name not in found else "is not of it" if name not in held else "was changed"
-                raise ModelError(f"{self.root}: {name} {state} since the model was frozen.", AGAIN)
+                raise ModelError(f"{self.root}: {name} {state} since the model was frozen.", FREEZE_AGAIN)
         return _digest(held)
 
     def _read_digest(self) -> dict[str, str]:
         try:
             held: object = parse(self.digest_file.read_text(encoding="utf-8"), json.loads)
         except FileNotFoundError:
-            raise ModelError(f"{self.root}: holds no digest.json, so it is no whole model.", AGAIN) from None
+            raise ModelError(f"{self.root}: holds no digest.json, so it is no whole model.", FREEZE_AGAIN) from None
         except (OSError, ValueError) as error:
-            raise ModelError(f"{self.digest_file}: cannot be read ({error}).", AGAIN) from None
+            raise ModelError(f"{self.digest_file}: cannot be read ({error}).", FREEZE_AGAIN) from None
         files = held.get("files") if isinstance(held, dict) else None
         if not isinstance(files, dict) or not isinstance(held, dict) or held.get("digest") != _digest(files):
-            raise ModelError(f"{self.digest_file}: its digest does not fit its list of files.", AGAIN)
+            raise ModelError(f"{self.digest_file}: its digest does not fit its list of files.", FREEZE_AGAIN)
         return {str(name): str(value) for name, value in files.items()}
 
     def _hash_files(self) -> dict[str, str]:

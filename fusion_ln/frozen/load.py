@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.record import AGAIN, ModelRecord
-from fusion_ln.frozen.study import POOLED, describe_model
+from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord
+from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
@@ -31,7 +31,7 @@ class FrozenModel:
         root: Its folder; of a study frozen in memory, the run.
         record: Its description.
         models: One per fold of its study or, of a refit, one; in evaluation mode on the CPU.
-        scores: Out-of-fold scores by subset of the modalities; under `POOLED` those of all patients.
+        scores: Out-of-fold scores by subset of the modalities; under `ALL_PATIENTS` those of all patients.
         digest: Names the folder's content; None in memory.
     """
 
@@ -52,7 +52,7 @@ class FrozenModel:
 
     def scores_of(self, subset: str) -> FoldScores:
         """Return the scores of the model from these modalities, named as in ``2d+elastic``."""
-        return self.scores.get(subset, self.scores[POOLED])
+        return self.scores.get(subset, self.scores[ALL_PATIENTS])
 
 
 def load_model(root: Path) -> FrozenModel:
@@ -120,7 +120,9 @@ def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:
 
 
 def _read_scores(path: Path) -> dict[str, FoldScores]:
-    table = read_table(path, AGAIN, {MODALITIES_USED: "text", FOLD: "whole", LABEL: "whole", SCORE: "number"})
+    table = read_stored_table(
+        path, FREEZE_AGAIN, {MODALITIES_USED: "text", FOLD: "whole", LABEL: "whole", SCORE: "number"}
+    )
     return {
         str(subset): FoldScores(part[FOLD].to_numpy(), part[LABEL].to_numpy(), part[SCORE].to_numpy())
         for subset, part in table.groupby(MODALITIES_USED, sort=False)
@@ -129,5 +131,5 @@ def _read_scores(path: Path) -> dict[str, FoldScores]:
 
 def read_hashes(folder: ModelFolder, modality: str) -> PictureHashes:
     """Read the hashes of the pictures of a modality that a model was trained on."""
-    table = read_table(folder.pictures, AGAIN, {MODALITY: "text", SHA256: "text", HASH: "text"})
+    table = read_stored_table(folder.pictures, FREEZE_AGAIN, {MODALITY: "text", SHA256: "text", HASH: "text"})
     return PictureHashes(table.loc[table[MODALITY] == modality, [SHA256, HASH]].reset_index(drop=True))

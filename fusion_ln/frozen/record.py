@@ -17,7 +17,7 @@ from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
 FORMAT_VERSION = 2
-AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
+FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
 Answer = Literal["ensemble", "refit"]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
@@ -124,7 +124,7 @@ def parse_model_record(text: str, file: Path) -> ModelRecord:
     try:
         held: object = parse(text, json.loads)
     except ValueError as error:
-        raise ModelError(f"{file}: not valid JSON ({error}).", AGAIN) from None
+        raise ModelError(f"{file}: not valid JSON ({error}).", FREEZE_AGAIN) from None
     if isinstance(held, dict) and held.get("format") != FORMAT_VERSION:
         raise ModelError(
             f"{file}: model format {held.get('format')!r}; this version reads format {FORMAT_VERSION}.",
@@ -134,4 +134,4 @@ def parse_model_record(text: str, file: Path) -> ModelRecord:
         return ModelRecord.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ModelError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", AGAIN) from None
+        raise ModelError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", FREEZE_AGAIN) from None

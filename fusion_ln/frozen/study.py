@@ -26,7 +26,7 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import FOLD, modality_title
 from fusion_ln.training.fusion.refit import Refit
 
-POOLED = ""  # name of the scores of all patients, each with the pictures that the patient has
+ALL_PATIENTS = ""  # name of the scores of all patients, each with the pictures that the patient has
 UNSTATED = "not stated"
 
 
@@ -55,7 +55,7 @@ def describe_model(
     n_models = 1 if refitted else len(trained.models)
     try:
         pooled = calibrate_mean(held_out, inner, n_models)
-        scores = {POOLED: _scores_of(held_out, refitted)}
+        scores = {ALL_PATIENTS: _scores_of(held_out, refitted)}
     except PredictionsError as error:
         raise ModelError(f"{run.root}: {error.problem}", error.way_out) from None
     calibrations: dict[str, StoredCalibration] = {}

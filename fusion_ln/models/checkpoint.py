@@ -26,7 +26,7 @@ from fusion_ln.settings.training import BaselineSettings
 METADATA_KEY = "fusion_ln"
 HEAD_KEY = "fusion_ln.head"
 FUSION = "fusion."  # prefix of a head's tensors among those of a whole model
-AGAIN = (
+TRAIN_AGAIN = (
     "Put the run's own file back, or delete it with its folder and the run's predictions.parquet: the command that "
     "made the run then trains it again."
 )
@@ -146,7 +146,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunError(f"{path}: its weights do not fit its settings ({in_short(error)}).", AGAIN) from None
+        raise RunError(f"{path}: its weights do not fit its settings ({in_short(error)}).", TRAIN_AGAIN) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -158,9 +158,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: damaged ({error}).", AGAIN) from None
+        raise RunError(f"{path}: damaged ({error}).", TRAIN_AGAIN) from None
     if name := first_not_finite(tensors):
-        raise RunError(f"{path}: its tensor {name} holds values that are not finite numbers.", AGAIN)
+        raise RunError(f"{path}: its tensor {name} holds values that are not finite numbers.", TRAIN_AGAIN)
     return tensors
 
 
@@ -170,7 +170,7 @@ def _refuse_other(path: Path, what: str, found: object, expected: object) -> Non
     if isinstance(found, Settings) and isinstance(expected, Settings):
         key, found, expected = differences(found.model_dump(mode="json"), expected.model_dump(mode="json"))[0]
         what = f"{what} {key}"
-    raise RunError(f"{path}: a checkpoint with {what} {found!r}, but {expected!r} was expected here.", AGAIN)
+    raise RunError(f"{path}: a checkpoint with {what} {found!r}, but {expected!r} was expected here.", TRAIN_AGAIN)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -199,8 +199,8 @@ def _describe(path: Path, key: str, kind: type[D]) -> D:
             return TypeAdapter(kind).validate_json((file.metadata() or {})[key], context={"recorded": True})
     except (OSError, KeyError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
-        raise RunError(f"{path}: {found}.", AGAIN) from None
+        raise RunError(f"{path}: {found}.", TRAIN_AGAIN) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise RunError(f"{path}: its description cannot be read ({place}: {first['msg']}).", AGAIN) from None
+        raise RunError(f"{path}: its description cannot be read ({place}: {first['msg']}).", TRAIN_AGAIN) from None

@@ -15,7 +15,7 @@ from fusion_ln.settings.training import FitSettings
 
 # Pixels a side that are tried to name some that a network takes; 112 and 224 suit patches of 14 pixels.
 SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
-BATCH = 2
+REHEARSED = 2
 TOKENS_NEEDED = "Choose late fusions (`--head late-mean`), or another backbone, such as `resnet152`."
 
 
@@ -45,12 +45,12 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             backbone = create_backbone(name, image_size=image_size)
-            feature_map = backbone.feature_map(torch.zeros(BATCH, 3, image_size, image_size))
+            feature_map = backbone.feature_map(torch.zeros(REHEARSED, 3, image_size, image_size))
             features = backbone.pool(feature_map)
     except Exception as error:  # every network has errors of its own
         return Rehearsal(problem=in_short(error, most=150))
-    if tuple(features.shape) != (BATCH, backbone.n_features):
-        return Rehearsal(problem=f"features of shape {tuple(features.shape)}, not {(BATCH, backbone.n_features)}")
+    if tuple(features.shape) != (REHEARSED, backbone.n_features):
+        return Rehearsal(problem=f"features of shape {tuple(features.shape)}, not {(REHEARSED, backbone.n_features)}")
     size = sum(tensor.nbytes for tensor in backbone.state_dict().values())
     try:
         _, number, width = backbone.tokens(feature_map, grid).shape
@@ -155,9 +155,9 @@ def check_head(fits: Mapping[str, FitSettings], head: HeadSettings, n_classes: i
     shape = TripletShape(len(fits), width, n_classes, n_clinical=len(head.clinical))
     with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
         triplets = Triplets(
-            tokens=torch.zeros(BATCH, len(fits), 1, number, width),
-            logits=torch.zeros(BATCH, len(fits), 1, n_classes),
-            present=torch.ones(BATCH, len(fits), 1, dtype=torch.bool),
-            clinical=torch.zeros(BATCH, len(head.clinical)),
+            tokens=torch.zeros(REHEARSED, len(fits), 1, number, width),
+            logits=torch.zeros(REHEARSED, len(fits), 1, n_classes),
+            present=torch.ones(REHEARSED, len(fits), 1, dtype=torch.bool),
+            clinical=torch.zeros(REHEARSED, len(head.clinical)),
         )
         build_head(head, shape)(triplets)

@@ -19,7 +19,7 @@ from fusion_ln.terms import cache_folder
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints
 BODY_PREFIX = f"{BACKBONE_PREFIX}body."  # of those of its timm network
 LAST_NORMS = ("norm.", "fc_norm.")  # of transformers: which of them a network has depends on how it pools
-MARK = 1000.0  # above any weight that is drawn; float32 tells some millions of marks apart
+WEIGHT_MARK = 1000.0  # above any weight that is drawn; float32 tells some millions of marks apart
 NAMED = 5  # missing tensors that a message lists
 
 
@@ -125,12 +125,12 @@ def _check_complete(timm_name: str, held: dict[str, Tensor], size: dict[str, Any
     Raises:
         ValueError: Naming the number of tensors that match, and those that do not.
     """
-    marks = {name: MARK + place for place, name in enumerate(held)}
+    marks = {name: WEIGHT_MARK + place for place, name in enumerate(held)}
     filled = {k: torch.full(v.shape, marks[k]) if v.is_floating_point() else v for k, v in held.items()}
     body = _with_weights(timm_name, {"state_dict": filled}, size)
     buffers = {name: tensor for name, tensor in body.named_buffers() if "running_" in name}
     tensors = {name: tensor.detach() for name, tensor in (*body.named_parameters(), *buffers.items())}
-    if absent := [name for name, tensor in tensors.items() if tensor.numel() and tensor.max() < MARK - 1]:
+    if absent := [name for name, tensor in tensors.items() if tensor.numel() and tensor.max() < WEIGHT_MARK - 1]:
         listed = ", ".join(absent[:NAMED]) + (f" and {len(absent) - NAMED} more" if len(absent) > NAMED else "")
         raise ValueError(f"{len(tensors) - len(absent)} of {len(tensors)} tensors match; it lacks {listed}")
     for name, value in held.items():

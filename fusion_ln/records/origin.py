@@ -27,7 +27,7 @@ class Hardware(Recorded):
 
 
 class Origin(TypedDict):
-    """When, by which command and with what a run was begun."""
+    """Time, command, versions and machine of the start of a run."""
 
     command: str
     started: str

@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 
 
 def _tag_of(record: dict[str, Any]) -> str:
-    """Both fusions are of kind ``fusion``; only a trained one has settings of its training."""
+    """Name the kind of record; of both fusions, of kind ``fusion``, only a trained one has settings of its training."""
     kind = str(record.get("kind"))
     if kind != "fusion":
         return kind
@@ -37,7 +37,7 @@ RunRecord = Annotated[
     | Annotated[PretrainingRecord, Tag("pretraining")],
     Discriminator(_tag_of),
 ]
-KINDS = ("baseline", "fusion", "clinical", "pretraining")
+RECORD_KINDS = ("baseline", "fusion", "clinical", "pretraining")
 _RECORDS: TypeAdapter[RunRecord] = TypeAdapter(RunRecord)
 
 
@@ -58,8 +58,8 @@ def parse_record(text: str, file: Path) -> RunRecord:
             f"{file}: run format {held.get('format')!r}; this version reads format {FORMAT_VERSION}.",
             "Read it with the version of fusion_ln that wrote it, or run again in another folder (`--out DIR`).",
         )
-    if held.get("kind") not in KINDS:
-        raise _damaged(file, f"kind: {held.get('kind')!r}; expected one of {', '.join(KINDS)}")
+    if held.get("kind") not in RECORD_KINDS:
+        raise _damaged(file, f"kind: {held.get('kind')!r}; expected one of {', '.join(RECORD_KINDS)}")
     try:
         return _RECORDS.validate_python(held, context={"recorded": True})
     except ValidationError as error:

@@ -25,7 +25,7 @@ TITLES = {
     "gain": "Gain in AUC, found with this power",
     "sensitivity": "Sensitivity with an interval of this width",
 }
-AXES = {"AUC": "Width of the 95 % interval", "gain": "Power", "sensitivity": "Width of the 95 % interval"}
+AXIS_TITLES = {"AUC": "Width of the 95 % interval", "gain": "Power", "sensitivity": "Width of the 95 % interval"}
 
 
 def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Path, list[Need]]:
@@ -149,7 +149,7 @@ def _draw(aim: str, needs: list[Need], simulated: bool) -> Plate:
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda n, _: ""))
     axes.set_ylim(0, 1 if aim == "gain" else min(1.0, 3 * shown[0].target))
     axes.set_xlabel("Patients")
-    axes.set_ylabel(AXES[aim])
+    axes.set_ylabel(AXIS_TITLES[aim])
     axes.legend(loc="lower right" if aim == "gain" else "upper right")
     caption = "Dashed: the target. Dots: patients needed." + (" Upright: patients now." if shown[0].now else "")
     return mark_plate(f"plan_{aim}", TITLES[aim], caption, figure, simulated)

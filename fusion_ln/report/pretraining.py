@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, name_columns
 from fusion_ln.metrics import METRICS, PRIMARY, confusion, score
@@ -24,9 +24,10 @@ from fusion_ln.report.kit.figures import mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, OTHERS, number
+from fusion_ln.report.run.results import Estimate
 from fusion_ln.runs import RunFolder
 
-BARS = {
+BAR_METRICS = {
     PRIMARY: "AUC",
     "accuracy": "Accuracy",
     "precision": "Precision",
@@ -35,15 +36,6 @@ BARS = {
     "mcc": "MCC",
 }
 TASK_COLOURS = ("fusion", "elastic", "cdfi", "2d", *OTHERS)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Value of a metric with its 95 % interval; NaN ends where a class has too few patients for one."""
-
-    value: float
-    ci_low: float
-    ci_high: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def write_pretraining_report(run: RunFolder) -> Path:
         raise RunError(f"{run.root}: not a finished pre-training.", "Make one with `fusionln pretrain`.")
     way_out = f"Delete {run.backbone} and give the command that made it again: it pre-trains anew."
     losses = ["train_loss", "val_loss", *(f"val_loss:{task.name}" for task in record.cohort.tasks)]
-    history = read_table(run.history, way_out, {"epoch": "whole", **dict.fromkeys(losses, "number")})
+    history = read_stored_table(run.history, way_out, {"epoch": "whole", **dict.fromkeys(losses, "number")})
     tasks = [_read(run, number, held) for number, held in enumerate(record.cohort.tasks)]
     simulated = record.simulated
     with style.figure_style():
@@ -146,12 +138,12 @@ def _draw_bars(tasks: list[TaskResult]) -> Figure:
     axes = figure.add_subplot()
     width = 0.84 / len(tasks)
     for position, task in enumerate(tasks):
-        rows = [task.interval(metric) for metric in BARS]
-        x = np.arange(len(BARS)) + (position - (len(tasks) - 1) / 2) * width
+        rows = [task.interval(metric) for metric in BAR_METRICS]
+        x = np.arange(len(BAR_METRICS)) + (position - (len(tasks) - 1) / 2) * width
         values = np.array([row.value for row in rows])
         axes.bar(x, values, 0.9 * width, color=LIGHT[task.colour], label=task.name, alpha=0.85)
         axes.vlines(x, [row.ci_low for row in rows], [row.ci_high for row in rows], color=INK, lw=0.9)
-    axes.set_xticks(range(len(BARS)), list(BARS.values()))
+    axes.set_xticks(range(len(BAR_METRICS)), list(BAR_METRICS.values()))
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.0)
     axes.axhline(0, color=LINE, lw=0.8)
     axes.tick_params(labelcolor=MUTED, length=0)

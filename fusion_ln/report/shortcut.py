@@ -7,14 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.shortcut import (
     ALTERATION,
+    AUC_MARGIN,
     CHANCE,
     FRAME_ONLY,
     GREYED,
-    MARGIN,
     MUST_NOT_LOSE,
     MUST_NOT_TELL,
     NODE_HIDDEN,
@@ -38,8 +38,8 @@ from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, 
 from fusion_ln.runs import AUDIT_PAGE
 from fusion_ln.terms import short_title
 
-LIMIT = CHANCE + MARGIN
-WIDTH = 7.6  # inches, of the figure of example pictures
+LIMIT = CHANCE + AUC_MARGIN
+FIGURE_WIDTH = 7.6  # inches, of the figure of example pictures
 RELIES, KEEPS_RULE, NOT_TESTED = "other-1", "elastic", "2d"  # colours by what the rule says of an alteration
 
 MEANINGS = {
@@ -105,7 +105,7 @@ def read_audit(folder: Path) -> ShortcutAudit:
     record = AuditRecord.read(folder / "audit.json")
     path = folder / "predictions.parquet"
     again = "Make the audit again with `fusionln audit RUN`."
-    table = read_table(path, again, {ALTERATION: "text"})
+    table = read_stored_table(path, again, {ALTERATION: "text"})
     classes = record.cohort.classes
     predictions = {
         str(name): check_table(path, rows.drop(columns=ALTERATION))
@@ -146,18 +146,18 @@ def write_audit_page(audit: ShortcutAudit) -> Path:
         simulated=audit.simulated,
         audit=audit,
         plates={each.name: each for each in drawn},
-        verdict=verdict(audit),
-        lead=explanation(audit),
-        facts=facts(audit),
+        verdict=shortcut_verdict(audit),
+        lead=shortcut_figures(audit),
+        facts=shortcut_facts(audit),
         shown=shown,
         meanings={heading: MEANINGS.get(name, MEANING_SWAPPED_ONE) for name, heading in shown.items()},
         rule=RULES[audit.record.regions],
         limit=LIMIT,
-        margin=MARGIN,
+        margin=AUC_MARGIN,
     )
 
 
-def verdict(audit: ShortcutAudit) -> str:
+def shortcut_verdict(audit: ShortcutAudit) -> str:
     """Give the answer in one sentence."""
     where = "In simulated patients, the" if audit.simulated else "The"
     if audit.assessment.relies:
@@ -166,7 +166,7 @@ def verdict(audit: ShortcutAudit) -> str:
     return f"{where} sign that the model relies on something outside the node."
 
 
-def explanation(audit: ShortcutAudit) -> str:
+def shortcut_figures(audit: ShortcutAudit) -> str:
     """Explain the figures behind the verdict and their uncertainty."""
     assessment = audit.assessment
     hidden, frame, texts = (assessment.of(name) for name in (NODE_HIDDEN, FRAME_ONLY, TEXTS_PAINTED))
@@ -193,7 +193,7 @@ def explanation(audit: ShortcutAudit) -> str:
     return " ".join([*parts, _about_probe(assessment)])
 
 
-def facts(audit: ShortcutAudit) -> list[Fact]:
+def shortcut_facts(audit: ShortcutAudit) -> list[Fact]:
     """List the three tests that the verdict rests on, and the probe."""
     found = []
     for name in (*MUST_NOT_TELL, *MUST_NOT_LOSE, PROBE):
@@ -272,7 +272,7 @@ def _draw_changes(assessment: ShortcutAssessment) -> Figure:
     for y, score in enumerate(scores):
         tested = score.alteration in MUST_NOT_LOSE
         if tested:
-            axes.plot([-MARGIN] * 2, [y - 0.2, y + 0.2], color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
+            axes.plot([-AUC_MARGIN] * 2, [y - 0.2, y + 0.2], color=MUTED, lw=0.9, ls=(0, (3, 2)), zorder=1)
         colour = _colour(score) if tested else LIGHT[NOT_TESTED]
         draw_interval(axes, y, score.change, score.change_low, score.change_high, colour, fused=False)
         write_note(axes, y, f"{signed(score.change)} ({signed_spread(score.change_low, score.change_high)})")
@@ -285,8 +285,8 @@ def _draw_changes(assessment: ShortcutAssessment) -> Figure:
 def _draw_example(audit: ShortcutAudit, patient: str) -> Figure:
     """Draw a patient's pictures: a row per modality, a column per alteration."""
     shown, modalities = audit.examples[patient], audit.record.modalities
-    side = WIDTH / len(shown)
-    figure = Figure(figsize=(WIDTH, (side - 0.08) * len(modalities) + 0.4), layout="constrained")
+    side = FIGURE_WIDTH / len(shown)
+    figure = Figure(figsize=(FIGURE_WIDTH, (side - 0.08) * len(modalities) + 0.4), layout="constrained")
     panels = figure.subplots(len(modalities), len(shown), squeeze=False)
     for row, modality in enumerate(modalities):
         for column, (name, files) in enumerate(shown.items()):

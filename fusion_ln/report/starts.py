@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.repeats import GIVEN
-from fusion_ln.evaluation.starts import Baseline, Gain, compare_weights
+from fusion_ln.evaluation.starts import Baseline, GainOfStart, compare_weights
 from fusion_ln.predictions import read_predictions
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.report.kit import style
@@ -70,7 +70,7 @@ def _read(run: RunFolder, record: BaselineRecord) -> Baseline:
     return Baseline(key.backbone, settings.modality, key.weights, key.seed, others, read_predictions(run.predictions))
 
 
-def _draw(gains: list[Gain], cohort: Cohort) -> Figure:
+def _draw(gains: list[GainOfStart], cohort: Cohort) -> Figure:
     """Draw the gain of each modality; small dots are the seeds."""
     several = len({(gain.backbone, gain.weights) for gain in gains}) > 1
     starts = [f" · {gain.backbone}, {gain.weights}" if several else "" for gain in gains]

@@ -21,8 +21,8 @@ from fusion_ln.report.kit.figures import Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.tuning.results import (
+    FOLD_SCORES,
     KNOWN,
-    SCORES,
     StudyRecord,
     best_trial,
     finished,
@@ -217,7 +217,7 @@ def _trials(view: StudyView) -> pd.DataFrame:
         values = dict(zip(view.record.objectives, values_of(trial), strict=False))
         seconds = trial.duration.total_seconds() if trial.duration else np.nan
         own = {"study": view.name, "trial": trial.number, "state": trial.state.name.lower(), "seconds": seconds}
-        of_folds = trial.user_attrs.get(SCORES, [])
+        of_folds = trial.user_attrs.get(FOLD_SCORES, [])
         own["fit_seconds"] = sum(each["seconds"] for each in of_folds) if of_folds else np.nan
         rows.append({**own, **values, **trial.params})
     return pd.DataFrame(rows)

@@ -15,7 +15,7 @@ from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.cohort.clinical import check_encodable, encode, learn_encoding
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json
 from fusion_ln.files.locks import locked
 from fusion_ln.predictions import (
@@ -35,9 +35,9 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # inverse strengths of the ridge
-PARTS = 5  # of the training part, by which the penalty is chosen
+PENALTY_FOLDS = 5  # of the training part, by which the penalty is chosen
 Fitted = tuple[Callable[[pd.DataFrame], np.ndarray], LearntParameters]  # table of patients -> logits (P, C)
-Tables = dict[int, tuple[pd.DataFrame, pd.DataFrame]]  # by fold: predictions of held-out and of inner patients
+FoldTables = dict[int, tuple[pd.DataFrame, pd.DataFrame]]  # by fold: predictions of held-out and of inner patients
 
 
 def run_clinical(cohort: Cohort, columns: Sequence[str], out: Path, *, seed: int = 0) -> list[RunFolder]:
@@ -91,7 +91,7 @@ def run_stacked(cohort: Cohort, pictures: RunFolder, clinical: RunFolder, run: R
     if isinstance(seen, ClinicalRecord) or not isinstance(known, ClinicalRecord):
         raise RunError(f"{pictures.root}: a run without pictures.", "Name a baseline or a fusion of pictures.")
     settings = known.settings.model_copy(update={"model": "stacked", "pictures": seen.settings})
-    tables: Tables = {}
+    tables: FoldTables = {}
     learnt: list[LearntParameters] = []
     out = _join_logits(read_predictions(pictures.predictions), read_predictions(clinical.predictions))
     inner = _join_logits(
@@ -103,24 +103,24 @@ def run_stacked(cohort: Cohort, pictures: RunFolder, clinical: RunFolder, run: R
             return run
         for fold in range(cohort.n_folds):
             (rows, logits), (inner_rows, inner_logits) = (_of_fold(*part, fold) for part in (out, inner))
-            weights, intercept = learn_stack(inner_logits, inner_rows[LABEL].to_numpy())
+            weights, intercept = learn_logit_stack(inner_logits, inner_rows[LABEL].to_numpy())
             learnt.append({"weights": weights.tolist(), "intercept": intercept.tolist()})
             tables[fold] = (
-                _table(cohort, rows, apply_stack(logits, weights, intercept)),
-                _table(cohort, inner_rows, apply_stack(inner_logits, weights, intercept)),
+                _table(cohort, rows, apply_logit_stack(logits, weights, intercept)),
+                _table(cohort, inner_rows, apply_logit_stack(inner_logits, weights, intercept)),
             )
         _write(run, record, cohort, tables, learnt)
     return run
 
 
-def learn_stack(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def learn_logit_stack(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Learn weights (M,) and intercepts (C,) of M models' logits (P, M, C) by penalised maximum likelihood."""
     n_models, n_classes = logits.shape[1:]
     truth = np.eye(n_classes)[labels]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         weights, intercept = parameters[:n_models], parameters[n_models:]
-        log_probs = log_softmax(apply_stack(logits, weights, intercept), axis=1)
+        log_probs = log_softmax(apply_logit_stack(logits, weights, intercept), axis=1)
         gaps = np.exp(log_probs) - truth  # (P, C)
         value = -(log_probs * truth).sum() + 0.5 * np.square(weights - 1).sum() + 0.5 * np.square(intercept).sum()
         gradient = np.concatenate([np.einsum("pc,pmc->m", gaps, logits) + weights - 1, gaps.sum(axis=0) + intercept])
@@ -132,7 +132,7 @@ def learn_stack(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     return found[:n_models], found[n_models:]
 
 
-def apply_stack(logits: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+def apply_logit_stack(logits: np.ndarray, weights: np.ndarray, intercept: np.ndarray) -> np.ndarray:
     """Weigh the logits of M models (P, M, C). Shape (P, C)."""
     return np.asarray(np.einsum("m,pmc->pc", weights, logits) + intercept)
 
@@ -153,7 +153,7 @@ def _fit_logistic(cohort: Cohort, settings: ClinicalSettings, fold: int, trainin
 
 def _choose_penalty(values: np.ndarray, labels: np.ndarray, seed: int) -> float:
     """Choose the penalty with the least cross-validated log loss; the middle one where a class has one patient."""
-    parts = min(PARTS, int(np.unique(labels, return_counts=True)[1].min()))
+    parts = min(PENALTY_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
     if parts < 2:
         return 1.0
     losses = np.zeros(len(PENALTIES))
@@ -180,7 +180,7 @@ def _run(
     """Fit a model in each fold and write the run."""
     record = _record(cohort, settings, len(cohort.patients))
     patients = cohort.patients.set_index(PATIENT, drop=False)
-    tables: Tables = {}
+    tables: FoldTables = {}
     learnt: list[LearntParameters] = []
     with locked(run.lock):
         if run.claim(record) and run.finished:
@@ -225,14 +225,14 @@ def _table(cohort: Cohort, rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFra
 
 
 def _write(
-    run: RunFolder, record: ClinicalRecord, cohort: Cohort, tables: Tables, learnt: Sequence[LearntParameters]
+    run: RunFolder, record: ClinicalRecord, cohort: Cohort, tables: FoldTables, learnt: Sequence[LearntParameters]
 ) -> None:
     """Write the run; predictions come last, because a run that has them is finished."""
     predictions = join_tables(cohort.classes, [held_out for held_out, _ in tables.values()])
     inner = Predictions(cohort.classes, pd.concat([inner for _, inner in tables.values()], ignore_index=True))
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_predictions(run.inner_predictions, inner)
-    write_json(run.metrics, describe(predictions))
+    write_json(run.metrics, describe_folds(predictions))
     write_predictions(run.predictions, predictions)
 
 

@@ -15,9 +15,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import PredictionsError, RunError
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
@@ -273,7 +273,7 @@ def finish(run: RunFolder) -> None:
     classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
     predictions = join_tables(classes, [out])
-    write_json(run.metrics, describe(predictions))
+    write_json(run.metrics, describe_folds(predictions))
     write_predictions(run.predictions, predictions)
 
 
@@ -285,7 +285,7 @@ def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[Fol
         fit = FoldRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
-    tables = [read_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
+    tables = [read_stored_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
     try:
         found = {
             check_table(folder / name, table).classes for name, table in zip(FOLD_TABLES, tables[:2], strict=False)

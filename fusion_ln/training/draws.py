@@ -15,7 +15,7 @@ from fusion_ln.training.crossval import new_baseline_record
 from fusion_ln.training.draw_settings import DrawSettings
 from fusion_ln.training.parts import check_classes
 from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, leave_out_untaught
-from fusion_ln.training.room import Need, baseline_needs, check_room, fusion_needs
+from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
 
 
@@ -73,7 +73,7 @@ def _check_draws(
     draws: Sequence[Draw], modalities: list[str], heads: Heads, fit: FitSettings, protocol: Protocol
 ) -> None:
     """Check all draws before the first fit, and the room for the files of all."""
-    needs: list[Need] = []
+    needs: list[RoomNeeded] = []
     for draw in draws:
         check_fusible(draw.cohort, modalities, heads)
         check_fusions(draw.cohort, dict.fromkeys(modalities, fit), heads)

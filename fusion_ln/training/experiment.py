@@ -16,7 +16,7 @@ from fusion_ln.training.experiment_file import ExperimentSettings, experiment_he
 from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.pretraining.pretrain import pretrain
-from fusion_ln.training.room import Need, baseline_needs, check_room, fusion_needs
+from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import fuse, plan_baselines, run_planned, train_baselines
 
 PRETRAINED = "pretrained"  # among the weights of an experiment
@@ -74,11 +74,11 @@ def run_experiment(
 
 def experiment_needs(
     experiment: ExperimentSettings, cohort: Cohort, fits: dict[str, FitSettings], out: Path
-) -> list[Need]:
+) -> list[RoomNeeded]:
     """List what the runs of an experiment still have to write."""
     modalities = experiment.modalities or list(cohort.modalities)
     heads = experiment_heads(experiment, experiment.name)
-    needs: list[Need] = []
+    needs: list[RoomNeeded] = []
     for (backbone, fit), seed in product(fits.items(), experiment.seeds):
         for name in experiment.weights or [fit.weights]:
             folder = out / RunKey(backbone, name, seed).folder(folder_levels(experiment))
@@ -134,7 +134,7 @@ def run_tuned(
 
 def tuned_needs(
     experiment: ExperimentSettings, cohort: Cohort, fit: FitSettings, folder: Path, *, seed: int
-) -> list[Need]:
+) -> list[RoomNeeded]:
     """List what the tuned runs of one seed still have to write."""
     members = plan_members(experiment, cohort, fit, folder, seed=seed)
     heads = fusion_needs(cohort, members, tuned_heads(experiment), folder / TUNED)

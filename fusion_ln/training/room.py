@@ -32,11 +32,11 @@ from fusion_ln.training.parts import CROSS_PARTS
 STATE, STATE_OF_ONE_EPOCH = 7, 5
 HALF, SINGLE = np.dtype(np.float16).itemsize, np.dtype(np.float32).itemsize
 TRIAL = "state of a trial"
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
-class Need:
+class RoomNeeded:
     """A file that will be written.
 
     Attributes:
@@ -50,13 +50,13 @@ class Need:
     stays: bool = True
 
 
-def check_room(needs: Iterable[Need]) -> None:
+def check_room(needs: Iterable[RoomNeeded]) -> None:
     """Refuse a disk that has no room for what will be written to it.
 
     Raises:
         RunError: Naming the folders, what is needed and what is free.
     """
-    disks: dict[int, list[Need]] = defaultdict(list)
+    disks: dict[int, list[RoomNeeded]] = defaultdict(list)
     for need in {need.file: need for need in needs}.values():
         disks[_existing(need.file).stat().st_dev].append(need)
     for on_disk in disks.values():
@@ -74,7 +74,7 @@ def check_room(needs: Iterable[Need]) -> None:
             )
 
 
-def _places(needs: Collection[Need]) -> str:
+def _places(needs: Collection[RoomNeeded]) -> str:
     """Name the folders that the files will lie in."""
     outside = [need.file.parent for need in needs if not need.file.is_relative_to(cache_folder())]
     places = [commonpath(outside)] if outside else []
@@ -85,8 +85,8 @@ def _places(needs: Collection[Need]) -> str:
 
 def as_size(size: int) -> str:
     """Write a number of bytes in the largest unit that it fills."""
-    power = min(len(UNITS), (len(str(size)) + 2) // 3) - 1
-    return f"{size / 1000**power:.{min(1, power)}f} {UNITS[power]}"
+    power = min(len(BYTE_UNITS), (len(str(size)) + 2) // 3) - 1
+    return f"{size / 1000**power:.{min(1, power)}f} {BYTE_UNITS[power]}"
 
 
 def _existing(file: Path) -> Path:
@@ -94,7 +94,7 @@ def _existing(file: Path) -> Path:
     return next(folder for folder in file.absolute().parents if folder.exists())
 
 
-def baseline_needs(cohort: Cohort, planned: Mapping[RunFolder, BaselineSettings]) -> Iterator[Need]:
+def baseline_needs(cohort: Cohort, planned: Mapping[RunFolder, BaselineSettings]) -> Iterator[RoomNeeded]:
     """List what baselines still have to write."""
     for run, settings in planned.items():
         if run.finished:
@@ -104,16 +104,16 @@ def baseline_needs(cohort: Cohort, planned: Mapping[RunFolder, BaselineSettings]
             yield from _checkpoint(run.checkpoint(fold), [settings.fit.of_fold(fold)], settings.fit.epochs)
 
 
-def trial_needs(cohort: Cohort, modalities: Iterable[str], fit: FitSettings) -> Iterator[Need]:
+def trial_needs(cohort: Cohort, modalities: Iterable[str], fit: FitSettings) -> Iterator[RoomNeeded]:
     """List what the first trial of each baseline writes: pictures and, for its time, the state of a fit."""
     for modality in modalities:
         yield from _bank(cohort, modality, fit.image_size)
     states = STATE if fit.epochs > 1 else STATE_OF_ONE_EPOCH - 1  # a trial keeps no checkpoint
     state = Path(gettempdir()) / TRIAL / "state.ckpt"
-    yield Need(TRIAL, state, states * rehearse(fit.backbone, fit.image_size).size, stays=False)
+    yield RoomNeeded(TRIAL, state, states * rehearse(fit.backbone, fit.image_size).size, stays=False)
 
 
-def pretraining_needs(cohorts: Iterable[Cohort], fit: FitSettings, run: RunFolder) -> Iterator[Need]:
+def pretraining_needs(cohorts: Iterable[Cohort], fit: FitSettings, run: RunFolder) -> Iterator[RoomNeeded]:
     """List what a pre-training still has to write."""
     if not run.backbone.is_file():
         yield from (need for cohort in cohorts for need in _bank(cohort, cohort.modalities[0], fit.image_size))
@@ -125,7 +125,7 @@ def fusion_needs(
     planned: Mapping[RunFolder, BaselineSettings],
     heads: Mapping[str, HeadSettings | None],
     out: Path,
-) -> Iterator[Need]:
+) -> Iterator[RoomNeeded]:
     """List what trained heads on these baselines still have to write."""
     for name, head in heads.items():
         run = RunFolder(out / fusion_name(name))
@@ -139,27 +139,27 @@ def fusion_needs(
                 yield from _checkpoint(run.checkpoint(fold), fits, tuning.epochs)
 
 
-def _bank(cohort: Cohort, modality: str, size: int) -> Iterator[Need]:
+def _bank(cohort: Cohort, modality: str, size: int) -> Iterator[RoomNeeded]:
     """List the pictures of a modality, unless they are prepared already."""
     bank = bank_file(cohort, modality, size)
     if not holds_array(bank):
-        yield Need("pictures", bank, len(cohort.images_of(modality)) * 3 * size**2)
+        yield RoomNeeded("pictures", bank, len(cohort.images_of(modality)) * 3 * size**2)
 
 
-def _checkpoint(file: Path, fits: Iterable[FitSettings], epochs: int) -> Iterator[Need]:
+def _checkpoint(file: Path, fits: Iterable[FitSettings], epochs: int) -> Iterator[RoomNeeded]:
     """List the checkpoint of a model of these networks, and the state of its fit."""
     if file.is_file():
         return
     size = sum(rehearse(fit.backbone, fit.image_size).size for fit in fits)
-    yield Need("checkpoints", file, size)
+    yield RoomNeeded("checkpoints", file, size)
     held = sum(state.stat().st_size for state in file.parent.rglob("*.ckpt"))
     states = (STATE if epochs > 1 else STATE_OF_ONE_EPOCH) * size - size
-    yield Need("state of a fit", file.with_suffix(".ckpt"), max(0, states - held), stays=False)
+    yield RoomNeeded("state of a fit", file.with_suffix(".ckpt"), max(0, states - held), stays=False)
 
 
 def _tokens(
     cohort: Cohort, run: RunFolder, settings: BaselineSettings, fold: int, head: HeadSettings
-) -> Iterator[Need]:
+) -> Iterator[RoomNeeded]:
     """List the tokens of a baseline's pictures for the head of a fold, and the networks that only they need."""
     fit = settings.fit.of_fold(fold)
     number, width = rehearse(fit.backbone, fit.image_size, head.grid).tokens or (0, 0)
@@ -174,4 +174,4 @@ def _tokens(
             folder = cache_folder() / "tokens" / str(checkpoint.resolve()).strip("/") / repr(head.of_tokens)
             files = {name: folder / name for name in ("logits", "tokens")}
         sizes = {"logits": pictures * len(cohort.classes) * SINGLE, "tokens": pictures * number * width * HALF}
-        yield from (Need("tokens", file, sizes[name]) for name, file in files.items() if not holds_array(file))
+        yield from (RoomNeeded("tokens", file, sizes[name]) for name, file in files.items() if not holds_array(file))

@@ -21,7 +21,7 @@ from fusion_ln.training.experiment import (
     tunes_baselines,
 )
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
-from fusion_ln.training.room import Need, baseline_needs, check_room, fusion_needs, trial_needs
+from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs, trial_needs
 from fusion_ln.training.run import cross_fit, plan_baselines
 from fusion_ln.training.study_settings import TRIALS, Scheme
 from fusion_ln.tuning.found import found_settings
@@ -32,7 +32,7 @@ from fusion_ln.tuning.storage import Budget
 from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
-KINDS: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # tunable parts and their default schemes
+TUNABLE: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # tunable parts and their default schemes
 SIZES = frozenset({"backbone", "image_size"})  # settings on which the sizes of files depend
 POOLED_ONLY = "image_size"  # all folds of a run show the same pictures
 JOURNAL = "study.journal"
@@ -79,14 +79,14 @@ class Tuning:
 
     def scheme(self, kind: str) -> Scheme:
         """Return the scheme of a kind: one study for all outer folds, or one for each."""
-        return self.experiment.study.scheme or KINDS[kind]
+        return self.experiment.study.scheme or TUNABLE[kind]
 
     def check_spaces(self) -> None:
         """Raise SettingsError if there is no search space, or one does not fit."""
         name, declared = self.experiment.name, self.experiment.space
         if not declared:
             raise SettingsError(f"{name}: no search space.", "Add a table [space.baseline] or [space.head].")
-        if unknown := [kind for kind in declared if kind not in KINDS]:
+        if unknown := [kind for kind in declared if kind not in TUNABLE]:
             raise SettingsError(f"{name}: space.{unknown[0]} is unknown.", "Write [space.baseline] or [space.head].")
         heads = list(self.trained_heads().values())
         if "head" in declared and not heads:
@@ -136,7 +136,7 @@ class Tuning:
         check_objectives(experiment.study.objectives, self.cohort.classes)
         self.check_spaces()
 
-    def needs(self) -> Iterator[Need]:
+    def needs(self) -> Iterator[RoomNeeded]:
         """List what the studies write at least; the sizes of networks that the trials choose are not known yet."""
         of_baselines = self.experiment.space.get("baseline", {})
         if of_baselines:
@@ -214,7 +214,7 @@ class Tuning:
             yield values
 
 
-def tune(tuning: Tuning, conditions: Conditions, further: Iterable[Need] = ()) -> None:
+def tune(tuning: Tuning, conditions: Conditions, further: Iterable[RoomNeeded] = ()) -> None:
     """Run all studies of an experiment, with other machines: of the baselines, then of the heads on the tuned ones.
 
     Args:

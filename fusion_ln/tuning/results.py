@@ -13,7 +13,7 @@ from fusion_ln.errors import StudyError
 from fusion_ln.records.parts import CohortSummary
 
 IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
-SCORES = "scores"  # attribute of a trial: the scores of its folds
+FOLD_SCORES = "scores"  # attribute of a trial: the scores of its folds
 KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
 
 
@@ -50,7 +50,7 @@ class StudyRecord(BaseModel):
     cohort: CohortSummary
 
 
-class FoldScores(BaseModel):
+class TrialScores(BaseModel):
     """Scores of a fold on inner validation that are read again."""
 
     loss: Known
@@ -58,9 +58,9 @@ class FoldScores(BaseModel):
 
 
 class TrialAttributes(BaseModel):
-    """Attributes of a trial that are read again: `SCORES`."""
+    """Attributes of a trial that are read again: `FOLD_SCORES`."""
 
-    scores: tuple[FoldScores, ...] = ()
+    scores: tuple[TrialScores, ...] = ()
 
 
 class TrialRecord(BaseModel):
@@ -141,7 +141,7 @@ def best_trial(study: Study) -> FrozenTrial:
     sign = 1 if study.directions[0] == StudyDirection.MINIMIZE else -1
 
     def rank(trial: FrozenTrial) -> tuple[float, float, int]:
-        losses = [each["loss"] for each in trial.user_attrs.get(SCORES, [])]
+        losses = [each["loss"] for each in trial.user_attrs.get(FOLD_SCORES, [])]
         return sign * trial.values[0], float(np.mean(losses)) if losses else 0.0, trial.number
 
     return min(complete, key=rank)

@@ -17,7 +17,7 @@ S = TypeVar("S", bound=LoopSettings)
 
 # Not for tuning: they define which model is tuned, or do not change its weights.
 FIXED = {"head", "tokens", "ensemble_size", "clinical", "finetune", "folds", "weights", "precision"}
-LARGEST = 1e12  # end of a range
+LARGEST_BOUND = 1e12  # end of a range
 MOST_COMBINATIONS = 4096  # of ends and choices that are tried against the settings
 
 
@@ -145,8 +145,8 @@ def _dimension(declared: Any, where: str) -> Dimension:
     numbers = {key: value for key, value in declared.items() if key != "log"}
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers.values()):
         raise SettingsError(f"{where}: {declared} does not run between numbers.", "Give a list of choices instead.")
-    if any(not abs(value) <= LARGEST for value in numbers.values()):
-        raise SettingsError(f"{where}: {declared} does not run between finite numbers.", f"Up to {LARGEST:g}.")
+    if any(not abs(value) <= LARGEST_BOUND for value in numbers.values()):
+        raise SettingsError(f"{where}: {declared} does not run between finite numbers.", f"Up to {LARGEST_BOUND:g}.")
     found = Range(**declared)
     if not found.low < found.high:
         raise SettingsError(f"{where}: an empty range, {found}.", "`low` must be below `high`.")

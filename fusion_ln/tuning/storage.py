@@ -34,7 +34,7 @@ T = TypeVar("T")
 FIRST_BYTES = b'{"op_code":'  # of a journal
 SQLITE = b"SQLite format 3"  # first bytes of a database
 BEAT = "beat"  # attribute of a running trial
-RETRIES = 5  # further attempts to reach a storage
+RECONNECTS = 5  # further attempts to reach a storage
 FIRST_PAUSE = 1.0  # seconds before the first of them; each later pause is twice as long
 ATTEMPTS = 3  # runs of a trial whose worker dies each time
 NOT_WRITABLE = frozenset(
@@ -196,9 +196,9 @@ def with_retries(action: Callable[[], T], where: str) -> T:
     """Run an action on the storage; retry it after a pause if the storage cannot be reached.
 
     Raises:
-        StudyError: If it still fails after `RETRIES` more tries, or will not mend itself: what may not be written to.
+        StudyError: If it still fails after `RECONNECTS` more tries, or may not be written to, which no try mends.
     """
-    for attempt in range(RETRIES + 1):
+    for attempt in range(RECONNECTS + 1):
         try:
             return action()
         except (ArgumentError, NoSuchModuleError):  # no storage at all
@@ -216,13 +216,13 @@ def with_retries(action: Callable[[], T], where: str) -> T:
                     "Free some space, or let this account write there, then give the same command again: finished "
                     "trials are kept. Or choose another place with `--storage`.",
                 ) from None
-            if attempt == RETRIES:
+            if attempt == RECONNECTS:
                 raise StudyError(
                     f"{where}: the storage of the study cannot be reached ({reason}).",
                     "Look whether it runs and lets you in, then give the same command again: finished trials are kept.",
                 ) from None
             pause = FIRST_PAUSE * 2**attempt
-            say(f"{where}: cannot be reached ({reason}); trying again in {pause:.0f} s ({attempt + 1} of {RETRIES})")
+            say(f"{where}: cannot be reached ({reason}); trying again in {pause:.0f} s ({attempt + 1} of {RECONNECTS})")
             time.sleep(pause)
     raise AssertionError
 

@@ -60,7 +60,7 @@ class StudyJob:
         )
 
     def identity(self) -> dict[str, Any]:
-        """Fields that must match to resume a study."""
+        """Return the fields that must match to resume a study."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
         cohort = read_cohort(self.objective.cohort).describe().model_dump(mode="json")
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}

@@ -23,7 +23,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
-from fusion_ln.tuning.results import KNOWN, SCORES, finished
+from fusion_ln.tuning.results import FOLD_SCORES, KNOWN, finished
 from fusion_ln.tuning.space import suggest
 from fusion_ln.tuning.storage import (
     Budget,
@@ -204,7 +204,7 @@ def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[
         if len(epochs) < job.epochs:  # it stopped early
             report(of_fold[job.objectives[0]], (position + 1) * job.epochs - 1)
         scores.append(of_fold)
-    trial.set_user_attr(SCORES, [{"fold": fold, **each} for fold, each in zip(job.folds, scores, strict=True)])
+    trial.set_user_attr(FOLD_SCORES, [{"fold": fold, **each} for fold, each in zip(job.folds, scores, strict=True)])
     return [float(np.mean([each[name] for each in scores])) for name in job.objectives]
 
 

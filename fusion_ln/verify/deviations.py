@@ -12,7 +12,7 @@ import pandas as pd
 from fusion_ln.errors import VerifyError
 
 DIGITS = 9  # figures must agree to so many: another machine may round the last ones otherwise
-SMALLEST = 1e-12  # differences below it are rounding, as those of a zero
+ROUNDING = 1e-12  # differences below it are rounding, as those of a zero
 NAMED_CELLS = 3  # cells of a row that name it in a message
 WAY_OUT = "One of the two was changed after the run was written: restore it, or make the run again."
 
@@ -24,7 +24,7 @@ def same(found: object, expected: object) -> bool:
     a, b = _number(found), _number(expected)
     if a is None or b is None:
         return False
-    return math.isclose(a, b, rel_tol=10.0**-DIGITS, abs_tol=SMALLEST) or (math.isnan(a) and math.isnan(b))
+    return math.isclose(a, b, rel_tol=10.0**-DIGITS, abs_tol=ROUNDING) or (math.isnan(a) and math.isnan(b))
 
 
 def _number(value: object) -> float | None:

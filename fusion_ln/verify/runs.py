@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.special import softmax
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import VerifyError
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import parse
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
@@ -58,7 +58,7 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
             _check_patients(path, table, cohort, inner=path == run.inner_predictions)
         checked.append("folds")
     if run.metrics.is_file():
-        compare_values(run.metrics, _read_json(run.metrics), describe(predictions))
+        compare_values(run.metrics, _read_json(run.metrics), describe_folds(predictions))
         checked.append(run.metrics.name)
     if isinstance(record, BaselineRecord) and run.history.is_file():
         _check_history(run, record)
@@ -77,7 +77,7 @@ def _read_json(path: Path) -> object:
 
 
 def _read_subsets(path: Path) -> Predictions:
-    table = read_table(path, REMAKE, {MODALITIES_USED: "text"})
+    table = read_stored_table(path, REMAKE, {MODALITIES_USED: "text"})
     checked = check_table(path, table, key=[MODALITIES_USED, PATIENT])
     return Predictions(checked.classes, checked.table)
 
@@ -123,7 +123,7 @@ def _check_patients(path: Path, predictions: Predictions, cohort: Cohort, *, inn
 
 def _check_history(run: RunFolder, record: BaselineRecord) -> None:
     """Check what the record says of each fold's epochs against the history."""
-    history = read_table(run.history, REMAKE, {FOLD: "whole", "epoch": "whole", "val_loss": "number"})
+    history = read_stored_table(run.history, REMAKE, {FOLD: "whole", "epoch": "whole", "val_loss": "number"})
     for fit in record.folds:
         epochs = history[history[FOLD] == fit.fold]
         expected = {"epochs": len(epochs)}
@@ -153,4 +153,4 @@ def _fuse_again(run: RunFolder, record: LateFusionRecord, cohort: Cohort) -> Non
 
 
 def _sorted(path: Path, key: tuple[str, ...]) -> pd.DataFrame:
-    return read_table(path, REMAKE, {name: "whole" if name == FOLD else "text" for name in key})
+    return read_stored_table(path, REMAKE, {name: "whole" if name == FOLD else "text" for name in key})

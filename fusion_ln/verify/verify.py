@@ -20,7 +20,7 @@ from fusion_ln.verify.runs import verify_run
 # Nothing in a run's tables yields these: they were measured, or a network computed them.
 MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
 LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
-FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
+DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
 
 
 @dataclass
@@ -68,7 +68,7 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
             found.agreeing[_shown(page, folder) + " (report)"] = checked
         else:
             found.left.append(f"{page}: its page needs the cohort")
-    found.left += [*_other_pages(folder, pages), MEASURED, *([FIGURES] if pages else [])]
+    found.left += [*_other_pages(folder, pages), MEASURED, *([DRAWN_FIGURES] if pages else [])]
     if any(not isinstance(run.read_record(), LateFusionRecord) for run in predicting):
         found.left.append(LOGITS)
     return found

@@ -18,7 +18,7 @@ from tiny import CPU, FIT, build_cohort, invoke
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.training.run import run_baselines, run_fusions
-from fusion_ln.tuning.results import IDENTITY, SCORES
+from fusion_ln.tuning.results import FOLD_SCORES, IDENTITY
 from fusion_ln.tuning.storage import open_storage
 
 JUNK = [
@@ -90,7 +90,7 @@ def sound(tmp_path_factory):
     for value in (0.5, 0.6):
         trial = study.ask()
         trial.suggest_categorical("lr", [1, 2])
-        trial.set_user_attr(SCORES, [{"loss": 0.5, "seconds": 1.0}])
+        trial.set_user_attr(FOLD_SCORES, [{"loss": 0.5, "seconds": 1.0}])
         study.tell(trial, value)
     return root
 

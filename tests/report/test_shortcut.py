@@ -18,7 +18,7 @@ from fusion_ln.evaluation.shortcut import (
 )
 from fusion_ln.predictions import predictions_from_logits
 from fusion_ln.report.run.page import write_report
-from fusion_ln.report.shortcut import explanation, read_audit, verdict, write_audit_page
+from fusion_ln.report.shortcut import read_audit, shortcut_figures, shortcut_verdict, write_audit_page
 
 CLASSES = ["benign", "lymphoma", "metastatic"]
 N = 90
@@ -81,9 +81,9 @@ def test_the_verdict_stands_first_and_the_figures_behind_it_below(tmp_path):
 
 def test_no_sign_is_no_proof_and_what_the_frame_would_allow_is_said(tmp_path):
     audit = read_audit(write_audit(tmp_path, skills(**{PROBE: 2.0}), simulated=False, regions="rule"))
-    assert verdict(audit) == "No sign that the model relies on something outside the node."
-    assert "That is no proof" in explanation(audit)
-    assert "Frame and texts do give the class away" in explanation(audit)
+    assert shortcut_verdict(audit) == "No sign that the model relies on something outside the node."
+    assert "That is no proof" in shortcut_figures(audit)
+    assert "Frame and texts do give the class away" in shortcut_figures(audit)
     page = page_of(tmp_path)
     assert "SIMULATED" not in page
     assert "The cohort has no masks" in page
@@ -91,12 +91,12 @@ def test_no_sign_is_no_proof_and_what_the_frame_would_allow_is_said(tmp_path):
 
 def test_a_model_that_tells_nothing_is_not_cleared_without_a_word(tmp_path):
     audit = read_audit(write_audit(tmp_path, skills(**{UNALTERED: 0.0, TEXTS_PAINTED: 0.0})))
-    assert "hardly tells the classes at all" in explanation(audit)
+    assert "hardly tells the classes at all" in shortcut_figures(audit)
 
 
 def test_a_node_that_may_reach_beyond_the_hidden_part_is_mentioned(tmp_path):
     audit = read_audit(write_audit(tmp_path, skills(**{NODE_HIDDEN: 1.0})))
-    assert "What surrounds a node may be diseased as well" in explanation(audit)
+    assert "What surrounds a node may be diseased as well" in shortcut_figures(audit)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.clinical import build as build_section
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.clinical import apply_stack, learn_stack, run_clinical, run_stacked
+from fusion_ln.training.clinical import apply_logit_stack, learn_logit_stack, run_clinical, run_stacked
 
 N = 60
 
@@ -172,7 +172,7 @@ def test_stacking_learns_from_inner_patients_alone(cohort, runs, tmp_path):
     inner = [read_inner_predictions(run.inner_predictions).table.query("fold == 1") for run in (pictures, clinical)]
     centred = [part.filter(like="logit_").to_numpy() for part in inner]
     logits = np.stack([each - each.mean(axis=1, keepdims=True) for each in centred], axis=1)
-    weights, intercept = learn_stack(logits, inner[0]["label"].to_numpy())
+    weights, intercept = learn_logit_stack(logits, inner[0]["label"].to_numpy())
     assert record.learnt[1]["weights"] == pytest.approx(weights.tolist())
     out = read_predictions(stacked.predictions)
     of_fold = out.folds == 1
@@ -184,10 +184,10 @@ def test_a_stack_is_the_least_penalised_loss_and_no_weight_is_negative(rng):
     labels = rng.integers(0, 3, 60)
     good, bad = 1.5 * np.eye(3)[labels] + rng.normal(size=(60, 3)), -np.eye(3)[labels] + rng.normal(size=(60, 3))
     logits = np.stack([good, bad], axis=1)
-    weights, intercept = learn_stack(logits, labels)
+    weights, intercept = learn_logit_stack(logits, labels)
 
     def loss(w, b):
-        log_probs = log_softmax(apply_stack(logits, w, b), axis=1)
+        log_probs = log_softmax(apply_logit_stack(logits, w, b), axis=1)
         return -log_probs[np.arange(60), labels].sum() + 0.5 * ((w - 1) ** 2).sum() + 0.5 * (b**2).sum()
 
     assert weights[1] == 0 < weights[0]

@@ -20,7 +20,7 @@ from fusion_ln.terms import cache_folder
 from fusion_ln.training import fit as training_fit
 from fusion_ln.training.crossval import begin
 from fusion_ln.training.fusion.tokens import picture_tokens
-from fusion_ln.training.room import STATE, Need, as_size, baseline_needs, check_room, fusion_needs
+from fusion_ln.training.room import STATE, RoomNeeded, as_size, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines
 from fusion_ln.training.tasks import PictureTask
 
@@ -83,13 +83,13 @@ def test_a_disk_that_is_too_small_is_named_with_what_is_needed_and_free(tmp_path
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10**9, 0, 3_000_000))
     runs = [tmp_path / name / "fold_0" / "best.safetensors" for name in ("a", "b")]
     states = [
-        Need("state of a fit", run.with_suffix(".ckpt"), size, stays=False)
+        RoomNeeded("state of a fit", run.with_suffix(".ckpt"), size, stays=False)
         for run, size in zip(runs, (9, 500), strict=True)
     ]
-    files = [Need("checkpoints", run, 1_000_000) for run in runs] + states
+    files = [RoomNeeded("checkpoints", run, 1_000_000) for run in runs] + states
     check_room([*files, *files])  # a file takes its room once
     with pytest.raises(RunError) as refusal:
-        check_room([*files, Need("tokens", cache_folder() / "tokens" / "x", 2_500_000)])
+        check_room([*files, RoomNeeded("tokens", cache_folder() / "tokens" / "x", 2_500_000)])
     assert refusal.value.problem == (
         f"{tmp_path} and {cache_folder()}: too little room. 4.5 MB will be written (checkpoints 2.0 MB, "
         "state of a fit 500 bytes, tokens 2.5 MB), but 3.0 MB are free there."
@@ -99,7 +99,7 @@ def test_a_disk_that_is_too_small_is_named_with_what_is_needed_and_free(tmp_path
 
 def test_storage_that_tells_no_room_is_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 0))
-    check_room([Need("checkpoints", tmp_path / "a" / "b", 10)])
+    check_room([RoomNeeded("checkpoints", tmp_path / "a" / "b", 10)])
 
 
 def test_sizes_are_written_in_the_unit_that_they_fill():

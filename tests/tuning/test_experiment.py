@@ -15,7 +15,7 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
-from fusion_ln.training.room import TRIAL, Need
+from fusion_ln.training.room import TRIAL, RoomNeeded
 from fusion_ln.training.study_settings import StudySettings
 from fusion_ln.tuning import experiment as tuning_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, tune
@@ -104,7 +104,7 @@ def test_the_room_for_trials_and_what_follows_is_asked_before_the_first(make_coh
     tuning = tuning_of(make_cohort(24), tmp_path / "out", space=space)
     conditions = Conditions(str(tmp_path / "study.journal"), budget_of(EXPERIMENT), CPU)
     with pytest.raises(RunError, match="too little room"):
-        tune(tuning, conditions, [Need("x", tmp_path, 1)])
+        tune(tuning, conditions, [RoomNeeded("x", tmp_path, 1)])
     sizes = Counter(need.what for need in asked)
     states = 4 * rehearse("test_resnet", 32).size
     assert [need.size for need in asked if need.what == TRIAL] == [states]

@@ -33,7 +33,7 @@ from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning import storage as trials_module
 from fusion_ln.tuning import study as study_module
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, open_tokens
-from fusion_ln.tuning.results import IDENTITY, SCORES, best_trial, check_study
+from fusion_ln.tuning.results import FOLD_SCORES, IDENTITY, best_trial, check_study
 from fusion_ln.tuning.space import Choices, Range, read_space
 from fusion_ln.tuning.storage import Budget, Heartbeat, open_storage
 from fusion_ln.tuning.study import StudyJob, check_objectives, open_study
@@ -340,7 +340,7 @@ def journal(tmp_path_factory):
         trial = study.ask()
         trial.suggest_categorical("lr", [1, 2])
         trial.report(value, 0)
-        trial.set_user_attr(SCORES, [{"loss": 0.5, "seconds": 1.0}])
+        trial.set_user_attr(FOLD_SCORES, [{"loss": 0.5, "seconds": 1.0}])
         study.tell(trial, value)
     return path.read_text().splitlines()
 

@@ -11,7 +11,7 @@ import pytest
 from tiny import FIT, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
@@ -60,7 +60,7 @@ def write_baseline(cohort: Cohort, root: Path, modality: str, seed: int) -> RunF
         run.inner_predictions,
         Predictions(cohort.classes, pd.concat([predict(cohort.training_part(f)[1], f) for f in folds])),
     )
-    write_json(run.metrics, describe(out))
+    write_json(run.metrics, describe_folds(out))
     write_predictions(run.predictions, out)
     return run
 

@@ -17,15 +17,15 @@ from fusion_ln.files.hashes import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
 from fusion_ln.threads import map_with_progress
 
-Row = dict[str, Any]  # a picture with its patient's class and fold; or a finding
+FindingRow = dict[str, Any]  # a picture with its patient's class and fold; or a finding
 PROBLEM, NOTE = "problem", "note"
-COLUMNS = (
+FINDING_COLUMNS = (
     "severity", "kind", IMAGE, PATIENT, "class", FOLD,
     "other_image_id", "other_patient_id", "other_class", "other_fold", "detail",
 )  # fmt: skip
 
 # Title of each kind of finding, and the way out.
-KINDS = {
+FINDINGS = {
     "unreadable": (
         "Pictures that cannot be read",
         "Restore the files, or import again with `--skip-unreadable`.",
@@ -85,8 +85,8 @@ class CheckResult:
     """Findings of a check.
 
     Attributes:
-        findings: One row per finding, problems first; columns `COLUMNS`. Those of the second picture are empty where
-            there is none.
+        findings: One row per finding, problems first; columns `FINDING_COLUMNS`. Those of the second picture are empty
+            where there is none.
         n_dicom: DICOM files whose BurnedInAnnotation was looked at.
     """
 
@@ -119,9 +119,11 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     pictures of two patients with one label in one fold are a note.
     """
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
-    looks: list[tuple[Row, _Look]] = []
-    findings: list[Row] = []
-    rows: list[Row] = [dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)]
+    looks: list[tuple[FindingRow, _Look]] = []
+    findings: list[FindingRow] = []
+    rows: list[FindingRow] = [
+        dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)
+    ]
     results = map_with_progress("Checking pictures", partial(_look, cohort), rows)
     for row, look in zip(rows, results, strict=True):
         if isinstance(look, FusionLNError):
@@ -135,14 +137,14 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     findings += _misfiled(looks)
     findings += [_finding(NOTE, "burned-in text", row, "BurnedInAnnotation is YES") for row, k in looks if k.burned_in]
     findings += _missing(cohort)
-    table = pd.DataFrame(findings, columns=list(COLUMNS))
-    order = {kind: number for number, kind in enumerate(KINDS)}
-    rank = (table["severity"] != PROBLEM) * len(KINDS) + table["kind"].map(order)
+    table = pd.DataFrame(findings, columns=list(FINDING_COLUMNS))
+    order = {kind: number for number, kind in enumerate(FINDINGS)}
+    rank = (table["severity"] != PROBLEM) * len(FINDINGS) + table["kind"].map(order)
     n_dicom = sum(look.burned_in is not None for _, look in looks)
     return CheckResult(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True), n_dicom)
 
 
-def describe(result: CheckResult, *, at_most: int = 10) -> str:
+def describe_check(result: CheckResult, *, at_most: int = 10) -> str:
     """Describe the findings: counts, then each kind with its first cases and the way out."""
     cohort, findings = result.cohort, result.findings
     lines = [f"Cohort {cohort.name}: {len(cohort.patients)} patients, {len(cohort.images)} pictures."]
@@ -154,7 +156,7 @@ def describe(result: CheckResult, *, at_most: int = 10) -> str:
     dicom = f"; BurnedInAnnotation of {result.n_dicom} DICOM files" if result.n_dicom else ""
     lines += ["", f"Looked at, for every picture: {LOOKED_AT}{dicom}."]
     for (severity, kind), cases in findings.groupby(["severity", "kind"], sort=False):
-        title, way_out = KINDS[str(kind)]
+        title, way_out = FINDINGS[str(kind)]
         lines += ["", f"{str(severity).capitalize()}: {title} ({len(cases)})"]
         lines += [f"  {_line(case)}" for _, case in cases.head(at_most).iterrows()]
         if len(cases) > at_most:
@@ -180,7 +182,7 @@ def _patients(cohort: Cohort) -> pd.DataFrame:
     return patients
 
 
-def _look(cohort: Cohort, row: Row) -> _Look | FusionLNError:
+def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
     try:
         path = cohort.picture_path(row[PATH])
         pixels = cohort.read_picture(row[PATH])
@@ -197,8 +199,8 @@ def _look(cohort: Cohort, row: Row) -> _Look | FusionLNError:
     )
 
 
-def _finding(severity: str, kind: str, row: Row, detail: str, other: Row | None = None) -> Row:
-    finding = dict.fromkeys(COLUMNS, "") | {"severity": severity, "kind": kind, "detail": detail}
+def _finding(severity: str, kind: str, row: FindingRow, detail: str, other: FindingRow | None = None) -> FindingRow:
+    finding = dict.fromkeys(FINDING_COLUMNS, "") | {"severity": severity, "kind": kind, "detail": detail}
     for prefix, picture in (("", row), ("other_", other or {})):
         finding |= {prefix + column: picture.get(column, "") for column in (IMAGE, PATIENT, "class", FOLD)}
     return finding
@@ -211,7 +213,7 @@ def _brightness(pixels: np.ndarray) -> tuple[int, int]:
     return int(low), int(high)
 
 
-def _empty(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
+def _empty(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
     """Find pictures that show next to nothing."""
     for row, look in looks:
         low, high = look.brightness
@@ -223,9 +225,9 @@ def _empty(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
             yield _finding(PROBLEM, "flat", row, f"98 % of its pixels are between {low} and {high} of 255")
 
 
-def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
+def _repeats(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
     """Find pictures with the same pixels, each beside the first of them."""
-    first: dict[bytes, Row] = {}
+    first: dict[bytes, FindingRow] = {}
     for row, look in looks:
         other = first.setdefault(look.digest, row)
         if other is row:
@@ -238,7 +240,7 @@ def _repeats(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
             yield _finding(NOTE, "repeated", other, "the same pixels", row)
 
 
-def _near_repeats(looks: list[tuple[Row, _Look]], modalities: tuple[str, ...]) -> Iterator[Row]:
+def _near_repeats(looks: list[tuple[FindingRow, _Look]], modalities: tuple[str, ...]) -> Iterator[FindingRow]:
     """Find nearly the same pictures of two patients within a modality, whose pictures share a layout."""
     for modality in modalities:
         of_modality = [(row, look) for row, look in looks if row[MODALITY] == modality]
@@ -251,7 +253,7 @@ def _near_repeats(looks: list[tuple[Row, _Look]], modalities: tuple[str, ...]) -
                 yield _across(row, other, f"nearly the same (correlation {correlation:.3f})", NOTE)
 
 
-def _across(row: Row, other: Row, detail: str, severity: str) -> Row:
+def _across(row: FindingRow, other: FindingRow, detail: str, severity: str) -> FindingRow:
     """Report a picture of two patients: a problem if it has two labels or lies in two folds."""
     if row[FOLD] != other[FOLD]:
         detail += f", in folds {row[FOLD]} and {other[FOLD]}"
@@ -260,7 +262,7 @@ def _across(row: Row, other: Row, detail: str, severity: str) -> Row:
     return _finding(PROBLEM if leaks else severity, kind, row, detail, other)
 
 
-def _misfiled(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
+def _misfiled(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
     for row, look in looks:
         detail = f"{look.coloured:.2%} of its pixels are coloured"
         if row[MODALITY] in COLOUR_MODALITIES and look.coloured < GREY_BELOW:
@@ -269,7 +271,7 @@ def _misfiled(looks: list[tuple[Row, _Look]]) -> Iterator[Row]:
             yield _finding(NOTE, "coloured", row, detail)
 
 
-def _missing(cohort: Cohort) -> Iterator[Row]:
+def _missing(cohort: Cohort) -> Iterator[FindingRow]:
     held = {modality: set(cohort.patients_with(modality)) for modality in cohort.modalities}
     for patient, name, fold in _patients(cohort).itertuples(index=False):
         if lacking := [modality for modality in cohort.modalities if patient not in held[modality]]:

@@ -5,7 +5,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIDE = 32  # pixels of a thumbnail
+THUMBNAIL_SIDE = 32  # pixels of a thumbnail
 # Chosen on BUSI: all pairs above are frames of one lesion, those below are mostly not (see `near_pairs`).
 SAME_PICTURE = 0.95
 SAME_CONTENT = 0.80
@@ -26,7 +26,7 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
 
 def grey_copy(pixels: np.ndarray) -> np.ndarray:
     """Shrink a picture (H, W, 3) to the 32 x 32 grey values of its thumbnail, before normalisation. uint8 (1024,)."""
-    grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    grey = Image.fromarray(pixels).convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
     return np.asarray(grey).ravel()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.checks.duplicates import SIDE, normalised_thumbnails
+from fusion_ln.cohort.checks.duplicates import THUMBNAIL_SIDE, normalised_thumbnails
 from fusion_ln.cohort.checks.overlap import grey_copies
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.terms import SHA256
@@ -21,7 +21,7 @@ BITS = 1024
 # copies at three quarters of the size and JPEG quality 40 in the median 0.58 to 0.65.
 SAME_BITS = 0.6
 AGREEING = 0.92  # share of equal bits: thumbnails that correlate by 0.97; of the copies above 0.94 and more
-FEWEST = 10  # known pictures of a common layout; of fewer, the mean bits are those of single pictures
+FEWEST_KNOWN = 10  # known pictures of a common layout; of fewer, the mean bits are those of single pictures
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PictureHashes:
         """Find the share of equal bits with the known picture that each one repeats; 0 without any. Shape (P,)."""
         packed = np.frombuffer(bytes.fromhex("".join(self.table[HASH])), dtype=np.uint8).reshape(-1, BITS // 8)
         known = np.unpackbits(packed, axis=1).astype(np.float32)
-        layout = known.mean(axis=0) if len(known) >= FEWEST else np.full(BITS, 0.5, dtype=np.float32)
+        layout = known.mean(axis=0) if len(known) >= FEWEST_KNOWN else np.full(BITS, 0.5, dtype=np.float32)
         centred = [values - layout for values in (bits, known)]
         lengths = [np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6) for values in centred]
         correlations = (centred[0] / lengths[0]) @ (centred[1] / lengths[1]).T
@@ -74,6 +74,6 @@ def hash_pictures(cohort: Cohort, modality: str) -> PictureHashes:
 def _bits(copies: np.ndarray) -> np.ndarray:
     """Project thumbnails and keep the signs, as 0 and 1. float32, shape (P, BITS)."""
     # RandomState: its numbers are the same in every version of NumPy.
-    directions = np.random.RandomState(0).standard_normal((SIDE * SIDE, BITS)).astype(np.float32)
+    directions = np.random.RandomState(0).standard_normal((THUMBNAIL_SIDE * THUMBNAIL_SIDE, BITS)).astype(np.float32)
     signs: np.ndarray = (normalised_thumbnails(copies) @ directions > 0).astype(np.float32)
     return signs

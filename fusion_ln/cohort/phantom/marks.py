@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
-from fusion_ln.cohort.phantom.modalities.colours import BARS, ramp
+from fusion_ln.cohort.phantom.modalities.colours import COLOUR_BARS, ramp
 
 BAR_ENDS = {"2d": ("", ""), "cdfi": ("+", "-"), "elastic": ("S", "H")}
 MODES = {"2d": "B", "cdfi": "CF", "elastic": "ELA"}
@@ -85,7 +85,7 @@ def _bar(picture: Image.Image, pen: ImageDraw.ImageDraw, screen: Screen, modalit
     """Draw the colour bar, left of the picture, with the meaning of its ends."""
     width, height = max(round(0.035 * screen.size), 2), round(0.36 * screen.size)
     left, top = (screen.left - width) // 2, screen.top + round(0.10 * screen.size)
-    colours = ramp(np.linspace(0, 1, height), BARS[modality]).round().astype(np.uint8)
+    colours = ramp(np.linspace(0, 1, height), COLOUR_BARS[modality]).round().astype(np.uint8)
     picture.paste(Image.fromarray(np.repeat(colours[:, None, :], width, axis=1)), (left, top))
     box: Box = (left, top, left + width, top + height)
     for end, y, anchor in zip(BAR_ENDS[modality], (top, top + height), ("mb", "mt"), strict=True):

@@ -18,7 +18,7 @@ from fusion_ln.cohort.head import HEAD, CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
 from fusion_ln.cohort.phantom.modalities.bmode import Patch, Scanner, blend, scan, smooth_noise, soft_step
 from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
-from fusion_ln.cohort.phantom.studio import write_png
+from fusion_ln.cohort.phantom.studio import save_picture
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 from fusion_ln.threads import map_with_progress
@@ -29,7 +29,7 @@ FINEST = 160  # tissue is drawn on at least as many pixels, then averaged
 BLACK, WHITE = -60.0, -4.0  # decibels: fluid, and a border that faces the beam
 
 # Label and random numbers to the echo strength [dB] of a patch of tissue.
-Draw = Callable[[str, Patch, np.random.Generator], np.ndarray]
+DrawOrgan = Callable[[str, Patch, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Organ:
     name: str
     classes: tuple[str, ...]
     depth_mm: float
-    draw: Draw
+    draw: DrawOrgan
 
 
 def simulate_organs(out: Path, *, n_patients: int, image_size: int, seed: int = 0) -> list[Cohort]:
@@ -79,11 +79,11 @@ def _simulate(organ: Organ, number: int, root: Path, n_patients: int, image_size
     def draw(patient: int) -> dict[str, object]:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, number, patient)))
         scanner = next(each for each in scanners if each.name == patients[SITE][patient])
-        image = render(organ, organ.classes[patients[LABEL][patient]], scanner, size=image_size, rng=rng)
+        image = render_organ(organ, organ.classes[patients[LABEL][patient]], scanner, size=image_size, rng=rng)
         name = str(patients[PATIENT][patient])
         path = f"images/{name}.png"
         row = {IMAGE: name, PATIENT: name, MODALITY: GREY, VIEW: 0, PATH: path}
-        return row | {WIDTH: image_size, HEIGHT: image_size, SHA256: write_png(root / path, image)}
+        return row | {WIDTH: image_size, HEIGHT: image_size, SHA256: save_picture(root / path, image)}
 
     title = f"Simulated pictures: {organ.name}"
     cohort = Cohort(
@@ -104,7 +104,7 @@ def _simulate(organ: Organ, number: int, root: Path, n_patients: int, image_size
     return cohort
 
 
-def render(organ: Organ, label: str, scanner: Scanner, *, size: int, rng: np.random.Generator) -> Image.Image:
+def render_organ(organ: Organ, label: str, scanner: Scanner, *, size: int, rng: np.random.Generator) -> Image.Image:
     """Draw a picture of ``size`` x ``size`` pixels, RGB; the scanner's beam widens with the organ's depth."""
     scanner = replace(
         scanner, depth_mm=organ.depth_mm, resolution_mm=scanner.resolution_mm * organ.depth_mm / scanner.depth_mm
@@ -176,7 +176,7 @@ def _line(echo: np.ndarray, patch: Patch, rng: np.random.Generator, depth: float
 
 
 def _layers(patch: Patch, rng: np.random.Generator, level: float) -> np.ndarray:
-    """Skin, fat and an interface above deeper tissue."""
+    """Draw skin, fat and an interface above deeper tissue."""
     depth = patch.y / patch.side_mm + 0.01 * smooth_noise(patch, rng, 0.5 * patch.side_mm)
     fat = rng.uniform(0.12, 0.22)
     lobules = smooth_noise(patch, rng, 0.14 * patch.side_mm, 0.04 * patch.side_mm)

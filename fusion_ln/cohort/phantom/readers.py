@@ -9,7 +9,7 @@ from fusion_ln.terms import READER
 
 SKILL = (0.45, 0.75)  # lowest and highest share of the evidence that a reader sees
 COMMON_SD, OWN_SD = 0.6, 0.8  # noise in log-probability that all readers share of a patient, and a reader's own
-STEPS = (0.1, 0.3, 0.6, 0.85)  # probabilities at which the suspicion rises by one
+SUSPICION_STEPS = (0.1, 0.3, 0.6, 0.85)  # probabilities at which the suspicion rises by one
 
 
 def draw_readers(patients: pd.DataFrame, n: int, rng: np.random.Generator, known: Tables | None = None) -> pd.DataFrame:
@@ -27,5 +27,5 @@ def draw_readers(patients: pd.DataFrame, n: int, rng: np.random.Generator, known
         probs = softmax(skill * evidence + common + own, axis=1)
         columns[f"{READER}R{number}"] = np.array(classes, dtype=object)[probs.argmax(axis=1)]
         for label, name in enumerate(classes):
-            columns[f"{READER}R{number}:{name}"] = 1 + np.searchsorted(STEPS, probs[:, label])
+            columns[f"{READER}R{number}:{name}"] = 1 + np.searchsorted(SUSPICION_STEPS, probs[:, label])
     return pd.DataFrame(columns, index=patients.index)

@@ -42,7 +42,7 @@ class Picture:
     marks: dict[str, Box]
 
 
-def render(
+def render_patient(
     modality: str,
     findings: Mapping[str, Any],
     node_size: NodeSize,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
-from fusion_ln.cohort.phantom.render import NodeSize, render
+from fusion_ln.cohort.phantom.render import NodeSize, render_patient
 from fusion_ln.cohort.phantom.truth import Row, truth_of
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.progress import progress
@@ -55,7 +55,7 @@ class Studio:
         patient = self.patients.iloc[index]
         stream = np.random.SeedSequence(self.seed, spawn_key=(1, index, tables().modalities.index(modality)))
         rng = np.random.default_rng(stream)
-        picture = render(
+        picture = render_patient(
             modality,
             {name: patient[name] for name in tables().shown[modality]},
             NodeSize(patient["long_axis_mm"] / 2, patient["short_axis_mm"] / 2),
@@ -66,7 +66,7 @@ class Studio:
         )
         keys: Row = {IMAGE: f"{patient[PATIENT]}-{modality}", PATIENT: patient[PATIENT], MODALITY: modality}
         path = f"images/{modality}/{patient[PATIENT]}.png"
-        digest = write_png(self.out / path, picture.image)
+        digest = save_picture(self.out / path, picture.image)
         size: Row = {WIDTH: picture.image.width, HEIGHT: picture.image.height}
         return keys | {VIEW: 0, PATH: path} | size | {SHA256: digest}, keys | truth_of(picture)
 
@@ -78,7 +78,7 @@ class Studio:
         return label if of_label else random
 
 
-def write_png(path: Path, image: Image.Image) -> str:
+def save_picture(path: Path, image: Image.Image) -> str:
     """Write a picture and the folder above it; returns the SHA-256 of the file's bytes."""
     buffer = io.BytesIO()
     image.save(buffer, "png", compress_level=PNG_LEVEL)

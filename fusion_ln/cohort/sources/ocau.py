@@ -7,7 +7,7 @@ from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, pict
 from fusion_ln.errors import SourceError
 
 CLASSES = ("bladder", "bowel", "gallbladder", "kidney", "liver", "spleen")
-PARTS = ("train", "test")
+GIVEN_PARTS = ("train", "test")
 LAYOUT = f"{{train,test}}/<organ>-<n>.png, organ one of {', '.join(CLASSES)}"
 
 
@@ -21,8 +21,8 @@ class OCAU(Source):
 
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
-        root = find_layout(self.root, lambda folder: any((folder / part).is_dir() for part in PARTS), LAYOUT)
-        paths = [path for part in PARTS if (root / part).is_dir() for path in pictures_in(root / part)]
+        root = find_layout(self.root, lambda folder: any((folder / part).is_dir() for part in GIVEN_PARTS), LAYOUT)
+        paths = [path for part in GIVEN_PARTS if (root / part).is_dir() for path in pictures_in(root / part)]
         images = [ImageRow(None, _organ(path), "2d", path) for path in paths]
         return Archive(root, CLASSES, ("2d",), images)
 

@@ -18,7 +18,7 @@ LAYOUT = (
     "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
     "one per picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow."
 )
-NAMES = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
+OWN_COLUMNS = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
 Line = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
@@ -61,7 +61,7 @@ class Table(Source):
 
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
-        table = read_table(self.root, LAYOUT).with_names(NAMES)
+        table = read_table(self.root, LAYOUT).with_names(OWN_COLUMNS)
         calls = [name for name in table.columns if is_reader_column(name) and name.count(":") == 1]
         values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE, *calls))
         for line in (*table.remarks, describe_columns(described)):
@@ -228,5 +228,5 @@ def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> Non
 def _picture_columns(described: Sequence[Column]) -> list[str]:
     """Find the modalities of a table with one row per patient: columns named as a known one, or of pictures."""
     names = [column.name for column in described]
-    others = [column.name for column in described if column.kind == PICTURES and column.name not in NAMES]
+    others = [column.name for column in described if column.kind == PICTURES and column.name not in OWN_COLUMNS]
     return [*(name for name in KNOWN_MODALITIES if name in names), *others]

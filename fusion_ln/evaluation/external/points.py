@@ -10,7 +10,7 @@ from fusion_ln.evaluation.limits.shares import share_interval
 
 NOT_MALIGNANT = ("benign", "normal")
 SENSITIVITY, SPECIFICITY = 0.95, 0.90
-FEWEST = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
+FEWEST_TUNED_ON = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
@@ -65,7 +65,7 @@ def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) 
 
     One that finds `SENSITIVITY` of the malignant patients and one that spares `SPECIFICITY` of the others; where no
     class is named benign, the same of each class against the rest. A test for which either group has fewer than
-    `FEWEST` patients is left out.
+    `FEWEST_TUNED_ON` patients is left out.
 
     Args:
         classes: Names, in label order.
@@ -78,7 +78,7 @@ def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) 
     for test, positive in tests.items():
         columns = [list(classes).index(name) for name in positive]
         diseased, risk = np.isin(labels, columns), probs[:, columns].sum(axis=1)
-        if min(diseased.sum(), (~diseased).sum()) < FEWEST:
+        if min(diseased.sum(), (~diseased).sum()) < FEWEST_TUNED_ON:
             continue
         for kind, title, threshold in (
             ("sensitive", f"finds {SENSITIVITY:.0%}", _least(risk[diseased], SENSITIVITY)),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from fusion_ln.terms import MODALITY, PATIENT
 
-FEWEST = 5  # patients behind a figure of a profile; a category of fewer is not named
+FEWEST_SHOWN = 5  # patients behind a figure of a profile; a category of fewer is not named
 MOST_LEVELS = 12  # a text with more values may name patients
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEATURES = {
@@ -49,7 +49,7 @@ class CohortProfile(_Part):
         pictures: By modality and feature of `FEATURES`, of pictures as networks see them, on a scale from 0 to 1.
         numbers: Clinical columns of numbers.
         categories: Share of each level among the patients whose value is known, by clinical column; a level of fewer
-            than `FEWEST` patients is not among them.
+            than `FEWEST_SHOWN` patients is not among them.
         known: Patients whose value is known, by clinical column.
     """
 
@@ -77,17 +77,17 @@ def profile_cohort(
         features: What `measure_pictures` found, by modality.
         clinical: Clinical columns, a row per patient.
     """
-    measured = {modality: table for modality, table in features.items() if len(table) >= FEWEST}
+    measured = {modality: table for modality, table in features.items() if len(table) >= FEWEST_SHOWN}
     numbers, categories, known = {}, {}, {}
     for name in map(str, clinical.columns):
         values = clinical[name].dropna()
-        if len(values) < FEWEST:
+        if len(values) < FEWEST_SHOWN:
             continue
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             numbers[name] = Distribution.of(values.to_numpy(dtype=np.float64))
         elif values.nunique() <= MOST_LEVELS:
             counts = values.astype(str).value_counts().sort_index()
-            categories[name] = {str(level): n / len(values) for level, n in counts.items() if n >= FEWEST}
+            categories[name] = {str(level): n / len(values) for level, n in counts.items() if n >= FEWEST_SHOWN}
         else:
             continue
         known[name] = len(values)

@@ -73,7 +73,7 @@ class Aucs:
 
     @property
     def few(self) -> np.ndarray:
-        """Whether some class has fewer than `MISPLACED` misplaced patients. Shape (...)."""
+        """True if some class has fewer than `MISPLACED` misplaced patients. Shape (...)."""
         return np.asarray(self._misplaced.min(axis=-1) < MISPLACED)
 
     @cached_property

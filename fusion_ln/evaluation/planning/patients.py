@@ -187,12 +187,12 @@ def _found_gain(found: float, variance: float, of_class: str, share: float, n: i
 
 
 def _width(variance: float) -> Curve:
-    """Width of an interval by patients, of a variance for one patient."""
+    """Compute the width of an interval by patients, of a variance for one patient."""
     return lambda n: 2 * Z * np.sqrt(variance / n)
 
 
 def _power(gain: float, variance: float) -> Curve:
-    """Power by patients, of a variance for one patient; 0 for no gain, or a loss."""
+    """Compute the power by patients, of a variance for one patient; 0 for no gain, or a loss."""
     if gain <= 0:
         return lambda n: np.zeros(len(n))
     return lambda n: ndtr(gain * np.sqrt(n / max(variance, np.finfo(float).tiny)) - Z)
@@ -208,7 +208,7 @@ def _assumed_power(auc: float, other: float, correlation: float, share: float, g
 
 
 def _wilson_width(sensitivity: float, share: float) -> Curve:
-    """Width of Wilson's interval of a share by patients, of whom a part have the class."""
+    """Compute the width of Wilson's interval of a share by patients, of whom a part have the class."""
 
     def width(n: np.ndarray) -> np.ndarray:
         of_class = np.maximum(share * n, 1.0)

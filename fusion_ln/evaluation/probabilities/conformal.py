@@ -81,7 +81,7 @@ def cross_conformal_sets(
     """
     if len(np.unique(predictions.folds)) < 2:
         raise PredictionsError("conformal sets need predictions of at least 2 folds; there is one.")
-    scores = SCORES[method](predictions.probs)
+    scores = NONCONFORMITY[method](predictions.probs)
     p_values = np.empty_like(scores)
     for fold in np.unique(predictions.folds):
         held_out = predictions.folds == fold
@@ -109,7 +109,7 @@ def split_sets(
         PredictionsError: If a fold has fewer than 1 / alpha - 1 inner patients of some class: no class could be ruled
             out then.
     """
-    scores, inner_scores = SCORES[method](predictions.probs), SCORES[method](inner.probs)
+    scores, inner_scores = NONCONFORMITY[method](predictions.probs), NONCONFORMITY[method](inner.probs)
     least = math.ceil(1 / alpha - 1 - 1e-9)
     p_values = np.empty_like(scores)
     for fold in np.unique(predictions.folds).tolist():
@@ -152,4 +152,4 @@ def _aps_scores(probs: np.ndarray) -> np.ndarray:
     return scores
 
 
-SCORES: dict[ConformalMethod, Callable[[np.ndarray], np.ndarray]] = {"lac": _lac_scores, "aps": _aps_scores}
+NONCONFORMITY: dict[ConformalMethod, Callable[[np.ndarray], np.ndarray]] = {"lac": _lac_scores, "aps": _aps_scores}

@@ -13,7 +13,7 @@ from fusion_ln.evaluation.intervals import align
 from fusion_ln.evaluation.probabilities.weights import class_weights, total_interval
 from fusion_ln.predictions import Predictions
 
-OPTION = "--costs"
+COSTS_OPTION = "--costs"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".xlsx"})
 LEAST_COST, MOST_PROBABLE, ALWAYS = "least expected cost", "most probable class", "always "
 
@@ -60,8 +60,8 @@ def parse_costs(text: str, classes: tuple[str, ...]) -> Costs:
     if is_table(text):
         return _read_costs(Path(text), classes)
     way_out = (
-        f"As in `{OPTION} {classes[-1]}:{classes[0]}=10`: taking a true {classes[-1]} for {classes[0]} costs 10, any "
-        "other mistake 1. Or give a CSV file: a line per true class, a column per decision."
+        f"As in `{COSTS_OPTION} {classes[-1]}:{classes[0]}=10`: taking a true {classes[-1]} for {classes[0]} costs 10, "
+        "any other mistake 1. Or give a CSV file: a line per true class, a column per decision."
     )
     matrix, seen = 1 - np.eye(len(classes)), set[tuple[str, str]]()
     for part in filter(None, (each.strip() for each in text.split(","))):
@@ -69,16 +69,16 @@ def parse_costs(text: str, classes: tuple[str, ...]) -> Costs:
         truth, _, decision = (each.strip() for each in pair.partition(":"))
         if not truth or not decision:
             raise SettingsError(
-                f"{OPTION} {part}: is neither a table's path nor of the form TRUTH:DECISION=COST.", way_out
+                f"{COSTS_OPTION} {part}: is neither a table's path nor of the form TRUTH:DECISION=COST.", way_out
             )
         for name in (truth, decision):
             if name not in classes:
-                raise SettingsError(*unknown("class", name, classes, where=OPTION))
+                raise SettingsError(*unknown("class", name, classes, where=COSTS_OPTION))
         if (truth, decision) in seen:
-            raise SettingsError(f"{OPTION}: {truth}:{decision} is given twice.", way_out)
+            raise SettingsError(f"{COSTS_OPTION}: {truth}:{decision} is given twice.", way_out)
         seen.add((truth, decision))
-        matrix[classes.index(truth), classes.index(decision)] = _parse_cost(f"{OPTION} {part}", value, way_out)
-    return _checked(OPTION, Costs(classes, classes, matrix))
+        matrix[classes.index(truth), classes.index(decision)] = _parse_cost(f"{COSTS_OPTION} {part}", value, way_out)
+    return _checked(COSTS_OPTION, Costs(classes, classes, matrix))
 
 
 def is_table(text: str) -> bool:

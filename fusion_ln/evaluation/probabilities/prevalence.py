@@ -17,7 +17,7 @@ from fusion_ln.evaluation.probabilities.weights import class_weights
 from fusion_ln.metrics import Resamples, need_patients
 from fusion_ln.predictions import Predictions
 
-OPTION = "--prevalence"
+PREVALENCE_OPTION = "--prevalence"
 TOLERANCE = 0.005  # shares given with two digits need not sum to 1 exactly
 
 
@@ -29,22 +29,22 @@ def parse_prevalence(text: str, classes: tuple[str, ...]) -> np.ndarray:
             to 1.
     """
     example = ",".join(f"{name}={share:.2g}" for name, share in zip(classes, _example(len(classes)), strict=True))
-    way_out = f"Give a share above 0 of every class, together 1, as in `{OPTION} {example}`."
+    way_out = f"Give a share above 0 of every class, together 1, as in `{PREVALENCE_OPTION} {example}`."
     shares: dict[str, float] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, _, value = (each.strip() for each in part.rpartition("="))
         if not name:
-            raise SettingsError(f"{OPTION} {part}: is not of the form CLASS=SHARE.", way_out)
+            raise SettingsError(f"{PREVALENCE_OPTION} {part}: is not of the form CLASS=SHARE.", way_out)
         if name not in classes:
-            raise SettingsError(*unknown("class", name, classes, where=OPTION))
+            raise SettingsError(*unknown("class", name, classes, where=PREVALENCE_OPTION))
         if name in shares:
-            raise SettingsError(f"{OPTION}: class {name!r} is given twice.", way_out)
+            raise SettingsError(f"{PREVALENCE_OPTION}: class {name!r} is given twice.", way_out)
         shares[name] = _parse_share(part, value, way_out)
     if missing := [name for name in classes if name not in shares]:
-        raise SettingsError(f"{OPTION}: no share of class {missing[0]!r}.", way_out)
+        raise SettingsError(f"{PREVALENCE_OPTION}: no share of class {missing[0]!r}.", way_out)
     total = math.fsum(shares.values())
     if abs(total - 1) > TOLERANCE:
-        raise SettingsError(f"{OPTION}: the shares sum to {total:.4g}; expected 1.", way_out)
+        raise SettingsError(f"{PREVALENCE_OPTION}: the shares sum to {total:.4g}; expected 1.", way_out)
     return np.array([shares[name] for name in classes]) / total
 
 
@@ -144,7 +144,7 @@ def _parse_share(part: str, value: str, way_out: str) -> float:
     except ValueError:
         share = math.nan
     if not 0 < share < 1:
-        raise SettingsError(f"{OPTION} {part}: the share is no number above 0 and below 1.", way_out)
+        raise SettingsError(f"{PREVALENCE_OPTION} {part}: the share is no number above 0 and below 1.", way_out)
     return share
 
 

@@ -9,12 +9,12 @@ from scipy import stats
 
 from fusion_ln.decode.readers import Reader
 from fusion_ln.evaluation.limits.shares import LEVEL
-from fusion_ln.evaluation.readers.cases import FEWEST
+from fusion_ln.evaluation.readers.cases import FEWEST_READ
 from fusion_ln.predictions import Predictions
 
 MODEL = "model"
 ALL_READERS = "all readers"
-Estimate = tuple[float, float, float]
+ValueWithLimits = tuple[float, float, float]
 
 
 def agreement(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFrame:
@@ -22,7 +22,7 @@ def agreement(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFra
 
     Returns:
         ``a, b, patients, kappa, ci_low, ci_high``; ``b`` is empty in the row of all readers (Fleiss 1971). The interval
-        is the jackknife's over patients; none where fewer than `FEWEST` were read, or where it has no width.
+        is the jackknife's over patients; none where fewer than `FEWEST_READ` were read, or where it has no width.
     """
     names = list(predictions.classes)
     calls = {reader.name: reader.calls.map(names.index) for reader in readers if len(reader.calls)}
@@ -41,7 +41,7 @@ def agreement(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["a", "b", "patients", "kappa", "ci_low", "ci_high"])
 
 
-def cohen_kappa(a: np.ndarray, b: np.ndarray, n_classes: int) -> Estimate:
+def cohen_kappa(a: np.ndarray, b: np.ndarray, n_classes: int) -> ValueWithLimits:
     """Score Cohen's unweighted kappa of two raters' classes (P,), with its interval."""
     table = np.zeros((n_classes, n_classes))
     np.add.at(table, (a, b), 1)
@@ -53,7 +53,7 @@ def cohen_kappa(a: np.ndarray, b: np.ndarray, n_classes: int) -> Estimate:
     return _jackknife(kappa, _beyond_chance((same.sum() - same) / (n - 1), chance))
 
 
-def fleiss_kappa(calls: np.ndarray, n_classes: int) -> Estimate:
+def fleiss_kappa(calls: np.ndarray, n_classes: int) -> ValueWithLimits:
     """Score Fleiss' kappa of the classes that R raters gave the same patients (P, R), with its interval."""
     n, raters = calls.shape
     counts = np.stack([(calls == label).sum(axis=1) for label in range(n_classes)], axis=1)
@@ -71,11 +71,11 @@ def _beyond_chance(observed: np.ndarray, chance: np.ndarray | float) -> np.ndarr
         return np.where(gain > 0, (observed - chance) / gain, np.nan)
 
 
-def _jackknife(value: np.ndarray, without: np.ndarray) -> Estimate:
+def _jackknife(value: np.ndarray, without: np.ndarray) -> ValueWithLimits:
     """Make an interval from the values without each patient (P,)."""
     n = len(without)
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    if n < FEWEST or not error > 0:
+    if n < FEWEST_READ or not error > 0:
         return float(value), np.nan, np.nan
     half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
     return float(value), max(float(value) - half, -1.0), min(float(value) + half, 1.0)

@@ -12,7 +12,7 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.predictions import Predictions
 
 Measure = Literal["auc", "sensitivity", "specificity", "accuracy"]
-FEWEST = 10  # patients of a class, and others, below which no interval is given
+FEWEST_READ = 10  # patients of a class, and others, below which no interval is given
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Cases:
 
     @property
     def enough(self) -> bool:
-        """Whether there are `FEWEST` patients of each group that the measure needs."""
+        """True if there are `FEWEST_READ` patients of each group that the measure needs."""
         groups = [self.positive.sum(), (~self.positive).sum()] if self.measure == "auc" else [self.patients]
-        return min(groups) >= FEWEST
+        return min(groups) >= FEWEST_READ
 
     def figures(self) -> tuple[np.ndarray, np.ndarray]:
         """Compute the measure of the model and of each reader (1 + J,), and the covariance of these over patients."""

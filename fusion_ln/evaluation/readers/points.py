@@ -13,7 +13,7 @@ from fusion_ln.evaluation.readers.cases import Cases, cases_of, has_measure, mea
 from fusion_ln.predictions import Predictions
 
 NONE = (np.nan, np.nan)
-COLUMNS = [
+POINT_COLUMNS = [
     "reader", "measure", "class", "patients", "value", "ci_low", "ci_high", "model", "difference", "difference_low",
     "difference_high", "p",
 ]  # fmt: skip
@@ -41,7 +41,7 @@ def reader_points(predictions: Predictions, readers: Sequence[Reader]) -> pd.Dat
                 cases = cases_of(predictions, [reader], measure, of_class)
                 if cases.patients and (measure != "auc" or 0 < cases.positive.sum() < cases.patients):
                     rows.append([reader.name, measure, of_class, cases.patients, *_compare(cases)])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=POINT_COLUMNS)
 
 
 def _compare(cases: Cases) -> list[float]:
@@ -76,7 +76,7 @@ def _logit_interval(auc: float, error: float) -> tuple[float, float]:
 
 
 def _paired_shares(right: np.ndarray) -> tuple[float, float, float]:
-    """Interval and exact McNemar p of the difference of two paired shares (2, P)."""
+    """Compute interval and exact McNemar p of the difference of two paired shares (2, P)."""
     model_only, reader_only = int((right[0] > right[1]).sum()), int((right[0] < right[1]).sum())
     n = right.shape[1] + 2
     a, b = (model_only + 1) / n, (reader_only + 1) / n

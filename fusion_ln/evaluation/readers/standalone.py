@@ -13,7 +13,7 @@ from fusion_ln.evaluation.readers.cases import cases_of, has_measure, measures_o
 from fusion_ln.predictions import Predictions
 
 FEWEST_READERS = 3  # the test was simulated with 3 to 10
-COLUMNS = [
+STANDALONE_COLUMNS = [
     "measure", "class", "readers", "patients", "model", "readers_mean", "difference", "ci_low", "ci_high", "t", "df",
     "p", "hillis_df", "hillis_p",
 ]  # fmt: skip
@@ -82,4 +82,4 @@ def stand_alone(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataF
             found = stand_alone_test(figures, covariance)
             means = (figures[0], figures[1:].mean())
             rows.append([measure, of_class, len(able), cases.patients, *means, *astuple(found)])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=STANDALONE_COLUMNS)

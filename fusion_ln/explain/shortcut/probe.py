@@ -15,7 +15,7 @@ from fusion_ln.explain.shortcut.alter import keep_frame
 from fusion_ln.images.patients import PatientPictures
 from fusion_ln.terms import FOLD, PATIENT
 
-SIDE = 48  # pixels: enough for the shape of a mark, few enough for a linear model
+PROBE_SIDE = 48  # pixels: enough for the shape of a mark, few enough for a linear model
 COMPONENTS = 50
 SMALLEST = 1e-6  # probability
 
@@ -26,7 +26,7 @@ def probe_frame(
     """Predict logits (P, C) of each patient by a model trained on the patients of the other folds.
 
     The model is a logistic regression per modality, on the principal components of the pictures without tissue,
-    reduced to `SIDE` pixels. A patient's logits are the mean log-probabilities over the present modalities.
+    reduced to `PROBE_SIDE` pixels. A patient's logits are the mean log-probabilities over the present modalities.
 
     Args:
         pictures: Pictures of P patients.
@@ -60,7 +60,7 @@ def _features(
     rows = pictures.rows[position, modality]
     pixels, masks = (list(each.banks.values())[modality].pixels for each in (pictures, regions))
     frames = np.stack([keep_frame(pixels[row], masks[row, 0], mean) for row in rows[rows >= 0]]).mean(axis=0)
-    side = min(SIDE, frames.shape[-1])
+    side = min(PROBE_SIDE, frames.shape[-1])
     shrunk: np.ndarray = adaptive_avg_pool2d(from_numpy(frames / 255), side).numpy()
     return shrunk.ravel()
 

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import ndimage
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.phantom.marks import Screen
+from fusion_ln.cohort.phantom.marks import Box, Screen
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import CohortError
 from fusion_ln.images.bank import prepare_picture
@@ -28,15 +28,13 @@ from fusion_ln.threads import map_with_progress
 NODE, PICTURE, BURNED_IN = 1, 2, 4
 
 MIDDLE = 0.8  # contains 98 % of the area of the 61 lesions with masks in our sample of BUSI
-MARGIN = 0.02  # of the width, around the largest node of a phantom
+NODE_MARGIN = 0.02  # of the width, around the largest node of a phantom
 
 THICKEST = 5  # pixels: a stroke is thinner than this
 STANDS_OUT, BRIGHT = 70, 130  # grey values of 255
 SHARP_SHARE = 0.3  # share of a group of strokes that must stand out along the row
-FEWEST = 6  # pixels of a group
+FEWEST_PIXELS = 6  # pixels of a group
 VARIES = 4.0  # standard deviation of grey values: more than compression leaves of an even ground
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
@@ -102,7 +100,7 @@ def find_strokes(picture: np.ndarray) -> np.ndarray:
     groups, n_groups = ndimage.label(near, np.ones((3, 3)))
     numbers = np.arange(n_groups + 1)
     size, sharp_size = (ndimage.sum_labels(part, groups, numbers) for part in (thin, sharp))
-    kept = (size >= FEWEST) & (sharp_size >= SHARP_SHARE * size)
+    kept = (size >= FEWEST_PIXELS) & (sharp_size >= SHARP_SHARE * size)
     kept[0] = False
     strokes = thin & kept[groups]
     beside = ndimage.binary_dilation(strokes, iterations=reach)  # fainter letters of a text
@@ -142,7 +140,7 @@ def _read_truth(cohort: Cohort) -> tuple[pd.DataFrame, tuple[float, float]] | No
         max(np.ptp(points) / 2 / size for points, size in zip(truth[outline], truth[length], strict=True))
         for outline, length in (("outline_x", WIDTH), ("outline_y", HEIGHT))
     )
-    return truth, (across + MARGIN, down + MARGIN)
+    return truth, (across + NODE_MARGIN, down + NODE_MARGIN)
 
 
 def _regions_by_truth(truth: pd.Series, half: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:

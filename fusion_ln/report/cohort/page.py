@@ -22,9 +22,11 @@ from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
 from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE
 
-AXES = ("long_axis_mm", "short_axis_mm")
+SIZE_COLUMNS = ("long_axis_mm", "short_axis_mm")
 RATIO = "axis_ratio"  # long over short
-LAYOUT = "Give a cohort folder, or a CSV or Excel file with one row per patient and a column that holds the class."
+EXPECTED_INPUT = (
+    "Give a cohort folder, or a CSV or Excel file with one row per patient and a column that holds the class."
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
         classes = cohort.classes if label in (None, LABEL) else ()
         patients = cohort.patients.assign(**{SITE: cohort.patients[SITE].replace("", None)})  # none was given
         return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated)
-    held = read_table(place, LAYOUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
+    held = read_table(place, EXPECTED_INPUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
     if label is None and LABEL not in held.columns:
         raise CohortError(
             f"{place}: which column holds the class? It has {', '.join(held.columns)}.",
@@ -145,9 +147,9 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
 
 def _with_ratio(table: pd.DataFrame) -> pd.DataFrame:
     """Add the ratio of the axes, where the table has both and lacks it."""
-    if RATIO in table or not all(name in table and pd.api.types.is_numeric_dtype(table[name]) for name in AXES):
+    if RATIO in table or not all(name in table and pd.api.types.is_numeric_dtype(table[name]) for name in SIZE_COLUMNS):
         return table
-    return table.assign(**{RATIO: table[AXES[0]] / table[AXES[1]].where(table[AXES[1]] > 0)})
+    return table.assign(**{RATIO: table[SIZE_COLUMNS[0]] / table[SIZE_COLUMNS[1]].where(table[SIZE_COLUMNS[1]] > 0)})
 
 
 def _draw(patients: Patients, found: TableOne) -> dict[str, list[Plate]]:

@@ -12,14 +12,14 @@ from fusion_ln.progress import progress
 from fusion_ln.report.explanation import figures, overlays
 from fusion_ln.report.explanation.reading import ExplainedPatient, Explanation, read_explanation
 from fusion_ln.report.explanation.tables import (
-    MEASURES,
+    MAP_MEASURES,
     best_of,
+    explanation_verdict,
     lead,
     leading_method,
     method_table,
     pair_table,
     truth_shares,
-    verdict,
 )
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate, mark_plate
@@ -89,10 +89,10 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         record=read.record,
         plates=groups,
         methods=methods,
-        measures=[measure for measure in MEASURES if measure.name in methods],
+        measures=[measure for measure in MAP_MEASURES if measure.name in methods],
         best=best_of(methods),
         leader=leader,
-        verdict=verdict(read),
+        verdict=explanation_verdict(read),
         lead=lead(read, methods, leader),
         shares=truth_shares(read),
         pairs=pair_table(read),

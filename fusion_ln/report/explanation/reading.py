@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.decode.stored import Kind, load_arrays, read_table
+from fusion_ln.decode.stored import Kind, load_arrays, read_stored_table
 from fusion_ln.errors import RunError
 from fusion_ln.explanations import ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, PATIENT, PROB, RANDOM_MAPS
 
-AGAIN = "Give the command that explained the run again: it makes the file anew."
+EXPLAIN_AGAIN = "Give the command that explained the run again: it makes the file anew."
 # Columns of the tables that the page reads.
 PATIENTS: dict[str, Kind] = {PATIENT: "text", FOLD: "whole", LABEL: "whole", "target": "whole", MODALITIES_USED: "text"}
-FIGURES: dict[str, Kind] = {PATIENT: "text", "method": "text", MODALITY: "text", "share": "number"}
+SHARE_COLUMNS: dict[str, Kind] = {PATIENT: "text", "method": "text", MODALITY: "text", "share": "number"}
 CONTRIBUTIONS: dict[str, Kind] = {
     PATIENT: "text", LABEL: "whole", "class": "text", MODALITY: "text", "present": "yes", "contribution": "number",
 }  # fmt: skip
 INTERACTIONS: dict[str, Kind] = {PATIENT: "text", "class": "text", "pair": "text", "interaction": "number"}
-SCORES = ("insertion", "deletion", "infidelity", "sensitivity", "randomised", "error")
+MAP_SCORES = ("insertion", "deletion", "infidelity", "sensitivity", "randomised", "error")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Explanation:
     def _arrays(self, path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
         held = load_arrays(path)
         if held is None or any(name not in held for name in names):
-            raise RunError(f"{path}: is missing or damaged.", AGAIN)
+            raise RunError(f"{path}: is missing or damaged.", EXPLAIN_AGAIN)
         return held
 
     @cached_property
@@ -113,7 +113,7 @@ class Explanation:
         rows = []
         for method in [*self.titles, RANDOM_MAPS] if self.record.trust else []:
             for patient in self.patients[PATIENT]:
-                held = self._arrays(self.folder.maps(method, patient), SCORES)
+                held = self._arrays(self.folder.maps(method, patient), MAP_SCORES)
                 row = {PATIENT: patient, "method": method}
                 row |= {curve: float(held[curve].mean()) for curve in ("insertion", "deletion")}
                 row |= {name: float(held[name]) for name in ("infidelity", "sensitivity")}
@@ -160,8 +160,10 @@ def read_explanation(folder: ExplanationFolder) -> Explanation:
     return Explanation(
         folder=folder,
         record=record,
-        patients=read_table(folder.patients, AGAIN, {**PATIENTS, **dict.fromkeys(probs, "number")}),
-        figures=read_table(folder.figures, AGAIN, FIGURES),
-        contributions=read_table(folder.contributions, AGAIN, CONTRIBUTIONS) if several else pd.DataFrame(),
-        interactions=read_table(folder.interactions, AGAIN, INTERACTIONS) if several else pd.DataFrame(),
+        patients=read_stored_table(folder.patients, EXPLAIN_AGAIN, {**PATIENTS, **dict.fromkeys(probs, "number")}),
+        figures=read_stored_table(folder.figures, EXPLAIN_AGAIN, SHARE_COLUMNS),
+        contributions=read_stored_table(folder.contributions, EXPLAIN_AGAIN, CONTRIBUTIONS)
+        if several
+        else pd.DataFrame(),
+        interactions=read_stored_table(folder.interactions, EXPLAIN_AGAIN, INTERACTIONS) if several else pd.DataFrame(),
     )

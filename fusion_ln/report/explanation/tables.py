@@ -14,7 +14,7 @@ DRAWS = 2000  # bootstrap means over patients
 
 
 @dataclass(frozen=True)
-class Measure:
+class MapMeasure:
     """A measure of maps: the name of its column, its title, and its direction."""
 
     name: str
@@ -26,15 +26,15 @@ class Measure:
         return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
 
 
-MEASURES = (
-    Measure("insertion", "Insertion", higher_is_better=True),
-    Measure("deletion", "Deletion", higher_is_better=False),
-    Measure("infidelity", "Infidelity", higher_is_better=False),
-    Measure("sensitivity", "Sensitivity", higher_is_better=False),
-    Measure("randomised", "Correlation with a randomised model", higher_is_better=False),
-    Measure("node_weight", "Weight in the node", higher_is_better=True),
-    Measure("node_peak", "Peak in the node", higher_is_better=True),
-    Measure("marks_weight", "Weight on marks", higher_is_better=False),
+MAP_MEASURES = (
+    MapMeasure("insertion", "Insertion", higher_is_better=True),
+    MapMeasure("deletion", "Deletion", higher_is_better=False),
+    MapMeasure("infidelity", "Infidelity", higher_is_better=False),
+    MapMeasure("sensitivity", "Sensitivity", higher_is_better=False),
+    MapMeasure("randomised", "Correlation with a randomised model", higher_is_better=False),
+    MapMeasure("node_weight", "Weight in the node", higher_is_better=True),
+    MapMeasure("node_peak", "Peak in the node", higher_is_better=True),
+    MapMeasure("marks_weight", "Weight on marks", higher_is_better=False),
 )
 
 
@@ -52,7 +52,7 @@ def method_table(read: Explanation) -> pd.DataFrame:
             "title": read.titles.get(method, "Random"),
             "patients": len(own),
         }
-        for measure in (each.name for each in MEASURES):
+        for measure in (each.name for each in MAP_MEASURES):
             if measure in own:
                 values = own[measure].dropna().to_numpy()
                 low, high = _interval(values)
@@ -75,7 +75,7 @@ def best_of(methods: pd.DataFrame) -> dict[str, str]:
     """Find the best method by every measure."""
     real = methods[methods["method"] != RANDOM_MAPS].set_index("method") if len(methods) else methods
     found = {}
-    for measure in MEASURES:
+    for measure in MAP_MEASURES:
         if measure.name in real and (values := real[measure.name]).notna().any():
             found[measure.name] = str(values.idxmax() if measure.higher_is_better else values.idxmin())
     return found
@@ -110,7 +110,7 @@ def pair_table(read: Explanation) -> pd.DataFrame:
     return true.groupby("pair", sort=False)[columns].mean().reset_index()
 
 
-def verdict(read: Explanation) -> str:
+def explanation_verdict(read: Explanation) -> str:
     """Give the page's answer in one sentence."""
     shares = truth_shares(read)
     if shares.empty:

@@ -26,7 +26,7 @@ HEADINGS = {
     "delong_p": "p, DeLong",
     "bootstrap_p": "p, bootstrap",
 }
-UNITS = {"mm": "mm", "mib": "MiB", "gib": "GiB"}  # by the end of a column's name
+COLUMN_UNITS = {"mm": "mm", "mib": "MiB", "gib": "GiB"}  # by the end of a column's name
 # Words on a page for the codes of a CSV table, by column.
 WORDS: Mapping[str, Mapping[str, str]] = {
     "class": {ALL_CLASSES: "All classes", MACRO: "Mean of the classes"},
@@ -45,7 +45,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Column:
+class SheetColumn:
     """A column of a table on the page; ``is_text``: it holds words, which are aligned to the left."""
 
     name: str
@@ -70,19 +70,19 @@ class Sheet:
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[SheetColumn]:
         """The columns as the page shows them; the two ends of an interval, ``<x>_low`` and ``<x>_high``, make one."""
         shown = []
         for name in map(str, self.table.columns):
             values = self.table[name]
             if (high := f"{name.removesuffix('_low')}_high") in self.table and name.endswith("_low"):
                 cells = [style.interval(*ends) for ends in zip(values, self.table[high], strict=True)]
-                shown.append(Column(name, INTERVAL, False, cells))
+                shown.append(SheetColumn(name, INTERVAL, False, cells))
             elif not (name.endswith("_high") and f"{name.removesuffix('_high')}_low" in self.table):
                 heading = self.headings.get(name) or heading_of(name)
                 words = self.words.get(name) or WORDS.get(name, {})
                 cells = [words.get(value, value) if isinstance(value, str) else value for value in values.tolist()]
-                shown.append(Column(name, heading, name in self.text_columns, cells))
+                shown.append(SheetColumn(name, heading, name in self.text_columns, cells))
         return shown
 
     @property
@@ -109,7 +109,7 @@ class Sheet:
 def heading_of(column: str) -> str:
     """Give the heading of a column on a page: a word of the field, or the column's name as words, units in brackets."""
     stem, _, end = column.rpartition("_")
-    words = f"{stem} [{UNITS[end]}]" if stem and end in UNITS else column
+    words = f"{stem} [{COLUMN_UNITS[end]}]" if stem and end in COLUMN_UNITS else column
     words = words.replace("_", " ")
     return HEADINGS.get(column) or (words[:1].upper() + words[1:] if column.islower() else words)
 

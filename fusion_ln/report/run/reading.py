@@ -12,7 +12,7 @@ from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.cohort.checks.tables import IMAGE_COLUMNS
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort, open_run_cohort
-from fusion_ln.decode.stored import Kind, read_table
+from fusion_ln.decode.stored import Kind, read_stored_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
 from fusion_ln.heads import head_title
 from fusion_ln.predictions import (
@@ -164,7 +164,7 @@ def _read_run(run: RunFolder, name: Path, modalities: tuple[str, ...]) -> Model:
         record=record,
         predictions=read_predictions(run.predictions),
         inner=_read_inner(run.inner_predictions),
-        history=read_table(run.history, REMAKE, HISTORY) if run.history.is_file() else None,
+        history=read_stored_table(run.history, REMAKE, HISTORY) if run.history.is_file() else None,
         subsets=read_subset_predictions(run.subset_predictions),
         explanation=run.explanation.page if run.explanation.page.is_file() else None,
         audit=run.audit / AUDIT_PAGE if (run.audit / AUDIT_PAGE).is_file() else None,

@@ -10,7 +10,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Difference, Results
 from fusion_ln.terms import LABEL
 
-ALPHA = 0.05
+SIGNIFICANCE = 0.05
 AUTHOR = "to be filled in by the author"  # stands where no run has the answer
 
 
@@ -32,13 +32,13 @@ def verdict(results: Results) -> str:
 def shown_difference(results: Results) -> str:
     """Say "better" or "worse" where both the test of the primary endpoint and its interval show it; else nothing."""
     test = results.primary_test
-    if test is None or results.candidate is None or test.p >= ALPHA:
+    if test is None or results.candidate is None or test.p >= SIGNIFICANCE:
         return ""
     row = results.difference(results.candidate, PRIMARY)
     return "better" if row.ci_low > 0 else "worse" if row.ci_high < 0 else ""
 
 
-def explanation(results: Results) -> str:
+def verdict_figures(results: Results) -> str:
     """State the figures behind the verdict, and how sure they are."""
     reference, candidate = results.reference, results.candidate
     if candidate is None or reference is None:
@@ -71,7 +71,7 @@ def better_than_each(results: Results) -> str:
     if found is None or len(found.others) < 2:
         return ""
     weakest = next(_named(m) for m in results.models if m.name == found.weakest)
-    if found.p < ALPHA:
+    if found.p < SIGNIFICANCE:
         return f"The fusion is better than each modality alone (intersection-union test, {p_value(found.p)})."
     least = f"least against {weakest}" + (f", {p_value(found.p)}" if found.p < 1 else ", which it does not surpass")
     return f"That it is better than each modality alone was not shown ({least}; intersection-union test)."
@@ -79,7 +79,7 @@ def better_than_each(results: Results) -> str:
 
 def p_value(p: float) -> str:
     """Write a p-value; near 0.05 with the digits that tell the side."""
-    return "p < 0.001" if p < 0.001 else f"p = {number(p, 4 if abs(p - ALPHA) < 0.001 else 3)}"
+    return "p < 0.001" if p < 0.001 else f"p = {number(p, 4 if abs(p - SIGNIFICANCE) < 0.001 else 3)}"
 
 
 def _how_sure(results: Results, row: Difference) -> str:

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
@@ -101,7 +101,7 @@ def train_head(
     write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
     write_parquet(run.inner_subset_predictions, pd.concat([f.inner_subsets for f in folds]))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
-    write_json(run.metrics, describe(predictions))
+    write_json(run.metrics, describe_folds(predictions))
     write_predictions(run.predictions, predictions)
     _clear_states(run, cohort.n_folds)
     return predictions

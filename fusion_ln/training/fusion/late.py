@@ -10,7 +10,7 @@ import torch
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import fixed_threads
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
 from fusion_ln.predictions import (
@@ -81,7 +81,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
     write_parquet(run.inner_subset_predictions, pd.concat(fused_inner_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
-    write_json(run.metrics, describe(predictions))
+    write_json(run.metrics, describe_folds(predictions))
     write_predictions(run.predictions, predictions)
     return predictions
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.checks.duplicates import SIDE
+from fusion_ln.cohort.checks.duplicates import THUMBNAIL_SIDE
 from fusion_ln.cohort.checks.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.source import bullet_list
-from fusion_ln.decode.stored import read_table
+from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files.formats import write_csv, write_parquet, write_rows
 from fusion_ln.progress import say
@@ -23,7 +23,7 @@ from fusion_ln.terms import IMAGE, SHA256
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
 PICTURES, COPIES = "pictures.parquet", "pictures.npy"
 TASK = "task"
-SHARED = "shared_pictures.csv"  # in the cohort folder: what was refused
+SHARED_PICTURES = "shared_pictures.csv"  # in the cohort folder: what was refused
 
 
 def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
@@ -31,7 +31,9 @@ def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
     tables = [c.images[[IMAGE, SHA256]].assign(**{TASK: c.name}) for c in cohorts]
     if not (run.root / COPIES).is_file():
         rows = (copy for cohort in cohorts for copy in grey_copies(cohort, cohort.images))
-        write_rows(run.root / COPIES, rows, (sum(map(len, tables)), SIDE * SIDE), np.dtype(np.uint8))
+        write_rows(
+            run.root / COPIES, rows, (sum(map(len, tables)), THUMBNAIL_SIDE * THUMBNAIL_SIDE), np.dtype(np.uint8)
+        )
     write_parquet(run.root / PICTURES, pd.concat(tables, ignore_index=True))
 
 
@@ -65,25 +67,25 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
         shared |= _find_shared(cohort.root, cohort.fingerprint, modality, run.root)
     if shared:
         table = pd.DataFrame({IMAGE: list(shared), "detail": list(shared.values())})
-        write_csv(cohort.root / SHARED, table)
+        write_csv(cohort.root / SHARED_PICTURES, table)
         raise CohortError(
             f"{len(shared)} pictures of {cohort.name} also served the pre-training of {weights}:\n"
             f"{bullet_list([f'{image}: {detail}' for image, detail in shared.items()])}",
-            f"Import the cohort without them (`--leave-out PATH`; all are listed in {cohort.root / SHARED}), "
+            f"Import the cohort without them (`--leave-out PATH`; all are listed in {cohort.root / SHARED_PICTURES}), "
             "or pre-train without that set.",
         )
 
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed; the fingerprint tells it changed
 def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    table = read_table(run / PICTURES, "Restore it.", {IMAGE: "text", SHA256: "text", TASK: "text"}).rename(
+    table = read_stored_table(run / PICTURES, "Restore it.", {IMAGE: "text", SHA256: "text", TASK: "text"}).rename(
         columns={TASK: ORIGIN}
     )
     try:
         copies = np.load(run / COPIES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{run / COPIES}: cannot be read ({in_short(error)}).", "Restore it.") from None
-    if copies.shape != (len(table), SIDE * SIDE):
+    if copies.shape != (len(table), THUMBNAIL_SIDE * THUMBNAIL_SIDE):
         raise RunError(f"{run / COPIES}: not the copies of the {len(table)} pictures in {PICTURES}.", "Restore it.")
     known = KnownPictures(table, copies)
     return find_shared_pictures(load_cohort(cohort_root), modality, known)

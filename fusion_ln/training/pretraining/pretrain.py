@@ -19,7 +19,7 @@ from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
-from fusion_ln.evaluation.folds import describe
+from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import locked
@@ -272,7 +272,7 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
     for task, logits in zip(tasks, predicted, strict=True):
         predictions = logits.of_fold(task.cohort.classes, 0)
         write_predictions(run.task(task.cohort.name) / run.predictions.name, predictions)
-        metrics[task.cohort.name] = describe(predictions)
+        metrics[task.cohort.name] = describe_folds(predictions)
     write_json(run.metrics, metrics)
     write_parquet(run.history, pretrained.scores.history(result.history))
     seconds = sum(epoch.seconds for epoch in result.history)

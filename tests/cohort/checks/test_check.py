@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fusion_ln.cohort.checks.check import COLUMNS, check_pictures, describe
+from fusion_ln.cohort.checks.check import FINDING_COLUMNS, check_pictures, describe_check
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.source import open_source
@@ -35,7 +35,7 @@ def test_a_sound_cohort_has_only_the_notes_it_deserves(cv4lymphnode, audit):
     assert not result.has_problems
     assert set(result.findings["kind"]) == {"missing modality"}  # patient 3 of each class has no elastogram
     assert result.findings["patient_id"].tolist() == ["0/3", "1/3", "2/3"]
-    assert tuple(result.findings.columns) == COLUMNS
+    assert tuple(result.findings.columns) == FINDING_COLUMNS
 
 
 def test_damaged_missing_and_exchanged_files_are_problems(cv4lymphnode, audit, draw):
@@ -57,7 +57,7 @@ def test_the_same_picture_under_two_labels_is_a_problem(busi, audit):
     (busi / "normal" / "normal (9).png").write_bytes((busi / "benign" / "benign (4).png").read_bytes())
     result = audit("busi", busi)
     assert ("problem", "two labels", "benign/benign (4).png", "normal/normal (9).png") in found(result)
-    assert "= normal/normal (9).png (normal): the same pixels" in describe(result)
+    assert "= normal/normal (9).png (normal): the same pixels" in describe_check(result)
 
 
 def test_a_nearly_equal_picture_under_two_labels_is_a_problem(busi, audit):
@@ -124,7 +124,7 @@ def test_pictures_that_show_next_to_nothing_are_problems(cv4lymphnode, audit):
         ("white", "2d/0/8-1.png"),
         ("flat", "2d/0/8-2.png"),
     }
-    assert "2d/0/8-2.png: 98 % of its pixels are between 128 and 128 of 255" in describe(result)
+    assert "2d/0/8-2.png: 98 % of its pixels are between 128 and 128 of 255" in describe_check(result)
 
 
 def test_burned_in_text_is_said_by_import_and_check(cv4lymphnode, audit, capsys):
@@ -140,11 +140,11 @@ def test_burned_in_text_is_said_by_import_and_check(cv4lymphnode, audit, capsys)
     assert "1 pictures hold burned-in text" in capsys.readouterr().err
     assert any("2d/0/7-1.dcm" in remark for remark in result.cohort.details.remarks)
     assert [name for _, kind, name, _ in found(result) if kind == "burned-in text"] == ["2d/0/7-1.dcm"]
-    assert "BurnedInAnnotation of 2 DICOM files" in describe(result)
+    assert "BurnedInAnnotation of 2 DICOM files" in describe_check(result)
 
 
 def test_a_check_says_what_it_looked_at(busi, audit):
-    text = describe(audit("busi", busi))
+    text = describe_check(audit("busi", busi))
     assert "Looked at, for every picture: the file as it was imported (SHA-256); nearly black" in text
     assert "DICOM" not in text
 
@@ -156,8 +156,8 @@ def test_many_findings_are_counted_in_the_text_and_whole_in_the_table(busi, audi
 
     result = audit("busi", busi, after)
     assert len(result.findings) == 18
-    assert "cannot be read (18)" in describe(result)
-    assert "... and 8 more" in describe(result)
+    assert "cannot be read (18)" in describe_check(result)
+    assert "... and 8 more" in describe_check(result)
 
 
 def test_a_simulated_cohort_has_no_repeats(tmp_path):

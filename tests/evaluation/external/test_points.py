@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fusion_ln.evaluation.external.points import FEWEST, learn_points, malignant_classes, rates_at
+from fusion_ln.evaluation.external.points import FEWEST_TUNED_ON, learn_points, malignant_classes, rates_at
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 
@@ -34,7 +34,7 @@ def test_each_class_has_its_points_where_none_is_benign(rng):
 
 def test_no_threshold_is_chosen_on_a_handful(rng):
     labels, probs = draw(rng)
-    few = np.r_[np.flatnonzero(labels == 0)[: FEWEST - 1], np.flatnonzero(labels > 0)]
+    few = np.r_[np.flatnonzero(labels == 0)[: FEWEST_TUNED_ON - 1], np.flatnonzero(labels > 0)]
     assert learn_points(CLASSES, labels[few], probs[few]) == ()
 
 

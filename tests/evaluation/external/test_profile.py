@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.evaluation.external.profile import FEATURES, FEWEST, measure_pictures, profile_cohort
+from fusion_ln.evaluation.external.profile import FEATURES, FEWEST_SHOWN, measure_pictures, profile_cohort
 
 
 def test_pictures_are_measured_as_their_definitions_say(rng):
@@ -22,7 +22,7 @@ def test_a_profile_names_no_patient():
     clinical = pd.DataFrame(
         {"sex": ["f"] * 9 + ["m"] * 8 + ["x"] * 2 + [None], "note": patients, "age": [40.0] * 4 + [None] * 16}
     )
-    features = {"2d": measure_pictures(np.zeros((FEWEST, 3, 4, 4), np.uint8)), "cdfi": pd.DataFrame()}
+    features = {"2d": measure_pictures(np.zeros((FEWEST_SHOWN, 3, 4, 4), np.uint8)), "cdfi": pd.DataFrame()}
     found = profile_cohort(images, patients, ["2d", "cdfi"], features, clinical)
     assert found.presence == {"2d": 10, "2d+cdfi": 9, "": 1}
     assert found.categories == {"sex": {"f": 9 / 19, "m": 8 / 19}}

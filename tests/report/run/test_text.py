@@ -24,7 +24,7 @@ def test_the_verdict_is_no_stronger_than_interval_and_test(cohort, seven, low, h
     pairs = results.comparison.comparison
     pairs.loc[pairs["family"] == "primary", "delong_p"] = p
     assert verdict in words.verdict(results)
-    explained = words.explanation(results)
+    explained = words.verdict_figures(results)
     assert sure in explained
     assert f"not corrected for the other comparisons, p = {p:.3f}" in explained.replace("0.0510", "0.051")
     assert "given these trainings" in explained
@@ -41,7 +41,7 @@ def test_better_than_each_names_the_modality_that_decides(cohort, seven):
     assert found.others == tuple(m.name for m in results.singles)
     sentence = words.better_than_each(results)
     assert sentence.startswith("The fusion is better" if found.p < 0.05 else "That it is better")
-    assert sentence in words.explanation(results)
+    assert sentence in words.verdict_figures(results)
 
 
 def test_patients_recognised_are_counted_from_the_most_probable_class(cohort, seven):
@@ -55,7 +55,7 @@ def test_patients_recognised_are_counted_from_the_most_probable_class(cohort, se
 def test_one_baseline_alone_is_described_without_a_comparison(cohort, maker):
     results = read_results([maker.baseline("2d")], cohort)
     assert "grey scale (2D) told the diagnoses apart" in words.verdict(results)
-    assert "nothing is compared" in words.explanation(results)
+    assert "nothing is compared" in words.verdict_figures(results)
     assert words.model_selection(results) == ""
 
 
@@ -81,5 +81,5 @@ def test_models_of_other_patients_are_described_on_the_patients_of_both(cohort, 
     single = maker.baseline("elastic", without=tuple(cohort.patients["patient_id"].iloc[:2]))
     maker.baselines.clear()
     maker.baseline("2d")
-    text = words.explanation(read_results([single, maker.fusion()], cohort))
+    text = words.verdict_figures(read_results([single, maker.fusion()], cohort))
     assert f"On the {len(cohort.patients) - 2} held-out patients that every model predicted" in text

@@ -8,7 +8,7 @@ from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.evidence.subgroups import by_variable
-from fusion_ln.report.run.text import explanation, limits, recognised
+from fusion_ln.report.run.text import limits, recognised, verdict_figures
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import LABEL, PATIENT, SITE, modality_title
 
@@ -38,7 +38,7 @@ def answers(report: Report) -> dict[str, str]:
         "uncertainty": "95 % intervals over patients; paired bootstrap, DeLong, McNemar and permutation tests; "
         "corrections for their number over named families.",
         "limitations": " ".join(limits(results)),
-        "performance": explanation(results),
+        "performance": verdict_figures(results),
         "diagnostic": _diagnostic(results),
         "subgroups": _subgroups(report),
         "between_sites": between_sites(report),

@@ -28,7 +28,7 @@ HEADINGS = {
     "auc_ovr": "AUC",
     "patients": "Inner patients",
 }
-SCORES = ("auc_ovr", "accuracy", "log_loss", "brier", "ece")
+CALIBRATION_METRICS = ("auc_ovr", "accuracy", "log_loss", "brier", "ece")
 
 
 def build(report: Report) -> Section:
@@ -92,7 +92,7 @@ def by_stage(models: Sequence[Model], describe: Callable[[Predictions], pd.DataF
 def scores_of(predictions: Predictions) -> pd.DataFrame:
     """Make one row of the metrics that calibration may change: a map of all classes may change ranks, too."""
     found = score(predictions.labels, predictions.probs, predictions.classes)
-    return pd.DataFrame({name: found[name] for name in SCORES})
+    return pd.DataFrame({name: found[name] for name in CALIBRATION_METRICS})
 
 
 def maps_of(models: Sequence[Model]) -> pd.DataFrame:

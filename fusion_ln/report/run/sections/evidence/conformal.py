@@ -13,7 +13,7 @@ from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 
 MISSES = 0.1  # share of patients whose conformal set may miss their class
-METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
+SET_METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
 HEADINGS = {
     "mean_size": "Classes in a set, mean",
     "single": "Sets of one class",
@@ -30,7 +30,7 @@ def build(report: Report) -> Section:
     results = report.results
     sets, reasons = report.once(sets_of_models)
     split, too_few = split_of_models(results)
-    words: dict[str, dict[str, str]] = {"method": {method: method.upper() for method in METHODS}}
+    words: dict[str, dict[str, str]] = {"method": {method: method.upper() for method in SET_METHODS}}
     check = {"coverage": "Coverage, in-sample check"}
     coverage = Sheet("conformal_coverage", "Cross-conformal sets", coverage_of(sets), HEADINGS | check, words)
     measured = {"coverage": "Coverage, held-out patients"}
@@ -62,7 +62,7 @@ def sets_of_models(results: Results) -> tuple[Sets, list[str]]:
     """
     sets, reasons = Sets(), list[str]()
     for model in results.models:
-        for method in METHODS:
+        for method in SET_METHODS:
             found = attempt(reasons, cross_conformal_sets, model.calibrated_or_raw, method=method, alpha=MISSES)
             if found:
                 sets[model.name, method] = found
@@ -75,7 +75,7 @@ def split_of_models(results: Results) -> tuple[Sets, list[str]]:
     for model in results.models:
         if model.calibrated is None:
             continue
-        for method in METHODS:
+        for method in SET_METHODS:
             given = (model.calibrated.predictions, model.calibrated.inner)
             if found := attempt(reasons, split_sets, *given, method=method, alpha=MISSES):
                 sets[model.name, method] = found

@@ -17,7 +17,7 @@ from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_d
 
 HERE, THERE = "cohort", "prevalence"  # columns
 HEADINGS = {HERE: "In the cohort", THERE: "At the prevalence", "calibration": "Calibration patients"}
-NAMES = {
+VALUE_TITLES = {
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
     "sensitivity": "Sensitivity",
@@ -86,7 +86,7 @@ def _sheet(
             if found is not None and len(found):
                 tables[model.name] = found
     table = stack(tables) if tables else pd.DataFrame()
-    return Sheet(name, title, table, HEADINGS, {"metric": {**WORDS["metric"], **NAMES}})
+    return Sheet(name, title, table, HEADINGS, {"metric": {**WORDS["metric"], **VALUE_TITLES}})
 
 
 def _figures(results: Results, model: Model, calibrated: Calibrated) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.decode.readers import Reader, find_readers
 from fusion_ln.evaluation.readers.agreement import agreement
-from fusion_ln.evaluation.readers.cases import FEWEST
+from fusion_ln.evaluation.readers.cases import FEWEST_READ
 from fusion_ln.evaluation.readers.points import reader_points
 from fusion_ln.evaluation.readers.standalone import FEWEST_READERS, stand_alone
 from fusion_ln.report.kit.figures import NARROW, Plate
@@ -17,8 +17,8 @@ from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.terms import PATIENT, SIMULATED
 
-MEASURES = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "accuracy": "Accuracy"}
-WORDS = {"measure": MEASURES}
+MEASURE_TITLES = {"auc": "AUC", "sensitivity": "Sensitivity", "specificity": "Specificity", "accuracy": "Accuracy"}
+READER_WORDS = {"measure": MEASURE_TITLES}
 
 
 def build(report: Report) -> Section | None:
@@ -49,8 +49,8 @@ def build(report: Report) -> Section | None:
         template="readers.html",
         plates=[plate for name in results.cohort.classes if (plate := _draw(results, points, name))],
         sheets=[
-            Sheet("readers_alone", "The model against the mean of the readers", alone, mean, WORDS),
-            Sheet("readers", "Each reader, and the model on the same patients", points, counts, WORDS),
+            Sheet("readers_alone", "The model against the mean of the readers", alone, mean, READER_WORDS),
+            Sheet("readers", "Each reader, and the model on the same patients", points, counts, READER_WORDS),
             Sheet("readers_read", "Patients whom each reader read", _read(results, readers)),
             Sheet(
                 "readers_agreement",
@@ -60,14 +60,14 @@ def build(report: Report) -> Section | None:
             ),
         ],
         left_out=[reason] if alone.empty else [],
-        values={"model": results.main.title, "fewest": FEWEST},
+        values={"model": results.main.title, "fewest": FEWEST_READ},
     )
 
 
 def _need(readers: tuple[Reader, ...]) -> str:
     if len(readers) < FEWEST_READERS:
         return f"it needs {FEWEST_READERS} readers, there are {len(readers)}"
-    return f"fewer than {FEWEST} patients of each class, and others, were read by {FEWEST_READERS} readers or more"
+    return f"fewer than {FEWEST_READ} patients of each class, and others, were read by {FEWEST_READERS} readers or more"
 
 
 def _read(results: Results, readers: tuple[Reader, ...]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
-from fusion_ln.report.run.text import ALPHA
+from fusion_ln.report.run.text import SIGNIFICANCE
 
 HEADINGS = {"model_a": "Model", "model_b": "Compared with", "auc_a": "AUC", "auc_b": "AUC of the other", "p": "p"}
 ADDS, INSTEAD, OF_COLUMNS = "pictures added to the columns", "pictures instead of the columns", "columns added"
@@ -27,7 +27,7 @@ TEXT = (
 )
 
 
-class Gain(NamedTuple):
+class AddedAuc(NamedTuple):
     """AUC of model_a minus that of model_b, on the patients of both, with its 95 % interval and p-value."""
 
     question: str
@@ -60,7 +60,7 @@ def build(report: Report) -> Section | None:
         text=TEXT,
         plates=[draw_gains(results, gains)] if gains else [],
         sheets=[
-            Sheet("without_pictures", "What the pictures add", pd.DataFrame(gains, columns=Gain._fields), HEADINGS)
+            Sheet("without_pictures", "What the pictures add", pd.DataFrame(gains, columns=AddedAuc._fields), HEADINGS)
         ],
         left_out=reasons,
         is_open=True,
@@ -85,23 +85,25 @@ def _pairs(results: Results, known: Model) -> list[tuple[str, Model, Model]]:
     return [(question, a, b) for question, a, b in pairs if a and b]
 
 
-def _gain(results: Results, question: str, a: Model, b: Model) -> Gain:
+def _gain(results: Results, question: str, a: Model, b: Model) -> AddedAuc:
     models = {a.name: a.predictions, b.name: b.predictions}
     found = compare(models, b.name, n_resamples=results.n_resamples, n_permutations=1, common_only=True)
     rows = found.comparison
     row = rows[rows["class"] == MACRO].iloc[0]
     p = row["bootstrap_p"] if pd.isna(row["delong_p"]) else row["delong_p"]
-    auc_a, auc_b, difference, low, high = (float(row[name]) for name in Gain._fields[4:9])
-    return Gain(question, a.name, b.name, int(found.models["n"].iloc[0]), auc_a, auc_b, difference, low, high, float(p))
+    auc_a, auc_b, difference, low, high = (float(row[name]) for name in AddedAuc._fields[4:9])
+    return AddedAuc(
+        question, a.name, b.name, int(found.models["n"].iloc[0]), auc_a, auc_b, difference, low, high, float(p)
+    )
 
 
-def _answer(results: Results, gains: list[Gain], known: Model) -> str:
+def _answer(results: Results, gains: list[AddedAuc], known: Model) -> str:
     """Answer in a sentence or two whether the pictures add to the columns, no stronger than the interval."""
     if not gains:
         return ""
     first = gains[0]
     reader = next(m for m in results.models if m.name == first.model_a)
-    sure = first.p < ALPHA  # as for the headline: the test and the interval must agree
+    sure = first.p < SIGNIFICANCE  # as for the headline: the test and the interval must agree
     if sure and first.ci_low > 0:
         adds = first.question == ADDS
         verdict = "The pictures add to what is known without them" if adds else "The pictures tell more"
@@ -116,7 +118,7 @@ def _answer(results: Results, gains: list[Gain], known: Model) -> str:
     )
 
 
-def draw_gains(results: Results, gains: list[Gain]) -> Plate:
+def draw_gains(results: Results, gains: list[AddedAuc]) -> Plate:
     """Draw a forest plot of the gains."""
     figure, axes = empty_rows([(gain.question.capitalize(), gain is gains[0]) for gain in gains])
     by_name = {model.name: model for model in results.models}

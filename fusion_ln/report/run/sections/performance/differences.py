@@ -17,7 +17,7 @@ from fusion_ln.report.run.text import better_than_each, p_value
 
 COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "family": "Question"}
 QUESTIONS = {ENDPOINT: "primary, not corrected", SECONDARY: "secondary, Holm", EXPLORATORY: "exploratory"}
-TESTS = {
+TEST_TITLES = {
     "model_a": "Model",
     "a_alone": "Right where the reference is wrong",
     "b_alone": "Wrong where the reference is right",
@@ -38,7 +38,7 @@ def build(report: Report) -> Section | None:
         COMPARISON,
         {"family": QUESTIONS},
     )
-    tests = Sheet("tests", "Accuracy: McNemar's test", comparison.tests, TESTS)
+    tests = Sheet("tests", "Accuracy: McNemar's test", comparison.tests, TEST_TITLES)
     return Section(
         place=20,
         anchor="differences",

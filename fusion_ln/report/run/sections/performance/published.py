@@ -13,7 +13,7 @@ from fusion_ln.report.run.section import Report, Section
 SOURCE = "cv4lymphnode"  # the cohort that the figures belong to
 PROTOCOL = "published, other protocol"
 # Metric, class, modality (None: the paper's best model), value. The recall is derived from its Figure 5.
-FIGURES = (
+PUBLISHED_METRICS = (
     (PRIMARY, ALL_CLASSES, "2d", 0.906),
     (PRIMARY, ALL_CLASSES, "cdfi", 0.896),
     (PRIMARY, ALL_CLASSES, "elastic", 0.925),
@@ -52,7 +52,7 @@ def published_table(results: Results) -> pd.DataFrame:
     if results.cohort.source != SOURCE:
         return pd.DataFrame()
     rows = []
-    for metric, of_class, modality, value in FIGURES:
+    for metric, of_class, modality, value in PUBLISHED_METRICS:
         ours = _ours(results, modality)
         if ours is not None and (of_class == ALL_CLASSES or of_class in results.cohort.classes):
             row = results.interval(ours, metric, of_class)
