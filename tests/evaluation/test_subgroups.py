@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from fusion_ln.errors import PredictionsError
+from fusion_ln.evaluation.delong import delong
 from fusion_ln.evaluation.intervals import metric_intervals
 from fusion_ln.evaluation.subgroups import UNKNOWN, age_bands, subgroups
 from fusion_ln.predictions import Predictions, predictions_from_logits
@@ -56,15 +58,18 @@ def test_spread_names_the_lowest_and_the_highest_level():
     assert 0 < row["p"] <= 1
 
 
-def test_heterogeneity_is_cochrans_q():
+def test_heterogeneity_of_the_auc_is_cochrans_q_and_of_accuracy_chi_square():
     predictions = model()
-    found = subgroups(predictions, sites(predictions), n_resamples=4000)
-    row = found.spread.query("metric == 'accuracy'").iloc[0]
-    right = (predictions.probs.argmax(axis=1) == predictions.labels).reshape(2, 15, 3)  # site, patient, class
-    values = right.mean(axis=(1, 2))
-    variances = (right.var(axis=1) / 15).mean(axis=1) / 3  # of draws within classes
-    expected = (values[0] - values[1]) ** 2 / variances.sum()
-    assert row["q"] == pytest.approx(expected, rel=0.1)
+    spread = subgroups(predictions, sites(predictions), n_resamples=20).spread.set_index(["metric", "class"])
+    parts = [predictions.of(predictions.patients[part]) for part in (slice(45), slice(45, 90))]
+    tests = [delong(part, part).iloc[-1] for part in parts]  # two levels: Q is the square of z
+    gap, variance = tests[0]["auc_a"] - tests[1]["auc_a"], tests[0]["var_a"] + tests[1]["var_a"]
+    assert spread.loc[("auc_ovr", "all"), "q"] == pytest.approx(gap**2 / variance)
+    right = np.array([(part.probs.argmax(axis=1) == part.labels).sum() for part in parts])
+    shares, pooled = right / 45, right.sum() / 90
+    z = (shares[0] - shares[1]) / np.sqrt(pooled * (1 - pooled) * 2 / 45)
+    assert spread.loc[("accuracy", "all"), "p"] == pytest.approx(2 * stats.norm.sf(abs(z)))
+    assert spread.drop([("auc_ovr", "all"), ("accuracy", "all")])["p"].isna().all()
 
 
 def test_under_ten_patients_of_a_class_there_is_no_interval_and_no_part_in_the_spread():
@@ -76,19 +81,12 @@ def test_under_ten_patients_of_a_class_there_is_no_interval_and_no_part_in_the_s
     assert set(found.spread["lowest_level"]) | set(found.spread["highest_level"]) == {"north", "south"}
 
 
-def test_shares_of_a_class_have_no_test_of_heterogeneity():
-    predictions = model()
-    spread = subgroups(predictions, sites(predictions), n_resamples=20).spread
-    of_class = spread["metric"].isin(["recall", "precision", "f1"]) & (spread["class"] != "all")
-    assert spread["p"][of_class].isna().all()
-    assert spread["p"][~of_class].notna().all()
-
-
 def test_a_metric_that_does_not_vary_has_no_test_and_no_nan():
     labels = np.arange(60) % 3
     perfect = predictions_from_logits(CLASSES, [f"P{i:03d}" for i in range(60)], labels, labels, 50 * np.eye(3)[labels])
     spread = subgroups(perfect, sites(perfect).where(lambda s: s.index < "P030", "south"), n_resamples=20).spread
-    assert spread.query("metric == 'auc_ovr'").iloc[0][["range", "q", "p"]].tolist() == [0, None, None]
+    rows = spread[spread["metric"].isin(["auc_ovr", "accuracy"])]
+    assert rows[["range", "q", "p"]].to_numpy().tolist() == [[0, None, None]] * 2
 
 
 def test_one_level_has_no_spread():

@@ -115,11 +115,20 @@ class Results:
 
     @cached_property
     def weak_class(self) -> str:
-        """The weak class: lymphoma or, in another cohort, the one that the main model misses most."""
-        if WEAK_CLASS in self.cohort.classes:
+        """The weak class: lymphoma or, in another cohort, the one that the main model misses most on inner validation.
+
+        Without inner validation predictions the one with the fewest patients; the held-out patients have no say in it.
+        """
+        classes = self.cohort.classes
+        if WEAK_CLASS in classes:
             return WEAK_CLASS
-        recalls = {c: self.interval(self.main, "recall", c).value for c in self.cohort.classes}
-        return min(recalls, key=lambda c: recalls[c])
+        known = self.main.inner
+        if known is None:
+            return classes[int(np.bincount(self.main.predictions.labels, minlength=len(classes)).argmin())]
+        counts = np.bincount(known.labels, minlength=len(classes))
+        right = known.labels[known.probs.argmax(axis=1) == known.labels]
+        recalls = np.bincount(right, minlength=len(classes)) / np.maximum(counts, 1)
+        return classes[int(np.where(counts > 0, recalls, np.inf).argmin())]
 
     @property
     def malignant(self) -> tuple[str, ...]:

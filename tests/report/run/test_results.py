@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from sklearn.metrics import recall_score
 
 from fusion_ln.errors import RunError
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
@@ -26,6 +27,20 @@ def test_inner_validation_not_the_held_out_fold_chooses_the_best_single(cohort, 
     ruined = (cohort.classes, inner.patients, inner.folds, inner.labels, -inner.logits)
     write_predictions(runs[1].inner_predictions, predictions_from_logits(*ruined))
     assert read_results(runs, cohort).best_single.modalities == ("2d",)
+
+
+def test_the_held_out_fold_has_no_say_in_another_cohorts_weak_class(cohort, maker, monkeypatch):
+    monkeypatch.setattr("fusion_ln.report.run.results.WEAK_CLASS", "of no cohort")
+    model = read_results([maker.baseline("2d")], cohort).models[0]
+    inner, held_out = model.inner, model.predictions
+    recalls = recall_score(inner.labels, inner.probs.argmax(axis=1), average=None)
+    expected = cohort.classes[recalls.argmin()]
+    moved = np.roll(held_out.logits, 1, axis=1)
+    ruined = (cohort.classes, held_out.patients, held_out.folds, held_out.labels, moved)
+    for predictions in (held_out, predictions_from_logits(*ruined)):
+        assert Results(cohort, (dataclasses.replace(model, predictions=predictions),)).weak_class == expected
+    without = Results(cohort, (dataclasses.replace(model, inner=None),))
+    assert without.weak_class == cohort.classes[np.bincount(held_out.labels).argmin()]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -122,7 +122,8 @@ def met_conditions(results: Results) -> frozenset[str]:
     """List the conditions that the runs meet: they segment nothing, and extract no feature by hand."""
     records = [model.record for model in results.models]
     heads = [record.settings.training for record in records if isinstance(record, TrainedFusionRecord)]
-    met = {"tabular"} if any(head.clinical for head in heads) else set[str]()
+    columns = any(head.clinical for head in heads) or any(m.is_clinical and not m.is_chance for m in results.models)
+    met = {"tabular"} if columns else set[str]()
     return frozenset(met | ({"end-to-end"} if any(isinstance(record, BaselineRecord) for record in records) else set()))
 
 

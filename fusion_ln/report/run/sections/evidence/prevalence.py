@@ -16,7 +16,8 @@ from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
 from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_decisions
 
 HERE, THERE = "cohort", "prevalence"  # columns
-HEADINGS = {HERE: "In the cohort", THERE: "At the prevalence", "calibration": "Calibration patients"}
+SHARES = {HERE: "In the cohort", THERE: "At the prevalence", "calibration": "Calibration patients"}
+HEADINGS = {HERE: "In the cohort, calibrated", THERE: "At the prevalence"}
 VALUE_TITLES = {
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
@@ -46,7 +47,7 @@ def build(report: Report) -> Section | None:
         if len(curves)
         else [],
         sheets=[
-            Sheet("prevalence", "Shares of the classes", shares_of(results), HEADINGS),
+            Sheet("prevalence", "Shares of the classes", shares_of(results), SHARES),
             figures,
             points,
             Sheet("decision_curves_prevalence", "Net benefit at the prevalence", curves),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.limits.auc import MISPLACED
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.subgroups import NEEDS, Subgroups, age_bands, subgroups
 from fusion_ln.metrics import PRIMARY
@@ -41,6 +42,7 @@ def build(report: Report) -> Section | None:
             "overall": spread.only(class_=ALL_CLASSES) if len(spread.table) else None,
             "given": GIVEN,
             "needs": NEEDS,
+            "misplaced": MISPLACED,
         },
     )
 

@@ -81,6 +81,7 @@ def test_a_model_of_columns_beside_the_pictures_answers_two_items(report, column
     both = Report(Results(report.results.cohort, (single, model), n_resamples=20), report.folder, "Title")
     state = quality(both).table.set_index("item")["holds"]
     assert state[[24, 25]].tolist() == [expected, HOLDS]
+    assert state[[14, 15, 16]].ne(NOT_ASKED).all()  # tabular data are used
 
 
 @pytest.mark.parametrize(("score", "name"), [(19.9, "very low"), (20, "low"), (59, "moderate"), (80, "excellent")])
