@@ -229,7 +229,7 @@ def test_the_file_of_a_living_writer_is_nobodys_leftover(tmp_path):
     assert (tmp_path / "file").read_text() == "whole"
 
 
-def test_a_lock_leaves_no_folder_behind_and_needs_no_folder_that_can_be_written(tmp_path, monkeypatch):
+def test_a_lock_leaves_no_folder_behind_and_needs_no_writable_folder(tmp_path, monkeypatch):
     with locked(tmp_path / "a" / "b" / ".lock", tmp_path / "a" / ".lock"):
         assert (tmp_path / "a" / "b" / ".lock").is_file()
     assert not list(tmp_path.iterdir())

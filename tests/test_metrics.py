@@ -51,7 +51,7 @@ def test_every_metric_agrees_with_scikit_learn():
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
-def test_one_certain_error_adds_no_more_to_the_log_loss_than_a_chance_of_1e_15():
+def test_a_certain_error_adds_to_the_log_loss_as_a_chance_of_1e_15_does():
     labels, probs = np.array([0, 1, 2, 2]), np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
     assert score(labels, probs, CLASSES)["log_loss"] == pytest.approx(-np.log(1e-15) / 4)
 

@@ -99,7 +99,7 @@ def test_every_setting_of_a_plain_type_is_described(model):
 
 @pytest.mark.parametrize("head", ["concat", "gated", "lowrank"])
 @pytest.mark.parametrize(("name", "value"), [("depth", 2), ("attention_heads", 2), ("drop_path", 0.1)])
-def test_a_head_refuses_settings_of_layers_that_it_lacks_and_names_who_has_them(head, name, value):
+def test_a_head_refuses_settings_of_layers_it_lacks_and_names_their_heads(head, name, value):
     with pytest.raises(SettingsError, match=f"{name} has no effect on {head}, only on cross-attention, transformer"):
         HeadSettings.read({"head": head, name: value}, "x")
     assert HeadSettings.read({"head": "transformer", name: value}, "x")

@@ -9,7 +9,7 @@ TINY = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch
 
 
 @pytest.mark.slow
-def test_without_tasks_five_simulated_ones_are_made_and_the_result_is_a_start(make_cohort, tmp_path, monkeypatch):
+def test_without_tasks_five_are_simulated_and_the_result_is_a_start(make_cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
     output = fusionln("pretrain", "--out", tmp_path / "pre", "--schedule", "interleaved", *TINY)
     assert "simulating 5 organ tasks of 30 patients" in output

@@ -99,7 +99,7 @@ def test_predict_writes_the_probabilities_of_one_patient_or_of_a_cohort(make_coh
     assert table.filter(like="prob_").sum(axis=1).to_numpy() == pytest.approx(1)
 
 
-def test_predicting_the_patients_of_training_is_refused_with_the_honest_file(make_cohort, tmp_path):
+def test_predicting_patients_of_training_is_refused_with_the_honest_file(make_cohort, tmp_path):
     cohort = make_cohort(20)
     fusionln("run", "baseline", "--modality", "2d", "--cohort", cohort.root, "--out", tmp_path / "out", *OPTIONS)
     run = tmp_path / "out" / "baseline-2d"

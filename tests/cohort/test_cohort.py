@@ -171,7 +171,7 @@ def test_entries_that_a_source_adds_outlive_new_folds(make_cohort):
     }  # fmt: skip
 
 
-def test_a_run_opens_its_cohort_where_it_was_made_or_where_it_is_said_to_be(make_cohort, tmp_path):
+def test_a_run_opens_its_cohort_where_it_was_made_or_is_said_to_be(make_cohort, tmp_path):
     cohort, run = make_cohort(), RunFolder(tmp_path / "run")
     settings = BaselineSettings(modality="2d")
     record = BaselineRecord(settings=settings, cohort=cohort.describe(), cohort_path=str(cohort.root), **new_origin())

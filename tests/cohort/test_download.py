@@ -89,7 +89,7 @@ def one_file(server, body, *, checksum=None, name="ward.zip"):
     return {"files": [{"name": name, "url": f"{server.url}/{name}", "checksum": checksum or sha256(body)}]}
 
 
-def test_an_archive_is_fetched_checked_and_unpacked_after_its_licence_was_said(server, manifest, tmp_path, capsys):
+def test_an_archive_is_fetched_and_unpacked_after_its_licence_is_shown(server, manifest, tmp_path, capsys):
     manifest(one_file(server, zip_of({"2d/0/1-1.jpg": b"picture"})))
     assert download_archive("ward", tmp_path / "out") == tmp_path / "out"
     assert (tmp_path / "out" / "ward" / "2d" / "0" / "1-1.jpg").read_bytes() == b"picture"
@@ -135,7 +135,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_left(server, manifest, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_file_gives_the_servers_answer_and_keeps_what_is_finished(server, manifest, tmp_path):
+def test_a_missing_file_gives_the_servers_answer_and_keeps_the_finished(server, manifest, tmp_path):
     section = one_file(server, b"good", name="one.bin")
     section["files"].append({"name": "two.bin", "url": f"{server.url}/gone", "checksum": None})
     manifest(section)

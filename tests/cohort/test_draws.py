@@ -8,7 +8,7 @@ from fusion_ln.cohort.folder import load_cohort, redraw_folds
 from fusion_ln.errors import CohortError, RunError, SettingsError
 
 
-def test_repeats_have_folds_and_seeds_of_their_own_and_the_first_the_cohorts(make_cohort, tmp_path):
+def test_repeats_have_own_folds_and_seeds_and_the_first_the_cohorts(make_cohort, tmp_path):
     cohort = make_cohort(30)
     draws = draw_repeats(cohort, tmp_path / "out", repeats=3, seed=5)
     save_draws(draws[1:])

@@ -227,7 +227,7 @@ def test_dicom_stands_wherever_a_picture_may_and_the_frame_is_remembered(cv4lymp
         import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "other", k=2, frame=1)
 
 
-def test_an_unknown_source_gets_the_nearest_and_an_option_only_where_it_belongs(tmp_path):
+def test_an_unknown_source_gets_the_nearest_and_options_where_they_belong(tmp_path):
     with pytest.raises(SettingsError, match="Did you mean 'busi'"):
         open_source("bussi", tmp_path)
     with pytest.raises(SettingsError, match="source busi: takes no `--patient-pattern`"):

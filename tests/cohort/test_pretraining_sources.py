@@ -121,7 +121,7 @@ def ddti(tmp_path, draw):
     return root
 
 
-def test_ddti_calls_a_case_malignant_from_4a_and_keeps_its_pictures_together(ddti, tmp_path):
+def test_ddti_calls_a_case_malignant_from_4a_and_keeps_pictures_together(ddti, tmp_path):
     cohort = import_cohort(open_source("ddti", ddti), tmp_path / "cohort", k=2)
     labels = cohort.patients.set_index("patient_id")["label"]
     assert [cohort.classes[labels[str(case)]] for case in range(1, 7)] == ["benign"] * 2 + ["malignant"] * 4
@@ -146,7 +146,7 @@ def test_the_category_from_which_a_case_is_malignant_can_be_changed(ddti, tmp_pa
         (None, "13.xml: is missing"),
     ],
 )
-def test_a_case_without_a_known_category_is_named_and_skipped_only_when_asked(ddti, tmp_path, draw, content, problem):
+def test_a_case_without_known_category_is_named_and_skipped_when_asked(ddti, tmp_path, draw, content, problem):
     for number in (1, 2):
         draw(ddti / f"13_{number}.jpg")
     if content:

@@ -20,7 +20,7 @@ def as_tuples(archive):
 # --- cv4lymphnode ----------------------------------------------------------------------------------------------------
 
 
-def test_cv4lymphnode_takes_the_part_before_the_dash_within_the_class_folder(tmp_path, draw):
+def test_cv4lymphnode_takes_the_part_before_the_dash_in_the_class_folder(tmp_path, draw):
     for name in ("2d/0/171-1.jpg", "2d/1/171-1.jpg", "cdfi/0/171-12.jpg", "elastic/2/9-3.jpg"):
         draw(tmp_path / name)
     (tmp_path / "2d" / "0" / "Thumbs.db").touch()
@@ -74,7 +74,7 @@ def test_us3m_reads_labels_from_a_table(tmp_path, draw):
     assert "1 of the 3 cases" in archive.remarks[0]
 
 
-def test_us3m_reads_labels_from_class_folders_with_cases_numbered_anew_in_each(tmp_path, draw):
+def test_us3m_reads_labels_from_folders_with_cases_numbered_anew_in_each(tmp_path, draw):
     for name in ("benign/001/BUS_1.jpg", "malignant/001/BUS_1.jpg"):
         draw(tmp_path / "US3M" / name)
     assert as_tuples(US3M(tmp_path).read()) == [
@@ -196,7 +196,7 @@ def test_two_calls_of_one_reader_for_a_patient_are_refused(write_table):
         Table(write_table(f"{lines}8,b,2d,pictures/c.png,b\n")).read()
 
 
-def test_table_with_one_row_per_picture_own_modalities_and_labels_by_number(write_table):
+def test_a_table_of_pictures_has_own_modalities_and_labels_by_number(write_table):
     path = write_table(
         "patient_id;label;modality;path;view;device;age\r\n"
         "p1;0;ceus;pictures/a.png;2;X;50\r\n\r\np1;0;2d;pictures/b.png;1;Y;50\r\np2;1;2d;pictures/c.png;1;X;60\r\n",
@@ -301,7 +301,7 @@ def test_names_in_any_case_gaps_as_na_and_backslashes_are_read(write_table):
     assert archive.clinical["Age"].dtype == float
 
 
-def test_labels_that_differ_in_spelling_are_refused_and_classes_is_the_way_out(write_table):
+def test_labels_differing_in_spelling_are_refused_unless_classes_are_given(write_table):
     path = write_table(HEADER + "1,Benign,pictures/a.png\n2,benign ,pictures/b.png\n3,cyst,pictures/c.png\n")
     with pytest.raises(SourceError, match="label 'Benign' and 'benign' differ only in spelling") as caught:
         Table(path).read()

@@ -75,7 +75,7 @@ def test_normality_is_judged_as_r_does(patients, r_figures):
             assert is_normal(values) == (expected["p"] > 0.05)
 
 
-def test_every_test_agrees_with_r_on_every_number_also_where_another_is_chosen(patients, r_figures):
+def test_every_test_agrees_with_r_on_every_number(patients, r_figures):
     """The tests that `table_one` chooses from, and those with equal variances and Shapiro-Wilk, which it does not show.
 
     Welch's ANOVA, which the R figures lack, is the square of his t-test for two classes.

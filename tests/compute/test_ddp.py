@@ -169,7 +169,7 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
     assert metrics[1]["auc_ovr"] == pytest.approx(metrics[0]["auc_ovr"], abs=0.02)
 
 
-def test_ctrl_c_while_ranks_start_comes_when_they_have_met_and_dismisses_them(monkeypatch):
+def test_ctrl_c_while_ranks_start_comes_when_they_met_and_dismisses_them(monkeypatch):
     class Rank0:
         is_global_zero = True
 

@@ -95,7 +95,7 @@ def test_cells_survive_every_separator(tmp_path_factory, rows, separator):
     assert table.cells.index.tolist() == [n for n, row in enumerate(rows, start=2) if any(row)] + [len(rows) + 2]
 
 
-def test_a_line_that_names_the_separator_and_nameless_columns_are_no_obstacle(read):
+def test_a_line_naming_the_separator_and_nameless_columns_are_read(read):
     assert grid(read(b"sep=;\na;b;;\n1;2;;\n")) == [["a", "b"], ["1", "2"]]
     table = read(b",b\n7,x\n")
     assert grid(table) == [["column 1", "b"], ["7", "x"]]

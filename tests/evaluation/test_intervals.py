@@ -154,7 +154,7 @@ def test_a_model_does_not_differ_from_itself():
     assert (table["bootstrap_p"] == 1).all()
 
 
-def test_p_value_falls_below_5_percent_when_the_percentile_interval_leaves_zero_out():
+def test_p_value_is_below_5_percent_when_the_interval_leaves_zero_out():
     a, b = resample([model(0, skill=2.5), model(1, skill=0.8)], n_resamples=999, seed=0)
     low, high = a.minus(b).percentile_interval()
     outside = (low > 0) | (high < 0)

@@ -58,7 +58,7 @@ def test_permutation_p_values_are_those_of_all_swaps():
     assert found["accuracy", "all"] == pytest.approx(share_as_extreme(accuracy_score, guesses), abs=0.015)
 
 
-def test_permutation_sees_no_auc_difference_between_two_scales_of_one_order():
+def test_permutation_sees_no_auc_difference_in_scales_of_one_order():
     labels = [0, 1, 0, 1, 0, 1, 1]
     logits = np.array([-1, 0.5, 0.7, 1, -2, 3, 0.1])
     found = permutation_test(two_class_model(list(logits), labels), two_class_model(list(5 * logits), labels))

@@ -72,7 +72,7 @@ def test_heterogeneity_of_the_auc_is_cochrans_q_and_of_accuracy_chi_square():
     assert spread.drop([("auc_ovr", "all"), ("accuracy", "all")])["p"].isna().all()
 
 
-def test_under_ten_patients_of_a_class_there_is_no_interval_and_no_part_in_the_spread():
+def test_under_ten_patients_of_a_class_have_no_interval_and_no_spread():
     predictions = model()
     found = subgroups(predictions, sites(predictions, rare=15), n_resamples=20)  # 5 of each class, 10 and 15
     given = found.metrics.dropna(subset="value").groupby("level")["ci_low"].count()

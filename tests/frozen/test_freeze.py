@@ -95,7 +95,7 @@ def test_a_model_answers_as_its_run_does(study, models, make_cohort):
         np.testing.assert_allclose(after.probs.sum(axis=1), 1)
 
 
-def test_a_stacked_fusion_is_calibrated_by_its_out_of_fold_predictions_alone(study):
+def test_a_stacked_fusion_is_calibrated_by_out_of_fold_predictions_alone(study):
     """It was fitted to the inner validation patients: what they would teach makes it too sure."""
     run = study[1]["fusion-late-stacked"]
     out = read_predictions(run.predictions)

@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(make_cohort, tmp_path, f
     assert "predictions.parquet" in error.value.way_out
 
 
-def test_a_heads_checkpoint_of_another_fold_or_of_other_settings_is_refused(tmp_path):
+def test_a_heads_checkpoint_of_another_fold_or_settings_is_refused(tmp_path):
     shape = TripletShape(n_modalities=2, n_features=8, n_classes=3, n_clinical=0)
     weights = HeadEnsemble(HEAD, shape).state_dict()
     save_head(tmp_path / "best.safetensors", weights, HEAD, shape, fold=0)

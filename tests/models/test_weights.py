@@ -39,7 +39,7 @@ def test_imagenet_weights_are_found_where_the_message_says_to_put_them(tmp_path)
     assert_same_weights(backbone.body, donor)
 
 
-def test_imagenet_weights_that_cannot_be_downloaded_say_where_to_put_the_file(monkeypatch):
+def test_imagenet_weights_out_of_reach_say_where_to_put_the_file(monkeypatch):
     def no_network(*_, **__):
         raise OSError("no route to host")
 

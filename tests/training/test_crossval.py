@@ -159,7 +159,7 @@ def test_a_folder_that_holds_something_else_is_refused(make_cohort, tmp_path):
         run_baseline(make_cohort(20), tmp_path / "thesis")
 
 
-def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_once_there_is_space(make_cohort, tmp_path, monkeypatch):
+def test_a_full_disk_ends_in_a_message_and_the_run_goes_on_with_space(make_cohort, tmp_path, monkeypatch):
     cohort = make_cohort(20)
     whole, _ = run_baseline(cohort, tmp_path / "whole")
     real, writes = os.fsync, []
@@ -232,7 +232,7 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_predictions(make_cohort, 
     assert digest(run.checkpoint(1)) == digest(whole.checkpoint(1))
 
 
-def test_a_cohort_that_cannot_be_found_again_by_its_pictures_is_another_one(make_cohort):
+def test_a_cohort_is_known_by_its_pictures_and_not_by_its_place(make_cohort):
     """The fingerprint follows the pictures and labels, not where they lie."""
     cohort = make_cohort(20)
     save_cohort(cohort)

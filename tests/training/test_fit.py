@@ -139,7 +139,7 @@ calls: list[int] = []
 
 
 @pytest.mark.parametrize(("patience", "epochs_run", "best"), [(1, 3, 1), (2, 6, 3), (3, 7, 3), (4, 8, 7)])
-def test_training_stops_after_so_many_epochs_without_a_lower_validation_loss(
+def test_training_stops_after_patience_epochs_without_a_lower_loss(
     batches, tmp_path, patience, epochs_run, best
 ):
     calls.clear()

@@ -56,7 +56,7 @@ def train(cohort, heads, out, fit=FIT):
 
 
 @pytest.mark.parametrize("head", ["late-stacked", "late-weighted"])
-def test_a_head_that_learns_is_refused_where_inner_validation_lacks_a_class(lopsided, tmp_path, head):
+def test_a_learning_head_is_refused_where_inner_validation_lacks_a_class(lopsided, tmp_path, head):
     with pytest.raises(CohortError, match=f"fold 0 has no inner validation patient of class 'lymphoma', so {head}"):
         train(lopsided, {head: None}, tmp_path)
 
@@ -80,7 +80,7 @@ def test_a_backbone_without_tokens_is_refused_for_a_trained_head(make_cohort, tm
         train(make_cohort(12), {"cross-attention": HEAD}, tmp_path, fit)
 
 
-def test_cross_fitted_tokens_are_refused_where_a_class_has_too_few_patients(lopsided, tmp_path):
+def test_cross_fitted_tokens_are_refused_where_a_class_is_too_small(lopsided, tmp_path):
     with pytest.raises(CohortError, match="class 'lymphoma' has 1 patients, fewer than the 3"):
         train(lopsided, {"cross-attention": HEAD.model_copy(update={"tokens": "cross-fitted"})}, tmp_path)
 

@@ -173,7 +173,7 @@ def test_the_untuned_trial_is_tried_however_often_it_was_stopped(tmp_path, cohor
     assert study.trials[-1].params == {"lr": 3e-3}
 
 
-def test_a_study_that_was_stopped_while_it_was_made_begins_with_the_untuned_settings(tmp_path, cohort, monkeypatch):
+def test_a_study_stopped_while_it_was_made_begins_with_untuned_settings(tmp_path, cohort, monkeypatch):
     monkeypatch.setattr(study_module, "LOOKS", 1)
     optuna.create_study(study_name="toy", storage=open_storage(str(tmp_path / "j")))
     [study] = run(tmp_path / "j", 1, toy_job(cohort.root, objectives=("loss",)))
@@ -236,7 +236,7 @@ class Head(Toy):
         return {"settings": self.base_settings.model_dump(mode="json")}
 
 
-def test_a_study_of_an_earlier_version_goes_on_unless_it_tuned_what_was_renamed(tmp_path, cohort):
+def test_an_earlier_versions_study_goes_on_unless_it_tuned_a_renamed_key(tmp_path, cohort):
     storage = open_storage(str(tmp_path / "j"))
     for tuned, name in (("dropout", "head"), ("copies", "renamed")):
         job = StudyJob(name, Head(cohort.root), {tuned: Choices((0, 1))}, folds=(0, 1))
@@ -415,7 +415,7 @@ def baseline_job(cohort, folds, **changes):
     return replace(StudyJob("real", target, space, folds, known=({"lr": FIT.lr},), objectives=("loss",)), **changes)
 
 
-def test_the_untuned_trial_scores_what_the_untuned_run_does_on_inner_validation(tmp_path, cohort):
+def test_the_untuned_trial_scores_as_the_untuned_run_on_inner_validation(tmp_path, cohort):
     [trained] = run_baselines(cohort, ["elastic"], FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU)
     [study] = run(tmp_path / "j", 1, baseline_job(cohort, (0, 1)))
     inner = read_inner_predictions(trained.inner_predictions)

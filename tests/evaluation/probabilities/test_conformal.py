@@ -22,7 +22,7 @@ def slow_score(method: str, probs: np.ndarray, c: int) -> float:
 
 
 @pytest.mark.parametrize("method", ["lac", "aps"])
-def test_a_class_stays_while_its_score_is_below_the_quantile_of_the_other_folds(method):
+def test_a_class_stays_while_its_score_is_below_the_other_folds_quantile(method):
     """The usual statement: the ceil((n + 1)(1 - alpha))-th smallest of n scores of that class."""
     predictions, alpha = model(), 0.2
     found = cross_conformal_sets(predictions, method=method, alpha=alpha).member

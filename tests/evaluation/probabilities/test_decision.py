@@ -62,7 +62,7 @@ def test_a_difference_in_net_benefit_is_paired_by_patient():
     assert row["ci_high"] - row["ci_low"] == pytest.approx(3.92 * spread / 120, rel=0.2)
 
 
-def test_a_calibrated_mean_of_exact_posteriors_is_never_worse_to_act_on_than_one_of_them():
+def test_a_calibrated_mean_of_posteriors_is_never_worse_than_one_of_them():
     """Raw, it is: a mean of probabilities is not sure enough. 400 inner patients a fold teach the maps."""
     path = Path(__file__).parents[3] / "experiments" / "calibration_shrinkage.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)

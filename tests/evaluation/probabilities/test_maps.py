@@ -133,7 +133,7 @@ def test_the_held_out_labels_have_no_say_in_the_map():
     )
 
 
-def test_another_prevalence_shifts_by_the_shares_of_the_calibration_patients():
+def test_another_prevalence_shifts_by_the_calibration_patients_shares():
     """Posterior odds change by the ratio of the prior odds, whatever shares the training saw (Saerens et al. 2002)."""
     inner = model(seed=1)
     inner = Predictions(CLASSES, inner.table[(inner.labels != 2) | (np.arange(200) % 3 == 0)])

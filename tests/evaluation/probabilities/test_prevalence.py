@@ -41,7 +41,7 @@ def test_figures_are_those_of_a_cohort_with_these_shares():
     assert table["value"].between(table["ci_low"], table["ci_high"]).all()
 
 
-def test_a_frozen_operating_point_meets_other_patients_with_the_same_thresholds():
+def test_a_frozen_operating_point_keeps_its_thresholds_for_other_patients():
     predictions = model()
     thresholds = choose_thresholds(predictions, model(seed=1), MALIGNANT, sensitivity=0.9)
     found = point_at(predictions, thresholds, MALIGNANT, prevalence=SHARES, n_resamples=50).set_index("metric")["value"]

@@ -5,7 +5,7 @@ from fusion_ln.models.fusion.layers import TransformerBlock
 from fusion_ln.settings.fusion import HeadSettings
 
 
-def test_stochastic_depth_drops_branches_of_whole_patients_and_keeps_their_mean():
+def test_stochastic_depth_drops_branches_of_patients_and_keeps_their_mean():
     torch.manual_seed(0)
     block = TransformerBlock(HeadSettings(width=16, drop_path=0.25, dropout=0))
     branch = torch.ones(4000, 3, 16)

@@ -156,7 +156,7 @@ def test_named_classes_give_order_and_spelling_as_for_import(table, tmp_path):
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
-def test_a_number_that_is_not_finite_or_overflows_is_left_out_with_the_reason(table, value):
+def test_a_number_not_finite_or_overflowing_is_left_out_with_the_reason(table, value):
     table["long_axis_mm"] = table["long_axis_mm"].mask(table.index == 3, value)
     found = table_one(table, label="diagnosis")
     assert found.left_out == {"long_axis_mm": "values that are not finite or beyond 1e+100"}

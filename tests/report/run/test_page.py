@@ -58,7 +58,7 @@ def test_the_page_needs_nothing_else(report):
     assert "url(http" not in report.read_text()
 
 
-def test_identifiers_inside_the_page_are_unique_and_every_reference_finds_one(report):
+def test_identifiers_of_the_page_are_unique_and_every_reference_finds_one(report):
     page = report.read_text()
     held = re.findall(r' id="([^"]+)"', page)
     assert len(held) == len(set(held))

@@ -19,7 +19,7 @@ def set_cohort(paths, folder):
         run.write_record(run.read_record().model_copy(update={"cohort_path": str(folder)}))
 
 
-def test_runs_are_compared_with_the_best_single_modality_on_their_own_cohort(paths, cohort):
+def test_runs_are_compared_with_their_cohorts_best_single_modality(paths, cohort):
     set_cohort(paths, cohort.root)
     results = read_inputs(paths)
     assert results.reference.modalities == ("elastic",)
@@ -36,7 +36,7 @@ def test_a_lost_cohort_leaves_patients_classes_and_the_word_simulated(paths, coh
     assert read_inputs(paths, cohort=cohort.root).cohort.source == "phantom"
 
 
-def test_a_table_in_its_run_folder_stands_for_the_run_and_elsewhere_for_itself(paths, cohort, tmp_path):
+def test_a_table_in_its_run_folder_is_the_run_and_elsewhere_itself(paths, cohort, tmp_path):
     set_cohort(paths, cohort.root)
     tables = [path / "predictions.parquet" for path in paths]
     assert [m.title for m in read_inputs(tables).models] == [m.title for m in read_inputs(paths).models]

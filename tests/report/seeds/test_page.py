@@ -93,7 +93,7 @@ def test_a_copy_under_another_seed_leaves_the_intervals_as_they_are(seeded, tmp_
         np.testing.assert_allclose(held[["ci_low", "ci_high"]], same[["ci_low", "ci_high"]])
 
 
-def test_the_headline_fusion_is_best_on_inner_validation_and_learnt_elsewhere(seeded, tmp_path):
+def test_the_headline_fusion_is_the_best_on_inner_validation(seeded, tmp_path):
     cohort, runs = seeded
     copies = copy_runs(runs, tmp_path, [0])
     comparison = compare_seeds(read_results(copies, cohort)).comparison

@@ -171,7 +171,7 @@ def test_cross_fits_never_see_the_part_they_are_for(trained, make_cohort, tmp_pa
     assert job.checkpoint.read_bytes() != members[0].checkpoint(job.fold).read_bytes()
 
 
-def test_cross_fitted_tokens_of_a_network_that_is_the_folds_own_are_its_own(trained):
+def test_cross_fitted_tokens_of_a_folds_own_network_are_its_own(trained):
     """Nothing to translate: what training patients get is what they had. Logits are those of the other network."""
     cohort, members = trained()
     for part in range(CROSS_PARTS):
@@ -217,7 +217,7 @@ def test_fine_tuning_trains_networks_and_head_and_keeps_the_baselines(trained, t
     assert run.read_record().folds[0].peak_memory_mib > 0
 
 
-def test_a_fine_tuned_model_predicts_new_pictures_as_it_did_in_cross_validation(trained, tmp_path):
+def test_a_fine_tuned_model_predicts_as_it_did_in_cross_validation(trained, tmp_path):
     cohort, members = trained(views=2)
     run, predictions = head_run(cohort, members, tmp_path / "head", finetune=FinetuneSettings(**FINETUNE))
     model = load_run(run).models[1]

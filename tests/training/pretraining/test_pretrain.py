@@ -90,7 +90,7 @@ def test_two_sets_are_learnt_and_the_same_command_gives_the_same_backbone(make_t
         assert held == pytest.approx(roc_auc_score(predictions.labels, probs, multi_class="ovr"))
 
 
-def test_the_backbone_is_that_of_the_best_epoch_and_loads_by_folder_and_by_file(make_task, tmp_path, monkeypatch):
+def test_the_backbone_is_of_the_best_epoch_and_loads_by_folder_and_file(make_task, tmp_path, monkeypatch):
     results = []
     real = module.fit
     monkeypatch.setattr(module, "fit", lambda *a, **k: results.append(real(*a, **k)) or results[-1])

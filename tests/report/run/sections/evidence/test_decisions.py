@@ -19,7 +19,7 @@ def asked(results, tmp_path_factory) -> Report:
     return Report(asked, tmp_path_factory.mktemp("asked"), "Title")
 
 
-def test_decisions_are_made_on_calibrated_probabilities_and_the_raw_stand_beside(results):
+def test_decisions_use_calibrated_probabilities_and_show_the_raw_beside(results):
     table = decisions.net_benefit(replace(results, n_resamples=20))
     model = results.main
     for stage, predictions in (("calibrated", model.calibrated.predictions), ("raw", model.predictions)):
@@ -48,7 +48,7 @@ def test_without_inner_predictions_decisions_are_raw_and_named_so(results, tmp_p
     assert "net_benefit_difference" not in section.tables
 
 
-def test_sections_of_another_population_and_of_costs_stand_only_where_asked_for(report):
+def test_other_populations_and_costs_get_sections_only_where_asked_for(report):
     assert prevalence.build(report) is None
     assert costs.build(report) is None
 
@@ -73,7 +73,7 @@ def test_another_population_shows_figures_and_the_frozen_operating_point(asked):
     assert treat_all == pytest.approx(0.3 - 0.7 / 99)
 
 
-def test_costs_are_those_of_the_shifted_probabilities_and_name_what_needs_no_model_once(asked):
+def test_costs_follow_shifted_probabilities_and_name_what_needs_no_model(asked):
     table = costs.build(asked).tables["costs"].table
     assert (table["policy"] == "always benign").sum() == 1
     assert table.set_index("policy").loc["always benign", "mean_cost"] == pytest.approx(0.1 * 1 + 0.2 * 10)

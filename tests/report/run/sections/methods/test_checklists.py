@@ -14,7 +14,7 @@ from fusion_ln.report.run.text import AUTHOR
 
 
 @pytest.mark.parametrize(("items", "count"), [(TRIPOD_AI, 52), (CLAIM_2024, 44)])
-def test_checklists_answer_what_the_run_knows_and_leave_the_rest_to_the_author(report, items, count):
+def test_checklists_answer_what_the_run_knows_and_leave_authors_the_rest(report, items, count):
     table = checklist(items, answers(report))
     assert len(table) == len(items) == count
     assert (table["answer"] == AUTHOR).sum() > 10
