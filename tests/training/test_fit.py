@@ -139,9 +139,7 @@ calls: list[int] = []
 
 
 @pytest.mark.parametrize(("patience", "epochs_run", "best"), [(1, 3, 1), (2, 6, 3), (3, 7, 3), (4, 8, 7)])
-def test_training_stops_after_patience_epochs_without_a_lower_loss(
-    batches, tmp_path, patience, epochs_run, best
-):
+def test_training_stops_after_patience_epochs_without_a_lower_loss(batches, tmp_path, patience, epochs_run, best):
     calls.clear()
     result = fit_tiny(batches, tmp_path, task=Scripted("2d", Tiny()), epochs=8, patience=patience)
     assert (len(result.history), result.best_epoch) == (epochs_run, best)
