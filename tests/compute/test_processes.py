@@ -10,6 +10,15 @@ from fusion_ln.compute.processes import interrupts_held_back
 IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """Hear Ctrl-C as a command does that was not started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
     started = []
 
