@@ -83,6 +83,7 @@ def build_cohort(
     folder: Path,
     patients: int = 20,
     *,
+    modalities: Sequence[str] = MODALITIES,
     k: int = 2,
     views: int = 1,
     absent: Mapping[int, set[str]] | None = None,
@@ -106,7 +107,7 @@ def build_cohort(
             "site": np.where(numbers % 2, "A", "B"),
         }
     )
-    return write_cohort(folder / name, table, draw, k=k, views=views, absent=absent, name=name)
+    return write_cohort(folder / name, table, draw, modalities=modalities, k=k, views=views, absent=absent, name=name)
 
 
 def invoke(*arguments: object) -> tuple[int, str]:

@@ -176,7 +176,7 @@ def test_readers_of_a_table_are_read_by_class_and_gap(write_table, tmp_path):
         ("cyst,1", ("benign", "malignant", "cyst"), "column 'reader:Li', patient 8: 'cyst' is no class"),
     ],
 )
-def test_a_reader_who_says_what_is_no_class_is_refused_with_file_and_patient(write_table, call, classes, message):
+def test_a_reader_who_names_no_class_is_refused_with_file_and_patient(write_table, call, classes, message):
     """Before any picture is read; a class that no patient has is none either."""
     path = write_table(f"{READERS}{call}\n")
     with pytest.raises(CohortError) as error:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,6 @@ import torch
 from safetensors.torch import load_file
 from tiny import OPTIONS, fusionln, refused
 
-from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
@@ -92,11 +90,7 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
     script.write_text(ONE_FIT)
     for folder in folders:
         folder.mkdir()
-    tasks = []
-    for name, patients in (("a", 20), ("b", 26)):
-        cohort = make_cohort(patients, name=name, absent={number: {"cdfi", "elastic"} for number in range(patients)})
-        save_cohort(replace(cohort, modalities=("2d",)))
-        tasks.append(str(cohort.root))
+    tasks = [str(make_cohort(n, name=name, modalities=("2d",)).root) for name, n in (("a", 20), ("b", 26))]
     monkeypatch.setattr(
         "fusion_ln.training.pretraining.multitask.augment", None
     )  # the script's own; put back in the end

@@ -7,7 +7,6 @@ import pytest
 from tiny import CPU, FIT, HEAD
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.phantom.organs import simulate_organs
 from fusion_ln.errors import FusionLNError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
@@ -34,7 +33,7 @@ CHANGES = {
     | {"head": "gated", "tokens": "cross-fitted", "copies": 1, "grid": 1, "clinical": ("site",), "anchored": False}
     | {"width": 8, "depth": 2, "attention_heads": 2, "dropout": 0.6, "drop_path": 0.5, "modality_dropout": 0.6}
     | {"auxiliary": 1.0, "ensemble_size": 2, "finetune": {"epochs": 1}},
-    "finetune": LOOP | {"batch_size": 4, "backbone_lr_scale": 1.0, "accumulate": 2, "precision": "bf16-mixed"},
+    "finetune": LOOP | {"backbone_lr_scale": 1.0, "accumulate": 2, "precision": "bf16-mixed"},
 }
 UNSTABLE = {"epochs": 3, "lr": 0.1}  # so that the validation loss rises, and patience matters
 MODELS = {"fit": FitSettings, "head": HeadSettings, "finetune": FinetuneSettings}
@@ -119,7 +118,7 @@ def test_every_setting_of_a_head_has_an_effect(train):
 
 @pytest.mark.slow
 def test_every_setting_of_fine_tuning_has_an_effect(train):
-    base = FinetuneSettings(**UNSTABLE, batch_size=2)
+    base = FinetuneSettings(**{**UNSTABLE, "epochs": 4}, batch_size=4)
 
     def result(name, finetuning, **fit):
         return train(name, HEAD.with_changes({"epochs": 1, "finetune": finetuning.model_dump()}), **fit)
@@ -143,8 +142,8 @@ def test_fine_tuning_augments_as_strongly_as_its_baselines_did(train, monkeypatc
 
 
 @pytest.mark.slow
-def test_every_setting_of_a_pre_training_has_an_effect(tmp_path):
-    tasks = simulate_organs(tmp_path / "organs", n_patients=30, image_size=32)[:2]
+def test_every_setting_of_a_pre_training_has_an_effect(make_cohort, tmp_path):
+    tasks = [make_cohort(patients, name=name, modalities=("2d",)) for name, patients in (("a", 12), ("b", 15))]
 
     def result(name, settings):
         run = RunFolder(tmp_path / name)
