@@ -46,7 +46,6 @@ RECORDS = {
         settings=PretrainSettings(),
         cohort=TaskSummaries(tasks=(COHORT,)),
         simulated=True,
-        cohort_paths=("/there",),
         fit=PretrainingFit(
             seconds=1.0, pictures_per_second=2.0, epochs=3, best_epoch=1, precision="32-true", patients={"tiny": (7, 2)}
         ),

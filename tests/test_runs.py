@@ -29,7 +29,7 @@ def baseline_record(cohort, **fit) -> BaselineRecord:
 
 def pretraining_record(cohort) -> PretrainingRecord:
     tasks = TaskSummaries(tasks=(cohort.describe(),))
-    return PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, cohort_paths=(), **new_origin())
+    return PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, **new_origin())
 
 
 def test_a_free_folder_is_claimed_once_and_then_known(cohort, run):

@@ -1,7 +1,6 @@
 """`fusionln run`: baselines, their fusion, and experiments."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, F, device_options, pr
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
-from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
@@ -20,8 +18,7 @@ from fusion_ln.terms import modality_title
 from fusion_ln.training.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
-    from fusion_ln.cohort.cohort import Cohort
-    from fusion_ln.cohort.draws import Draw
+    from fusion_ln.training.draws import TrainingPlan
 
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 
@@ -80,7 +77,7 @@ def baseline(
     from fusion_ln.report.experiment import write_runs
     from fusion_ln.training.draws import run_draws
 
-    plan = _plan_training(options, changes)
+    plan = _plan(options, changes)
     if plan is None:
         return
     runs = run_draws(plan.draws, [modality], {}, plan.fit, protocol=plan.protocol, device=plan.device)
@@ -140,7 +137,7 @@ def fusion(
     asked = [name.strip() for name in heads.split(",")]
     wanted = head_settings(dict.fromkeys([*asked, *LATE_HEADS]), head_changes, "--head")
     check_head_changes(wanted, head_changes, f"--head {heads}")
-    plan = _plan_training(options, changes, wanted)
+    plan = _plan(options, changes, wanted)
     if plan is None:
         return
     cohort = plan.cohort
@@ -219,53 +216,28 @@ def _run_columns(columns: tuple[str, ...], pictures: tuple[Path, ...], options: 
     print_paths(write_runs(runs[0].root, shown, cohort, title=f"{cohort.name}: {title}", question=question))
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """Resolved options of a command that trains baselines.
-
-    Attributes:
-        draws: The cohort under its own folds first, then any further draws.
-    """
-
-    draws: "list[Draw]"
-    fit: FitSettings
-    protocol: Protocol
-    device: DeviceSettings
-
-    @property
-    def cohort(self) -> "Cohort":
-        return self.draws[0].cohort
-
-
-def _plan_training(
+def _plan(
     options: dict[str, object],
     changes: dict[str, dict[str, object]],
     heads: Mapping[str, HeadSettings | None] = MappingProxyType({}),
-) -> TrainingPlan | None:
-    """Resolve the options of training, and refuse what is wrong with them before anything is simulated or trained.
-
-    Returns:
-        None in a process that helped another with its fits and has nothing left to do.
-    """
-    from fusion_ln.cohort.default import open_cohort
-    from fusion_ln.compute.engines import join_as_worker, validate_compute
-    from fusion_ln.models.backbones import check_backbone
+) -> "TrainingPlan | None":
+    """Plan the training that the options ask for; see `plan_training`."""
     from fusion_ln.settings.training import resolve_fit
-    from fusion_ln.training.draws import plan_draws
-    from fusion_ln.training.preflight import check_options
+    from fusion_ln.training.draws import plan_training
 
     device, further = take(options, DeviceSettings), take(options, DrawSettings)
-    folder, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
+    cohort, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
     baseline = BaselineSettings.read(
         {"modality": "", "protocol": options.pop("protocol"), "seed": options.pop("seed")}, "options"
     )
     fit = resolve_fit(preset, merge(given(options), changes["fit"], "fit"), "options")
-    check_backbone(fit.backbone)
-    validate_compute(device, fit)
-    if join_as_worker(device):
-        return None
-    check_options(fit, heads)
-    cohort = open_cohort(folder if isinstance(folder, Path) else None)
-    place = out if isinstance(out, Path) else Path("runs") / cohort.name
-    draws = plan_draws(cohort, place, further, seed=baseline.seed)
-    return TrainingPlan(draws, fit, baseline.protocol, device)
+    return plan_training(
+        cohort if isinstance(cohort, Path) else None,
+        out if isinstance(out, Path) else None,
+        fit,
+        heads,
+        further,
+        protocol=baseline.protocol,
+        seed=baseline.seed,
+        device=device,
+    )

@@ -53,19 +53,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def threads_per_fit(n_folds: int) -> int:
-    """Return the threads of one fit on a CPU: its share of the cores if all folds of a run ran at once."""
-    return max(1, cores() // n_folds)
+def threads_per_fit(shares: int) -> int:
+    """Return the threads of one fit on a CPU: one of so many shares of the cores, at least one."""
+    return max(1, cores() // shares)
 
 
 @contextmanager
-def fixed_threads(n_folds: int) -> Iterator[None]:
+def fixed_threads(shares: int) -> Iterator[None]:
     """Compute with the threads of one fit, so that results depend on no variable, no worker and no earlier fit.
 
     The linear algebra of NumPy and SciPy, whose sums depend on its threads, gets one.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads_per_fit(n_folds))
+    torch.set_num_threads(threads_per_fit(shares))
     try:
         with threadpool_limits(1, user_api="blas"):
             yield

@@ -50,15 +50,15 @@ def join_as_worker(device: DeviceSettings) -> bool:
     return device.engine == "local" and not init_ranks(device)
 
 
-def run_jobs(jobs: list[J], *, n_folds: int) -> None:
+def run_jobs(jobs: list[J], *, shares: int) -> None:
     """Compute all jobs on their engine; finished ones are kept if others fail.
 
-    On a CPU each fit gets the cores of one fold, as if all folds of a run ran at once. Its result so does not depend on
-    the number of fits that do run at once. Small networks gain more from a second fit than from a second thread.
+    On a CPU each fit gets its share of the cores, whatever runs beside it. Its result so does not depend on the number
+    of fits that do run at once. Small networks gain more from a second fit than from a second thread.
 
     Args:
         jobs: Independent fits with the same device settings.
-        n_folds: Folds of a run.
+        shares: Shares that the cores are cut into, the same for all jobs of a run.
     """
     if not jobs:
         return
@@ -66,4 +66,4 @@ def run_jobs(jobs: list[J], *, n_folds: int) -> None:
     with progress(
         runs[0].name if len(runs) == 1 else f"{len(runs)} baselines", sum(job.epochs for job in jobs)
     ) as step:
-        load_engine(jobs[0].device.engine).run(jobs, threads_per_fit(n_folds), step)
+        load_engine(jobs[0].device.engine).run(jobs, threads_per_fit(shares), step)

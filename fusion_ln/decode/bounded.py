@@ -2,8 +2,12 @@
 
 import io
 import os
+import warnings
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+from PIL import Image
 
 from fusion_ln.decode.limits import CONVERT
 from fusion_ln.errors import PictureError
@@ -11,6 +15,16 @@ from fusion_ln.errors import PictureError
 MAX_BYTES = 256 * 2**20  # read in all; a frame of 36 megapixels with 16 bits a colour has 206 MiB
 MAX_CHUNKS = 50_000  # of a PNG; one of 36 megapixels has 13,000
 PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@cache
+def quiet_readers() -> None:
+    """Silence Pillow and pydicom, once a process, about what they can still read.
+
+    Pillow warns of bombs at a limit of its own, which no thread may change; `check_size` refuses them instead.
+    """
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.|pydicom\.")
 
 
 class BoundError(Exception):

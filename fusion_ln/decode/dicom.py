@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 import numpy as np
 from PIL import Image
 
-from fusion_ln.decode.bounded import Bounded, BoundError
+from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers
 from fusion_ln.decode.grey import grey_levels
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
 from fusion_ln.decode.streams import n_tiles, stream_size
@@ -87,6 +87,7 @@ def open_dicom(path: Path) -> DicomFile:
         from pydicom import dcmread
     except ImportError:
         raise PictureError(f"{path}: a DICOM file, and pydicom is not installed.", INSTALL_DICOM) from None
+    quiet_readers()
     source = _open_within_bounds(path)
     try:
         header = dcmread(source, stop_before_pixels=True, force=True)

@@ -1,6 +1,5 @@
 """A picture file (PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM) becomes RGB pixels, or one clear message."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fusion_ln.decode.bounded import Bounded, BoundError, refuse_png_bomb
+from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers, refuse_png_bomb
 from fusion_ln.decode.dicom import open_dicom, read_dicom
 from fusion_ln.decode.grey import own_range
 from fusion_ln.decode.kinds import DICOM, NOT_READ, READ, guess_content, has_dicom_preamble
@@ -20,11 +19,6 @@ MAX_PILLOW_READS = 300_000  # of a file by Pillow: four per chunk or segment, tw
 STRIP = 256  # rows
 # Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
-
-# Pillow warns of bombs at a limit of its own, thread-unsafely; `check_size` refuses them instead. Both readers grumble
-# about what they can still read.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.|pydicom\.")
 
 
 def looks_like_picture(path: Path) -> bool:
@@ -98,6 +92,7 @@ def burned_in_text(path: Path) -> bool | None:
 @contextmanager
 def _open_picture(path: Path) -> Iterator[Image.Image]:
     """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""
+    quiet_readers()
     refuse_png_bomb(path)
     try:
         with (

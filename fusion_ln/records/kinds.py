@@ -118,7 +118,6 @@ class PretrainingRecord(_Record):
     settings: PretrainSettings
     cohort: TaskSummaries
     simulated: bool
-    cohort_paths: tuple[str, ...]
     fit: PretrainingFit | None = None
 
 

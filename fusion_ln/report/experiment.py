@@ -32,7 +32,7 @@ def write_runs(
         The paths by name.
 
     Raises:
-        RunError, PredictionsError: See `write_report`, `write_repeats` and `write_learning_curve`.
+        RunError, PredictionsError: See `read_results`, `write_repeats` and `write_learning_curve`.
     """
     results = read_results(runs, cohort)
     drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
@@ -54,7 +54,7 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title:
         The paths by name.
 
     Raises:
-        RunError, PredictionsError: See `write_report` and `write_ablation`.
+        RunError, PredictionsError: See `read_results` and `write_ablation`.
     """
     results = read_results(runs, cohort)
     seeds = write_seeds(out, results, title=title, question=question) if len(_fusion_seeds(runs)) > 1 else None

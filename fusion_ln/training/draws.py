@@ -1,11 +1,15 @@
 """Training of the same models on several draws of a cohort: repeats, and parts of the training patients."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.default import open_cohort
 from fusion_ln.cohort.draws import Draw, draw_fractions, draw_repeats, save_draws
+from fusion_ln.compute.engines import join_as_worker, validate_compute
 from fusion_ln.images.bank import open_bank
+from fusion_ln.models.backbones import check_backbone
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
@@ -14,9 +18,61 @@ from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.crossval import new_baseline_record
 from fusion_ln.training.draw_settings import DrawSettings
 from fusion_ln.training.parts import check_classes
-from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, leave_out_untaught
+from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, check_options, leave_out_untaught
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Plan of a command that trains baselines.
+
+    Attributes:
+        draws: The cohort under its own folds first, then any further draws.
+    """
+
+    draws: list[Draw]
+    fit: FitSettings
+    protocol: Protocol
+    device: DeviceSettings
+
+    @property
+    def cohort(self) -> Cohort:
+        return self.draws[0].cohort
+
+
+def plan_training(
+    folder: Path | None,
+    out: Path | None,
+    fit: FitSettings,
+    heads: Heads,
+    further: DrawSettings,
+    *,
+    protocol: Protocol,
+    seed: int,
+    device: DeviceSettings,
+) -> TrainingPlan | None:
+    """Check settings and devices, then open the cohort and draw it; what is wrong is refused before any simulation.
+
+    Args:
+        folder: The cohort's; without one, the default phantom.
+        out: Folder of the runs; by default ``runs/COHORT``.
+        fit, protocol, seed: Of the baselines.
+        heads: Heads that will fuse them.
+        further: Further draws of the cohort.
+        device: The devices that train.
+
+    Returns:
+        None in a process that helped another with its fits and has nothing left to do.
+    """
+    check_backbone(fit.backbone)
+    validate_compute(device, fit)
+    if join_as_worker(device):
+        return None
+    check_options(fit, heads)
+    cohort = open_cohort(folder)
+    draws = plan_draws(cohort, out or Path("runs") / cohort.name, further, seed=seed)
+    return TrainingPlan(draws, fit, protocol, device)
 
 
 def plan_draws(cohort: Cohort, out: Path, settings: DrawSettings, *, seed: int) -> list[Draw]:

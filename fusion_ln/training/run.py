@@ -80,7 +80,7 @@ def train_baselines(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], 
     """Train all folds of all runs, in parallel where there is room for them; see `run_baselines`."""
     with locked(*(run.lock for run in planned)):
         jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
-        run_jobs(jobs, n_folds=cohort.n_folds)
+        run_jobs(jobs, shares=cohort.n_folds)
         for run in planned:
             finish(run)
 
@@ -140,7 +140,7 @@ def cross_fit(
             for baseline in baselines
             for job in cross_fit_jobs(cohort, finished_baseline(cohort, baseline), baseline, device)
         ]
-        run_jobs(jobs, n_folds=cohort.n_folds)
+        run_jobs(jobs, shares=cohort.n_folds)
 
 
 def run_baselines_and_fusions(

@@ -41,9 +41,6 @@ NOT_WRITABLE = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 )
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 
 @dataclass(frozen=True)
 class Heartbeat:
@@ -83,6 +80,12 @@ def seconds_spent(trials: list[FrozenTrial]) -> float:
     return sum(t.duration.total_seconds() for t in finished(trials) if t.duration)
 
 
+def quiet_optuna() -> None:
+    """Let Optuna say errors only: our messages say the rest."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 def open_storage(place: str) -> BaseStorage:
     """Open the storage at a URL, or the journal file at a path.
 
@@ -93,6 +96,7 @@ def open_storage(place: str) -> BaseStorage:
         StudyError: If it cannot be reached after some tries, its driver is not installed, or the file is damaged or no
             journal.
     """
+    quiet_optuna()
     if "://" not in place:
         return with_retries(lambda: _open_journal(Path(place)), place)
     try:

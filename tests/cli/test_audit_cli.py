@@ -43,7 +43,7 @@ def as_pretraining(record: BaselineRecord) -> PretrainingRecord:
     """The record of a pre-training of the same time and machine."""
     origin = record.model_dump(include={"command", "started", "versions", "hardware"})
     tasks = TaskSummaries(tasks=(record.cohort,))
-    return PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, cohort_paths=(), **origin)
+    return PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, **origin)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
     assert len(notes) == 2 * EPOCHS  # an epoch that was reported before the loss is not reported again
 
     here = RunFolder(tmp_path / "here")
-    run_jobs(begin(cohort, SETTINGS, here, CPU), n_folds=cohort.n_folds)
+    run_jobs(begin(cohort, SETTINGS, here, CPU), shares=cohort.n_folds)
     finish(here)
     assert digests(run) == digests(here)
 
@@ -143,7 +143,7 @@ def test_an_error_of_a_fit_is_told_once_and_ends_the_others(make_cohort, tmp_pat
     device = DeviceSettings(device="cpu", engine="ray", address=cluster.address)
     diverging = BaselineSettings(modality="2d", fit=LONG.model_copy(update={"lr": 1e30}))
     with pytest.raises(DivergedError, match="with the patients P0"):
-        run_jobs(begin(cohort, diverging, RunFolder(tmp_path / "run"), device), n_folds=2)
+        run_jobs(begin(cohort, diverging, RunFolder(tmp_path / "run"), device), shares=2)
     arguments = ["--cohort", cohort.root, "--engine", "ray", "--address", cluster.address, "--out", tmp_path / "out"]
     message = refused("run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS, "--device", "cuda")
     assert "no node of the cluster offers a GPU" in message

@@ -330,7 +330,7 @@ def test_an_element_larger_than_any_picture_is_not_read(tmp_path, monkeypatch):
 @pytest.mark.parametrize("syntax", [JPEG, RLE, JPEG_2000])
 def test_encapsulated_fragments_are_read_within_bounds(tmp_path, pixels, syntax, monkeypatch):
     """Countless fragments, and one that is longer than the file."""
-    monkeypatch.setattr(dicom, "MAX_READS", 500)
+    monkeypatch.setattr(dicom, "MAX_DICOM_READS", 500)
     save_compressed(tmp_path / "a.dcm", pixels, "RGB", syntax, [b"\xff\xd8"] * 2)
     whole = (tmp_path / "a.dcm").read_bytes()
     start = whole.index(b"\xe0\x7f\x10\x00OB") + 12

@@ -177,7 +177,7 @@ def test_a_png_of_countless_chunks_or_profiles_is_refused(tmp_path, pixels, monk
 
 
 def test_a_jpeg_of_countless_segments_is_refused(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(picture, "MAX_READS", 200)
+    monkeypatch.setattr(picture, "MAX_PILLOW_READS", 200)
     Image.fromarray(pixels).save(tmp_path / "a.jpg")
     read_picture(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()

@@ -15,7 +15,8 @@ from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
 from fusion_ln.explain.run import choose_patients, explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
-from fusion_ln.report.run.page import write_report
+from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.reading import read_results
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
@@ -167,7 +168,8 @@ def test_a_baseline_has_no_contributions_and_its_report_links_to_the_page(phanto
     assert "Insertion" not in page
     assert "Shapley" not in page
     assert not (baselines[2].root / "explanation" / "contributions.parquet").exists()
-    report = write_report(baselines[2].root.parent, [baselines[2]], cohort, title="report").read_text()
+    results = read_results([baselines[2]], cohort)
+    report = write_results(baselines[2].root.parent, results, title="report").read_text()
     assert 'href="baseline-elastic/explanation/explanation.html"' in report
 
 

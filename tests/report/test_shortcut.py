@@ -17,7 +17,8 @@ from fusion_ln.evaluation.shortcut import (
     UNALTERED,
 )
 from fusion_ln.predictions import predictions_from_logits
-from fusion_ln.report.run.page import write_report
+from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.shortcut import read_audit, shortcut_figures, shortcut_verdict, write_audit_page
 
 CLASSES = ["benign", "lymphoma", "metastatic"]
@@ -102,11 +103,12 @@ def test_a_node_that_may_reach_beyond_the_hidden_part_is_mentioned(tmp_path):
 @pytest.mark.slow
 def test_a_report_on_the_run_links_to_its_audit(cohort, maker, tmp_path):
     runs = [maker.baseline("2d"), maker.baseline("cdfi")]
-    assert 'id="audits"' not in write_report(tmp_path / "out", runs, cohort, title="t").read_text(encoding="utf-8")
+    page = write_results(tmp_path / "out", read_results(runs, cohort), title="t")
+    assert 'id="audits"' not in page.read_text(encoding="utf-8")
     page = runs[1].root / "audit" / "audit.html"
     page.parent.mkdir()
     page.write_text("audit", encoding="utf-8")
-    text = write_report(tmp_path / "out", runs, cohort, title="t").read_text(encoding="utf-8")
+    text = write_results(tmp_path / "out", read_results(runs, cohort), title="t").read_text(encoding="utf-8")
     [link] = re.findall(r'id="audits".*?<a href="([^"]+)"', text)
     assert (tmp_path / "out" / link).resolve() == page.resolve()
 

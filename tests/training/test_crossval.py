@@ -30,7 +30,7 @@ def run_baseline(cohort, folder, **changes):
     device = CPU.model_copy(update={"workers": changes.pop("workers", 1)})
     settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update=changes.pop("fit", {})), **changes)
     run = RunFolder(folder)
-    run_jobs(begin(cohort, settings, run, device), n_folds=cohort.n_folds)
+    run_jobs(begin(cohort, settings, run, device), shares=cohort.n_folds)
     finish(run)
     return run, read_predictions(run.predictions)
 
@@ -206,7 +206,7 @@ for at, after in {kills}:
     if child := os.fork():  # torch was loaded once, and has not begun any thread
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         continue
-    run_jobs(begin(load_cohort(Path({cohort!r})), settings, run, DeviceSettings(device="cpu", workers=1)), n_folds=2)
+    run_jobs(begin(load_cohort(Path({cohort!r})), settings, run, DeviceSettings(device="cpu", workers=1)), shares=2)
     finish(run)
     os._exit(0)
 """

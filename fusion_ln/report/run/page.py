@@ -5,47 +5,37 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
-from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.files.formats import write_text
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.run import sections, text
 from fusion_ln.report.run.figures import draw_auc
 from fusion_ln.report.run.model_card import model_card
-from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
-from fusion_ln.runs import RunFolder
 
 
-def write_report(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str = "") -> Path:
+def write_results(out: Path, results: Results, *, title: str, question: str = "", seeds: Path | None = None) -> Path:
     """Write ``report.html``, ``model_card.md``, ``figures/*.png`` and ``tables/*.csv`` into ``out``.
 
-    It reads what the runs wrote and never calls a model.
+    It shows what the runs wrote and never calls a model.
 
     The best single modality is the one with the highest mean AUC on inner validation; the fusion of the headline is
-    the first one in ``runs``. Neither choice looks at the held-out predictions that the figures come from.
+    the first of the runs. Neither choice looks at the held-out predictions that the figures come from.
 
     Args:
         out: Folder, made if needed; an earlier report in it is overwritten.
-        runs: One finished run or more, of one cohort and its folds. A run is named by its folder, relative to the
-            common parent of all.
-        cohort: The cohort of the runs.
+        results: What `read_results` made of the runs.
         title: Heading of the page.
         question: The question in one sentence.
+        seeds: The page over the seeds, if there is one.
 
     Returns:
         Path of the page.
 
     Raises:
-        RunError: If a run is unfinished, belongs to another cohort or other folds, or ``out`` cannot be written to.
-        PredictionsError: If a run's predictions break their schema, or a class has fewer than 2 patients.
+        RunError: If ``out`` cannot be written to.
     """
-    return write_results(out, read_results(runs, cohort), title=title, question=question)
-
-
-def write_results(out: Path, results: Results, *, title: str, question: str = "", seeds: Path | None = None) -> Path:
-    """Write a report, see `write_report`, of results that are read already; ``seeds`` is the page over the seeds."""
     report = Report(results, out, title, question, seeds)
     with style.figure_style():
         answer = draw_auc(results, report.first_models)

@@ -63,7 +63,7 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
             settings, stop = finished_baseline(cohort, member), _median_epochs(member)
             epochs[settings.modality] = stop
             jobs += [FoldJob(cohort.root, settings, member, fold, device, part, stop) for part in parts]
-        run_jobs(unfinished(jobs), n_folds=cohort.n_folds)
+        run_jobs(unfinished(jobs), shares=cohort.n_folds)
     if isinstance(record, LateFusionRecord):
         return Refit(fold, epochs, learn_from_held_out(members, record.settings.head))
     if isinstance(record, TrainedFusionRecord):

@@ -81,7 +81,6 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
         settings=settings,
         cohort=TaskSummaries(tasks=tuple(cohort.describe() for cohort in cohorts)),
         simulated=any(cohort.simulated for cohort in cohorts),
-        cohort_paths=tuple(str(cohort.root.resolve()) for cohort in cohorts),
         **new_origin(),
     )
     with locked(run.lock):

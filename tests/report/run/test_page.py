@@ -6,20 +6,23 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 import pytest
 
-from fusion_ln.report.run.page import write_report
+from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.reading import read_results
 
 ODD = "<script>alert(1)</script> & $x$"
 
 
 @pytest.fixture(scope="module")
 def report(cohort, seven, tmp_path_factory):
-    return write_report(tmp_path_factory.mktemp("report"), seven, cohort, title="Does fusion help?", question="Asked?")
+    return write_results(
+        tmp_path_factory.mktemp("report"), read_results(seven, cohort), title="Does fusion help?", question="Asked?"
+    )
 
 
 @pytest.fixture(scope="module")
 def alone(real, tmp_path_factory):
     """The report of one baseline on real patients, under a title with signs that mean something elsewhere."""
-    return write_report(tmp_path_factory.mktemp("alone"), [real[1]], real[0], title=ODD)
+    return write_results(tmp_path_factory.mktemp("alone"), read_results([real[1]], real[0]), title=ODD)
 
 
 class Tags(HTMLParser):
@@ -93,21 +96,21 @@ def test_one_baseline_alone_gives_a_report_without_differences(alone):
 
 
 def test_the_paper_protocol_and_it_alone_carries_its_warning(alone, cohort, maker, tmp_path):
-    paper = write_report(tmp_path, [maker.baseline("2d", protocol="paper")], cohort, title="t")
+    paper = write_results(tmp_path, read_results([maker.baseline("2d", protocol="paper")], cohort), title="t")
     assert "NOT AN HONEST ESTIMATE" in paper.read_text()
     assert "NOT AN HONEST ESTIMATE" not in alone.read_text()
 
 
 def test_fusions_alone_give_a_report(cohort, maker, tmp_path):
     maker.baseline("2d")
-    page = write_report(tmp_path / "out", [maker.fusion()], cohort, title="t").read_text()
+    page = write_results(tmp_path / "out", read_results([maker.fusion()], cohort), title="t").read_text()
     assert 'id="differences"' not in page
     assert 'id="learning"' not in page
 
 
 def test_the_same_run_gives_the_same_bytes_and_matplotlib_stays_as_it_was(alone, real, tmp_path):
     before = dict(mpl.rcParams)
-    again = write_report(tmp_path, [real[1]], real[0], title=ODD)
+    again = write_results(tmp_path, read_results([real[1]], real[0]), title=ODD)
     assert again.read_bytes() == alone.read_bytes()
     assert dict(mpl.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
@@ -123,7 +126,7 @@ def test_a_lost_picture_is_said_in_its_place(other_cohort, tmp_path, maker):
     maker.cohort = other_cohort
     for path in (other_cohort.root / "images").glob("*-2d-0.png"):
         path.unlink()
-    page = write_report(tmp_path / "out", [maker.baseline("2d")], other_cohort, title="t").read_text()
+    page = write_results(tmp_path / "out", read_results([maker.baseline("2d")], other_cohort), title="t").read_text()
     assert page.count("unreadable</text>") == 6
 
 

@@ -10,7 +10,8 @@ from tiny import CPU, FIT, HEAD, build_cohort
 
 from fusion_ln.predictions import read_predictions
 from fusion_ln.report.kit import style
-from fusion_ln.report.run.page import write_report
+from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.reading import read_results
 from fusion_ln.training.run import run_baselines_and_fusions
 
 MODALITIES = ["2d", "cdfi"]
@@ -35,7 +36,7 @@ def page(trained, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "svg_of", lambda figure, name: "<svg></svg>")
         patch.setattr(style, "png_of", lambda figure, title: b"")
-        return write_report(tmp_path_factory.mktemp("report"), runs, cohort, title="Does fusion help?")
+        return write_results(tmp_path_factory.mktemp("report"), read_results(runs, cohort), title="Does fusion help?")
 
 
 def table(page, name):

@@ -165,7 +165,7 @@ def test_cross_fits_never_see_the_part_they_are_for(trained, make_cohort, tmp_pa
         images.loc[row.Index, "sha256"] = hash_file(spoiled.picture_path(row.path))
     save_cohort(replace(spoiled, images=images))
     other = replace(job, cohort=spoiled.root, folder=RunFolder(tmp_path / "other"))
-    run_jobs([job, other], n_folds=2)
+    run_jobs([job, other], shares=2)
     assert unseen
     assert job.checkpoint.read_bytes() == other.checkpoint.read_bytes()
     assert job.checkpoint.read_bytes() != members[0].checkpoint(job.fold).read_bytes()
