@@ -40,6 +40,14 @@ class Distribution(_Part):
         return cls(n=len(values), mean=float(values.mean()), deviation=float(values.std()), quantiles=quantiles)
 
 
+class Moments(_Part):
+    """A number over the patients of a class: mean and standard deviation."""
+
+    n: Annotated[int, Field(ge=2)]
+    mean: FiniteFloat
+    deviation: Annotated[FiniteFloat, Field(ge=0)]
+
+
 class CohortProfile(_Part):
     """A cohort without its patients.
 
@@ -47,6 +55,7 @@ class CohortProfile(_Part):
         patients: Number of patients.
         presence: Patients by the modalities of which they have pictures, as in ``2d+elastic``; empty: none.
         pictures: By modality and feature of `FEATURES`, of pictures as networks see them, on a scale from 0 to 1.
+        given_class: By class, modality and feature, over patients, at least `FEWEST_SHOWN`; empty without labels.
         numbers: Clinical columns of numbers.
         categories: Share of each level among the patients whose value is known, by clinical column; a level of fewer
             than `FEWEST_SHOWN` patients is not among them.
@@ -56,6 +65,7 @@ class CohortProfile(_Part):
     patients: Annotated[int, Field(ge=1)]
     presence: dict[str, int]
     pictures: dict[str, dict[str, Distribution]] = {}
+    given_class: dict[str, dict[str, dict[str, Moments]]] = {}
     numbers: dict[str, Distribution] = {}
     categories: dict[str, dict[str, FiniteFloat]] = {}
     known: dict[str, int] = {}
@@ -99,6 +109,27 @@ def profile_cohort(
         categories=categories,
         known=known,
     )
+
+
+def moments_given_class(
+    features: pd.DataFrame, patients: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, dict[str, Moments]]:
+    """Describe the pictures of each class in one modality, a patient's pictures by their mean.
+
+    Args:
+        features: What `measure_pictures` found. N rows.
+        patients, labels: Patient and class of each picture. Shapes (N,).
+        classes: Names, in label order.
+
+    Returns:
+        By class and feature; a class of fewer than `FEWEST_SHOWN` patients is left out.
+    """
+    of_patient = features.groupby([labels, patients]).mean()
+    found = {}
+    for label, name in enumerate(classes):
+        if (labels == label).any() and len(own := of_patient.loc[label]) >= FEWEST_SHOWN:
+            found[name] = {f: Moments(n=len(own), mean=own[f].mean(), deviation=own[f].std()) for f in FEATURES}
+    return found
 
 
 def count_presence(images: pd.DataFrame, patients: Sequence[str], modalities: Sequence[str]) -> dict[str, int]:
