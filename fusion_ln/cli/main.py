@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "Test whether RUN relies on something outside the node.",
     "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",
     "freeze": "Freeze the mean of RUN's fold models as a folder of its own, which names no patient.",
+    "serve": "Serve MODEL over HTTP, for programs on this machine or beyond.",
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }

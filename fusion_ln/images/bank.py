@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from fusion_ln.cohort.cohort import Cohort
@@ -17,24 +16,9 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files.formats import write_rows
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import LOCK, locked
+from fusion_ln.images.prepare import PREPARATION, prepare_picture
 from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
-
-PREPARATION = "letterbox-bicubic-1"  # part of the key: change it when prepare_picture changes
-
-
-def prepare_picture(picture: np.ndarray, size: int) -> np.ndarray:
-    """Resize a picture into a square and keep its proportions, which are a finding (the node's axis ratio).
-
-    Args:
-        picture: uint8, shape (H, W, 3).
-        size: Pixels a side.
-
-    Returns:
-        uint8, shape (3, size, size), black beside the picture.
-    """
-    square = ImageOps.pad(Image.fromarray(picture), (size, size), method=Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
 def as_network_input(pictures: Tensor) -> Tensor:

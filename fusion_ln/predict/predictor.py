@@ -20,8 +20,9 @@ from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel, load_model, read_hashes
-from fusion_ln.images.bank import ImageBank, open_bank, prepare_picture
+from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.images.patients import gather_pictures
+from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import PATIENT
@@ -130,8 +131,17 @@ class Predictor:
             say("These models were trained on simulated patients: they say nothing about real ones.")
         if model.record.study.protocol == "paper":
             say("These models stopped early on the patients who then tested them: their figures are too good.")
-        every = {m: banks.get(m) or _empty_bank(side) for m, side in model.record.modalities.items()}
-        return answer(model, gather_pictures(every), patients, self.prevalence)
+        return self.predict_prepared(banks, patients)
+
+    def predict_prepared(self, banks: Mapping[str, ImageBank], patients: pd.DataFrame) -> Answers:
+        """Predict all patients of some banks of prepared pictures, without a word about the model.
+
+        Args:
+            banks: Pictures by modality, of the size that the model takes; at least one modality that it takes.
+            patients: ``patient_id`` and clinical columns.
+        """
+        every = {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
+        return answer(self.model, gather_pictures(every), patients, self.prevalence)
 
 
 def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Predictor:

@@ -18,7 +18,7 @@ from fusion_ln.explain.map_metrics import (
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.network import Explained
 from fusion_ln.explain.phantom_masks import picture_masks
-from fusion_ln.images.bank import prepare_picture
+from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.models.triplet import Single, TripletModel
 
 SIDE = 64

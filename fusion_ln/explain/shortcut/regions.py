@@ -20,7 +20,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.marks import Box, Screen
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import CohortError
-from fusion_ln.images.bank import prepare_picture
+from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.terms import HEIGHT, IMAGE, PATH, WIDTH
 from fusion_ln.threads import map_with_progress
 

@@ -1,0 +1,1 @@
+"""The web server: a model behind an HTTP interface (extra `web`)."""

@@ -1,0 +1,104 @@
+"""Decoding of pictures that strangers send: in processes of their own, within bounds of time and memory."""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+from concurrent.futures import TimeoutError as TooSlow
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pebble import ProcessExpired, ProcessPool
+
+from fusion_ln.decode.picture import burned_in_text, read_picture
+from fusion_ln.errors import PictureError
+from fusion_ln.images.prepare import prepare_picture
+
+MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
+TASKS = 500  # a process is replaced after so many pictures
+OTHER = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG."
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture as it was sent.
+
+    Attributes:
+        name: Word for it in messages: its modality, never the name of the sender's file.
+        side: Pixels a side of the square that it becomes.
+    """
+
+    name: str
+    data: bytes
+    side: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture that a model takes.
+
+    Attributes:
+        pixels: uint8, shape (3, S, S).
+        burned_in_text: Whether text stands in the pixels, as a DICOM file says; None where it does not say.
+    """
+
+    pixels: np.ndarray
+    burned_in_text: bool | None
+
+
+class Decoder:
+    """Processes that decode; one that dies or takes too long is replaced."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        context = multiprocessing.get_context("spawn")
+        n_processes = len(os.sched_getaffinity(0))
+        self._pool = ProcessPool(n_processes, max_tasks=TASKS, initializer=_bound_memory, context=context)
+
+    async def decode(self, upload: Upload) -> Decoded:
+        """Decode a picture.
+
+        Raises:
+            PictureError: If it cannot be read, or not within the bounds.
+        """
+        future = self._pool.schedule(decode, args=[upload], timeout=self._seconds)
+        try:
+            return await asyncio.wrap_future(future)
+        except TooSlow:
+            raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OTHER) from None
+        except MemoryError:
+            raise PictureError(f"{upload.name}: too large once it is decoded.", OTHER) from None
+        except ProcessExpired:
+            raise PictureError(f"{upload.name}: its decoder stopped.", OTHER) from None
+
+    def close(self) -> None:
+        """End the processes, busy or not."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def decode(upload: Upload) -> Decoded:
+    """Decode a picture in this process, from memory alone.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
+    descriptor = os.memfd_create("upload")
+    path = Path(f"/proc/self/fd/{descriptor}")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(upload.data)
+        pixels = prepare_picture(read_picture(path), upload.side)
+        return Decoded(pixels, burned_in_text(path))
+    except PictureError as error:
+        problem = error.problem.replace(str(path), upload.name).replace("--frame", "frame")
+        raise PictureError(problem, error.way_out) from None
+    finally:
+        os.close(descriptor)
+
+
+def _bound_memory() -> None:
+    with suppress(ValueError):  # a container may have set a lower limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

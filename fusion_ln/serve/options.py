@@ -1,0 +1,76 @@
+"""Options of the server, from the command line and from environment variables."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion_ln.errors import SettingsError
+
+PREFIX = "FUSIONLN_SERVE_"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class ServeOptions(BaseModel):
+    """How the server listens and what it admits; each field is also the variable ``FUSIONLN_SERVE_<FIELD>``.
+
+    Attributes:
+        token: Secret that a request must carry (``Authorization: Bearer TOKEN``); empty on loopback: none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0: any free one.")] = 8000
+    token: Annotated[str, Field(description="Secret that every request must carry.")] = ""
+    names: Annotated[str, Field(description="Host names under which a proxy reaches the server, by commas.")] = ""
+    megabytes: Annotated[int, Field(ge=1, le=1000, description="Largest request.")] = 40
+    places: Annotated[int, Field(ge=1, le=10_000, description="Requests that may wait for the model.")] = 64
+    seconds: Annotated[int, Field(ge=1, le=600, description="Longest decoding of a picture.")] = 10
+    per_minute: Annotated[int, Field(ge=1, le=1_000_000, description="Requests a minute from one address.")] = 600
+    behind_tls: Annotated[bool, Field(description="A proxy in front speaks TLS: HSTS, X-Forwarded-Proto.")] = False
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host in LOOPBACK:
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """Values of the header ``Host`` that are answered: no other site's name may lead a browser here."""
+        named = [name.strip() for name in self.names.split(",") if name.strip()]
+        own = [] if self.host in {"0.0.0.0", "::"} else [self.host]
+        return [*dict.fromkeys([*LOOPBACK, "[::1]", *own, *named])]
+
+    @property
+    def max_bytes(self) -> int:
+        return self.megabytes * 1_000_000
+
+
+def read_options(given: Mapping[str, object]) -> ServeOptions:
+    """Join the options that were given with the environment's; a server that others can reach gets a token.
+
+    Raises:
+        SettingsError: If a value is out of its bounds, or a variable ``FUSIONLN_SERVE_...`` is no option.
+    """
+    variables = {key: value for key, value in os.environ.items() if key.startswith(PREFIX)}
+    values: dict[str, object] = {key.removeprefix(PREFIX).lower(): value for key, value in variables.items()}
+    try:
+        options = ServeOptions.model_validate({**values, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        source = f"--{name}" if name in given else f"{PREFIX}{name.upper()}"
+        known = ", ".join(PREFIX + field.upper() for field in ServeOptions.model_fields)
+        raise SettingsError(f"{source}: {first['msg']}.", f"Variables are {known}.") from None
+    if options.loopback or options.token:
+        return options
+    return options.model_copy(update={"token": secrets.token_urlsafe(24)})

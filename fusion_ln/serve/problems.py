@@ -1,0 +1,62 @@
+"""Errors as `application/problem+json` (RFC 9457): a status, what is wrong, and the way out."""
+
+import json
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+
+from fusion_ln.errors import FusionLNError
+
+KIND = "application/problem+json"
+
+
+class ProblemError(Exception):
+    """A request that cannot be answered.
+
+    Args:
+        status: Status of the response.
+        detail: Where, what was found and what was expected.
+        way_out: What the sender can do.
+        headers: Further headers of the response.
+    """
+
+    def __init__(self, status: HTTPStatus, detail: str, way_out: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.way_out, self.headers = status, detail, way_out, headers or {}
+
+    def respond(self) -> HttpResponse:
+        """Make the response."""
+        body = {
+            "type": "about:blank",
+            "title": self.status.phrase,
+            "status": self.status.value,
+            "detail": self.detail,
+            "way_out": self.way_out,
+        }
+        return HttpResponse(json.dumps(body), content_type=KIND, status=self.status.value, headers=self.headers)
+
+
+def unprocessable(error: FusionLNError) -> ProblemError:
+    """Problem of a request whose content does not fit the model."""
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer a request that Django could not parse."""
+    return ProblemError(
+        HTTPStatus.BAD_REQUEST, "Not a request that can be read.", "Send multipart/form-data."
+    ).respond()
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer for an address that does not exist."""
+    return ProblemError(
+        HTTPStatus.NOT_FOUND, "Nothing is here.", "Addresses are listed in /api/v1/openapi.json."
+    ).respond()
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Answer after an error of the server."""
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "The server failed; its log says why.", "Try once more, or tell its keeper."
+    ).respond()

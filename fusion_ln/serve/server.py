@@ -1,0 +1,133 @@
+"""The process: load the model, listen, answer, end."""
+
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fusion_ln.errors import SettingsError
+from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.progress import say
+from fusion_ln.serve.options import PREFIX, ServeOptions
+
+Message = Mapping[str, Any]  # as ASGI defines it
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+MISSING = 'Install it: pip install "fusion_ln[web]".'
+
+
+def serve(model: Path, options: ServeOptions) -> None:
+    """Serve a model until the process is told to end (SIGINT, SIGTERM); what waits is answered first.
+
+    Raises:
+        SettingsError: If the extra is not installed, or the address cannot be listened on.
+        ModelError, RunError: See `load_predictor`.
+    """
+    try:
+        import django
+        import uvicorn
+        from django.core.asgi import get_asgi_application
+    except ImportError as error:
+        raise SettingsError(f"The server needs {error.name}, which is not installed.", MISSING) from None
+    listener = _listen(options)
+    for name, value in options.model_dump().items():
+        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings and the decoders read them
+    os.environ["DJANGO_SETTINGS_MODULE"] = "fusion_ln.serve.site"
+    predictor = load_predictor(model)
+    django.setup()
+
+    from fusion_ln.serve.apps import serve_config
+    from fusion_ln.serve.decoding import Decoder
+    from fusion_ln.serve.logs import log_to_stderr
+    from fusion_ln.serve.room import ModelRoom
+
+    config = serve_config()
+    config.options, config.decoder = options, Decoder(options.seconds)
+    config.room = ModelRoom(predictor, options.places)
+    app = bound_body(get_asgi_application(), options.max_bytes)
+    _announce(listener, options)
+    log_to_stderr()
+    settings = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
+    )
+    try:
+        uvicorn.Server(settings).run([listener])
+    finally:
+        config.room.close()
+        config.decoder.close()
+
+
+def bound_body(app: App, max_bytes: int) -> App:
+    """Refuse requests with more bytes than are admitted, whatever their headers say."""
+
+    async def bounded(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        read, refused = 0, False
+
+        async def receive_bounded() -> Message:
+            nonlocal read, refused
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > max_bytes:
+                refused = True
+                return {"type": "http.disconnect"}
+            return message
+
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:
+                await send(message)
+
+        sizes = [value for name, value in scope["headers"] if name == b"content-length"]
+        if sizes and sizes[0].isdigit() and int(sizes[0]) > max_bytes:
+            refused = True
+        else:
+            await app(scope, receive_bounded, send_unless_refused)
+        if refused:
+            await _send_too_large(send, max_bytes)
+
+    return bounded
+
+
+async def _send_too_large(send: Send, max_bytes: int) -> None:
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    detail = f"More than {max_bytes / 1e6:g} MB."
+    body = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "way_out": "Send smaller pictures, or one patient at a time.",
+    }
+    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    """Take the port before anything is loaded."""
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"{options.host}:{options.port}: cannot be listened on ({error.strerror or error}).",
+            "Choose another `--port` (0: any free one) or `--host`.",
+        ) from None
+    return listener
+
+
+def _announce(listener: socket.socket, options: ServeOptions) -> None:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    say(f"http://{host}:{listener.getsockname()[1]}/api/v1/openapi.json  (Ctrl-C ends the server)")
+    if options.token:
+        say(f"Others can reach it, so every request needs the header `Authorization: Bearer {options.token}`")
