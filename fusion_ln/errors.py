@@ -49,6 +49,10 @@ class ModelError(FusionLNError):
     """A model's folder is damaged, edited, or not what the command needs."""
 
 
+class ServerError(FusionLNError):
+    """A server cannot be reached, or refuses a request."""
+
+
 class PredictionsError(FusionLNError):
     """A table of predictions breaks its schema, or two tables do not fit together."""
 

@@ -1,5 +1,6 @@
 """`fusionln predict`: prediction of a new patient, or of a cohort, by a model."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec
@@ -26,7 +27,7 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 
 
 @click.command()
-@click.argument("model", type=DIRECTORY)
+@click.argument("model", type=DIRECTORY, required=False)
 @_picture_options
 @click.option(
     "--picture", "named", metavar="NAME=FILE", multiple=True, help="Picture of the modality NAME; repeatable."
@@ -38,15 +39,17 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
     "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of a multi-frame picture."
 )
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
+@click.option("--server", metavar="URL", help="Server of `fusionln serve` to ask in place of MODEL.")
 @population_options
 @click.option("--csv", "out", type=FILE, help="CSV file for the answers.")
 @click.option("--json", "json_out", type=FILE, help="JSON file for the answers; of one patient an object, else a list.")
 def predict(
-    model: Path,
+    model: Path | None,
     named: tuple[str, ...],
     clinical: tuple[str, ...],
     frame: int,
     cohort: Path | None,
+    server: str | None,
     prevalence: str,
     costs: str,
     out: Path | None,
@@ -58,12 +61,6 @@ def predict(
     Probabilities are calibrated. The set holds the classes that cannot be ruled out at 90 %; a contribution is what a
     modality adds to the probability of the likeliest class, from that class's share in the study.
     """
-    from fusion_ln.cohort.folder import load_cohort
-    from fusion_ln.files.formats import write_csv, write_json
-    from fusion_ln.predict.predictor import load_predictor
-    from fusion_ln.predict.present import RAW, as_json, as_table
-    from fusion_ln.progress import say
-
     pictures = _collect_pictures(known, named)
     if bool(pictures) == bool(cohort):
         options = ", ".join(f"--{modality}" for modality in KNOWN_MODALITIES)
@@ -73,17 +70,49 @@ def predict(
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
+    if server and (model or cohort or frame or prevalence or costs or out):
+        raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
+    if server:
+        _ask_server(server, pictures, values, json_out)
+    elif model:
+        asked = (cohort or pictures, frame, values)
+        _ask_model(model, asked, prevalence=prevalence, costs=costs, out=out, json_out=json_out)
+    else:
+        raise click.UsageError("Give MODEL, or --server URL.")
+
+
+def _ask_model(
+    model: Path,
+    asked: tuple[Path | dict[str, Path], int, dict[str, str]],
+    *,
+    prevalence: str,
+    costs: str,
+    out: Path | None,
+    json_out: Path | None,
+) -> None:
+    """Let a model predict, and print or write its answers.
+
+    Args:
+        asked: The cohort, or pictures by modality; their frame; values of clinical columns.
+    """
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.files.formats import write_csv, write_json
+    from fusion_ln.predict.predictor import load_predictor
+    from fusion_ln.predict.present import RAW, as_json, as_table
+    from fusion_ln.progress import say
+
     predictor = load_predictor(model, prevalence=prevalence, costs=costs)
-    if cohort:
-        opened = load_cohort(cohort)
+    patients, frame, values = asked
+    if isinstance(patients, Path):
+        opened = load_cohort(patients)
         answers = predictor.predict_cohort(opened)
         say(f"{len(answers.patients)} of {len(opened.patients)} patients predicted.")
     else:
-        answers = predictor.predict_pictures(pictures, frame=frame, clinical=values)
+        answers = predictor.predict_pictures(patients, frame=frame, clinical=values)
     table = as_table(predictor, answers)
     if json_out:
         described = as_json(predictor, answers)
-        write_json(json_out, described if cohort else described[0])
+        write_json(json_out, described if isinstance(patients, Path) else described[0])
         click.echo(f"Answers: {json_out}")
     if out:
         write_csv(out, table)
@@ -91,6 +120,19 @@ def predict(
     elif not json_out:
         shown = table.drop(columns=[column for column in table if str(column).startswith(RAW)])
         click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
+
+
+def _ask_server(server: str, pictures: Mapping[str, Path], clinical: Mapping[str, str], json_out: Path | None) -> None:
+    """Let a server predict one patient, and print or write its answer."""
+    from fusion_ln.files.formats import write_json
+    from fusion_ln.predict.remote import ask
+
+    answer = ask(server, pictures, clinical)
+    if json_out:
+        write_json(json_out, answer)
+        click.echo(f"Answers: {json_out}")
+    else:
+        click.echo(json.dumps(answer, indent=2))
 
 
 def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:

@@ -18,7 +18,7 @@ class JsonLines(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{record.msecs:03.0f}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage() if record.name == LOGGER.name else record.msg,
+            "message": record.getMessage() if record.name == LOGGER.name else str(record.msg),  # without arguments
         }
         line |= getattr(record, "facts", {})
         if record.exc_info and record.exc_info[0]:
@@ -32,4 +32,7 @@ def log_to_stderr() -> None:
     """Send every log of this process to standard error, as lines of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    LOGGER.setLevel(logging.INFO)
+    logging.getLogger("django.request").setLevel(logging.ERROR)  # refusals are logged as requests
+    logging.getLogger("django.security").setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -55,6 +56,8 @@ def serve(model: Path, options: ServeOptions) -> None:
     settings = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # uvicorn takes them, ends, and raises them again
     try:
         uvicorn.Server(settings).run([listener])
     finally:
@@ -117,6 +120,7 @@ def _listen(options: ServeOptions) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((options.host, options.port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise SettingsError(

@@ -1,0 +1,53 @@
+"""Prediction by a server of `fusionln serve`."""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import requests
+
+from fusion_ln.errors import PictureError, ServerError
+
+TOKEN = "FUSIONLN_SERVE_TOKEN"  # variable with the server's token
+SECONDS = 60
+START = "Start one with `fusionln serve MODEL`, and give its address, as in http://127.0.0.1:8000."
+
+
+def ask(server: str, pictures: Mapping[str, Path], clinical: Mapping[str, str]) -> dict[str, object]:
+    """Send a patient's pictures to a server.
+
+    Args:
+        server: Its address, as in ``http://127.0.0.1:8000``.
+        pictures: Picture file by modality.
+        clinical: Value by clinical column.
+
+    Returns:
+        Its answer, as in the JSON of `fusionln predict`, with ``warnings``.
+
+    Raises:
+        PictureError: If a file cannot be read.
+        ServerError: If no server answers, or it refuses; its message says why.
+    """
+    token = os.environ.get(TOKEN)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    with ExitStack() as stack:
+        try:
+            files = {name: ("picture", stack.enter_context(path.open("rb"))) for name, path in pictures.items()}
+        except OSError as error:
+            raise PictureError(f"{error.filename}: cannot be read ({error.strerror}).", "Give another file.") from None
+        url = f"{server.rstrip('/')}/api/v1/predict"
+        try:
+            response = requests.post(url, files=files, data=dict(clinical), headers=headers, timeout=SECONDS)
+            answer = response.json()
+        except requests.JSONDecodeError:
+            raise ServerError(f"{url}: answers, but not as `fusionln serve` does.", START) from None
+        except (requests.RequestException, ValueError) as error:
+            raise ServerError(f"{url}: no answer ({type(error).__name__}).", START) from None
+    if not isinstance(answer, dict):
+        raise ServerError(f"{url}: answers, but not as `fusionln serve` does.", START)
+    if not response.ok:
+        unauthorized = response.status_code == requests.codes.unauthorized
+        way_out = f"Set the variable {TOKEN}." if unauthorized else str(answer.get("way_out", ""))
+        raise ServerError(f"{url}: refused ({response.status_code}). {answer.get('detail', '')}", way_out)
+    return answer

@@ -1,0 +1,183 @@
+"""The server as a program meets it: a process of its own, asked over HTTP."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from tiny import CPU, FIT, build_cohort, fusionln, refused
+
+from fusion_ln.training.run import run_baselines_and_fusions
+
+pytest.importorskip("django")
+SECRET_WORD = b"Mrs-Unforgettable"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A frozen mean of two modalities."""
+    folder = tmp_path_factory.mktemp("study")
+    cohort = build_cohort(folder, 24)
+    runs = run_baselines_and_fusions(
+        cohort, ["2d", "cdfi"], {"late-mean": None}, FIT, folder / "runs", protocol="nested", seed=0, device=CPU
+    )
+    fusionln("freeze", runs[-1].root, "--out", folder / "model", "--licence", "CC-BY-4.0")
+    return folder / "model"
+
+
+def start(model, log, **variables):
+    """Start a server on a free port; return its process and address."""
+    environment = os.environ | {f"FUSIONLN_SERVE_{key.upper()}": str(value) for key, value in variables.items()}
+    command = [sys.executable, "-c", "from fusion_ln.cli.main import cli; cli()", "serve", str(model), "--port", "0"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, env=environment)
+    while process.poll() is None:
+        if found := re.search(r"http://[^/]+", log.read_text()):
+            return process, found[0]
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory):
+    """A server; its log and its temporary folder."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "tmp").mkdir()
+    old, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder / "tmp")
+    process, address = start(model, folder / "log", megabytes=2)
+    os.environ.pop("TMPDIR") if old is None else os.environ.update(TMPDIR=old)
+    yield address, folder
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def picture(seed=0, side=40, kind="PNG"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def post(server, files, **options):
+    return requests.post(f"{server[0]}/api/v1/predict", files=files, timeout=60, **options)
+
+
+def test_the_answer_is_that_of_the_command(server, model, tmp_path):
+    for modality, seed in (("2d", 0), ("cdfi", 1)):
+        (tmp_path / f"{modality}.png").write_bytes(picture(seed))
+    pictures = ("--2d", tmp_path / "2d.png", "--cdfi", tmp_path / "cdfi.png")
+    fusionln("predict", model, *pictures, "--json", tmp_path / "here.json")
+    fusionln("predict", "--server", server[0], *pictures, "--json", tmp_path / "there.json")
+    here, there = (json.loads((tmp_path / name).read_text()) for name in ("here.json", "there.json"))
+    assert any("simulated" in warning or "medical device" in warning for warning in there.pop("warnings"))
+    del here["patient_id"]
+    assert {key: here[key] for key in ("set", "modalities", "kind", "model")} == {
+        key: there[key] for key in ("set", "modalities", "kind", "model")
+    }
+    assert there["probabilities"] == pytest.approx(here["probabilities"], abs=1e-6)
+    assert there.keys() == here.keys()
+
+
+def test_patients_asked_at_once_get_their_own_answers(server):
+    questions = [{"2d": picture(seed)} if seed % 2 else {"cdfi": picture(seed)} for seed in range(12)]
+    alone = [post(server, files).json() for files in questions]
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda files: post(server, files).json(), questions))
+    for one, other in zip(alone, together, strict=True):
+        assert other["probabilities"] == pytest.approx(one["probabilities"], abs=1e-6)
+        assert other["modalities"] == one["modalities"]
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        ({}, 422, "No picture"),
+        ({"elastic": picture()}, 422, "elastic: not a modality"),
+        ([("2d", picture()), ("2d", picture(1))], 422, "2d: 2 pictures"),
+        ({"2d": b"no picture at all"}, 422, "2d: holds text"),
+        ({"2d": picture()[:300]}, 422, "2d: truncated"),
+        ({"2d": b""}, 422, "2d: "),
+        ({"2d": bytes(3_000_000)}, 413, "More than 2 MB"),
+    ],
+)
+def test_a_refusal_names_the_field_and_the_way_out(server, files, status, words):
+    answer = post(server, files)
+    problem = answer.json()
+    assert answer.status_code == problem["status"] == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem["detail"].startswith(words)
+    assert problem["way_out"].endswith(".")
+    assert "/proc" not in answer.text
+
+
+def test_a_body_that_hides_its_size_is_refused(server):
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    head = b'--b\r\nContent-Disposition: form-data; name="2d"; filename="a"\r\n\r\n'
+    chunks = iter([head, *[bytes(500_000)] * 6])
+    answer = requests.post(f"{server[0]}/api/v1/predict", data=chunks, headers=kind, timeout=60)
+    assert answer.status_code == 413
+
+
+def test_other_sites_and_other_names_are_refused(server):
+    assert post(server, {"2d": picture()}, headers={"Origin": "https://elsewhere.example"}).status_code == 403
+    assert (
+        requests.get(f"{server[0]}/api/v1/models", headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
+    )
+
+
+def test_nothing_that_is_sent_is_kept(server):
+    name = SECRET_WORD.decode()
+    post(server, {"2d": (f"{name}.png", picture() + SECRET_WORD)})
+    post(server, {"2d": (f"{name}.png", SECRET_WORD * 100)})
+    post(server, {name: (f"{name}.png", picture())}, params={"name": name})
+    requests.get(f"{server[0]}/{name}", timeout=60)
+    written = [path for path in server[1].rglob("*") if path.is_file()]
+    assert server[1] / "log" in written
+    assert not [path for path in written if SECRET_WORD in path.read_bytes()]
+
+
+def test_the_document_names_the_fields_and_every_log_line_is_json(server):
+    document = requests.get(f"{server[0]}/api/v1/openapi.json", timeout=60).json()
+    body = document["paths"]["/api/v1/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert list(body["properties"]) == ["2d", "cdfi"]
+    [described] = requests.get(f"{server[0]}/api/v1/models", timeout=60).json()
+    assert described["modalities"] == ["2d", "cdfi"]
+    assert described["licence"] == "CC-BY-4.0"
+    assert requests.get(f"{server[0]}/readyz", timeout=60).json() == {"status": "ready"}
+    assert 'route="api/v1/models"' in requests.get(f"{server[0]}/metrics", timeout=60).text
+    lines = [line for line in (server[1] / "log").read_text().splitlines() if line.startswith("{")]
+    assert {"api/v1/models", "readyz"} & {json.loads(line).get("route") for line in lines} == {"api/v1/models"}
+
+
+def test_headers_keep_pages_of_others_out(server):
+    headers = requests.get(f"{server[0]}/api/v1/models", timeout=60).headers
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+
+
+def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, tmp_path):
+    process, address = start(model, tmp_path / "log", token="let-me-in", per_minute=2)
+    try:
+        url, key = f"{address}/api/v1/models", {"Authorization": "Bearer let-me-in"}
+        assert requests.get(url, timeout=60).status_code == 401
+        assert [requests.get(url, headers=key, timeout=60).status_code for _ in range(3)] == [200, 200, 429]
+        assert requests.get(f"{address}/healthz", timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_mistake_at_the_start_ends_in_one_message(model, monkeypatch):
+    assert "8.8.8.8" in refused("serve", model, "--host", "8.8.8.8")
+    monkeypatch.setenv("FUSIONLN_SERVE_MEGABYTES", "none")
+    assert "FUSIONLN_SERVE_MEGABYTES" in refused("serve", model)
+    assert "no answer" in refused("predict", "--server", "http://127.0.0.1:9", "--2d", __file__)
