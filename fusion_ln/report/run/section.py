@@ -68,8 +68,8 @@ class Section:
         anchor: Identifier on the page.
         link: Text of the link in the menu.
         title, subtitle: Heading, and the muted text beside it.
-        template: In ``templates/sections``; it sees the section under its name. ``plain.html`` shows the text, then
-            the figures side by side, then the tables one below the other.
+        template: In ``templates/sections``, in the folder of its part; it sees the section under its name.
+            ``plain.html`` shows the text, then the figures side by side, then the tables one below the other.
         text: A paragraph of plain text; only ``plain.html`` shows it.
         plates: Figures.
         sheets: Tables. Each with a row is written as CSV; the template decides which ones the page shows.

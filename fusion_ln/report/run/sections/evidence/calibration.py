@@ -53,7 +53,7 @@ def build(report: Report) -> Section:
         link="Calibration",
         title="Calibration",
         subtitle="do probabilities mean what they say?",
-        template="calibration.html",
+        template="evidence/calibration.html",
         plates=[
             draw_calibration(results, observed, curves, name)
             for name in (results.cohort.classes if results.main.calibrated else ())

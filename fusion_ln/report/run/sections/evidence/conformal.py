@@ -43,7 +43,7 @@ def build(report: Report) -> Section:
         link="Conformal sets",
         title="Conformal sets",
         subtitle="which classes cannot be ruled out?",
-        template="conformal.html",
+        template="evidence/conformal.html",
         sheets=[coverage, split_coverage, undecided_patients],
         left_out=[*reasons, *too_few],
         values={

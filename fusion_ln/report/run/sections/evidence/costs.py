@@ -36,7 +36,7 @@ def build(report: Report) -> Section | None:
         link="Costs",
         title="Costs of decisions",
         subtitle="what do wrong decisions cost?",
-        template="costs.html",
+        template="evidence/costs.html",
         sheets=[
             Sheet("cost_matrix", "Cost of each decision", costs.table(), HEADINGS),
             Sheet("costs", "Mean cost per patient", policies(results, costs, shown), HEADINGS | titles),

@@ -47,7 +47,7 @@ def build(report: Report) -> Section:
         link="Decisions",
         title="Decisions",
         subtitle=f"{' or '.join(results.malignant)} against the rest",
-        template="decisions.html",
+        template="evidence/decisions.html",
         plates=plates,
         sheets=[Sheet("decision_curves", "Net benefit", curves), differences, points],
         left_out=[*reasons, *missing],

@@ -29,7 +29,7 @@ def build(report: Report) -> Section | None:
         link="Disagreement",
         title="Disagreement",
         subtitle=f"{len(table)} patients whom {' and '.join(titles)} class differently",
-        template="disagreements.html",
+        template="evidence/disagreements.html",
         plates=[draw_disagreement(results, patient, results.headline) for patient in listed],
         sheets=[
             Sheet(

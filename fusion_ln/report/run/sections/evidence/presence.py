@@ -33,7 +33,7 @@ def build(report: Report) -> Section | None:
         link="Which pictures exist",
         title="Which pictures exist",
         subtitle="does the pattern predict the class?",
-        template="presence.html",
+        template="evidence/presence.html",
         sheets=[
             Sheet("same_pattern", "AUC over patients with the same pictures", table, HEADINGS),
             Sheet("presence", "Classes by which pictures exist", audit.patterns if audit else pd.DataFrame()),

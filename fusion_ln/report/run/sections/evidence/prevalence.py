@@ -42,7 +42,7 @@ def build(report: Report) -> Section | None:
         link="Another population",
         title="Another population",
         subtitle=", ".join(f"{share:.3g} {name}" for name, share in given),
-        template="prevalence.html",
+        template="evidence/prevalence.html",
         plates=[draw_decisions(results, curves, "decision_curves_prevalence", "Net benefit at the prevalence")]
         if len(curves)
         else [],

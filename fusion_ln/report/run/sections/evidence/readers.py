@@ -46,7 +46,7 @@ def build(report: Report) -> Section | None:
         link="Readers",
         title="Readers beside the model",
         subtitle=f"{number}, {SIMULATED}" if results.cohort.simulated else number,
-        template="readers.html",
+        template="evidence/readers.html",
         plates=[plate for name in results.cohort.classes if (plate := _draw(results, points, name))],
         sheets=[
             Sheet("readers_alone", "The model against the mean of the readers", alone, mean, READER_WORDS),

@@ -35,7 +35,7 @@ def build(report: Report) -> Section | None:
         link="Subgroups",
         title="Subgroups",
         subtitle=f"by {', '.join(groups)}",
-        template="subgroups.html",
+        template="evidence/subgroups.html",
         plates=[draw_subgroups(results, groups, variable) for variable in groups],
         sheets=[Sheet("subgroups", "Metrics by subgroup", subgroup_metrics(groups)), spread],
         values={

@@ -27,7 +27,7 @@ def build(report: Report) -> Section | None:
         link="Subsets",
         title="Subsets of the pictures",
         subtitle="what if one is missing?",
-        template="subsets.html",
+        template="evidence/subsets.html",
         plates=[draw_subsets(results, table, model) for model in models],
         sheets=[Sheet("subsets", "Metrics by the pictures given", table)],
         is_open=True,

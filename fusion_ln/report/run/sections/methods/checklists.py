@@ -28,7 +28,7 @@ def build(report: Report) -> Section:
         link="Checklists",
         title="Reporting checklists",
         subtitle="TRIPOD+AI, CLAIM 2024, METRICS: what the runs can answer, answered",
-        template="checklists.html",
+        template="methods/checklists.html",
         sheets=[
             Sheet("tripod_ai", "TRIPOD+AI", checklist(TRIPOD_AI, found), HEADINGS),
             Sheet("claim_2024", "CLAIM, 2024", checklist(CLAIM_2024, found), HEADINGS),

@@ -27,7 +27,7 @@ def build(report: Report) -> Section:
         link="How it was done",
         title="How it was done",
         subtitle="protocol, settings, versions, time, hashes",
-        template="procedure.html",
+        template="methods/procedure.html",
         sheets=[
             Sheet("cohort", "Patients and pictures", cohort_table(results), pictures),
             Sheet("settings", "Settings", settings, words={"models": _titles_of_models(results, settings)}),

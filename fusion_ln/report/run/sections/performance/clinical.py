@@ -56,7 +56,7 @@ def build(report: Report) -> Section | None:
         link="Without pictures",
         title="Beyond what is known without pictures",
         subtitle=known.what.lower(),
-        template="clinical.html",
+        template="performance/clinical.html",
         text=TEXT,
         plates=[draw_gains(results, gains)] if gains else [],
         sheets=[

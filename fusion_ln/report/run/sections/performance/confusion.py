@@ -25,7 +25,7 @@ def build(report: Report) -> Section:
         link="Confusion",
         title="Confusion",
         subtitle="truth and most probable class",
-        template="confusion.html",
+        template="performance/confusion.html",
         plates=[draw_confusion(results, model) for model in results.models],
         sheets=[Sheet("confusion", "Truth and prediction", confusion_table(results))],
         is_open=True,

@@ -45,7 +45,7 @@ def build(report: Report) -> Section | None:
         link="Differences",
         title="Differences",
         subtitle=f"each model minus {results.reference.title}",
-        template="differences.html",
+        template="performance/differences.html",
         plates=[
             draw_differences(results, PRIMARY, ALL_CLASSES, "AUC"),
             draw_differences(results, "recall", weak, f"recall of {weak}"),

@@ -19,7 +19,7 @@ def build(report: Report) -> Section:
         link="Folds",
         title="Folds",
         subtitle="AUC in each held-out fold",
-        template="folds.html",
+        template="performance/folds.html",
         plates=[draw_auc_by_fold(results)],
         sheets=[Sheet("auc_by_fold", "AUC by fold", fold_table(results))],
     )

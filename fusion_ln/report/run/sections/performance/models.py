@@ -21,7 +21,7 @@ def build(report: Report) -> Section:
         link="Models",
         title="Models",
         subtitle="every metric with its 95 % interval",
-        template="models.html",
+        template="performance/models.html",
         plates=[draw_auc(results, results.models, "auc_all")] if partly else [],
         sheets=[Sheet("models", "Every metric of every model", model_table(results))],
         is_open=True,
