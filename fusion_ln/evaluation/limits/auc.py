@@ -7,8 +7,9 @@ from itertools import permutations
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import rankdata
+from scipy.stats import t as student
 
-from fusion_ln.evaluation.limits.shares import Limits, Z
+from fusion_ln.evaluation.limits.shares import LEVEL, Limits, Z
 
 # With fewer misplaced patients than this DeLong's variance, which rests on them, is too small (by simulation).
 MISPLACED = 3
@@ -58,8 +59,8 @@ class Aucs:
     @cached_property
     def limits(self) -> Limits:
         """Limits of each class's AUC: logit-transformed DeLong, or Newcombe's where few are misplaced. (..., C)."""
-        plain = logit_limits(self.by_class, self.covariance(self))
         sizes = np.bincount(self.labels, minlength=self.by_class.shape[-1])
+        plain = logit_limits(self.by_class, self.covariance(self), np.minimum(sizes, len(self.labels) - sizes))
         near_one = newcombe_limits(self.by_class, sizes, len(self.labels) - sizes)
         low, high = (np.where(self._misplaced < MISPLACED, n, p) for n, p in zip(near_one, plain, strict=True))
         return low, high
@@ -67,7 +68,7 @@ class Aucs:
     @property
     def macro_limits(self) -> Limits:
         """Limits of the macro AUC: logit-transformed, or the means of the classes' limits where few are misplaced."""
-        plain = logit_limits(self.macro, self.macro_covariance(self))
+        plain = logit_limits(self.macro, self.macro_covariance(self), np.bincount(self.labels).min())
         low, high = (np.where(self.few, own.mean(axis=-1), p) for own, p in zip(self.limits, plain, strict=True))
         return low, high
 
@@ -117,17 +118,38 @@ def one_vs_one(
 
     The limits are logit-transformed or, in samples with ``few`` misplaced patients, the means of Newcombe's limits.
     """
-    pairs = list(permutations(range(probs.shape[-1]), 2))
+    n_classes = probs.shape[-1]
+    return _pairwise(labels, probs, np.full((n_classes, n_classes), 1 / (n_classes * (n_classes - 1))), few)
+
+
+def weighted_auc(labels: np.ndarray, probs: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
+    """Compute a weighted mean of the AUCs of pairs of classes, and its limits as `one_vs_one` does.
+
+    Args:
+        labels, probs: Shapes (P,) and (P, C).
+        weights: Weight of the AUC of class i (row) against class j. Shape (C, C).
+    """
+    few = aucs(labels, probs).few
+    value, low, high, _ = _pairwise(labels, probs, weights, few)
+    return float(value), float(low), float(high)
+
+
+def _pairwise(
+    labels: np.ndarray, probs: np.ndarray, weights: np.ndarray, few: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Compute a weighted mean of AUCs of pairs of classes, its limits and influence, see `one_vs_one`."""
     influence, value = np.zeros(probs.shape[:-1]), np.zeros(probs.shape[:-2])
     near_one = np.zeros((2, *value.shape))
-    for i, j in pairs:
+    for i, j in permutations(range(probs.shape[-1]), 2):
+        if weights[i, j] == 0:
+            continue
         members = (labels == i) | (labels == j)
         positive = labels[members] == i
         auc, own = auc_influence(positive, probs[..., members, i])
-        influence[..., members] += own / len(pairs)
-        value += auc / len(pairs)
-        near_one += np.stack(newcombe_limits(auc, positive.sum(), (~positive).sum())) / len(pairs)
-    plain = logit_limits(value, covariance(influence, influence, labels))
+        influence[..., members] += own * weights[i, j]
+        value += auc * weights[i, j]
+        near_one += np.stack(newcombe_limits(auc, positive.sum(), (~positive).sum())) * weights[i, j]
+    plain = logit_limits(value, covariance(influence, influence, labels), np.bincount(labels).min())
     low, high = (np.where(few, n, p) for n, p in zip(near_one, plain, strict=True))
     return value, low, high, influence
 
@@ -143,10 +165,15 @@ def covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return total
 
 
-def logit_limits(value: np.ndarray, variance: np.ndarray) -> Limits:
-    """Compute the limits of an AUC on the scale of its logit (Pepe 2003, sec. 5.2); NaN at 0 and 1."""
+def logit_limits(value: np.ndarray, variance: np.ndarray, smallest: np.ndarray | int) -> Limits:
+    """Compute the limits of an AUC on the scale of its logit (Pepe 2003, sec. 5.2); NaN at 0 and 1.
+
+    The variance rests on the placements of the ``smallest`` group: Student's t with one degree of freedom less than its
+    patients. With the normal quantile the AUC of 50 patients with unstable learners held in 0.926 to 0.932.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        half = Z * np.sqrt(variance) / (value * (1 - value))
+        quantile = student.ppf((1 + LEVEL) / 2, smallest - 1)
+        half = quantile * np.sqrt(variance) / (value * (1 - value))
         return expit(logit(value) - half), expit(logit(value) + half)
 
 

@@ -10,7 +10,9 @@ import pandas as pd
 from fusion_ln.decode.table import read_table, spelling_key
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.evaluation.intervals import align
-from fusion_ln.evaluation.probabilities.weights import class_weights, total_interval
+from fusion_ln.evaluation.limits.shares import Limits, difference_limits
+from fusion_ln.evaluation.limits.sums import value_limits
+from fusion_ln.evaluation.probabilities.weights import class_correlation, class_weights
 from fusion_ln.predictions import Predictions
 
 COSTS_OPTION = "--costs"
@@ -91,8 +93,6 @@ def mean_costs(
     costs: Costs,
     *,
     prevalence: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute the mean cost per patient of deciding by expected cost, by the most probable class, or always alike.
 
@@ -100,18 +100,19 @@ def mean_costs(
         predictions: Of patients that the model was not trained on, their probabilities calibrated.
         costs: Cost of each decision for each true class.
         prevalence: Share of each class in the population that the patients stand for. Shape (C,). None: as they are.
-        n_resamples, seed: Number of bootstrap draws within classes; same seed, same interval.
 
     Returns:
-        One row per policy: ``policy, mean_cost, ci_low, ci_high`` (percentile bootstrap), then the share of patients
-        who get each decision.
+        One row per policy: ``policy, mean_cost, ci_low, ci_high`` (see `value_limits`; a policy that decides always
+        alike costs what it costs), then the share of patients who get each decision.
     """
     chosen = _policies(predictions, costs)
     weights = class_weights(predictions.labels, prevalence)
     paid = np.stack([costs.matrix[predictions.labels, each] for each in chosen.values()], axis=1)  # (P, policies)
     table = pd.DataFrame({"policy": list(chosen)})
     table["mean_cost"] = weights @ paid
-    table["ci_low"], table["ci_high"] = total_interval(paid * weights[:, None], predictions.labels, n_resamples, seed)
+    low, high = _limits(paid, costs, predictions, prevalence)
+    alike = table["policy"].str.startswith(ALWAYS)
+    table["ci_low"], table["ci_high"] = (table["mean_cost"].where(alike, end) for end in (low, high))
     for k, name in enumerate(costs.decisions):
         table[name] = [float(weights @ (each == k)) for each in chosen.values()]
     return table
@@ -123,19 +124,20 @@ def cost_difference(
     costs: Costs,
     *,
     prevalence: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute the mean cost of ``a`` less that of ``b``, both deciding by expected cost, on the same patients.
 
     Returns:
-        One row: ``patients, mean_cost_a, mean_cost_b, difference, ci_low, ci_high`` (percentile bootstrap).
+        One row: ``patients, mean_cost_a, mean_cost_b, difference, ci_low, ci_high`` (see `difference_limits`).
     """
     a, b = align(a, b, common_only=True)
     weights = class_weights(a.labels, prevalence)
-    paid = [weights * costs.matrix[a.labels, costs.decide(each.probs)] for each in (a, b)]
-    low, high = total_interval((paid[0] - paid[1])[:, None], a.labels, n_resamples, seed)
-    means = [float(each.sum()) for each in paid]
+    paid = [costs.matrix[a.labels, costs.decide(each.probs)] for each in (a, b)]
+    means = [float(weights @ each) for each in paid]
+    limits_a, limits_b = (_limits(each[:, None], costs, a, prevalence) for each in paid)
+    parts_a, parts_b = (each[:, None] * weights[:, None] for each in paid)
+    r = class_correlation(parts_a, parts_b, a.labels)
+    low, high = difference_limits(np.array(means[:1]), np.array(means[1:]), limits_a, limits_b, r)
     row = (len(weights), *means, means[0] - means[1], float(low[0]), float(high[0]))
     return pd.DataFrame([row], columns=["patients", "mean_cost_a", "mean_cost_b", "difference", "ci_low", "ci_high"])
 
@@ -146,6 +148,13 @@ def decided(predictions: Predictions, costs: Costs) -> pd.DataFrame:
     counts = np.zeros(costs.matrix.shape, dtype=int)
     np.add.at(counts, (predictions.labels, chosen), 1)
     return Costs(costs.classes, costs.decisions, counts).table()
+
+
+def _limits(paid: np.ndarray, costs: Costs, predictions: Predictions, prevalence: np.ndarray | None) -> Limits:
+    """Compute the limits of the mean of costs (P, K), from those of the share of each cost in each class. (K,)."""
+    sizes = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    shares = sizes / sizes.sum() if prevalence is None else prevalence
+    return value_limits(paid, [np.unique(row) for row in costs.matrix], shares, predictions.labels)
 
 
 def _policies(predictions: Predictions, costs: Costs) -> dict[str, np.ndarray]:

@@ -7,9 +7,10 @@ import pandas as pd
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import align
-from fusion_ln.evaluation.limits.shares import share_interval
+from fusion_ln.evaluation.limits.shares import Limits, difference_limits, share_interval
+from fusion_ln.evaluation.limits.sums import sum_limits
 from fusion_ln.evaluation.probabilities.maps import inner_part
-from fusion_ln.evaluation.probabilities.weights import class_weights, total_interval
+from fusion_ln.evaluation.probabilities.weights import class_correlation, class_means, class_weights
 from fusion_ln.predictions import Predictions
 
 THRESHOLDS = np.arange(1, 100) / 100
@@ -21,31 +22,27 @@ def decision_curve(
     positive: Sequence[str],
     *,
     prevalence: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute the net benefit of acting on patients whose probability of the ``positive`` classes reaches a threshold.
 
     Net benefit = true positives / n - false positives / n x t / (1 - t) (Vickers & Elkin 2006); the probability is the
-    sum over the positive classes, such as all malignant ones. The bootstrap draws within classes, so the share of
-    positive patients is held.
+    sum over the positive classes, such as all malignant ones. The share of each class is held.
 
     Args:
         predictions: Of patients that the model was not trained on.
         positive: Classes on which one acts.
         prevalence: Share of each class in the population that the patients stand for. Shape (C,). None: as they are.
-        n_resamples, seed: Number of bootstrap draws; same seed, same interval.
 
     Returns:
-        One row per threshold 0.01..0.99: ``threshold, net_benefit, ci_low, ci_high`` (percentile bootstrap) ``,
-        treat_all, treat_none``.
+        One row per threshold 0.01..0.99: ``threshold, net_benefit, ci_low, ci_high`` (see `sum_limits`) ``, treat_all,
+        treat_none``.
 
     Raises:
         PredictionsError: If a positive class is unknown, or no patient or every patient is positive.
     """
-    gain = _gains(predictions, positive, prevalence)
-    low, high = total_interval(gain, predictions.labels, n_resamples, seed)
-    share = class_weights(predictions.labels, prevalence)[positive_patients(predictions, positive)].sum()
+    gain, labels = _gains(predictions, positive, prevalence), predictions.labels
+    low, high = _limits(predictions, positive, prevalence)
+    share = class_weights(labels, prevalence)[positive_patients(predictions, positive)].sum()
     return pd.DataFrame(
         {
             "threshold": THRESHOLDS,
@@ -64,22 +61,21 @@ def net_benefit_difference(
     positive: Sequence[str],
     *,
     prevalence: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute the net benefit of ``a`` less that of ``b`` on the same patients, as `decision_curve` does.
 
     Returns:
-        One row per threshold: ``threshold, net_benefit_a, net_benefit_b, difference, ci_low, ci_high``: percentile
-        bootstrap, the same draws for both, at each threshold by itself.
+        One row per threshold: ``threshold, net_benefit_a, net_benefit_b, difference, ci_low, ci_high``: see
+        `difference_limits`, at each threshold by itself.
 
     Raises:
         PredictionsError: See `decision_curve` and `align`.
     """
     a, b = align(a, b, common_only=True)
     gain_a, gain_b = (_gains(each, positive, prevalence) for each in (a, b))
-    low, high = total_interval(gain_a - gain_b, a.labels, n_resamples, seed)
     benefit_a, benefit_b = gain_a.sum(axis=0), gain_b.sum(axis=0)
+    limits_a, limits_b = (_limits(each, positive, prevalence) for each in (a, b))
+    low, high = difference_limits(benefit_a, benefit_b, limits_a, limits_b, class_correlation(gain_a, gain_b, a.labels))
     return pd.DataFrame(
         {
             "threshold": THRESHOLDS,
@@ -197,5 +193,20 @@ def _gains(predictions: Predictions, positive: Sequence[str], prevalence: np.nda
     """Compute what each patient adds to the net benefit at each threshold. Shape (P, thresholds)."""
     diseased = positive_patients(predictions, positive)
     worth = np.where(diseased[:, None], 1.0, -THRESHOLDS / (1 - THRESHOLDS))
-    acted = _risk(predictions, positive)[:, None] >= THRESHOLDS
+    acted = _acted(predictions, positive)
     return np.asarray(worth * acted * class_weights(predictions.labels, prevalence)[:, None])
+
+
+def _acted(predictions: Predictions, positive: Sequence[str]) -> np.ndarray:
+    """Mask the patients on whom one acts at each threshold. bool, shape (P, thresholds)."""
+    return np.asarray(_risk(predictions, positive)[:, None] >= THRESHOLDS)
+
+
+def _limits(predictions: Predictions, positive: Sequence[str], prevalence: np.ndarray | None) -> Limits:
+    """Compute the limits of the net benefit at each threshold, from those of the share of each class acted on."""
+    sizes = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    shares = sizes / sizes.sum() if prevalence is None else prevalence
+    odds = (THRESHOLDS / (1 - THRESHOLDS))[:, None]
+    worths = np.where(np.isin(predictions.classes, positive), 1.0, -odds) * shares  # of acting on all of a class
+    acted = class_means(_acted(predictions, positive), predictions.labels, len(sizes))
+    return sum_limits(acted[..., None], worths[..., None], sizes)

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.evaluation.intervals import ALL_CLASSES, resample_counts
-from fusion_ln.evaluation.limits.shares import middle
+from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.limits.auc import weighted_auc
+from fusion_ln.evaluation.limits.shares import Limits
+from fusion_ln.evaluation.limits.sums import ratio_limits, sum_limits
 from fusion_ln.evaluation.probabilities.decision import flag, positive_patients
-from fusion_ln.evaluation.probabilities.weights import class_weights
-from fusion_ln.metrics import Resamples, need_patients
+from fusion_ln.evaluation.probabilities.weights import class_means
+from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 
 PREVALENCE_OPTION = "--prevalence"
@@ -48,37 +50,35 @@ def parse_prevalence(text: str, classes: tuple[str, ...]) -> np.ndarray:
     return np.array([shares[name] for name in classes]) / total
 
 
-def figures_at(
-    predictions: Predictions, prevalence: np.ndarray, *, n_resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def figures_at(predictions: Predictions, prevalence: np.ndarray) -> pd.DataFrame:
     """Compute accuracy, predictive values and AUC where the classes have other shares.
 
     Args:
         predictions: Of patients that the model was not trained on, their probabilities those of that population.
         prevalence: Share of each class there. Shape (C,).
-        n_resamples, seed: Number of bootstrap draws within classes; same seed, same interval.
 
     Returns:
-        ``metric, class, value, ci_low, ci_high`` (percentile bootstrap): ``accuracy`` and ``auc_ovr`` over all
-        classes, then ``auc, ppv, npv`` of each, the most probable class being the prediction. A class that is never
-        predicted has no ppv (NaN); one that is not in some draw has no interval.
+        ``metric, class, value, ci_low, ci_high`` (see `sum_limits`, `ratio_limits`, `weighted_auc`): ``accuracy`` and
+        ``auc_ovr`` over all classes, then ``auc, ppv, npv`` of each, the most probable class being the prediction. A
+        class that is never predicted has no ppv (NaN).
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
     """
-    labels, probs = predictions.labels, predictions.probs
-    need_patients(labels, predictions.classes, at_least=2)
-    sample = _weighted_figures(Resamples(labels, probs, np.ones((1, len(labels))), probs), prevalence)[0]
-    draws = np.concatenate(
-        [
-            _weighted_figures(Resamples(labels, probs, counts, probs), prevalence)
-            for counts in resample_counts(labels, n_resamples, seed)
-        ]
-    )
-    names = [("accuracy", ALL_CLASSES), ("auc_ovr", ALL_CLASSES)]
-    names += [(metric, name) for metric in ("auc", "ppv", "npv") for name in predictions.classes]
-    table = pd.DataFrame(names, columns=["metric", "class"]).assign(value=sample)
-    return _with_limits(table, draws)
+    labels, probs, classes = predictions.labels, predictions.probs, predictions.classes
+    need_patients(labels, classes, at_least=2)
+    of, is_class = np.bincount(labels, minlength=len(classes)), np.eye(len(classes), dtype=bool)
+    chosen = class_means(is_class[probs.argmax(axis=1)], labels, len(classes))  # P(predicted | true), (predicted, true)
+    right = np.diagonal(chosen)
+    low, high = sum_limits(right[:, None], prevalence[:, None], of)
+    rows = [("accuracy", ALL_CLASSES, right @ prevalence, float(low), float(high))]
+    against = prevalence * ~is_class
+    pairs = against / against.sum(axis=1, keepdims=True)  # the rest of each class, in its shares
+    rows.append(("auc_ovr", ALL_CLASSES, *weighted_auc(labels, probs, pairs / len(classes))))
+    rows += [("auc", n, *weighted_auc(labels, probs, pairs * is_class[c][:, None])) for c, n in enumerate(classes)]
+    rows += [("ppv", n, *_predictive(chosen[c], is_class[c], prevalence, of)) for c, n in enumerate(classes)]
+    rows += [("npv", n, *_predictive(1 - chosen[c], ~is_class[c], prevalence, of)) for c, n in enumerate(classes)]
+    return pd.DataFrame(rows, columns=["metric", "class", "value", "ci_low", "ci_high"])
 
 
 def point_at(
@@ -87,8 +87,6 @@ def point_at(
     positive: Sequence[str],
     *,
     prevalence: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Compute what a frozen operating point gives where the classes have other shares.
 
@@ -97,45 +95,42 @@ def point_at(
         thresholds: Threshold of each fold.
         positive: Classes that the test shall find.
         prevalence: Share of each class. Shape (C,). None: as they are.
-        n_resamples, seed: Number of bootstrap draws within classes; same seed, same interval.
 
     Returns:
         ``metric, value, ci_low, ci_high`` of ``sensitivity, specificity, ppv, npv``; NaN where nothing defines one.
     """
-    labels, flagged = predictions.labels, flag(predictions, thresholds, positive)
-    diseased = positive_patients(predictions, positive)
-    cells = np.stack([flagged & diseased, ~flagged & diseased, flagged & ~diseased, ~flagged & ~diseased], axis=1)
-    sums = cells * class_weights(labels, prevalence)[:, None]
-    draws = np.concatenate([_point(counts @ sums) for counts in resample_counts(labels, n_resamples, seed)])
-    table = pd.DataFrame({"metric": ["sensitivity", "specificity", "ppv", "npv"]})
-    return _with_limits(table.assign(value=_point(sums.sum(axis=0, keepdims=True))[0]), draws)
+    positive_patients(predictions, positive)  # refuses classes that make no decision
+    labels, of = predictions.labels, np.bincount(predictions.labels, minlength=len(predictions.classes))
+    flagged = class_means(flag(predictions, thresholds, positive)[:, None], labels, len(of))[0]
+    shares, diseased = of / of.sum() if prevalence is None else prevalence, np.isin(predictions.classes, positive)
+    shares = np.where(of > 0, shares, 0)
+    rows = []
+    for name, found, those in (("sensitivity", flagged, diseased), ("specificity", 1 - flagged, ~diseased)):
+        weights = np.where(those, shares, 0) / shares[those].sum()
+        low, high = sum_limits(found[:, None], weights[:, None], of)
+        rows.append((name, found @ weights, float(low), float(high)))
+    rows.append(("ppv", *_predictive(flagged, diseased, shares, of)))
+    rows.append(("npv", *_predictive(1 - flagged, ~diseased, shares, of)))
+    return pd.DataFrame(rows, columns=["metric", "value", "ci_low", "ci_high"])
 
 
-def _with_limits(table: pd.DataFrame, draws: np.ndarray) -> pd.DataFrame:
-    """Add the middle 95 % of the draws (R, rows); a value that some draw leaves undefined has no interval."""
-    low, high = middle(draws)
-    return table.assign(ci_low=low, ci_high=high)
+def _predictive(
+    found: np.ndarray, those: np.ndarray, prevalence: np.ndarray, of: np.ndarray
+) -> tuple[float, float, float]:
+    """Compute a predictive value and its limits: of patients with a result, the share who are ``those``.
 
+    Args:
+        found: Share of each class's patients with the result. Shape (C,).
+        those: The classes that the result speaks of. bool, shape (C,).
+        prevalence, of: Share in the population, and number of patients, of each class. Shape (C,).
+    """
+    joint = found * prevalence
+    value = float(joint[those].sum() / joint.sum()) if joint.any() else np.nan
 
-def _point(sums: np.ndarray) -> np.ndarray:
-    """Make sensitivity, specificity, ppv and npv (R, 4) of found, missed, falsely flagged and spared (R, 4)."""
-    found, missed, wrong, spared = sums.T
-    parts = [(found, missed), (spared, wrong), (found, wrong), (spared, missed)]
-    with np.errstate(invalid="ignore"):
-        return np.stack([hits / (hits + others) for hits, others in parts], axis=1)
+    def difference(share: float) -> Limits:
+        return sum_limits(found[:, None], (prevalence * (those - share))[:, None], of)
 
-
-def _weighted_figures(resamples: Resamples, prevalence: np.ndarray) -> np.ndarray:
-    """Compute the figures of `figures_at` of each resample. Shape (R, figures)."""
-    by_class = resamples.confusion / resamples.confusion.sum(axis=2, keepdims=True)  # P(predicted | true)
-    joint = by_class * prevalence[:, None]
-    hits, predicted = np.einsum("rcc->rc", joint), joint.sum(axis=1)
-    against = prevalence * (1 - np.eye(len(prevalence)))  # the rest of each class, in its shares
-    aucs = (resamples.pairwise * (against / against.sum(axis=1, keepdims=True))).sum(axis=2)
-    with np.errstate(invalid="ignore"):
-        ppv = hits / predicted
-        npv = (1 - prevalence - predicted + hits) / (1 - predicted)
-    return np.column_stack([hits.sum(axis=1), aucs.mean(axis=1), aucs, ppv, npv])
+    return value, *ratio_limits(value, difference)
 
 
 def _parse_share(part: str, value: str, way_out: str) -> float:

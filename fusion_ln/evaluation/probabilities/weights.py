@@ -1,9 +1,6 @@
-"""Means over patients who are weighted by class, with bootstrap intervals."""
+"""Means over patients who are weighted by class."""
 
 import numpy as np
-
-from fusion_ln.evaluation.intervals import resample_counts
-from fusion_ln.evaluation.limits.shares import middle
 
 
 def class_weights(labels: np.ndarray, prevalence: np.ndarray | None) -> np.ndarray:
@@ -18,17 +15,16 @@ def class_weights(labels: np.ndarray, prevalence: np.ndarray | None) -> np.ndarr
     return np.asarray((prevalence / np.maximum(counts, 1))[labels])
 
 
-def total_interval(parts: np.ndarray, labels: np.ndarray, n_resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the 95 % percentile interval of the patients' sum, drawn with replacement within each class.
+def class_means(values: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Average values (P, K) over the patients of each class; 0 for a class without any. Shape (K, C)."""
+    means = np.zeros((values.shape[1], n_classes))
+    for c in np.unique(labels):
+        means[:, c] = values[labels == c].mean(axis=0)
+    return means
 
-    Args:
-        parts: What each patient adds to each of K totals. Shape (P, K).
-        labels: True class. Shape (P,).
-        n_resamples, seed: Number of draws; same seed, same interval.
 
-    Returns:
-        Lower and upper limits. Two of shape (K,).
-    """
-    draws = np.concatenate([counts @ parts for counts in resample_counts(labels, n_resamples, seed)])
-    low, high = middle(draws)
-    return low, high
+def class_correlation(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Correlate what patients add to two totals (P, K), within true class; 0 where one does not vary. Shape (K,)."""
+    a, b = (each - class_means(each, labels, int(labels.max()) + 1).T[labels] for each in (a, b))
+    spread = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
+    return np.asarray(np.divide((a * b).sum(axis=0), spread, out=np.zeros_like(spread), where=spread > 0))

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.optimize import brentq
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from fusion_ln.evaluation.limits.auc import aucs, logit_limits, newcombe_limits, one_vs_one
@@ -44,7 +46,7 @@ def test_one_vs_one_is_hand_and_till_with_the_variance_of_the_jackknife(rng):
         left = [score(np.delete(LABELS, i), np.delete(probs, i, axis=0), ("a", "b", "c"))["auc_ovo"] for i in members]
         expected += (len(members) - 1) * np.var(left)
     assert np.square(influence).sum() * 15 / 14 == pytest.approx(expected, rel=1e-4)
-    assert (low, high) == pytest.approx(logit_limits(value, np.array(expected)), rel=1e-4)
+    assert (low, high) == pytest.approx(logit_limits(value, np.array(expected), 15), rel=1e-4)
 
 
 @pytest.mark.parametrize(("auc", "m", "n"), [(1.0, 21, 79), (0.93, 10, 20), (0.5, 30, 30)])
@@ -71,6 +73,8 @@ def test_where_few_are_misplaced_the_limits_are_newcombes():
 
 def test_limits_on_the_logit_scale_stay_inside(rng):
     found = aucs(LABELS, made(rng, 1.0))
-    low, high = logit_limits(found.macro, found.macro_covariance(found))
+    low, high = logit_limits(found.macro, found.macro_covariance(found), 15)
     assert 0 < low < found.macro < high < 1
     assert found.macro_limits == (low, high)
+    error = np.sqrt(found.macro_covariance(found)) / (found.macro * (1 - found.macro))
+    assert logit(high) - logit(found.macro) == pytest.approx(stats.t.ppf(0.975, 14) * error)  # 15 of each class

@@ -47,7 +47,7 @@ def test_columns_named_as_the_classes_are_taken_in_the_order_of_the_labels(tmp_p
 @pytest.mark.parametrize("prevalence", [None, np.array([0.7, 0.1, 0.2])])
 def test_mean_costs_match_their_definition(prevalence):
     predictions, costs = model(), parse_costs("metastatic:benign=10", CLASSES)
-    table = mean_costs(predictions, costs, prevalence=prevalence, n_resamples=40).set_index("policy")
+    table = mean_costs(predictions, costs, prevalence=prevalence).set_index("policy")
     chosen = np.array([min(range(3), key=lambda k: p @ costs.matrix[:, k]) for p in predictions.probs])
     weights = (np.full(3, 1 / 3) if prevalence is None else prevalence)[predictions.labels] / 30
     assert table.loc[LEAST_COST, "mean_cost"] == pytest.approx(weights @ costs.matrix[predictions.labels, chosen])
@@ -61,7 +61,7 @@ def test_mean_costs_match_their_definition(prevalence):
 
 def test_a_better_model_costs_less_on_the_same_patients():
     costs = parse_costs("metastatic:benign=10", CLASSES)
-    [row] = cost_difference(model(skill=3), model(skill=0.5), costs, n_resamples=60).to_dict("records")
+    [row] = cost_difference(model(skill=3), model(skill=0.5), costs).to_dict("records")
     assert row["difference"] == pytest.approx(row["mean_cost_a"] - row["mean_cost_b"])
     assert row["difference"] < row["ci_high"] < 0
 

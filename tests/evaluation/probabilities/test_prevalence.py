@@ -28,7 +28,7 @@ def resampled(predictions: Predictions) -> Predictions:
 
 def test_figures_are_those_of_a_cohort_with_these_shares():
     predictions = model()
-    table = figures_at(predictions, SHARES, n_resamples=50)
+    table = figures_at(predictions, SHARES)
     found = table.set_index(["metric", "class"])["value"]
     there = resampled(predictions)
     chosen = there.probs.argmax(axis=1)
@@ -44,7 +44,7 @@ def test_figures_are_those_of_a_cohort_with_these_shares():
 def test_a_frozen_operating_point_keeps_its_thresholds_for_other_patients():
     predictions = model()
     thresholds = choose_thresholds(predictions, model(seed=1), MALIGNANT, sensitivity=0.9)
-    found = point_at(predictions, thresholds, MALIGNANT, prevalence=SHARES, n_resamples=50).set_index("metric")["value"]
+    found = point_at(predictions, thresholds, MALIGNANT, prevalence=SHARES).set_index("metric")["value"]
     there = resampled(predictions)
     flagged = there.probs[:, 1:].sum(axis=1) >= np.array([thresholds[fold] for fold in there.folds])
     sick = there.labels > 0

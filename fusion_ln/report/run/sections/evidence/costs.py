@@ -55,12 +55,7 @@ def build(report: Report) -> Section | None:
 
 def policies(results: Results, costs: Costs, models: Sequence[Model]) -> pd.DataFrame:
     """Make ``model, policy, mean_cost, ci_low, ci_high, <decision>...``; what needs no model stands there once."""
-    tables = {
-        model.name: mean_costs(
-            _of(results, model), costs, prevalence=results.prevalence, n_resamples=results.n_resamples
-        )
-        for model in models
-    }
+    tables = {model.name: mean_costs(_of(results, model), costs, prevalence=results.prevalence) for model in models}
     if not tables:
         return pd.DataFrame()
     table = stack(tables)
@@ -80,5 +75,5 @@ def _difference(results: Results, costs: Costs) -> pd.DataFrame:
     if not (a and b and a.calibrated and b.calibrated):
         return pd.DataFrame()
     pair = (_of(results, a), _of(results, b))
-    table = cost_difference(*pair, costs, prevalence=results.prevalence, n_resamples=results.n_resamples)
+    table = cost_difference(*pair, costs, prevalence=results.prevalence)
     return columns_first(table.assign(model=a.name, reference=b.name), "model", "reference")

@@ -10,6 +10,7 @@ from fusion_ln.evaluation.probabilities.decision import (
     net_benefit_difference,
     operating_points,
 )
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, MUTED
@@ -68,7 +69,7 @@ def net_benefit(results: Results) -> pd.DataFrame:
     for model in results.headline if results.malignant else ():
         stages = {RAW: model.predictions} | ({CALIBRATED: model.calibrated.predictions} if model.calibrated else {})
         for stage, predictions in stages.items():
-            table = decision_curve(predictions, results.malignant, n_resamples=results.n_resamples)
+            table = decision_curve(predictions, results.malignant)
             table.insert(0, "probabilities", stage)
             table.insert(0, "model", model.name)
             tables.append(table)
@@ -84,7 +85,7 @@ def gain_over_reference(results: Results) -> pd.DataFrame:
     if not (results.malignant and a and b and a.calibrated and b.calibrated):
         return pd.DataFrame()
     pair = (a.calibrated.predictions, b.calibrated.predictions)
-    table = net_benefit_difference(*pair, results.malignant, n_resamples=results.n_resamples)
+    table = net_benefit_difference(*pair, results.malignant)
     table.insert(0, "reference", b.name)
     table.insert(0, "model", a.name)
     return table
@@ -121,7 +122,7 @@ def draw_decisions(
     raw = " Thin: the same from raw probabilities." if {RAW, CALIBRATED} <= set(table["probabilities"]) else ""
     caption = (
         "Net benefit: the share of patients rightly taken for malignant, less the share wrongly taken so, weighted by "
-        f"the odds of the threshold. Band: 95 % bootstrap interval.{raw}"
+        f"the odds of the threshold. Band: 95 % interval {GIVEN}.{raw}"
     )
     return make_plate(name, title, caption, figure, results)
 
@@ -148,7 +149,7 @@ def draw_gain(results: Results, table: pd.DataFrame) -> Plate:
     axes.axhline(0, color=INK, lw=0.9)
     axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=colour, alpha=0.16, lw=0)
     axes.plot(table["threshold"], table["difference"], color=colour, lw=1.8)
-    inner = table[table["threshold"].between(0.02, 0.95)]
+    inner = table[table["threshold"].between(0.02, 0.8)]
     reach = 1.15 * float(inner[["ci_low", "ci_high"]].abs().max().max()) or 0.01
     axes.set(xlim=(0, 1), ylim=(-reach, reach))
     axes.set_ylabel("Difference in net benefit")
@@ -157,7 +158,7 @@ def draw_gain(results: Results, table: pd.DataFrame) -> Plate:
     )
     axes.text(0.02, 0.03, f"{results.reference.title} better", transform=axes.transAxes, color=MUTED, size=7.5)
     caption = (
-        "Paired by patient, calibrated probabilities. Band: 95 % bootstrap interval at each threshold by itself; where "
+        "Paired by patient, calibrated probabilities. Band: 95 % interval at each threshold by itself; where "
         "it holds 0, either may be the better one to act on."
     )
     title = f"{results.candidate.title} less {results.reference.title}"

@@ -94,8 +94,8 @@ def _figures(results: Results, model: Model, calibrated: Calibrated) -> pd.DataF
     """Make ``metric, class, cohort, cohort_low, cohort_high, prevalence, prevalence_low, prevalence_high``."""
     assert results.prevalence is not None
     counts = np.bincount(model.predictions.labels, minlength=len(results.prevalence))
-    here = figures_at(calibrated.predictions, counts / counts.sum(), n_resamples=results.n_resamples)
-    there = figures_at(calibrated.at(results.prevalence), results.prevalence, n_resamples=results.n_resamples)
+    here = figures_at(calibrated.predictions, counts / counts.sum())
+    there = figures_at(calibrated.at(results.prevalence), results.prevalence)
     return _side_by_side(here, there)
 
 
@@ -106,8 +106,7 @@ def _points(results: Results, model: Model, calibrated: Calibrated) -> pd.DataFr
     predictions = calibrated.predictions
     thresholds = choose_thresholds(predictions, calibrated.inner, results.malignant, sensitivity=SENSITIVITY)
     here, there = (
-        point_at(predictions, thresholds, results.malignant, prevalence=shares, n_resamples=results.n_resamples)
-        for shares in (None, results.prevalence)
+        point_at(predictions, thresholds, results.malignant, prevalence=shares) for shares in (None, results.prevalence)
     )
     return _side_by_side(here, there)
 
@@ -126,11 +125,11 @@ def _side_by_side(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
 
 def _net_benefit(results: Results) -> pd.DataFrame:
     """Make ``model, probabilities, threshold, net_benefit, ...`` of the headline at the prevalence."""
-    prevalence, n, tables = results.prevalence, results.n_resamples, {}
+    prevalence, tables = results.prevalence, {}
     for model in results.headline if results.malignant else ():
         if model.calibrated and prevalence is not None:
             shifted = model.calibrated.at(prevalence)
-            tables[model.name] = decision_curve(shifted, results.malignant, prevalence=prevalence, n_resamples=n)
+            tables[model.name] = decision_curve(shifted, results.malignant, prevalence=prevalence)
     if not tables:
         return pd.DataFrame()
     return columns_first(stack(tables).assign(probabilities=CALIBRATED), "model", "probabilities")
@@ -142,5 +141,5 @@ def _gain(results: Results) -> pd.DataFrame:
     if not (results.malignant and a and b and a.calibrated and b.calibrated and prevalence is not None):
         return pd.DataFrame()
     pair = (a.calibrated.at(prevalence), b.calibrated.at(prevalence))
-    table = net_benefit_difference(*pair, results.malignant, prevalence=prevalence, n_resamples=results.n_resamples)
+    table = net_benefit_difference(*pair, results.malignant, prevalence=prevalence)
     return columns_first(table.assign(model=a.name, reference=b.name), "model", "reference")

@@ -24,7 +24,7 @@ def test_decisions_use_calibrated_probabilities_and_show_the_raw_beside(results)
     model = results.main
     for stage, predictions in (("calibrated", model.calibrated.predictions), ("raw", model.predictions)):
         rows = table[(table["model"] == model.name) & (table["probabilities"] == stage)]
-        expected = decision_curve(predictions, results.malignant, n_resamples=5)
+        expected = decision_curve(predictions, results.malignant)
         assert rows["net_benefit"].tolist() == expected["net_benefit"].tolist()
     points = decisions.points_of_models(results, [])
     own = points[points["model"] == model.name]
@@ -36,7 +36,7 @@ def test_the_gain_is_the_candidates_over_the_references(results):
     table = decisions.gain_over_reference(replace(results, n_resamples=20))
     assert set(table["model"]) == {results.candidate.name}
     assert set(table["reference"]) == {results.reference.name}
-    pair = [decision_curve(m.calibrated.predictions, results.malignant, n_resamples=5) for m in results.headline[::-1]]
+    pair = [decision_curve(m.calibrated.predictions, results.malignant) for m in results.headline[::-1]]
     np.testing.assert_allclose(table["difference"], pair[0]["net_benefit"] - pair[1]["net_benefit"], atol=1e-12)
 
 
