@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, SEED_RANGE
+from fusion_ln.cli.common import DIRECTORY, SEED_RANGE, moved_cohort_option
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.devices import DeviceSettings
 
 
 @click.command()
 @click.argument("run", type=DIRECTORY)
-@click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
+@moved_cohort_option
 @click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")
 @settings_options(DeviceSettings, "device", defaults=True)
 @click.option("--seed", type=SEED_RANGE, default=0, show_default=True, help="Seed of the swaps.")

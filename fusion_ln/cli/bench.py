@@ -4,21 +4,22 @@ from pathlib import Path
 
 import click
 
+from fusion_ln.cli.common import Family
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.base import MOST
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 
 
-@click.group()
+@click.group(cls=Family)
 def bench() -> None:
     """Measure how fast this machine trains, keeps trials of studies and computes statistics."""
 
 
 @bench.command()
 @settings_options(FitSettings, "backbone", "image_size", "batch_size", defaults=True)
-@click.option("--pictures", type=click.IntRange(16, MOST), default=256, show_default=True, help="Per round.")
-@click.option("--rounds", type=click.IntRange(1, MOST), default=5, show_default=True)
+@click.option("--pictures", type=click.IntRange(16, MOST), default=256, show_default=True, help="Pictures per round.")
+@click.option("--rounds", type=click.IntRange(1, MOST), default=5, show_default=True, help="Rounds of each loop.")
 @settings_options(DeviceSettings, "device", defaults=True)
 def fit(pictures: int, rounds: int, **options: object) -> None:
     """Measure pictures per second of our loop, of a bare PyTorch loop, and of an ImageFolder + DataLoader loop."""
@@ -32,9 +33,23 @@ def fit(pictures: int, rounds: int, **options: object) -> None:
 
 
 @bench.command()
-@click.option("--trials", type=click.IntRange(10, MOST), default=1000, show_default=True)
-@click.option("--storage", "storages", metavar="URL", multiple=True, help="Repeatable.  [default: a journal file]")
-@click.option("--sampler", "samplers", type=click.Choice(["random", "tpe"]), multiple=True, default=["random", "tpe"])
+@click.option("--trials", type=click.IntRange(10, MOST), default=1000, show_default=True, help="Trials of each study.")
+@click.option(
+    "--storage",
+    "storages",
+    metavar="URL",
+    multiple=True,
+    help="Storage of the trials; repeatable.  [default: a journal file]",
+)
+@click.option(
+    "--sampler",
+    "samplers",
+    type=click.Choice(["random", "tpe"]),
+    multiple=True,
+    default=["random", "tpe"],
+    show_default=True,
+    help="Sampler of the trials; repeatable.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
 def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out: Path | None) -> None:
     """Time trials that compute nothing, from the first to the last of a study, in milliseconds."""
@@ -46,11 +61,15 @@ def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out
 
 
 @bench.command()
-@click.option("--models", type=click.IntRange(2, 1000), default=13, show_default=True)
-@click.option("--patients", type=click.IntRange(30, MOST), default=586, show_default=True)
-@click.option("--resamples", type=click.IntRange(100, MOST), default=10_000, show_default=True)
+@click.option("--models", type=click.IntRange(2, 1000), default=13, show_default=True, help="Models to compare.")
+@click.option("--patients", type=click.IntRange(30, MOST), default=586, show_default=True, help="Number of patients.")
+@click.option("--resamples", type=click.IntRange(100, MOST), default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option(
-    "--many", type=click.IntRange(30, 100 * MOST), default=100_000, show_default=True, help="Patients, for memory."
+    "--many",
+    type=click.IntRange(30, 100 * MOST),
+    default=100_000,
+    show_default=True,
+    help="Patients of a large study of one model.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
 def statistics(models: int, patients: int, resamples: int, many: int, out: Path | None) -> None:

@@ -40,10 +40,10 @@ FOLDS = click.option(
     callback=_parse_folds,
     help="Outer folds, stratified by label; or one per site.",
 )
-seed_option = click.option("--seed", type=common.SEED_RANGE, default=0, show_default=True)
+seed_option = click.option("--seed", type=common.SEED_RANGE, default=0, show_default=True, help="Seed of the folds.")
 
 
-@click.group()
+@click.group(cls=common.Family)
 def cohort() -> None:
     """Import, download, simulate and check cohorts of patients."""
 
@@ -90,9 +90,7 @@ def _build_import(name: str) -> click.Command:
     @OUT
     @FOLDS
     @seed_option
-    @click.option(
-        "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of multi-frame files."
-    )
+    @common.frame_option
     @click.option("--skip-unreadable", is_flag=True, help="Skip and name pictures without a label or unreadable.")
     @click.option(
         "--leave-out", multiple=True, metavar="PATH", help="Picture to leave out, relative to SRC; * and ? match."
@@ -142,7 +140,7 @@ def _build_option(field: "Field[object]") -> click.Option:
 @click.argument("folder", metavar="DIR", type=DIRECTORY)
 @click.pass_context
 def check(ctx: click.Context, folder: Path) -> None:
-    """Look every picture over for damage and repeats, and test if which pictures exist predicts the class.
+    """Check every picture for damage and repeats, and test whether the absence of pictures predicts the class.
 
     Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
     """
@@ -214,7 +212,9 @@ def phantom(folds: Folds, out: Path, **options: object) -> None:
 @click.argument("place", metavar="DIR|FILE", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that holds the class.  [default: label]")
 @click.option("--classes", metavar="A,B,...", help="Classes of a FILE, in the order of their numbers and columns.")
-@click.option("--out", type=DIRECTORY, help="Folder to write to.  [default: DIR/statistics, or beside the file]")
+@click.option(
+    "--out", type=DIRECTORY, help="Folder for tables and figures.  [default: DIR/statistics, or beside the file]"
+)
 def stats(place: Path, label: str | None, classes: str | None, out: Path | None) -> None:
     """Describe the patients of each class (Table 1), with figures.
 

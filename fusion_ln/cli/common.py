@@ -17,6 +17,28 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 F = TypeVar("F", bound=Callable[..., object])
 
 
+class Family(click.Group):
+    """A group of commands; its help shows the whole first sentence of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, each.get_short_help_str(limit=200)) for n, each in commands.items() if each])
+
+
+# The cohort of finished runs.
+moved_cohort_option = click.option(
+    "--cohort", type=DIRECTORY, help="Cohort folder, if it has moved since the runs were made on it."
+)
+
+
+def frame_option(command: F) -> F:
+    """Add the option of the frame to take from files with several."""
+    return click.option(
+        "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of files with several frames."
+    )(command)
+
+
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Join several options in one decorator; the help lists them in this order."""
 
@@ -61,7 +83,13 @@ def population_options(command: F) -> F:
 
 def preset_option(command: F) -> F:
     """Add the option of the preset."""
-    return click.option("--preset", type=click.Choice(["fast", "paper"]), default="fast", show_default=True)(command)
+    return click.option(
+        "--preset",
+        type=click.Choice(["fast", "paper"]),
+        default="fast",
+        show_default=True,
+        help="Settings that other options change: fast suits two CPU cores; paper is Jiang et al. 2025.",
+    )(command)
 
 
 def print_paths(paths: Mapping[str, Path]) -> None:

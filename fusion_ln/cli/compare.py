@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import population_options
+from fusion_ln.cli.common import moved_cohort_option, population_options
 
 EXISTING = click.Path(exists=True, path_type=Path)
 
@@ -16,14 +16,14 @@ EXISTING = click.Path(exists=True, path_type=Path)
     type=EXISTING,
     help="The one of RUNS to compare with.  [default: best single modality by inner validation]",
 )
-@click.option(
-    "--cohort",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Cohort folder, if it is not where the runs were made on it.",
-)
+@moved_cohort_option
 @population_options
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default="comparison", show_default=True, help="Folder."
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="comparison",
+    show_default=True,
+    help="Folder for the evidence.",
 )
 def compare(
     runs: tuple[Path, ...], reference: Path | None, cohort: Path | None, prevalence: str, costs: str, out: Path

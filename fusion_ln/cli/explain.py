@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.explain.request import ExplainSettings
 
@@ -40,8 +40,8 @@ def explain() -> None:
     metavars={"patients": "ID[,ID...]", "methods": "NAME[,NAME...]"},
     split=["patients", "methods"],
 )
-@click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
-@click.option("--out", type=DIRECTORY, help="Folder.  [default: RUN/explanation]")
+@moved_cohort_option
+@click.option("--out", type=DIRECTORY, help="Folder for the explanation.  [default: RUN/explanation]")
 def maps(run: Path, cohort: Path | None, out: Path | None, **options: object) -> None:
     """Explain predictions of RUN, each by the model of the fold that held the patient out."""
     from fusion_ln.cohort.folder import open_run_cohort

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.devices import DeviceSettings
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "the folds' best epochs.",
 )
 @click.option("--licence", required=True, metavar="NAME", help="Licence of the weights, as in `CC-BY-4.0`.")
-@click.option("--cohort", type=DIRECTORY, help="Cohort of RUN, if it has moved.")
+@moved_cohort_option
 @settings_options(DeviceSettings, "device", "workers", defaults=True)
 def freeze(run: Path, out: Path, answer: "Answer", licence: str, cohort: Path | None, **device: object) -> None:
     """Freeze RUN, a study, as a model: a folder of its own, which names no patient.

@@ -22,8 +22,8 @@ COMMANDS = {
     "explain": "Explain predictions of RUN, each by the model of the fold that held the patient out.",
     "audit": "Test whether RUN relies on something outside the node.",
     "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",
-    "freeze": "Freeze the mean of RUN's fold models as a folder of its own, which names no patient.",
-    "serve": "Serve MODEL over HTTP, for programs on this machine or beyond.",
+    "freeze": "Freeze RUN, a study, as a model: a folder of its own, which names no patient.",
+    "serve": "Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP (`/api/v1`).",
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }
@@ -72,7 +72,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="fusionln")
 def cli() -> None:
-    """Tell if fusing 2D, Doppler and elastography pictures tells lymph nodes apart better than one of them.
+    """Test whether fusing 2D, Doppler and elastography pictures classifies lymph nodes better than one of them.
 
     Start with `fusionln run fusion`: without `--cohort` it simulates patients, trains, fuses and reports.
     """

@@ -12,7 +12,7 @@ from fusion_ln.evaluation.planning.settings import PlanSettings
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @settings_options(PlanSettings, defaults=True)
-@click.option("--out", type=DIRECTORY, default="plan", show_default=True, help="Folder.")
+@click.option("--out", type=DIRECTORY, default="plan", show_default=True, help="Folder for the page and its curves.")
 def plan(runs: tuple[Path, ...], out: Path, **options: object) -> None:
     """Say how many patients a study needs, and write the curves.
 

@@ -7,7 +7,7 @@ from typing import ParamSpec
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, population_options
+from fusion_ln.cli.common import DIRECTORY, frame_option, population_options
 from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
@@ -35,9 +35,7 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 @click.option(
     "--clinical", metavar="COLUMN=VALUE", multiple=True, help="Value of a clinical column that MODEL takes; repeatable."
 )
-@click.option(
-    "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of a multi-frame picture."
-)
+@frame_option
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
 @click.option("--server", metavar="URL", help="Server of `fusionln serve` to ask in place of MODEL.")
 @population_options

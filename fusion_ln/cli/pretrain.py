@@ -6,6 +6,7 @@ import click
 
 from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
+from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
 from fusion_ln.settings.training import FitSettings
@@ -14,7 +15,8 @@ from fusion_ln.settings.training import FitSettings
 @click.command()
 @click.option("--task", "tasks", type=DIRECTORY, multiple=True, help="Cohort of one modality; give one per set.")
 @click.option("--out", type=DIRECTORY, default=Path("runs/pretraining"), show_default=True, help="Folder for the run.")
-@settings_options(PretrainSettings, "order", defaults=True, flags={"order": "--schedule"})
+@settings_options(PretrainSettings, "order", defaults=True)
+@click.option("--schedule", "old_order", hidden=True, help="Former name of --order.")
 @preset_option
 @settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
 @settings_options(FitSettings, "patience", "precision", shown={"patience": PRETRAIN_PATIENCE})
@@ -25,6 +27,7 @@ def pretrain(
     tasks: tuple[Path, ...],
     out: Path,
     order: str,
+    old_order: str | None,
     preset: str,
     seed: int,
     changes: dict[str, dict[str, object]],
@@ -45,10 +48,12 @@ def pretrain(
     from fusion_ln.settings.training import resolve_fit
     from fusion_ln.training.pretraining.pretrain import pretrain as learn
 
+    if old_order is not None:
+        say("--schedule is now called --order; the old name is read for one more release.")
     device = take(options, DeviceSettings)
     fit_changes = merge(given(options), changes["fit"], "fit")
     fit = resolve_fit(preset, {"patience": PRETRAIN_PATIENCE, **fit_changes}, "options")
-    settings = PretrainSettings.read({"fit": fit, "order": order, "seed": seed}, "options")
+    settings = PretrainSettings.read({"fit": fit, "order": old_order or order, "seed": seed}, "options")
     check_backbone(fit.backbone)
     validate_compute(device, fit)
     if join_as_worker(device):

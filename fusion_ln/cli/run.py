@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, F, device_options, preset_option, print_paths, together
+from fusion_ln.cli.common import (
+    DIRECTORY,
+    EXISTING_FILE,
+    F,
+    Family,
+    device_options,
+    preset_option,
+    print_paths,
+    together,
+)
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
 QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 
 
-@click.group()
+@click.group(cls=Family)
 def run() -> None:
     """Train single-modality baselines, fuse them, and report."""
 

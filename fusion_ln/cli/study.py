@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, device_options, print_paths, together
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, Family, device_options, print_paths, together
 from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.errors import StudyError
 from fusion_ln.settings.devices import DeviceSettings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fusion_ln.tuning.plan import StudyPlace
 
 
-@click.group()
+@click.group(cls=Family)
 def study() -> None:
     """Tune an experiment's settings on inner validation.
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import moved_cohort_option
 
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--cohort", type=DIRECTORY, help="Cohort folder, if it is not where the runs were made on it.")
+@moved_cohort_option
 def verify(folder: Path, cohort: Path | None) -> None:
     """Recompute what RUN says from its tables, and name the first figure that differs.
 

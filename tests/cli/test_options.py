@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import Field
 
+from fusion_ln.cli.main import COMMANDS, cli
 from fusion_ln.cli.options import given, merge, parse_changes, settings_options, take
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.base import Settings
@@ -109,3 +110,34 @@ def test_options_and_set_are_joined_but_not_for_one_setting():
     }
     with pytest.raises(SettingsError, match=r"head\.finetune\.lr: given as an option, too"):
         merge({"finetune": {"lr": 2}}, {"finetune": {"lr": 1}}, "head")
+
+
+def all_commands(command, path=()):
+    """Yield every command below one, with its path."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from all_commands(command.get_command(context, name), (*path, name))
+
+
+def test_every_option_of_every_command_has_a_help_text():
+    commands = dict(all_commands(cli))
+    assert ("cohort", "import", "us3m") in commands
+    silent = [
+        (*path, option.opts[0])
+        for path, command in commands.items()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert silent == []
+
+
+def test_the_first_help_says_of_each_command_what_its_own_help_says():
+    found = {path[0]: command.get_short_help_str(limit=200) for path, command in all_commands(cli) if len(path) == 1}
+    assert found == COMMANDS
+
+
+def test_a_command_of_several_shows_the_whole_first_sentence_of_each():
+    text = " ".join(CliRunner().invoke(cli, ["study", "--help"]).output.split())
+    assert "Write the tuned experiment, run its folds beside the untuned ones, and report on all of them." in text

@@ -11,7 +11,7 @@ TINY = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch
 @pytest.mark.slow
 def test_without_tasks_five_are_simulated_and_the_result_is_a_start(make_cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
-    output = fusionln("pretrain", "--out", tmp_path / "pre", "--schedule", "interleaved", *TINY)
+    output = fusionln("pretrain", "--out", tmp_path / "pre", "--order", "interleaved", *TINY)
     assert "simulating 5 organ tasks of 30 patients" in output
     assert output.count("SIMULATED") == 0
     assert "SIMULATED" in (tmp_path / "pre" / "report.html").read_text()
@@ -38,7 +38,7 @@ def test_tasks_are_cohort_folders(tmp_path):
         (["--task", "absent"], "not a cohort"),
         (["--backbone", "resent152"], "Did you mean 'resnet152'"),
         (["--epochs", "0"], "epochs"),
-        (["--schedule", "mixed"], "sequential"),
+        (["--order", "mixed"], "sequential"),
     ],
 )
 def test_a_mistake_gets_one_message_and_no_traceback(tmp_path, monkeypatch, arguments, message):
