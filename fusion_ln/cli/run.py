@@ -21,10 +21,10 @@ from fusion_ln.cli.options import given, merge, set_option, settings_options, ta
 from fusion_ln.cli.study import tune_and_apply
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.terms import modality_title
-from fusion_ln.training.draw_settings import DrawSettings
 
 if TYPE_CHECKING:
     from fusion_ln.training.draws import TrainingPlan

@@ -9,7 +9,7 @@ from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, Family, device_option
 from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.errors import StudyError
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.training.study_settings import StudySettings
+from fusion_ln.settings.studies import StudySettings
 
 if TYPE_CHECKING:
     from fusion_ln.tuning.plan import StudyPlace

@@ -1,43 +1,32 @@
 """Cross-validation: one fit per outer fold, and out-of-fold predictions."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
-from fusion_ln.decode.stored import read_stored_table
-from fusion_ln.errors import PredictionsError, RunError
-from fusion_ln.evaluation.folds import describe_folds
-from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import FoldRecord, PatientCounts
+from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
-from fusion_ln.terms import FOLD
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.fold_files import FOLD_RECORD, clear_states, write_fold
 from fusion_ln.training.parts import CROSS_PARTS, check_classes, training_parts
 from fusion_ln.training.tasks import PatientLogits, PictureTask
-
-# Files of a finished fold; the run's tables are made of them once all folds are finished.
-FOLD_RECORD = "fold.json"
-FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
 
 
 @dataclass(frozen=True)
@@ -152,7 +141,7 @@ def unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
     """Select the unfinished fits; of the others the states go, which a killed process may have left."""
     for job in jobs:
         if job.finished:
-            _clear_states(job.checkpoint.parent)
+            clear_states(job.checkpoint.parent)
     return [job for job in jobs if not job.finished]
 
 
@@ -172,11 +161,11 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     if fabric.is_global_zero:
         save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
     if fabric.is_global_zero and (job.part is not None or job.stop is not None):
-        _clear_states(folder)
+        clear_states(folder)
     elif fabric.is_global_zero:
         parts = (cohort.held_out(number), cohort.training_part(number)[1])
         predicted = [fitted.predict(patients, fabric) for patients in parts]
-        _write_fold(folder, cohort.classes, number, predicted, fitted.result, precision_of(fabric))
+        write_fold(folder, cohort.classes, number, predicted, fitted.result, precision_of(fabric))
     fabric.barrier()
 
 
@@ -241,62 +230,6 @@ def fit_fold(
     return FittedFold(task, bank, settings.fit, result)
 
 
-def epoch_table(number: int, result: FitResult) -> pd.DataFrame:
-    """Build the rows of a fold in ``history.parquet``, one per epoch."""
-    return pd.DataFrame([{FOLD: number, **asdict(epoch)} for epoch in result.history])
-
-
-def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_mib: int | None = None) -> FoldRecord:
-    """Summarise the fit of a fold for run.json."""
-    seconds = sum(epoch.seconds for epoch in result.history)
-    return FoldRecord(
-        fold=number,
-        seconds=round(seconds, 2),
-        pictures_per_second=round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
-        epochs=len(result.history),
-        best_epoch=result.best_epoch,
-        precision=precision,
-        peak_memory_mib=peak_memory_mib,
-    )
-
-
-def finish(run: RunFolder) -> None:
-    """Join the folds' tables and write the run; predictions come last, because a run that has them is finished."""
-    if run.finished:
-        return
-    record = run.read_prediction_record()
-    folders = [run.fold(number) for number in range(record.cohort.n_folds)]
-    folds = [_read_fold(folder, number, record.cohort.classes) for number, folder in enumerate(folders)]
-    out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
-    run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
-    write_parquet(run.history, history)
-    classes = record.cohort.classes
-    write_predictions(run.inner_predictions, Predictions(classes, inner))
-    predictions = join_tables(classes, [out])
-    write_json(run.metrics, describe_folds(predictions))
-    write_predictions(run.predictions, predictions)
-
-
-def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[FoldRecord, list[pd.DataFrame]]:
-    """Read what `_write_fold` wrote."""
-    way_out = f"Delete {folder}: the command that made the run then trains this fold again."
-    path = folder / FOLD_RECORD
-    try:
-        fit = FoldRecord.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
-    tables = [read_stored_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
-    try:
-        found = {
-            check_table(folder / name, table).classes for name, table in zip(FOLD_TABLES, tables[:2], strict=False)
-        }
-    except PredictionsError as error:
-        raise RunError(error.problem, way_out) from None
-    if found != {classes} or any((table[FOLD] != number).any() for table in tables) or fit.fold != number:
-        raise RunError(f"{folder}: holds tables of another fold or of other classes.", way_out)
-    return fit, tables
-
-
 @lru_cache(maxsize=1)
 def _read_cohort(folder: Path, written: int) -> Cohort:
     return load_cohort(folder)
@@ -305,25 +238,3 @@ def _read_cohort(folder: Path, written: int) -> Cohort:
 def read_cohort(folder: Path) -> Cohort:
     """Read a cohort once per process, as long as its file does not change."""
     return _read_cohort(folder, (folder / "cohort.toml").stat().st_mtime_ns)
-
-
-def _write_fold(
-    folder: Path,
-    classes: tuple[str, ...],
-    number: int,
-    predicted: Sequence[PatientLogits],
-    result: FitResult,
-    precision: str,
-) -> None:
-    """Write the predictions of the held-out and the inner validation patients, the history, and the record."""
-    for logits, file in zip(predicted, FOLD_TABLES[:2], strict=True):
-        write_predictions(folder / file, logits.of_fold(classes, number))
-    write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
-    write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
-    _clear_states(folder)
-
-
-def _clear_states(folder: Path) -> None:
-    """Remove the state of a finished fit."""
-    for state in folder.glob("*.ckpt"):
-        state.unlink()

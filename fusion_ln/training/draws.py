@@ -14,9 +14,9 @@ from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.crossval import new_baseline_record
-from fusion_ln.training.draw_settings import DrawSettings
 from fusion_ln.training.parts import check_classes
 from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, check_options, leave_out_untaught
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs

@@ -13,8 +13,8 @@ from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS, takes
 from fusion_ln.settings.base import LAST_SEED, Protocol, Settings
 from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.studies import StudySettings
 from fusion_ln.settings.training import FitSettings, resolve_fit
-from fusion_ln.training.study_settings import StudySettings
 
 
 class ExperimentSettings(Settings):

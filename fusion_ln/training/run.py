@@ -13,8 +13,9 @@ from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
-from fusion_ln.training.crossval import begin, cross_fit_jobs, finish
+from fusion_ln.training.crossval import begin, cross_fit_jobs
 from fusion_ln.training.experiment_file import fusion_name
+from fusion_ln.training.fold_files import finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks

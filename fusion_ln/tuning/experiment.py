@@ -11,6 +11,7 @@ from fusion_ln.files.locks import locked
 from fusion_ln.files.names import as_file_name
 from fusion_ln.runs import RunKey
 from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.studies import TRIALS, Scheme
 from fusion_ln.settings.training import BaselineSettings, FitSettings, LoopSettings
 from fusion_ln.training.experiment import (
     TUNED,
@@ -23,7 +24,6 @@ from fusion_ln.training.experiment import (
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs, trial_needs
 from fusion_ln.training.run import cross_fit, plan_baselines
-from fusion_ln.training.study_settings import TRIALS, Scheme
 from fusion_ln.tuning.found import found_settings
 from fusion_ln.tuning.objective import BaselineObjective, HeadObjective, Objective
 from fusion_ln.tuning.pool import run_studies

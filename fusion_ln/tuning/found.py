@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fusion_ln.errors import StudyError
 from fusion_ln.files.formats import write_text
+from fusion_ln.settings.studies import Scheme
 from fusion_ln.training.experiment_file import ExperimentSettings
-from fusion_ln.training.study_settings import Scheme
 from fusion_ln.tuning.results import best_trial, check_study, finished, read_study_record
 from fusion_ln.tuning.storage import hide_password, open_storage, with_retries
 

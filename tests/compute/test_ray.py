@@ -18,7 +18,8 @@ from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.crossval import begin
+from fusion_ln.training.fold_files import finish
 
 EPOCHS = 40
 LONG = FIT.model_copy(update={"epochs": EPOCHS, "patience": EPOCHS})

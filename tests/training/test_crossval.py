@@ -23,7 +23,8 @@ from fusion_ln.predictions import read_predictions
 from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.crossval import begin
+from fusion_ln.training.fold_files import finish
 
 
 def run_baseline(cohort, folder, **changes):
@@ -187,7 +188,8 @@ from fusion_ln.compute.engines import run_jobs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.crossval import begin, finish
+from fusion_ln.training.crossval import begin
+from fusion_ln.training.fold_files import finish
 
 writes, rename = [], Path.replace
 def replace(self, target):

@@ -7,10 +7,10 @@ from fusion_ln.cohort.draws import draw_fractions
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training import draws as training_draws
 from fusion_ln.training.crossval import new_baseline_record
-from fusion_ln.training.draw_settings import DrawSettings
 from fusion_ln.training.draws import plan_draws, run_draws
 
 

@@ -12,11 +12,11 @@ from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.models.rehearsal import rehearse
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.settings.studies import StudySettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.training.room import TRIAL, RoomNeeded
-from fusion_ln.training.study_settings import StudySettings
 from fusion_ln.tuning import experiment as tuning_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, tune
 from fusion_ln.tuning.found import describe_tuning, found_settings, write_tuned

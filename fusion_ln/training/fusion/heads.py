@@ -28,8 +28,8 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings, TrainedFusionSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.crossval import epoch_table, fold_record
 from fusion_ln.training.fit import Epoch, derive_seed, fit
+from fusion_ln.training.fold_files import epoch_table, fold_record
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches

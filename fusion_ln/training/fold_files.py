@@ -1,0 +1,101 @@
+"""Files of a finished fold, and the run's tables that are made of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ValidationError
+
+from fusion_ln.decode.stored import read_stored_table
+from fusion_ln.errors import PredictionsError, RunError
+from fusion_ln.evaluation.folds import describe_folds
+from fusion_ln.files.formats import write_json, write_parquet
+from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
+from fusion_ln.records.parts import FoldRecord
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import FOLD
+from fusion_ln.training.fit import FitResult
+from fusion_ln.training.tasks import PatientLogits
+
+# Files of a finished fold; the run's tables are made of them once all folds are finished.
+FOLD_RECORD = "fold.json"
+FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
+
+
+def epoch_table(number: int, result: FitResult) -> pd.DataFrame:
+    """Build the rows of a fold in ``history.parquet``, one per epoch."""
+    return pd.DataFrame([{FOLD: number, **asdict(epoch)} for epoch in result.history])
+
+
+def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_mib: int | None = None) -> FoldRecord:
+    """Summarise the fit of a fold for run.json."""
+    seconds = sum(epoch.seconds for epoch in result.history)
+    return FoldRecord(
+        fold=number,
+        seconds=round(seconds, 2),
+        pictures_per_second=round(sum(epoch.pictures for epoch in result.history) / seconds, 1),
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        precision=precision,
+        peak_memory_mib=peak_memory_mib,
+    )
+
+
+def finish(run: RunFolder) -> None:
+    """Join the folds' tables and write the run; predictions come last, because a run that has them is finished."""
+    if run.finished:
+        return
+    record = run.read_prediction_record()
+    folders = [run.fold(number) for number in range(record.cohort.n_folds)]
+    folds = [_read_fold(folder, number, record.cohort.classes) for number, folder in enumerate(folders)]
+    out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
+    run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
+    write_parquet(run.history, history)
+    classes = record.cohort.classes
+    write_predictions(run.inner_predictions, Predictions(classes, inner))
+    predictions = join_tables(classes, [out])
+    write_json(run.metrics, describe_folds(predictions))
+    write_predictions(run.predictions, predictions)
+
+
+def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[FoldRecord, list[pd.DataFrame]]:
+    """Read what `write_fold` wrote."""
+    way_out = f"Delete {folder}: the command that made the run then trains this fold again."
+    path = folder / FOLD_RECORD
+    try:
+        fit = FoldRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
+    tables = [read_stored_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
+    try:
+        found = {
+            check_table(folder / name, table).classes for name, table in zip(FOLD_TABLES, tables[:2], strict=False)
+        }
+    except PredictionsError as error:
+        raise RunError(error.problem, way_out) from None
+    if found != {classes} or any((table[FOLD] != number).any() for table in tables) or fit.fold != number:
+        raise RunError(f"{folder}: holds tables of another fold or of other classes.", way_out)
+    return fit, tables
+
+
+def write_fold(
+    folder: Path,
+    classes: tuple[str, ...],
+    number: int,
+    predicted: Sequence[PatientLogits],
+    result: FitResult,
+    precision: str,
+) -> None:
+    """Write the predictions of the held-out and the inner validation patients, the history, and the record."""
+    for logits, file in zip(predicted, FOLD_TABLES[:2], strict=True):
+        write_predictions(folder / file, logits.of_fold(classes, number))
+    write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
+    write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
+    clear_states(folder)
+
+
+def clear_states(folder: Path) -> None:
+    """Remove the state of a finished fit."""
+    for state in folder.glob("*.ckpt"):
+        state.unlink()
