@@ -57,7 +57,8 @@ def predict(
     """Predict new patients by MODEL, a folder of `fusionln freeze` or a run. For research only, never for a diagnosis.
 
     Probabilities are calibrated. The set holds the classes that cannot be ruled out at 90 %; a contribution is what a
-    modality adds to the probability of the likeliest class, from that class's share in the study.
+    modality adds to the probability of the likeliest class, from that class's share in the study. A patient with a
+    picture unlike all that MODEL learnt from is flagged: its answer means nothing.
     """
     pictures = _collect_pictures(known, named)
     if bool(pictures) == bool(cohort):

@@ -59,6 +59,17 @@ def threads_per_fit(shares: int) -> int:
 
 
 @contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Compute with one thread in each thread of ours: small networks gain more from a second picture than from it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def fixed_threads(shares: int) -> Iterator[None]:
     """Compute with the threads of one fit, so that results depend on no variable, no worker and no earlier fit.
 

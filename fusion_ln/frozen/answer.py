@@ -1,6 +1,7 @@
 """Answers of a model: calibrated probabilities, the set of classes, and the contribution of each modality."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +9,17 @@ import pandas as pd
 import torch
 
 from fusion_ln.cohort.clinical import standardise
+from fusion_ln.compute.device import cores, one_thread_each
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values
 from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.record import MISS_RATE
+from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.images.patients import PatientBatch, PatientPictures
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.terms import PATIENT
 
 ANSWERED_AT_ONCE = 16  # patients
-MISS_RATE = 0.1  # share of a class's patients whose set may miss it
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Answers:
         member: Membership of each class in the set (CV+ at `MISS_RATE`). bool, shape (P, C).
         contributions: Shapley value of each modality in the probability of the likeliest class, from the prevalence of
             that class; 0 for an absent one. Shape (P, M).
+        distance: Largest distance of the patient's pictures to what the models learnt from, in units of the one beyond
+            which a patient is unlike the study's; nan where the model does not tell. Shape (P,).
     """
 
     patients: np.ndarray
@@ -39,6 +44,12 @@ class Answers:
     raw: np.ndarray
     member: np.ndarray
     contributions: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def unlike(self) -> np.ndarray:
+        """Whether some picture is unlike all that the models learnt from. bool, shape (P,)."""
+        return np.asarray(self.distance > 1)
 
 
 def answer(
@@ -57,26 +68,56 @@ def answer(
         CohortError: If a clinical value does not fit its column.
     """
     rows = patients[patients[PATIENT].isin(pictures.patients)]
-    clinical = [standardise(rows, fold.columns) for fold in model.models]
-    parts = []
-    for start in range(0, len(pictures.patients), ANSWERED_AT_ONCE):
+    clinical = [standardise(rows, one.columns) for one in model.models]
+    starts = range(0, len(pictures.patients), ANSWERED_AT_ONCE)
+    jobs = [(start, place) for start in starts for place in range(len(model.models))]
+
+    def ask(job: tuple[int, int]) -> _Asked:
+        start, place = job
         batch = pictures.cut(np.arange(start, min(start + ANSWERED_AT_ONCE, len(pictures.patients))))
-        parts.append(_answer_batch(model, batch, clinical, prevalence))
+        known = model.known.moments[place] if model.known else None
+        return _ask(model.models[place], batch.with_clinical(clinical[place]), known)
+
+    with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
+        asked = dict(zip(jobs, pool.map(ask, jobs), strict=True))
+    present = np.asarray((pictures.rows >= 0).any(axis=2))
+    parts = []
+    for start in starts:
+        part = slice(start, start + ANSWERED_AT_ONCE)
+        own = [asked[start, place] for place in range(len(model.models))]
+        parts.append(_join(model, pictures.patients[part], present[part], own, prevalence))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Answers.__dataclass_fields__}
     return Answers(**joined)
 
 
-def _answer_batch(
-    model: FrozenModel, batch: PatientBatch, clinical: Sequence[pd.DataFrame], prevalence: np.ndarray | None
+@dataclass(frozen=True)
+class _Asked:
+    """What one model says of B patients.
+
+    Attributes:
+        probs: Probabilities from each subset of the modalities but the empty one. Shape (B, C) each.
+        distances: Largest distance of a patient's pictures to what the model knows; nan where that is not known. (B,).
+    """
+
+    probs: dict[Coalition, np.ndarray]
+    distances: np.ndarray
+
+
+def _join(
+    model: FrozenModel,
+    patients: np.ndarray,
+    present: np.ndarray,
+    asked: Sequence[_Asked],
+    prevalence: np.ndarray | None,
 ) -> Answers:
-    present = batch.modalities_present.numpy()
-    by_coalition = _coalition_probs(model.models, batch, clinical)
+    """Join what the models say of some patients to calibrated answers."""
+    by_coalition = {chosen: np.stack([one.probs[chosen] for one in asked]) for chosen in asked[0].probs}
     everything = tuple(range(present.shape[1]))
     folds = by_coalition[everything]
     raw = folds.mean(axis=0)
     if not (finite := np.isfinite(raw).all(axis=1)).all():
         raise ModelError(
-            f"{model.root}: its models give patient {batch.patients[~finite][0]!r} values that are not finite numbers.",
+            f"{model.root}: its models give patient {patients[~finite][0]!r} values that are not finite numbers.",
             "Look at the patient's pictures (`fusionln cohort check`), or train the run again.",
         )
     shares = np.array(model.record.pooled.shares) if prevalence is None else prevalence
@@ -93,33 +134,34 @@ def _answer_batch(
     for subset, part in _by_subset(model, present, everything).items():
         member[part] = model.scores_of(subset).p_values(folds[:, part]) > MISS_RATE
     contributions = shapley_values(values)[:, np.arange(len(probs)), likeliest].T
-    return Answers(batch.patients, present, probs, raw, member, contributions)
+    distances = np.max([one.distances for one in asked], axis=0)
+    relative = distances / model.known.threshold if model.known else distances
+    return Answers(patients, present, probs, raw, member, contributions, relative)
 
 
-def _coalition_probs(
-    models: Sequence[TripletModel], batch: PatientBatch, clinical: Sequence[pd.DataFrame]
-) -> dict[Coalition, np.ndarray]:
-    """Compute each fold's probabilities from each subset of the modalities; encodes every picture once a fold.
+def _ask(model: TripletModel, batch: PatientBatch, known: Mapping[str, FeatureMoments] | None) -> _Asked:
+    """Ask a model about some patients, from each subset of the modalities; encodes every picture once.
 
-    Returns:
-        Shape (K, B, C) by subset but the empty one; a patient with none of its pictures has those of all.
+    A patient with none of a subset's pictures is asked about with those of all.
     """
     n = len(batch.modalities)
-    chosen = [coalition for coalition in coalitions(n) if coalition]
-    parts: dict[Coalition, list[np.ndarray]] = {coalition: [] for coalition in chosen}
-    for model, table in zip(models, clinical, strict=True):
-        own = batch.with_clinical(table)
-        views, present, columns = own.inputs(own.modalities_present, torch.device("cpu"))
-        with torch.inference_mode():
-            encoded = [
-                model.encode(modality, pictures, mask)
-                for modality, pictures, mask in zip(batch.modalities, views, present.unbind(1), strict=True)
-            ]
-            for coalition in chosen:
-                kept = torch.tensor([m in coalition for m in range(n)])[:, None] & present
-                kept = torch.where(kept.any(2).any(1)[:, None, None], kept, present)
-                parts[coalition].append(model.fuse(encoded, kept, columns).double().softmax(1).numpy())
-    return {coalition: np.stack(folds) for coalition, folds in parts.items()}
+    views, present, columns = batch.inputs(batch.modalities_present, torch.device("cpu"))
+    distances = np.full(present.shape[0], 0.0 if known else np.nan)
+    encoded, probs = [], {}
+    with torch.inference_mode():
+        for modality, pictures, mask in zip(batch.modalities, views, present.unbind(1), strict=True):
+            tokens, logits, features = model.encode_with_features(modality, pictures, mask)
+            encoded.append((tokens, logits))
+            if known and mask.any():
+                here = mask.numpy()
+                away = np.zeros(here.shape)
+                away[here] = known[modality].distances(features.float().numpy()[here])
+                distances = np.maximum(distances, away.max(axis=1))
+        for chosen in filter(None, coalitions(n)):
+            kept = torch.tensor([m in chosen for m in range(n)])[:, None] & present
+            kept = torch.where(kept.any(2).any(1)[:, None, None], kept, present)
+            probs[chosen] = model.fuse(encoded, kept, columns).double().softmax(1).numpy()
+    return _Asked(probs, distances)
 
 
 def _by_subset(model: FrozenModel, present: np.ndarray, chosen: Coalition) -> dict[str, np.ndarray]:

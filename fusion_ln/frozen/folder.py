@@ -35,6 +35,21 @@ class ModelFolder:
         return self.root / "pictures.parquet"
 
     @property
+    def moments(self) -> Path:
+        """Moments of the features of training pictures, by model and modality."""
+        return self.root / "moments.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """Card, in the layout of Hugging Face."""
+        return self.root / "model_card.md"
+
+    @property
+    def facts(self) -> Path:
+        """The same as a page."""
+        return self.root / "facts.html"
+
+    @property
     def digest_file(self) -> Path:
         """SHA-256 of every other file, and of their list; written last."""
         return self.root / "digest.json"

@@ -9,15 +9,17 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import ModelError
 from fusion_ln.files.atomic import write_bytes
-from fusion_ln.files.formats import write_json, write_parquet
+from fusion_ln.files.formats import write_json, write_parquet, write_text
 from fusion_ln.files.locks import LOCK, locked
+from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import scores_table
+from fusion_ln.frozen.moments import learn_known, write_moments
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import Answer, ModelRecord
-from fusion_ln.frozen.study import describe_model
+from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
 from fusion_ln.models.checkpoint import save_tensors
-from fusion_ln.models.triplet import TrainedRun, load_run
+from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
@@ -66,8 +68,13 @@ def freeze(
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
         write_parquet(folder.pictures, _hash_cohort(opened, list(record.modalities)))
+        known = learn_known(opened, trained.models, load_refit(run, refitted.learnt) if refitted else None)
+        write_moments(folder.moments, known.moments)
         study = record.study.model_copy(update={"profile": profile_of(opened, record.modalities)})
-        write_json(folder.record, record.model_copy(update={"study": study}).model_dump(mode="json"))
+        record = record.model_copy(update={"study": study, "farthest": known.threshold})
+        write_json(folder.record, record.model_dump(mode="json"))
+        write_text(folder.card, render_card(record, scores[ALL_PATIENTS]))
+        write_text(folder.facts, render_facts(record, scores[ALL_PATIENTS]))
         return folder.write_digest()
 
 
@@ -76,7 +83,8 @@ def _refuse_other(folder: ModelFolder) -> None:
     if folder.digest_file.is_file():
         raise ModelError(f"{folder.root}: holds a model already.", "Choose another folder with `--out DIR`.")
     names = {path.name for path in folder.root.iterdir()} - {LOCK}
-    unfinished = {"weights", folder.scores.name, folder.pictures.name, folder.record.name}
+    files = (folder.scores, folder.pictures, folder.moments, folder.record, folder.card, folder.facts)
+    unfinished = {"weights", *(file.name for file in files)}
     if names - unfinished:
         raise ModelError(f"{folder.root}: not empty and not a model.", "Choose another folder with `--out DIR`.")
 

@@ -10,6 +10,7 @@ from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.moments import Known, read_moments
 from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord
 from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
 from fusion_ln.models.backbones import Backbone, create_backbone
@@ -32,6 +33,7 @@ class FrozenModel:
         record: Its description.
         models: One per fold of its study or, of a refit, one; in evaluation mode on the CPU.
         scores: Out-of-fold scores by subset of the modalities; under `ALL_PATIENTS` those of all patients.
+        known: What the models are used to; None in memory.
         digest: Names the folder's content; None in memory.
     """
 
@@ -39,6 +41,7 @@ class FrozenModel:
     record: ModelRecord
     models: list[TripletModel]
     scores: Mapping[str, FoldScores]
+    known: Known | None = None
     digest: str | None = None
 
     @property
@@ -68,7 +71,8 @@ def load_model(root: Path) -> FrozenModel:
     digest = folder.check_digest()
     record = folder.read_record()
     models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
-    return FrozenModel(root, record, models, _read_scores(folder.scores), digest)
+    known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
+    return FrozenModel(root, record, models, read_scores(folder.scores), known, digest)
 
 
 def freeze_in_memory(run: RunFolder) -> FrozenModel:
@@ -79,7 +83,10 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     """
     trained = load_run(run)
     record, scores = describe_model(trained)
-    say(f"{run.root}: a run, so its answers are calibrated now; `fusionln freeze` keeps a model once and for all.")
+    say(
+        f"{run.root}: a run, so its answers are calibrated now and pictures unlike its own are not found; `fusionln "
+        "freeze` keeps a model once and for all."
+    )
     return FrozenModel(run.root, record, trained.models, scores)
 
 
@@ -119,7 +126,8 @@ def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:
     return pd.concat(columns, ignore_index=True)
 
 
-def _read_scores(path: Path) -> dict[str, FoldScores]:
+def read_scores(path: Path) -> dict[str, FoldScores]:
+    """Read the out-of-fold scores by subset of the modalities."""
     table = read_stored_table(
         path, FREEZE_AGAIN, {MODALITIES_USED: "text", FOLD: "whole", LABEL: "whole", SCORE: "number"}
     )

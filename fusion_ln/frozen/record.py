@@ -19,6 +19,7 @@ from fusion_ln.settings.fusion import HeadSettings
 FORMAT_VERSION = 2
 FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
+MISS_RATE = 0.1  # share of a class's patients whose set may miss it
 Answer = Literal["ensemble", "refit"]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
@@ -69,6 +70,15 @@ class Study(_Part):
     profile: CohortProfile | None = None
 
 
+class Auc(_Part):
+    """One-vs-rest AUC of out-of-fold answers, with its 95 % interval; ``of`` a class, or of their ``mean``."""
+
+    of: str
+    value: Share
+    low: Share
+    high: Share
+
+
 class ModelRecord(_Part):
     """A model: the mean of the models of a study's folds, or one that was trained once more on all patients.
 
@@ -83,6 +93,8 @@ class ModelRecord(_Part):
         calibration: Of the answer from each subset of the modalities that was learnt from enough patients.
         pooled: Of the answer from all others: learnt from every patient with the pictures that each has.
         operating_points: Thresholds of calibrated probabilities, chosen on out-of-fold predictions.
+        figures: Of the calibrated answers of the folds' models to the patients whom they held out.
+        farthest: Distance of features beyond which a patient is unlike the study's, see `learn_threshold`.
         licence: Licence of the weights.
         frozen: Day on which it was frozen.
     """
@@ -99,7 +111,9 @@ class ModelRecord(_Part):
     calibration: dict[str, StoredCalibration]
     pooled: StoredCalibration
     operating_points: tuple[OperatingPoint, ...] = ()
+    figures: tuple[Auc, ...] = ()
     study: Study
+    farthest: Annotated[FiniteFloat, Field(ge=0)] = 0
     licence: str
     frozen: str
     versions: dict[str, str]

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import numpy as np
+
 from fusion_ln.errors import ModelError, PredictionsError
-from fusion_ln.evaluation.external.points import OperatingPoint, learn_points
+from fusion_ln.evaluation.external.points import learn_points
+from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
-from fusion_ln.frozen.record import ModelRecord, StoredCalibration, Study
+from fusion_ln.frozen.record import Auc, ModelRecord, StoredCalibration, Study
 from fusion_ln.heads import head_title
 from fusion_ln.models.triplet import TrainedRun
 from fusion_ln.predictions import (
@@ -67,6 +70,7 @@ def describe_model(
             say(f"{run.root}: too few patients have all of {name}; calibrated as all patients' are.")
     counts = {name: int((held_out.labels == label).sum()) for label, name in enumerate(trained.classes)}
     learnt = record.learnt if isinstance(record, LateFusionRecord) else None
+    single = calibrate_mean(held_out, inner, 1).apply(held_out.probs)  # of the folds' models, one by one
     described = ModelRecord(
         answer="refit" if refitted else "ensemble",
         title=_title(record),
@@ -75,7 +79,8 @@ def describe_model(
         epochs=refitted.epochs if refitted else None,
         calibration=calibrations,
         pooled=StoredCalibration.of(pooled),
-        operating_points=_choose_points(held_out, inner),
+        operating_points=learn_points(held_out.classes, held_out.labels, single),
+        figures=_measure(held_out, single),
         study=Study(
             cohort=record.cohort.name,
             simulated=record.cohort.simulated,
@@ -95,10 +100,14 @@ def describe_model(
     return described, scores
 
 
-def _choose_points(held_out: Predictions, inner: Predictions) -> tuple[OperatingPoint, ...]:
-    """Choose operating points on the calibrated answers of the fold models to the patients whom they held out."""
-    single = calibrate_mean(held_out, inner, 1)
-    return learn_points(held_out.classes, held_out.labels, single.apply(held_out.probs))
+def _measure(held_out: Predictions, probs: np.ndarray) -> tuple[Auc, ...]:
+    """Compute the AUC of each class, and their mean; nothing where a class has a single patient."""
+    if np.bincount(held_out.labels, minlength=len(held_out.classes)).min() < 2:
+        return ()
+    found = aucs(held_out.labels, probs)
+    (low, high), (least, most) = found.limits, found.macro_limits
+    rows = zip([*held_out.classes, "mean"], [*found.by_class, found.macro], [*low, least], [*high, most], strict=True)
+    return tuple(Auc(of=of, value=float(value), low=float(a), high=float(b)) for of, value, a, b in rows)
 
 
 def _scores_of(held_out: Predictions, refitted: Refit | None) -> FoldScores:

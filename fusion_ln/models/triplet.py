@@ -120,14 +120,25 @@ class TripletModel(nn.Module):
         fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
         return fused
 
+    def features(self, modality: str, pictures: Tensor) -> Tensor:
+        """Compute the features (B, D) that the head of a modality's network reads, of pictures (B, 3, S, S)."""
+        backbone: Any = self.members[module_key(modality)].backbone
+        features: Tensor = backbone(pictures)
+        return features
+
     def encode(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
+        return self.encode_with_features(modality, views, present)[:2]
+
+    def encode_with_features(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute tokens and logits as `encode` does, and the features (B, V, D) that the head reads."""
         member: Any = self.members[module_key(modality)]
         pictures = views[present].contiguous(memory_format=torch.channels_last)
         # Without any picture, a black one gives the shapes.
         inputs = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
         maps = member.backbone.feature_map(inputs)
-        parts = [inputs.new_zeros(len(inputs), 0, 0), member.head(member.backbone.pool(maps))]
+        features = member.backbone.pool(maps)
+        parts = [inputs.new_zeros(len(inputs), 0, 0), member.head(features), features]
         if isinstance(self.fusion, HeadEnsemble):
             source: Any = self.sources[module_key(modality)] if len(self.sources) else member.backbone
             parts[0] = source.tokens(source.feature_map(inputs) if len(self.sources) else maps, self.grid)
@@ -136,7 +147,7 @@ class TripletModel(nn.Module):
             padded = part.new_zeros(*present.shape, *part.shape[1:])
             padded[present] = part[: len(pictures)]
             spread.append(padded)
-        return spread[0], spread[1]
+        return spread[0], spread[1], spread[2]
 
 
 def module_key(modality: str) -> str:

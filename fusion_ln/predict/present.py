@@ -15,6 +15,7 @@ PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
     "set",
 )
 RAW = "raw_"  # + class name: mean of the models' probabilities, before calibration
+UNLIKE = "unlike"  # whether some picture is unlike all that the model learnt from
 CONTRIBUTION = "contribution_"  # + modality
 
 
@@ -23,7 +24,8 @@ def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
 
     Returns:
         ``patient_id, predicted, prob_<class>..., set`` (classes joined by `` / ``) ``, contribution_<modality>...,
-        modalities`` (of which pictures were used, as in ``2d+elastic``) ``, probabilities`` (how ``prob_<class>`` were
+        modalities`` (of which pictures were used, as in ``2d+elastic``) ``, unlike`` (yes or no)
+        ``, probabilities`` (how ``prob_<class>`` were
         made) ``, raw_<class>...``, one row per patient, sorted. Where there are costs, ``decision, expected_cost``
         follow ``predicted``.
     """
@@ -34,9 +36,15 @@ def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
     table[SET] = [" / ".join(classes[inside]) for inside in answers.member]
     table[[CONTRIBUTION + name for name in modalities]] = answers.contributions
     table[MODALITIES_USED] = ["+".join(modalities[mask]) for mask in answers.present]
+    table[UNLIKE] = _unlike(answers)
     table[PROBABILITIES] = _kind(predictor)
     table[[RAW + name for name in classes]] = answers.raw
     return table
+
+
+def _unlike(answers: Answers) -> list[str]:
+    """Say of each patient whether some picture is unlike what the model learnt from; nothing where it does not tell."""
+    return ["" if np.isnan(distance) else "yes" if distance > 1 else "no" for distance in answers.distance]
 
 
 def _kind(predictor: Predictor) -> str:
@@ -44,7 +52,11 @@ def _kind(predictor: Predictor) -> str:
 
 
 def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
-    """Describe each patient's answer in JSON's types: probabilities by class, set, contributions by modality, model."""
+    """Describe each patient's answer in JSON's types.
+
+    ``probabilities`` by class, ``set``, ``contributions`` by modality, ``modalities``, ``unlike`` (None where the model
+    does not tell), ``model`` with its digest, and a decision where there are costs.
+    """
     model = predictor.model
     classes, modalities = np.array(model.record.classes), np.array(model.modalities)
     described = {"title": model.record.title, "digest": model.digest}
@@ -56,15 +68,17 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
             SET: classes[inside].tolist(),
             "contributions": dict(zip(modalities[mask].tolist(), shares[mask].tolist(), strict=True)),
             MODALITIES_USED: modalities[mask].tolist(),
+            UNLIKE: None if np.isnan(distance) else bool(distance > 1),
             "kind": _kind(predictor),
             "model": described,
         }
-        for patient, probs, inside, shares, mask, decision in zip(
+        for patient, probs, inside, shares, mask, distance, decision in zip(
             answers.patients,
             answers.probs,
             answers.member,
             answers.contributions,
             answers.present,
+            answers.distance,
             _decisions(predictor, answers),
             strict=True,
         )

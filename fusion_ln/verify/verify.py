@@ -8,17 +8,20 @@ from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.errors import RunError
 from fusion_ln.files.hashes import hash_file
+from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.progress import progress
 from fusion_ln.records.kinds import LateFusionRecord, PretrainingRecord
 from fusion_ln.report.record import RECORD, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import PATH, SHA256
 from fusion_ln.verify.deviations import deviation
+from fusion_ln.verify.models import verify_model
 from fusion_ln.verify.pages import verify_page
 from fusion_ln.verify.runs import verify_run
 
 # Nothing in a run's tables yields these: they were measured, or a network computed them.
 MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
+WEIGHTS = "weights, calibration, moments and AUC of a model: the study that it was frozen from yields them"
 LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
 DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
 
@@ -35,7 +38,8 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
     """Recompute every figure in a folder that follows from tables, and check hashes, folds and formats.
 
     Args:
-        folder: A run, the folder of a fusion with its baselines or of an experiment, or the output of a comparison.
+        folder: A run, the folder of a fusion with its baselines or of an experiment, the output of a comparison, or a
+            frozen model.
         moved: Cohort folder, if it is not where the runs were made on it.
 
     Raises:
@@ -43,6 +47,8 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
         RunError: If there is nothing to verify, or a file is damaged.
         CohortError: If ``moved`` is no cohort, or a table of the cohort was changed.
     """
+    if (model := ModelFolder(folder)).record.is_file():
+        return Verification(verify_model(model), [WEIGHTS])
     pages = sorted(path.parent for path in folder.rglob(RECORD))
     runs = _find_runs(folder, pages)
     if not runs and not pages:

@@ -6,16 +6,25 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
 from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
+from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
 from fusion_ln.predict.predictor import Predictor, load_predictor
-from fusion_ln.predictions import Predictions, read_predictions, read_subset_predictions
+from fusion_ln.predict.present import as_json, as_table
+from fusion_ln.predictions import (
+    Predictions,
+    read_inner_predictions,
+    read_predictions,
+    read_subset_predictions,
+)
 from fusion_ln.training.run import run_baselines_and_fusions
 
 FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
@@ -168,6 +177,58 @@ def test_training_pictures_are_refused_without_the_cohort(study, models, make_co
     assert "1 pictures of other were used to train" in refused(
         "predict", models["fusion-late-stacked"].root, "--cohort", load_cohort(other.root).root
     )
+
+
+def test_pictures_unlike_those_of_the_study_are_flagged(models, make_cohort, tmp_path):
+    new = make_cohort(9, name="new", seed=8)
+    for name in ("baseline-2d", "fusion-concat"):
+        predictor = load_predictor(models[name].root)
+        Image.fromarray((np.indices((36, 40)).sum(axis=0) % 2 * 255).astype(np.uint8)).save(tmp_path / "squares.png")
+        near, far = predictor.predict_cohort(new), predictor.predict_pictures({"2d": tmp_path / "squares.png"})
+        assert far.unlike.all()
+        assert np.median(near.distance) < 1 < far.distance.min() / 2
+        assert as_json(predictor, far)[0]["unlike"] is True
+        assert as_table(predictor, far)["unlike"].tolist() == ["yes"]
+
+
+def test_the_card_is_read_by_the_hub_and_names_licence_and_figures(study, models, refits):
+    hub = pytest.importorskip("huggingface_hub")
+    for folder in (models["fusion-concat"], refits["fusion-concat"]):
+        card, record = hub.ModelCard.load(folder.card), folder.read_record()
+        assert card.data.license_name == record.licence
+        held_out = read_predictions(study[1]["fusion-concat"].predictions)
+        inner = read_inner_predictions(study[1]["fusion-concat"].inner_predictions)
+        if record.answer == "refit":
+            inner = Predictions(inner.classes, inner.table.iloc[:0])
+        probs = calibrate_mean(held_out, inner, 1).apply(held_out.probs)
+        expected = [roc_auc_score(held_out.labels == c, probs[:, c]) for c in range(3)]
+        found = [result.metric_value for result in card.data.eval_results]
+        np.testing.assert_allclose(found, [*expected, np.mean(expected)], atol=1e-4)
+        assert ("approximate" in card.text) == (record.answer == "refit")
+        assert "8 benign, 8 lymphoma, 8 metastatic" in folder.facts.read_text(encoding="utf-8")
+
+
+def test_a_model_of_the_paper_protocol_warns_on_every_page(models):
+    model = models["baseline-2d"]
+    record, scores = model.read_record(), load_model(model.root).scores[""]
+    paper = record.model_copy(update={"study": record.study.model_copy(update={"protocol": "paper"})})
+    for render in (render_card, render_facts):
+        assert "every figure of it is too good" in render(paper, scores)
+        assert "every figure of it is too good" not in render(record, scores)
+
+
+def test_a_model_is_verified_to_the_figures_of_its_card(models, tmp_path):
+    output = fusionln("verify", models["fusion-concat"].root)
+    assert models["fusion-concat"].check_digest() in output
+    model = ModelFolder(tmp_path / "model")
+    for file, old, new in (("facts.html", "of 8 (", "of 9 ("), ("model.json", '"benign": 8', '"benign": 7')):
+        shutil.copytree(models["baseline-2d"].root, model.root)
+        path = model.root / file
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        assert f"{file} was changed" in refused("verify", model.root)
+        model.write_digest()  # as one who edits the folder with care
+        assert file in refused("verify", model.root)
+        shutil.rmtree(model.root)
 
 
 def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, models, tmp_path):

@@ -1,0 +1,81 @@
+"""Pictures unlike all that a model learnt from: distance in feature space to what the training pictures have in common.
+
+Mahalanobis distance to the nearest class of the features before the head, with one covariance for all classes (Lee et
+al. 2018). The covariance keeps its largest directions; all others share their mean variance, so that a picture that
+leads out of the space of the training pictures is far away. Centres and directions are of no patient in particular.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DIRECTIONS = 64  # that the covariance keeps
+FEWEST = 2  # pictures of a class that has a centre
+FLAGGED = 0.05  # share of patients like those of the study who may be flagged
+SMALLEST = 1e-3  # variance, in units of the mean one: keeps features that never vary from deciding alone
+
+
+@dataclass(frozen=True)
+class FeatureMoments:
+    """What the training pictures of a network have in common, in its space of D features.
+
+    Attributes:
+        centres: Mean of each class. Shape (C, D).
+        directions: Of the largest variance around the class means. Shape (K, D).
+        variances: Along them. Shape (K,).
+        rest: Mean variance across them; a number as an array.
+    """
+
+    centres: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+    rest: np.ndarray
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Compute the distance of features (N, D) to the nearest class, by the root of D. Shape (N,)."""
+        squares = []
+        for centre in self.centres:
+            away = features.astype(np.float64) - centre
+            along = away @ self.directions.T
+            squares.append((np.square(along) / self.variances).sum(axis=1))
+            if len(self.directions) < away.shape[1]:
+                across = np.square(away).sum(axis=1) - np.square(along).sum(axis=1)
+                squares[-1] += across.clip(0) / self.rest
+        nearest: np.ndarray = np.sqrt(np.min(squares, axis=0) / features.shape[1])
+        return nearest
+
+
+def learn_moments(features: np.ndarray, labels: np.ndarray) -> FeatureMoments:
+    """Learn the moments of features (N, D) of training pictures with their classes (N,)."""
+    features = features.astype(np.float64)
+    names, groups, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    common = counts >= FEWEST if (counts >= FEWEST).any() else np.ones(len(names), dtype=bool)
+    centres = np.stack([features[groups == group].mean(axis=0) for group in np.flatnonzero(common)])
+    kept = common[groups]
+    away = features[kept] - centres[(np.cumsum(common) - 1)[groups[kept]]]
+    _, singular, directions = np.linalg.svd(away, full_matrices=False)
+    degrees, width = max(len(away) - len(centres), 1), features.shape[1]
+    variances = np.square(singular) / degrees
+    k = min(DIRECTIONS, len(variances), max(degrees // 2, 1))
+    floor = max(SMALLEST * float(variances.sum()) / width, np.finfo(np.float32).tiny)
+    rest = max(float(variances[k:].sum()) / max(width - k, 1), floor)
+    return FeatureMoments(
+        centres=centres.astype(np.float32),
+        directions=directions[:k].astype(np.float32),
+        variances=np.maximum(variances[:k], rest).astype(np.float32),
+        rest=np.array(rest, dtype=np.float32),
+    )
+
+
+def learn_threshold(distances: np.ndarray, n_models: int) -> float:
+    """Set the distance beyond which a patient is flagged, from the largest distance of each held-out patient.
+
+    A new patient's largest distance is that to any of ``n_models`` models, each of which exceeds the threshold with
+    probability `FLAGGED` / ``n_models`` at most; with too few patients for this it is their largest one.
+
+    Args:
+        distances: Largest distance over a patient's pictures, by the model that held the patient out. Shape (P,).
+        n_models: Number of models that answer.
+    """
+    rank = int(np.ceil((len(distances) + 1) * (1 - FLAGGED / n_models)))
+    return float(np.sort(distances)[min(rank, len(distances)) - 1])
