@@ -18,7 +18,7 @@ from fusion_ln.errors import FusionLNError
 from fusion_ln.explain.network import Explained
 from fusion_ln.files.formats import write_json, write_text
 from fusion_ln.models.classifier import build_classifier
-from fusion_ln.models.rehearsal import SIZES, check_network, check_tokens, rehearse, sizes_of
+from fusion_ln.models.rehearsal import TRIED_SIZES, check_network, check_tokens, rehearse, sizes_of
 from fusion_ln.models.triplet import Single, TripletModel
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
@@ -74,7 +74,7 @@ def try_module(module: str) -> dict[str, object]:
     sizes = [FIRST] if refused == YES else sizes_of(name)
     size = min(sizes, key=lambda each: abs(each - FIRST), default=FIRST)
     given = answers(name, size)
-    if given["baseline"] == YES and counts[name] <= TRAINED and size <= SIZES[-3]:
+    if given["baseline"] == YES and counts[name] <= TRAINED and size <= TRIED_SIZES[-3]:
         train_step(FitSettings(backbone=name, image_size=size))
     rehearse.cache_clear()
     row = {"module": module, "network": name, "parameters": counts[name], "size": size}

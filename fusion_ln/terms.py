@@ -61,6 +61,7 @@ NOT_CLINICAL = frozenset(
     {PATIENT, LABEL, SITE, FOLD, IMAGE, MODALITY, VIEW, PATH, SHA256, MODALITIES_USED, "id", "class"}
 )
 
+NOT_MALIGNANT = frozenset({"benign", "normal"})  # classes that no operating point looks for
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
 RANDOM_MAPS = "random"  # attribution maps without information, which a method has to beat
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort

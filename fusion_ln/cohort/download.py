@@ -24,7 +24,7 @@ MEGABYTE = 1_000_000
 MAX_GROWTH = 100
 HARMLESS = 100 * MEGABYTE  # unpacked size that is never refused
 END_RECORD = 22  # bytes of a zip's last record, without its comment
-UNFINISHED = ".unfinished"  # folder of the file that is being fetched
+UNFINISHED_DOWNLOAD = ".unfinished"  # folder of the file that is being fetched
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 # What the readers raise on damaged bytes, and on passwords and compressions that they do not know (RuntimeError).
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
@@ -130,7 +130,7 @@ def _fetch(file: _File, out: Path, page: str) -> Path:
     from pooch.hashes import hash_matches
 
     pooch.get_logger().setLevel("WARNING")
-    path, unfinished = out / file.name, out / UNFINISHED
+    path, unfinished = out / file.name, out / UNFINISHED_DOWNLOAD
     shutil.rmtree(unfinished, ignore_errors=True)  # of a download that was killed
     try:
         if not (path.is_file() and hash_matches(path, file.checksum)):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fusion_ln.decode.workbook import Line, is_workbook, read_workbook
+from fusion_ln.decode.workbook import SheetLine, is_workbook, read_workbook
 from fusion_ln.errors import SourceError
 
 MOST_BYTES = 200_000_000
@@ -164,7 +164,7 @@ def _is_common_chinese(content: bytes) -> bool:
 _RARE = tuple(bytes([lead]) for lead in range(0xD8, 0xF8))
 
 
-def _parse(path: Path, text: str) -> list[Line]:
+def _parse(path: Path, text: str) -> list[SheetLine]:
     """Split text into lines of cells."""
     head, _, rest = text.partition("\n")
     skipped = 0
@@ -192,7 +192,7 @@ def _fit(text: str, separator: str) -> tuple[bool, bool, int]:
     return (widths[0] > 1, len(set(widths)) == 1, widths[0]) if widths else (False, False, 0)
 
 
-def _tabulate(path: Path, rows: Sequence[Line], remarks: tuple[str, ...], expected: str) -> TextTable:
+def _tabulate(path: Path, rows: Sequence[SheetLine], remarks: tuple[str, ...], expected: str) -> TextTable:
     """Make a table of a header and the lines below it; leave out columns without a name and without a cell."""
     filled = [row for row in rows if any(row[1])]
     if len(filled) < 2:

@@ -14,7 +14,7 @@ from fusion_ln.errors import SourceError
 if TYPE_CHECKING:
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
-Line = tuple[int, list[str]]  # number of the line in the file, its cells
+SheetLine = tuple[int, list[str]]  # number of the line in the file, its cells
 
 INSTALL_EXCEL = 'Install the Excel reader with `pip install "fusion_ln[excel]"`, or save the sheet as CSV.'
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
@@ -27,7 +27,7 @@ def is_workbook(content: bytes) -> bool:
     return content.startswith((ZIP, OLD_EXCEL))
 
 
-def read_workbook(path: Path, content: bytes) -> tuple[list[Line], tuple[str, ...]]:
+def read_workbook(path: Path, content: bytes) -> tuple[list[SheetLine], tuple[str, ...]]:
     """Read the first sheet that holds something, as the sheet shows it; a remark names it if there are several.
 
     Raises:
@@ -62,7 +62,7 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[Line], tuple[str, ..
 
 def _first_filled(
     path: Path, shown: Sequence["ReadOnlyWorksheet"], stored: Sequence["ReadOnlyWorksheet"]
-) -> tuple[list[Line], tuple[str, ...]]:
+) -> tuple[list[SheetLine], tuple[str, ...]]:
     """Read the first visible sheet that holds something, from its results and its formulas."""
     for results, formulas in zip(shown, stored, strict=True):
         if results.sheet_state == "visible" and (rows := _rows(path, results, formulas)):
@@ -71,7 +71,7 @@ def _first_filled(
     return [], ()
 
 
-def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet") -> list[Line]:
+def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet") -> list[SheetLine]:
     """Read the filled rows of a sheet, all padded to one width."""
     for sheet in (results, formulas):
         sheet.reset_dimensions()  # they may claim a million rows

@@ -12,7 +12,7 @@ from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files.formats import parse
-from fusion_ln.records.parts import LearntParameters
+from fusion_ln.records.parts import LearntParameters, Share
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
@@ -21,7 +21,6 @@ FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusio
 
 MISS_RATE = 0.1  # share of a class's patients whose set may miss it
 Answer = Literal["ensemble", "refit"]
-Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):

@@ -14,7 +14,7 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 
 # Pixels a side that are tried to name some that a network takes; 112 and 224 suit patches of 14 pixels.
-SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
+TRIED_SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 REHEARSED = 2
 TOKENS_NEEDED = "Choose late fusions (`--head late-mean`), or another backbone, such as `resnet152`."
 
@@ -93,7 +93,7 @@ def check_weights(name: str, image_size: int, weights: str) -> None:
 def sizes_of(name: str) -> list[int]:
     """Find sizes of pictures that a network takes, its own among them."""
     config = timm.get_pretrained_cfg(find_network(name))
-    sizes = {*SIZES, *(config.input_size[1:2] if config else ())}
+    sizes = {*TRIED_SIZES, *(config.input_size[1:2] if config else ())}
     return [size for size in sorted(sizes) if not rehearse(name, size).problem]
 
 

@@ -10,7 +10,7 @@ import requests
 from fusion_ln.errors import PictureError, ServerError
 
 TOKEN = "FUSIONLN_SERVE_TOKEN"  # variable with the server's token
-SECONDS = 60
+TIMEOUT_SECONDS = 60
 START = "Start one with `fusionln serve MODEL`, and give its address, as in http://127.0.0.1:8000."
 
 
@@ -38,7 +38,7 @@ def ask(server: str, pictures: Mapping[str, Path], clinical: Mapping[str, str]) 
             raise PictureError(f"{error.filename}: cannot be read ({error.strerror}).", "Give another file.") from None
         url = f"{server.rstrip('/')}/api/v1/predict"
         try:
-            response = requests.post(url, files=files, data=dict(clinical), headers=headers, timeout=SECONDS)
+            response = requests.post(url, files=files, data=dict(clinical), headers=headers, timeout=TIMEOUT_SECONDS)
             answer = response.json()
         except requests.JSONDecodeError:
             raise ServerError(f"{url}: answers, but not as `fusionln serve` does.", START) from None

@@ -1,10 +1,11 @@
 """Parts of records: cohorts, patients and fits."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer
 
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 LearntParameters = Mapping[str, list[float] | list[list[float]]]  # what a late head learns, by name
 
 

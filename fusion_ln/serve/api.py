@@ -39,7 +39,7 @@ class Prediction(Schema):
     warnings: list[str]
 
 
-class Model(Schema):
+class ServedModel(Schema):
     """A model that this server asks."""
 
     title: str
@@ -63,7 +63,7 @@ class Health(Schema):
 
 
 class Failure(Schema):
-    """What is wrong, and the way out."""
+    """Problem of a request, and the way out."""
 
     title: str
     status: int
@@ -84,7 +84,7 @@ def build_api(model: FrozenModel) -> NinjaAPI:
         """Predict a patient from one picture of each of any modalities. The same request gets the same answer."""
         return await _predict(request, model)
 
-    @api.get("/models", response=list[Model])
+    @api.get("/models", response=list[ServedModel])
     async def models(request: HttpRequest) -> list[dict[str, object]]:
         """List the models that this server asks."""
         return [_describe(model)]

@@ -6,11 +6,11 @@ from fusion_ln.serve.decoding import Decoder
 from fusion_ln.serve.options import ServeOptions
 from fusion_ln.serve.room import ModelRoom
 
-LABEL = "serve"
+APP_LABEL = "serve"
 
 
 class ServeConfig(AppConfig):
-    """What a request needs, set once before the server listens.
+    """State that requests need, set once before the server listens.
 
     Attributes:
         room: The model's room.
@@ -19,7 +19,7 @@ class ServeConfig(AppConfig):
     """
 
     name = "fusion_ln.serve"
-    label = LABEL
+    label = APP_LABEL
     room: ModelRoom
     decoder: Decoder
     options: ServeOptions
@@ -27,6 +27,6 @@ class ServeConfig(AppConfig):
 
 def serve_config() -> ServeConfig:
     """Return this process's application."""
-    config = apps.get_app_config(LABEL)
+    config = apps.get_app_config(APP_LABEL)
     assert isinstance(config, ServeConfig)
     return config

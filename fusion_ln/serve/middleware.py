@@ -21,7 +21,7 @@ MOST_ADDRESSES = 10_000  # of which the rate is remembered
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 
 REQUESTS = Counter("fusionln_requests", "Requests answered.", ["method", "route", "status"])
-SECONDS = Histogram("fusionln_request_seconds", "Seconds from a request to its answer.", ["route"])
+REQUEST_SECONDS = Histogram("fusionln_request_seconds", "Seconds from a request to its answer.", ["route"])
 WAITING = Gauge("fusionln_waiting", "Questions that wait for the model.")
 
 
@@ -38,7 +38,7 @@ def observe(get_response: GetResponse) -> GetResponse:
         route = request.resolver_match.route if request.resolver_match else "unknown"
         method = request.method if request.method in {"GET", "POST", "HEAD", "OPTIONS"} else "OTHER"
         REQUESTS.labels(method, route, response.status_code).inc()
-        SECONDS.labels(route).observe(took)
+        REQUEST_SECONDS.labels(route).observe(took)
         facts = {"method": method, "route": route, "status": response.status_code, "ms": round(1000 * took, 1)}
         LOGGER.info("request", extra={"facts": facts})
         return response

@@ -15,7 +15,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ServeOptions(BaseModel):
-    """How the server listens and what it admits; each field is also the variable ``FUSIONLN_SERVE_<FIELD>``.
+    """Options of the server: its address and what it admits. Each is also the variable ``FUSIONLN_SERVE_<FIELD>``.
 
     Attributes:
         token: Secret that a request must carry (``Authorization: Bearer TOKEN``); empty on loopback: none.
@@ -35,7 +35,7 @@ class ServeOptions(BaseModel):
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """True if only this machine can reach the server."""
         if self.host in LOOPBACK:
             return True
         try:

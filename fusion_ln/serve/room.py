@@ -16,10 +16,10 @@ from fusion_ln.predict.predictor import Predictor
 from fusion_ln.predict.present import as_json
 from fusion_ln.terms import PATIENT
 
-BATCH = 16  # patients
+ANSWERED_AT_ONCE = 16  # patients
 WAIT = 0.004  # seconds that the first of a batch waits for others
 
-Answer = dict[str, object]
+PatientAnswer = dict[str, object]
 
 
 class RoomFullError(Exception):
@@ -39,7 +39,7 @@ class Question:
     clinical: Mapping[str, str] = field(default_factory=dict)
 
 
-Waiting = tuple[Question, "Future[Answer]"]
+Waiting = tuple[Question, "Future[PatientAnswer]"]
 
 
 class ModelRoom:
@@ -56,13 +56,13 @@ class ModelRoom:
         """Number of questions that wait."""
         return self._queue.qsize()
 
-    def ask(self, question: Question) -> "Future[Answer]":
+    def ask(self, question: Question) -> "Future[PatientAnswer]":
         """Queue a question; its answer is what `as_json` makes of one patient.
 
         Raises:
             RoomFullError: If no place is free.
         """
-        future: Future[Answer] = Future()
+        future: Future[PatientAnswer] = Future()
         try:
             self._queue.put_nowait((question, future))
         except queue.Full:
@@ -86,7 +86,7 @@ class ModelRoom:
         """Wait for a question and for those that come within `WAIT`; also whether the room closes."""
         batch: list[Waiting] = []
         until = float("inf")
-        while len(batch) < BATCH:
+        while len(batch) < ANSWERED_AT_ONCE:
             try:
                 held = self._queue.get(timeout=None if not batch else max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -112,7 +112,7 @@ class ModelRoom:
         for (_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
 
-    def _ask_model(self, questions: list[Question]) -> list[Answer]:
+    def _ask_model(self, questions: list[Question]) -> list[PatientAnswer]:
         names = [f"{number:04d}" for number in range(len(questions))]
         banks = {}
         for modality in self.predictor.model.modalities:

@@ -19,7 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
-MISSING = 'Install it: pip install "fusion_ln[web]".'
+INSTALL_WEB = 'Install it: pip install "fusion_ln[web]".'
 
 
 def serve(model: Path, options: ServeOptions) -> None:
@@ -34,7 +34,7 @@ def serve(model: Path, options: ServeOptions) -> None:
         import uvicorn
         from django.core.asgi import get_asgi_application
     except ImportError as error:
-        raise SettingsError(f"The server needs {error.name}, which is not installed.", MISSING) from None
+        raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
     listener = _listen(options)
     for name, value in options.model_dump().items():
         os.environ[PREFIX + name.upper()] = str(value)  # Django's settings and the decoders read them

@@ -33,7 +33,7 @@ from fusion_ln.tuning.study import StudyJob, check_objectives
 from fusion_ln.tuning.worker import Conditions
 
 TUNABLE: dict[str, Scheme] = {"baseline": "pooled", "head": "per-fold"}  # tunable parts and their default schemes
-SIZES = frozenset({"backbone", "image_size"})  # settings on which the sizes of files depend
+SIZE_SETTINGS = frozenset({"backbone", "image_size"})  # settings on which the sizes of files depend
 POOLED_ONLY = "image_size"  # all folds of a run show the same pictures
 JOURNAL = "study.journal"
 
@@ -141,7 +141,7 @@ class Tuning:
         of_baselines = self.experiment.space.get("baseline", {})
         if of_baselines:
             yield from trial_needs(self.cohort, self.modalities, self.fit)
-        if "head" in self.experiment.space and not of_baselines.keys() & SIZES:
+        if "head" in self.experiment.space and not of_baselines.keys() & SIZE_SETTINGS:
             protocol, seed = self.experiment.protocol, self.experiment.seeds[0]
             planned = plan_baselines(self.members, self.modalities, self.fit, protocol=protocol, seed=seed)
             yield from baseline_needs(self.cohort, planned)

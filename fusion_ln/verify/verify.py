@@ -28,7 +28,7 @@ DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables
 
 @dataclass
 class Verification:
-    """What was recomputed and agrees, by place, and what cannot be recomputed."""
+    """Result of a verification: all that agrees, by place, and all that cannot be recomputed."""
 
     agreeing: dict[str, str] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)

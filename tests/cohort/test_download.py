@@ -118,7 +118,7 @@ def test_a_second_download_fetches_and_unpacks_nothing(server, manifest, tmp_pat
 
 
 def test_what_a_killed_download_left_goes(server, manifest, tmp_path):
-    left = tmp_path / download.UNFINISHED / "tmpk1ll3d"
+    left = tmp_path / download.UNFINISHED_DOWNLOAD / "tmpk1ll3d"
     left.parent.mkdir()
     left.write_bytes(b"half of it")
     server.files["/one.bin"] = b"whole"

@@ -36,7 +36,7 @@ def test_a_rehearsal_draws_nothing_from_the_seed():
     ("name", "own"), [("halonet_h1", 256), ("crossvit_tiny_240", 240), ("efficientformer_l1", 224)]
 )
 def test_a_size_that_a_network_does_not_take_is_refused_with_one_it_takes(name, own, monkeypatch):
-    monkeypatch.setattr(rehearsal, "SIZES", ())
+    monkeypatch.setattr(rehearsal, "TRIED_SIZES", ())
     with pytest.raises(SettingsError, match=rf"{name}: takes no pictures of 96 x 96 pixels") as refusal:
         check_network(name, 96)
     assert f"Give `--image-size {own}`, or another that it takes ({own})" in str(refusal.value)

@@ -25,7 +25,7 @@ FINDING_COLUMNS = (
 )  # fmt: skip
 
 # Title of each kind of finding, and the way out.
-FINDINGS = {
+FINDING_KINDS = {
     "unreadable": (
         "Pictures that cannot be read",
         "Restore the files, or import again with `--skip-unreadable`.",
@@ -138,8 +138,8 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     findings += [_finding(NOTE, "burned-in text", row, "BurnedInAnnotation is YES") for row, k in looks if k.burned_in]
     findings += _missing(cohort)
     table = pd.DataFrame(findings, columns=list(FINDING_COLUMNS))
-    order = {kind: number for number, kind in enumerate(FINDINGS)}
-    rank = (table["severity"] != PROBLEM) * len(FINDINGS) + table["kind"].map(order)
+    order = {kind: number for number, kind in enumerate(FINDING_KINDS)}
+    rank = (table["severity"] != PROBLEM) * len(FINDING_KINDS) + table["kind"].map(order)
     n_dicom = sum(look.burned_in is not None for _, look in looks)
     return CheckResult(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True), n_dicom)
 
@@ -156,7 +156,7 @@ def describe_check(result: CheckResult, *, at_most: int = 10) -> str:
     dicom = f"; BurnedInAnnotation of {result.n_dicom} DICOM files" if result.n_dicom else ""
     lines += ["", f"Looked at, for every picture: {LOOKED_AT}{dicom}."]
     for (severity, kind), cases in findings.groupby(["severity", "kind"], sort=False):
-        title, way_out = FINDINGS[str(kind)]
+        title, way_out = FINDING_KINDS[str(kind)]
         lines += ["", f"{str(severity).capitalize()}: {title} ({len(cases)})"]
         lines += [f"  {_line(case)}" for _, case in cases.head(at_most).iterrows()]
         if len(cases) > at_most:

@@ -15,7 +15,7 @@ DEPTH = (1.2, 1.5)  # deeper by this factor: a shallower picture would cut the n
 BLUR, RANGE = (1.4, 1.9), (0.65, 0.8)  # of the beam's width and of the dynamic range, by these factors
 LEAST_SHARE = 0.1  # of a class
 LEAST_MOVED = 0.2  # sum of what the shares of the classes gain
-MISSING = (0.1, 0.6)  # chance that a modality's picture is missing
+MISSING_CHANCES = (0.1, 0.6)  # chance that a modality's picture is missing
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _draw_scanner(shift: Shift, rng: np.random.Generator) -> Shift:
 
 
 def _draw_missing(shift: Shift, rng: np.random.Generator) -> Shift:
-    return replace(shift, missing=tuple(rng.uniform(*MISSING, len(tables().modalities)).round(2).tolist()))
+    return replace(shift, missing=tuple(rng.uniform(*MISSING_CHANCES, len(tables().modalities)).round(2).tolist()))
 
 
 _DRAWS: Mapping[ShiftName, Callable[[Shift, np.random.Generator], Shift]] = {

@@ -19,7 +19,7 @@ LAYOUT = (
     "one per picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow."
 )
 OWN_COLUMNS = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
-Line = tuple[int, dict[str, str]]  # number in the file, cells by column
+TableLine = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
@@ -96,14 +96,14 @@ class Table(Source):
         odd = [column.warning for column in further if column.warning]
         return Archive(self.root.parent, classes, tuple(modalities), images, clinical, (*odd, *mixed, *alike))
 
-    def _classes(self, lines: Sequence[Line]) -> tuple[str, ...]:
+    def _classes(self, lines: Sequence[TableLine]) -> tuple[str, ...]:
         """Take the labels of the file for classes."""
         found = sorted({cells[LABEL] for _, cells in lines if cells[LABEL].casefold() not in GAPS}, key=natural)
         way_out = "Spell them alike, or name the classes (`--classes A,B`): their labels may then have any case."
         refuse_spellings(self.root, LABEL, found, way_out)
         return tuple(found)
 
-    def _rows(self, line: Line, pictured: Sequence[str], classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
+    def _rows(self, line: TableLine, pictured: Sequence[str], classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
         """List the pictures of a line: those in the columns ``pictured`` or, with none, the line's only one."""
         number, cells = line
         per_image = not pictured

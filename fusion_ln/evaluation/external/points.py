@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 from fusion_ln.evaluation.limits.shares import share_interval
+from fusion_ln.records.parts import Share
+from fusion_ln.terms import NOT_MALIGNANT
 
-NOT_MALIGNANT = ("benign", "normal")
 SENSITIVITY, SPECIFICITY = 0.95, 0.90
 FEWEST_TUNED_ON = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
-
-Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
 
 class Rate(BaseModel):

@@ -12,7 +12,7 @@ from fusion_ln.evaluation.external.profile import FEATURES, CohortProfile, Momen
 from fusion_ln.evaluation.significance import holm
 
 ShiftKind = Literal["prevalence", "missing", "pictures"]
-LEVEL = 0.05  # chance to name a kind of shift where there is none, over all kinds
+FALSE_ALARMS = 0.05  # chance to name a kind of shift where there is none, over all kinds
 COLUMNS = ["kind", "of", "largest", "chi2", "df", "p", "p_corrected"]
 TITLES: Mapping[ShiftKind, str] = {
     "prevalence": "the shares of the classes",
@@ -37,7 +37,7 @@ class ShiftFound:
 
     @property
     def sentence(self) -> str:
-        """What differs, in a sentence or two."""
+        """Differences, in a sentence or two."""
         if not self.kinds:
             return f"No difference in {_listed(TITLES[kind] for kind in self._tested)} was found."
         found = f"The cohorts differ in {_listed(TITLES[kind] for kind in self.kinds)}{self._example}."
@@ -72,7 +72,7 @@ def find_shift(
 
     Prevalence: chi-square test of the class counts. Missing: of the patients with a picture, each modality. Pictures:
     for each modality and feature of `FEATURES`, the squared Welch statistics of the classes summed, so that other
-    shares of the classes do not count as other pictures. `LEVEL` is kept over all kinds.
+    shares of the classes do not count as other pictures. `FALSE_ALARMS` is kept over all kinds.
 
     Args:
         model_classes, model: Patients by class, and profile, of the model's cohort.
@@ -87,7 +87,7 @@ def find_shift(
     least = table.groupby("kind", sort=False)["p_corrected"].min()
     corrected = pd.Series(holm(least.to_numpy()), index=least.index).sort_values(kind="stable")
     table["p_corrected"] = np.maximum(table["p_corrected"], table["kind"].map(corrected))
-    found = corrected.index[corrected < LEVEL]
+    found = corrected.index[corrected < FALSE_ALARMS]
     return ShiftFound(table, tuple(kind for name in found for kind in TITLES if kind == name))
 
 

@@ -13,10 +13,10 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals
 from fusion_ln.evaluation.probabilities.costs import Costs
 from fusion_ln.report.kit.style import OTHERS, modality_colour
 from fusion_ln.report.run.model import Model
+from fusion_ln.terms import NOT_MALIGNANT
 
 N_RESAMPLES = 2000  # bootstrap draws behind every interval of a run's own report
 WEAK_CLASS = "lymphoma"  # what the models of Jiang et al. 2025 miss
-NOT_MALIGNANT = frozenset({"benign", "normal"})
 
 
 class Estimate(NamedTuple):

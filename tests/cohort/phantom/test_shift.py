@@ -7,7 +7,7 @@ from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, 
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.settings import SHIFTS, PhantomSettings
-from fusion_ln.cohort.phantom.shift import DEPTH, GAIN_DB, LEAST_MOVED, LEAST_SHARE, MISSING, draw_shift
+from fusion_ln.cohort.phantom.shift import DEPTH, GAIN_DB, LEAST_MOVED, LEAST_SHARE, MISSING_CHANCES, draw_shift
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import SettingsError
@@ -28,7 +28,7 @@ def test_the_seed_draws_sizes_in_bounds_and_no_shift_changes_another():
         shift = draw_shift(SHIFTS, seed)
         assert GAIN_DB[0] <= abs(shift.gain_db) <= GAIN_DB[1]
         assert DEPTH[0] <= shift.depth <= DEPTH[1]
-        assert all(MISSING[0] <= chance <= MISSING[1] for chance in shift.missing)
+        assert all(MISSING_CHANCES[0] <= chance <= MISSING_CHANCES[1] for chance in shift.missing)
         assert sum(shift.prevalence) == pytest.approx(1)
         assert min(shift.prevalence) >= LEAST_SHARE - 0.001
         assert np.abs(shift.law.prevalence - tables().prevalence).sum() / 2 >= LEAST_MOVED - 0.001

@@ -15,9 +15,9 @@ from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
 from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_decisions
 
-HERE, THERE = "cohort", "prevalence"  # columns
-SHARES = {HERE: "In the cohort", THERE: "At the prevalence", "calibration": "Calibration patients"}
-HEADINGS = {HERE: "In the cohort, calibrated", THERE: "At the prevalence"}
+IN_COHORT, AT_PREVALENCE = "cohort", "prevalence"  # columns
+SHARES = {IN_COHORT: "In the cohort", AT_PREVALENCE: "At the prevalence", "calibration": "Calibration patients"}
+HEADINGS = {IN_COHORT: "In the cohort, calibrated", AT_PREVALENCE: "At the prevalence"}
 VALUE_TITLES = {
     "ppv": "Positive predictive value",
     "npv": "Negative predictive value",
@@ -63,11 +63,11 @@ def shares_of(results: Results) -> pd.DataFrame:
     assert results.prevalence is not None
     main = results.main
     counts = np.bincount(main.predictions.labels, minlength=len(results.cohort.classes))
-    table = pd.DataFrame({"class": results.cohort.classes, HERE: counts / counts.sum()})
+    table = pd.DataFrame({"class": results.cohort.classes, IN_COHORT: counts / counts.sum()})
     if main.calibrated:
         maps = main.calibrated.maps.values()
         table["calibration"] = np.average([m.shares for m in maps], axis=0, weights=[m.patients for m in maps])
-    return table.assign(**{THERE: results.prevalence})
+    return table.assign(**{AT_PREVALENCE: results.prevalence})
 
 
 def _sheet(
@@ -94,9 +94,9 @@ def _figures(results: Results, model: Model, calibrated: Calibrated) -> pd.DataF
     """Make ``metric, class, cohort, cohort_low, cohort_high, prevalence, prevalence_low, prevalence_high``."""
     assert results.prevalence is not None
     counts = np.bincount(model.predictions.labels, minlength=len(results.prevalence))
-    here = figures_at(calibrated.predictions, counts / counts.sum())
-    there = figures_at(calibrated.at(results.prevalence), results.prevalence)
-    return _side_by_side(here, there)
+    in_cohort = figures_at(calibrated.predictions, counts / counts.sum())
+    at_prevalence = figures_at(calibrated.at(results.prevalence), results.prevalence)
+    return _side_by_side(in_cohort, at_prevalence)
 
 
 def _points(results: Results, model: Model, calibrated: Calibrated) -> pd.DataFrame:
@@ -105,20 +105,20 @@ def _points(results: Results, model: Model, calibrated: Calibrated) -> pd.DataFr
         return pd.DataFrame()
     predictions = calibrated.predictions
     thresholds = choose_thresholds(predictions, calibrated.inner, results.malignant, sensitivity=SENSITIVITY)
-    here, there = (
+    in_cohort, at_prevalence = (
         point_at(predictions, thresholds, results.malignant, prevalence=shares) for shares in (None, results.prevalence)
     )
-    return _side_by_side(here, there)
+    return _side_by_side(in_cohort, at_prevalence)
 
 
-def _side_by_side(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
+def _side_by_side(in_cohort: pd.DataFrame, at_prevalence: pd.DataFrame) -> pd.DataFrame:
     """Put values and intervals of two populations side by side, row by row."""
     names = {"value": "{}", "ci_low": "{}_low", "ci_high": "{}_high"}
     parts = [
         table.rename(columns={old: new.format(name) for old, new in names.items()})
-        for name, table in ((HERE, here), (THERE, there))
+        for name, table in ((IN_COHORT, in_cohort), (AT_PREVALENCE, at_prevalence))
     ]
-    keys = [column for column in ("metric", "class") if column in here]
+    keys = [column for column in ("metric", "class") if column in in_cohort]
     both = pd.concat([parts[0], parts[1].drop(columns=keys)], axis=1).astype(object)
     return both.where(both.notna(), None)
 
