@@ -2,15 +2,17 @@
 
 Question  Do the printed intervals hold the true value 95 times in 100, and do tests reject 5 times in 100 where nothing
           differs? Do corrections keep their promise for whole families?
-Command   python experiments/evidence_calibration.py [--replicates 2000]
-Time      about 12 minutes on one core with 2,000 replicates
+Command   python experiments/evidence_calibration.py [--replicates 4000] [--workers 16]
+Time      about 50 minutes of one core with 4,000 replicates
 Expect    coverage of at least 0.93 (above 0.97: named wide), single tests from 0.04 to 0.06, families and the
           intersection-union test at most 0.06; benchmarks/evidence_calibration.md names what falls outside, and why
 
 Two models see each patient through logits = skill x true class + noise; a part of the noise is the patient's and shared
 by both. Every replicate draws its skill so that recall is uniform over a range: the coverage of a share swings with the
 share. "unstable": five nearest-centroid fits per model, each on a resample of its training patients and a few features;
-"these trainings" is the mean of what the five fits reach on new patients, "procedure" its mean over all replicates.
+"these trainings" is the mean of what the five fits reach on 30,000 new patients (with few, the chance in this truth
+counts against the intervals), "procedure" its mean over `CHUNK` replicates. "permutation" swaps the two models' answers
+within patients: it shows how often the macro AUC can reject at all where few patients tell the models apart.
 "before" is what the tables gave before 2026-11-26: BCa for a metric, the percentile interval for a difference.
 """
 
@@ -18,16 +20,18 @@ import argparse
 import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-from time import process_time
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
-from scipy.stats import chi2
+from scipy.stats import chi2, rankdata
 from threadpoolctl import threadpool_limits
 
 from fusion_ln.evaluation.delong import z_test
@@ -37,8 +41,7 @@ from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
 from fusion_ln.evaluation.significance import all_better, holm
 from fusion_ln.files.formats import write_text
-from fusion_ln.metrics import METRICS, Metric, Resamples, score
-from fusion_ln.progress import progress
+from fusion_ln.metrics import METRICS, PRIMARY, Metric, Resamples, score
 from fusion_ln.records.origin import hardware, installed_versions
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -65,6 +68,9 @@ UNSTABLE_SIZES = (240, 586)
 SKILLS = np.arange(0.8, 4.61, 0.2)
 TRUTH_PATIENTS = 30_000  # of each class, behind every true value
 BLOCK = 200  # replicates ranked at once
+CHUNK = 400  # replicates of one task of a worker
+PERMUTED = (60, 100, 150)  # sizes whose permutation test is run: beyond it agrees with DeLong's
+PERMUTATIONS = 199
 BOUNDS = {"coverage": (0.93, 0.97), "rejection": (0.04, 0.06), "family": (0.0, 0.06)}
 DRAWN = ("f1", "mcc", "brier", "log_loss")  # what the product resamples
 COUNTED = ("mcc", "precision", "recall", "f1")  # what the counts of true and predicted class decide
@@ -87,16 +93,21 @@ def simulate(labels: np.ndarray, skills: list[np.ndarray], rng: np.random.Genera
     return np.stack([k[:, None, None] * np.eye(3)[labels] + shared + own for k, own in zip(skills, noise, strict=True)])
 
 
-@cache
 def truth_grid(n: int) -> dict[str, np.ndarray]:
     """Every metric's true value at each of `SKILLS`, with the class counts of ``n`` patients as weights."""
+    return {name: values[:, list(COUNTS).index(n)] for name, values in truths().items()}
+
+
+@cache
+def truths() -> dict[str, np.ndarray]:
+    """Every metric's true value at each of `SKILLS` (rows), for each of `COUNTS`."""
     labels = np.repeat([0, 1, 2], TRUTH_PATIENTS)
-    weights = np.array(COUNTS[n], dtype=float)[labels][None]
+    weights = np.array(list(COUNTS.values()), dtype=float)[:, labels]
     found = defaultdict(list)
     for skill in SKILLS:
         logits = simulate(labels, [np.array([skill])], np.random.default_rng(2))[0, 0]
         for name, value in score(labels, softmax(logits, axis=1), CLASSES, weights).items():
-            found[name].append(value[0])
+            found[name].append(value)
     return {name: np.array(values) for name, values in found.items()}
 
 
@@ -110,25 +121,42 @@ def truth_at(n: int, skill: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.interp(skill, SKILLS, values) for name, values in truth_grid(n).items()}
 
 
-def calibrate(*, replicates: int, draws: int, seed: int) -> pd.DataFrame:
+def calibrate(*, replicates: int, draws: int, seed: int, workers: int = 1) -> pd.DataFrame:
     """Tabulate hits: ``models, n, what, metric, class, method, rate, standard_error, printed, verdict``."""
+    tasks: list[tuple[str, int, Callable[..., Hits], tuple[object, ...]]] = []
+    tasks += [("unstable", n, replicate_unstable, (n, draws)) for n in UNSTABLE_SIZES]
+    tasks += [(models, n, replicate_tests, (n, recall)) for models, recall in TESTED.items() for n in TEST_SIZES]
+    tasks += [(models, n, replicate_models, (n, MODELS[models], draws)) for models in MODELS for n in SIZES]
+    truths()  # before the workers are forked
     rows: list[dict[str, str | int | float]] = []
-    for models, ranges in MODELS.items():
-        for n in SIZES:
-            rows += _rows(models, n, replicate_models(models, n, ranges, replicates, draws, seed))
-    for n in UNSTABLE_SIZES:
-        rows += _rows("unstable", n, replicate_unstable(n, replicates, draws, seed))
-    for models, recall in TESTED.items():
-        for n in TEST_SIZES:
-            rows += _rows(models, n, replicate_tests(n, recall, replicates, seed))
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        parts = [(min(CHUNK, replicates - start), start) for start in range(0, replicates, CHUNK)]
+        run = pool.submit if workers > 1 else _now
+        found = [
+            [run(function, *given, part, [seed, start, place]) for part, start in parts]
+            for place, (_, _, function, given) in enumerate(tasks)
+        ]
+        for (models, n, *_), chunks in zip(tasks, found, strict=True):
+            hits: Hits = defaultdict(list)
+            for chunk in chunks:
+                for key, each in chunk.result().items():
+                    hits[key] += each
+            rows += _rows(models, n, hits)
     return pd.DataFrame(rows)
 
 
+def _now(function: Callable[..., Hits], *given: object) -> Future[Hits]:
+    """Run a task in this process."""
+    done: Future[Hits] = Future()
+    done.set_result(function(*given))
+    return done
+
+
 def replicate_models(
-    models: str, n: int, ranges: tuple[tuple[float, float], ...], replicates: int, draws: int, seed: int
+    n: int, ranges: tuple[tuple[float, float], ...], draws: int, replicates: int, seed: list[int]
 ) -> Hits:
     """Hits of intervals on the models of `MODELS`."""
-    rng, labels, hits = np.random.default_rng([seed, n, len(models)]), labels_of(n), defaultdict(list)
+    rng, labels, hits = np.random.default_rng(seed), labels_of(n), defaultdict(list)
     for start in range(0, replicates, BLOCK):
         skills = skills_for(ranges, rng.random(min(BLOCK, replicates - start)))
         probs = softmax(simulate(labels, skills, rng), axis=-1)
@@ -262,14 +290,10 @@ def _count(hits: Hits, key: tuple[str, str, str], limits: Limits, target: np.nda
     hits[key] += np.where(np.isnan(low), np.nan, (low <= target) & (target <= high)).tolist()
 
 
-def replicate_unstable(n: int, replicates: int, draws: int, seed: int) -> Hits:
+def replicate_unstable(n: int, draws: int, replicates: int, seed: list[int]) -> Hits:
     """Hits of intervals on learners whose five fits differ: given these trainings, and of the procedure."""
-    rng, labels = np.random.default_rng([seed, n]), labels_of(n)
-    with progress(f"unstable, {n} patients", replicates) as step:
-        found = []
-        for _ in range(replicates):
-            found.append([fit_unstable(labels, rng) for _ in range(2)])
-            step("")
+    rng, labels = np.random.default_rng(seed), labels_of(n)
+    found = [[fit_unstable(labels, rng) for _ in range(2)] for _ in range(replicates)]
     probs = softmax(np.stack([[pair[m][0] for pair in found] for m in range(2)]), axis=-1)
     these = [{k: np.array([pair[m][1][k] for pair in found]) for k in found[0][m][1]} for m in range(2)]
     procedure = [{name: np.full(replicates, values.mean()) for name, values in of.items()} for of in these]
@@ -286,7 +310,7 @@ def replicate_unstable(n: int, replicates: int, draws: int, seed: int) -> Hits:
 
 
 def fit_unstable(
-    labels: np.ndarray, rng: np.random.Generator, *, features: int = 30, used: int = 14, new: int = 6_000
+    labels: np.ndarray, rng: np.random.Generator, *, features: int = 30, used: int = 14, new: int = 30_000
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Out-of-fold logits (P, 3) of nearest centroids, and what the five fits reach on new patients."""
     centres = 0.6 * np.random.default_rng(1).normal(size=(3, features))
@@ -302,7 +326,8 @@ def fit_unstable(
         bias = -np.square(weights).sum(axis=1) / 2
         out[folds == fold] = pictures[folds == fold] @ weights.T + bias
         fresh = rng.choice(labels, new // 5)
-        noise = rng.multivariate_normal(np.zeros(3), weights @ weights.T, size=len(fresh), method="svd")
+        u, s, _ = np.linalg.svd(weights @ weights.T)
+        noise = rng.normal(size=(len(fresh), 3)) @ (u * np.sqrt(s)).T
         new_labels.append(fresh)
         new_logits.append(centres[fresh] @ weights.T + bias + noise)
     every = [metric for metric in METRICS if metric.name != "ece"]
@@ -310,9 +335,9 @@ def fit_unstable(
     return out, {name: float(value[0]) for name, value in truth.items()}
 
 
-def replicate_tests(n: int, recall: tuple[float, float], replicates: int, seed: int) -> Hits:
+def replicate_tests(n: int, recall: tuple[float, float], replicates: int, seed: list[int]) -> Hits:
     """Rejections of single tests, of Holm's family of four fusions, and of the intersection-union test."""
-    rng, labels, hits = np.random.default_rng([seed, n, 3]), labels_of(n), defaultdict(list)
+    rng, labels, hits = np.random.default_rng(seed), labels_of(n), defaultdict(list)
     better = (recall[0] + 0.05, min(recall[1] + 0.05, 0.995))
     worse = (recall[0] - 0.08, recall[1] - 0.08)
     for start in range(0, replicates, BLOCK):
@@ -327,6 +352,9 @@ def replicate_tests(n: int, recall: tuple[float, float], replicates: int, seed: 
             _, of_class = z_test((own.by_class - other.by_class)[:, c], variance[:, c])
             hits["rejection", f"auc:{name}", "DeLong"] += (of_class < 0.05).tolist()
         hits["rejection", "auc_ovr", "macro DeLong"] += (p[0] < 0.05).tolist()
+        if n in PERMUTED:
+            pairs = zip(*softmax(logits[:2], axis=-1), strict=True)
+            hits["rejection", "auc_ovr", "permutation"] += [permutation_p(labels, *pair, rng) <= 0.05 for pair in pairs]
         right = logits[:2].argmax(axis=-1) == labels
         apart = np.stack([(right[m] & ~right[1 - m]).sum(axis=-1) for m in range(2)])
         statistic = np.square(apart[0] - apart[1]) / np.maximum(apart.sum(axis=0), 1)
@@ -341,6 +369,20 @@ def replicate_tests(n: int, recall: tuple[float, float], replicates: int, seed: 
             together, _ = all_better(z[rows], p[rows])
             hits["family", "auc_ovr", f"intersection-union, {name}"] += (together < 0.05).tolist()
     return hits
+
+
+def permutation_p(labels: np.ndarray, a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> float:
+    """P-value of the difference in macro AUC, by swapping two models' answers within patients."""
+    ranks, twice = np.concatenate([rankdata(each, axis=0) for each in (a, b)]), np.concatenate([labels, labels])
+    swaps = np.concatenate([np.zeros((1, len(labels)), bool), rng.random((PERMUTATIONS, len(labels))) < 0.5])
+    first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)
+    metrics = [metric for metric in METRICS if metric.name == PRIMARY]
+    found = [
+        score(twice, np.concatenate([a, b]), CLASSES, half, ranking=ranks, metrics=metrics)[PRIMARY]
+        for half in (first, 1 - first)
+    ]
+    gaps = np.abs(found[0] - found[1])
+    return float((gaps >= gaps[0] - 1e-12).mean())
 
 
 def _macro_tests(own: Aucs, others: list[Aucs]) -> tuple[np.ndarray, np.ndarray]:
@@ -381,7 +423,7 @@ def verdict(what: str, method: str, rate: float) -> str:
     return names[0] if rate < low else names[1] if rate > high else "ok"
 
 
-def header(replicates: int, draws: int, seconds: float) -> str:
+def header(replicates: int, draws: int, workers: int, seconds: float) -> str:
     """Describe the making of the table in comment lines."""
     machine = hardware()
     versions = ", ".join(f"{k} {v}" for k, v in installed_versions().items() if v != "not installed")
@@ -389,7 +431,7 @@ def header(replicates: int, draws: int, seconds: float) -> str:
         f"# {line}\n"
         for line in (
             f"{shlex.join(['python', 'experiments/evidence_calibration.py', *sys.argv[1:]])}",
-            f"{replicates} replicates, {draws} resamples each, {seconds:.0f} s of one core",
+            f"{replicates} replicates, {draws} resamples each, {seconds:.0f} s with {workers} workers",
             f"{machine.processor}, {machine.memory_gib} GiB, {machine.system}; {versions}",
             f"{datetime.now(UTC):%Y-%m-%d}",
         )
@@ -398,15 +440,19 @@ def header(replicates: int, draws: int, seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicates", type=int, default=2000)
+    parser.add_argument("--replicates", type=int, default=4000)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--draws", type=int, default=500, help="bootstrap resamples per replicate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args()
+    start = perf_counter()
     with threadpool_limits(1):
-        table = calibrate(replicates=options.replicates, draws=options.draws, seed=options.seed)
-    seconds = process_time()
-    write_text(options.out, header(options.replicates, options.draws, seconds) + table.to_csv(index=False))
+        table = calibrate(
+            replicates=options.replicates, draws=options.draws, seed=options.seed, workers=options.workers
+        )
+    top = header(options.replicates, options.draws, options.workers, perf_counter() - start)
+    write_text(options.out, top + table.to_csv(index=False))
     judged = table[table["verdict"] != ""]
     print(pd.crosstab([judged["what"], judged["models"], judged["n"]], judged["verdict"]).to_string())
     print(f"Wrote {options.out}")

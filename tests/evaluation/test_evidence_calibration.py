@@ -18,14 +18,15 @@ def experiment() -> ModuleType:
 
 
 def test_the_experiment_runs_and_judges_every_method(experiment, monkeypatch):
-    for name, small in (("TRUTH_PATIENTS", 300), ("SIZES", (100,)), ("UNSTABLE_SIZES", (240,)), ("TEST_SIZES", (60,))):
+    for name, small in (("SIZES", (100,)), ("UNSTABLE_SIZES", (240,)), ("TEST_SIZES", (60,)), ("PERMUTATIONS", 9)):
         monkeypatch.setattr(experiment, name, small)
+    monkeypatch.setattr(experiment, "TRUTH_PATIENTS", 300)
     monkeypatch.setattr(experiment, "MODELS", {"same": experiment.MODELS["same"]})
     table = experiment.calibrate(replicates=2, draws=20, seed=0)
     assert table["rate"].dropna().between(0, 1).all()
     methods = table.groupby("what")["method"].unique().map(set).to_dict()
     assert methods["coverage of a metric"] == {"printed", "before", "these trainings", "procedure"}
-    assert methods["rejection"] == {"DeLong", "macro DeLong", "McNemar"}
+    assert methods["rejection"] == {"DeLong", "macro DeLong", "permutation", "McNemar"}
     assert len(methods["family"]) == 7
     claimed = ~table["method"].isin(["before", "procedure"]) & table["rate"].notna()
     assert ((table["verdict"] != "") == claimed).all()
