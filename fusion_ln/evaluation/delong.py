@@ -23,6 +23,10 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
     limits of single AUCs are DeLong's own and too narrow for small classes; tables give
     `fusion_ln.evaluation.limits.auc`.
 
+    Where nearly all pairs are in order it rejects too rarely: the difference rests on the few patients whom one model
+    alone misplaces, and |z| cannot pass the square root of their number. In simulations of equal models with a recall
+    of 0.9 it rejected in 0.014 (60 patients) to 0.045 (586); a permutation test in 0.04.
+
     Returns:
         One row per class, then `MACRO`: ``class, auc_a, a_low, a_high, auc_b, b_low, b_high, var_a, var_b, cov_ab,
         difference`` (a - b) ``, z, p``. Where the difference is 0 without any variance, z is 0 and p is 1.

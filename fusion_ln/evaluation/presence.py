@@ -29,7 +29,8 @@ class PresenceAudit:
 
     Attributes:
         columns: Columns of the model: ``has 2d``, or ``number of 2d pictures`` where that varies.
-        auc, ci_low, ci_high: Macro one-vs-rest AUC of the model's out-of-fold scores, with its 95 % interval.
+        auc, ci_low, ci_high: Macro one-vs-rest AUC of the model's out-of-fold scores, with its 95 % interval: what
+            other patients would change, the fits of the folds as given.
         p: One-sided p-value by permutation of the classes over the patients; never 0.
         patterns: ``pictures, patients`` and the share of each class among them, the most frequent pattern first.
     """

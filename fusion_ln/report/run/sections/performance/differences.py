@@ -9,9 +9,10 @@ from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.kit.style import signed, signed_spread
+from fusion_ln.report.kit.style import number, signed, signed_spread
 from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
-from fusion_ln.report.run.results import Results
+from fusion_ln.report.run.model import Model
+from fusion_ln.report.run.results import Results, Test
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import better_than_each, p_value
 
@@ -79,10 +80,7 @@ def describe_families(results: Results) -> list[str]:
     assert results.reference is not None
     table, found = results.comparison.comparison, []
     if results.candidate is not None and results.primary_test is not None:
-        found.append(
-            f"Primary endpoint: the mean AUC of {results.candidate.title} against {results.reference.title}. One test, "
-            f"not corrected, {p_value(results.primary_test.p)}."
-        )
+        found.append(_describe_primary(results, results.candidate, results.reference, results.primary_test))
     if others := int((table["family"] == SECONDARY).sum()):
         found.append(f"Secondary: the mean AUC of the {others} other models that are asked about, corrected by Holm.")
     if (table["family"] == EXPLORATORY).any():
@@ -95,6 +93,23 @@ def describe_families(results: Results) -> list[str]:
     if sentence := better_than_each(results):
         found.append(sentence)
     return found
+
+
+def _describe_primary(results: Results, candidate: Model, reference: Model, test: Test) -> str:
+    """State the primary endpoint's p-values and, of a gain, the probability that it is none."""
+    rows = results.differences
+    row = rows[(rows["model"] == candidate.name) & (rows["metric"] == PRIMARY) & (rows["class"] == ALL_CLASSES)].iloc[0]
+    text = (
+        f"Primary endpoint: the mean AUC of {candidate.title} against {reference.title}. One test, not corrected, "
+        f"{p_value(test.p)} (DeLong); {p_value(row['permutation_p'])} by swapping the two models’ answers within "
+        "patients. Near an AUC of 1 few patients tell the models apart, and DeLong’s test rejects too rarely."
+    )
+    if test.difference <= 0:
+        return text
+    # Flat prior and normal likelihood: the posterior probability of no gain is the one-sided p-value.
+    return (
+        f"{text} The probability that the gain is none is {number(test.p / 2)}, were any difference as likely before."
+    )
 
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:

@@ -1,7 +1,11 @@
 from dataclasses import replace
 
+from scipy.stats import norm
+
+from fusion_ln.evaluation.delong import delong
 from fusion_ln.report.run.section import Report
-from fusion_ln.report.run.sections.performance.differences import build
+from fusion_ln.report.run.sections.performance.differences import build, describe_families
+from fusion_ln.report.run.text import p_value
 
 
 def test_differences_name_the_reference_once_and_every_fusion(report):
@@ -15,3 +19,14 @@ def test_differences_name_the_reference_once_and_every_fusion(report):
 def test_one_model_alone_has_no_section_on_differences(report):
     alone = replace(report.results, models=report.results.models[:1])
     assert build(Report(alone, report.folder, "Title")) is None
+
+
+def test_the_primary_endpoint_has_both_p_values_and_the_probability_of_no_gain(report):
+    results = report.results
+    row = results.differences.query("metric == 'auc_ovr'").set_index("model").loc[results.candidate.name]
+    test = delong(results.candidate.predictions, results.reference.predictions).iloc[-1]
+    text = describe_families(results)[0]
+    assert f"{p_value(test['p'])} (DeLong); {p_value(row['permutation_p'])} by swapping" in text
+    assert (test["z"] > 0) == ("that the gain is none" in text)
+    if test["z"] > 0:
+        assert f"none is {norm.sf(test['z']):.3f}" in text
