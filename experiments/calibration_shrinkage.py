@@ -37,6 +37,7 @@ CANDIDATES = tuple(
     Shrinkage(slope=both, offsets=both, mixing=mixing) for both, mixing in product((1, 2, 4), (10, 30, 100, 300, NEVER))
 )
 TABLE = Path(__file__).parent / "benchmarks" / "calibration_shrinkage.csv"
+SHIFT = TABLE.with_name("prevalence_shift.csv")
 BENEFIT = TABLE.with_name("calibrated_net_benefit.csv")
 
 
@@ -118,6 +119,30 @@ def net_benefit_gaps(n: int, *, inner: int, seed: int = 1) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["inner", "act_on", "probabilities", "difference", "threshold"])
 
 
+def prevalence_errors(*, replicates: int, patients: int = 20_000, seed: int = 3) -> pd.DataFrame:
+    """Mean probability given to a class in another population less its share there, after maps learnt on few patients.
+
+    The model's probabilities are those of over-sampled classes. ``patients, ridge, class, bias, spread``: mean and
+    standard deviation over the draws of the inner patients; "none": offsets without a ridge.
+    """
+    labels, singles = draw_patients(2 * patients, seed)
+    share = tables().prevalence
+    probs = softmax(np.log(singles["elastic"]) - np.log(share), axis=1)
+    fresh, truth = probs[patients:], labels[patients:]
+    there = np.array([0.7, 0.1, 0.2])
+    weights = (there / np.bincount(truth))[truth]
+    rows = []
+    for n, (name, ridge) in product((29, 70, 200), {"kept": SHRINKAGE, "none": Shrinkage(2, 1e-6, 100)}.items()):
+        errors = []
+        for number in range(replicates):
+            part = draw_part(labels[:patients], n, number)
+            found = fit_map(probs[part], labels[part], CLASSES, ridge)
+            errors.append(weights @ found.apply(fresh, there) - there)
+        for c, each in enumerate(CLASSES):
+            rows.append((n, name, each, np.mean(errors, axis=0)[c], np.std(errors, axis=0)[c]))
+    return pd.DataFrame(rows, columns=["patients", "ridge", "class", "bias", "spread"])
+
+
 def as_predictions(labels: np.ndarray, singles: dict[str, np.ndarray], folds: np.ndarray) -> dict[str, Predictions]:
     """Predictions of each single modality and of the mean of all."""
     patients = [f"P{i:07d}" for i in range(len(labels))]
@@ -141,9 +166,11 @@ def main() -> None:
     start = datetime.now(UTC)
     with threadpool_limits(1):
         gaps = pd.concat([net_benefit_gaps(options.patients, inner=inner) for inner in (70, 1000, 50_000)])
+        shifted = prevalence_errors(replicates=10 * options.replicates)
         found = regrets(replicates=options.replicates)
     top = header((datetime.now(UTC) - start).total_seconds())
     write_text(TABLE, top + found.round(5).to_csv(index=False))
+    write_text(SHIFT, top + shifted.round(5).to_csv(index=False))
     write_text(BENEFIT, top + gaps.round(5).to_csv(index=False))
     means = found.fillna(-1).pivot_table(index=["slope", "mixing"], columns="patients", values="regret")  # -1: raw
     means["all"] = means.mean(axis=1)
