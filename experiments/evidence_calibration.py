@@ -453,9 +453,12 @@ def main() -> None:
         )
     top = header(options.replicates, options.draws, options.workers, perf_counter() - start)
     write_text(options.out, top + table.to_csv(index=False))
+    from evidence_page import write_page  # beside this file, which is a script
+
+    write_page(options.out)
     judged = table[table["verdict"] != ""]
     print(pd.crosstab([judged["what"], judged["models"], judged["n"]], judged["verdict"]).to_string())
-    print(f"Wrote {options.out}")
+    print(f"Wrote {options.out} and its page")
 
 
 if __name__ == "__main__":

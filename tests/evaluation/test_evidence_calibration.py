@@ -50,19 +50,16 @@ def test_a_verdict_follows_the_bounds(experiment, what, method, rate, expected):
 
 
 def test_what_the_tables_print_holds_in_the_kept_results(experiment):
-    """Of 810 printed intervals six hold in less than 0.93, and no test or family rejects too often."""
+    """A rate below 0.93 is within two standard errors of it and rare, the page names it, nothing rejects too often."""
     table = pd.read_csv(experiment.TABLE, comment="#", keep_default_na=False)
     printed = table[table["method"].isin(["printed", "these trainings"])]
     assert {30, 100, 150, 586} <= set(printed["n"])
     assert {"recall 0.9", "recall 0.95", "unstable"} <= set(printed["models"])
-    narrow = printed[printed["verdict"] == "too narrow"].set_index(["models", "n", "what", "metric", "class"])["rate"]
-    assert narrow.astype(float).to_dict() == {
-        ("same", 150, "coverage of a difference", "recall", "lymphoma"): 0.9285,
-        ("unstable", 240, "coverage of a metric", "auc", "lymphoma"): 0.926,
-        ("unstable", 240, "coverage of a difference", "auc", "lymphoma"): 0.9285,
-        ("unstable", 586, "coverage of a metric", "auc", "lymphoma"): 0.9275,
-        ("unstable", 586, "coverage of a difference", "auc", "lymphoma"): 0.929,
-        ("unstable", 586, "coverage of a metric", "f1", "lymphoma"): 0.9245,
-    }
+    narrow = printed[printed["verdict"] == "too narrow"].astype({"rate": float, "standard_error": float})
+    assert (narrow["rate"] + 2 * narrow["standard_error"] >= 0.93).all()
+    assert len(narrow) <= 0.01 * len(printed)
+    page = experiment.TABLE.with_suffix(".md").read_text()
+    assert f"rates {len(narrow)} lie below" in page
+    assert all(f"{row['metric']}, {row['class']}: {row['rate']}" in page for row in narrow.to_dict("records"))
     assert not (table["verdict"] == "rejects too often").any()
     assert (table["verdict"][table["what"] == "family"] == "ok").all()
