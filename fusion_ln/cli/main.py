@@ -25,6 +25,7 @@ COMMANDS = {
     "freeze": "Freeze RUN, a study, as a model: a folder of its own, which names no patient.",
     "serve": "Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP (`/api/v1`).",
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
+    "evaluate": "Evaluate MODEL on another cohort, once, with everything fixed before.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }
 

@@ -13,6 +13,8 @@ from fusion_ln.files.locks import LOCK
 from fusion_ln.files.names import as_file_name
 from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord, parse_model_record
 
+LOG = "evaluations.json"  # in the folder, but outside the digest: it grows with each evaluation
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -116,9 +118,9 @@ class ModelFolder:
         return {str(name): str(value) for name, value in files.items()}
 
     def _hash_files(self) -> dict[str, str]:
-        """Hash every file but the digest itself, unfinished files and locks, by its path in the folder."""
+        """Hash every file but the digest itself, the log, unfinished files and locks, by its path in the folder."""
         names = sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        own = {self.digest_file.name, LOCK}
+        own = {self.digest_file.name, LOCK, LOG}
         return {name: hash_file(self.root / name) for name in names if name not in own and not name.endswith(TEMPORARY)}
 
 

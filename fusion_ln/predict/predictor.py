@@ -86,6 +86,12 @@ class Predictor:
             )
         sides = self.model.record.modalities
         present = [m for m in sides if m in cohort.modalities and cohort.patients_with(m)]
+        if not present:
+            raise RunError(
+                f"{self.model.root}: takes {', '.join(sides)}; cohort {cohort.name} has pictures of "
+                f"{', '.join(cohort.modalities)} alone.",
+                "Name another cohort, or import its pictures under the model's names of modalities.",
+            )
         self._refuse_training_pictures(cohort, present)
         return self._predict({m: open_bank(cohort, m, sides[m]) for m in present}, cohort.patients)
 

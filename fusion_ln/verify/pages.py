@@ -11,7 +11,7 @@ from fusion_ln.evaluation.probabilities.costs import is_table
 from fusion_ln.report.comparison import write_comparison
 from fusion_ln.report.experiment import write_experiment, write_runs
 from fusion_ln.report.kit.page import without_figures
-from fusion_ln.report.record import RECORD, DrawRecord, PageRecord, read_page_record
+from fusion_ln.report.record import DrawRecord, PageRecord, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.verify.deviations import WAY_OUT, compare_csv, compare_page
 
@@ -38,10 +38,21 @@ def verify_page(folder: Path, cohort: Cohort | None, moved: Path | None) -> str 
         again = Path(name) / "page"
         with without_figures():
             _write_again(record, folder, again, cohort, moved)
-        files = sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
-        for file in files:
-            if file.name != RECORD:
-                _compare(folder / file, again / file)
+        return compare_files(folder, again)
+
+
+def compare_files(folder: Path, again: Path) -> str:
+    """Compare every text and table of a page that was written again with the one that lies in a folder.
+
+    Returns:
+        A few words on what was compared.
+
+    Raises:
+        VerifyError: Naming the first cell or line that differs.
+    """
+    files = sorted(path.relative_to(again) for path in again.rglob("*") if path.suffix in (".csv", ".html", ".md"))
+    for file in files:
+        _compare(folder / file, again / file)
     tables = sum(file.suffix == ".csv" for file in files)
     texts = [file.name for file in files if file.suffix in (".html", ".md")]
     return f"{tables} tables, " + ", ".join(texts)

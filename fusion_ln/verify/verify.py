@@ -1,5 +1,6 @@
 """Verification of a folder of results: every run and every page in it, and what cannot be recomputed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.errors import RunError
+from fusion_ln.evaluation.external.record import FILE as EVALUATION
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.progress import progress
@@ -15,6 +17,7 @@ from fusion_ln.report.record import RECORD, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import PATH, SHA256
 from fusion_ln.verify.deviations import deviation
+from fusion_ln.verify.evaluations import verify_evaluation
 from fusion_ln.verify.models import verify_model
 from fusion_ln.verify.pages import verify_page
 from fusion_ln.verify.runs import verify_run
@@ -22,6 +25,7 @@ from fusion_ln.verify.runs import verify_run
 # Nothing in a run's tables yields these: they were measured, or a network computed them.
 MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
 WEIGHTS = "weights, calibration, moments and AUC of a model: the study that it was frozen from yields them"
+ANSWERS = "answers of evaluations (predictions.parquet): only the model and the pictures give them"
 LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
 DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
 
@@ -38,8 +42,8 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
     """Recompute every figure in a folder that follows from tables, and check hashes, folds and formats.
 
     Args:
-        folder: A run, the folder of a fusion with its baselines or of an experiment, the output of a comparison, or a
-            frozen model.
+        folder: A run, the folder of a fusion with its baselines or of an experiment, the output of a comparison or of
+            an evaluation, or a frozen model.
         moved: Cohort folder, if it is not where the runs were made on it.
 
     Raises:
@@ -50,13 +54,11 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
     if (model := ModelFolder(folder)).record.is_file():
         return Verification(verify_model(model), [WEIGHTS])
     pages = sorted(path.parent for path in folder.rglob(RECORD))
+    evaluations = sorted(path.parent for path in folder.rglob(EVALUATION))
     runs = _find_runs(folder, pages)
-    if not runs and not pages:
-        raise RunError(
-            f"{folder}: holds neither a run nor the record of a page ({RECORD}).",
-            "Give the folder of a run, of an experiment, or of a comparison (`fusionln compare --out`).",
-        )
+    _refuse_nothing(folder, [*runs, *pages, *evaluations])
     found, cohorts = Verification(), _Cohorts(moved, {})
+    found.agreeing |= {f"{_shown(place, folder)} (evaluation)": verify_evaluation(place) for place in evaluations}
     predicting = [run for run in runs if not isinstance(run.read_record(), PretrainingRecord)]
     for run in predicting:
         cohorts.of(run, found)
@@ -74,10 +76,24 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
             found.agreeing[_shown(page, folder) + " (report)"] = checked
         else:
             found.left.append(f"{page}: its page needs the cohort")
-    found.left += [*_other_pages(folder, pages), MEASURED, *([DRAWN_FIGURES] if pages else [])]
+    found.left += [
+        *([ANSWERS] if evaluations else []),
+        *_other_pages(folder, [*pages, *evaluations]),
+        MEASURED,
+        *([DRAWN_FIGURES] if pages else []),
+    ]
     if any(not isinstance(run.read_record(), LateFusionRecord) for run in predicting):
         found.left.append(LOGITS)
     return found
+
+
+def _refuse_nothing(folder: Path, held: Sequence[object]) -> None:
+    if not held:
+        raise RunError(
+            f"{folder}: holds neither a run nor the record of a page ({RECORD}) or of an evaluation ({EVALUATION}).",
+            "Give the folder of a run, of an experiment, of a comparison (`fusionln compare --out`) or of an "
+            "evaluation (`fusionln evaluate --out`).",
+        )
 
 
 @dataclass

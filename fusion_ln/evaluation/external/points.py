@@ -80,8 +80,8 @@ def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) 
         if min(diseased.sum(), (~diseased).sum()) < FEWEST_TUNED_ON:
             continue
         for kind, title, threshold in (
-            ("sensitive", f"finds {SENSITIVITY:.0%}", _least(risk[diseased], SENSITIVITY)),
-            ("specific", f"spares {SPECIFICITY:.0%}", _above(risk[~diseased], SPECIFICITY)),
+            ("sensitive", f"finds {100 * SENSITIVITY:.0f} %", _least(risk[diseased], SENSITIVITY)),
+            ("specific", f"spares {100 * SPECIFICITY:.0f} %", _above(risk[~diseased], SPECIFICITY)),
         ):
             rates = rates_at(risk, diseased, threshold)
             point = OperatingPoint(

@@ -1,0 +1,173 @@
+"""Figures of an evaluation: ROC curves, calibration, operating points, net benefit, subgroups, and what differs."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fusion_ln.evaluation.external.figures import Figures
+from fusion_ln.evaluation.external.points import Rate
+from fusion_ln.report.external.text import percent
+from fusion_ln.report.kit.figures import (
+    NARROW,
+    WIDE,
+    ForestRow,
+    Plate,
+    draw_forest,
+    draw_interval,
+    empty_rows,
+    mark_plate,
+    start_of_axis,
+    write_note,
+)
+from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, spread
+from fusion_ln.terms import short_title
+
+MODEL, INSIDE = LIGHT["fusion"], MUTED
+
+
+def draw_aucs(figures: Figures, simulated: bool, attainable: float | None) -> Plate:
+    """Draw the AUC of all classes and of each, with its interval."""
+    rows = [("Mean of the classes", figures.auc_ovr), *figures.auc.items()]
+    drawn = []
+    for place, (title, found) in enumerate(rows):
+        value, low, high = (np.nan if each is None else each for each in (found.value, found.low, found.high))
+        note = f"{number(value)} ({spread(low, high)})"
+        tick = attainable if place == 0 else None
+        drawn.append(ForestRow(title, MODEL, value, low, high, (), note, fused=place == 0, bold=place == 0, tick=tick))
+    figure, axes = draw_forest(drawn)
+    axes.set_xlim(start_of_axis(end for row in drawn for end in (row.low, row.value)), 1.0)
+    axes.set_xlabel("AUC, each class against the rest, 95 % interval")
+    known = " Upright tick: attainable from these pictures, known because they are simulated." if attainable else ""
+    return mark_plate(
+        "auc", "AUC on the other cohort", f"DeLong intervals on the logit scale.{known}", figure, simulated
+    )
+
+
+def draw_roc(of_class: str, band: pd.DataFrame, auc: float | None, simulated: bool) -> Plate:
+    """Draw the ROC curve of a class against the rest, from `roc_band`."""
+    figure = Figure(figsize=(NARROW, NARROW), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    rates = band["false_positive_rate"]
+    axes.fill_between(rates, band["ci_low"], band["ci_high"], color=MODEL, alpha=0.14, lw=0)
+    axes.plot(rates, band["sensitivity"], color=MODEL, lw=1.9)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+    axes.set_xlabel("1 − specificity")
+    axes.set_ylabel("Sensitivity")
+    axes.text(0.98, 0.05, f"AUC {number(np.nan if auc is None else auc)}", ha="right", fontsize=9)
+    axes.tick_params(labelcolor=MUTED, length=3)
+    return mark_plate(f"roc_{of_class}", f"{of_class} against the rest", "", figure, simulated)
+
+
+def draw_calibration(
+    of_class: str, curve: pd.DataFrame, bins: pd.DataFrame, probs: np.ndarray, events: np.ndarray, simulated: bool
+) -> Plate:
+    """Draw the observed share of a class over its predicted probability, and how often each is given.
+
+    Args:
+        of_class: The class.
+        curve: Its rows of `calibration_curves`; may be empty.
+        bins: Its rows of `reliability`.
+        probs: Its calibrated probability. Shape (P,).
+        events: Patients of the class. bool, shape (P,).
+        simulated: Whether the patients are.
+    """
+    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
+    axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
+    axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=MODEL, alpha=0.16, lw=0)
+    axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=MODEL, lw=0.8, alpha=0.5)
+    axes.plot(bins["predicted"], bins["observed"], color=MODEL, lw=0, marker="o", ms=3.2)
+    axes.plot(curve["predicted"], curve["observed"], color=MODEL, lw=2)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
+    axes.set_ylabel("Observed share")
+    edges = np.linspace(0, 1, 31)
+    tops = [np.histogram(probs[part], edges)[0] for part in (events, ~events)]
+    below.bar(edges[:-1], tops[0], 1 / 30, align="edge", color=INK, lw=0)
+    below.bar(edges[:-1], -tops[1], 1 / 30, align="edge", color=LINE, lw=0)
+    below.set(yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    below.spines["left"].set_visible(False)
+    below.set_xlabel("Predicted probability")
+    for each in (axes, below):
+        each.tick_params(labelcolor=MUTED, length=3)
+    return mark_plate(f"calibration_{of_class}", of_class, "", figure, simulated)
+
+
+def draw_points(figures: Figures, simulated: bool) -> Plate:
+    """Draw sensitivity and specificity of each frozen point: chosen on (grey) and found on the other cohort."""
+    rows = [
+        (f"{each.point.title}: {name}", getattr(each.point, name), getattr(each, name))
+        for each in figures.operating_points
+        for name in ("sensitivity", "specificity")
+    ]
+    figure, axes = empty_rows([(title, False) for title, _, _ in rows])
+    ends = []
+    for y, (_, chosen, found) in enumerate(rows):
+        _draw_rate(axes, y + 0.22, chosen, INSIDE)
+        _draw_rate(axes, y, found, MODEL)
+        write_note(axes, y, f"{percent(found.value)}  (was {percent(chosen.value)})")
+        ends += [chosen.low, found.low]
+    axes.set_xlim(start_of_axis(ends), 1.0)
+    axes.set_ylim(len(rows) - 0.4, -0.65)
+    axes.set_xlabel("Share of patients, 95 % interval")
+    caption = "Upper: the other cohort. Lower, grey: the patients on whom the threshold was chosen (out of fold)."
+    return mark_plate("operating_points", "Frozen operating points", caption, figure, simulated)
+
+
+def _draw_rate(axes: Axes, y: float, rate: Rate, colour: str) -> None:
+    draw_interval(axes, y, rate.value, rate.low, rate.high, colour, fused=False)
+
+
+def draw_decisions(table: pd.DataFrame, positive: str, thresholds: list[float], simulated: bool) -> Plate:
+    """Draw net benefit over the threshold, with the frozen thresholds; ``positive`` names the classes acted on."""
+    figure = Figure(figsize=(WIDE, NARROW), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axhline(0, color=INK, lw=0.9, label="act on no one")
+    axes.plot(table["threshold"], table["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
+    axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=MODEL, alpha=0.13, lw=0)
+    axes.plot(table["threshold"], table["net_benefit"], color=MODEL, lw=1.8, label="model")
+    for threshold in thresholds:
+        axes.axvline(threshold, color=LINE, lw=1.0, zorder=0)
+    top = float(table["net_benefit"].max())
+    axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
+    axes.set_xlabel("Threshold probability")
+    axes.set_ylabel("Net benefit")
+    axes.tick_params(labelcolor=MUTED, length=3)
+    figure.legend(loc="outside upper left", ncols=3)
+    caption = (
+        "Share of patients rightly acted on, less the share wrongly acted on, weighted by the odds of the threshold. "
+        "Band: 95 % interval at each threshold by itself. Upright lines: frozen thresholds."
+    )
+    return mark_plate("decision_curve", f"{positive} against the rest", caption, figure, simulated)
+
+
+def draw_subgroups(variable: str, counts: pd.DataFrame, aucs: pd.DataFrame, simulated: bool) -> Plate:
+    """Draw the AUC by level: ``counts`` of `Subgroups`, ``aucs`` its macro AUCs (``level, value, ci_low, ci_high``)."""
+    figure, axes = empty_rows([(f"{row.level} ({row.n})", False) for row in counts.itertuples()])
+    by_level = aucs.set_index("level")
+    for y, level in enumerate(counts["level"]):
+        if level not in by_level.index:
+            write_note(axes, y, "too few to score")
+            continue
+        value, low, high = by_level.loc[level, ["value", "ci_low", "ci_high"]].astype(float)
+        draw_interval(axes, y, value, low, high, MODEL, fused=True)
+        write_note(axes, y, number(value, 2) + (", too few for an interval" if np.isnan(low) else ""))
+    ends = pd.concat([aucs["ci_low"], aucs["value"]]).astype(float)
+    axes.set_xlim(start_of_axis(ends), 1.0)
+    axes.set_xlabel("AUC, 95 % interval")
+    return mark_plate(f"subgroups_{variable}", f"By {variable}", "Patients in brackets.", figure, simulated)
+
+
+def draw_differences(table: pd.DataFrame, simulated: bool) -> Plate:
+    """Draw the standardised differences of pictures, from `compare_pictures`."""
+    rows = []
+    shown = table.dropna(subset=["difference"])
+    ends = shown[["difference", "difference_low", "difference_high"]].to_numpy(dtype=np.float64)
+    for modality, feature, (value, low, high) in zip(shown["modality"], shown["feature"], ends, strict=True):
+        colour = LIGHT.get(str(modality), LIGHT["other-1"])
+        rows.append(ForestRow(f"{short_title(modality)}, {feature}", colour, value, low, high, (), signed(value)))
+    figure, axes = draw_forest(rows, zero=True)
+    axes.set_xlabel("Difference in standard deviations of the model’s own pictures")
+    caption = "To the right: more of it on the other cohort. Lines: 95 % intervals over pictures."
+    return mark_plate("pictures", "Pictures, other cohort less the model’s own", caption, figure, simulated)
