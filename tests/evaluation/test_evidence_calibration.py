@@ -1,28 +1,18 @@
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
+import evidence_calibration
+import evidence_models
+import evidence_tests
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module")
-def experiment() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evidence_calibration", ROOT / "experiments/evidence_calibration.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_experiment_runs_and_judges_every_method(experiment, monkeypatch):
-    for name, small in (("SIZES", (100,)), ("UNSTABLE_SIZES", (240,)), ("TEST_SIZES", (60,)), ("PERMUTATIONS", 9)):
-        monkeypatch.setattr(experiment, name, small)
-    monkeypatch.setattr(experiment, "TRUTH_PATIENTS", 300)
-    monkeypatch.setattr(experiment, "MODELS", {"same": experiment.MODELS["same"]})
-    table = experiment.calibrate(replicates=2, draws=20, seed=0)
+def test_the_experiment_runs_and_judges_every_method(monkeypatch):
+    for name, small in (("SIZES", (100,)), ("UNSTABLE_SIZES", (240,)), ("TEST_SIZES", (60,))):
+        monkeypatch.setattr(evidence_calibration, name, small)
+    monkeypatch.setattr(evidence_tests, "PERMUTATIONS", 9)
+    monkeypatch.setattr(evidence_models, "TRUTH_PATIENTS", 300)
+    monkeypatch.setattr(evidence_calibration, "MODELS", {"same": evidence_models.MODELS["same"]})
+    table = evidence_calibration.calibrate(replicates=2, draws=20, seed=0)
     assert table["rate"].dropna().between(0, 1).all()
     methods = table.groupby("what")["method"].unique().map(set).to_dict()
     assert methods["coverage of a metric"] == {"printed", "before", "these trainings", "procedure"}
@@ -45,20 +35,20 @@ def test_the_experiment_runs_and_judges_every_method(experiment, monkeypatch):
         ("coverage of a metric", "printed", np.nan, ""),
     ],
 )
-def test_a_verdict_follows_the_bounds(experiment, what, method, rate, expected):
-    assert experiment.verdict(what, method, rate) == expected
+def test_a_verdict_follows_the_bounds(what, method, rate, expected):
+    assert evidence_calibration.verdict(what, method, rate) == expected
 
 
-def test_what_the_tables_print_holds_in_the_kept_results(experiment):
+def test_what_the_tables_print_holds_in_the_kept_results():
     """A rate below 0.93 is within two standard errors of it and rare, the page names it, nothing rejects too often."""
-    table = pd.read_csv(experiment.TABLE, comment="#", keep_default_na=False)
+    table = pd.read_csv(evidence_calibration.TABLE, comment="#", keep_default_na=False)
     printed = table[table["method"].isin(["printed", "these trainings"])]
     assert {30, 100, 150, 586} <= set(printed["n"])
     assert {"recall 0.9", "recall 0.95", "unstable"} <= set(printed["models"])
     narrow = printed[printed["verdict"] == "too narrow"].astype({"rate": float, "standard_error": float})
     assert (narrow["rate"] + 2 * narrow["standard_error"] >= 0.93).all()
     assert len(narrow) <= 0.01 * len(printed)
-    page = experiment.TABLE.with_suffix(".md").read_text()
+    page = evidence_calibration.TABLE.with_suffix(".md").read_text()
     assert f"rates {len(narrow)} lie below" in page
     assert all(f"{row['metric']}, {row['class']}: {row['rate']}" in page for row in narrow.to_dict("records"))
     assert not (table["verdict"] == "rejects too often").any()
