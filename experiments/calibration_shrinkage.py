@@ -14,8 +14,6 @@ a mean of the three modalities' exact posteriors, calibrated on other patients, 
 """
 
 import argparse
-import shlex
-import sys
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -25,12 +23,12 @@ import pandas as pd
 from scipy.special import log_softmax, softmax
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.phantom.findings import draw_findings, posterior, tables
 from fusion_ln.evaluation.probabilities.decision import THRESHOLDS, net_benefits
 from fusion_ln.evaluation.probabilities.maps import SHRINKAGE, Shrinkage, calibrate, fit_map
 from fusion_ln.files.formats import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
-from fusion_ln.records.origin import hardware, installed_versions
 
 CLASSES = tables().classes
 SIZES = (15, 29, 70, 200, 1000)  # inner validation patients of a fold; the paper's cohort has 70
@@ -157,16 +155,7 @@ def as_predictions(labels: np.ndarray, singles: dict[str, np.ndarray], folds: np
 
 def header(seconds: float) -> str:
     """Describe the making of the tables in comment lines."""
-    machine = hardware()
-    versions = ", ".join(f"{k} {v}" for k, v in installed_versions().items() if v != "not installed")
-    return "".join(
-        f"# {line}\n"
-        for line in (
-            f"{shlex.join(['python', 'experiments/calibration_shrinkage.py', *sys.argv[1:]])}, {seconds:.0f} s",
-            f"{machine.processor}, {machine.memory_gib} GiB, {machine.system}; {versions}",
-            f"{datetime.now(UTC):%Y-%m-%d}",
-        )
-    )
+    return f"# {describe_origin('numpy', 'scipy', 'pandas')}\n# {seconds:.0f} s.\n"
 
 
 def main() -> None:

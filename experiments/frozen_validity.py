@@ -14,12 +14,9 @@ simulated studies are those of `frozen_scores.py`.
 
 import argparse
 import os
-import shlex
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +26,7 @@ import pandas as pd
 from frozen_scores import one_study, slope_of
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.organs import simulate_organs
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
@@ -44,7 +42,6 @@ from fusion_ln.predictions import (
     read_inner_predictions,
     read_predictions,
 )
-from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
@@ -260,12 +257,9 @@ def _line(row: pd.Series) -> str:
 
 def page(table: pd.DataFrame, means: pd.DataFrame, options: argparse.Namespace) -> str:
     """The kept page: figures of the trained study and means over the simulated ones."""
-    machine, versions = hardware(), installed_versions()
-    named = ", ".join(f"{name} {version}" for name, version in versions.items() if name in {"python", "torch", "numpy"})
     lines = [
         "# Is a frozen model as good as its figures?\n",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}`; {machine.cores} cores "
-        f"({machine.processor}), {options.device}, {named}.\n",
+        f"{describe_origin('torch', 'numpy')} Device: {options.device}.\n",
         f"A phantom study of {options.patients} patients ({options.backbone}, 96 px, {options.epochs} epochs), frozen, "
         f"on {int(table.groupby(['model', 'answer'])['patients'].sum().iloc[0]):,} fresh patients; sets at 90 %:\n",
         f"| {HEADINGS.replace(', ', ' | ')} | unlike: fresh | noise | BUSI |",

@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -22,15 +21,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import torch
 from optuna.trial import TrialState
 
-from fusion_ln import __version__
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.files.formats import write_text
 from fusion_ln.tuning.storage import open_storage
@@ -276,8 +273,7 @@ def write_page(rows: list[Row]) -> None:
     """Write the table as a page."""
     head = f"""# Commands that were killed, or met a full disk
 
-{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__},
-fusion_ln {__version__}; {datetime.now(UTC):%Y-%m-%d}. Command: `sudo python experiments/interrupted.py`.
+{describe_origin("torch", "fusion_ln")} Its disks need root.
 
 Real processes: killed (SIGKILL) when a quarter and three quarters of files and bytes were there, then started again;
 then on a memory disk with room for half of what the command writes, then again with more room. Compared with those of

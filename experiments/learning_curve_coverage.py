@@ -11,9 +11,6 @@ nested parts of each fold. The truth is the mean AUC of the learner on as many t
 """
 
 import argparse
-import shlex
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +19,11 @@ from scipy.special import ndtr
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.planning.learning import FURTHER, LearningCurve
 from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records.origin import hardware, installed_versions
 
 FOLDS, FRACTIONS = 5, np.array([0.125, 0.25, 0.5, 1.0])
 FEATURES, SHIFT = 60, 0.25  # standard deviations between the class means of each feature
@@ -88,12 +85,10 @@ def main() -> None:
     columns = ["patients", "times", "true_auc", "mean_extrapolation", "coverage", "width", "true_gain", "gain_coverage"]
     table = pd.DataFrame(rows, columns=columns)
     write_text(TABLE, table.round(4).to_csv(index=False))
-    machine, versions = hardware(), installed_versions()
     text = [
         "# Coverage of a learning curve's extrapolation\n",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}`;",
-        f"{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}, {machine.cores} cores "
-        f"({machine.processor}), Python {versions['python']}, numpy {versions['numpy']}.\n",
+        describe_origin("numpy", "scipy"),
+        f"{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}.\n",
         "| patients | times as many | true AUC | mean extrapolation | coverage | mean width | true gain | coverage |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(

@@ -11,16 +11,14 @@ of the test is that of simulated tables of patients and pictures, drawn as the p
 """
 
 import argparse
-import shlex
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
@@ -28,7 +26,6 @@ from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.evaluation.presence import LINKED_BELOW, audit_presence
 from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.report.cohort.presence import audit_cohort
 
 MISSING, PATIENTS, IMAGE_SIZE = 0.3, 240, 32
@@ -79,7 +76,6 @@ def p_values(n: int) -> np.ndarray:
 
 def page(table: pd.DataFrame, p: np.ndarray, seconds: float) -> str:
     """The benchmark's page, in Markdown."""
-    machine, versions = hardware(), installed_versions()
     lines = ["# The presence audit on cohorts with and without a planted link", "", "Simulated patients.", ""]
     for link, group in table.groupby("missing link", sort=False):
         lines.append(f"- Missing link {link:g}: found in {(group['found'] == 'yes').sum()} of {len(group)} cohorts.")
@@ -94,12 +90,8 @@ def page(table: pd.DataFrame, p: np.ndarray, seconds: float) -> str:
         f"AUC: macro one-vs-rest AUC of a ridge regression of the class on which pictures exist, out of fold, with its "
         f"95 % bootstrap interval; p by permutation of the classes; found: p below {LINKED_BELOW}.",
         "",
-        f"{PATIENTS} patients, {MISSING:.0%} of the pictures missing, five folds. "
-        f"`{shlex.join(['python', 'experiments/presence_control.py', *sys.argv[1:]])}`, {seconds:.0f} s, "
-        f"{datetime.now(UTC):%Y-%m-%d}.",
-        f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; "
-        + ", ".join(f"{name} {versions[name]}" for name in ("python", "numpy", "pandas", "scikit-learn"))
-        + ".",
+        f"{PATIENTS} patients, {MISSING:.0%} of the pictures missing, five folds. {seconds:.0f} s.",
+        describe_origin("numpy", "pandas", "scikit-learn"),
     ]
     return "\n".join(lines) + "\n"
 

@@ -14,9 +14,6 @@ mean over as many further replicates.
 """
 
 import argparse
-import shlex
-import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +21,10 @@ import pandas as pd
 from scipy.special import ndtri, softmax
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.repeats import corrected_t
 from fusion_ln.files.formats import write_text
 from fusion_ln.progress import progress
-from fusion_ln.records.origin import hardware, installed_versions
 
 FOLDS, REPEATS = 5, (1, 2, 5, 10)
 COUNTS = {240: (65, 50, 125), 585: (165, 120, 300)}  # patients per class: all folds alike
@@ -176,14 +173,12 @@ def main() -> None:
 
 def page(table: pd.DataFrame, replicates: int) -> str:
     """The kept page: coverage by setting and interval."""
-    machine, versions = hardware(), installed_versions()
     ours = table[table["interval"].str.startswith("corrected")]
     below = ours[ours["coverage"] < LEAST]
     lines = [
         "# Coverage of the interval over repeats\n",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}`; {replicates:,} replicates a",
-        f"row, {FOLDS} folds, {machine.cores} cores ({machine.processor}), Python {versions['python']}, "
-        f"numpy {versions['numpy']}.\n",
+        describe_origin("numpy", "scipy"),
+        f"{replicates:,} replicates a row, {FOLDS} folds.\n",
         "| patients | learner | gain | interval | of | true value | coverage | mean width |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(

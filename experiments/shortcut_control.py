@@ -11,16 +11,14 @@ a baseline per modality and, of all three, their late fusion, each audited as `f
 """
 
 import argparse
-import shlex
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
@@ -38,7 +36,7 @@ from fusion_ln.explain.shortcut.audit import audit_run
 from fusion_ln.files.formats import write_text
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress, say
-from fusion_ln.records.origin import hardware, installed_versions
+from fusion_ln.records.origin import RECORDED_PACKAGES
 from fusion_ln.report.shortcut import read_audit, write_audit_page
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
@@ -137,7 +135,6 @@ def _as_predictions(labels: np.ndarray, logits: np.ndarray) -> Predictions:
 
 def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str:
     """The benchmark's page, in Markdown."""
-    machine, versions = hardware(), installed_versions()
     lines = ["# The shortcut audit on models with and without a planted shortcut", "", "Simulated patients.", ""]
     for shortcut, group in table.groupby("shortcut", sort=False):
         caught = int((group["relies"] == "yes").sum())
@@ -153,12 +150,8 @@ def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str
         "AUC: mean of each class against the rest, each fold's mean logit taken off, with its 95 % BCa interval; texts "
         "painted over: change in AUC, paired. The rule is that of `fusion_ln/evaluation/shortcut.py`.",
         "",
-        f"{PATIENTS} patients, {IMAGE_SIZE} px, resnet10t, {EPOCHS} epochs, five folds. "
-        f"`{shlex.join(['python', 'experiments/shortcut_control.py', *sys.argv[1:]])}`, {seconds:.0f} s, "
-        f"{datetime.now(UTC):%Y-%m-%d}.",
-        f"{machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB; "
-        + ", ".join(f"{name} {version}" for name, version in versions.items() if version != "not installed")
-        + ".",
+        f"{PATIENTS} patients, {IMAGE_SIZE} px, resnet10t, {EPOCHS} epochs, five folds. {seconds:.0f} s.",
+        describe_origin(*RECORDED_PACKAGES),
     ]
     return "\n".join(lines) + "\n"
 

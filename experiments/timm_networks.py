@@ -14,6 +14,7 @@ import pandas as pd
 import timm
 import torch
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.errors import FusionLNError
 from fusion_ln.explain.network import Explained
 from fusion_ln.files.formats import write_json, write_text
@@ -96,7 +97,7 @@ def write_page(table: pd.DataFrame) -> None:
     yes = {column: int((table[column] == YES).sum()) for column in ("baseline", "tokens", "grad_cam")}
     head = f"""# Which of timm's networks can be used
 
-timm {timm.__version__}, torch {torch.__version__}. Command: `python experiments/timm_networks.py`.
+{describe_origin("timm", "torch")}
 
 The smallest network of each of timm's {len(table)} modules, at {FIRST} pixels or, where it does not take them, at the
 nearest size that it takes. A baseline can be trained of {yes["baseline"]}, tokens for trained heads are had from

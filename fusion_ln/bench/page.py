@@ -35,6 +35,16 @@ def header(title: str, packages: Iterable[str], description: str = "") -> list[s
     ]
 
 
+def describe_origin(*packages: str) -> str:
+    """Say, in a line, when and how a script was run: date, command, machine, versions of Python and of packages."""
+    machine, versions = hardware(), installed_versions()
+    installed = ", ".join(f"{package} {versions.get(package) or version(package)}" for package in packages)
+    return (
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}` on {machine.cores} cores "
+        f"({machine.processor}, {machine.memory_gib} GiB), Python {versions['python']}, {installed}."
+    )
+
+
 def table_head(columns: Iterable[str]) -> list[str]:
     """Write the head of a Markdown table."""
     names = list(columns)
