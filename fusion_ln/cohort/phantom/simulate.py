@@ -37,6 +37,7 @@ def simulate_cohort(
     shortcut: float = 0.0,
     n_readers: int = 0,
     shift: Collection[str] = (),
+    shift_seed: int | None = None,
     k: int = 5,
     by_site: bool = False,
 ) -> Cohort:
@@ -55,6 +56,7 @@ def simulate_cohort(
         n_readers: Number of simulated readers, see `draw_readers`.
         shift: Names of `SHIFTS` in which these hospitals differ from the home ones; sizes by `draw_shift`. Attainable
             figures and posteriors are those of the shifted law.
+        shift_seed: Seed of these sizes, for several cohorts of one hospital; by default ``seed``.
         k, by_site: See `draw_folds`.
 
     Returns:
@@ -66,7 +68,7 @@ def simulate_cohort(
         SettingsError: If a setting is out of its range.
         CohortError: If ``out`` holds something already, or a class gets fewer patients than there are folds.
     """
-    other = draw_shift(shift, seed)
+    other = draw_shift(shift, seed if shift_seed is None else shift_seed)
     scanners = [other.scanner(home) for home in _scanners(n_sites)]
     _check(n_patients, image_size, missing, missing_link, shortcut)
     _check_shift(shift, missing)

@@ -1,0 +1,239 @@
+"""Do the intervals of an evaluation on another cohort hold the truth of that hospital?
+
+Question  Of 100 sites drawn from shifted hospitals, in how many does the interval of each figure of `fusionln evaluate`
+          hold the same frozen model's figure on the hospital's whole population?
+Command   python experiments/external_intervals.py --device cuda --workers 16
+Time      about 5 minutes on one GPU and 16 cores; what is not answered after `--seconds` is left out, and it is said
+Expect    at least 90 of 100 for every figure
+
+One phantom study is trained and frozen, or a model is given. Of each shifted hospital one pool of patients is answered
+once: `--truth` of them stand for the population, the others make the sites, disjoint and at random. The truth's own
+standard error is the root of (patients of a site / patients of the truth) times a site's.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import time
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fusion_ln.evaluation.external.answers import ExternalAnswers, tabulate_answers
+from fusion_ln.evaluation.external.figures import score_external
+
+from fusion_ln.cohort.folder import load_cohort
+from fusion_ln.cohort.phantom.settings import SHIFTS
+from fusion_ln.cohort.phantom.shift import draw_shift
+from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.evaluation.external.points import OperatingPoint
+from fusion_ln.files.formats import write_text
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.records.origin import hardware, installed_versions
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
+from fusion_ln.terms import LABEL, PATIENT
+
+PART = 125  # patients that one process simulates and answers at a time
+SITES = 20  # of each hospital
+SHIFT_SEED = 7  # of the hospitals
+TABLE = Path(__file__).parent / "benchmarks" / "external_intervals.csv"
+
+
+def take_core(cores: "Queue[int]") -> None:
+    """Keep a process to a core of its own."""
+    os.sched_setaffinity(0, {cores.get()})
+
+
+def train_baseline(cohort: Path, out: Path, fit: FitSettings, device: DeviceSettings, modality: str) -> RunFolder:
+    """Train the baseline of a modality."""
+    from fusion_ln.training.run import run_baselines
+
+    return run_baselines(load_cohort(cohort), [modality], fit, out, device=device)[0]
+
+
+def make_model(folder: Path, options: argparse.Namespace) -> Path:
+    """Simulate and train a study, and freeze its mean of the modalities."""
+    from fusion_ln.frozen.freeze import freeze
+    from fusion_ln.training.run import run_fusions
+
+    device = DeviceSettings(device=options.device, workers=0 if options.device == "cuda" else options.workers)
+    cohort = simulate_cohort(folder / "study", n_patients=options.patients, image_size=options.image_size, seed=1)
+    fit = FitSettings(epochs=options.epochs, image_size=options.image_size)
+    train = partial(train_baseline, cohort.root, folder / "runs", fit, device)
+    if options.device == "cuda":  # the fits of one baseline wait for one another: three baselines at once
+        with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+            baselines = list(pool.map(train, cohort.modalities))
+    else:
+        baselines = [train(modality) for modality in cohort.modalities]
+    run = run_fusions(cohort, baselines, {"late-mean": None}, folder / "runs", device=device)[0]
+    freeze(run, folder / "model", licence="none")
+    return folder / "model"
+
+
+def answer_part(model: Path, shift: str, number: int, n: int, image_size: int) -> pd.DataFrame:
+    """Simulate some patients of a hospital and answer them once, as an evaluation does."""
+    import torch
+
+    from fusion_ln.predict.predictor import load_predictor
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FUSIONLN_CACHE"] = f"{folder}/cache"
+        cohort = simulate_cohort(
+            Path(folder) / "part",
+            n_patients=n,
+            image_size=image_size,
+            seed=1000 + number,
+            shift=[shift],
+            shift_seed=SHIFT_SEED,
+        )
+        predictor = load_predictor(model)
+        answers = predictor.predict_cohort(cohort)
+    names = np.array(predictor.model.modalities)
+    table = tabulate_answers(
+        predictor.model.record.classes,
+        answers.patients,
+        answers.probs,
+        answers.member,
+        answers.raw,
+        ["+".join(names[mask]) for mask in answers.present],
+        labels=cohort.patients.set_index(PATIENT)[LABEL].loc[answers.patients].to_numpy(),
+        groups={},
+    ).table
+    table[PATIENT] = [f"{number:04}-{patient}" for patient in table[PATIENT]]
+    return table
+
+
+def figures_of(
+    classes: tuple[str, ...], table: pd.DataFrame, points: tuple[OperatingPoint, ...], n_resamples: int
+) -> pd.DataFrame:
+    """Value and interval of every figure that an evaluation prints."""
+    table = table.sort_values(PATIENT, ignore_index=True)
+    found = score_external(ExternalAnswers(classes, table), points, n_resamples=n_resamples).endpoints()
+    rows = {name: (each.value, each.low, each.high) for name, each in found.items()}
+    return pd.DataFrame(rows, index=["value", "low", "high"], dtype=float).T
+
+
+def compare_sites(
+    answered: dict[str, pd.DataFrame],
+    classes: tuple[str, ...],
+    points: tuple[OperatingPoint, ...],
+    options: argparse.Namespace,
+    pool: ProcessPoolExecutor,
+) -> pd.DataFrame:
+    """A row per hospital, site and figure: ``shift, site, figure, truth, value, low, high, holds``."""
+    rng, truths, sites = np.random.default_rng(0), {}, {}
+    for shift, table in answered.items():
+        order = rng.permutation(len(table))
+        rest = order[: options.sites * options.site_patients]
+        truths[shift] = pool.submit(figures_of, classes, table.iloc[order[len(rest) :]], points, 2)
+        for number, rows in enumerate(np.array_split(rest, options.sites)):
+            sites[shift, number] = pool.submit(figures_of, classes, table.iloc[rows], points, options.resamples)
+    parts = []
+    for (shift, number), site in sites.items():
+        part = site.result().assign(truth=truths[shift].result()["value"])
+        parts.append(part.rename_axis("figure").reset_index().assign(shift=shift, site=number))
+    table = pd.concat(parts, ignore_index=True)
+    table["holds"] = ((table["low"] <= table["truth"]) & (table["truth"] <= table["high"])).astype(float)
+    table.loc[table[["low", "truth", "high"]].isna().any(axis=1), "holds"] = np.nan
+    return table[["shift", "site", "figure", "truth", "value", "low", "high", "holds"]]
+
+
+def main() -> None:
+    """Train, answer and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a frozen model's folder; by default one is trained")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--patients", type=int, default=400, help="of the study")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--truth", type=int, default=10_000)
+    parser.add_argument("--site-patients", type=int, default=150)
+    parser.add_argument("--sites", type=int, default=SITES)
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=270, help="after which no more patients are answered")
+    parser.add_argument("--table", type=Path, default=TABLE)
+    options = parser.parse_args()
+    began = time.monotonic()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cores: Queue[int] = get_context("spawn").Queue()
+    for number in range(options.workers):
+        held = sorted(os.sched_getaffinity(0))
+        cores.put(held[number % len(held)])
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("FUSIONLN_CACHE", f"{folder}/cache")
+        model = options.model or make_model(Path(folder), options)
+        trained = time.monotonic() - began
+        print(f"[{trained:.0f} s] model ready", flush=True)
+        record = ModelFolder(model).read_record()
+        with ProcessPoolExecutor(options.workers, get_context("spawn"), take_core, (cores,)) as pool:
+            answered = answer_pools(model, options, began, pool)
+            took = time.monotonic() - began
+            print(f"[{took:.0f} s] {', '.join(f'{k} {len(t)}' for k, t in answered.items())} answered", flush=True)
+            table = compare_sites(answered, record.classes, record.operating_points, options, pool)
+    write_text(options.table, table.round(5).to_csv(index=False))
+    sizes = {shift: len(each) - options.sites * options.site_patients for shift, each in answered.items()}
+    text = page(table, sizes, options, time.monotonic() - began)
+    write_text(options.table.with_suffix(".md"), text)
+    print(text)
+
+
+def answer_pools(
+    model: Path, options: argparse.Namespace, began: float, pool: ProcessPoolExecutor
+) -> dict[str, pd.DataFrame]:
+    """Answer the pool of every hospital, part by part in turn, until all are done or the time is over."""
+    wanted = -(-(options.truth + options.sites * options.site_patients) // PART)
+    parts: dict[Future[pd.DataFrame], str] = {}
+    for number in range(wanted):
+        for shift in SHIFTS:
+            parts[pool.submit(answer_part, model, shift, number, PART, options.image_size)] = shift
+    tables: dict[str, list[pd.DataFrame]] = {shift: [] for shift in SHIFTS}
+    for part in as_completed(parts):
+        if not part.cancelled():
+            tables[parts[part]].append(part.result())
+        if time.monotonic() - began > options.seconds:
+            for each in parts:
+                each.cancel()
+    return {shift: pd.concat(held).sort_values(PATIENT, ignore_index=True) for shift, held in tables.items()}
+
+
+def page(table: pd.DataFrame, sizes: dict[str, int], options: argparse.Namespace, seconds: float) -> str:
+    """The kept page: of each figure, the sites whose interval holds the truth, by hospital and in all."""
+    counts = table.pivot_table(index="figure", columns="shift", values="holds", aggfunc="sum", sort=False)[list(SHIFTS)]
+    known = table.groupby("figure", sort=False)["holds"].count()
+    machine, versions = hardware(), installed_versions()
+    named = ", ".join(f"{name} {version}" for name, version in versions.items() if name in {"python", "torch", "numpy"})
+    error = np.sqrt(options.site_patients / min(sizes.values()))
+    what = [f"- `{shift}`: {draw_shift([shift], SHIFT_SEED).describe()}; truth on {sizes[shift]:,}" for shift in SHIFTS]
+    study = str(options.model) if options.model else f"a study of {options.patients} patients, {options.epochs} epochs"
+    total = int(counts.to_numpy().sum()) / max(int(known.sum()), 1)
+    lines = [
+        "# Do the intervals of an evaluation hold the truth of another hospital?\n",
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}` in {seconds:.0f} s; "
+        f"{machine.cores} cores ({machine.processor}), {options.device}, {named}.\n",
+        f"The mean of the modalities from {study}, {options.image_size} px, frozen. Sites of {options.site_patients} "
+        f"patients, {options.sites} of each hospital; the truth's standard error is at most {error:.2f} of a site's. "
+        f"Over all figures {total:.3f} of the intervals hold it; of the single figures:\n",
+        *what,
+        f"\n| figure | {' | '.join(SHIFTS)} | all | of |",
+        "| --- " * (len(SHIFTS) + 3) + "|",
+        *(
+            f"| {figure} | {' | '.join(f'{n:.0f}' for n in row)} | **{row.sum():.0f}** | {known[str(figure)]} |"
+            for figure, row in counts.iterrows()
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
