@@ -17,12 +17,14 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,6 +44,10 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import LABEL, PATIENT
 
+if TYPE_CHECKING:
+    from fusion_ln.frozen.load import FrozenModel
+
+T = TypeVar("T")
 PART = 125  # patients that one process simulates and answers at a time
 SITES = 20  # of each hospital
 SHIFT_SEED = 7  # of the hospitals
@@ -79,28 +85,34 @@ def make_model(folder: Path, options: argparse.Namespace) -> Path:
     return folder / "model"
 
 
-def answer_part(model: Path, shift: str, number: int, n: int, image_size: int) -> pd.DataFrame:
-    """Simulate some patients of a hospital and answer them once, as an evaluation does."""
+def simulate_part(folder: Path, shift: str, number: int, image_size: int) -> Path:
+    """Simulate some patients of a hospital."""
+    cohort = simulate_cohort(
+        folder / f"{shift}-{number}",
+        n_patients=PART,
+        image_size=image_size,
+        seed=1000 + number,
+        shift=[shift],
+        shift_seed=SHIFT_SEED,
+    )
+    return cohort.root
+
+
+def answer_part(root: Path, part: Path) -> pd.DataFrame:
+    """Answer the patients of a part once, as an evaluation does."""
     import torch
 
-    from fusion_ln.predict.predictor import load_predictor
+    from fusion_ln.frozen.answer import answer
+    from fusion_ln.images.bank import open_bank
+    from fusion_ln.images.patients import gather_pictures
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["FUSIONLN_CACHE"] = f"{folder}/cache"
-        cohort = simulate_cohort(
-            Path(folder) / "part",
-            n_patients=n,
-            image_size=image_size,
-            seed=1000 + number,
-            shift=[shift],
-            shift_seed=SHIFT_SEED,
-        )
-        predictor = load_predictor(model)
-        answers = predictor.predict_cohort(cohort)
-    names = np.array(predictor.model.modalities)
+    model, cohort = opened_model(root), load_cohort(part)
+    banks = {name: open_bank(cohort, name, side) for name, side in model.record.modalities.items()}
+    answers = answer(model, gather_pictures(banks), cohort.patients)
+    names = np.array(model.modalities)
     table = tabulate_answers(
-        predictor.model.record.classes,
+        model.record.classes,
         answers.patients,
         answers.probs,
         answers.member,
@@ -109,8 +121,16 @@ def answer_part(model: Path, shift: str, number: int, n: int, image_size: int) -
         labels=cohort.patients.set_index(PATIENT)[LABEL].loc[answers.patients].to_numpy(),
         groups={},
     ).table
-    table[PATIENT] = [f"{number:04}-{patient}" for patient in table[PATIENT]]
+    table[PATIENT] = [f"{part.name}-{patient}" for patient in table[PATIENT]]
     return table
+
+
+@cache
+def opened_model(root: Path) -> "FrozenModel":
+    """Load a model once a process."""
+    from fusion_ln.frozen.load import load_model
+
+    return load_model(root)
 
 
 def figures_of(
@@ -161,7 +181,8 @@ def main() -> None:
     parser.add_argument("--site-patients", type=int, default=150)
     parser.add_argument("--sites", type=int, default=SITES)
     parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=270, help="after which no more patients are answered")
+    parser.add_argument("--simulate-seconds", type=float, default=150, help="after which no more are simulated")
+    parser.add_argument("--seconds", type=float, default=240, help="after which no more patients are answered")
     parser.add_argument("--table", type=Path, default=TABLE)
     options = parser.parse_args()
     began = time.monotonic()
@@ -170,17 +191,24 @@ def main() -> None:
     for number in range(options.workers):
         held = sorted(os.sched_getaffinity(0))
         cores.put(held[number % len(held)])
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("FUSIONLN_CACHE", f"{folder}/cache")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(options.workers, get_context("spawn"), take_core, (cores,)) as pool,
+    ):
+        os.environ["FUSIONLN_CACHE"] = f"{folder}/cache"
+        simulated = begin_pools(Path(folder), options, pool)  # while the networks train
         model = options.model or make_model(Path(folder), options)
-        trained = time.monotonic() - began
-        print(f"[{trained:.0f} s] model ready", flush=True)
+        print(f"[{time.monotonic() - began:.0f} s] model ready", flush=True)
+        parts = list(finished(simulated, began + options.simulate_seconds))
+        print(f"[{time.monotonic() - began:.0f} s] {len(parts)} parts of {PART} patients simulated", flush=True)
+        asked = {pool.submit(answer_part, model, root): shift for shift, root in parts}
+        tables: dict[str, list[pd.DataFrame]] = {shift: [] for shift in SHIFTS}
+        for shift, part in finished(asked, began + options.seconds):
+            tables[shift].append(part)
+        answered = {s: pd.concat(held).sort_values(PATIENT, ignore_index=True) for s, held in tables.items()}
+        print(f"[{time.monotonic() - began:.0f} s] {sum(map(len, answered.values()))} patients answered", flush=True)
         record = ModelFolder(model).read_record()
-        with ProcessPoolExecutor(options.workers, get_context("spawn"), take_core, (cores,)) as pool:
-            answered = answer_pools(model, options, began, pool)
-            took = time.monotonic() - began
-            print(f"[{took:.0f} s] {', '.join(f'{k} {len(t)}' for k, t in answered.items())} answered", flush=True)
-            table = compare_sites(answered, record.classes, record.operating_points, options, pool)
+        table = compare_sites(answered, record.classes, record.operating_points, options, pool)
     write_text(options.table, table.round(5).to_csv(index=False))
     sizes = {shift: len(each) - options.sites * options.site_patients for shift, each in answered.items()}
     text = page(table, sizes, options, time.monotonic() - began)
@@ -188,23 +216,24 @@ def main() -> None:
     print(text)
 
 
-def answer_pools(
-    model: Path, options: argparse.Namespace, began: float, pool: ProcessPoolExecutor
-) -> dict[str, pd.DataFrame]:
-    """Answer the pool of every hospital, part by part in turn, until all are done or the time is over."""
+def begin_pools(folder: Path, options: argparse.Namespace, pool: ProcessPoolExecutor) -> dict[Future[Path], str]:
+    """Begin to simulate the pool of every hospital, part by part in turn."""
     wanted = -(-(options.truth + options.sites * options.site_patients) // PART)
-    parts: dict[Future[pd.DataFrame], str] = {}
-    for number in range(wanted):
-        for shift in SHIFTS:
-            parts[pool.submit(answer_part, model, shift, number, PART, options.image_size)] = shift
-    tables: dict[str, list[pd.DataFrame]] = {shift: [] for shift in SHIFTS}
+    return {
+        pool.submit(simulate_part, folder / "pools", shift, number, options.image_size): shift
+        for number in range(wanted)
+        for shift in SHIFTS
+    }
+
+
+def finished(parts: "dict[Future[T], str]", until: float) -> Iterator[tuple[str, T]]:
+    """Yield hospital and result of every part that ends in time; the others are left out."""
     for part in as_completed(parts):
         if not part.cancelled():
-            tables[parts[part]].append(part.result())
-        if time.monotonic() - began > options.seconds:
+            yield parts[part], part.result()
+        if time.monotonic() > until:
             for each in parts:
                 each.cancel()
-    return {shift: pd.concat(held).sort_values(PATIENT, ignore_index=True) for shift, held in tables.items()}
 
 
 def page(table: pd.DataFrame, sizes: dict[str, int], options: argparse.Namespace, seconds: float) -> str:

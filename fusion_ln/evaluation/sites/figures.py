@@ -83,13 +83,17 @@ def score_sites(predictions: Predictions, sites: Mapping[int, str]) -> SiteFigur
 
 
 def logit_auc(ranked: Aucs) -> tuple[float, float]:
-    """Compute the logit of a macro AUC and its standard error, from the AUC's lower limit.
+    """Compute the logit of a macro AUC and its standard error: DeLong's.
 
-    An AUC of 1 counts as if half a pair were out of order.
+    Where few patients are misplaced the error follows from the AUC's lower limit, and an AUC of 1 counts as if half a
+    pair were out of order.
     """
+    auc = float(ranked.macro)
+    if not ranked.few:
+        return float(logit(auc)), float(np.sqrt(ranked.macro_covariance(ranked))) / (auc * (1 - auc))
     sizes = np.bincount(ranked.labels)
     pairs = int((sizes * (len(ranked.labels) - sizes)).max())
-    value = float(logit(min(float(ranked.macro), 1 - 0.5 / pairs)))
+    value = float(logit(min(auc, 1 - 0.5 / pairs)))
     return value, (value - float(logit(ranked.macro_limits[0]))) / Z
 
 

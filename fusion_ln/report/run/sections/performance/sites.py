@@ -60,7 +60,7 @@ def build(report: Report) -> Section | None:
         link="Sites",
         title="Sites",
         subtitle="each predicted by what learnt from the others",
-        template="sites.html",
+        template="performance/sites.html",
         plates=[draw_sites(results, model, scored[model.name]) for model in results.headline],
         sheets=[recalls, heterogeneity, thresholds],
         left_out=reasons,

@@ -1,0 +1,92 @@
+"""Do the mean over sites and the prediction interval of a new site hold what they promise?
+
+Question  How often does the interval of the mean hold the mean AUC of all sites, and the prediction interval the AUC of
+          a new site, with 5 or 8 sites that differ little or much?
+Command   python experiments/site_prediction_coverage.py
+Time      about 4 minutes on one core
+Expect    about 0.95 of both; the prediction interval less with 5 sites that differ little, as is known of it
+
+A site's patients have scores whose skill varies between sites, so that its true AUC does; each of its AUCs is scored
+and pooled as the report does.
+"""
+
+import argparse
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+
+from fusion_ln.evaluation.limits.auc import aucs
+from fusion_ln.evaluation.sites.figures import logit_auc
+from fusion_ln.evaluation.sites.pooling import pool
+from fusion_ln.files.formats import write_text
+from fusion_ln.records.origin import hardware, installed_versions
+
+SHARES = np.array([0.28, 0.21, 0.51])  # of benign, lymphoma and metastatic patients
+SKILL = 2.0  # mean over sites: an AUC of about 0.92
+SPREADS = (0.0, 0.2, 0.5)  # standard deviation of the skill between sites
+PATIENTS = (60, 140)  # of a site, evenly
+TABLE = Path(__file__).parent / "benchmarks" / "site_prediction_coverage.md"
+
+
+def draw_site(n: int, skill: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) in the shares' proportions, and scores (n, 3)."""
+    labels = np.searchsorted(SHARES.cumsum()[:-1], (np.arange(n) + 0.5) / n)
+    return labels, rng.normal(size=(n, 3)) + skill * np.eye(3)[labels]
+
+
+def true_logits(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Logit of the true AUC on a grid of skills."""
+    skills = np.linspace(0.2, 4.5, 44)
+    found = [aucs(*draw_site(40_000, skill, rng)).macro for skill in skills]
+    return skills, logit(np.array(found, dtype=float))
+
+
+def coverage(k: int, spread: float, replicates: int, grid: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Share of replicates in which each interval holds, and the mean width of the second, in AUC."""
+    rng = np.random.default_rng([k, int(100 * spread)])
+    skills = np.random.default_rng(1).normal(SKILL, spread, 20_000) if spread else np.array([SKILL])
+    mean = float(np.interp(skills, *grid).mean())
+    held = np.zeros((replicates, 3))
+    for row in held:
+        sites = [draw_site(int(rng.integers(*PATIENTS)), skill, rng) for skill in rng.normal(SKILL, spread, k)]
+        pooled = pool(*np.array([logit_auc(aucs(*site)) for site in sites]).T)
+        assert pooled.new_low is not None
+        assert pooled.new_high is not None
+        new = float(np.interp(rng.normal(SKILL, spread), *grid))
+        row[:] = (pooled.low <= mean <= pooled.high, pooled.new_low <= new <= pooled.new_high, pooled.i2)
+    shares = held.mean(axis=0)
+    return {"sites": k, "spread of skill": spread, "mean": shares[0], "new site": shares[1], "mean I2": shares[2]}
+
+
+def main() -> None:
+    """Simulate and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=TABLE)
+    options = parser.parse_args()
+    started, grid = time.monotonic(), true_logits(np.random.default_rng(0))
+    table = pd.DataFrame([coverage(k, s, options.replicates, grid) for k in (5, 8) for s in SPREADS])
+    machine, versions = hardware(), installed_versions()
+    lines = [
+        "# Coverage of the mean over sites and of the prediction interval of a new site\n",
+        f"`{shlex.join(['python', *sys.argv])}`, {time.monotonic() - started:.0f} s, {datetime.now(UTC):%Y-%m-%d}; "
+        f"{machine.cores} cores ({machine.processor}), python {versions['python']}, numpy {versions['numpy']}.\n",
+        f"{options.replicates} replicates a row (standard error at 0.95: {np.sqrt(0.0475 / options.replicates):.4f}); "
+        f"sites of {PATIENTS[0]} to {PATIENTS[1]} patients, macro AUC about 0.92.\n",
+        f"| {' | '.join(table)} |",
+        "| --- " * table.shape[1] + "|",
+        *(f"| {r[0]:.0f} | {r[1]:.1f} | {r[2]:.3f} | {r[3]:.3f} | {r[4]:.2f} |" for r in table.itertuples(index=False)),
+    ]
+    text = "\n".join(lines) + "\n"
+    write_text(options.out, text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
