@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
-from fusion_ln.evaluation.external.answers import ExternalAnswers, tabulate_answers
-from fusion_ln.evaluation.external.figures import score_external
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.settings import SHIFTS
 from fusion_ln.cohort.phantom.shift import draw_shift
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.evaluation.external.answers import ExternalAnswers, tabulate_answers
+from fusion_ln.evaluation.external.figures import score_external
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.files.formats import write_text
 from fusion_ln.frozen.folder import ModelFolder
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fusion_ln.frozen.load import FrozenModel
 
 T = TypeVar("T")
-PART = 125  # patients that one process simulates and answers at a time
+PART = 50  # patients that one process simulates and answers at a time
 SITES = 20  # of each hospital
 SHIFT_SEED = 7  # of the hospitals
 TABLE = Path(__file__).parent / "benchmarks" / "external_intervals.csv"
@@ -90,6 +90,7 @@ def simulate_part(folder: Path, shift: str, number: int, image_size: int) -> Pat
     cohort = simulate_cohort(
         folder / f"{shift}-{number}",
         n_patients=PART,
+        k=2,
         image_size=image_size,
         seed=1000 + number,
         shift=[shift],
