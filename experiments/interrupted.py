@@ -49,6 +49,12 @@ COMMANDS = {
     "explain": "explain {made}/runs/baseline-2d --sample 2 --out {out}",
     "audit": "audit {made}/runs/baseline-2d --device cpu --out {out}",
     "compare": "compare {made}/runs/fusion-late-mean {made}/runs/baseline-2d --out {out}",
+    "run baseline, columns": "run baseline --clinical age,sex --with {made}/runs/baseline-2d --cohort {made}/cohort "
+    "--out {out}",
+    "run baseline, repeats": f"run baseline --modality 2d --repeats 2 --cohort {{made}}/cohort --out {{out}} {TINY}",
+    "run baseline, parts": "run baseline --modality 2d --fractions 0.5,0.75 --cohort {made}/cohort --out {out} " + TINY,
+    "freeze": "freeze {made}/runs/fusion-late-mean --licence CC0 --out {out}",
+    "plan": "plan {made}/runs/fusion-late-mean {made}/runs/baseline-2d --out {out}",
 }
 STUDY = """name = "ward"
 question = "Does it resume?"

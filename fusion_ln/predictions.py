@@ -138,7 +138,8 @@ def _load(path: Path) -> pd.DataFrame:
     try:
         return load_table(path)
     except ValueError as error:
-        raise PredictionsError(f"{path}: {error}; a table of predictions was expected.", REMAKE) from None
+        way_out = REMAKE if path.with_name("run.json").is_file() else "Give the folder of a run, or its table."
+        raise PredictionsError(f"{path}: {error}; a table of predictions was expected.", way_out) from None
 
 
 def check_table(path: Path, table: pd.DataFrame, *, key: Sequence[str] = UNIT_KEYS) -> Predictions:

@@ -37,6 +37,7 @@ KNOWN_MODALITIES = {modality.name: modality for modality in MODALITY_TABLE}
 COLOUR_MODALITIES = frozenset(modality.name for modality in MODALITY_TABLE if modality.hue_is_measurement)
 
 COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
+MODEL_RECORD = "model.json"  # file that makes a folder a model
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
 LABEL = "label"

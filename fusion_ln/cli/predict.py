@@ -69,6 +69,8 @@ def predict(
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
+    inputs = [*pictures.values(), *([Path(costs)] if costs else [])]
+    _refuse_overwriting({"--csv": out, "--json": json_out}, model, inputs)
     if server and (model or cohort or frame or prevalence or costs or out):
         raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
     if server:
@@ -132,6 +134,20 @@ def _ask_server(server: str, pictures: Mapping[str, Path], clinical: Mapping[str
         click.echo(f"Answers: {json_out}")
     else:
         click.echo(json.dumps(answer, indent=2))
+
+
+def _refuse_overwriting(outputs: Mapping[str, Path | None], model: Path | None, inputs: Sequence[Path]) -> None:
+    """Refuse answers in a file that is read, in the folder of the model, or in one file for two formats."""
+    taken = {path.resolve(): "is read" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        if model and place.is_relative_to(model.resolve()):
+            raise click.UsageError(f"{option} {path}: lies in MODEL, which must stay as it is. Name another file.")
+        if place in taken:
+            raise click.UsageError(f"{option} {path}: this file {taken[place]}. Name another one.")
+        taken[place] = f"is for {option}"
 
 
 def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:

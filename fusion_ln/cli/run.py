@@ -151,15 +151,13 @@ def fusion(
         return
     cohort = plan.cohort
     if columns:
-        if len(plan.draws) > 1:
-            raise click.UsageError("--clinical-baseline does not go with --repeats or --fractions: run it beside one.")
         check_encodable(cohort, columns)
     modalities = list(cohort.modalities)
     fused = teachable_heads(plan.draws, modalities, wanted, asked)
     runs = run_draws(plan.draws, modalities, fused, plan.fit, protocol=plan.protocol, device=plan.device)
-    if columns:
-        first = next(run for run in runs[0] if run.name == fusion_name(asked[0]))
-        runs[0] += run_beside(cohort, columns, [first], plan.draws[0].folder, seed=plan.draws[0].seed)
+    for draw, of_draw in zip(plan.draws, runs, strict=True) if columns else ():
+        first = next(run for run in of_draw if run.name == fusion_name(asked[0]))
+        of_draw.extend(run_beside(draw.cohort, columns, [first], draw.folder, seed=draw.seed))
     title = f"{cohort.name}: does fusion help?"
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
     print_paths(write_runs(out, runs[0], cohort, title=title, question=QUESTION, further=further))

@@ -4,7 +4,7 @@ A call is the class that the reader chose, by name or number. Suspicion is a num
 was of the class, on any ordered scale (1 to 5, 0 to 100). An empty cell: the reader did not read the patient.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,11 @@ class Reader:
     name: str
     calls: pd.Series
     suspicion: Mapping[str, pd.Series]
+
+
+def call_columns(columns: Iterable[str]) -> list[str]:
+    """List the columns of calls, which are names even where they look like numbers."""
+    return [name for name in columns if is_reader_column(name) and name.count(":") == 1]
 
 
 def tidy_readers(patients: pd.DataFrame, classes: Sequence[str], where: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import LOCK
 from fusion_ln.files.names import as_file_name
 from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord, parse_model_record
+from fusion_ln.terms import MODEL_RECORD
 
 LOG = "evaluations.json"  # in the folder, but outside the digest: it grows with each evaluation
 
@@ -24,7 +25,7 @@ class ModelFolder:
 
     @property
     def record(self) -> Path:
-        return self.root / "model.json"
+        return self.root / MODEL_RECORD
 
     @property
     def scores(self) -> Path:
@@ -101,7 +102,9 @@ class ModelFolder:
         found = self._hash_files()
         for name in sorted(held | found):
             if held.get(name) != found.get(name):
-                state = "is missing" if name not in found else "is not of it" if name not in held else "was changed"
+                if name not in held:
+                    raise ModelError(f"{self.root}: {name} was added since the model was frozen.", "Remove it.")
+                state = "is missing" if name not in found else "was changed"
                 raise ModelError(f"{self.root}: {name} {state} since the model was frozen.", FREEZE_AGAIN)
         return _digest(held)
 

@@ -27,6 +27,8 @@ from fusion_ln.terms import MODALITY
 from fusion_ln.training.fusion.refit import refit
 from fusion_ln.training.run import AUTO
 
+LONGEST_LICENCE, NAMED = 200, 40  # letters; that a message repeats
+
 
 def freeze(
     run: RunFolder,
@@ -54,11 +56,16 @@ def freeze(
         The digest that names the model.
 
     Raises:
-        ModelError: If ``out`` holds something else, or no calibration can be learnt.
+        ModelError: If ``out`` holds something else, the licence is no name, or no calibration can be learnt.
         RunError, CohortError: If the run or its cohort is not what it was, or the run cannot be refitted.
         DivergedError: If the loss of a refit stops being a number.
     """
-    folder = ModelFolder(out)
+    folder, licence = ModelFolder(out), licence.strip()
+    if not licence or not licence.isprintable() or len(licence) > LONGEST_LICENCE:
+        raise ModelError(
+            f"--licence {licence[:NAMED]!r}: not the name of a licence.",
+            f"Give its name, at most {LONGEST_LICENCE} letters, as in `--licence CC-BY-4.0`.",
+        )
     with locked(out / LOCK):
         _refuse_other(folder)
         trained = load_run(run)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
 from fusion_ln.decode.stored import read_stored_table
+from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.moments import Known, read_moments
@@ -72,7 +73,7 @@ def load_model(root: Path) -> FrozenModel:
     record = folder.read_record()
     models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
     known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
-    return FrozenModel(root, record, models, read_scores(folder.scores), known, digest)
+    return FrozenModel(root, record, models, read_scores(folder.scores, len(record.classes)), known, digest)
 
 
 def freeze_in_memory(run: RunFolder) -> FrozenModel:
@@ -93,7 +94,7 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
 def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:
     """Load the model at a place of the record's `numbers`."""
     number = record.numbers[place]
-    loaded = [load_checkpoint(folder.network(modality, number)) for modality in record.modalities]
+    loaded = [_load_network(folder, record, modality, number) for modality in record.modalities]
     if record.head:
         path, settings = folder.head(number), record.head[place]
         sources = _load_sources(folder, loaded) if settings.tokens == "pretrained" else None
@@ -105,6 +106,21 @@ def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletMo
         learnt = record.learnt[place] if record.learnt else None
         return assemble(loaded, LateFusion(record.late_head, learnt)).eval()
     return assemble(loaded, Single()).eval()
+
+
+def _load_network(
+    folder: ModelFolder, record: ModelRecord, modality: str, number: int
+) -> tuple[Classifier, Checkpoint]:
+    """Load the network of a modality, and check that it is the one that the record describes."""
+    path = folder.network(modality, number)
+    model, checkpoint = load_checkpoint(path)
+    side = checkpoint.settings.fit.image_size
+    found = {"modality": checkpoint.settings.modality, "classes": checkpoint.classes, "picture size": side}
+    expected = {"modality": modality, "classes": record.classes, "picture size": record.modalities[modality]}
+    if differing := [what for what in found if found[what] != expected[what]]:
+        what = differing[0]
+        raise ModelError(f"{path}: {what} {found[what]}, but {folder.record.name} says {expected[what]}.", FREEZE_AGAIN)
+    return model, checkpoint
 
 
 def _load_sources(folder: ModelFolder, loaded: Sequence[tuple[Classifier, Checkpoint]]) -> dict[str, Backbone]:
@@ -126,11 +142,17 @@ def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:
     return pd.concat(columns, ignore_index=True)
 
 
-def read_scores(path: Path) -> dict[str, FoldScores]:
+def read_scores(path: Path, n_classes: int) -> dict[str, FoldScores]:
     """Read the out-of-fold scores by subset of the modalities."""
     table = read_stored_table(
         path, FREEZE_AGAIN, {MODALITIES_USED: "text", FOLD: "whole", LABEL: "whole", SCORE: "number"}
     )
+    if ALL_PATIENTS not in set(table[MODALITIES_USED]):
+        raise ModelError(f"{path}: lacks the scores of all patients.", FREEZE_AGAIN)
+    if not (known := table[LABEL].isin(range(n_classes))).all():
+        raise ModelError(
+            f"{path}: label {table.loc[~known, LABEL].iloc[0]}; expected 0..{n_classes - 1}.", FREEZE_AGAIN
+        )
     return {
         str(subset): FoldScores(part[FOLD].to_numpy(), part[LABEL].to_numpy(), part[SCORE].to_numpy())
         for subset, part in table.groupby(MODALITIES_USED, sort=False)

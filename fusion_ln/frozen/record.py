@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files.formats import parse
+from fusion_ln.heads import LATE_HEADS
 from fusion_ln.records.parts import LearntParameters, Share
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
@@ -117,6 +118,21 @@ class ModelRecord(_Part):
     frozen: str
     versions: dict[str, str]
 
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        n = len(self.classes)
+        for subset, found in {**self.calibration, "pooled": self.pooled}.items():
+            if len(found.offsets) != n or len(found.shares) != n:
+                raise ValueError(f"calibration {subset}: not of {n} classes")
+            if found is not self.pooled and not set(subset.split("+")) <= self.modalities.keys():
+                raise ValueError(f"calibration {subset}: of other modalities than {', '.join(self.modalities)}")
+        for name, held in (("head", self.head), ("learnt", self.learnt)):
+            if held is not None and len(held) != len(self.numbers):
+                raise ValueError(f"{name}: {len(held)} of {len(self.numbers)} models")
+        if self.late_head is not None and self.late_head not in LATE_HEADS:
+            raise ValueError(f"late_head: {self.late_head} is no late head")
+        return self
+
     @property
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the models in the names of their files: their folds; of a refit, the one after the last."""
@@ -147,4 +163,5 @@ def parse_model_record(text: str, file: Path) -> ModelRecord:
         return ModelRecord.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ModelError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", FREEZE_AGAIN) from None
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{file}: {f'{place}: ' if place else ''}{first['msg']}.", FREEZE_AGAIN) from None

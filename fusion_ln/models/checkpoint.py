@@ -19,7 +19,7 @@ from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.weights import first_not_finite
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.runs import RunFolder, differences
-from fusion_ln.settings.base import Settings
+from fusion_ln.settings.base import RECORDED, Settings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings
 
@@ -196,7 +196,7 @@ def _describe(path: Path, key: str, kind: type[D]) -> D:
     """Read the description of a checkpoint."""
     try:
         with safe_open(path, framework="pt") as file:
-            return TypeAdapter(kind).validate_json((file.metadata() or {})[key], context={"recorded": True})
+            return TypeAdapter(kind).validate_json((file.metadata() or {})[key], context=RECORDED)
     except (OSError, KeyError, SafetensorError) as error:
         found = "is missing" if isinstance(error, FileNotFoundError) else "is not a checkpoint of fusion_ln"
         raise RunError(f"{path}: {found}.", TRAIN_AGAIN) from None

@@ -17,6 +17,7 @@ from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
+from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel, load_model, read_hashes
@@ -25,7 +26,7 @@ from fusion_ln.images.patients import gather_pictures
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import PATIENT
+from fusion_ln.terms import PATIENT, SHA256
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Predictor:
         banks = {}
         for modality, side in self.model.record.modalities.items():
             if modality in pictures:
-                picture = prepare_picture(read_picture(pictures[modality], frame=frame), side)
+                pixels = read_picture(pictures[modality], frame=frame)
+                self._remark_on_training_picture(pictures[modality], modality, pixels)
+                picture = prepare_picture(pixels, side)
                 banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))
         return self._predict(banks, pd.DataFrame({PATIENT: ["patient"], **clinical}))
 
@@ -100,6 +103,22 @@ class Predictor:
         if self.model.digest is None:
             return str(RunFolder(self.model.root).predictions)
         return "the predictions.parquet of the run that the model was frozen from"
+
+    def _remark_on_training_picture(self, path: Path, modality: str, pixels: np.ndarray) -> None:
+        """Say so if a picture was trained on; the pictures of a run are compared by their files alone."""
+        if self.model.digest:
+            how = read_hashes(ModelFolder(self.model.root), modality).recognise(pixels, hash_file(path))
+        else:
+            try:
+                training = open_run_cohort(RunFolder(self.model.root), None)
+            except (CohortError, RunError):
+                return
+            how = "the same file" if hash_file(path) in set(training.images_of(modality)[SHA256]) else ""
+        if how:
+            say(
+                f"Warning: {path}: {self.model.root} was trained on it ({how}), so the answer is too good. "
+                f"The patient's out-of-fold prediction is in {self._out_of_fold}."
+            )
 
     def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:
         """Refuse pictures that the models were trained on, under whatever patient they stand."""

@@ -15,6 +15,7 @@ from fusion_ln.records.kinds import (
     PretrainingRecord,
     TrainedFusionRecord,
 )
+from fusion_ln.settings.base import RECORDED
 
 FORMAT_VERSION = 1
 
@@ -61,7 +62,7 @@ def parse_record(text: str, file: Path) -> RunRecord:
     if held.get("kind") not in RECORD_KINDS:
         raise _damaged(file, f"kind: {held.get('kind')!r}; expected one of {', '.join(RECORD_KINDS)}")
     try:
-        return _RECORDS.validate_python(held, context={"recorded": True})
+        return _RECORDS.validate_python(held, context=RECORDED)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"][1:]))  # without the tag

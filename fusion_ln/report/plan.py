@@ -17,6 +17,7 @@ from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, MUTED, OTHERS, cell, number, signed, signed_spread
+from fusion_ln.report.record import refuse_taken
 from fusion_ln.runs import RunFolder
 
 MOST_RUNS = 2
@@ -35,8 +36,7 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         SettingsError: If there are more than two runs, or assumptions do not fit.
         RunError, PredictionsError: If the runs cannot be read or do not fit together.
     """
-    if RunFolder(out).record.is_file():
-        raise RunError(f"{out}: holds a run.", "Choose another folder with `--out DIR`.")
+    refuse_taken(out)
     if len(runs) > MOST_RUNS:
         raise SettingsError(f"{len(runs)} runs; a plan compares two at most.", "Name the better model first.")
     models, simulated = _read(runs)
@@ -75,10 +75,13 @@ def _read(paths: list[Path]) -> tuple[dict[str, Predictions], bool]:
     """
     models: dict[str, Predictions] = {}
     summaries: list[CohortSummary] = []
+    seen: set[Path] = set()
     for path in paths:
-        if str(path) in models:
-            raise PredictionsError(f"{path}: given twice.", "Name each model once.")
         run = RunFolder(path)
+        place = (run.predictions if path.is_dir() else path).resolve()
+        if place in seen:
+            raise PredictionsError(f"{path}: given twice.", "Name each model once.")
+        seen.add(place)
         if path.is_dir():
             record = run.read_prediction_record()
             if not run.finished:

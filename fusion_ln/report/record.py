@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fusion_ln.errors import RunError
 from fusion_ln.files.formats import parse, write_json
+from fusion_ln.runs import RunFolder
+from fusion_ln.terms import COHORT_HEAD, MODEL_RECORD
 
 RECORD = "report.json"
 
@@ -53,6 +55,17 @@ class PageRecord(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the record beside the page, atomically."""
         write_json(folder / RECORD, self.model_dump(mode="json", exclude_none=True))
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a folder for a page that holds a run, a cohort or a model: its own files would be mixed with the page's.
+
+    Raises:
+        RunError: Naming what it holds.
+    """
+    holders = {RunFolder(out).record: "a run", out / COHORT_HEAD: "a cohort", out / MODEL_RECORD: "a model"}
+    if held := [what for file, what in holders.items() if file.is_file()]:
+        raise RunError(f"{out}: holds {held[0]}.", "Choose another folder with `--out DIR`.")
 
 
 def relative(path: Path, folder: Path) -> str:

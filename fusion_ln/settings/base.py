@@ -22,6 +22,7 @@ Protocol = Literal["nested", "paper"]
 ADDED: JsonDict = {"added": True}
 MOST = 1_000_000  # of what is counted, far beyond sense: a slip is refused before anything is allocated
 LAST_SEED = 2**32 - 1
+RECORDED = {"recorded": True}  # context of the validation of what was written with a run
 
 
 class Settings(BaseModel):
@@ -52,14 +53,14 @@ class Settings(BaseModel):
         return {cls.RENAMED.get(key, key): value for key, value in values.items()}
 
     @classmethod
-    def read(cls, values: Mapping[str, object], where: str) -> Self:
-        """Build from plain values.
+    def read(cls, values: Mapping[str, object], where: str, *, recorded: bool = False) -> Self:
+        """Build from plain values; ``recorded`` ones may hold what an earlier version took and never used.
 
         Raises:
             SettingsError: If a key is unknown or a value does not fit, naming ``where`` and every offender.
         """
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, context=RECORDED if recorded else None)
         except ValidationError as error:
             raise SettingsError(*cls._describe(error, where)) from None
 

@@ -1,6 +1,7 @@
 """Settings of fusions and their heads."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
@@ -90,10 +91,15 @@ class HeadSettings(TokenSettings, LoopSettings):
             problem = f"{idle[0]} has no effect on {self.head}, only on {', '.join(heads_reading(idle[0]))}"
             if not info.context:  # of a record
                 raise ValueError(problem)
-            say(f"{problem}; an earlier version recorded it.")
+            _say_idle(problem)
         if takes(self.head, "attention_heads") and self.width % self.attention_heads:
             raise ValueError(f"width {self.width} is no multiple of attention_heads {self.attention_heads}")
         return self
+
+
+@cache
+def _say_idle(problem: str) -> None:
+    say(f"{problem}; an earlier version recorded it.")
 
 
 class TrainedFusionSettings(_FusionSettings):

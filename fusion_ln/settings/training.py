@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.settings.base import ADDED, LAST_SEED, MOST, Protocol, Settings
@@ -39,12 +39,14 @@ class LoopSettings(Settings):
                 f"settings for {len(self.folds)} folds, but the cohort has a fold {number}.",
                 "Tune again on this cohort: `fusionln study run`.",
             )
-        return self.model_copy(update={"folds": None}).with_changes(self.folds[number], f"fold {number}")
+        changed = {**self.model_dump(exclude={"folds"}), **self.rename(self.folds[number])}
+        return self.read(changed, f"fold {number}", recorded=True)  # checked with the settings as a whole
 
     @model_validator(mode="after")
-    def _check_folds(self) -> Self:
+    def _check_folds(self, info: ValidationInfo) -> Self:
         for changes in self.folds or ():
-            type(self).model_validate({**self.model_dump(exclude={"folds"}), **self.rename(changes)})
+            changed = {**self.model_dump(exclude={"folds"}), **self.rename(changes)}
+            type(self).model_validate(changed, context=info.context)
         return self
 
 

@@ -30,8 +30,11 @@ from fusion_ln.predictions import (
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import ClinicalRecord
 from fusion_ln.records.origin import new_origin
+from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.records.parts import LearntParameters, PatientCounts
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.fusion import LateSettings, TrainedFusionSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # inverse strengths of the ridge
@@ -64,7 +67,20 @@ def run_clinical(cohort: Cohort, columns: Sequence[str], out: Path, *, seed: int
 def run_beside(
     cohort: Cohort, columns: Sequence[str], pictures: Sequence[RunFolder], out: Path, *, seed: int = 0
 ) -> list[RunFolder]:
-    """Run the models without pictures, and stack each run of pictures with them, in ``out/<run>-clinical``."""
+    """Run the models without pictures, and stack each run of pictures with them, in ``out/<run>-clinical``.
+
+    Raises:
+        CohortError, RunError: Before the first fit, see `run_clinical` and `run_stacked`; or if two runs of pictures
+            have one name.
+    """
+    names = [each.name for each in pictures]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise RunError(
+            f"Two runs of pictures are called {twice[0]}: both would be stacked in {out / twice[0]}-clinical.",
+            "Name each once; of two runs with one name, give one in a command of its own with another `--out DIR`.",
+        )
+    for each in pictures:
+        _read_pictures(cohort, each)
     runs = run_clinical(cohort, columns, out, seed=seed)
     stacked = [run_stacked(cohort, each, runs[0], RunFolder(out / f"{each.name}-clinical")) for each in pictures]
     return [*runs, *stacked]
@@ -80,24 +96,19 @@ def run_stacked(cohort: Cohort, pictures: RunFolder, clinical: RunFolder, run: R
     Raises:
         RunError: If one of the two is unfinished, of another kind, or of another cohort or other folds.
     """
-    members = {"pictures": pictures, "columns": clinical}
-    records = {}
-    for what, member in members.items():
-        records[what] = member.read_prediction_record()
-        if not member.finished:
-            raise RunError(f"{member.root}: not finished.", "Give the command that began it again.")
-        member.check_cohort(cohort.describe())
-    seen, known = records["pictures"], records["columns"]
-    if isinstance(seen, ClinicalRecord) or not isinstance(known, ClinicalRecord):
-        raise RunError(f"{pictures.root}: a run without pictures.", "Name a baseline or a fusion of pictures.")
-    settings = known.settings.model_copy(update={"model": "stacked", "pictures": seen.settings})
+    pictured, known = _read_pictures(cohort, pictures), _read_finished(cohort, clinical)
+    if not isinstance(known, ClinicalRecord):
+        raise RunError(f"{clinical.root}: not a run of columns.", "Name one of `fusionln run baseline --clinical`.")
+    settings = known.settings.model_copy(update={"model": "stacked", "pictures": pictured})
     tables: FoldTables = {}
     learnt: list[LearntParameters] = []
     out = _join_logits(read_predictions(pictures.predictions), read_predictions(clinical.predictions))
     inner = _join_logits(
         read_inner_predictions(pictures.inner_predictions), read_inner_predictions(clinical.inner_predictions)
     )
-    record = _record(cohort, settings, len(out[0]), tuple(os.path.relpath(m.root, run.root) for m in members.values()))
+    record = _record(
+        cohort, settings, len(out[0]), tuple(os.path.relpath(m.root, run.root) for m in (pictures, clinical))
+    )
     with locked(run.lock):
         if run.claim(record) and run.finished:
             return run
@@ -111,6 +122,22 @@ def run_stacked(cohort: Cohort, pictures: RunFolder, clinical: RunFolder, run: R
             )
         _write(run, record, cohort, tables, learnt)
     return run
+
+
+def _read_pictures(cohort: Cohort, run: RunFolder) -> BaselineSettings | LateSettings | TrainedFusionSettings:
+    """Read the settings of a finished run of pictures."""
+    record = _read_finished(cohort, run)
+    if isinstance(record.settings, ClinicalSettings):
+        raise RunError(f"{run.root}: a run without pictures.", "Name a baseline or a fusion of pictures.")
+    return record.settings
+
+
+def _read_finished(cohort: Cohort, run: RunFolder) -> PredictionRecord:
+    record = run.read_prediction_record()
+    if not run.finished:
+        raise RunError(f"{run.root}: not finished.", "Give the command that began it again.")
+    run.check_cohort(cohort.describe())
+    return record
 
 
 def learn_logit_stack(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

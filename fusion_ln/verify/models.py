@@ -23,7 +23,7 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
     """
     digest = folder.check_digest()
     record = folder.read_record()
-    scores = read_scores(folder.scores)
+    scores = read_scores(folder.scores, len(record.classes))
     counts = Counter(scores[ALL_PATIENTS].labels.tolist())
     found = {name: counts[label] for label, name in enumerate(record.classes)}
     compare_values(folder.record, {"study": {"patients": record.study.patients}}, {"study": {"patients": found}})

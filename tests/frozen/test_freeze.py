@@ -1,5 +1,6 @@
 """Frozen models: they answer as their run does, hold no patient, and do not change unseen."""
 
+import fcntl
 import json
 import shutil
 
@@ -11,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort
-from fusion_ln.errors import ModelError
+from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
+from fusion_ln.files.locks import LOCK
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
@@ -25,6 +27,7 @@ from fusion_ln.predictions import (
     read_predictions,
     read_subset_predictions,
 )
+from fusion_ln.runs import RunFolder
 from fusion_ln.training.run import run_baselines_and_fusions
 
 FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
@@ -153,7 +156,7 @@ def test_the_folder_holds_no_patient_picture_or_place(study, models):
     [
         (lambda model: model.network("2d", 0).write_bytes(b"x"), r"weights/2d-0\.safetensors was changed"),
         (lambda model: model.scores.unlink(), r"scores\.parquet is missing"),
-        (lambda model: (model.root / "more.txt").write_text("x"), r"more\.txt is not of it"),
+        (lambda model: (model.root / "more.txt").write_text("x"), r"more\.txt was added since(.|\n)*Remove it"),
         (lambda model: model.digest_file.write_text('{"digest": "0", "files": {}}'), "does not fit its list"),
         (lambda model: model.digest_file.unlink(), "holds no digest"),
         (lambda model: model.record.write_text('{"format": 9}'), r"model\.json was changed"),
@@ -165,6 +168,82 @@ def test_a_folder_that_was_edited_is_refused(models, tmp_path, change, message):
     change(model)
     with pytest.raises(ModelError, match=message):
         load_model(model.root)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modalities": {"2d": 32}}, r"model\.json: .*of other modalities than 2d"),
+        ({"modalities": {"2d": 48, "cdfi": 32, "elastic": 32}}, r"2d-0\.safetensors: picture size 32, but .* says 48"),
+        ({"classes": ["a", "b"]}, "not of 2 classes"),
+        ({"classes": ["a", "b", "c"]}, r"2d-0\.safetensors: classes"),
+        ({"late_head": "late-mode"}, "late-mode is no late head"),
+        ({"learnt": []}, "learnt: 0 of 2 models"),
+    ],
+)
+def test_a_forged_description_is_refused(models, tmp_path, change, message):
+    """Also where the digest was forged with it."""
+    model = ModelFolder(tmp_path / "model")
+    shutil.copytree(models["fusion-late-stacked"].root, model.root)
+    model.record.write_text(json.dumps(json.loads(model.record.read_text()) | change))
+    model.write_digest()
+    with pytest.raises(ModelError, match=message):
+        load_model(model.root)
+
+
+@pytest.mark.parametrize("change", [lambda scores: scores[:0], lambda scores: scores.assign(label=3)])
+def test_forged_scores_are_refused(models, tmp_path, change):
+    model = ModelFolder(tmp_path / "model")
+    shutil.copytree(models["baseline-2d"].root, model.root)
+    change(pd.read_parquet(model.scores)).to_parquet(model.scores, index=False)
+    model.write_digest()
+    with pytest.raises(ModelError, match=r"scores\.parquet: "):
+        load_model(model.root)
+
+
+@pytest.mark.parametrize("licence", ["", "  ", "a\nb", "x" * 201])
+def test_what_is_no_name_of_a_licence_is_refused_before_anything_is_read(tmp_path, licence):
+    with pytest.raises(ModelError, match="not the name of a licence"):
+        freeze(RunFolder(tmp_path / "no run"), tmp_path / "out", licence=licence)
+
+
+def test_a_freezing_holds_the_lock_of_its_folder_while_it_works(study, tmp_path, monkeypatch):
+    """So the same command given twice at once waits, and says for whom."""
+    out = tmp_path / "out"
+
+    def look(run):
+        with (out / LOCK).open("a") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise RunError("seen", "")
+
+    monkeypatch.setattr("fusion_ln.frozen.freeze.load_run", look)
+    with pytest.raises(RunError, match="seen"):
+        freeze(study[1]["baseline-2d"], out, licence="MIT")
+    assert not out.exists()
+
+
+def test_answers_never_overwrite_what_is_read_nor_each_other(models, tmp_path):
+    model, picture, costs = models["baseline-2d"].root, tmp_path / "a.png", tmp_path / "costs.csv"
+    one = ("predict", model, "--2d", picture, "--costs", costs)
+    assert "lies in MODEL" in refused(*one, "--json", model / "a.json")
+    assert "a.png: this file is read" in refused(*one, "--csv", tmp_path / "." / "a.png")
+    assert "costs.csv: this file is read" in refused(*one, "--csv", costs)
+    assert "this file is for --csv" in refused(*one, "--csv", tmp_path / "a", "--json", tmp_path / "a")
+
+
+@pytest.mark.parametrize("added", [0, 3])
+def test_a_training_picture_is_predicted_with_a_warning(study, models, tmp_path, added):
+    cohort, runs = study
+    source = cohort.picture_path(cohort.images_of("2d")["path"].iloc[0])
+    if added:  # a copy that is a little brighter
+        brighter = np.asarray(Image.open(source)).astype(int) + added
+        Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(source := tmp_path / "copy.png")
+    warning = f"{source}: {models['baseline-2d'].root} was trained on it"
+    assert warning in fusionln("predict", models["baseline-2d"].root, "--2d", source)
+    if not added:
+        assert "was trained on it (the same file)" in fusionln("predict", runs["baseline-2d"].root, "--2d", source)
+    Image.fromarray(np.full((40, 40, 3), 90, np.uint8)).save(new := tmp_path / "new.png")
+    assert "was trained on it" not in fusionln("predict", models["baseline-2d"].root, "--2d", new)
 
 
 def test_training_pictures_are_refused_without_the_cohort(study, models, make_cohort):

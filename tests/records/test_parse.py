@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_ln.errors import RunError
+from fusion_ln.errors import RunError, SettingsError
 from fusion_ln.records.kinds import (
     RUN_IDENTITY,
     BaselineRecord,
@@ -131,6 +131,17 @@ def test_a_setting_without_effect_that_an_earlier_version_recorded_is_read(run, 
     assert "depth has no effect on concat" in capsys.readouterr().err
     run.write_record(record)
     assert run.read_record() == record
+
+
+def test_folds_tuned_with_such_a_setting_are_read_and_new_ones_refused(run):
+    run.write_record(RECORDS["trained fusion"])
+    held, folds = json.loads(run.record.read_text()), [{"depth": 2, "lr": 0.5}, {"depth": 3}]
+    held["settings"]["training"]["folds"] = folds
+    run.record.write_text(json.dumps(held))
+    training = run.read_record().settings.training
+    assert (training.of_fold(0).depth, training.of_fold(0).lr, training.of_fold(1).depth) == (2, 0.5, 3)
+    with pytest.raises(SettingsError, match="depth has no effect on concat"):
+        HeadSettings.read({"head": "concat", "folds": folds}, "tuned")
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b'"text"'])

@@ -31,5 +31,20 @@ def test_assumptions_alone_give_the_curves(tmp_path):
 
 def test_runs_that_do_not_fit_are_refused(seven, seeded, tmp_path):
     assert "made on another cohort" in refused("plan", seven[0].root, seeded[1][0].root, "--out", tmp_path)
-    assert "given twice" in refused("plan", seven[0].root, seven[0].root, "--out", tmp_path)
+    (tmp_path / "link").symlink_to(seven[0].root)
+    for again in (seven[0].root, seven[0].predictions, tmp_path / "link"):
+        assert "given twice" in refused("plan", seven[0].root, again, "--out", tmp_path)
     assert "a plan compares two at most" in refused("plan", *(run.root for run in seven[:3]), "--out", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "cohort.toml", "model.json"])
+def test_a_folder_that_holds_something_else_gets_no_page(tmp_path, name):
+    (tmp_path / name).touch()
+    for command in (("plan", "--auc", "0.9"), ("compare", tmp_path)):
+        assert f"{tmp_path}: holds a " in refused(*command, "--out", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_file_that_is_no_table_of_predictions_says_what_to_give(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b")
+    assert "Give the folder of a run, or its table." in refused("plan", tmp_path / "x.csv", "--out", tmp_path / "p")

@@ -28,7 +28,7 @@ from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.clinical import build as build_section
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.clinical import apply_logit_stack, learn_logit_stack, run_clinical, run_stacked
+from fusion_ln.training.clinical import apply_logit_stack, learn_logit_stack, run_beside, run_clinical, run_stacked
 
 N = 60
 
@@ -251,4 +251,15 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
 )
 def test_a_mistake_of_the_command_is_one_message(cohort, tmp_path, arguments, message):
     assert message in refused("run", "baseline", "--cohort", cohort.root, "--out", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_pictures_with_one_name_are_refused_before_the_first_fit(make_cohort, tmp_path):
+    cohort = make_cohort(12)
+    cohort.patients["age"] = range(12)
+    twice = [RunFolder(tmp_path / folder / "baseline-2d") for folder in "ab"]
+    with pytest.raises(RunError, match=r"Two runs of pictures are called baseline-2d: .*baseline-2d-clinical"):
+        run_beside(cohort, ["age"], twice, tmp_path / "out")
+    with pytest.raises(RunError, match="holds no run"):
+        run_beside(cohort, ["age"], twice[:1], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.checks.duplicates import THUMBNAIL_SIDE, normalised_thumbnails
+from fusion_ln.cohort.checks.duplicates import THUMBNAIL_SIDE, grey_copy, normalised_thumbnails
 from fusion_ln.cohort.checks.overlap import grey_copies
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.terms import SHA256
@@ -48,6 +48,13 @@ class PictureHashes:
             if agreement:
                 found.setdefault(str(row.image_id), f"nearly the same picture ({agreement:.0%} of its hash)")
         return found
+
+    def recognise(self, picture: np.ndarray, sha256: str) -> str:
+        """Recognise a picture (H, W, 3) of a file with this hash; returns how, in words, empty for a new one."""
+        if sha256 in set(self.table[SHA256]):
+            return "the same file"
+        agreement = self._nearest(_bits(grey_copy(picture)[None]))[0]
+        return f"nearly the same picture ({agreement:.0%} of its hash)" if agreement else ""
 
     def _nearest(self, bits: np.ndarray) -> np.ndarray:
         """Find the share of equal bits with the known picture that each one repeats; 0 without any. Shape (P,)."""

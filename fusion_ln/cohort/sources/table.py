@@ -8,7 +8,7 @@ import pandas as pd
 
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, is_gap, read_columns
-from fusion_ln.decode.readers import find_readers, tidy_readers
+from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
 from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
@@ -62,8 +62,8 @@ class Table(Source):
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(OWN_COLUMNS)
-        calls = [name for name in table.columns if is_reader_column(name) and name.count(":") == 1]
-        values, described = read_columns(table.cells, self.root.parent, texts=(PATIENT, LABEL, SITE, *calls))
+        names = (PATIENT, LABEL, SITE, *call_columns(table.columns))
+        values, described = read_columns(table.cells, self.root.parent, texts=names)
         for line in (*table.remarks, describe_columns(described)):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)

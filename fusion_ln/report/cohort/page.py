@@ -10,6 +10,7 @@ from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.sources.table import class_of, known_classes
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
 from fusion_ln.decode.columns import describe_columns, read_columns
+from fusion_ln.decode.readers import call_columns
 from fusion_ln.decode.table import read_table, refuse_spellings
 from fusion_ln.errors import CohortError, SourceError
 from fusion_ln.files.formats import write_text
@@ -83,7 +84,7 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
             "Name it with `--label COLUMN`.",
         )
     label = label or LABEL
-    table, columns = read_columns(held.cells, place.parent, texts=(PATIENT, label, SITE))
+    table, columns = read_columns(held.cells, place.parent, texts=(PATIENT, label, SITE, *call_columns(held.columns)))
     for line in (*held.remarks, describe_columns(columns), *filter(None, (column.warning for column in columns))):
         say(line)
     if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():

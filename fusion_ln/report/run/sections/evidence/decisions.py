@@ -115,7 +115,7 @@ def draw_decisions(
     axes.plot(shared["threshold"], shared["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
     for model in results.headline:
         _draw_model(axes, table[table["model"] == model.name], model, colour_of(results, model))
-    top = float(table["net_benefit"].max())
+    top = max(float(table["net_benefit"].max()), 0.0) or 0.01
     axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
     axes.set_ylabel("Net benefit")
     figure.legend(loc="outside upper left", ncols=2)
