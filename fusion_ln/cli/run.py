@@ -56,7 +56,10 @@ def columns_option(flag: str, text: str) -> Callable[[F], F]:
     """Make an option of columns of the cohort's table."""
 
     def split(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
-        return tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+        names = tuple(filter(None, (name.strip() for name in (value or "").split(","))))
+        if value is not None and not names:
+            raise click.BadParameter("names no column.")
+        return names
 
     return click.option(flag, "columns", metavar="COLUMN[,COLUMN...]", callback=split, help=text)
 

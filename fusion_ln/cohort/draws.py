@@ -83,7 +83,13 @@ def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], see
     drawn = [Draw(out, cohort, seed)]
     for fraction in sorted({*fractions} - {1.0}):
         folder = out / f"fraction-{fraction:g}"
-        details = cohort.details.model_copy(update={"folds": f"{cohort.details.folds}, {fraction:g} of the training"})
+        if folder == drawn[-1].folder:
+            raise SettingsError(
+                f"--fractions: {drawn[-1].fraction} and {fraction} are too near to each other.",
+                "Leave one of them out.",
+            )
+        origin = f"{cohort.details.folds or 'folds of the cohort'}, {fraction:g} of the training"
+        details = cohort.details.model_copy(update={"folds": origin})
         folds = mark_unused(cohort.folds, labels, fraction)
         own = replace(cohort, root=folder / FOLDER, folds=folds, details=details)
         drawn.append(Draw(folder, own, seed, fraction))

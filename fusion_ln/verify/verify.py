@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.draws import FOLDER
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.errors import RunError
@@ -98,31 +99,39 @@ def _refuse_nothing(folder: Path, held: Sequence[object]) -> None:
 
 @dataclass
 class _Cohorts:
-    """The cohorts of the runs, opened and their pictures checked once each."""
+    """The cohorts of the runs, opened once for each draw of the folds, their pictures checked once."""
 
     moved: Path | None
-    opened: dict[str, Cohort | None]
+    opened: dict[tuple[str, str], Cohort | None]  # by fingerprint of the cohort and of its folds
+    checked: set[str] = field(default_factory=set)  # fingerprints of cohorts whose pictures are as they were
 
     def of(self, run: RunFolder, found: Verification) -> Cohort | None:
         """Open the cohort of a run; None, and a line in ``found``, where it is not at hand."""
         record = run.read_prediction_record()
-        if record.cohort.fingerprint not in self.opened:
-            held = self.moved or Path(record.cohort_path or "")
-            if not self.moved and not (held / HEAD).is_file():
-                self.opened[record.cohort.fingerprint] = None
+        key = record.cohort.fingerprint, record.cohort.folds
+        if key not in self.opened:
+            of_draw = run.root.parent / FOLDER
+            named = of_draw if (of_draw / HEAD).is_file() else self.moved
+            if not named and not (Path(record.cohort_path or "") / HEAD).is_file():
+                self.opened[key] = None
                 found.left.append(
                     f"labels, folds and pictures of the cohort {record.cohort.name}: it is not at "
                     f"{record.cohort_path}; name it with --cohort DIR"
                 )
             else:
-                cohort = open_run_cohort(run, self.moved)
-                pictures = _check_pictures(cohort)
-                self.opened[record.cohort.fingerprint] = cohort
-                found.agreeing[f"cohort {cohort.name}"] = f"hashes of its tables and of {pictures} pictures"
-        known = self.opened[record.cohort.fingerprint]
+                self.opened[key] = self._check(open_run_cohort(run, named), found)
+        known = self.opened[key]
         if known is not None:
             run.check_cohort(known.describe())
         return known
+
+    def _check(self, cohort: Cohort, found: Verification) -> Cohort:
+        """Check the pictures, unless another draw has the same ones."""
+        if cohort.fingerprint not in self.checked:
+            pictures = _check_pictures(cohort)
+            self.checked.add(cohort.fingerprint)
+            found.agreeing[f"cohort {cohort.name}"] = f"hashes of its tables and of {pictures} pictures"
+        return cohort
 
 
 def _check_pictures(cohort: Cohort) -> int:

@@ -55,9 +55,10 @@ def test_draws_that_are_refused_leave_no_folder(cohort, tmp_path):
     for options, message in (
         (("--repeats", "2", "--fractions", "0.5,0.7"), "give one of them"),
         (("--repeats", "2", "--clinical-baseline", "agee"), "no clinical column 'agee'"),
-        (("--fractions", "0.5,0.5000001"), "keeps the same training patients"),
+        (("--fractions", "0.5,0.51"), "keeps the same training patients"),
+        (("--fractions", "0.5,0.5000001"), "0.5 and 0.5000001 are too near to each other"),
+        (("--clinical-baseline", " ,"), "names no column"),
         (("--fractions", "50,70"), "less than or equal to 1"),
-        (("--fractions", "0.01,0.5"), "the training part of fold 0 has no patient of class"),
     ):
         assert message in refused("run", "fusion", "--cohort", cohort.root, "--out", out, *options, *OPTIONS)
     assert not out.exists()

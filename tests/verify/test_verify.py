@@ -11,6 +11,7 @@ import pytest
 from tiny import FIT, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.draws import draw_repeats, save_draws
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.metrics import PRIMARY
@@ -212,3 +213,16 @@ def test_a_changed_picture_is_found_and_an_absent_cohort_is_said(root, tmp_path)
 
 def test_what_holds_no_run_is_refused(tmp_path):
     assert "holds neither a run nor the record of a page" in refused("verify", tmp_path)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_runs_on_further_draws_are_checked_by_their_own_folds(make_cohort, tmp_path, named):
+    draws = draw_repeats(make_cohort(30), tmp_path / "runs", repeats=2, seed=0)
+    save_draws(draws[1:])
+    for draw in draws:
+        write_baseline(draw.cohort, draw.folder, "2d", 0)
+    output = fusionln("verify", tmp_path / "runs", *(("--cohort", draws[0].cohort.root) if named else ()))
+    for place in ("baseline-2d", "repeat-1/baseline-2d"):
+        line = next(line for line in output.splitlines() if line.startswith(f"{place} "))
+        assert "folds" in line
+    assert output.count("hashes of its tables") == 1
