@@ -221,10 +221,12 @@ def stats(place: Path, label: str | None, classes: str | None, out: Path | None)
     Takes a cohort folder, or a CSV or Excel file with one row per patient; writes CSV, HTML and LaTeX.
     """
     from fusion_ln.cohort.sources.table import parse_classes
-    from fusion_ln.report.cohort.page import read_patients, write_statistics
+    from fusion_ln.report.cohort.page import WRITTEN, read_patients, write_statistics
 
     named = parse_classes(classes) if classes else ()
     folder = out or (place / "statistics" if place.is_dir() else place.with_name(f"{place.stem}-statistics"))
+    if place.name in WRITTEN and place.parent.resolve() == folder.resolve():
+        raise click.UsageError(f"--out {folder}: a new {place.name} would replace FILE. Choose another folder.")
     for path in write_statistics(folder, read_patients(place, label, named)):
         click.echo(f"Wrote {path}")
 

@@ -25,6 +25,7 @@ from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE
 
 SIZE_COLUMNS = ("long_axis_mm", "short_axis_mm")
 RATIO = "axis_ratio"  # long over short
+WRITTEN = ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")
 EXPECTED_INPUT = (
     "Give a cohort folder, or a CSV or Excel file with one row per patient and a column that holds the class."
 )
@@ -121,7 +122,7 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
         say(f"Left out of Table 1: {variable} ({reason}).")
     with style.figure_style():
         plates = _draw(patients, found)
-    paths = {name: out / name for name in ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")}
+    paths = {name: out / name for name in WRITTEN}
     for name, table in (("table1.csv", found.table), ("standardised_differences.csv", found.differences)):
         write_text(paths[name], csv_of(table, patients.simulated))
     write_text(paths["table1.tex"], _latex(patients, found))

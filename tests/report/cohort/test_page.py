@@ -6,7 +6,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from tiny import fusionln
+from tiny import fusionln, refused
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.sources.table import Table
@@ -170,3 +170,9 @@ def test_a_cohort_without_sites_has_no_row_of_sites(make_cohort):
     found = table_one(patients.table, label=patients.label, classes=patients.classes)
     assert found.left_out == {"site": "no value"}
     draw_shares("level", {"a": pd.Series(["_x", ""]), "b": pd.Series(["y", "y"])}, simulated=False)
+
+
+def test_table_one_never_replaces_the_table_it_is_made_of(tmp_path):
+    (tmp_path / "table1.csv").write_text("label,age\na,1\nb,2\n")
+    assert "would replace FILE" in refused("cohort", "stats", tmp_path / "table1.csv", "--out", tmp_path)
+    assert (tmp_path / "table1.csv").read_text().startswith("label,age")
