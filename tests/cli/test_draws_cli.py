@@ -42,12 +42,12 @@ def test_repeats_train_the_models_of_columns_in_the_same_folds(cohort, tmp_path)
 @pytest.mark.slow
 def test_parts_end_in_a_learning_curve(cohort, tmp_path):
     out = tmp_path / "out"
-    options = ("--modality", "2d", "--fractions", "0.5,0.7")
+    options = ("--modality", "2d", "--fractions", "0.34,0.7")
     output = fusionln("run", "baseline", "--cohort", cohort.root, "--out", out, *options, *OPTIONS)
     assert "learning_curve.html" in output
     points = pd.read_csv(next(out.rglob("learning_curve.csv")))
-    assert points["part"].tolist() == [0.5, 0.7, 1.0]
-    assert sorted(path.name for path in out.glob("fraction-*")) == ["fraction-0.5", "fraction-0.7"]
+    assert points["part"].tolist() == [0.34, 0.7, 1.0]
+    assert sorted(path.name for path in out.glob("fraction-*")) == ["fraction-0.34", "fraction-0.7"]
 
 
 def test_draws_that_are_refused_leave_no_folder(cohort, tmp_path):

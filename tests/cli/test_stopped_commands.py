@@ -40,14 +40,13 @@ COMMANDS = {
     "download": "cohort download ward --out {out}",
     "columns": "run baseline --clinical age --with {made}/runs/baseline-2d --cohort {made}/tiny --out {out}",
     "repeats": "run baseline --modality 2d --repeats 2 --cohort {made}/tiny --out {out}",
-    "parts": "run baseline --modality 2d --fractions 0.5,0.7 --cohort {made}/tiny --out {out}",
     "freeze": "freeze {made}/runs/baseline-2d --licence MIT --out {out}",
     "plan": "plan {made}/runs/baseline-2d {made}/runs/baseline-elastic --out {out}",
     "predict": "predict {made}/runs/baseline-2d --2d {made}/new.png --json {out}/a.json --csv {out}/a.csv",
     "audit": "audit {made}/runs/baseline-2d --device cpu --out {out}",
 }
 OF_COMMAND = {
-    **dict.fromkeys(("baseline", "repeats", "parts"), OPTIONS),
+    **dict.fromkeys(("baseline", "repeats"), OPTIONS),
     "fusion": (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD),
     "pretrain": OPTIONS[: -len(ONE_CPU)] + ONE_CPU[:2],
 }
