@@ -6,6 +6,7 @@ import pandas as pd
 
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.delong import MACRO
+from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.records.kinds import ClinicalRecord, TableRecord
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
@@ -90,10 +91,18 @@ def _gain(results: Results, question: str, a: Model, b: Model) -> AddedAuc:
     found = compare(models, b.name, n_resamples=results.n_resamples, n_permutations=1, common_only=True)
     rows = found.comparison
     row = rows[rows["class"] == MACRO].iloc[0]
-    p = row["bootstrap_p"] if pd.isna(row["delong_p"]) else row["delong_p"]
     auc_a, auc_b, difference, low, high = (float(row[name]) for name in AddedAuc._fields[4:9])
     return AddedAuc(
-        question, a.name, b.name, int(found.models["n"].iloc[0]), auc_a, auc_b, difference, low, high, float(p)
+        question,
+        a.name,
+        b.name,
+        int(found.models["n"].iloc[0]),
+        auc_a,
+        auc_b,
+        difference,
+        low,
+        high,
+        float(row["delong_p"]),
     )
 
 
@@ -130,5 +139,5 @@ def draw_gains(results: Results, gains: list[AddedAuc]) -> Plate:
         write_note(axes, y, f"{signed(gain.difference)} ({signed_spread(gain.ci_low, gain.ci_high)})", bold=y == 0)
     show_zero(axes)
     axes.set_xlabel("Difference in AUC; left of zero nothing is gained")
-    caption = "Same patients for both models of a row; 95 % percentile bootstrap. The first row is the question."
+    caption = f"Same patients for both models of a row; 95 % intervals {GIVEN}. The first row is the question."
     return make_plate("without_pictures", "What the pictures add", caption, figure, results)
