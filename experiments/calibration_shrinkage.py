@@ -162,15 +162,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=15)
     parser.add_argument("--patients", type=int, default=200_000, help="held-out patients of the net benefit")
+    parser.add_argument("--shift-only", action="store_true", help="the shift to another prevalence alone")
     options = parser.parse_args()
     start = datetime.now(UTC)
     with threadpool_limits(1):
-        gaps = pd.concat([net_benefit_gaps(options.patients, inner=inner) for inner in (70, 1000, 50_000)])
         shifted = prevalence_errors(replicates=10 * options.replicates)
+    write_text(SHIFT, header((datetime.now(UTC) - start).total_seconds()) + shifted.round(5).to_csv(index=False))
+    print(shifted.round(4).to_string(index=False))
+    if options.shift_only:
+        return
+    with threadpool_limits(1):
+        gaps = pd.concat([net_benefit_gaps(options.patients, inner=inner) for inner in (70, 1000, 50_000)])
         found = regrets(replicates=options.replicates)
     top = header((datetime.now(UTC) - start).total_seconds())
     write_text(TABLE, top + found.round(5).to_csv(index=False))
-    write_text(SHIFT, top + shifted.round(5).to_csv(index=False))
     write_text(BENEFIT, top + gaps.round(5).to_csv(index=False))
     means = found.fillna(-1).pivot_table(index=["slope", "mixing"], columns="patients", values="regret")  # -1: raw
     means["all"] = means.mean(axis=1)

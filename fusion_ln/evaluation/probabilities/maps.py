@@ -75,7 +75,8 @@ class CalibrationMap:
 
         Args:
             prevalence: Share of each class in another population. Shape (C,). The shift is log(prevalence / share among
-                the calibration patients): exact where patients of a class look alike in both places.
+                the calibration patients): exact where patients of a class look alike in both places, but for what the
+                ridge holds back (0.013 in probability with 29 calibration patients, 0.004 with 200, by simulation).
         """
         calibrated = log_ratios(probs) @ self.matrix.T + self.offsets
         if prevalence is not None:
