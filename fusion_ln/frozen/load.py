@@ -1,10 +1,12 @@
 """Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch.overrides import TorchFunctionMode
 
 from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
 from fusion_ln.decode.stored import read_stored_table
@@ -23,6 +25,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, SHA256
 
 SCORE = "score"
+DRAWING = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def load_model(root: Path) -> FrozenModel:
         return freeze_in_memory(RunFolder(root))
     digest = folder.check_digest()
     record = folder.read_record()
-    models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
+    with _Undrawn():
+        models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
     known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
     return FrozenModel(root, record, models, read_scores(folder.scores, len(record.classes)), known, digest)
 
@@ -89,6 +93,20 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
         "freeze` keeps a model once and for all."
     )
     return FrozenModel(run.root, record, trained.models, scores)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Building of networks without drawing their first weights, which those of a file replace at once."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Leave a tensor as it is where it would be filled with random numbers."""
+        return args[0] if func in DRAWING else func(*args, **(kwargs or {}))
 
 
 def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:

@@ -19,6 +19,8 @@ from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
+from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.predict.present import as_json, as_table
 from fusion_ln.predictions import (
@@ -308,6 +310,22 @@ def test_a_model_is_verified_to_the_figures_of_its_card(models, tmp_path):
         model.write_digest()  # as one who edits the folder with care
         assert file in refused("verify", model.root)
         shutil.rmtree(model.root)
+
+
+def test_a_head_on_pretrained_tokens_leaves_with_the_networks_that_they_come_from(make_cohort, tmp_path):
+    cohort, weights = make_cohort(12), tmp_path / "weights.safetensors"
+    save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict())
+    fit = FIT_TWICE.model_copy(update={"weights": str(weights), "epochs": 1})
+    heads = {"concat": FUSIONS["concat"].model_copy(update={"tokens": "pretrained"})}
+    run = run_baselines_and_fusions(
+        cohort, ["2d", "cdfi"], heads, fit, tmp_path / "runs", protocol="nested", seed=0, device=CPU
+    )[-1]
+    new = make_cohort(9, name="new", seed=8)
+    expected = load_predictor(run.root).predict_cohort(new)
+    freeze(run, tmp_path / "model", licence="MIT")
+    weights.unlink()
+    answers = load_predictor(tmp_path / "model").predict_cohort(new)
+    np.testing.assert_array_equal(answers.probs, expected.probs)
 
 
 def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, models, tmp_path):
