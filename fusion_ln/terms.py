@@ -65,6 +65,7 @@ NOT_CLINICAL = frozenset(
 NOT_MALIGNANT = frozenset({"benign", "normal"})  # classes that no operating point looks for
 PAPER_BACKBONES = ("resnet152", "convnext_large", "efficientnet_b7", "vit_b_16")
 RANDOM_MAPS = "random"  # attribution maps without information, which a method has to beat
+UNLABELLED = "unlabelled"  # the only class of a cohort whose patients have no label
 SIMULATED = "simulated"  # stands wherever something comes from a phantom cohort
 
 

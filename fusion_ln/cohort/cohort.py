@@ -12,7 +12,7 @@ from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files.hashes import hash_table
 from fusion_ln.records.parts import CohortSummary
-from fusion_ln.terms import FOLD, IMAGE, INNER, LABEL, MODALITY, PATIENT, SHA256, UNUSED, VIEW
+from fusion_ln.terms import FOLD, IMAGE, INNER, LABEL, MODALITY, PATIENT, SHA256, UNLABELLED, UNUSED, VIEW
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,23 @@ class Cohort:
                 f"cohort {self.name}: no picture of modality {modality!r}.", f"It has {held}: choose one of them."
             )
         return rows.reset_index(drop=True)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether its patients have no labels: their only class then says so."""
+        return self.classes == (UNLABELLED,)
+
+    def refuse_unlabelled(self) -> None:
+        """Refuse patients without labels.
+
+        Raises:
+            CohortError: If there are such.
+        """
+        if self.is_unlabelled:
+            raise CohortError(
+                f"cohort {self.name}: its patients have no labels.",
+                "Import it with labels. Without, `fusionln predict` and `fusionln evaluate --label-free` take it.",
+            )
 
     def refuse_repeated_pictures(self, modality: str) -> None:
         """Refuse a modality in which two patients have the same picture file: it could stand on both sides of a fold.

@@ -24,7 +24,7 @@ from fusion_ln.cohort.source import Archive, Source
 from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
-from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
+from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, UNLABELLED, VIEW, WIDTH
 
 
 def import_cohort(
@@ -132,7 +132,7 @@ def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
 
 
 def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinical: pd.DataFrame | None) -> pd.DataFrame:
-    if len(classes) < 2:
+    if len(classes) < 2 and classes != (UNLABELLED,):
         raise SourceError(f"only one class has pictures ({classes[0]}).", "A cohort needs at least two: check SRC.")
     rows = {(row.patient_id, classes.index(row.label), row.site) for row in (picture.row for picture in pictures)}
     patients = pd.DataFrame(sorted(rows), columns=[PATIENT, LABEL, SITE])

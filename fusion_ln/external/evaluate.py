@@ -142,8 +142,9 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
     """Give each patient's class in the model's order of them, indexed by patient.
 
     Raises:
-        CohortError: If the classes are not those of the model, or one has too few patients.
+        CohortError: If there are no labels, the classes are not those of the model, or one has too few patients.
     """
+    cohort.refuse_unlabelled()
     classes = model.record.classes
     if set(cohort.classes) != set(classes):
         raise CohortError(

@@ -52,6 +52,7 @@ def run_clinical(cohort: Cohort, columns: Sequence[str], out: Path, *, seed: int
         CohortError: If a column cannot be learnt from, or a training part lacks a class.
         RunError: If a folder holds another run.
     """
+    cohort.refuse_unlabelled()
     columns = tuple(dict.fromkeys(columns))
     check_encodable(cohort, columns)
     for column in columns:

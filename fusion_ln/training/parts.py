@@ -14,8 +14,9 @@ def check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) -
     """Check that every fold has training patients of every class, and inner validation patients.
 
     Raises:
-        CohortError: If one has not.
+        CohortError: If one has not, or the patients have no labels.
     """
+    cohort.refuse_unlabelled()
     for number in range(cohort.n_folds):
         for part, patients in zip(("training", "inner validation"), cohort.training_part(number), strict=True):
             present = set(bank.labels[bank.rows_of(patients)].tolist())

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import CPU, FIT, build_cohort, fusionln, refused
+from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError, VerifyError
@@ -150,6 +150,7 @@ def test_a_cohort_that_the_model_cannot_answer_for_is_refused(study, model, tmp_
         (with_columns(other, label=[0, *[1, 2] * 31]), CohortError, "1 patient of class 'benign'"),
         (doppler, RunError, "has pictures of cdfi alone"),
         (own, RunError, "trained on the patients"),
+        (replace(other, classes=("unlabelled",), patients=other.patients.assign(label=0)), CohortError, "no labels"),
     ]
     for cohort, error, message in cases:
         with pytest.raises(error, match=message):
@@ -229,3 +230,18 @@ def test_the_command_answers_and_refuses(study, model, tmp_path):
     assert "is not a cohort" in refused("evaluate", model, "--cohort", tmp_path / "none")
     assert isinstance(read_record(tmp_path / "out")[0], EvaluationRecord)
     assert load_cohort(other.root).fingerprint == read_record(tmp_path / "out")[0].cohort.fingerprint
+
+
+def test_patients_without_labels_are_imported_and_looked_at_label_free(study, model, tmp_path):
+    """The table has no column of labels; whoever needs them is told so."""
+    other = study[2]
+    rows = other.images[other.images["modality"] == "2d"]
+    table = pd.DataFrame({"patient_id": rows["patient_id"], "2d": [other.picture_path(path) for path in rows["path"]]})
+    table.to_csv(other.root / "unlabelled.csv", index=False)
+    out = tmp_path / "unlabelled"
+    fusionln("cohort", "import", "table", other.root / "unlabelled.csv", "--classes", "unlabelled", "--out", out)
+    record = evaluate(model, load_cohort(out), tmp_path / "free", label_free=True).record
+    assert record.cohort.predicted == 62
+    assert "its patients have no labels" in refused("evaluate", model, "--cohort", out, "--out", tmp_path / "no")
+    assert "its patients have no labels" in refused("run", "baseline", "--modality", "2d", "--cohort", out, *OPTIONS)
+    assert "not tested, its patients have no labels" in fusionln("cohort", "check", out)

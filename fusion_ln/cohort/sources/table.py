@@ -12,7 +12,7 @@ from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
 from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
-from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, VIEW, is_reader_column
+from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, UNLABELLED, VIEW, is_reader_column
 
 LAYOUT = (
     "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
@@ -23,7 +23,9 @@ TableLine = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
-    """Read ``benign,malignant``."""
+    """Read ``benign,malignant``, or `UNLABELLED` alone."""
+    if text.strip() == UNLABELLED:
+        return (UNLABELLED,)
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or spelt_alike(names) or len(set(names)) != len(names) or len(names) < 2:
         raise SettingsError(f"--classes {text!r}: expected two or more different names, separated by commas.")
@@ -52,11 +54,15 @@ class Table(Source):
 
     Attributes:
         classes: The classes in the order of their labels, so that a label may be a name, in any case, or a number;
-            without them, the labels of the file in natural order.
+            without them, the labels of the file in natural order; `UNLABELLED` alone: labels are not looked at.
     """
 
     classes: tuple[str, ...] = option(
-        (), "Classes, in the order of their numbers.", parse=parse_classes, metavar="A,B,..."
+        (),
+        f"Classes, in the order of their numbers; `{UNLABELLED}` for patients without labels, whom `predict` and "
+        "`evaluate --label-free` take.",
+        parse=parse_classes,
+        metavar="A,B,...",
     )
 
     def read(self) -> Archive:
@@ -68,9 +74,10 @@ class Table(Source):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
         pictured = [] if per_image else _picture_columns(described)
-        _need_columns(self.root, table.columns, per_image or bool(pictured))
+        unlabelled = {LABEL: UNLABELLED} if self.classes == (UNLABELLED,) else {}
+        _need_columns(self.root, [*table.columns, *unlabelled], per_image or bool(pictured))
         lines = [
-            (int(number), dict(zip(table.columns, map(str, cells), strict=True)))
+            (int(number), dict(zip(table.columns, map(str, cells), strict=True)) | unlabelled)
             for number, *cells in table.cells.itertuples()
         ]
         classes = self.classes or self._classes(lines)

@@ -1,6 +1,7 @@
 """Presence audit of a cohort in words."""
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.presence import LINKED_BELOW, PresenceAudit, audit_presence, count_views
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.terms import FOLD, LABEL, PATIENT
@@ -12,8 +13,10 @@ def audit_cohort(cohort: Cohort) -> PresenceAudit | None:
     """Audit which pictures the patients have; see `audit_presence`.
 
     Raises:
-        PredictionsError: If a class has fewer than 2 patients.
+        PredictionsError: If a class has fewer than 2 patients, or the patients have no labels.
     """
+    if cohort.is_unlabelled:
+        raise PredictionsError("its patients have no labels.")
     rows = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds[[PATIENT, FOLD]], on=PATIENT)
     views = count_views(cohort.images, rows[PATIENT].tolist(), cohort.modalities)
     return audit_presence(views, rows[LABEL].to_numpy(), rows[FOLD].to_numpy(), cohort.classes)
