@@ -230,6 +230,8 @@ def _describe_cohort(cohort: Cohort, model: FrozenModel, table: ExternalAnswers)
         found = np.bincount(table.predictions.labels, minlength=len(table.classes))
         counts = dict(zip(table.classes, found.tolist(), strict=True))
     subset = "+".join(m for m in model.modalities if m in cohort.modalities)
+    attainable = cohort.details.attainable.cohort.get(subset, {}).get("auc")
+    profile = profile_of(cohort, model.record.modalities, labelled=table.has_labels)
     return EvaluatedCohort(
         name=cohort.name,
         fingerprint=cohort.fingerprint,
@@ -238,6 +240,6 @@ def _describe_cohort(cohort: Cohort, model: FrozenModel, table: ExternalAnswers)
         predicted=len(table.table),
         classes=counts,
         unlike=int(table.table[UNLIKE].sum()) if UNLIKE in table.table else None,
-        profile=profile_of(cohort, model.record.modalities, labelled=table.has_labels),
-        attainable=cohort.details.attainable.cohort.get(subset, {}).get("auc"),
+        profile=profile,
+        attainable=attainable if list(profile.presence) == [subset] else None,
     )

@@ -58,7 +58,7 @@ class EvaluatedCohort(_Part):
         patients: All of them; ``predicted``: those with a picture that the model takes.
         classes: Patients by class in the model's order, if labels were looked at.
         unlike: Patients with a picture unlike all that the model learnt from; None where the model does not tell.
-        attainable: AUC that a phantom's pictures allow, if it is known.
+        attainable: AUC that a phantom's pictures allow, if it is known and every patient has the same ones.
     """
 
     name: str

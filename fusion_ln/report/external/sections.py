@@ -31,6 +31,7 @@ from fusion_ln.report.external.text import MEAN
 from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 
+MEANS = {"mean_model": "Own study", "mean_other": "Other cohort", "difference": "SD apart"}
 DRAWS = 500  # of the bootstrap behind bands
 OTHER = "Other cohort"
 SHARES = {"n_model": "Own study", "share_model": "Share", "n_other": OTHER, "share_other": "Share"}
@@ -242,7 +243,7 @@ def differences(record: EvaluationRecord) -> Part:
         headings = {"p_corrected": "p, corrected", "chi2": "Chi-square", "df": "df", "largest": "Largest difference"}
         sheets.insert(0, Sheet("shift", "Kind of shift", shift.tests, headings))
     sheets.append(Sheet("presence", "Pictures that patients have", compare_presence(profile, other), SHARES))
-    sheets.append(Sheet("pictures", "Pictures, as the networks see them", pictures, {"difference": "SD apart"}))
+    sheets.append(Sheet("pictures", "Pictures, as the networks see them", pictures, MEANS))
     if len(findings):
         headings = {"model": "Own study", "other": OTHER, "known_model": "Known", "known_other": "Known"}
         sheets.append(Sheet("findings", "Findings", findings, headings | {"difference": "SD apart"}))

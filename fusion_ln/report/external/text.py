@@ -55,7 +55,7 @@ def lead(record: EvaluationRecord, figures: Figures | None) -> str:
     if figures is None:
         return (
             "Below stands what can be said without labels: how the pictures, the gaps and the predictions differ from "
-            "those of the model's own study. None of it shows that the model is right there, nor that it is wrong. "
+            "those of the model’s own study. None of it shows that the model is right there, nor that it is wrong. "
             + unlike_in_words(record)
         ).strip()
     sentences = [calibration_in_words(figures), *(point_in_words(each) for each in figures.operating_points[:1])]
@@ -85,7 +85,7 @@ def calibration_in_words(figures: Figures) -> str:
         (unknown, "Of {} there are too few patients to judge the calibration."),
     ]
     found = [text.format(_listed(names)) for names, text in parts if names]
-    return " ".join(found) or "Calibration: every class's interval holds slope 1 and intercept 0."
+    return " ".join(found) or "Calibration: every class’s interval holds slope 1 and intercept 0."
 
 
 def point_in_words(result: PointResult) -> str:
@@ -137,7 +137,7 @@ def alarms(record: EvaluationRecord) -> list[str]:
         )
     if record.model.paper:
         found.append(
-            "The model's training stopped on the patients who then tested it (protocol paper): its calibration, sets "
+            "The model’s training stopped on the patients who then tested it (protocol paper): its calibration, sets "
             "and thresholds were learnt from figures that are too good."
         )
     if record.model.simulated and not record.cohort.simulated:
@@ -168,7 +168,7 @@ def limits(record: EvaluationRecord) -> list[str]:
     """List what the evaluation must not be used for."""
     found = [
         "For research only: no figure here licenses a diagnosis.",
-        "It holds for this hospital's patients as they were collected; another hospital may differ as much again.",
+        "It holds for this hospital’s patients as they were collected; another hospital may differ as much again.",
         "Intervals take the model as given: only the patients vary.",
         "Subgroups and classes other than the primary endpoint are exploratory.",
     ]
