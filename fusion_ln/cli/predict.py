@@ -99,8 +99,9 @@ def _ask_model(
     from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.files.formats import write_csv, write_json
     from fusion_ln.predict.predictor import load_predictor
-    from fusion_ln.predict.present import RAW, as_json, as_table
+    from fusion_ln.predict.present import as_json, as_table
     from fusion_ln.progress import say
+    from fusion_ln.terms import RAW
 
     predictor = load_predictor(model, prevalence=prevalence, costs=costs)
     patients, frame, values = asked

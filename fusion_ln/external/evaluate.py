@@ -11,8 +11,8 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.statistics import is_category
 from fusion_ln.errors import CohortError, RunError, unknown
-from fusion_ln.evaluation.external.answers import UNLIKE, ExternalAnswers, tabulate_answers
-from fusion_ln.evaluation.external.figures import Estimate, Figures, endpoint_names, score_external
+from fusion_ln.evaluation.external.answers import ExternalAnswers, tabulate_answers
+from fusion_ln.evaluation.external.figures import Figures, PointEstimate, endpoint_names, score_external
 from fusion_ln.evaluation.external.protocol import StoredProtocol, read_protocol
 from fusion_ln.evaluation.external.recalibrate import DRAWS, check_cases, recalibrate
 from fusion_ln.evaluation.external.record import (
@@ -33,11 +33,11 @@ from fusion_ln.frozen.log import LogEntry, enter, read_log
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.report.external.page import write_evaluation
-from fusion_ln.terms import LABEL, PATIENT, SITE
+from fusion_ln.terms import LABEL, PATIENT, SITE, UNLIKE
 
 SUBGROUPS = (SITE, "sex", "age")  # those of the cohort, where no protocol names others
 AGE = "age"
-LEAST = 2  # patients of each class, for any figure
+FEWEST_OF_CLASS = 2  # patients of each class, for any figure
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
     place = [classes.index(name) for name in cohort.classes]
     labels = cohort.patients.set_index(PATIENT)[LABEL].map(dict(enumerate(place)))
     counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < LEAST:
+    if counts.min() < FEWEST_OF_CLASS:
         raise CohortError(
             f"cohort {cohort.name}: {counts.min()} patient{'' if counts.min() == 1 else 's'} of class "
-            f"{classes[counts.argmin()]!r}; figures need {LEAST} of each class.",
+            f"{classes[counts.argmin()]!r}; figures need {FEWEST_OF_CLASS} of each class.",
             "Wait for more, or look at pictures and predictions alone (`--label-free`).",
         )
     return labels
@@ -220,7 +220,7 @@ def _describe_model(model: FrozenModel) -> EvaluatedModel:
         frozen=record.frozen,
         profile=record.study.profile,
         points=record.operating_points,
-        auc={each.of: Estimate(value=each.value, low=each.low, high=each.high) for each in record.figures},
+        auc={each.of: PointEstimate(value=each.value, low=each.low, high=each.high) for each in record.figures},
     )
 
 

@@ -14,13 +14,13 @@ from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.record import MISS_RATE, ModelRecord
 from fusion_ln.terms import modality_title
 
-Row = tuple[str, str, str, str]  # of the table of figures: what, class, value, interval
+CardRow = tuple[str, str, str, str]  # of the table of figures: what, class, value, interval
 
 PAPER = (
     "Its trainings stopped early on the patients who then tested them: every figure of it is too good. It is kept to "
     "repeat a paper, not to be used."
 )
-SIMULATED = "It was trained on simulated patients: it says nothing about real ones."
+SIMULATED_MODEL = "It was trained on simulated patients: it says nothing about real ones."
 SPECIAL = re.compile(r"([\\*_{}\[\]<>#|])")  # what Markdown would read
 
 
@@ -38,7 +38,7 @@ class Facts:
     title: str
     warnings: list[str]
     sections: list[tuple[str, list[str]]]
-    figures: list[Row]
+    figures: list[CardRow]
 
 
 def render_card(record: ModelRecord, scores: FoldScores) -> str:
@@ -107,7 +107,7 @@ def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
         ]),
         ("Licence", [record.licence]),
     ]  # fmt: skip
-    return Facts(record.title, warnings + [SIMULATED] * study.simulated, sections, _figures(record, scores))
+    return Facts(record.title, warnings + [SIMULATED_MODEL] * study.simulated, sections, _figures(record, scores))
 
 
 def _subsets(record: ModelRecord) -> list[str]:
@@ -133,8 +133,8 @@ def _answer(record: ModelRecord) -> str:
     )
 
 
-def _figures(record: ModelRecord, scores: FoldScores) -> list[Row]:
-    rows: list[Row] = [
+def _figures(record: ModelRecord, scores: FoldScores) -> list[CardRow]:
+    rows: list[CardRow] = [
         ("AUC of the folds' models", each.of, f"{each.value:.3f}", f"{each.low:.3f} to {each.high:.3f}")
         for each in record.figures
     ]

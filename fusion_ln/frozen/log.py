@@ -10,7 +10,7 @@ from fusion_ln.files.formats import parse, write_json
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.folder import LOG
 
-RESTORE = "Restore it from a backup; without it earlier evaluations of the model are not known."
+RESTORE_LOG = "Restore it from a backup; without it earlier evaluations of the model are not known."
 
 
 class LogEntry(BaseModel):
@@ -48,9 +48,9 @@ def read_log(root: Path) -> list[LogEntry]:
     except FileNotFoundError:
         return []
     except ValidationError as error:
-        raise ModelError(f"{path}: {error.errors()[0]['msg']}.", RESTORE) from None
+        raise ModelError(f"{path}: {error.errors()[0]['msg']}.", RESTORE_LOG) from None
     except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON ({error}).", RESTORE) from None
+        raise ModelError(f"{path}: not valid JSON ({error}).", RESTORE_LOG) from None
 
 
 def enter(root: Path, entry: LogEntry) -> list[LogEntry]:
@@ -66,4 +66,4 @@ def enter(root: Path, entry: LogEntry) -> list[LogEntry]:
 
 
 def _refuse(path: Path) -> list[LogEntry]:
-    raise ModelError(f"{path}: holds no list of evaluations.", RESTORE)
+    raise ModelError(f"{path}: holds no list of evaluations.", RESTORE_LOG)

@@ -17,8 +17,8 @@ from fusion_ln.images.bank import ImageBank, as_network_input, open_bank
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.models.triplet import TripletModel
 
-MOST = 200  # training pictures of a modality and fold; more hardly change the moments
-BATCH = 64  # pictures
+MOST_PICTURES = 200  # training pictures of a modality and fold; more hardly change the moments
+MEASURED_AT_ONCE = 64  # pictures
 PARTS = tuple(FeatureMoments.__dataclass_fields__)
 
 ByModality = Mapping[str, FeatureMoments]
@@ -62,7 +62,7 @@ def _learn_moments(
     training, moments = cohort.training_part(fold)[0], {}
     for modality, bank in banks.items():
         rows = bank.rows_of(training)
-        rows = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
+        rows = rows[np.linspace(0, len(rows) - 1, min(MOST_PICTURES, len(rows))).round().astype(int)]
         moments[modality] = learn_moments(_features(model, modality, bank, rows), bank.labels[rows])
     return moments
 
@@ -84,8 +84,8 @@ def _features(model: TripletModel, modality: str, bank: ImageBank, rows: np.ndar
     """Compute the features of pictures of a bank. Shape (N, D)."""
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(rows), BATCH):
-            pixels = torch.from_numpy(bank.pixels[rows[start : start + BATCH]])
+        for start in range(0, len(rows), MEASURED_AT_ONCE):
+            pixels = torch.from_numpy(bank.pixels[rows[start : start + MEASURED_AT_ONCE]])
             parts.append(model.features(modality, as_network_input(pixels)).float().numpy())
     return np.concatenate(parts)
 

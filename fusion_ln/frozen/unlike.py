@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DIRECTIONS = 64  # that the covariance keeps
+KEPT_DIRECTIONS = 64  # that the covariance keeps
 FEWEST = 2  # pictures of a class that has a centre
 FLAGGED = 0.05  # share of patients like those of the study who may be flagged
 SMALLEST = 1e-3  # variance, in units of the mean one: keeps features that never vary from deciding alone
@@ -56,7 +56,7 @@ def learn_moments(features: np.ndarray, labels: np.ndarray) -> FeatureMoments:
     _, singular, directions = np.linalg.svd(away, full_matrices=False)
     degrees, width = max(len(away) - len(centres), 1), features.shape[1]
     variances = np.square(singular) / degrees
-    k = min(DIRECTIONS, len(variances), max(degrees // 2, 1))
+    k = min(KEPT_DIRECTIONS, len(variances), max(degrees // 2, 1))
     floor = max(SMALLEST * float(variances.sum()) / width, np.finfo(np.float32).tiny)
     rest = max(float(variances[k:].sum()) / max(width - k, 1), floor)
     return FeatureMoments(

@@ -5,7 +5,7 @@ import pandas as pd
 
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.predict.predictor import Predictor
-from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB
+from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
 
 PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
     "predicted",
@@ -14,8 +14,6 @@ PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
     "probabilities",
     "set",
 )
-RAW = "raw_"  # + class name: mean of the models' probabilities, before calibration
-UNLIKE = "unlike"  # whether some picture is unlike all that the model learnt from
 CONTRIBUTION = "contribution_"  # + modality
 
 

@@ -18,7 +18,7 @@ from fusion_ln.images.prepare import prepare_picture
 
 MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
 TASKS = 500  # a process is replaced after so many pictures
-OTHER = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG."
+OPEN_IN_VIEWER = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG."
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Decoder:
         try:
             return await asyncio.wrap_future(future)
         except TooSlow:
-            raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OTHER) from None
+            raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OPEN_IN_VIEWER) from None
         except MemoryError:
-            raise PictureError(f"{upload.name}: too large once it is decoded.", OTHER) from None
+            raise PictureError(f"{upload.name}: too large once it is decoded.", OPEN_IN_VIEWER) from None
         except ProcessExpired:
-            raise PictureError(f"{upload.name}: its decoder stopped.", OTHER) from None
+            raise PictureError(f"{upload.name}: its decoder stopped.", OPEN_IN_VIEWER) from None
 
     def close(self) -> None:
         """End the processes, busy or not."""

@@ -109,7 +109,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     if record.patients and (skipped := record.patients.skipped):
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
     jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
-    return unfinished(jobs)
+    return unfinished_fits(jobs)
 
 
 def new_baseline_record(cohort: Cohort, settings: BaselineSettings) -> BaselineRecord:
@@ -134,10 +134,10 @@ def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, d
     for fold in range(cohort.n_folds):
         training_parts(cohort, fold)
     jobs = [FoldJob(cohort.root, settings, run, fold, device, part) for fold, part in pairs]
-    return unfinished(jobs)
+    return unfinished_fits(jobs)
 
 
-def unfinished(jobs: list[FoldJob]) -> list[FoldJob]:
+def unfinished_fits(jobs: list[FoldJob]) -> list[FoldJob]:
     """Select the unfinished fits; of the others the states go, which a killed process may have left."""
     for job in jobs:
         if job.finished:

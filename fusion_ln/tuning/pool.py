@@ -12,7 +12,7 @@ from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
-from fusion_ln.tuning.worker import Conditions, run_worker, unfinished
+from fusion_ln.tuning.worker import Conditions, run_worker, unfinished_studies
 
 
 def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -> None:
@@ -24,7 +24,7 @@ def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -
     Raises:
         StudyError: See `run_worker`; also if all workers were killed.
     """
-    missing = unfinished(jobs, conditions)
+    missing = unfinished_studies(jobs, conditions)
     if not missing:
         return
     jobs = [job for job, _ in missing]

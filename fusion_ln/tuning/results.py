@@ -18,7 +18,7 @@ KNOWN = "known"  # attribute of a trial: given, not proposed; never pruned
 
 
 Number = StrictInt | StrictFloat
-Known = Annotated[Number, Field(gt=-math.inf)]  # no NaN
+KnownNumber = Annotated[Number, Field(gt=-math.inf)]  # no NaN
 
 
 class RangeRecord(BaseModel):
@@ -53,8 +53,8 @@ class StudyRecord(BaseModel):
 class TrialScores(BaseModel):
     """Scores of a fold on inner validation that are read again."""
 
-    loss: Known
-    seconds: Known
+    loss: KnownNumber
+    seconds: KnownNumber
 
 
 class TrialAttributes(BaseModel):
@@ -66,7 +66,7 @@ class TrialAttributes(BaseModel):
 class TrialRecord(BaseModel):
     """Part of a trial that is read again; ``values`` are its objectives, none if it has no result."""
 
-    values: tuple[Known, ...] | None
+    values: tuple[KnownNumber, ...] | None
     intermediate_values: dict[StrictInt, Number]
     user_attrs: TrialAttributes
 

@@ -22,9 +22,11 @@ from fusion_ln.tuning.storage import is_retry
 
 LOOKS, LOOK_SECONDS = 30, 0.1  # for a study that another worker is making
 # Search direction of every objective: three of training, then every metric.
-DIRECTIONS = {"auc": StudyDirection.MAXIMIZE, "loss": StudyDirection.MINIMIZE, "seconds": StudyDirection.MINIMIZE} | {
-    metric.name: StudyDirection.MINIMIZE if metric.lower_is_better else StudyDirection.MAXIMIZE for metric in METRICS
-}
+STUDY_DIRECTIONS = {
+    "auc": StudyDirection.MAXIMIZE,
+    "loss": StudyDirection.MINIMIZE,
+    "seconds": StudyDirection.MINIMIZE,
+} | {metric.name: StudyDirection.MINIMIZE if metric.lower_is_better else StudyDirection.MAXIMIZE for metric in METRICS}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class StudyJob:
     Attributes:
         name: In the storage.
         folds: Outer folds whose inner validation scores are averaged.
-        objectives: Names of `DIRECTIONS`, ``<name>:<class>`` for a metric of a class; pruning works with one alone.
+        objectives: Names of `STUDY_DIRECTIONS`, ``<name>:<class>`` for a metric of a class; only one alone can prune.
         known: Settings to try before any are proposed.
     """
 
@@ -49,7 +51,7 @@ class StudyJob:
 
     @property
     def directions(self) -> list[StudyDirection]:
-        return [DIRECTIONS[name.partition(":")[0]] for name in self.objectives]
+        return [STUDY_DIRECTIONS[name.partition(":")[0]] for name in self.objectives]
 
     @property
     def epochs(self) -> int:

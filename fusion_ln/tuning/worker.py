@@ -78,7 +78,7 @@ def run_worker(
         sleep(PAUSE)
 
 
-def unfinished(jobs: list[StudyJob], conditions: Conditions) -> list[tuple[StudyJob, int]]:
+def unfinished_studies(jobs: list[StudyJob], conditions: Conditions) -> list[tuple[StudyJob, int]]:
     """List the studies whose budget is not spent, each with the number of missing trials (0 with a time budget).
 
     Studies that do not exist yet are created.

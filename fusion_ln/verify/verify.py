@@ -25,7 +25,7 @@ from fusion_ln.verify.runs import verify_run
 
 # Nothing in a run's tables yields these: they were measured, or a network computed them.
 MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
-WEIGHTS = "weights, calibration, moments and AUC of a model: the study that it was frozen from yields them"
+STUDY_FIGURES = "weights, calibration, moments and AUC of a model: the study that it was frozen from yields them"
 ANSWERS = "answers of evaluations (predictions.parquet): only the model and the pictures give them"
 LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
 DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"
@@ -53,7 +53,7 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
         CohortError: If ``moved`` is no cohort, or a table of the cohort was changed.
     """
     if (model := ModelFolder(folder)).record.is_file():
-        return Verification(verify_model(model), [WEIGHTS])
+        return Verification(verify_model(model), [STUDY_FIGURES])
     pages = sorted(path.parent for path in folder.rglob(RECORD))
     evaluations = sorted(path.parent for path in folder.rglob(EVALUATION))
     runs = _find_runs(folder, pages)

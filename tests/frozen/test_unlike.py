@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusion_ln.frozen.unlike import DIRECTIONS, FLAGGED, learn_moments, learn_threshold
+from fusion_ln.frozen.unlike import FLAGGED, KEPT_DIRECTIONS, learn_moments, learn_threshold
 
 
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class(rng):
@@ -24,7 +24,7 @@ def test_what_leads_out_of_the_space_of_the_training_pictures_is_far(rng):
     moments = learn_moments(within + 0.01 * rng.normal(size=within.shape), np.zeros(100, int))
     same = rng.normal(size=(50, 20)) @ rng.normal(size=(20, 200))
     assert moments.distances(same).min() > 5 * moments.distances(within).max()
-    assert len(moments.directions) <= DIRECTIONS
+    assert len(moments.directions) <= KEPT_DIRECTIONS
 
 
 @pytest.mark.parametrize("n_models", [1, 5])

@@ -11,13 +11,11 @@ from fusion_ln.decode.stored import Kind, load_table, wrong_column
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.subgroups import AGE_BANDS
 from fusion_ln.predictions import Predictions, check_table, predictions_from_logits
-from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, PROB
+from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
 
 SET = "set_"  # + class name: the class is in the patient's set
-RAW = "raw_"  # + class name: probability before calibration
 GROUP = "group_"  # + variable: the patient's subgroup
-UNLIKE = "unlike"  # the patient is outside what the model knows
-RESTORE = "Restore the file, or evaluate again into another folder."
+EVALUATE_AGAIN = "Restore the file, or evaluate again into another folder."
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,16 @@ def read_answers(path: Path) -> ExternalAnswers:
     try:
         table = load_table(path)
     except ValueError as error:
-        raise PredictionsError(f"{path}: {error}; the answers of an evaluation were expected.", RESTORE) from None
+        raise PredictionsError(
+            f"{path}: {error}; the answers of an evaluation were expected.", EVALUATE_AGAIN
+        ) from None
     labelled = LABEL in table
     checked = check_table(path, table if labelled else table.assign(**{LABEL: 0}))
     needed: dict[str, Kind] = {RAW + name: "number" for name in checked.classes}
     needed |= {MODALITIES_USED: "text"}
     if wrong := wrong_column(checked.table, needed):
-        raise PredictionsError(f"{path}: {wrong}.", RESTORE)
+        raise PredictionsError(f"{path}: {wrong}.", EVALUATE_AGAIN)
     for name in (SET + each for each in checked.classes):
         if name not in checked.table or checked.table[name].dtype != bool:
-            raise PredictionsError(f"{path}: no column {name!r} of true and false.", RESTORE)
+            raise PredictionsError(f"{path}: no column {name!r} of true and false.", EVALUATE_AGAIN)
     return ExternalAnswers(checked.classes, checked.table if labelled else checked.table.drop(columns=LABEL))

@@ -21,7 +21,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Estimate(_Part):
+class PointEstimate(_Part):
     """A figure and the ends of its 95 % interval; None where there is none."""
 
     value: FiniteFloat | None
@@ -29,7 +29,7 @@ class Estimate(_Part):
     high: FiniteFloat | None
 
     @classmethod
-    def of(cls, value: float | None, low: float | None, high: float | None) -> "Estimate":
+    def of(cls, value: float | None, low: float | None, high: float | None) -> "PointEstimate":
         """Make an estimate of numbers; NaN becomes None."""
         known = [None if number is None or not np.isfinite(number) else float(number) for number in (value, low, high)]
         return cls(value=known[0], low=known[1], high=known[2])
@@ -47,8 +47,8 @@ class PointResult(_Part):
     point: OperatingPoint
     sensitivity: Rate
     specificity: Rate
-    sensitivity_drift: Estimate
-    specificity_drift: Estimate
+    sensitivity_drift: PointEstimate
+    specificity_drift: PointEstimate
 
 
 class Figures(_Part):
@@ -63,15 +63,15 @@ class Figures(_Part):
         operating_points: Of every point that the model brings.
     """
 
-    auc_ovr: Estimate
-    auc: dict[str, Estimate]
-    slope: dict[str, Estimate]
-    intercept: dict[str, Estimate]
+    auc_ovr: PointEstimate
+    auc: dict[str, PointEstimate]
+    slope: dict[str, PointEstimate]
+    intercept: dict[str, PointEstimate]
     coverage: dict[str, Rate]
     set_size: dict[str, FiniteFloat]
     operating_points: tuple[PointResult, ...]
 
-    def endpoints(self) -> dict[str, Estimate]:
+    def endpoints(self) -> dict[str, PointEstimate]:
         """List the figures that a protocol may name, see `endpoint_names`."""
         found = {"auc_ovr": self.auc_ovr}
         for figure, values in (("auc", self.auc), ("slope", self.slope), ("intercept", self.intercept)):
@@ -109,9 +109,9 @@ def score_external(answers: ExternalAnswers, points: Sequence[OperatingPoint], *
     groups = {name: labels == c for c, name in enumerate(classes)} | {ALL_CLASSES: np.ones(len(labels), dtype=bool)}
     held, size = answers.member[np.arange(len(labels)), labels], answers.member.sum(axis=1)
     return Figures(
-        auc_ovr=Estimate.of(float(ranked.macro), *map(float, ranked.macro_limits)),
+        auc_ovr=PointEstimate.of(float(ranked.macro), *map(float, ranked.macro_limits)),
         auc={
-            name: Estimate.of(*map(float, row))
+            name: PointEstimate.of(*map(float, row))
             for name, *row in zip(classes, ranked.by_class, *ranked.limits, strict=True)
         },
         slope=_by_class(calibration, "slope"),
@@ -135,22 +135,22 @@ def score_point(point: OperatingPoint, classes: Sequence[str], labels: np.ndarra
     )
 
 
-def _drift(found: Rate, chosen: Rate) -> Estimate:
+def _drift(found: Rate, chosen: Rate) -> PointEstimate:
     """Subtract the share of other patients, who are independent of the first."""
     a, b = np.array(found.value), np.array(chosen.value)
     limits = [(np.array(rate.low), np.array(rate.high)) for rate in (found, chosen)]
     low, high = difference_limits(a, b, limits[0], limits[1], np.array(0.0))
-    return Estimate.of(found.value - chosen.value, float(low), float(high))
+    return PointEstimate.of(found.value - chosen.value, float(low), float(high))
 
 
-def _by_class(table: pd.DataFrame, figure: str) -> dict[str, Estimate]:
+def _by_class(table: pd.DataFrame, figure: str) -> dict[str, PointEstimate]:
     rows = table[["class", figure, f"{figure}_low", f"{figure}_high"]].itertuples(index=False, name=None)
-    return {str(name): Estimate.of(*values) for name, *values in rows}
+    return {str(name): PointEstimate.of(*values) for name, *values in rows}
 
 
 def _coverage_name(of_class: str) -> str:
     return "coverage" if of_class == ALL_CLASSES else f"coverage:{of_class}"
 
 
-def _estimate(rate: Rate) -> Estimate:
-    return Estimate(value=rate.value, low=rate.low, high=rate.high)
+def _estimate(rate: Rate) -> PointEstimate:
+    return PointEstimate(value=rate.value, low=rate.low, high=rate.high)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.evaluation.external.figures import Estimate
+from fusion_ln.evaluation.external.figures import PointEstimate
 from fusion_ln.files.formats import parse
 
 Verdict = Literal["met", "not met", "not shown"]
@@ -39,7 +39,7 @@ class EvaluationProtocol(BaseModel):
         """Best value of an endpoint that is neither best when high nor when low."""
         return TARGETS.get(self.endpoint.partition(":")[0])
 
-    def judge(self, found: Estimate) -> Verdict:
+    def judge(self, found: PointEstimate) -> Verdict:
         """Say whether the margin is met: by the whole interval (met), by none of it (not met), or by a part."""
         if found.low is None or found.high is None:
             return "not shown"

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from fusion_ln.errors import PredictionsError, SettingsError
-from fusion_ln.evaluation.external.figures import Estimate
+from fusion_ln.evaluation.external.figures import PointEstimate
 from fusion_ln.evaluation.external.points import SENSITIVITY, OperatingPoint, rates_at
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import middle
@@ -28,7 +28,7 @@ class Spread(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     frozen: FiniteFloat
-    recalibrated: Estimate
+    recalibrated: PointEstimate
 
 
 class Recalibration(BaseModel):
@@ -167,4 +167,4 @@ def _figures(
 
 def _spread(frozen: float, draws: np.ndarray) -> Spread:
     low, high = middle(draws)
-    return Spread(frozen=frozen, recalibrated=Estimate.of(float(draws.mean()), float(low), float(high)))
+    return Spread(frozen=frozen, recalibrated=PointEstimate.of(float(draws.mean()), float(low), float(high)))

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fusion_ln.errors import RunError
-from fusion_ln.evaluation.external.answers import RESTORE
-from fusion_ln.evaluation.external.figures import Estimate, Figures
+from fusion_ln.evaluation.external.answers import EVALUATE_AGAIN
+from fusion_ln.evaluation.external.figures import Figures, PointEstimate
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.external.protocol import StoredProtocol, Verdict
@@ -48,7 +48,7 @@ class EvaluatedModel(_Part):
     frozen: str
     profile: CohortProfile | None
     points: tuple[OperatingPoint, ...]
-    auc: dict[str, Estimate] = {}
+    auc: dict[str, PointEstimate] = {}
 
 
 class EvaluatedCohort(_Part):
@@ -77,7 +77,7 @@ class Endpoint(_Part):
 
     name: str
     margin: float
-    found: Estimate
+    found: PointEstimate
     verdict: Verdict
 
 
@@ -154,15 +154,15 @@ def _read(path: Path) -> dict[str, object]:
     try:
         held: object = parse(path.read_text(encoding="utf-8"), json.loads)
     except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as the record of an evaluation ({error}).", RESTORE) from None
+        raise RunError(f"{path}: cannot be read as the record of an evaluation ({error}).", EVALUATE_AGAIN) from None
     if not isinstance(held, dict):
-        raise RunError(f"{path}: holds no record of an evaluation.", RESTORE)
+        raise RunError(f"{path}: holds no record of an evaluation.", EVALUATE_AGAIN)
     return held
 
 
 def _damaged(path: Path, error: ValidationError) -> RunError:
     first = error.errors()[0]
-    return RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", RESTORE)
+    return RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", EVALUATE_AGAIN)
 
 
 def missing_classes(model: Sequence[str], cohort: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.predictions import Predictions
 
-LEAST = 10  # patients of a class, and of the rest, below which no interval and no curve is given
+FEWEST_CALIBRATED = 10  # patients of a class, and of the rest, below which no interval and no curve is given
 SMALLEST = 1e-6  # keeps the logit finite
 KNOTS = (0.1, 0.5, 0.9)  # quantiles of the logit (Harrell 2015, sec. 2.4.6)
 STEEPEST = 20.0  # a slope beyond this means that the class is separated
@@ -29,7 +29,7 @@ def recalibration(predictions: Predictions, *, n_resamples: int = 1000, seed: in
     Returns:
         ``class, n`` (its patients) ``, intercept, intercept_low, intercept_high, slope, slope_low, slope_high``: 95 %
         percentile intervals of a bootstrap over patients; None where a class or its rest has fewer than
-        `LEAST` patients, or the probabilities separate them.
+        `FEWEST_CALIBRATED` patients, or the probabilities separate them.
     """
     rows = []
     for c, name in enumerate(predictions.classes):
@@ -56,7 +56,7 @@ def calibration_curves(
 
     Returns:
         ``class, predicted, observed, ci_low, ci_high``, from the 1st to the 99th percentile of what is predicted. A
-        class with fewer than `LEAST` patients, or so few of the rest, has no rows.
+        class with fewer than `FEWEST_CALIBRATED` patients, or so few of the rest, has no rows.
     """
     tables = []
     for c, name in enumerate(predictions.classes):
@@ -147,7 +147,7 @@ def _with_interval(values: np.ndarray) -> tuple[float | None, float | None, floa
 
 
 def _enough(events: np.ndarray) -> bool:
-    return bool(min(events.sum(), (~events).sum()) >= LEAST)
+    return bool(min(events.sum(), (~events).sum()) >= FEWEST_CALIBRATED)
 
 
 def _logit_of(predictions: Predictions, c: int) -> np.ndarray:

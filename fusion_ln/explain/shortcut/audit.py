@@ -56,7 +56,7 @@ ALTERATIONS: dict[str, Alter] = {
     TEXTS_PAINTED: paint_over_texts,
     GREYED: grey_out,
 }
-BATCH = 16  # patients
+AUDITED_AT_ONCE = 16  # patients
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ def _swaps(pictures: PatientPictures, folds: np.ndarray, seed: int) -> Iterator[
 
 
 def _batches(positions: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(positions), BATCH):
-        yield positions[start : start + BATCH]
+    for start in range(0, len(positions), AUDITED_AT_ONCE):
+        yield positions[start : start + AUDITED_AT_ONCE]
 
 
 def _choose_examples(pictures: PatientPictures) -> np.ndarray:

@@ -22,7 +22,7 @@ from fusion_ln.evaluation.external.shift import find_shift
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.calibration import reliability
 from fusion_ln.evaluation.probabilities.decision import decision_curve
-from fusion_ln.evaluation.probabilities.recalibration import LEAST, calibration_curves
+from fusion_ln.evaluation.probabilities.recalibration import FEWEST_CALIBRATED, calibration_curves
 from fusion_ln.evaluation.roc import roc_band
 from fusion_ln.evaluation.subgroups import NEEDS, subgroups
 from fusion_ln.metrics import PRIMARY
@@ -33,8 +33,8 @@ from fusion_ln.report.kit.sheets import Sheet
 
 MEANS = {"mean_model": "Own study", "mean_other": "Other cohort", "difference": "SD apart"}
 DRAWS = 500  # of the bootstrap behind bands
-OTHER = "Other cohort"
-SHARES = {"n_model": "Own study", "share_model": "Share", "n_other": OTHER, "share_other": "Share"}
+OTHER_COHORT = "Other cohort"
+SHARE_HEADINGS = {"n_model": "Own study", "share_model": "Share", "n_other": OTHER_COHORT, "share_other": "Share"}
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def build_parts(
     record: EvaluationRecord, figures: Figures | None, answers: ExternalAnswers, again: Recalibration | None
 ) -> list[Part]:
     """Build the sections of the page; without labels, what differs alone."""
-    differs = [differences(record), predictions_drift(record, answers)]
+    differs = [cohort_differences(record), predictions_drift(record, answers)]
     if figures is None:
         return differs
     simulated = record.cohort.simulated
     parts = [
         discrimination(record, figures, answers),
         calibration(figures, answers, simulated),
-        operating_points(figures, simulated),
+        frozen_points(figures, simulated),
         coverage(figures),
         decisions(record, answers),
         by_subgroup(answers, simulated),
@@ -96,7 +96,7 @@ def discrimination(record: EvaluationRecord, figures: Figures, answers: External
         plates=[
             draw.draw_roc(name, band, figures.auc[name].value, record.cohort.simulated) for name, band in bands.items()
         ],
-        sheets=[Sheet("auc", "AUC", table, {"auc": OTHER, "own": "Own study, out of fold"})],
+        sheets=[Sheet("auc", "AUC", table, {"auc": OTHER_COHORT, "own": "Own study, out of fold"})],
     )
 
 
@@ -128,14 +128,14 @@ def calibration(figures: Figures, answers: ExternalAnswers, simulated: bool) -> 
         "95 % bootstrap band; dots: ten bins of equal mass (Wilson). Below: how often each probability is given, to "
         "patients of the class (dark, upwards) and to the others. Slope: 1 is right, below 1 the model is too sure. "
         "Intercept: 0 is right, above 0 the class is more common than predicted. No interval under "
-        f"{LEAST} patients of a class.",
+        f"{FEWEST_CALIBRATED} patients of a class.",
         plates=plates,
         sheets=[Sheet("calibration", "Slope and intercept", pd.DataFrame(rows, columns=columns))],
         hidden=[Sheet("reliability", "Bins", bins), Sheet("calibration_curves", "Curves", curves)],
     )
 
 
-def operating_points(figures: Figures, simulated: bool) -> Part:
+def frozen_points(figures: Figures, simulated: bool) -> Part:
     """Show what the frozen thresholds give, and how far that is from where they were chosen."""
     subtitle = "thresholds chosen before, not touched here"
     if not figures.operating_points:
@@ -149,7 +149,7 @@ def operating_points(figures: Figures, simulated: bool) -> Part:
             rows.append((result.point.title, result.point.threshold, name, found.hits, found.n, *shares))
     columns = ["point", "threshold", "figure", "hits", "n", "found", *_ends("found"), "chosen", *_ends("chosen")]
     table = pd.DataFrame(rows, columns=[*columns, "drift", *_ends("drift")])
-    headings = {"hits": "Right", "found": OTHER, "chosen": "Where chosen", "point": "Operating point"}
+    headings = {"hits": "Right", "found": OTHER_COHORT, "chosen": "Where chosen", "point": "Operating point"}
     return Part(
         "points",
         "Frozen operating points",
@@ -224,14 +224,14 @@ def by_subgroup(answers: ExternalAnswers, simulated: bool) -> Part | None:
     )
 
 
-def differences(record: EvaluationRecord) -> Part:
+def cohort_differences(record: EvaluationRecord) -> Part:
     """Show in what the two cohorts differ, as far as the model's own description tells."""
     profile, other = record.model.profile, record.cohort.profile
     title, subtitle = "What differs", f"{record.cohort.name} and the model’s own study of {record.model.study}"
     sheets = []
     if record.cohort.classes:
         classes = compare_classes(record.model.patients, record.cohort.classes)
-        sheets.append(Sheet("classes", "Classes", classes, SHARES))
+        sheets.append(Sheet("classes", "Classes", classes, SHARE_HEADINGS))
     if profile is None:
         reason = "the model brings no description of its own cohort’s pictures, findings and gaps"
         return Part("differences", title, subtitle, "", sheets=sheets, left_out=[reason])
@@ -242,10 +242,10 @@ def differences(record: EvaluationRecord) -> Part:
         kind = f"{shift.sentence} "
         headings = {"p_corrected": "p, corrected", "chi2": "Chi-square", "df": "df", "largest": "Largest difference"}
         sheets.insert(0, Sheet("shift", "Kind of shift", shift.tests, headings))
-    sheets.append(Sheet("presence", "Pictures that patients have", compare_presence(profile, other), SHARES))
+    sheets.append(Sheet("presence", "Pictures that patients have", compare_presence(profile, other), SHARE_HEADINGS))
     sheets.append(Sheet("pictures", "Pictures, as the networks see them", pictures, MEANS))
     if len(findings):
-        headings = {"model": "Own study", "other": OTHER, "known_model": "Known", "known_other": "Known"}
+        headings = {"model": "Own study", "other": OTHER_COHORT, "known_model": "Known", "known_other": "Known"}
         sheets.append(Sheet("findings", "Findings", findings, headings | {"difference": "SD apart"}))
     return Part(
         "differences",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from fusion_ln.evaluation.external.figures import Estimate, Figures, PointResult
+from fusion_ln.evaluation.external.figures import Figures, PointEstimate, PointResult
 from fusion_ln.evaluation.external.points import Rate
 from fusion_ln.evaluation.external.record import Endpoint, EvaluationRecord
 from fusion_ln.evaluation.intervals import ALL_CLASSES
@@ -189,7 +189,7 @@ def describe(record: EvaluationRecord, figures: Figures | None) -> list[str]:
     return [*lines, *([f"{skipped} patients have no picture that the model takes: not predicted."] if skipped else [])]
 
 
-def estimate(found: Estimate) -> str:
+def estimate(found: PointEstimate) -> str:
     """Write a figure with its interval: 0.918 (0.88–0.95)."""
     return (
         f"{number(_value(found))} ({_ends(found)})"
@@ -208,7 +208,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _ends(found: Estimate) -> str:
+def _ends(found: PointEstimate) -> str:
     if found.low is None or found.high is None:
         return "none"
     if found.low < 0:
@@ -216,7 +216,7 @@ def _ends(found: Estimate) -> str:
     return spread(found.low, found.high)
 
 
-def _value(found: Estimate) -> float:
+def _value(found: PointEstimate) -> float:
     return float("nan") if found.value is None else found.value
 
 

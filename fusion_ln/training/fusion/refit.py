@@ -16,7 +16,7 @@ from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFus
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.training.crossval import FoldJob, unfinished
+from fusion_ln.training.crossval import FoldJob, unfinished_fits
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
 from fusion_ln.training.fusion.late import finished_baseline, learn_from_held_out
 from fusion_ln.training.parts import CROSS_PARTS
@@ -63,7 +63,7 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
             settings, stop = finished_baseline(cohort, member), _median_epochs(member)
             epochs[settings.modality] = stop
             jobs += [FoldJob(cohort.root, settings, member, fold, device, part, stop) for part in parts]
-        run_jobs(unfinished(jobs), shares=cohort.n_folds)
+        run_jobs(unfinished_fits(jobs), shares=cohort.n_folds)
     if isinstance(record, LateFusionRecord):
         return Refit(fold, epochs, learn_from_held_out(members, record.settings.head))
     if isinstance(record, TrainedFusionRecord):

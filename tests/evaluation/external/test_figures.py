@@ -6,7 +6,7 @@ import pytest
 
 from fusion_ln.errors import PredictionsError, SettingsError
 from fusion_ln.evaluation.external.answers import read_answers, tabulate_answers
-from fusion_ln.evaluation.external.figures import Estimate, endpoint_names, score_external
+from fusion_ln.evaluation.external.figures import PointEstimate, endpoint_names, score_external
 from fusion_ln.evaluation.external.points import learn_points
 from fusion_ln.evaluation.external.protocol import EvaluationProtocol, read_protocol
 from fusion_ln.evaluation.intervals import metric_intervals
@@ -99,7 +99,7 @@ def test_a_class_of_one_patient_is_refused(rng):
     ],
 )
 def test_a_margin_is_met_by_the_whole_interval_alone(endpoint, margin, estimate, verdict):
-    found = Estimate.of(*estimate)
+    found = PointEstimate.of(*estimate)
     assert EvaluationProtocol(endpoint=endpoint, margin=margin).judge(found) == verdict
 
 

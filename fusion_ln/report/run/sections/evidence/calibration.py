@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.calibration import calibration_by_class, reliability
-from fusion_ln.evaluation.probabilities.recalibration import LEAST, calibration_curves, recalibration
+from fusion_ln.evaluation.probabilities.recalibration import FEWEST_CALIBRATED, calibration_curves, recalibration
 from fusion_ln.metrics import METRICS, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.kit.figures import NARROW, Plate
@@ -71,7 +71,7 @@ def build(report: Report) -> Section:
             "scores": scores.only(model=[model.name for model in shown]) if shown else None,
             "maps": brief_maps(maps, results.main) if results.main.calibrated else None,
             "stacked": [model.title for model in models if model.is_stacked],
-            "least": LEAST,
+            "least": FEWEST_CALIBRATED,
             "caveat": next(metric.caveat for metric in METRICS if metric.name == "ece"),
         },
     )

@@ -10,7 +10,7 @@ from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
 
 HEADINGS = {"auc": "AUC, all pairs", "same": "AUC, same pictures", "share": "Pairs with the same pictures"}
-WEIGHTS = (
+PAIR_WEIGHTS = (
     "The AUC over patients with the same pictures compares a patient of a class only with patients of other classes "
     "who have pictures of the same modalities, so what is missing cannot help. Each such pair counts once, so a "
     "pattern weighs by its number of pairs; then the mean over the classes."
@@ -44,7 +44,7 @@ def build(report: Report) -> Section | None:
         values={
             "text": text,
             "model": f"Ridge regression of the class on: {', '.join(audit.columns)}; by the folds." if audit else "",
-            "weights": WEIGHTS if len(table) else "",
+            "weights": PAIR_WEIGHTS if len(table) else "",
         },
     )
 

@@ -16,7 +16,11 @@ from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
 from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_decisions
 
 IN_COHORT, AT_PREVALENCE = "cohort", "prevalence"  # columns
-SHARES = {IN_COHORT: "In the cohort", AT_PREVALENCE: "At the prevalence", "calibration": "Calibration patients"}
+POPULATION_HEADINGS = {
+    IN_COHORT: "In the cohort",
+    AT_PREVALENCE: "At the prevalence",
+    "calibration": "Calibration patients",
+}
 HEADINGS = {IN_COHORT: "In the cohort, calibrated", AT_PREVALENCE: "At the prevalence"}
 VALUE_TITLES = {
     "ppv": "Positive predictive value",
@@ -47,7 +51,7 @@ def build(report: Report) -> Section | None:
         if len(curves)
         else [],
         sheets=[
-            Sheet("prevalence", "Shares of the classes", shares_of(results), SHARES),
+            Sheet("prevalence", "Shares of the classes", shares_of(results), POPULATION_HEADINGS),
             figures,
             points,
             Sheet("decision_curves_prevalence", "Net benefit at the prevalence", curves),
