@@ -41,9 +41,10 @@ def stand_alone_test(figures: np.ndarray, covariance: np.ndarray) -> StandAlone:
     mean has the variance ``(MSR + max(J Cov2, 0)) / J``, where MSR is their mean square and Cov2 the mean covariance of
     two of them over cases, and Hillis' degrees of freedom ``(MSR + max(J Cov2, 0))^2 / (MSR^2 / (J - 1))``.
 
-    With 3 or 4 readers who differ much, these degrees of freedom, which are large whenever MSR happens to be small,
-    reject in up to 0.09 where nothing differs. Interval and ``p`` therefore take their geometric mean with J - 1: size
-    0.044 to 0.051 on average with 3 to 10 readers, 0.073 at worst (``experiments/benchmarks/readers_size.md``).
+    These degrees of freedom are large whenever MSR happens to be small, and then reject in up to 0.09 where nothing
+    differs. With S = max(J Cov2, 0), interval and ``p`` therefore take ``(J - 1) (1 + S^2 / (MSR (MSR + S)))`` instead
+    of Hillis' ``(J - 1) (1 + S / MSR)^2``: chosen by simulation (``experiments/benchmarks/readers_size.md``). Where
+    nothing varies, neither over readers nor over cases, there is neither interval nor test.
 
     Args:
         figures: The measure of the model, then of each reader. Shape (1 + J,).
@@ -53,12 +54,15 @@ def stand_alone_test(figures: np.ndarray, covariance: np.ndarray) -> StandAlone:
     differences, fixed = contrast @ figures, contrast @ covariance @ contrast.T
     n_readers = len(differences)
     between = float(np.var(differences, ddof=1))
-    shared = float((fixed.sum() - np.trace(fixed)) / (n_readers * (n_readers - 1)))
-    denominator = between + max(n_readers * shared, 0.0)
-    hillis_df = denominator**2 / (between**2 / (n_readers - 1)) if between else np.inf
-    df = float(np.sqrt(hillis_df * (n_readers - 1)))
+    shared = max(float(fixed.sum() - np.trace(fixed)) / (n_readers - 1), 0.0)  # J Cov2
+    denominator = between + shared
+    free = n_readers - 1
+    hillis_df = free * (denominator / between) ** 2 if between else np.inf
+    df = free * (1 + shared**2 / (between * denominator)) if between else np.inf
     difference, error = -float(differences.mean()), float(np.sqrt(denominator / n_readers))
-    t = difference / error if error else (np.copysign(np.inf, difference) if difference else 0.0)
+    if not error:
+        return StandAlone(difference, *[np.nan] * 7)
+    t = difference / error
     half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
     p, hillis_p = (float(2 * stats.t.sf(abs(t), of)) for of in (df, hillis_df))
     return StandAlone(difference, difference - half, difference + half, float(t), df, p, float(hillis_df), hillis_p)

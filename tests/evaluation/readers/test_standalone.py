@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from fusion_ln.decode.readers import Reader
-from fusion_ln.evaluation.readers.standalone import stand_alone
+from fusion_ln.evaluation.readers.standalone import stand_alone, stand_alone_test
 from fusion_ln.predictions import predictions_from_logits
 
 CLASSES = ("benign", "malignant")
@@ -40,7 +40,9 @@ def plain_obuchowski_rockette(values: np.ndarray, positive: np.ndarray) -> dict[
     denominator = msr + max(n_readers * cov2, 0)
     t = -mean / (denominator / n_readers) ** 0.5
     hillis = denominator**2 / (msr**2 / (n_readers - 1))
-    return {"difference": -mean, "t": t, "hillis_df": hillis, "hillis_p": 2 * stats.t.sf(abs(t), hillis)}
+    shared = denominator - msr
+    df = (n_readers - 1) * (1 + shared**2 / (msr * (msr + shared)))
+    return {"difference": -mean, "t": t, "df": df, "hillis_df": hillis, "hillis_p": 2 * stats.t.sf(abs(t), hillis)}
 
 
 def build(rng, n_readers: int, *, unread: int = 0):
@@ -69,7 +71,6 @@ def test_test_of_auc_is_that_of_the_papers(rng, n_readers, unread):
     for name, value in expected.items():
         assert row[name] == pytest.approx(value)
     assert (row["readers"], row["patients"]) == (n_readers, 60 - unread)
-    assert row["df"] == pytest.approx((expected["hillis_df"] * (n_readers - 1)) ** 0.5)
     assert row["p"] == pytest.approx(2 * stats.t.sf(abs(expected["t"]), row["df"]))
     half = stats.t.ppf(0.975, row["df"]) * expected["difference"] / expected["t"]
     assert row["ci_high"] - row["ci_low"] == pytest.approx(2 * half)
@@ -82,6 +83,12 @@ def test_two_readers_or_a_handful_of_patients_are_not_tested(rng):
     assert stand_alone(predictions, readers[:2]).empty
     few = [Reader(r.name, r.calls[:8], {"malignant": r.suspicion["malignant"][:8]}) for r in readers]
     assert stand_alone(predictions, few).empty
+
+
+def test_where_nothing_varies_there_is_no_interval_and_no_test():
+    found = stand_alone_test(np.array([1.0, 1, 1, 1]), np.zeros((4, 4)))
+    assert found.difference == 0
+    assert np.isnan([found.ci_low, found.ci_high, found.p, found.hillis_p]).all()
 
 
 def test_without_ordered_suspicion_there_is_no_auc(rng):
