@@ -86,37 +86,46 @@ def plans(pair: tuple[tuple[str, ...], ...], rng: np.random.Generator) -> dict[s
 
 
 def reach(need: Need, pair: tuple[tuple[str, ...], ...], replicates: int, rng: np.random.Generator) -> float:
-    """Mean width, or share of gains found, in studies of the planned size."""
+    """Mean width of the interval that a page prints, or share of gains found, in studies of the planned size."""
     c, found = tables().classes.index(CLASS), []
     for _ in range(replicates):
         labels, probs = draw(need.patients or 0, pair, rng)
-        positive = labels == c
         if need.aim == "sensitivity":
-            low, high = proportion_confint(
-                int((probs[0].argmax(1)[positive] == c).sum()), int(positive.sum()), method="wilson"
-            )
+            positive = labels == c
+            low, high = share_interval(int((probs[0].argmax(1)[positive] == c).sum()), int(positive.sum()))
             found.append(high - low)
-            continue
-        auc, covariance = auc_covariance(positive, np.stack([each[:, c] for each in probs]))
-        error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-        width = 2 * 1.96 * np.sqrt(covariance[0, 0])
-        found.append(abs(auc[0] - auc[1]) > 1.96 * error if need.aim == "gain" else width)
+        elif need.aim == "gain":
+            auc, covariance = auc_covariance(labels == c, np.stack([each[:, c] for each in probs]))
+            _, p = z_test(auc[0] - auc[1], covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+            found.append(p < 0.05)
+        else:
+            ranked = aucs(labels, probs[0])
+            low, high = ranked.macro_limits if need.of_class == MACRO else (end[c] for end in ranked.limits)
+            found.append(high - low)
     return float(np.mean(found))
+
+
+def check(job: tuple[str, str, Need, int, int]) -> tuple[str, str, str, str, float, float, int, float]:
+    """Row of the table for one need."""
+    models, basis, need, replicates, seed = job
+    reached = reach(need, PAIRS[models], replicates, np.random.default_rng(seed))
+    name = "mean of the classes" if need.of_class == MACRO else CLASS
+    return models, basis, need.aim, name, need.value, need.target, need.patients or 0, reached
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
-    rng, rows = np.random.default_rng(0), []
-    with threadpool_limits(1), progress("Plans", len(PAIRS)) as step:
-        for name, pair in PAIRS.items():
-            for basis, needs in plans(pair, rng).items():
-                for need in needs:
-                    reached = reach(need, pair, options.replicates, rng)
-                    rows.append((name, basis, need.aim, need.value, need.target, need.patients, reached))
-            step(name)
-    table = pd.DataFrame(rows, columns=["models", "rests on", "aim", "value", "target", "patients", "reached"])
+    rng = np.random.default_rng(0)
+    needs = [
+        (name, basis, need) for name, pair in PAIRS.items() for basis, held in plans(pair, rng).items() for need in held
+    ]
+    jobs = [(*need, options.replicates, seed) for seed, need in enumerate(needs)]
+    rows = run_jobs(check, jobs, options.workers, "Plans")
+    columns = ["models", "rests_on", "aim", "class", "value", "target", "patients", "reached"]
+    table = pd.DataFrame(rows, columns=columns)
     write_text(TABLE, table.round(4).to_csv(index=False))
     machine, versions = hardware(), installed_versions()
     text = [

@@ -1,7 +1,9 @@
 """Numbers of patients for an AUC of some precision, a paired gain, and a sensitivity of some precision.
 
-Variances come from the predictions of finished runs (jackknife; they fall as 1 / n while the shares of the classes
-stay) or from assumed AUCs (Hanley & McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
+Widths are those of the intervals that pages print: of an AUC the logit-transformed DeLong limits or, where few patients
+would be misplaced, Newcombe's (`fusion_ln.evaluation.limits.auc`), of a sensitivity Wilson's. Variances come from the
+predictions of finished runs (they fall as 1 / n while the shares of the classes stay) or from assumed AUCs (Hanley &
+McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +18,8 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import Resampled, resample
-from fusion_ln.evaluation.limits.shares import Z
+from fusion_ln.evaluation.limits.auc import MISPLACED, Aucs, aucs, logit_limits, newcombe_limits
+from fusion_ln.evaluation.limits.shares import Limits, Z, wilson
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
@@ -93,14 +96,16 @@ def plan_from_runs(models: Mapping[str, Predictions], settings: PlanSettings) ->
     n, classes = len(first.labels), first.classes
     shares = {MACRO: np.nan} | {name: float(np.mean(first.labels == c)) for c, name in enumerate(classes)}
     resampled = resample(list(aligned.values()), n_resamples=1, seed=0)
-    needs = []
-    for name, share in shares.items():
-        auc, variance = _auc_of(resampled[0], name)
-        needs.append(Need("AUC", name, share, auc, settings.width, _width(variance * n), n))
+    ranked = aucs(first.labels, first.probs)
+    needs = [
+        Need("AUC", MACRO, np.nan, float(ranked.macro), settings.width, _macro_width(ranked), n),
+        *(
+            Need("AUC", name, shares[name], float(ranked.by_class[c]), settings.width, _class_width(ranked, c), n)
+            for c, name in enumerate(classes)
+        ),
+    ]
     if len(resampled) > 1:
-        difference = resampled[0].minus(resampled[1])
-        for name, share in shares.items():
-            needs.append(_found_gain(*_auc_of(difference, name), name, share, n, settings))
+        needs += [_found_gain(resampled[0], resampled[1], name, share, n, settings) for name, share in shares.items()]
     for name in classes:
         recall = float(resampled[0].value[resampled[0].names.index(f"recall:{name}")])
         curve = _wilson_width(recall, shares[name])
@@ -119,7 +124,7 @@ def plan_from_assumptions(settings: PlanSettings) -> list[Need]:
     _refuse_idle(settings)
     if settings.auc is not None:
         auc = settings.auc
-        curve: Curve = lambda n: 2 * Z * np.sqrt(hanley_mcneil(auc, share, n))  # noqa: E731
+        curve: Curve = lambda n: _between(logit_limits(np.array(auc), hanley_mcneil(auc, share, n)))  # noqa: E731
         needs.append(Need("AUC", ASSUMED, share, auc, settings.width, curve))
     if settings.auc is not None and settings.other_auc is not None:
         gain = abs(settings.auc - settings.other_auc) if settings.gain is None else settings.gain
@@ -174,21 +179,51 @@ def _refuse_idle(settings: PlanSettings) -> None:
         )
 
 
-def _auc_of(resampled: Resampled, of_class: str) -> tuple[float, float]:
-    """Return an AUC, or a difference of two, and its jackknife variance."""
-    place = resampled.names.index(PRIMARY if of_class == MACRO else f"auc:{of_class}")
-    return float(resampled.value[place]), float(np.square(resampled.influence[:, place]).sum())
+def _found_gain(a: Resampled, b: Resampled, of_class: str, share: float, n: int, settings: PlanSettings) -> Need:
+    """Plan a gain with the jackknife variance of the found one."""
+    place = a.names.index(PRIMARY if of_class == MACRO else f"auc:{of_class}")
+    difference = a.minus(b)
+    variance = float(np.square(difference.influence[:, place]).sum())
+    gain = float(difference.value[place]) if settings.gain is None else settings.gain
+    low, high = (float(end[place]) for end in a.difference_interval(b))
+    return Need("gain", of_class, share, gain, settings.power or POWER, _power(gain, variance * n), n, (low, high))
 
 
-def _found_gain(found: float, variance: float, of_class: str, share: float, n: int, settings: PlanSettings) -> Need:
-    gain, half = found if settings.gain is None else settings.gain, Z * np.sqrt(variance)
-    curve = _power(gain, variance * n)
-    return Need("gain", of_class, share, gain, settings.power or POWER, curve, n, (found - half, found + half))
+def _class_width(ranked: Aucs, of_class: int) -> Curve:
+    """Compute the width of a class's AUC by patients: its variance and its misplaced patients are scaled to their number."""
+    now, positive = len(ranked.labels), int((ranked.labels == of_class).sum())
+    auc, variance = ranked.by_class[of_class], ranked.covariance(ranked)[of_class] * now
+    misplaced = float(ranked.misplaced[of_class]) / now
+
+    def width(n: np.ndarray) -> np.ndarray:
+        part = n / now
+        near_one = newcombe_limits(np.full(n.shape, auc), part * positive, part * (now - positive))
+        return _narrowing(_between(logit_limits(auc, variance / n)), _between(near_one), misplaced * n < MISPLACED)
+
+    return width
 
 
-def _width(variance: float) -> Curve:
-    """Compute the width of an interval by patients, of a variance for one patient."""
-    return lambda n: 2 * Z * np.sqrt(variance / n)
+def _macro_width(ranked: Aucs) -> Curve:
+    """Compute the width of the mean of the classes' AUCs by patients."""
+    now, sizes = len(ranked.labels), np.bincount(ranked.labels)
+    auc, variance = ranked.macro, ranked.macro_covariance(ranked) * now
+    misplaced = float(ranked.misplaced.min()) / now
+
+    def width(n: np.ndarray) -> np.ndarray:
+        part = n[:, None] / now
+        near_one = _between(newcombe_limits(ranked.by_class + 0 * part, sizes * part, (now - sizes) * part))
+        return _narrowing(_between(logit_limits(auc, variance / n)), near_one.mean(axis=-1), misplaced * n < MISPLACED)
+
+    return width
+
+
+def _between(limits: Limits) -> np.ndarray:
+    return np.asarray(limits[1] - limits[0])
+
+
+def _narrowing(plain: np.ndarray, near_one: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Choose the width that a page would print; never below the plain one, so that more patients never widen it."""
+    return np.where(few, np.fmax(plain, near_one), plain)
 
 
 def _power(gain: float, variance: float) -> Curve:
@@ -212,7 +247,6 @@ def _wilson_width(sensitivity: float, share: float) -> Curve:
 
     def width(n: np.ndarray) -> np.ndarray:
         of_class = np.maximum(share * n, 1.0)
-        spread = sensitivity * (1 - sensitivity) / of_class + Z**2 / (4 * of_class**2)
-        return np.asarray(2 * Z * np.sqrt(spread) / (1 + Z**2 / of_class))
+        return _between(wilson(sensitivity * of_class, of_class))
 
     return width

@@ -1,12 +1,14 @@
 """Numbers of patients: against the formulas' own published figures, plain loops, and a small simulation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.evaluation.delong import auc_covariance, delong
+from fusion_ln.evaluation.delong import MACRO, auc_covariance, delong
+from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, paired_differences
 from fusion_ln.evaluation.planning.patients import (
     MOST,
     Need,
@@ -16,6 +18,7 @@ from fusion_ln.evaluation.planning.patients import (
     tabulate,
 )
 from fusion_ln.evaluation.planning.settings import PlanSettings
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "malignant")
@@ -65,10 +68,37 @@ def test_two_runs_give_delongs_variance_and_the_power_of_its_test(rng):
     gain = of(needs, "gain", "malignant")
     assert gain.value == pytest.approx(row["difference"])
     assert gain.at(200) == pytest.approx(stats.norm.sf(1.96 - row["difference"] / error), abs=0.01)
-    assert of(needs, "AUC", "malignant").at(800) == pytest.approx(1.96 * np.sqrt(row["var_a"]), rel=0.01)
+    assert (gain.ends[0], gain.ends[1]) == pytest.approx(_printed(paired_differences(a, b), "malignant"))
     table = tabulate(needs)
     assert table["patients_now"].eq(200).all()
     assert table.query("aim == 'gain'")["found_low"].iloc[0] < gain.value
+
+
+def _printed(table: pd.DataFrame, of_class: str) -> tuple[float, float]:
+    metric = PRIMARY if of_class == ALL_CLASSES else "auc"
+    row = table[(table["metric"] == metric) & (table["class"] == of_class)].iloc[0]
+    return row["ci_low"], row["ci_high"]
+
+
+@pytest.mark.parametrize("skill", [1.3, 6.0])  # 6: two of 60 are misplaced, so the page prints Newcombe's limits
+def test_the_width_of_today_is_that_of_the_printed_interval(rng, skill):
+    models = {"a": predict(rng, 200, skill, 0.7 * rng.normal(size=200))}
+    table = metric_intervals(models["a"])
+    for need in plan_from_runs(models, PlanSettings())[:3]:
+        low, high = _printed(table, ALL_CLASSES if need.of_class == MACRO else need.of_class)
+        assert need.at(200) == pytest.approx(high - low)
+        widths = need.curve(np.arange(20, 2000))
+        assert (np.diff(widths) <= 0).all()
+
+
+def test_four_times_the_patients_halve_the_width_on_the_logit(rng):
+    a, _ = pair(rng, 200)
+    row = delong(a, a).iloc[1]
+    half = 1.96 * np.sqrt(row["var_a"] / 4) / (row["auc_a"] * (1 - row["auc_a"]))
+    ends = [1 / (1 + np.exp(-(np.log(row["auc_a"] / (1 - row["auc_a"])) + sign * half))) for sign in (-1, 1)]
+    assert of(plan_from_runs({"a": a}, PlanSettings()), "AUC", "malignant").at(800) == pytest.approx(
+        ends[1] - ends[0], rel=1e-3
+    )
 
 
 def test_a_study_of_the_planned_size_finds_the_gain_as_often_as_planned(rng):
