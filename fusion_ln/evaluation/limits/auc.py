@@ -62,7 +62,7 @@ class Aucs:
         sizes = np.bincount(self.labels, minlength=self.by_class.shape[-1])
         plain = logit_limits(self.by_class, self.covariance(self), np.minimum(sizes, len(self.labels) - sizes))
         near_one = newcombe_limits(self.by_class, sizes, len(self.labels) - sizes)
-        low, high = (np.where(self.misplaced < MISPLACED, n, p) for n, p in zip(near_one, plain, strict=True))
+        low, high = (np.where(self._misplaced < MISPLACED, n, p) for n, p in zip(near_one, plain, strict=True))
         return low, high
 
     @property
@@ -75,10 +75,10 @@ class Aucs:
     @property
     def few(self) -> np.ndarray:
         """True if some class has fewer than `MISPLACED` misplaced patients. Shape (...)."""
-        return np.asarray(self.misplaced.min(axis=-1) < MISPLACED)
+        return np.asarray(self._misplaced.min(axis=-1) < MISPLACED)
 
     @cached_property
-    def misplaced(self) -> np.ndarray:
+    def _misplaced(self) -> np.ndarray:
         """Patients of the class, or of the rest if fewer, of whom not every pair is in order. Shape (..., C)."""
         counts = []
         for c in range(self.by_class.shape[-1]):

@@ -1,9 +1,9 @@
 """Numbers of patients for an AUC of some precision, a paired gain, and a sensitivity of some precision.
 
-Widths are those of the intervals that pages print: of an AUC the logit-transformed DeLong limits or, where few patients
-would be misplaced, Newcombe's (`fusion_ln.evaluation.limits.auc`), of a sensitivity Wilson's. Variances come from the
-predictions of finished runs (they fall as 1 / n while the shares of the classes stay) or from assumed AUCs (Hanley &
-McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
+Widths are the mean ones of the intervals that pages print: of an AUC the logit-transformed DeLong limits or, where few
+patients are misplaced, Newcombe's (`fusion_ln.evaluation.limits.auc`), of a sensitivity Wilson's. Variances come from
+the predictions of finished runs (they fall as 1 / n while the shares of the classes stay) or from assumed AUCs (Hanley
+& McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+from scipy.special import ndtr, pdtr
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.evaluation.compare import align_all
@@ -190,40 +190,60 @@ def _found_gain(a: Resampled, b: Resampled, of_class: str, share: float, n: int,
 
 
 def _class_width(ranked: Aucs, of_class: int) -> Curve:
-    """Compute the width of a class's AUC by patients: its variance and its misplaced patients are scaled to their number."""
+    """Compute the mean width of a class's AUC by patients, the variance scaled to their number."""
     now, positive = len(ranked.labels), int((ranked.labels == of_class).sum())
     auc, variance = ranked.by_class[of_class], ranked.covariance(ranked)[of_class] * now
-    misplaced = float(ranked.misplaced[of_class]) / now
 
     def width(n: np.ndarray) -> np.ndarray:
         part = n / now
         near_one = newcombe_limits(np.full(n.shape, auc), part * positive, part * (now - positive))
-        return _narrowing(_between(logit_limits(auc, variance / n)), _between(near_one), misplaced * n < MISPLACED)
+        few = _chance_of_few(ranked, of_class, part)
+        return _mix(few, _between(near_one), _between(logit_limits(auc, variance / n)))
 
     return width
 
 
 def _macro_width(ranked: Aucs) -> Curve:
-    """Compute the width of the mean of the classes' AUCs by patients."""
+    """Compute the mean width of the mean of the classes' AUCs by patients."""
     now, sizes = len(ranked.labels), np.bincount(ranked.labels)
     auc, variance = ranked.macro, ranked.macro_covariance(ranked) * now
-    misplaced = float(ranked.misplaced.min()) / now
 
     def width(n: np.ndarray) -> np.ndarray:
-        part = n[:, None] / now
-        near_one = _between(newcombe_limits(ranked.by_class + 0 * part, sizes * part, (now - sizes) * part))
-        return _narrowing(_between(logit_limits(auc, variance / n)), near_one.mean(axis=-1), misplaced * n < MISPLACED)
+        part = n / now
+        of, others = part[:, None] * sizes, part[:, None] * (now - sizes)
+        near_one = _between(newcombe_limits(np.broadcast_to(ranked.by_class, of.shape), of, others))
+        few = 1 - np.prod([1 - _chance_of_few(ranked, c, part) for c in range(len(sizes))], axis=0)
+        return _mix(few, near_one.mean(axis=-1), _between(logit_limits(auc, variance / n)))
 
     return width
+
+
+def _chance_of_few(ranked: Aucs, of_class: int, part: np.ndarray) -> np.ndarray:
+    """Compute the chance that a study of ``part`` times the patients misplaces so few that Newcombe's limits stand.
+
+    A patient who outranks a share v of n others outranks all of n new ones with chance v^n; the number of those who do
+    not is taken as Poisson. Shape (N,).
+    """
+    positive = ranked.labels == of_class
+    expected = []
+    for own in (positive, ~positive):
+        size, others = part * own.sum(), part * (~own).sum()
+        above = ranked.influence[own, of_class] * own.sum() + ranked.by_class[of_class]
+        expected.append(size * (1 - above.clip(0, 1) ** others[:, None]).mean(axis=-1))
+    return np.asarray(pdtr(MISPLACED - 1, np.min(expected, axis=0)))
 
 
 def _between(limits: Limits) -> np.ndarray:
     return np.asarray(limits[1] - limits[0])
 
 
-def _narrowing(plain: np.ndarray, near_one: np.ndarray, few: np.ndarray) -> np.ndarray:
-    """Choose the width that a page would print; never below the plain one, so that more patients never widen it."""
-    return np.where(few, np.fmax(plain, near_one), plain)
+def _mix(few: np.ndarray, near_one: np.ndarray, plain: np.ndarray) -> np.ndarray:
+    """Average the two widths that a page may print, by the chance that few patients are misplaced.
+
+    The wider one stands in for the first, so that more patients never widen it; an AUC of 1 has no other.
+    """
+    wide = np.fmax(near_one, plain)
+    return np.asarray(few * wide + (1 - few) * np.where(np.isnan(plain), wide, plain))
 
 
 def _power(gain: float, variance: float) -> Curve:

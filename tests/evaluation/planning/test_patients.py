@@ -9,6 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from fusion_ln.errors import SettingsError
 from fusion_ln.evaluation.delong import MACRO, auc_covariance, delong
 from fusion_ln.evaluation.intervals import ALL_CLASSES, metric_intervals, paired_differences
+from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.planning.patients import (
     MOST,
     Need,
@@ -80,15 +81,27 @@ def _printed(table: pd.DataFrame, of_class: str) -> tuple[float, float]:
     return row["ci_low"], row["ci_high"]
 
 
-@pytest.mark.parametrize("skill", [1.3, 6.0])  # 6: two of 60 are misplaced, so the page prints Newcombe's limits
-def test_the_width_of_today_is_that_of_the_printed_interval(rng, skill):
-    models = {"a": predict(rng, 200, skill, 0.7 * rng.normal(size=200))}
-    table = metric_intervals(models["a"])
-    for need in plan_from_runs(models, PlanSettings())[:3]:
+def test_the_width_of_today_is_that_of_the_printed_interval(rng):
+    a = predict(rng, 200, 1.3, 0.7 * rng.normal(size=200))
+    table = metric_intervals(a)
+    for need in plan_from_runs({"a": a}, PlanSettings())[:3]:
         low, high = _printed(table, ALL_CLASSES if need.of_class == MACRO else need.of_class)
-        assert need.at(200) == pytest.approx(high - low)
-        widths = need.curve(np.arange(20, 2000))
-        assert (np.diff(widths) <= 0).all()
+        assert need.at(200) == pytest.approx(high - low, rel=1e-6)
+
+
+def test_near_an_auc_of_one_the_width_is_the_mean_of_those_printed(rng):
+    """So few are misplaced that about half of the studies print Newcombe's limits."""
+    pilot = predict(rng, 3000, 3.6, 0.7 * rng.normal(size=3000))
+    needs = plan_from_runs({"a": pilot}, PlanSettings())[:2]
+    studies = [
+        aucs(p.labels, p.probs) for p in (predict(rng, 120, 3.6, 0.7 * rng.normal(size=120)) for _ in range(100))
+    ]
+    assert 0.2 < np.mean([study.few for study in studies]) < 0.8
+    printed = [np.mean([s.macro_limits[1] - s.macro_limits[0] for s in studies]),
+               np.mean([s.limits[1][0] - s.limits[0][0] for s in studies])]  # fmt: skip
+    for need, width in zip(needs, printed, strict=True):
+        assert need.at(120) == pytest.approx(width, rel=0.12)
+        assert (np.diff(need.curve(np.arange(20, 2000, 40))) <= 0).all()
 
 
 def test_four_times_the_patients_halve_the_width_on_the_logit(rng):
