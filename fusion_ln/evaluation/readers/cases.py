@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from fusion_ln.decode.readers import Reader
-from fusion_ln.evaluation.delong import auc_covariance
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.limits.auc import auc_influence
 from fusion_ln.predictions import Predictions
 
 Measure = Literal["auc", "sensitivity", "specificity", "accuracy"]
@@ -35,16 +37,31 @@ class Cases:
         return len(self.positive)
 
     @property
+    def smallest(self) -> int:
+        """Patients of the smallest group that the measure needs: of the class or of the others for an AUC."""
+        return int(min(self.positive.sum(), (~self.positive).sum())) if self.measure == "auc" else self.patients
+
+    @property
     def enough(self) -> bool:
         """True if there are `FEWEST_READ` patients of each group that the measure needs."""
-        groups = [self.positive.sum(), (~self.positive).sum()] if self.measure == "auc" else [self.patients]
-        return min(groups) >= FEWEST_READ
+        return self.smallest >= FEWEST_READ
 
-    def figures(self) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the measure of the model and of each reader (1 + J,), and the covariance of these over patients."""
+    @property
+    def figures(self) -> np.ndarray:
+        """The measure of the model and of each reader. Shape (1 + J,)."""
+        return self._scored[0]
+
+    @property
+    def influence(self) -> np.ndarray:
+        """What each patient adds to the measure; see `fusion_ln.evaluation.limits.auc.covariance`. (1 + J, P)."""
+        return self._scored[1]
+
+    @cached_property
+    def _scored(self) -> tuple[np.ndarray, np.ndarray]:
         if self.measure == "auc":
-            return auc_covariance(self.positive, self.held)
-        return self.held.mean(axis=1), np.atleast_2d(np.cov(self.held)) / self.patients
+            return auc_influence(self.positive, self.held)
+        share = self.held.mean(axis=1)
+        return share, (self.held - share[:, None]) / self.patients
 
 
 def measures_of(readers: Sequence[Reader], classes: Sequence[str]) -> list[tuple[Measure, str]]:
@@ -65,10 +82,19 @@ def has_measure(reader: Reader, measure: Measure, of_class: str) -> bool:
     return of_class in reader.suspicion if measure == "auc" else len(reader.calls) > 0
 
 
+def read_by_all(predictions: Predictions, readers: Sequence[Reader]) -> list[str]:
+    """List the patients whom the model predicted and every one of ``readers`` called."""
+    return _common(predictions, [reader.calls for reader in readers])
+
+
+def _common(predictions: Predictions, columns: Sequence[pd.Series]) -> list[str]:
+    return sorted(set(predictions.patients).intersection(*(column.index for column in columns)))
+
+
 def cases_of(predictions: Predictions, readers: Sequence[Reader], measure: Measure, of_class: str) -> Cases:
     """Collect a measure on the patients whom the model predicted and every one of ``readers`` read."""
     columns = [reader.suspicion[of_class] if measure == "auc" else reader.calls for reader in readers]
-    patients = sorted(set(predictions.patients).intersection(*(column.index for column in columns)))
+    patients = _common(predictions, columns)
     shown = predictions.of(patients)
     names = np.array(predictions.classes, dtype=object)
     truth, label = names[shown.labels], names == of_class

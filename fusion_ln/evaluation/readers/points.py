@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit, ndtr
 from scipy.stats import binomtest
 
 from fusion_ln.decode.readers import Reader
-from fusion_ln.evaluation.limits.shares import Z, share_interval
+from fusion_ln.evaluation.delong import z_test
+from fusion_ln.evaluation.limits.auc import aucs, covariance
+from fusion_ln.evaluation.limits.shares import Limits, difference_limits, wilson
 from fusion_ln.evaluation.readers.cases import Cases, cases_of, has_measure, measures_of
 from fusion_ln.predictions import Predictions
 
@@ -22,8 +23,8 @@ POINT_COLUMNS = [
 def reader_points(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFrame:
     """Compare each reader with the model, paired, on the patients whom the reader read.
 
-    Intervals: Wilson for shares, DeLong on the logit for an AUC; of differences DeLong, and for shares the adjusted
-    Wald interval of Bonett & Price (2012, J. Educ. Behav. Stat. 37, 479-488). p: exact McNemar, DeLong.
+    Intervals are those of models: Wilson's for shares, `fusion_ln.evaluation.limits.auc` for an AUC, MOVER's for the
+    differences (of shares Newcombe's paired ones). p: exact McNemar, DeLong.
 
     Args:
         predictions: Of the model; its call is the class of the highest probability.
@@ -40,47 +41,37 @@ def reader_points(predictions: Predictions, readers: Sequence[Reader]) -> pd.Dat
             if has_measure(reader, measure, of_class):
                 cases = cases_of(predictions, [reader], measure, of_class)
                 if cases.patients and (measure != "auc" or 0 < cases.positive.sum() < cases.patients):
-                    rows.append([reader.name, measure, of_class, cases.patients, *_compare(cases)])
+                    rows.append([reader.name, measure, of_class, cases.patients, *compare_with_reader(cases)])
     return pd.DataFrame(rows, columns=POINT_COLUMNS)
 
 
-def _compare(cases: Cases) -> list[float]:
+def compare_with_reader(cases: Cases) -> list[float]:
+    """Compare a model with one reader: the columns of `reader_points` from ``value`` on."""
+    model, reader = cases.figures
     if not cases.enough:
-        model, reader = _value_alone(cases)
         return [reader, *NONE, model, model - reader, *NONE, np.nan]
-    (model, reader), covariance = cases.figures()
-    difference = float(model - reader)
+    variance = [[covariance(a, b, cases.positive) for b in cases.influence] for a in cases.influence]
+    (of_model, shared), (_, of_reader) = variance
+    low, high = _limits(cases)
+    r = shared / np.sqrt(of_model * of_reader) if of_model * of_reader > 0 else 0.0
+    ends = difference_limits(model, reader, (low[0], high[0]), (low[1], high[1]), r)
     if cases.measure == "auc":
-        own = _logit_interval(float(reader), float(np.sqrt(covariance[1, 1])))
-        error = float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0)))
-        p = float(2 * ndtr(-abs(difference) / error)) if error else float(difference == 0)
-        return [reader, *own, model, difference, difference - Z * error, difference + Z * error, p]
-    own = share_interval(int(cases.held[1].sum()), cases.patients)
-    return [reader, *own, model, difference, *_paired_shares(cases.held)]
+        p = float(z_test(model - reader, np.asarray(of_model + of_reader - 2 * shared))[1])
+    else:
+        p = _mcnemar(cases.held)
+    return [reader, low[1], high[1], model, model - reader, *map(float, ends), p]
 
 
-def _value_alone(cases: Cases) -> tuple[float, float]:
-    """Compute the measure of model and reader where there are too few patients for a covariance."""
+def _limits(cases: Cases) -> Limits:
+    """Compute the limits of the model's measure and of the reader's. Two of shape (2,)."""
     if cases.measure != "auc":
-        return float(cases.held[0].mean()), float(cases.held[1].mean())
-    pairs = cases.held[:, cases.positive][:, :, None] - cases.held[:, ~cases.positive][:, None, :]
-    model, reader = ((pairs > 0) + 0.5 * (pairs == 0)).mean(axis=(1, 2))
-    return float(model), float(reader)
+        return wilson(cases.held.sum(axis=1), np.asarray(cases.patients))
+    low, high = aucs(cases.positive.astype(int), np.stack([-cases.held, cases.held], axis=-1)).limits
+    return low[:, 1], high[:, 1]
 
 
-def _logit_interval(auc: float, error: float) -> tuple[float, float]:
-    if not (0 < auc < 1 and error):
-        return NONE
-    half = Z * error / (auc * (1 - auc))
-    return float(expit(logit(auc) - half)), float(expit(logit(auc) + half))
-
-
-def _paired_shares(right: np.ndarray) -> tuple[float, float, float]:
-    """Compute interval and exact McNemar p of the difference of two paired shares (2, P)."""
+def _mcnemar(right: np.ndarray) -> float:
+    """Compute the exact McNemar p of two paired shares (2, P)."""
     model_only, reader_only = int((right[0] > right[1]).sum()), int((right[0] < right[1]).sum())
-    n = right.shape[1] + 2
-    a, b = (model_only + 1) / n, (reader_only + 1) / n
-    half = Z * np.sqrt((a + b - (a - b) ** 2) / n)
     discordant = model_only + reader_only
-    p = float(binomtest(model_only, discordant).pvalue) if discordant else 1.0
-    return max(a - b - half, -1.0), min(a - b + half, 1.0), p
+    return float(binomtest(model_only, discordant).pvalue) if discordant else 1.0

@@ -100,7 +100,7 @@ def test_near_an_auc_of_one_the_width_is_the_mean_of_those_printed(rng):
     printed = [np.mean([s.macro_limits[1] - s.macro_limits[0] for s in studies]),
                np.mean([s.limits[1][0] - s.limits[0][0] for s in studies])]  # fmt: skip
     for need, width in zip(needs, printed, strict=True):
-        assert need.at(120) == pytest.approx(width, rel=0.12)
+        assert need.at(120) == pytest.approx(width, rel=0.25)
         assert (np.diff(need.curve(np.arange(20, 2000, 40))) <= 0).all()
 
 

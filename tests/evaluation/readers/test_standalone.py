@@ -42,7 +42,20 @@ def plain_obuchowski_rockette(values: np.ndarray, positive: np.ndarray) -> dict[
     hillis = denominator**2 / (msr**2 / (n_readers - 1))
     shared = denominator - msr
     df = (n_readers - 1) * (1 + shared**2 / (msr * (msr + shared)))
+    df = 1 / (1 / df + (shared / denominator) ** 2 / plain_df_of_cases(yes, no))
     return {"difference": -mean, "t": t, "df": df, "hillis_df": hillis, "hillis_p": 2 * stats.t.sf(abs(t), hillis)}
+
+
+def plain_df_of_cases(*parts: list[list[float]]) -> float:
+    """Satterthwaite: twice the squared variance over the variance of the estimated one, each group's by kurtosis."""
+    variance = uncertainty = 0.0
+    for group in parts:
+        m = len(group[0])
+        each = [sum(row[i] for row in group[1:]) / (len(group) - 1) - group[0][i] for i in range(m)]
+        spread = stats.moment(each, 2) / (m - 1)
+        variance += spread
+        uncertainty += spread**2 * (2 / (m - 1) + max(stats.kurtosis(each), 0) / m)
+    return 2 * variance**2 / uncertainty
 
 
 def build(rng, n_readers: int, *, unread: int = 0):
@@ -85,8 +98,17 @@ def test_two_readers_or_a_handful_of_patients_are_not_tested(rng):
     assert stand_alone(predictions, few).empty
 
 
+def test_readers_who_hardly_err_are_shown_without_a_test(rng):
+    predictions, readers = build(rng, 3)
+    sure = pd.Series(np.array(CLASSES)[predictions.labels], index=predictions.patients)
+    table = stand_alone(predictions, [Reader(f"R{i}", sure, {}) for i in range(3)]).set_index("measure")
+    assert table.loc["accuracy", "readers_mean"] == 1
+    assert table[["ci_low", "t", "p", "hillis_p"]].isna().all(axis=None)
+    assert stand_alone(predictions, readers).query("measure == 'accuracy'")["p"].notna().all()
+
+
 def test_where_nothing_varies_there_is_no_interval_and_no_test():
-    found = stand_alone_test(np.array([1.0, 1, 1, 1]), np.zeros((4, 4)))
+    found = stand_alone_test(np.ones(4), np.zeros((4, 20)), np.ones(20))
     assert found.difference == 0
     assert np.isnan([found.ci_low, found.ci_high, found.p, found.hillis_p]).all()
 

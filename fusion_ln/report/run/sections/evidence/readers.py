@@ -6,9 +6,9 @@ from sklearn.metrics import roc_curve
 
 from fusion_ln.decode.readers import Reader, find_readers
 from fusion_ln.evaluation.readers.agreement import agreement
-from fusion_ln.evaluation.readers.cases import FEWEST_READ
+from fusion_ln.evaluation.readers.cases import FEWEST_READ, cases_of, read_by_all
 from fusion_ln.evaluation.readers.points import reader_points
-from fusion_ln.evaluation.readers.standalone import FEWEST_READERS, stand_alone
+from fusion_ln.evaluation.readers.standalone import FEWEST_READERS, NEEDS_MISPLACED, NEEDS_WRONG, stand_alone
 from fusion_ln.report.kit.figures import NARROW, Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LINE, MUTED
@@ -47,7 +47,7 @@ def build(report: Report) -> Section | None:
         title="Readers beside the model",
         subtitle=f"{number}, {SIMULATED}" if results.cohort.simulated else number,
         template="evidence/readers.html",
-        plates=[plate for name in results.cohort.classes if (plate := _draw(results, points, name))],
+        plates=[plate for name in results.cohort.classes if (plate := _draw(results, readers, name))],
         sheets=[
             Sheet("readers_alone", "The model against the mean of the readers", alone, mean, READER_WORDS),
             Sheet("readers", "Each reader, and the model on the same patients", points, counts, READER_WORDS),
@@ -60,7 +60,12 @@ def build(report: Report) -> Section | None:
             ),
         ],
         left_out=[reason] if alone.empty else [],
-        values={"model": results.main.title, "fewest": FEWEST_READ},
+        values={
+            "model": results.main.title,
+            "fewest": FEWEST_READ,
+            "needs_wrong": NEEDS_WRONG,
+            "needs_misplaced": NEEDS_MISPLACED,
+        },
     )
 
 
@@ -81,24 +86,34 @@ def _read(results: Results, readers: tuple[Reader, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["reader", "patients", "with_prediction", "not_read"])
 
 
-def _draw(results: Results, points: pd.DataFrame, of_class: str) -> Plate | None:
-    """Draw the model's ROC curve of a class against the rest, and a point for each reader who made calls."""
-    own = points[points["class"] == of_class].pivot_table(index="reader", columns="measure", values="value", sort=False)
-    if not {"sensitivity", "specificity"} <= set(own):
+def _draw(results: Results, readers: tuple[Reader, ...], of_class: str) -> Plate | None:
+    """Draw the model's ROC curve of a class against the rest and each reader's point, all on the same patients."""
+    calling = [reader for reader in readers if len(reader.calls)]
+    if not calling:
         return None
-    shown = results.main.predictions
+    sensitivity, specificity = (
+        cases_of(results.main.predictions, calling, measure, of_class) for measure in ("sensitivity", "specificity")
+    )
+    if not (sensitivity.patients and specificity.patients):
+        return None
+    shown = results.main.predictions.of(read_by_all(results.main.predictions, calling))
     label = shown.classes.index(of_class)
     x, y, _ = roc_curve(shown.labels == label, shown.probs[:, label])
+    points = [(reader.name, 1 - b, a) for reader, a, b in zip(
+        calling, sensitivity.figures[1:], specificity.figures[1:], strict=True)]  # fmt: skip
     figure = Figure(figsize=(NARROW, NARROW + 0.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
     axes.plot(x, y, color=colour_of(results, results.main), lw=1.9, label=results.main.what, zorder=2)
-    axes.scatter(1 - own["specificity"], own["sensitivity"], marker="^", s=30, color=INK, label="Readers", zorder=3)
-    for name, false, true in zip(own.index, 1 - own["specificity"], own["sensitivity"], strict=True):
-        axes.annotate(str(name), (false, true), xytext=(5, -3), textcoords="offset points", fontsize=7, color=MUTED)
+    axes.scatter(*zip(*((false, true) for _, false, true in points), strict=True), marker="^", s=30, color=INK,
+                 label="Readers", zorder=3)  # fmt: skip
+    for name, false, true in points:
+        axes.annotate(name, (false, true), xytext=(5, -3), textcoords="offset points", fontsize=7, color=MUTED)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("Sensitivity")
     axes.tick_params(labelcolor=MUTED, length=3)
     axes.legend(loc="lower right")
-    return make_plate(f"readers_{of_class}", f"{of_class} against the rest", "", figure, results)
+    by = calling[0].name if len(calling) == 1 else f"all {len(calling)} readers"
+    caption = f"On the {len(shown.labels)} patients read by {by}, {sensitivity.patients} of them {of_class}."
+    return make_plate(f"readers_{of_class}", f"{of_class} against the rest", caption, figure, results)

@@ -36,6 +36,7 @@ def test_readers_stand_beside_the_model_with_their_counts(with_readers):
     section = build(with_readers(3))
     assert section.subtitle == "3 readers, simulated"
     assert [plate.name for plate in section.plates] == [f"readers_{c}" for c in ("benign", "lymphoma", "metastatic")]
+    assert "the 25 patients read by all 3 readers" in section.plates[0].caption
     read = section.tables["readers_read"].table.set_index("reader")
     assert read.loc["R1"].tolist() == [25, 25, 5]
     alone = section.tables["readers_alone"].table.set_index(["measure", "class"])
