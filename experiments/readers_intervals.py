@@ -24,7 +24,7 @@ from fusion_ln.evaluation.readers.cases import Cases
 from fusion_ln.evaluation.readers.points import compare_with_reader
 from fusion_ln.files.formats import write_text
 
-SIZES = (10, 20, 50, 150, 580)
+SIZES = (10, 20, 50, 100, 150, 580)
 PREVALENCES = {"3 even": (1 / 3, 1 / 3, 1 / 3), "3 skew": (0.7, 0.2, 0.1), "2 skew": (0.85, 0.15)}
 SKILLS = (0.6, 0.8, 0.93)  # chance of a rater to name the true class
 SHARES = ((0.6, 0.6), (0.9, 0.8), (0.93, 0.93))  # of model and reader

@@ -9,9 +9,10 @@ from scipy import stats
 
 from fusion_ln.decode.readers import Reader
 from fusion_ln.evaluation.limits.shares import LEVEL
-from fusion_ln.evaluation.readers.cases import FEWEST_READ
 from fusion_ln.predictions import Predictions
 
+# Patients below which an interval of two raters, or of all, held too seldom (``experiments/readers_intervals.py``).
+FEWEST_OF_TWO, FEWEST_OF_ALL = 20, 100
 MODEL = "model"
 ALL_READERS = "all readers"
 ValueWithLimits = tuple[float, float, float]
@@ -22,7 +23,7 @@ def agreement(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFra
 
     Returns:
         ``a, b, patients, kappa, ci_low, ci_high``; ``b`` is empty in the row of all readers (Fleiss 1971). The interval
-        is the jackknife's over patients; none where fewer than `FEWEST_READ` were read, or where it has no width.
+        is the jackknife's over patients; none where fewer than `FEWEST_OF_TWO` or `FEWEST_OF_ALL` were read, or it has no width.
     """
     names = list(predictions.classes)
     calls = {reader.name: reader.calls.map(names.index) for reader in readers if len(reader.calls)}
@@ -50,7 +51,7 @@ def cohen_kappa(a: np.ndarray, b: np.ndarray, n_classes: int) -> ValueWithLimits
     kappa = _beyond_chance(same.mean(), products / n**2)
     # Leaving a patient out takes one call from each rater's counts.
     chance = (products - of_b[a] - of_a[b] + same) / (n - 1) ** 2
-    return _jackknife(kappa, _beyond_chance((same.sum() - same) / (n - 1), chance))
+    return _jackknife(kappa, _beyond_chance((same.sum() - same) / (n - 1), chance), FEWEST_OF_TWO)
 
 
 def fleiss_kappa(calls: np.ndarray, n_classes: int) -> ValueWithLimits:
@@ -61,7 +62,7 @@ def fleiss_kappa(calls: np.ndarray, n_classes: int) -> ValueWithLimits:
     total = counts.sum(axis=0)
     kappa = _beyond_chance(agree.mean(), ((total / (n * raters)) ** 2).sum())
     chance = (((total - counts) / ((n - 1) * raters)) ** 2).sum(axis=1)
-    return _jackknife(kappa, _beyond_chance((agree.sum() - agree) / (n - 1), chance))
+    return _jackknife(kappa, _beyond_chance((agree.sum() - agree) / (n - 1), chance), FEWEST_OF_ALL)
 
 
 def _beyond_chance(observed: np.ndarray, chance: np.ndarray | float) -> np.ndarray:
@@ -71,11 +72,11 @@ def _beyond_chance(observed: np.ndarray, chance: np.ndarray | float) -> np.ndarr
         return np.where(gain > 0, (observed - chance) / gain, np.nan)
 
 
-def _jackknife(value: np.ndarray, without: np.ndarray) -> ValueWithLimits:
-    """Make an interval from the values without each patient (P,)."""
-    n = len(without)
+def _jackknife(value: np.ndarray, without: np.ndarray, fewest: int) -> ValueWithLimits:
+    """Make an interval from the values without each patient (P,), on the scale of Fisher's z."""
+    n, kappa = len(without), float(value)
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
-    if n < FEWEST_READ or not error > 0:
-        return float(value), np.nan, np.nan
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error
-    return float(value), max(float(value) - half, -1.0), min(float(value) + half, 1.0)
+    if n < fewest or not error > 0 or not abs(kappa) < 1:
+        return kappa, np.nan, np.nan
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * error / (1 - kappa**2)
+    return kappa, float(np.tanh(np.arctanh(kappa) - half)), float(np.tanh(np.arctanh(kappa) + half))

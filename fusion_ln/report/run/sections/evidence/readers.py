@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from fusion_ln.decode.readers import Reader, find_readers
-from fusion_ln.evaluation.readers.agreement import agreement
+from fusion_ln.evaluation.readers.agreement import FEWEST_OF_ALL, FEWEST_OF_TWO, agreement
 from fusion_ln.evaluation.readers.cases import FEWEST_READ, cases_of, read_by_all
 from fusion_ln.evaluation.readers.points import reader_points
 from fusion_ln.evaluation.readers.standalone import FEWEST_READERS, NEEDS_MISPLACED, NEEDS_WRONG, stand_alone
@@ -63,6 +63,8 @@ def build(report: Report) -> Section | None:
         values={
             "model": results.main.title,
             "fewest": FEWEST_READ,
+            "fewest_of_two": FEWEST_OF_TWO,
+            "fewest_of_all": FEWEST_OF_ALL,
             "needs_wrong": NEEDS_WRONG,
             "needs_misplaced": NEEDS_MISPLACED,
         },
