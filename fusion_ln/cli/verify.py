@@ -14,10 +14,11 @@ def verify(folder: Path, cohort: Path | None) -> None:
     """Recompute what RUN says from its tables, and name the first figure that differs.
 
     RUN is a run, the folder of a fusion and its baselines or of an experiment, the output of `fusionln compare` or
-    `fusionln evaluate`, or a model of `fusionln freeze`: its digest, its hashes, and the figures of its card.
-    Probabilities, metrics, late fusions, and every table and text of the reports are computed anew and compared to
-    nine digits; hashes of the cohort and its pictures, folds and formats are checked. What cannot be recomputed
-    is listed. Exit code 1 if anything differs.
+    `fusionln evaluate`, of `fusionln plan`, or a model of `fusionln freeze`: its digest, its hashes, and the figures of
+    its card.
+    Probabilities, metrics, late fusions, models of columns, and every table and text of the reports and plans are
+    computed anew and compared to 13 digits; hashes of the cohort and its pictures, folds and formats are checked. What
+    cannot be recomputed is listed. Exit code 1 if anything differs.
     """
     from fusion_ln.verify.verify import verify as recompute
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import RunError
-from fusion_ln.evaluation.planning.learning import FURTHER, LearningCurve, learning_curve
+from fusion_ln.evaluation.planning.learning import FEWEST_PARTS, FURTHER, LearningCurve, learning_curve
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
@@ -79,6 +79,7 @@ def write_learning_curve(out: Path, parts: Mapping[float, Results], *, title: st
         curves=curves,
         main=next(curve for curve in curves if curve.model is whole.main),
         parts=sorted(parts),
+        fewest=FEWEST_PARTS,
         plate=plate,
         verdict=_say_twice(next(curve for curve in curves if curve.model is whole.main)),
     )
@@ -104,6 +105,8 @@ def _curve_of(model: Model, parts: Mapping[float, Results], counts: Mapping[floa
 def _say_twice(curve: ModelCurve) -> str:
     """Say what twice the patients would buy, as far as the interval allows."""
     row = curve.twice
+    if not curve.curve.has_interval:
+        return f"would buy {row['gain']:.3f} of AUC by the curve, without an interval: this is a guess"
     gain = f"{signed_spread(row['gain_low'], row['gain_high'])}"
     if row["gain_low"] <= 0 < row["gain_high"] and row["gain_high"] >= 0.01:
         return f"may buy between nothing and {row['gain_high']:.3f} of AUC ({gain}): this curve does not tell"
@@ -146,6 +149,7 @@ def _draw(curves: list[ModelCurve], results: Results) -> Plate:
     axes.legend(loc="lower right")
     caption = (
         "Dots: trained on nested parts of each fold's training patients; lines: 95 % intervals given these trainings. "
-        "Dashed: the inverse power law beyond today's patients, with the band of its 95 % intervals."
+        "Dashed: the inverse power law beyond today's patients"
+        + (", with the band of its 95 % intervals." if curves[0].curve.has_interval else ", without an interval.")
     )
     return mark_plate("learning_curve", "AUC by training patients", caption, figure, results.cohort.simulated)

@@ -17,7 +17,7 @@ from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, MUTED, OTHERS, cell, number, signed, signed_spread
-from fusion_ln.report.record import refuse_taken
+from fusion_ln.report.record import RECORD, PageRecord, read_page_record, refuse_taken, relative
 from fusion_ln.runs import RunFolder
 
 MOST_RUNS = 2
@@ -37,6 +37,8 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         RunError, PredictionsError: If the runs cannot be read or do not fit together.
     """
     refuse_taken(out)
+    if (out / RECORD).is_file() and read_page_record(out).kind != "plan":
+        raise RunError(f"{out}: holds another page, see its {RECORD}.", "Choose another folder with `--out DIR`.")
     if len(runs) > MOST_RUNS:
         raise SettingsError(f"{len(runs)} runs; a plan compares two at most.", "Name the better model first.")
     models, simulated = _read(runs)
@@ -63,11 +65,12 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         gains=[_caution(need) for need in needs if need.aim == "gain" and need.of_class == MACRO],
         settings=settings,
     )
+    PageRecord(kind="plan", runs=tuple(relative(run, out) for run in runs), plan=settings).write(out)
     return page, needs
 
 
 def _read(paths: list[Path]) -> tuple[dict[str, Predictions], bool]:
-    """Read the predictions by the names that were given, and whether the patients are simulated.
+    """Read the predictions by the names of their folders or files, and whether the patients are simulated.
 
     Raises:
         RunError: If a run is unfinished, or of another cohort or other folds than the first.
@@ -89,8 +92,15 @@ def _read(paths: list[Path]) -> tuple[dict[str, Predictions], bool]:
             if summaries:
                 run.check_cohort(summaries[0])
             summaries.append(record.cohort)
-        models[str(path)] = read_predictions(run.predictions if path.is_dir() else path)
+        models[_name(path, paths)] = read_predictions(place)
     return models, any(summary.simulated for summary in summaries)
+
+
+def _name(path: Path, paths: list[Path]) -> str:
+    """Name a run by its folder or file, with the folder above where another one is called the same."""
+    place = path.resolve()
+    alike = sum(other.resolve().name == place.name for other in paths) > 1
+    return f"{place.parent.name}/{place.name}" if alike else place.name
 
 
 def describe_needs(needs: list[Need]) -> list[str]:

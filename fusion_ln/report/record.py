@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fusion_ln.errors import RunError
+from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.files.formats import parse, write_json
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import COHORT_HEAD, MODEL_RECORD
@@ -30,25 +31,27 @@ class PageRecord(BaseModel):
     An option that changes a figure of a page belongs here, too.
 
     Attributes:
-        kind: The function that wrote it: `write_runs`, `write_experiment` or `write_comparison`.
+        kind: The function that wrote it: `write_runs`, `write_experiment`, `write_comparison` or `write_plan`.
         runs: Run folders or tables of predictions, in the order in which they were given.
         draws: The same runs on further draws of the cohort.
         cohort: Cohort folder; None where the runs' own records say where it is.
         reference: The one of ``runs`` that the others are compared with, if it was named.
         prevalence: Shares of the classes in another population, as they were given.
         costs: Costs of decisions, as they were given; the path of a table is relative, too.
+        plan: Targets and assumptions of a plan.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    kind: Literal["runs", "experiment", "comparison"]
+    kind: Literal["runs", "experiment", "comparison", "plan"]
     runs: tuple[str, ...]
     draws: tuple[DrawRecord, ...] = ()
     cohort: str | None = None
     reference: str | None = None
     prevalence: str = ""
     costs: str = ""
+    plan: PlanSettings | None = None
     title: str = ""
     question: str = ""
 

@@ -19,8 +19,8 @@ class DrawSettings(Settings):
     )
     fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (),
-        description="Parts of each fold's training patients to train on as well, as in 0.25,0.5: a learning curve, and "
-        "what more patients would buy.",
+        description="Parts of each fold's training patients to train on as well, as in 0.125,0.25,0.5: a learning "
+        "curve, and what more patients would buy; three parts or more for its interval.",
     )
 
     @model_validator(mode="after")

@@ -58,11 +58,25 @@ def run_clinical(cohort: Cohort, columns: Sequence[str], out: Path, *, seed: int
     for column in columns:
         if missing := int(cohort.patients[column].isna().sum()):
             say(f"{column}: {missing} of {len(cohort.patients)} patients have no value; they count as the mean.")
-    planned = (
-        ("baseline-clinical", ClinicalSettings(model="logistic", columns=columns, seed=seed), _fit_logistic),
-        ("baseline-chance", ClinicalSettings(model="chance"), _fit_chance),
-    )
-    return [_run(cohort, settings, fit, RunFolder(out / name)) for name, settings, fit in planned]
+    planned = {
+        "baseline-clinical": ClinicalSettings(model="logistic", columns=columns, seed=seed),
+        "baseline-chance": ClinicalSettings(model="chance"),
+    }
+    return [make_clinical(cohort, settings, [], RunFolder(out / name)) for name, settings in planned.items()]
+
+
+def make_clinical(
+    cohort: Cohort, settings: ClinicalSettings, members: Sequence[RunFolder], run: RunFolder
+) -> RunFolder:
+    """Write the run of some settings; ``members`` are those of a stack, the pictures' run first.
+
+    Raises:
+        RunError: See `run_stacked`; or if the folder holds another run.
+    """
+    if settings.model == "stacked":
+        pictures, columns = members
+        return run_stacked(cohort, pictures, columns, run)
+    return _run(cohort, settings, _fit_logistic if settings.model == "logistic" else _fit_chance, run)
 
 
 def run_beside(

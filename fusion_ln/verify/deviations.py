@@ -11,20 +11,24 @@ import pandas as pd
 
 from fusion_ln.errors import VerifyError
 
-DIGITS = 9  # figures must agree to so many: another machine may round the last ones otherwise
-ROUNDING = 1e-12  # differences below it are rounding, as those of a zero
+DIGITS = 13  # of a number's 16: another machine may round the last ones otherwise
+ROUNDING = 1e-14  # differences below it are rounding, as those of a zero
+SMALL = 9  # digits, beyond which a difference may stem from other versions of packages, too
+NEARLY = "So small a difference may be other versions of packages; on the same ones the file was changed: restore it."
 NAMED_CELLS = 3  # cells of a row that name it in a message
 WAY_OUT = "One of the two was changed after the run was written: restore it, or make the run again."
 
 
-def same(found: object, expected: object) -> bool:
-    """Test whether two values agree: numbers, and texts that hold numbers, to `DIGITS` digits."""
+def same(found: object, expected: object, digits: int = DIGITS) -> bool:
+    """Test whether two values agree: numbers, and texts that hold numbers, to some digits."""
     if found == expected:
         return True
     a, b = _number(found), _number(expected)
     if a is None or b is None:
         return False
-    return math.isclose(a, b, rel_tol=10.0**-DIGITS, abs_tol=ROUNDING) or (math.isnan(a) and math.isnan(b))
+    return math.isclose(a, b, rel_tol=10.0**-digits, abs_tol=10.0 ** (DIGITS - digits) * ROUNDING) or (
+        math.isnan(a) and math.isnan(b)
+    )
 
 
 def _number(value: object) -> float | None:
@@ -38,10 +42,11 @@ def _number(value: object) -> float | None:
 
 def deviation(path: Path, place: str, found: object, expected: object) -> VerifyError:
     """Describe a deviation: file, place in it, what was found and what was expected."""
-    return VerifyError(f"{path}: {place}: found {found}; expected {expected}.", WAY_OUT)
+    close = same(found, expected, SMALL)
+    return VerifyError(f"{path}: {place}: found {found}; expected {expected}.", NEARLY if close else WAY_OUT)
 
 
-def compare_values(path: Path, found: object, expected: object, key: str = "") -> None:
+def compare_values(path: Path, found: object, expected: object, key: str = "", digits: int = DIGITS) -> None:
     """Compare two nested values of JSON.
 
     Raises:
@@ -50,15 +55,17 @@ def compare_values(path: Path, found: object, expected: object, key: str = "") -
     if isinstance(found, dict) and isinstance(expected, dict):
         for name in [*expected, *(name for name in found if name not in expected)]:
             inner = f"{key}.{name}" if key else str(name)
-            compare_values(path, found.get(name, "nothing"), expected.get(name, "nothing"), inner)
+            compare_values(path, found.get(name, "nothing"), expected.get(name, "nothing"), inner, digits)
     elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-            compare_values(path, one, other, f"{key}[{number}]")
-    elif not same(found, expected):
+            compare_values(path, one, other, f"{key}[{number}]", digits)
+    elif not same(found, expected, digits):
         raise deviation(path, key, found, expected)
 
 
-def compare_frames(path: Path, found: pd.DataFrame, expected: pd.DataFrame, key: Sequence[str]) -> None:
+def compare_frames(
+    path: Path, found: pd.DataFrame, expected: pd.DataFrame, key: Sequence[str], digits: int = DIGITS
+) -> None:
     """Compare two tables of a run, their rows joined by ``key``.
 
     Raises:
@@ -75,7 +82,7 @@ def compare_frames(path: Path, found: pd.DataFrame, expected: pd.DataFrame, key:
         raise deviation(path, "rows", *((more[0], "no such row") if more else (f"no row {fewer[0]}", "one")))
     for column in columns:
         for row, one, other in zip(rows[0], held[column].tolist(), given[column].tolist(), strict=True):
-            if not same(one, other):
+            if not same(one, other, digits):
                 raise deviation(path, f"{_named(key, row)}, column {column}", one, other)
 
 

@@ -11,6 +11,7 @@ from fusion_ln.evaluation.probabilities.costs import is_table
 from fusion_ln.report.comparison import write_comparison
 from fusion_ln.report.experiment import write_experiment, write_runs
 from fusion_ln.report.kit.page import without_figures
+from fusion_ln.report.plan import write_plan
 from fusion_ln.report.record import DrawRecord, PageRecord, read_page_record
 from fusion_ln.runs import RunFolder
 from fusion_ln.verify.deviations import WAY_OUT, compare_csv, compare_page
@@ -32,7 +33,7 @@ def verify_page(folder: Path, cohort: Cohort | None, moved: Path | None) -> str 
         RunError: If the record of the page is damaged.
     """
     record = read_page_record(folder)
-    if cohort is None and record.kind != "comparison":
+    if cohort is None and record.kind not in ("comparison", "plan"):
         return None
     with TemporaryDirectory(prefix="fusionln-verify-") as name:
         again = Path(name) / "page"
@@ -60,6 +61,9 @@ def compare_files(folder: Path, again: Path) -> str:
 
 def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | None, moved: Path | None) -> None:
     places = [(folder / run).resolve() for run in record.runs]
+    if record.plan is not None:
+        write_plan(out, places, record.plan)
+        return
     if record.kind == "comparison":
         named = None if record.cohort is None else (folder / record.cohort).resolve()
         reference = None if record.reference is None else (folder / record.reference).resolve()

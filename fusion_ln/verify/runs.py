@@ -14,17 +14,19 @@ from fusion_ln.errors import VerifyError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import parse
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
-from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
+from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord
+from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, INNER, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
-from fusion_ln.verify.deviations import WAY_OUT, compare_frames, compare_values, deviation, same
+from fusion_ln.verify.deviations import DIGITS, WAY_OUT, compare_frames, compare_values, deviation, same
 
 KEYS = {
     "predictions": (PATIENT,),
     "inner_predictions": (FOLD, PATIENT),
     "subset_predictions": (MODALITIES_USED, PATIENT),
 }
+FITTED_DIGITS = 6  # of what was learnt with other packages or on another processor: an optimiser has a tolerance
 
 
 def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
@@ -63,9 +65,9 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
     if isinstance(record, BaselineRecord) and run.history.is_file():
         _check_history(run, record)
         checked.append("history")
-    if isinstance(record, LateFusionRecord) and cohort is not None:
-        _fuse_again(run, record, cohort)
-        checked.append("fused again")
+    if isinstance(record, LateFusionRecord | ClinicalRecord) and cohort is not None:
+        _make_again(run, record, cohort)
+        checked.append("fused again" if isinstance(record, LateFusionRecord) else "fitted again")
     return ", ".join(checked)
 
 
@@ -134,22 +136,33 @@ def _check_history(run: RunFolder, record: BaselineRecord) -> None:
                 raise deviation(run.record, f"folds, fold {fit.fold}, {key}", found, f"{value}, by history.parquet")
 
 
-def _fuse_again(run: RunFolder, record: LateFusionRecord, cohort: Cohort) -> None:
-    """Fuse the members once more and compare every table, and what the head learnt."""
+def _make_again(run: RunFolder, record: LateFusionRecord | ClinicalRecord, cohort: Cohort) -> None:
+    """Fuse the members, or fit the columns, once more and compare every table, and what was learnt."""
+    from fusion_ln.training.clinical import make_clinical
     from fusion_ln.training.fusion.late import fuse_late
 
     members = [RunFolder((run.root / member).resolve()) for member in record.members]
     with TemporaryDirectory(prefix="fusionln-verify-") as folder:
         again = RunFolder(Path(folder) / "run")
-        fuse_late(cohort, members, record.settings.head, again)
+        if isinstance(record, ClinicalRecord):
+            make_clinical(cohort, record.settings, members, again)
+        else:
+            fuse_late(cohort, members, record.settings.head, again)
+        digits = _digits(record)
         for name, key in KEYS.items():
             path = getattr(run, name)
             if path.is_file():
-                compare_frames(path, _sorted(path, key), _sorted(getattr(again, name), key), key)
+                compare_frames(path, _sorted(path, key), _sorted(getattr(again, name), key), key, digits)
         learnt = again.read_record()
-        assert isinstance(learnt, LateFusionRecord)
+        assert isinstance(learnt, LateFusionRecord | ClinicalRecord)
         found, expected = (r.model_dump(mode="json").get("learnt") for r in (record, learnt))
-        compare_values(run.record, found, expected, "learnt")
+        compare_values(run.record, found, expected, "learnt", digits)
+
+
+def _digits(record: LateFusionRecord | ClinicalRecord) -> int:
+    """Count the digits to which a model that is made once more must agree."""
+    here = record.versions == installed_versions() and record.hardware.processor == hardware().processor
+    return DIGITS if here or not record.learnt else FITTED_DIGITS
 
 
 def _sorted(path: Path, key: tuple[str, ...]) -> pd.DataFrame:

@@ -15,13 +15,14 @@ TABLE = "model,class,auc\na,benign,0.9123456789\nb,benign,\n"
         ("0.30000000000000004", "0.3", True),
         (1e-17, 0.0, True),
         (float("nan"), float("nan"), True),
-        (0.912345678, 0.912345679, False),
+        (0.912345678901, 0.912345678902, False),
+        ("0.0912345678901", "0.0912345678902", False),
         ("0.3", "0.4", False),
         (True, 1.5, False),
         ("a", "b", False),
     ],
 )
-def test_figures_agree_to_nine_digits(found, expected, agree):
+def test_figures_agree_to_all_but_the_last_digits(found, expected, agree):
     assert same(found, expected) == agree
 
 

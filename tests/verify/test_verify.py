@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tiny import FIT, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import draw_repeats, save_draws
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.metrics import PRIMARY
@@ -23,6 +25,7 @@ from fusion_ln.report import comparison
 from fusion_ln.report.experiment import write_runs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
+from fusion_ln.training.clinical import run_beside
 from fusion_ln.training.fusion.late import fuse_late
 
 EPOCHS = 3
@@ -68,9 +71,11 @@ def write_baseline(cohort: Cohort, root: Path, modality: str, seed: int) -> RunF
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> Path:
-    """Two baselines, their late fusions, their report, and a comparison."""
+    """Two baselines, their late fusions, their report, a comparison, models of a column, and a plan."""
     root = tmp_path_factory.mktemp("verify")
     cohort, runs = build_cohort(root, 30), root / "runs"
+    cohort = replace(cohort, patients=cohort.patients.assign(age=40.0 + 7 * np.arange(30) % 31))
+    save_cohort(cohort)
     members = [write_baseline(cohort, runs, m, seed) for seed, m in enumerate(("2d", "elastic"))]
     fusions = [RunFolder(runs / f"fusion-{head}") for head in ("late-mean", "late-stacked")]
     for fusion in fusions:
@@ -80,6 +85,8 @@ def original(tmp_path_factory) -> Path:
         patch.setattr("fusion_ln.report.kit.style.png_of", lambda figure, title: b"")
         patch.setattr(comparison, "N_RESAMPLES", 200)
         write_runs(runs, [*members, *fusions], cohort, title="Does it?", question="Q?")
+        run_beside(cohort, ["age"], [fusions[1]], root / "columns")
+        fusionln("plan", fusions[0].root, members[0].predictions, "--out", root / "plan")
         fusionln("compare", fusions[0].root, members[0].predictions, "--out", root / "comparison")
     return root
 
@@ -123,6 +130,13 @@ def move_logits(table: pd.DataFrame) -> pd.DataFrame:
     """Add one number to all logits of a patient: the probabilities stay."""
     table.loc[3, [c for c in table if c.startswith("logit_")]] += 0.1
     return table
+
+
+def change_twelfth_digit(path: Path, key: str) -> None:
+    """Change the twelfth digit of a number of the first fold."""
+    metrics = json.loads(path.read_text())
+    metrics["folds"][0][key] *= 1 + 1e-11
+    path.write_text(json.dumps(metrics))
 
 
 def change_metric(path: Path) -> None:
@@ -199,6 +213,40 @@ def test_a_late_fusion_that_its_members_do_not_give_is_found(root, file, edit, p
 def test_a_table_or_page_changed_by_one_digit_is_found(root, file, old, new, place):
     edit_text(old, new)(root / "comparison" / file)
     assert place in refused("verify", root / "comparison")
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "edit", "place"),
+    [
+        ("baseline-clinical", "predictions.parquet", move_logits, "patient_id P003, column logit_benign: found"),
+        ("baseline-chance", "inner_predictions.parquet", move_logits, "column logit_benign: found"),
+        ("fusion-late-stacked-clinical", "predictions.parquet", move_logits, "patient_id P003, column logit_benign"),
+        ("fusion-late-stacked-clinical", "run.json", edit_text('"weights": [\n        ', '"weights": [\n        1'),
+         "learnt[0].weights[0]: found"),
+    ],
+)  # fmt: skip
+def test_a_model_of_columns_changed_by_one_digit_is_found(root, run, file, edit, place):
+    edit(root / "columns" / run / file)
+    assert place in refused("verify", root / "columns" / run)
+
+
+def test_a_digit_beyond_the_ninth_is_found_and_said_to_be_small(root):
+    run = root / "runs" / "baseline-2d"
+    change_twelfth_digit(run / "metrics.json", PRIMARY)
+    message = refused("verify", run)
+    assert f"{PRIMARY}: found" in message
+    assert "So small a difference may be other versions of packages" in message
+
+
+@pytest.mark.parametrize(("file", "old", "new"), [("tables/plan.csv", ",0.", ",1."), ("plan.html", ">0.", ">1.")])
+def test_a_plan_is_planned_again(root, file, old, new):
+    assert "(report)" in fusionln("verify", root / "plan")
+    edit_text(old, new)(root / "plan" / file)
+    assert f"{Path(file).name}: line" in refused("verify", root / "plan")
+
+
+def test_models_of_columns_as_they_were_written_agree(root):
+    assert fusionln("verify", root / "columns").count("fitted again") == 3
 
 
 def test_a_changed_picture_is_found_and_an_absent_cohort_is_said(root, tmp_path):

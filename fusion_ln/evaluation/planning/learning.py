@@ -3,7 +3,8 @@
 An inverse power law, AUC(n) = a - b n^-c with a at most 1 and b at least 0, is fitted by least squares to the AUCs of
 nested parts of the training patients (Figueroa et al. 2012, BMC Med. Inform. Decis. Mak. 12:8). The interval of its
 extrapolation resamples the patients who are predicted, the same draw for all parts, and fits anew each time; chance in
-the training enters by the scatter of the points about the curve (simulated: ``learning_curve_coverage.py``).
+the training enters by the scatter of the points about the curve (simulated: ``learning_curve_coverage.py``). Three
+points lie on a curve of three parameters and scatter by nothing: there is no interval then.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
 EXPONENTS = np.geomspace(0.05, 4, 80)  # of the power law
+FEWEST_PARTS = 4  # points of a curve of three parameters, below which its extrapolation has no interval
 FURTHER = (1.5, 2.0, 4.0)  # times today's training patients
 
 
@@ -75,6 +77,11 @@ class LearningCurve:
     auc: np.ndarray
     draws: np.ndarray
 
+    @property
+    def has_interval(self) -> bool:
+        """True if there are points enough for an interval of the extrapolation."""
+        return len(self.patients) >= FEWEST_PARTS
+
     @cached_property
     def law(self) -> PowerLaw:
         """The fitted curve."""
@@ -84,7 +91,7 @@ class LearningCurve:
     def _drawn_laws(self) -> PowerLaw:
         """Curves through the resamples, the points scattered about each as the trained ones are about theirs."""
         residuals = self.auc - self.law.at(self.patients)[0]
-        scale = np.sqrt(len(residuals) / max(1, len(residuals) - 3))  # three parameters were fitted
+        scale = np.sqrt(len(residuals) / (len(residuals) - 3))  # three parameters were fitted
         signs = np.random.default_rng(0).choice([-1, 1], self.draws.shape)
         return fit_power_law(self.patients, self.draws + scale * residuals * signs)
 
@@ -97,13 +104,17 @@ class LearningCurve:
         """Extrapolate to some numbers of training patients.
 
         Returns:
-            ``patients, auc, ci_low, ci_high``, and the gain over today's number, ``gain, gain_low, gain_high``.
+            ``patients, auc, ci_low, ci_high``, and the gain over today's number, ``gain, gain_low, gain_high``; no
+            limits with fewer than `FEWEST_PARTS` points.
         """
         today = self.patients[-1:]
-        value, drawn = self.law.at(patients)[0], self._drawn_laws.at(patients)
-        gain, drawn_gain = value - self.law.at(today)[0], drawn - self._drawn_laws.at(today)
-        low, high = middle(drawn)
-        gain_low, gain_high = middle(drawn_gain)
+        value = self.law.at(patients)[0]
+        gain = value - self.law.at(today)[0]
+        low = high = gain_low = gain_high = np.full(len(patients), np.nan)
+        if self.has_interval:
+            drawn = self._drawn_laws.at(patients)
+            low, high = middle(drawn)
+            gain_low, gain_high = middle(drawn - self._drawn_laws.at(today))
         return pd.DataFrame(
             {
                 "patients": patients, "auc": value, "ci_low": low, "ci_high": high, "gain": gain,

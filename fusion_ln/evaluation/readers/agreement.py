@@ -23,7 +23,8 @@ def agreement(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataFra
 
     Returns:
         ``a, b, patients, kappa, ci_low, ci_high``; ``b`` is empty in the row of all readers (Fleiss 1971). The interval
-        is the jackknife's over patients; none where fewer than `FEWEST_OF_TWO` or `FEWEST_OF_ALL` were read, or it has no width.
+        is the jackknife's over patients; none where fewer than `FEWEST_OF_TWO` or `FEWEST_OF_ALL` were read, or where
+        it has no width.
     """
     names = list(predictions.classes)
     calls = {reader.name: reader.calls.map(names.index) for reader in readers if len(reader.calls)}

@@ -63,6 +63,13 @@ def test_scatter_of_the_trainings_widens_the_interval():
     assert widths[0] < widths[1] / 5
 
 
+def test_three_points_give_a_value_and_no_interval():
+    auc = np.array([0.7, 0.78, 0.82])
+    row = LearningCurve(N[:3], auc, np.zeros((50, 3)) + auc).extrapolate(np.array([640.0])).iloc[0]
+    assert row["auc"] > 0.82
+    assert row[["ci_low", "ci_high", "gain_low", "gain_high"]].isna().all()
+
+
 def test_parts_that_predict_other_patients_are_refused(rng):
     with pytest.raises(PredictionsError, match="40 are in both"):
         learning_curve({10.0: predict(rng, 1.0, 40), 20.0: predict(rng, 1.0)}, n_resamples=10)
