@@ -26,6 +26,7 @@ from fusion_ln.predictions import Predictions
 
 POWER, CORRELATION, SHARE = 0.8, 0.5, 0.3  # where nothing is said
 FEWEST, MOST = 10, 1_000_000  # patients that a plan may name
+FEWEST_OF_CLASS = 2  # with one there is no variance
 ASSUMED = "assumed"  # the class of a row, where only its share is known
 
 Curve = Callable[[np.ndarray], np.ndarray]  # patients -> width of the interval, or power
@@ -124,7 +125,7 @@ def plan_from_assumptions(settings: PlanSettings) -> list[Need]:
     _refuse_idle(settings)
     if settings.auc is not None:
         auc = settings.auc
-        curve: Curve = lambda n: _between(logit_limits(np.array(auc), hanley_mcneil(auc, share, n)))  # noqa: E731
+        curve: Curve = lambda n: _logit_width(np.array(auc), hanley_mcneil(auc, share, n), n * min(share, 1 - share))  # noqa: E731
         needs.append(Need("AUC", ASSUMED, share, auc, settings.width, curve))
     if settings.auc is not None and settings.other_auc is not None:
         gain = abs(settings.auc - settings.other_auc) if settings.gain is None else settings.gain
@@ -198,7 +199,8 @@ def _class_width(ranked: Aucs, of_class: int) -> Curve:
         part = n / now
         near_one = newcombe_limits(np.full(n.shape, auc), part * positive, part * (now - positive))
         few = _chance_of_few(ranked, of_class, part)
-        return _mix(few, _between(near_one), _between(logit_limits(auc, variance / n)))
+        smallest = part * min(positive, now - positive)
+        return _mix(few, _between(near_one), _logit_width(auc, variance / n, smallest))
 
     return width
 
@@ -213,7 +215,7 @@ def _macro_width(ranked: Aucs) -> Curve:
         of, others = part[:, None] * sizes, part[:, None] * (now - sizes)
         near_one = _between(newcombe_limits(np.broadcast_to(ranked.by_class, of.shape), of, others))
         few = 1 - np.prod([1 - _chance_of_few(ranked, c, part) for c in range(len(sizes))], axis=0)
-        return _mix(few, near_one.mean(axis=-1), _between(logit_limits(auc, variance / n)))
+        return _mix(few, near_one.mean(axis=-1), _logit_width(auc, variance / n, part * sizes.min()))
 
     return width
 
@@ -231,6 +233,10 @@ def _chance_of_few(ranked: Aucs, of_class: int, part: np.ndarray) -> np.ndarray:
         above = ranked.influence[own, of_class] * own.sum() + ranked.by_class[of_class]
         expected.append(size * (1 - above.clip(0, 1) ** others[:, None]).mean(axis=-1))
     return np.asarray(pdtr(MISPLACED - 1, np.min(expected, axis=0)))
+
+
+def _logit_width(auc: np.ndarray, variance: np.ndarray, smallest: np.ndarray) -> np.ndarray:
+    return _between(logit_limits(auc, variance, np.maximum(smallest, FEWEST_OF_CLASS)))
 
 
 def _between(limits: Limits) -> np.ndarray:

@@ -53,7 +53,7 @@ def compare_with_reader(cases: Cases) -> list[float]:
     variance = [[covariance(a, b, cases.positive) for b in cases.influence] for a in cases.influence]
     (of_model, shared), (_, of_reader) = variance
     low, high = _limits(cases)
-    r = shared / np.sqrt(of_model * of_reader) if of_model * of_reader > 0 else 0.0
+    r = np.asarray(shared / np.sqrt(of_model * of_reader) if of_model * of_reader > 0 else 0.0)
     ends = difference_limits(model, reader, (low[0], high[0]), (low[1], high[1]), r)
     if cases.measure == "auc":
         p = float(z_test(model - reader, np.asarray(of_model + of_reader - 2 * shared))[1])

@@ -107,7 +107,7 @@ def test_near_an_auc_of_one_the_width_is_the_mean_of_those_printed(rng):
 def test_four_times_the_patients_halve_the_width_on_the_logit(rng):
     a, _ = pair(rng, 200)
     row = delong(a, a).iloc[1]
-    half = 1.96 * np.sqrt(row["var_a"] / 4) / (row["auc_a"] * (1 - row["auc_a"]))
+    half = stats.t.ppf(0.975, 4 * 60 - 1) * np.sqrt(row["var_a"] / 4) / (row["auc_a"] * (1 - row["auc_a"]))
     ends = [1 / (1 + np.exp(-(np.log(row["auc_a"] / (1 - row["auc_a"])) + sign * half))) for sign in (-1, 1)]
     assert of(plan_from_runs({"a": a}, PlanSettings()), "AUC", "malignant").at(800) == pytest.approx(
         ends[1] - ends[0], rel=1e-3

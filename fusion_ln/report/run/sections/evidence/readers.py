@@ -107,8 +107,8 @@ def _draw(results: Results, readers: tuple[Reader, ...], of_class: str) -> Plate
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
     axes.plot(x, y, color=colour_of(results, results.main), lw=1.9, label=results.main.what, zorder=2)
-    axes.scatter(*zip(*((false, true) for _, false, true in points), strict=True), marker="^", s=30, color=INK,
-                 label="Readers", zorder=3)  # fmt: skip
+    x, y = [false for _, false, _ in points], [true for _, _, true in points]
+    axes.scatter(x, y, marker="^", s=30, color=INK, label="Readers", zorder=3)
     for name, false, true in points:
         axes.annotate(name, (false, true), xytext=(5, -3), textcoords="offset points", fontsize=7, color=MUTED)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
