@@ -70,7 +70,7 @@ def differences(kind: str, setting: tuple, n: int, replicates: int, rng: np.rand
             held[1], truth = np.digitize(held[1], CUTS), setting[0] - cut_auc(setting[1])
             cases = Cases("auc", "a", positive, held)
         row = compare_with_reader(cases)
-        found.append((row[4], row[5], truth))
+        found.append((row[5], row[6], truth))
     return found
 
 

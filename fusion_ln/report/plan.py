@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -48,9 +49,9 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
     sheet = Sheet(
         "plan",
         "Patients needed",
-        tabulate(needs),
+        _without_idle(tabulate(needs)),
         headings={"of_class": "Of the class", "assumed": "Found" if runs else "Assumed"},
-        words={"aim": TITLES, "class": {ASSUMED: "One class against the rest", MACRO: "Mean of the classes"}},
+        words={"aim": TITLES, "class": {ASSUMED: "One class", MACRO: "Mean of the classes"}},
     )
     page = write_page(
         out / "plan.html",
@@ -122,6 +123,12 @@ def describe_needs(needs: list[Need]) -> list[str]:
         now = f"; now {need.now:,} patients, {reached}" if need.now else ""
         lines.append(f"{what}: {patients}{now}.")
     return lines
+
+
+def _without_idle(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop the columns on runs, or on the gain that they found, where there are none."""
+    idle = [name for name in ("found_low", "found_high", "patients_now", "reached_now") if table[name].isna().all()]
+    return table.drop(columns=idle)
 
 
 def _first(needs: list[Need]) -> Need:

@@ -25,7 +25,10 @@ def test_two_runs_are_planned_from_with_a_caution(seven, tmp_path):
 def test_assumptions_alone_give_the_curves(tmp_path):
     output = fusionln("plan", "--auc", "0.9", "--other-auc", "0.85", "--out", tmp_path)
     assert "Gain in AUC of +0.050, power 0.800: " in output
-    assert (tmp_path / "plan.html").read_text().count("<svg") == 2
+    page = (tmp_path / "plan.html").read_text()
+    assert page.count("<svg") == 2
+    assert "NA&gt;" not in page
+    assert "Patients now" not in page
     assert (tmp_path / "figures" / "plan_gain.png").is_file()
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -169,7 +170,7 @@ def interval(low: object, high: object) -> str:
 
 def cell(value: object) -> str:
     """Write a table's value: three digits for a fraction, a power of ten for next to nothing, a dash for none."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
         if 0 < abs(value) < TINY:
