@@ -2,7 +2,7 @@
 
 Question  A curve over parts of a cohort is extrapolated to twice and four times its training patients. How often does
           the 95 % interval hold the AUC that the learner has there?
-Command   python experiments/learning_curve_coverage.py [--replicates 300]
+Command   python experiments/learning_curve_coverage.py [--replicates 300] [--workers 16]
 Time      about 15 minutes on one core
 Expect    coverage from 0.93; less for a learner whose curve is no power law
 
@@ -17,13 +17,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 from scipy.stats import rankdata
-from threadpoolctl import threadpool_limits
+from simulation import run_jobs
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.planning.learning import FURTHER, LearningCurve
 from fusion_ln.files.formats import write_text
-from fusion_ln.progress import progress
 
 FOLDS, FRACTIONS = 5, np.array([0.125, 0.25, 0.5, 1.0])
 FEATURES, SHIFT = 60, 0.25  # standard deviations between the class means of each feature
@@ -63,32 +62,38 @@ def simulate(n: int, rng: np.random.Generator) -> LearningCurve:
     return LearningCurve(FRACTIONS * n * (FOLDS - 1) / FOLDS, np.array(auc), drawn)
 
 
+def extrapolate(job: tuple[int, int]) -> np.ndarray:
+    """Limits of the AUC and of the gain of one cohort at `FURTHER`. Shape (len(FURTHER), 5)."""
+    n, seed = job
+    today = n * (FOLDS - 1) // FOLDS
+    table = simulate(n, np.random.default_rng([n, seed])).extrapolate(today * np.array(FURTHER))
+    return table[["auc", "ci_low", "ci_high", "gain_low", "gain_high"]].to_numpy()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=300)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
+    jobs = [(n, seed) for n in SIZES for seed in range(options.replicates)]
+    found = np.array(run_jobs(extrapolate, jobs, options.workers, "Curves"))
+    found = found.reshape(len(SIZES), options.replicates, len(FURTHER), 5)
     rows = []
-    with threadpool_limits(1), progress("Curves", len(SIZES)) as step:
-        for n in SIZES:
-            rng = np.random.default_rng(n)
-            today = n * (FOLDS - 1) // FOLDS
-            truth = np.array([true_auc(round(times * today / 2), rng) for times in (1, *FURTHER)])
-            found = [simulate(n, rng).extrapolate(today * np.array(FURTHER)) for _ in range(options.replicates)]
-            for place, times in enumerate(FURTHER):
-                each = pd.DataFrame([table.iloc[place] for table in found])
-                gain = truth[place + 1] - truth[0]
-                held = ((each["ci_low"] <= truth[place + 1]) & (truth[place + 1] <= each["ci_high"])).mean()
-                of_gain = ((each["gain_low"] <= gain) & (gain <= each["gain_high"])).mean()
-                width = (each["ci_high"] - each["ci_low"]).mean()
-                rows.append((n, times, truth[place + 1], each["auc"].mean(), held, width, gain, of_gain))
-            step(str(n))
+    for n, of_size in zip(SIZES, found, strict=True):
+        today = n * (FOLDS - 1) // FOLDS
+        truth = np.array([true_auc(round(times * today / 2), np.random.default_rng(n)) for times in (1, *FURTHER)])
+        for place, times in enumerate(FURTHER):
+            auc, low, high, gain_low, gain_high = of_size[:, place].T
+            gain = truth[place + 1] - truth[0]
+            held = ((low <= truth[place + 1]) & (truth[place + 1] <= high)).mean()
+            of_gain = ((gain_low <= gain) & (gain <= gain_high)).mean()
+            rows.append((n, times, truth[place + 1], auc.mean(), held, (high - low).mean(), gain, of_gain))
     columns = ["patients", "times", "true_auc", "mean_extrapolation", "coverage", "width", "true_gain", "gain_coverage"]
     table = pd.DataFrame(rows, columns=columns)
     write_text(TABLE, table.round(4).to_csv(index=False))
     text = [
         "# Coverage of a learning curve's extrapolation\n",
-        describe_origin("numpy", "scipy"),
-        f"{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}.\n",
+        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}.\n",
         "| patients | times as many | true AUC | mean extrapolation | coverage | mean width | true gain | coverage |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from simulation import describe_origin, run_jobs
+from simulation import run_jobs
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.phantom.findings import attainable_by_tables, draw_findings, posterior, tables
 from fusion_ln.evaluation.delong import MACRO, auc_covariance, z_test
 from fusion_ln.evaluation.limits.auc import aucs
@@ -128,7 +129,7 @@ def main() -> None:
     write_text(TABLE, table.round(4).to_csv(index=False))
     text = [
         "# Plans checked by simulation\n",
-        f"{describe_origin()}\n{options.replicates:,} studies a row, class {CLASS} of the phantom's tables. Reached: "
+        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} studies a row, class {CLASS} of the phantom's tables. Reached: "
         "the mean width of the interval that a report prints, or the share of studies that find the gain.\n",
         "| models | the plan rests on | aim | class | AUC, gain or sensitivity | target | patients | reached |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

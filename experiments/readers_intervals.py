@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
-from simulation import describe_origin, run_jobs
+from simulation import run_jobs
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.readers.agreement import cohen_kappa, fleiss_kappa
 from fusion_ln.evaluation.readers.cases import Cases
 from fusion_ln.evaluation.readers.points import compare_with_reader
@@ -108,7 +109,7 @@ def main() -> None:
     often = table[table["printed"] >= 0.05]
     lines = [
         "# Coverage of the readers' intervals\n",
-        f"{describe_origin()}\n{options.replicates:,} replicates a row; `readers_intervals.csv` holds the rows. Rows",
+        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} replicates a row; `readers_intervals.csv` holds the rows. Rows",
         "in which under 5 % of the samples get an interval are not counted here.\n",
         f"| interval | patients | printed | coverage: mean (lowest to highest) | rows below {LOWEST} |",
         "| --- | --- | --- | --- | --- |",

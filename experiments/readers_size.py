@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
-from simulation import describe_origin, run_jobs
+from simulation import run_jobs
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.readers.cases import Cases
 from fusion_ln.evaluation.readers.standalone import stand_alone_test, testable
 from fusion_ln.files.formats import write_text
@@ -114,7 +115,7 @@ def main() -> None:
     outside = shown[(shown["size"] < ASKED[0]) | (shown["size"] > ASKED[1])]
     lines = [
         "# Size of the test of a model against readers\n",
-        f"{describe_origin()}\n{options.replicates:,} studies a row, {len(table)} rows (`readers_size.csv`): rejection",
+        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} studies a row, {len(table)} rows (`readers_size.csv`): rejection",
         "at 0.05 where the model's true figure is the mean over all readers, among the studies that get a test. Rows",
         f"in which fewer than {SELDOM:.0%} of the studies get one are not counted: {len(table) - len(shown)}. Outside",
         f"of {ASKED[0]} to {ASKED[1]}: {len(outside)} of {len(shown)} rows.\n",
