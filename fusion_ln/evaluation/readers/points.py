@@ -33,7 +33,7 @@ def reader_points(predictions: Predictions, readers: Sequence[Reader]) -> pd.Dat
     Returns:
         ``reader, measure, class, patients, value, ci_low, ci_high, model, difference`` (model - reader)
         ``, difference_low, difference_high, p``. ``patients`` are those of the measure: for a sensitivity those of the
-        class. No interval and no p where there are fewer than `FEWEST`.
+        class. No interval and no p where there are fewer than `FEWEST_READ`.
     """
     rows = []
     for reader in readers:
