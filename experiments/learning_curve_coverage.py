@@ -93,7 +93,8 @@ def main() -> None:
     write_text(TABLE, table.round(4).to_csv(index=False))
     text = [
         "# Coverage of a learning curve's extrapolation\n",
-        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}.\n",
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{options.replicates:,} cohorts a row, parts {', '.join(f'{f:g}' for f in FRACTIONS)}.\n",
         "| patients | times as many | true AUC | mean extrapolation | coverage | mean width | true gain | coverage |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *(

@@ -129,7 +129,8 @@ def main() -> None:
     write_text(TABLE, table.round(4).to_csv(index=False))
     text = [
         "# Plans checked by simulation\n",
-        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} studies a row, class {CLASS} of the phantom's tables. Reached: "
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{options.replicates:,} studies a row, class {CLASS} of the phantom's tables. Reached: "
         "the mean width of the interval that a report prints, or the share of studies that find the gain.\n",
         "| models | the plan rests on | aim | class | AUC, gain or sensitivity | target | patients | reached |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -109,7 +109,8 @@ def main() -> None:
     often = table[table["printed"] >= 0.05]
     lines = [
         "# Coverage of the readers' intervals\n",
-        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} replicates a row; `readers_intervals.csv` holds the rows. Rows",
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{options.replicates:,} replicates a row; `readers_intervals.csv` holds the rows. Rows",
         "in which under 5 % of the samples get an interval are not counted here.\n",
         f"| interval | patients | printed | coverage: mean (lowest to highest) | rows below {LOWEST} |",
         "| --- | --- | --- | --- | --- |",

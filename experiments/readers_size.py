@@ -115,7 +115,8 @@ def main() -> None:
     outside = shown[(shown["size"] < ASKED[0]) | (shown["size"] > ASKED[1])]
     lines = [
         "# Size of the test of a model against readers\n",
-        f"{describe_origin('numpy', 'scipy', 'pandas')}\n{options.replicates:,} studies a row, {len(table)} rows (`readers_size.csv`): rejection",
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{options.replicates:,} studies a row, {len(table)} rows (`readers_size.csv`): rejection",
         "at 0.05 where the model's true figure is the mean over all readers, among the studies that get a test. Rows",
         f"in which fewer than {SELDOM:.0%} of the studies get one are not counted: {len(table) - len(shown)}. Outside",
         f"of {ASKED[0]} to {ASKED[1]}: {len(outside)} of {len(shown)} rows.\n",
