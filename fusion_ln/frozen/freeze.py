@@ -13,7 +13,7 @@ from fusion_ln.files.formats import write_json, write_parquet, write_text
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import scores_table
+from fusion_ln.frozen.load import Undrawn, scores_table
 from fusion_ln.frozen.moments import learn_known, write_moments
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import Answer, ModelRecord
@@ -68,7 +68,8 @@ def freeze(
         )
     with locked(out / LOCK):
         _refuse_other(folder)
-        trained = load_run(run)
+        with Undrawn():
+            trained = load_run(run)
         opened = open_run_cohort(run, cohort)
         refitted = refit(run, opened, device) if answer == "refit" else None
         record, scores = describe_model(trained, licence, refitted)

@@ -74,7 +74,7 @@ def load_model(root: Path) -> FrozenModel:
         return freeze_in_memory(RunFolder(root))
     digest = folder.check_digest()
     record = folder.read_record()
-    with _Undrawn():
+    with Undrawn():
         models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
     known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
     return FrozenModel(root, record, models, read_scores(folder.scores, len(record.classes)), known, digest)
@@ -86,7 +86,8 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     Raises:
         ModelError, RunError: See `load_model`.
     """
-    trained = load_run(run)
+    with Undrawn():
+        trained = load_run(run)
     record, scores = describe_model(trained)
     say(
         f"{run.root}: a run, so its answers are calibrated now and pictures unlike its own are not found; `fusionln "
@@ -95,7 +96,7 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     return FrozenModel(run.root, record, trained.models, scores)
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Building of networks without drawing their first weights, which those of a file replace at once."""
 
     def __torch_function__(
