@@ -16,7 +16,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -121,6 +121,37 @@ def flagged(model: Path, busi: Path) -> dict[str, float]:
         banks["2d"] = ImageBank(pixels, names, none)
         shares[name] = answer(loaded, gather_pictures(banks), pd.DataFrame({PATIENT: names})).unlike.mean()
     return shares
+
+
+def speeds(folder: Path) -> str:
+    """Seconds of freezing, loading and answering by the first ensemble, on two cores."""
+    import torch
+
+    from fusion_ln.frozen.freeze import freeze
+    from fusion_ln.predict.predictor import load_predictor
+
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))
+    torch.set_num_threads(2)
+    model = folder / "models" / "again"
+    name = f"fusion-{next(iter(HEADS))}"
+    freezing = _seconds(lambda: freeze(RunFolder(folder / "runs" / name), model, licence="none"))
+    loading = min(_seconds(lambda: load_predictor(model)) for _ in range(2))
+    predictor, cohorts = load_predictor(model), [load_cohort(root) for root in sorted(folder.glob("fresh-*"))[:8]]
+    images = cohorts[0].images[cohorts[0].images[PATIENT] == cohorts[0].images[PATIENT].iloc[0]]
+    triplet = {row.modality: cohorts[0].picture_path(row.path) for row in images.itertuples()}
+    one = np.median([_seconds(lambda: predictor.predict_pictures(triplet)) for _ in range(6)][1:])
+    many = sum(_seconds(lambda each=each: predictor.predict_cohort(each)) for each in cohorts)
+    n = sum(len(each.patients) for each in cohorts)
+    return (
+        f"\nOn two cores, {name} as an ensemble of {FOLDS}: frozen in {freezing:.1f} s, loaded in {loading:.2f} s, one "
+        f"triplet in {one * 1000:.0f} ms, {n:,} patients in {many:.1f} s (pictures prepared before).\n"
+    )
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
 
 
 def assess(
@@ -243,6 +274,7 @@ def main() -> None:
             table = pd.DataFrame(rows)
             write_text(options.table, table.round(4).to_csv(index=False))
             write_text(options.table.with_suffix(".md"), page(table, means, options))
+        write_text(options.table.with_suffix(".md"), page(table, means, options) + speeds(Path(folder)))
     print(means.to_string(float_format="%.3f"))
     print(table.to_string(index=False, float_format="%.3f"))
 

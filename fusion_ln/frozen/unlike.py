@@ -11,7 +11,7 @@ import numpy as np
 
 KEPT_DIRECTIONS = 64  # that the covariance keeps
 FEWEST = 2  # pictures of a class that has a centre
-FLAGGED = 0.05  # share of patients like those of the study who may be flagged
+FLAGGED = 0.025  # expected share of patients like the study's: one study's threshold so stays below 0.05
 SMALLEST = 1e-3  # variance, in units of the mean one: keeps features that never vary from deciding alone
 
 

@@ -33,10 +33,10 @@ def test_of_patients_like_those_of_the_study_few_are_flagged(rng, n_models):
     for shared in (0.0, 0.9):
         shares = []
         for _ in range(200):
-            own = rng.normal(size=(300, 1)) * np.sqrt(shared)
-            distances = np.exp(own + np.sqrt(1 - shared) * rng.normal(size=(300, n_models)))
-            threshold = learn_threshold(distances[:150, 0], n_models)
-            shares.append((distances[150:].max(axis=1) > threshold).mean())
+            own = rng.normal(size=(450, 1)) * np.sqrt(shared)
+            distances = np.exp(own + np.sqrt(1 - shared) * rng.normal(size=(450, n_models)))
+            threshold = learn_threshold(distances[:300, 0], n_models)
+            shares.append((distances[300:].max(axis=1) > threshold).mean())
         assert np.mean(shares) <= FLAGGED + 0.01
 
 
