@@ -166,7 +166,13 @@ class Predictor:
             patients: ``patient_id`` and clinical columns.
         """
         every = {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
-        return answer(self.model, gather_pictures(every), patients, self.prevalence)
+        answers = answer(self.model, gather_pictures(every), patients, self.prevalence)
+        if n := int(answers.unlike.sum()):
+            say(
+                f"{n} of {len(answers.patients)} patients have a picture unlike all that the model learnt from "
+                "(column `unlike`): their answers mean nothing."
+            )
+        return answers
 
 
 def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Predictor:

@@ -260,7 +260,7 @@ def test_training_pictures_are_refused_without_the_cohort(study, models, make_co
     )
 
 
-def test_pictures_unlike_those_of_the_study_are_flagged(models, make_cohort, tmp_path):
+def test_pictures_unlike_those_of_the_study_are_flagged(models, make_cohort, tmp_path, capsys):
     new = make_cohort(9, name="new", seed=8)
     for name in ("baseline-2d", "fusion-concat"):
         predictor = load_predictor(models[name].root)
@@ -268,6 +268,7 @@ def test_pictures_unlike_those_of_the_study_are_flagged(models, make_cohort, tmp
         near, far = predictor.predict_cohort(new), predictor.predict_pictures({"2d": tmp_path / "squares.png"})
         assert far.unlike.all()
         assert np.median(near.distance) < 1 < far.distance.min() / 2
+        assert "1 of 1 patients have a picture unlike" in capsys.readouterr().err
         assert as_json(predictor, far)[0]["unlike"] is True
         assert as_table(predictor, far)["unlike"].tolist() == ["yes"]
 
