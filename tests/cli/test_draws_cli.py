@@ -36,7 +36,6 @@ def test_repeats_train_the_models_of_columns_in_the_same_folds(cohort, tmp_path)
             "baseline-2d", "baseline-clinical",
         ))  # fmt: skip
         assert pictures["fold"].tolist() == columns["fold"].tolist()
-    assert "every figure that follows from its tables agrees" in fusionln("verify", out)
 
 
 @pytest.mark.slow
