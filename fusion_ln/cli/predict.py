@@ -12,15 +12,18 @@ from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
 
-PICTURE = "picture_"  # + position of a known modality: a parameter's name, which `--2d` alone does not give
-FILE = click.Path(dir_okay=False, path_type=Path)
+PICTURE_PARAMETER = "picture_"  # + position of a known modality: a parameter's name, which `--2d` alone does not give
+ANSWER_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
     """Add an option per known modality, in the order of the table."""
     for position, modality in reversed(list(enumerate(KNOWN_MODALITIES.values()))):
         option = click.option(
-            f"--{modality.name}", f"{PICTURE}{position}", type=FILE, help=f"{modality.short_title} picture."
+            f"--{modality.name}",
+            f"{PICTURE_PARAMETER}{position}",
+            type=ANSWER_FILE,
+            help=f"{modality.short_title} picture.",
         )
         command = option(command)
     return command
@@ -39,8 +42,10 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
 @click.option("--server", metavar="URL", help="Server of `fusionln serve` to ask in place of MODEL.")
 @population_options
-@click.option("--csv", "out", type=FILE, help="CSV file for the answers.")
-@click.option("--json", "json_out", type=FILE, help="JSON file for the answers; of one patient an object, else a list.")
+@click.option("--csv", "out", type=ANSWER_FILE, help="CSV file for the answers.")
+@click.option(
+    "--json", "json_out", type=ANSWER_FILE, help="JSON file for the answers; of one patient an object, else a list."
+)
 def predict(
     model: Path | None,
     named: tuple[str, ...],
@@ -153,7 +158,7 @@ def _refuse_overwriting(outputs: Mapping[str, Path | None], model: Path | None, 
 
 def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:
     """Collect the picture of each modality from the options of known modalities and from ``NAME=FILE`` options."""
-    paths = [known[f"{PICTURE}{position}"] for position in range(len(KNOWN_MODALITIES))]
+    paths = [known[f"{PICTURE_PARAMETER}{position}"] for position in range(len(KNOWN_MODALITIES))]
     pictures = {modality: path for modality, path in zip(KNOWN_MODALITIES, paths, strict=True) if path}
     for modality, path in _parse_pairs(named, "--picture ceus=ceus.png").items():
         if modality in pictures:

@@ -16,7 +16,7 @@ from fusion_ln.evaluation.external.figures import Figures, PointEstimate, endpoi
 from fusion_ln.evaluation.external.protocol import StoredProtocol, read_protocol
 from fusion_ln.evaluation.external.recalibrate import DRAWS, check_cases, recalibrate
 from fusion_ln.evaluation.external.record import (
-    FILE,
+    EVALUATION_FILE,
     PREDICTIONS,
     RECALIBRATION,
     EvaluatedCohort,
@@ -130,7 +130,7 @@ def _refuse_occupied(out: Path) -> None:
     if out.is_file():
         raise RunError(f"{out}: is a file.", "Choose another folder with `--out DIR`.")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if FILE in names:
+    if EVALUATION_FILE in names:
         raise RunError(
             f"{out}: holds an evaluation already, which stands as it is.", "Choose another folder with `--out DIR`."
         )

@@ -35,7 +35,7 @@ CAPTIONS = {
     "after another. A line that ends early was pruned, since it was below the median.",
     "slice": "Each dot is a trial; the darker, the later.",
 }
-WIDE, NARROW = (8.4, 3.2), (4.1, 3.2)  # inches
+WIDE_PLOT, NARROW_PLOT = (8.4, 3.2), (4.1, 3.2)  # inches
 
 
 @dataclass(frozen=True)
@@ -155,20 +155,22 @@ def _plots(study: optuna.Study, objectives: tuple[str, ...]) -> dict[str, Plot]:
     signed = (lambda trial: sign * values_of(trial)[0]) if several else None
     found: dict[str, Plot] = {}
     if 1 < len(objectives) <= 3:
-        found["front"] = Plot("Pareto front", lambda: plots.plot_pareto_front(study), NARROW)
+        found["front"] = Plot("Pareto front", lambda: plots.plot_pareto_front(study), NARROW_PLOT)
     found["history"] = Plot(
-        "History", lambda: plots.plot_optimization_history(study, target=first, target_name=name), WIDE
+        "History", lambda: plots.plot_optimization_history(study, target=first, target_name=name), WIDE_PLOT
     )
     if len(complete) > 1 and len({values_of(trial)[0] for trial in complete}) > 1:
         found["importances"] = Plot(
-            "Importances", lambda: plots.plot_param_importances(study, target=signed, target_name=name), NARROW
+            "Importances", lambda: plots.plot_param_importances(study, target=signed, target_name=name), NARROW_PLOT
         )
         found["parallel"] = Plot(
-            "Parallel coordinates", lambda: plots.plot_parallel_coordinate(study, target=first, target_name=name), WIDE
+            "Parallel coordinates",
+            lambda: plots.plot_parallel_coordinate(study, target=first, target_name=name),
+            WIDE_PLOT,
         )
-    found["slice"] = Plot("Slices", lambda: plots.plot_slice(study, target=first, target_name=name), WIDE)
+    found["slice"] = Plot("Slices", lambda: plots.plot_slice(study, target=first, target_name=name), WIDE_PLOT)
     if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        found["pruning"] = Plot("Pruning", lambda: plots.plot_intermediate_values(study), WIDE)
+        found["pruning"] = Plot("Pruning", lambda: plots.plot_intermediate_values(study), WIDE_PLOT)
     return found
 
 

@@ -146,7 +146,7 @@ class StudyWorker:
         outcome: dict[str, Any] = {}
         with send_heartbeats(trial, self.conditions.heartbeat):
             try:
-                outcome["values"] = evaluate(self.job, trial, self.fabric, check_stop)
+                outcome["values"] = evaluate_trial(self.job, trial, self.fabric, check_stop)
             except (optuna.TrialPruned, DivergedError):
                 outcome["state"] = TrialState.PRUNED
             except optuna.exceptions.UpdateFinishedTrialError:
@@ -169,7 +169,7 @@ def _describe_result(job: StudyJob, trial: FrozenTrial) -> str:
     return ", ".join(f"{name} {value:.3f}" for name, value in zip(job.objectives, trial.values, strict=True))
 
 
-def evaluate(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[], None]) -> list[float]:
+def evaluate_trial(job: StudyJob, trial: Trial, fabric: Fabric, check_stop: Callable[[], None]) -> list[float]:
     """Compute the objectives of a trial: means over its folds of the scores on inner validation.
 
     Raises:

@@ -7,7 +7,7 @@ from fusion_ln.evaluation.external.answers import read_answers
 from fusion_ln.evaluation.external.figures import score_external
 from fusion_ln.evaluation.external.recalibrate import recalibrate
 from fusion_ln.evaluation.external.record import (
-    FILE,
+    EVALUATION_FILE,
     PREDICTIONS,
     RECALIBRATION,
     judge_endpoint,
@@ -30,16 +30,16 @@ def verify_evaluation(folder: Path) -> str:
     record, figures = read_record(folder)
     answers = read_answers(folder / PREDICTIONS)
     checked = [f"{len(answers.table)} predictions"]
-    compare_values(folder / FILE, record.cohort.predicted, len(answers.table), "cohort.predicted")
-    compare_values(folder / FILE, record.labels, answers.has_labels, "labels")
+    compare_values(folder / EVALUATION_FILE, record.cohort.predicted, len(answers.table), "cohort.predicted")
+    compare_values(folder / EVALUATION_FILE, record.labels, answers.has_labels, "labels")
     if figures:
         expected = score_external(answers, record.model.points)
-        compare_values(folder / FILE, figures.model_dump(mode="json"), expected.model_dump(mode="json"))
-        checked.append(f"figures of {FILE}")
+        compare_values(folder / EVALUATION_FILE, figures.model_dump(mode="json"), expected.model_dump(mode="json"))
+        checked.append(f"figures of {EVALUATION_FILE}")
         if record.protocol and record.endpoint:
             judged = judge_endpoint(record.protocol, expected)
             held = record.endpoint.model_dump(mode="json")
-            compare_values(folder / FILE, held, judged.model_dump(mode="json"), "endpoint")
+            compare_values(folder / EVALUATION_FILE, held, judged.model_dump(mode="json"), "endpoint")
             checked.append("endpoint")
     if record.cases:
         found = read_recalibration(folder)

@@ -9,7 +9,7 @@ from fusion_ln.cohort.draws import FOLDER
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.head import HEAD
 from fusion_ln.errors import RunError
-from fusion_ln.evaluation.external.record import FILE as EVALUATION
+from fusion_ln.evaluation.external.record import EVALUATION_FILE as EVALUATION
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.progress import progress

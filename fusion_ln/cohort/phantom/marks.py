@@ -11,7 +11,7 @@ from fusion_ln.cohort.phantom.modalities.colours import COLOUR_BARS, ramp
 
 BAR_ENDS = {"2d": ("", ""), "cdfi": ("+", "-"), "elastic": ("S", "H")}
 MODES = {"2d": "B", "cdfi": "CF", "elastic": "ELA"}
-TEXT, SCALE = (215, 215, 215), (150, 150, 150)
+TEXT_COLOUR, SCALE = (215, 215, 215), (150, 150, 150)
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
@@ -76,7 +76,7 @@ def _settings(scanner: Scanner) -> str:
 
 
 def _text(pen: ImageDraw.ImageDraw, screen: Screen, place: tuple[float, float], text: str, anchor: str) -> Box:
-    pen.text(place, text, fill=TEXT, font=screen.font, anchor=anchor)
+    pen.text(place, text, fill=TEXT_COLOUR, font=screen.font, anchor=anchor)
     left, top, right, bottom = pen.textbbox(place, text, font=screen.font, anchor=anchor)
     return left, top, right, bottom
 

@@ -13,7 +13,7 @@ from fusion_ln.evaluation.subgroups import AGE_BANDS
 from fusion_ln.predictions import Predictions, check_table, predictions_from_logits
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
 
-SET = "set_"  # + class name: the class is in the patient's set
+IN_SET = "set_"  # + class name: the class is in the patient's set
 GROUP = "group_"  # + variable: the patient's subgroup
 EVALUATE_AGAIN = "Restore the file, or evaluate again into another folder."
 
@@ -50,7 +50,7 @@ class ExternalAnswers:
     @property
     def member(self) -> np.ndarray:
         """Membership of each class in each patient's set. bool, shape (P, C)."""
-        return np.asarray(self.table[[SET + name for name in self.classes]], dtype=bool)
+        return np.asarray(self.table[[IN_SET + name for name in self.classes]], dtype=bool)
 
     @property
     def groups(self) -> dict[str, pd.Series]:
@@ -92,7 +92,7 @@ def tabulate_answers(
     known = np.zeros(len(patients), dtype=np.int64) if labels is None else labels
     logits = np.log(np.maximum(probs, np.finfo(np.float64).tiny))
     table = predictions_from_logits(classes, patients.tolist(), np.zeros(len(patients)), known, logits).table
-    table[[SET + name for name in classes]] = member
+    table[[IN_SET + name for name in classes]] = member
     table[[RAW + name for name in classes]] = raw
     table[MODALITIES_USED] = modalities
     for name, levels in groups.items():
@@ -120,7 +120,7 @@ def read_answers(path: Path) -> ExternalAnswers:
     needed |= {MODALITIES_USED: "text"}
     if wrong := wrong_column(checked.table, needed):
         raise PredictionsError(f"{path}: {wrong}.", EVALUATE_AGAIN)
-    for name in (SET + each for each in checked.classes):
+    for name in (IN_SET + each for each in checked.classes):
         if name not in checked.table or checked.table[name].dtype != bool:
             raise PredictionsError(f"{path}: no column {name!r} of true and false.", EVALUATE_AGAIN)
     return ExternalAnswers(checked.classes, checked.table if labelled else checked.table.drop(columns=LABEL))

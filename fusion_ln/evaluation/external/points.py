@@ -10,7 +10,7 @@ from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.records.parts import Share
 from fusion_ln.terms import NOT_MALIGNANT
 
-SENSITIVITY, SPECIFICITY = 0.95, 0.90
+TARGET_SENSITIVITY, TARGET_SPECIFICITY = 0.95, 0.90
 FEWEST_TUNED_ON = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
 
 
@@ -62,9 +62,9 @@ def malignant_classes(classes: Sequence[str]) -> tuple[str, ...]:
 def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) -> tuple[OperatingPoint, ...]:
     """Choose the operating points of a model on calibrated probabilities of patients whom it was not trained on.
 
-    One that finds `SENSITIVITY` of the malignant patients and one that spares `SPECIFICITY` of the others; where no
-    class is named benign, the same of each class against the rest. A test for which either group has fewer than
-    `FEWEST_TUNED_ON` patients is left out.
+    One that finds `TARGET_SENSITIVITY` of the malignant patients and one that spares `TARGET_SPECIFICITY` of the
+    others; where no class is named benign, the same of each class against the rest. A test for which either group has
+    fewer than `FEWEST_TUNED_ON` patients is left out.
 
     Args:
         classes: Names, in label order.
@@ -80,8 +80,8 @@ def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) 
         if min(diseased.sum(), (~diseased).sum()) < FEWEST_TUNED_ON:
             continue
         for kind, title, threshold in (
-            ("sensitive", f"finds {100 * SENSITIVITY:.0f} %", _least(risk[diseased], SENSITIVITY)),
-            ("specific", f"spares {100 * SPECIFICITY:.0f} %", _above(risk[~diseased], SPECIFICITY)),
+            ("sensitive", f"finds {100 * TARGET_SENSITIVITY:.0f} %", _least(risk[diseased], TARGET_SENSITIVITY)),
+            ("specific", f"spares {100 * TARGET_SPECIFICITY:.0f} %", _above(risk[~diseased], TARGET_SPECIFICITY)),
         ):
             rates = rates_at(risk, diseased, threshold)
             point = OperatingPoint(

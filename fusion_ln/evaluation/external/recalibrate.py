@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from fusion_ln.errors import PredictionsError, SettingsError
 from fusion_ln.evaluation.external.figures import PointEstimate
-from fusion_ln.evaluation.external.points import SENSITIVITY, OperatingPoint, rates_at
+from fusion_ln.evaluation.external.points import TARGET_SENSITIVITY, OperatingPoint, rates_at
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.evaluation.probabilities.decision import threshold_for
@@ -138,7 +138,7 @@ def _score_draw(
     for point in anew:
         columns = [classes.index(name) for name in point.positive]
         risk, diseased = adapted[drawn][:, columns].sum(axis=1), np.isin(labels[drawn], columns)
-        thresholds[point.name] = (point, threshold_for(risk[diseased], SENSITIVITY))
+        thresholds[point.name] = (point, threshold_for(risk[diseased], TARGET_SENSITIVITY))
     return _figures(labels[~drawn], classes, adapted[~drawn], thresholds)
 
 

@@ -16,7 +16,7 @@ from fusion_ln.evaluation.external.protocol import StoredProtocol, Verdict
 from fusion_ln.evaluation.external.recalibrate import Recalibration
 from fusion_ln.files.formats import parse, write_json
 
-FILE, PREDICTIONS, RECALIBRATION = "evaluation.json", "predictions.parquet", "recalibration.json"
+EVALUATION_FILE, PREDICTIONS, RECALIBRATION = "evaluation.json", "predictions.parquet", "recalibration.json"
 
 
 class _Part(BaseModel):
@@ -117,7 +117,7 @@ def judge_endpoint(protocol: StoredProtocol, figures: Figures) -> Endpoint:
 def write_record(folder: Path, record: EvaluationRecord, figures: Figures | None) -> None:
     """Write the record and its figures as one JSON object, atomically."""
     measured = figures.model_dump(mode="json") if figures else {}
-    write_json(folder / FILE, {**record.model_dump(mode="json"), **measured})
+    write_json(folder / EVALUATION_FILE, {**record.model_dump(mode="json"), **measured})
 
 
 def read_record(folder: Path) -> tuple[EvaluationRecord, Figures | None]:
@@ -126,7 +126,7 @@ def read_record(folder: Path) -> tuple[EvaluationRecord, Figures | None]:
     Raises:
         RunError: If it is missing, damaged or of another format.
     """
-    path = folder / FILE
+    path = folder / EVALUATION_FILE
     held = _read(path)
     names = Figures.model_fields
     try:

@@ -11,7 +11,7 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.limits.auc import Aucs, aucs
 from fusion_ln.evaluation.limits.shares import Z, share_interval
 from fusion_ln.evaluation.probabilities.decision import POOLED, operating_points, positive_patients, threshold_for
-from fusion_ln.evaluation.sites.pooling import Pooled, pool
+from fusion_ln.evaluation.sites.pooling import PooledEstimate, pool
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, PATIENT, SITE
@@ -32,7 +32,7 @@ class SiteFigures:
 
     counts: pd.DataFrame
     metrics: pd.DataFrame
-    auc: Pooled | None
+    auc: PooledEstimate | None
 
 
 def sites_of_folds(patients: pd.DataFrame, folds: pd.DataFrame) -> dict[int, str]:
@@ -97,7 +97,7 @@ def logit_auc(ranked: Aucs) -> tuple[float, float]:
     return value, (value - float(logit(ranked.macro_limits[0]))) / Z
 
 
-def pooled_row(pooled: Pooled) -> dict[str, float | int | None]:
+def pooled_row(pooled: PooledEstimate) -> dict[str, float | int | None]:
     """List a meta-analysis of logits as AUCs: ``sites, auc, ci_low, ci_high, new_low, new_high, q, p, i2, tau2``."""
     ends = {"auc": pooled.mean, "ci_low": pooled.low, "ci_high": pooled.high}
     ends |= {name: end for name in ("new_low", "new_high") if (end := getattr(pooled, name)) is not None}

@@ -12,7 +12,7 @@ FEWEST_SITES = 5  # for a prediction interval: with fewer the spread between sit
 
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledEstimate:
     """A figure over k sites, on the scale on which its errors are normal.
 
     Attributes:
@@ -36,7 +36,7 @@ class Pooled:
     new_high: float | None
 
 
-def pool(values: np.ndarray, errors: np.ndarray) -> Pooled:
+def pool(values: np.ndarray, errors: np.ndarray) -> PooledEstimate:
     """Pool the figures of at least two sites.
 
     The variance between sites is Paule and Mandel's (1982). The interval of the mean is Hartung and Knapp's (2001) with
@@ -59,7 +59,7 @@ def pool(values: np.ndarray, errors: np.ndarray) -> Pooled:
     new = None
     if k >= FEWEST_SITES:
         new = float(t.ppf((1 + LEVEL) / 2, k - 2)) * float(np.sqrt(tau2 + variance))
-    return Pooled(
+    return PooledEstimate(
         k=k,
         mean=mean,
         low=float(mean - half),

@@ -23,7 +23,7 @@ from fusion_ln.report.kit.figures import (
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, spread
 from fusion_ln.terms import short_title
 
-MODEL, INSIDE = LIGHT["fusion"], MUTED
+MODEL_COLOUR, INSIDE = LIGHT["fusion"], MUTED
 
 
 def draw_aucs(figures: Figures, simulated: bool, attainable: float | None) -> Plate:
@@ -34,7 +34,9 @@ def draw_aucs(figures: Figures, simulated: bool, attainable: float | None) -> Pl
         value, low, high = (np.nan if each is None else each for each in (found.value, found.low, found.high))
         note = f"{number(value)} ({spread(low, high)})"
         tick = attainable if place == 0 else None
-        drawn.append(ForestRow(title, MODEL, value, low, high, (), note, fused=place == 0, bold=place == 0, tick=tick))
+        drawn.append(
+            ForestRow(title, MODEL_COLOUR, value, low, high, (), note, fused=place == 0, bold=place == 0, tick=tick)
+        )
     figure, axes = draw_forest(drawn)
     axes.set_xlim(start_of_axis(end for row in drawn for end in (row.low, row.value)), 1.0)
     axes.set_xlabel("AUC, each class against the rest, 95 % interval")
@@ -50,8 +52,8 @@ def draw_roc(of_class: str, band: pd.DataFrame, auc: float | None, simulated: bo
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
     rates = band["false_positive_rate"]
-    axes.fill_between(rates, band["ci_low"], band["ci_high"], color=MODEL, alpha=0.14, lw=0)
-    axes.plot(rates, band["sensitivity"], color=MODEL, lw=1.9)
+    axes.fill_between(rates, band["ci_low"], band["ci_high"], color=MODEL_COLOUR, alpha=0.14, lw=0)
+    axes.plot(rates, band["sensitivity"], color=MODEL_COLOUR, lw=1.9)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.set_xlabel("1 − specificity")
     axes.set_ylabel("Sensitivity")
@@ -76,10 +78,10 @@ def draw_calibration(
     figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
     axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
-    axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=MODEL, alpha=0.16, lw=0)
-    axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=MODEL, lw=0.8, alpha=0.5)
-    axes.plot(bins["predicted"], bins["observed"], color=MODEL, lw=0, marker="o", ms=3.2)
-    axes.plot(curve["predicted"], curve["observed"], color=MODEL, lw=2)
+    axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=MODEL_COLOUR, alpha=0.16, lw=0)
+    axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=MODEL_COLOUR, lw=0.8, alpha=0.5)
+    axes.plot(bins["predicted"], bins["observed"], color=MODEL_COLOUR, lw=0, marker="o", ms=3.2)
+    axes.plot(curve["predicted"], curve["observed"], color=MODEL_COLOUR, lw=2)
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
     axes.set_ylabel("Observed share")
     edges = np.linspace(0, 1, 31)
@@ -105,7 +107,7 @@ def draw_points(figures: Figures, simulated: bool) -> Plate:
     ends = []
     for y, (_, chosen, found) in enumerate(rows):
         _draw_rate(axes, y + 0.22, chosen, INSIDE)
-        _draw_rate(axes, y, found, MODEL)
+        _draw_rate(axes, y, found, MODEL_COLOUR)
         write_note(axes, y, f"{percent(found.value)}  (was {percent(chosen.value)})")
         ends += [chosen.low, found.low]
     axes.set_xlim(start_of_axis(ends), 1.0)
@@ -125,8 +127,8 @@ def draw_decisions(table: pd.DataFrame, positive: str, thresholds: list[float], 
     axes = figure.add_subplot()
     axes.axhline(0, color=INK, lw=0.9, label="act on no one")
     axes.plot(table["threshold"], table["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
-    axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=MODEL, alpha=0.13, lw=0)
-    axes.plot(table["threshold"], table["net_benefit"], color=MODEL, lw=1.8, label="model")
+    axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=MODEL_COLOUR, alpha=0.13, lw=0)
+    axes.plot(table["threshold"], table["net_benefit"], color=MODEL_COLOUR, lw=1.8, label="model")
     for threshold in thresholds:
         axes.axvline(threshold, color=LINE, lw=1.0, zorder=0)
     top = float(table["net_benefit"].max())
@@ -151,7 +153,7 @@ def draw_subgroups(variable: str, counts: pd.DataFrame, aucs: pd.DataFrame, simu
             write_note(axes, y, "too few to score")
             continue
         value, low, high = by_level.loc[level, ["value", "ci_low", "ci_high"]].astype(float)
-        draw_interval(axes, y, value, low, high, MODEL, fused=True)
+        draw_interval(axes, y, value, low, high, MODEL_COLOUR, fused=True)
         write_note(axes, y, number(value, 2) + (", too few for an interval" if np.isnan(low) else ""))
     ends = pd.concat([aucs["ci_low"], aucs["value"]]).astype(float)
     axes.set_xlim(start_of_axis(ends), 1.0)

@@ -21,7 +21,7 @@ from fusion_ln.runs import RunFolder, weight_file
 from fusion_ln.terms import IMAGE, SHA256
 
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
-PICTURES, COPIES = "pictures.parquet", "pictures.npy"
+PICTURES_FILE, COPIES = "pictures.parquet", "pictures.npy"
 TASK = "task"
 SHARED_PICTURES = "shared_pictures.csv"  # in the cohort folder: what was refused
 
@@ -34,7 +34,7 @@ def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
         write_rows(
             run.root / COPIES, rows, (sum(map(len, tables)), THUMBNAIL_SIDE * THUMBNAIL_SIDE), np.dtype(np.uint8)
         )
-    write_parquet(run.root / PICTURES, pd.concat(tables, ignore_index=True))
+    write_parquet(run.root / PICTURES_FILE, pd.concat(tables, ignore_index=True))
 
 
 def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: str) -> None:
@@ -59,7 +59,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
         return
-    for name in (PICTURES, COPIES):
+    for name in (PICTURES_FILE, COPIES):
         if not (run.root / name).is_file():
             raise RunError(f"{run.root}: {name} is missing, so its pictures are unknown.", "Restore it.")
     shared: dict[str, str] = {}
@@ -78,7 +78,7 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
 
 @lru_cache(maxsize=16)  # an experiment asks for the same cohort once per seed; the fingerprint tells it changed
 def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) -> dict[str, str]:
-    table = read_stored_table(run / PICTURES, "Restore it.", {IMAGE: "text", SHA256: "text", TASK: "text"}).rename(
+    table = read_stored_table(run / PICTURES_FILE, "Restore it.", {IMAGE: "text", SHA256: "text", TASK: "text"}).rename(
         columns={TASK: ORIGIN}
     )
     try:
@@ -86,6 +86,8 @@ def _find_shared(cohort_root: Path, fingerprint: str, modality: str, run: Path) 
     except (OSError, ValueError, EOFError) as error:
         raise RunError(f"{run / COPIES}: cannot be read ({in_short(error)}).", "Restore it.") from None
     if copies.shape != (len(table), THUMBNAIL_SIDE * THUMBNAIL_SIDE):
-        raise RunError(f"{run / COPIES}: not the copies of the {len(table)} pictures in {PICTURES}.", "Restore it.")
+        raise RunError(
+            f"{run / COPIES}: not the copies of the {len(table)} pictures in {PICTURES_FILE}.", "Restore it."
+        )
     known = KnownPictures(table, copies)
     return find_shared_pictures(load_cohort(cohort_root), modality, known)

@@ -19,7 +19,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section
 
-RAW, CALIBRATED = "raw", "calibrated"
+UNCALIBRATED, CALIBRATED = "raw", "calibrated"
 MOST_DRAWS = 1000  # of the bootstrap behind slopes and curves
 HEADINGS = {
     "ece": "Calibration error",
@@ -82,7 +82,7 @@ def by_stage(models: Sequence[Model], describe: Callable[[Predictions], pd.DataF
     tables = []
     for model in models:
         assert model.calibrated
-        for stage, predictions in ((RAW, model.predictions), (CALIBRATED, model.calibrated.predictions)):
+        for stage, predictions in ((UNCALIBRATED, model.predictions), (CALIBRATED, model.calibrated.predictions)):
             table = describe(predictions).assign(model=model.name, probabilities=stage)
             tables.append(columns_first(table, "model", "probabilities"))
     filled = [table for table in tables if len(table)]
@@ -140,7 +140,7 @@ def draw_calibration(results: Results, bins: pd.DataFrame, curves: pd.DataFrame,
     axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
     for stage, look in (
-        (RAW, {"color": MUTED, "lw": 0.9, "ls": (0, (4, 2))}),
+        (UNCALIBRATED, {"color": MUTED, "lw": 0.9, "ls": (0, (4, 2))}),
         (CALIBRATED, {"color": colour, "lw": 2}),
     ):
         curve, own = _of(curves, model.name, stage, of_class), _of(bins, model.name, stage, of_class)

@@ -18,9 +18,9 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
-from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, RAW
+from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, UNCALIBRATED
 
-SENSITIVITY = 0.95  # required of the operating point
+TARGET_SENSITIVITY = 0.95  # required of the operating point
 SHOWN = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9]  # thresholds of the table on the page
 HEADINGS = {
     "found": "Malignant, found",
@@ -67,7 +67,9 @@ def net_benefit(results: Results) -> pd.DataFrame:
     """
     tables = []
     for model in results.headline if results.malignant else ():
-        stages = {RAW: model.predictions} | ({CALIBRATED: model.calibrated.predictions} if model.calibrated else {})
+        stages = {UNCALIBRATED: model.predictions} | (
+            {CALIBRATED: model.calibrated.predictions} if model.calibrated else {}
+        )
         for stage, predictions in stages.items():
             table = decision_curve(predictions, results.malignant)
             table.insert(0, "probabilities", stage)
@@ -97,7 +99,7 @@ def points_of_models(results: Results, reasons: list[str]) -> pd.DataFrame:
     for model in results.models:
         if results.malignant and model.calibrated:
             given = (model.calibrated.predictions, model.calibrated.inner, results.malignant)
-            found = attempt(reasons, operating_points, *given, sensitivity=SENSITIVITY)
+            found = attempt(reasons, operating_points, *given, sensitivity=TARGET_SENSITIVITY)
             if found is not None:
                 tables[model.name] = found
         elif results.malignant:
@@ -119,7 +121,7 @@ def draw_decisions(
     axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
     axes.set_ylabel("Net benefit")
     figure.legend(loc="outside upper left", ncols=2)
-    raw = " Thin: the same from raw probabilities." if {RAW, CALIBRATED} <= set(table["probabilities"]) else ""
+    raw = " Thin: the same from raw probabilities." if {UNCALIBRATED, CALIBRATED} <= set(table["probabilities"]) else ""
     caption = (
         "Net benefit: the share of patients rightly taken for malignant, less the share wrongly taken so, weighted by "
         f"the odds of the threshold. Band: 95 % interval {GIVEN}.{raw}"
@@ -132,7 +134,7 @@ def _draw_model(axes: Axes, own: pd.DataFrame, model: Model, colour: str) -> Non
     stages = list(dict.fromkeys(own["probabilities"]))
     for stage in stages:
         curve = own[own["probabilities"] == stage]
-        if stage == RAW and len(stages) > 1:
+        if stage == UNCALIBRATED and len(stages) > 1:
             axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=0.7, ls=(0, (4, 2)))
             continue
         label = model.title if stage == CALIBRATED else f"{model.title}, raw"

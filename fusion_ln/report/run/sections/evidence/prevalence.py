@@ -13,7 +13,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
-from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY, draw_decisions
+from fusion_ln.report.run.sections.evidence.decisions import TARGET_SENSITIVITY, draw_decisions
 
 IN_COHORT, AT_PREVALENCE = "cohort", "prevalence"  # columns
 POPULATION_HEADINGS = {
@@ -108,7 +108,7 @@ def _points(results: Results, model: Model, calibrated: Calibrated) -> pd.DataFr
     if not results.malignant:
         return pd.DataFrame()
     predictions = calibrated.predictions
-    thresholds = choose_thresholds(predictions, calibrated.inner, results.malignant, sensitivity=SENSITIVITY)
+    thresholds = choose_thresholds(predictions, calibrated.inner, results.malignant, sensitivity=TARGET_SENSITIVITY)
     in_cohort, at_prevalence = (
         point_at(predictions, thresholds, results.malignant, prevalence=shares) for shares in (None, results.prevalence)
     )

@@ -19,7 +19,7 @@ from fusion_ln.report.run.text import SIGNIFICANCE
 
 HEADINGS = {"model_a": "Model", "model_b": "Compared with", "auc_a": "AUC", "auc_b": "AUC of the other", "p": "p"}
 ADDS, INSTEAD, OF_COLUMNS = "pictures added to the columns", "pictures instead of the columns", "columns added"
-TEXT = (
+COLUMNS_TEXT = (
     "Logistic regression of the class on columns of the cohort's table (ridge, its penalty chosen inside the training "
     "part of each fold), in the same folds and from the same training patients as the networks. The stack weighs its "
     "logits and those of the pictures by the inner validation patients alone. A missing value counts as the mean of "
@@ -58,7 +58,7 @@ def build(report: Report) -> Section | None:
         title="Beyond what is known without pictures",
         subtitle=known.what.lower(),
         template="performance/clinical.html",
-        text=TEXT,
+        text=COLUMNS_TEXT,
         plates=[draw_gains(results, gains)] if gains else [],
         sheets=[
             Sheet("without_pictures", "What the pictures add", pd.DataFrame(gains, columns=AddedAuc._fields), HEADINGS)

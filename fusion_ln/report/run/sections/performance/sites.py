@@ -24,9 +24,9 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section, attempt
-from fusion_ln.report.run.sections.evidence.decisions import SENSITIVITY
+from fusion_ln.report.run.sections.evidence.decisions import TARGET_SENSITIVITY
 
-MEAN, NEW = "Mean over such sites", "A new site (95 % prediction)"
+MEAN_OVER_SITES, NEW = "Mean over such sites", "A new site (95 % prediction)"
 HEADINGS = {
     "auc": "AUC, mean",
     "new_low": "A new site",
@@ -72,7 +72,7 @@ def build(report: Report) -> Section | None:
             "pooled": len(pooled) > 0,
             "sites": len(sites),
             "left": _left_out(scored[results.main.name]),
-            "sensitivity": SENSITIVITY,
+            "sensitivity": TARGET_SENSITIVITY,
             "recalls": recalls.only(model=results.main.name, metric="recall"),
             "main": results.main.title,
         },
@@ -101,7 +101,7 @@ def drift_table(results: Results, sites: Mapping[int, str], reasons: list[str]) 
             reasons[:] = [model.uncalibrated]
             continue
         pair = (model.calibrated.predictions, model.calibrated.inner)
-        found = attempt(reasons, threshold_drift, *pair, sites, results.malignant, sensitivity=SENSITIVITY)
+        found = attempt(reasons, threshold_drift, *pair, sites, results.malignant, sensitivity=TARGET_SENSITIVITY)
         if found is not None:
             tables[model.name] = found
     return columns_first(stack(tables), "model", "site") if tables else pd.DataFrame()
@@ -119,7 +119,7 @@ def draw_sites(results: Results, model: Model, figures: SiteFigures) -> Plate:
     if figures.auc:
         pooled = pooled_row(figures.auc)
         value, low, high = (float(pooled[name] or np.nan) for name in ("auc", "ci_low", "ci_high"))
-        rows.append((MEAN, (value, low, high)))
+        rows.append((MEAN_OVER_SITES, (value, low, high)))
         if pooled["new_low"] is not None and pooled["new_high"] is not None:
             rows.append((NEW, (value, float(pooled["new_low"]), float(pooled["new_high"]))))
     figure, axes = empty_rows([(title, y >= n_sites) for y, (title, _) in enumerate(rows)])

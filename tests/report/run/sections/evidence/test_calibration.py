@@ -7,7 +7,7 @@ from fusion_ln.evaluation.probabilities.calibration import reliability
 from fusion_ln.metrics import score
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.section import Report
-from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, RAW, build, by_stage
+from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, UNCALIBRATED, build, by_stage
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,10 @@ def section(report):
 
 
 def test_both_stages_of_every_model_stand_side_by_side(results, section):
-    assert set(by_stage(results.models, reliability)["probabilities"]) == {RAW, CALIBRATED}
+    assert set(by_stage(results.models, reliability)["probabilities"]) == {UNCALIBRATED, CALIBRATED}
     scores = section.tables["calibrated_scores"].table.set_index(["model", "probabilities"])
     for model in results.models:
-        for stage, predictions in ((RAW, model.predictions), (CALIBRATED, model.calibrated.predictions)):
+        for stage, predictions in ((UNCALIBRATED, model.predictions), (CALIBRATED, model.calibrated.predictions)):
             expected = score(predictions.labels, predictions.probs, predictions.classes)
             assert scores.loc[(model.name, stage), "auc_ovr"] == expected["auc_ovr"][0]
 
