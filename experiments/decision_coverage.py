@@ -72,7 +72,7 @@ def simulate(labels: np.ndarray, skills: tuple[float, float], rng: np.random.Gen
     return models
 
 
-def figures(a: Predictions, b: Predictions | None, draws: int) -> Found:
+def figures(a: Predictions, b: Predictions | None) -> Found:
     """Every figure of a model, and of the pair."""
     found: Found = {}
     positive, ends = MALIGNANT, ["ci_low", "ci_high"]
@@ -86,7 +86,7 @@ def figures(a: Predictions, b: Predictions | None, draws: int) -> Found:
         found[f"{row['metric']} of a point", "malignant"] = _row(row[["value", *ends]])
     costs = mean_costs(a, COSTS, prevalence=PREVALENCE).set_index("policy")
     found["mean cost", "all"] = _row(costs.loc[LEAST_COST, ["mean_cost", *ends]])
-    for _, row in recalibration(a, n_resamples=draws).iterrows():
+    for _, row in recalibration(a).iterrows():
         for figure in ("intercept", "slope"):
             found[f"calibration {figure}", row["class"]] = _row(row[[figure, f"{figure}_low", f"{figure}_high"]])
     if b is not None:
@@ -134,7 +134,7 @@ def truth(kind: str, place: int) -> dict[tuple[str, str], float]:
     labels = np.repeat(range(3), np.array(COUNTS[100]) * (TRUTH_PATIENTS // 100))
     skill = SKILLS[kind][place]
     model = simulate(labels, (skill, skill), np.random.default_rng([7, place]))[0][0]
-    found = {key: value for key, (value, *_) in figures(model, None, 1).items()}
+    found = {key: value for key, (value, *_) in figures(model, None).items()}
     scores = score(labels, model.probs, CLASSES, metrics=[metric for metric in METRICS if metric.name in OF_SEEDS])
     for name, values in scores.items():
         metric, of_class = split_name(name)
@@ -149,7 +149,7 @@ def replicate(kind: str, n: int, replicates: int, draws: int, seed: int) -> list
     for _ in range(replicates):
         places = rng.integers(0, len(SKILLS[kind]), 2).tolist()
         models = simulate(labels, (SKILLS[kind][places[0]], SKILLS[kind][places[1]]), rng)
-        found = figures(models[0][0], models[1][0], draws) | over_seeds(models, draws)
+        found = figures(models[0][0], models[1][0]) | over_seeds(models, draws)
         true = [TRUTHS[kind, place] for place in places]
         for (figure, of), (_, low, high) in found.items():
             name = figure.removeprefix("difference in ")

@@ -134,12 +134,10 @@ def opened_model(root: Path) -> "FrozenModel":
     return load_model(root)
 
 
-def figures_of(
-    classes: tuple[str, ...], table: pd.DataFrame, points: tuple[OperatingPoint, ...], n_resamples: int
-) -> pd.DataFrame:
+def figures_of(classes: tuple[str, ...], table: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> pd.DataFrame:
     """Value and interval of every figure that an evaluation prints."""
     table = table.sort_values(PATIENT, ignore_index=True)
-    found = score_external(ExternalAnswers(classes, table), points, n_resamples=n_resamples).endpoints()
+    found = score_external(ExternalAnswers(classes, table), points).endpoints()
     rows = {name: (each.value, each.low, each.high) for name, each in found.items()}
     return pd.DataFrame(rows, index=["value", "low", "high"], dtype=float).T
 
@@ -156,9 +154,9 @@ def compare_sites(
     for shift, table in answered.items():
         order = rng.permutation(len(table))
         rest = order[: options.sites * options.site_patients]
-        truths[shift] = pool.submit(figures_of, classes, table.iloc[order[len(rest) :]], points, 2)
+        truths[shift] = pool.submit(figures_of, classes, table.iloc[order[len(rest) :]], points)
         for number, rows in enumerate(np.array_split(rest, options.sites)):
-            sites[shift, number] = pool.submit(figures_of, classes, table.iloc[rows], points, options.resamples)
+            sites[shift, number] = pool.submit(figures_of, classes, table.iloc[rows], points)
     parts = []
     for (shift, number), site in sites.items():
         part = site.result().assign(truth=truths[shift].result()["value"])
@@ -181,7 +179,6 @@ def main() -> None:
     parser.add_argument("--truth", type=int, default=10_000)
     parser.add_argument("--site-patients", type=int, default=150)
     parser.add_argument("--sites", type=int, default=SITES)
-    parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--simulate-seconds", type=float, default=150, help="after which no more are simulated")
     parser.add_argument("--seconds", type=float, default=240, help="after which no more patients are answered")
     parser.add_argument("--table", type=Path, default=TABLE)

@@ -165,7 +165,7 @@ def assess(
     probs, raw, member = (fresh[[f"{name}_{c}" for c in range(3)]].to_numpy() for name in ("probs", "raw", "member"))
     names = [f"{i:05}" for i in range(len(labels))]
     calibrated = predictions_from_logits(held_out.classes, names, np.zeros(len(labels), int), labels, np.log(probs))
-    slopes = recalibration(calibrated, n_resamples=400).set_index("class").astype(float)
+    slopes = recalibration(calibrated).set_index("class").astype(float)
     errors = _calibration_errors(held_out, inner, FOLDS if answer == "ensemble" else 1, raw, labels)
     inside, outside = aucs(held_out.labels, held_out.probs), aucs(labels, probs)
     spread = np.sqrt(inside.macro_covariance(inside) + outside.macro_covariance(outside))

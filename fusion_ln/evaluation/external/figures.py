@@ -90,13 +90,12 @@ def endpoint_names(classes: Sequence[str], points: Sequence[OperatingPoint]) -> 
     return ["auc_ovr", *by_class, *(_coverage_name(name) for name in [*classes, ALL_CLASSES]), *rates]
 
 
-def score_external(answers: ExternalAnswers, points: Sequence[OperatingPoint], *, n_resamples: int = 1000) -> Figures:
+def score_external(answers: ExternalAnswers, points: Sequence[OperatingPoint]) -> Figures:
     """Compute the figures of a model's answers.
 
     Args:
         answers: With the true classes.
         points: Operating points that were fixed before.
-        n_resamples: Bootstrap draws behind calibration slopes and intercepts.
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients.
@@ -105,7 +104,7 @@ def score_external(answers: ExternalAnswers, points: Sequence[OperatingPoint], *
     classes, labels = answers.classes, predictions.labels
     need_patients(labels, classes, at_least=2)
     ranked = aucs(labels, predictions.probs)
-    calibration = recalibration(predictions, n_resamples=n_resamples)
+    calibration = recalibration(predictions)
     groups = {name: labels == c for c, name in enumerate(classes)} | {ALL_CLASSES: np.ones(len(labels), dtype=bool)}
     held, size = answers.member[np.arange(len(labels)), labels], answers.member.sum(axis=1)
     return Figures(

@@ -39,7 +39,7 @@ def other(rng):
 
 def test_figures_are_those_of_the_pages(other):
     answers, points = other
-    found = score_external(answers, points, n_resamples=50)
+    found = score_external(answers, points)
     table = metric_intervals(answers.predictions, n_resamples=2).set_index(["metric", "class"])
     for name, estimate in {("auc_ovr", "all"): found.auc_ovr, ("auc", "lymphoma"): found.auc["lymphoma"]}.items():
         expected = table.loc[name, ["value", "ci_low", "ci_high"]].tolist()
@@ -48,7 +48,7 @@ def test_figures_are_those_of_the_pages(other):
 
 def test_coverage_and_drift_count_patients(other):
     answers, points = other
-    found = score_external(answers, points, n_resamples=2)
+    found = score_external(answers, points)
     labels, probs = answers.predictions.labels, answers.probs
     own = labels == 1
     hits = int((probs[own, 1] > 0.2).sum())
@@ -66,7 +66,7 @@ def test_coverage_and_drift_count_patients(other):
 def test_a_model_too_sure_by_a_factor_has_that_slope(rng):
     """Probabilities sharpened by two: the slope is 1/2 of what it was."""
     labels, probs = draw(rng, 3000)
-    plain = score_external(answers_of(labels, probs), (), n_resamples=2).slope["benign"].value
+    plain = score_external(answers_of(labels, probs), ()).slope["benign"].value
     logit = np.log(probs / (1 - probs))
     assert plain == pytest.approx(np.polyfit(logit[:, 0], logit[:, 0], 1)[0] * plain)
     sharper = 1 / (1 + np.exp(-2 * logit))
@@ -76,7 +76,7 @@ def test_a_model_too_sure_by_a_factor_has_that_slope(rng):
 
 def test_every_endpoint_that_a_protocol_may_name_is_found(other):
     answers, points = other
-    assert set(endpoint_names(CLASSES, points)) == set(score_external(answers, points, n_resamples=2).endpoints())
+    assert set(endpoint_names(CLASSES, points)) == set(score_external(answers, points).endpoints())
 
 
 def test_a_class_of_one_patient_is_refused(rng):

@@ -40,7 +40,7 @@ def build(report: Report) -> Section:
     slopes = Sheet(
         "calibration_slopes",
         "Calibration intercept and slope",
-        by_stage(shown, lambda predictions: recalibration(predictions, n_resamples=draws)),
+        by_stage(shown, recalibration),
         {"n": "Patients of the class"},
     )
     curves = by_stage(shown, lambda predictions: calibration_curves(predictions, n_resamples=draws))
