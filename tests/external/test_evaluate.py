@@ -122,6 +122,7 @@ def test_label_free_does_not_look_at_a_label(study, model, tmp_path):
     record, figures = read_record(tmp_path / "one")
     assert not record.labels
     assert figures is None
+    assert next(iter(verify(tmp_path / "one").agreeing.values())).startswith("62 predictions, ")
 
 
 @pytest.mark.usefixtures("pageless")

@@ -170,8 +170,9 @@ def limits(record: EvaluationRecord) -> list[str]:
         "For research only: no figure here licenses a diagnosis.",
         "It holds for this hospital’s patients as they were collected; another hospital may differ as much again.",
         "Intervals take the model as given: only the patients vary.",
-        "Subgroups and classes other than the primary endpoint are exploratory.",
     ]
+    if record.labels:
+        found.append("Subgroups and classes other than the primary endpoint are exploratory.")
     if record.cohort.simulated:
         found.insert(0, f"Every patient here is {SIMULATED}: nothing follows for real ones.")
     return found
