@@ -6,6 +6,7 @@ import pytest
 
 from fusion_ln.evaluation.sites.figures import pooled_row, score_sites
 from fusion_ln.predictions import predictions_from_logits
+from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.sites import build
@@ -63,3 +64,17 @@ def test_three_sites_say_nothing_of_a_new_one(report):
     assert section.headline == ""
     assert section.tables["sites_pooled"].table[["new_low", "new_high"]].isna().all(axis=None)
     assert not any("new site" in text.get_text() for text in section.plates[0].figure.axes[0].texts)
+
+
+def test_the_page_says_what_there_is_to_say(six, report, tmp_path):
+    few = build(report_of_sites(report, 3)[0])
+    texts = [
+        write_page(
+            tmp_path / "page.html", f"sections/{each.template}", each.plates, [], simulated=True, section=each
+        ).read_text(encoding="utf-8")
+        for each in (six[0], few)
+    ]
+    assert "The folds are the 6 sites" in texts[0]
+    assert "A new site: 95 % prediction interval" in texts[0]
+    assert "There is no prediction interval for a new site: under 5 sites" in texts[1]
+    assert all("Thresholds that drift" in text for text in texts)
