@@ -242,7 +242,7 @@ def page(table: pd.DataFrame, sizes: dict[str, int], options: argparse.Namespace
     named = ", ".join(f"{name} {version}" for name, version in versions.items() if name in {"python", "torch", "numpy"})
     error = np.sqrt(options.site_patients / min(sizes.values()))
     what = [f"- `{shift}`: {draw_shift([shift], SHIFT_SEED).describe()}; truth on {sizes[shift]:,}" for shift in SHIFTS]
-    study = str(options.model) if options.model else f"a study of {options.patients} patients, {options.epochs} epochs"
+    study = str(options.model) if options.model else f"a study of {options.patients} patients ({options.epochs} epochs)"
     total = int(counts.to_numpy().sum()) / max(int(known.sum()), 1)
     lines = [
         "# Do the intervals of an evaluation hold the truth of another hospital?\n",

@@ -91,7 +91,8 @@ def _draw_depth(shift: Shift, rng: np.random.Generator) -> Shift:
 def _draw_prevalence(shift: Shift, rng: np.random.Generator) -> Shift:
     home = tables().prevalence
     while True:  # a few draws
-        shares = LEAST_SHARE + (1 - LEAST_SHARE * len(home)) * rng.dirichlet(np.ones(len(home)))
+        shares = (LEAST_SHARE + (1 - LEAST_SHARE * len(home)) * rng.dirichlet(np.ones(len(home)))).round(3)
+        shares[-1] = round(1 - float(shares[:-1].sum()), 3)
         if np.maximum(shares - home, 0).sum() >= LEAST_MOVED:
             return replace(shift, prevalence=tuple(shares.tolist()))
 

@@ -77,7 +77,7 @@ class Sheet:
             values = self.table[name]
             if (high := f"{name.removesuffix('_low')}_high") in self.table and name.endswith("_low"):
                 cells = [style.interval(*ends) for ends in zip(values, self.table[high], strict=True)]
-                shown.append(SheetColumn(name, INTERVAL, False, cells))
+                shown.append(SheetColumn(name, self.headings.get(name, INTERVAL), False, cells))
             elif not (name.endswith("_high") and f"{name.removesuffix('_high')}_low" in self.table):
                 heading = self.headings.get(name) or heading_of(name)
                 words = self.words.get(name) or WORDS.get(name, {})

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusion_ln.cohort.cohort import load_cohort
+from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present

@@ -1,6 +1,7 @@
 """Sites: a model at each site that it did not learn from, where folds are sites."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -29,11 +30,11 @@ from fusion_ln.report.run.sections.evidence.decisions import TARGET_SENSITIVITY
 MEAN_OVER_SITES, NEW = "Mean over such sites", "A new site (95 % prediction)"
 HEADINGS = {
     "auc": "AUC, mean",
-    "new_low": "A new site",
+    "new_low": "A new site, 95 % prediction",
     "sites": "Sites pooled",
     "i2": "I²",
     "tau2": "τ², of logits",
-    "own_threshold": "Threshold of the site's own",
+    "own_threshold": "The site’s own",
     "found": "Found",
     "positive": "Of malignant",
     "spared": "Spared",
@@ -73,7 +74,7 @@ def build(report: Report) -> Section | None:
             "sites": len(sites),
             "left": _left_out(scored[results.main.name]),
             "sensitivity": TARGET_SENSITIVITY,
-            "recalls": recalls.only(model=results.main.name, metric="recall"),
+            "recalls": _recalls_of(recalls, results.main.name),
             "main": results.main.title,
         },
     )
@@ -142,6 +143,12 @@ def _headline(results: Results, scored: ByModel) -> str:
     return (
         f"At a new site such as these, an AUC of {number(low)} to {number(high)} is expected of {results.main.title}."
     )
+
+
+def _recalls_of(figures: Sheet, model: str) -> Sheet:
+    """Keep the recalls of a model: ``site, class, value, ci_low, ci_high``."""
+    shown = figures.only(model=model, metric="recall")
+    return replace(shown, table=shown.table[["site", "class", "value", "ci_low", "ci_high"]])
 
 
 def _left_out(figures: SiteFigures) -> list[str]:

@@ -43,6 +43,8 @@ def test_six_sites_tell_what_to_expect_of_a_new_one(six):
     pooled = section.tables["sites_pooled"].table.iloc[0]
     row = pooled_row(score_sites(held_out, {fold: f"clinic {fold}" for fold in range(6)}).auc)
     assert pooled.drop("model").to_dict() == row
+    headings = [column.heading for column in section.tables["sites_pooled"].columns]
+    assert headings[2:5] == ["AUC, mean", "95 % interval", "A new site, 95 % prediction"]
     ends = f"{row['new_low']:.3f} to {row['new_high']:.3f}"
     assert section.headline.startswith(f"At a new site such as these, an AUC of {ends} is expected of ")
     assert not section.values["left"]  # noqa: PD011
