@@ -12,11 +12,8 @@ same figure of 60,000 patients. Probabilities are sharper than they should be, s
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -25,6 +22,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.intervals import difference_table, mean_of, resample, split_name
 from fusion_ln.evaluation.presence import audit_presence
 from fusion_ln.evaluation.probabilities.costs import LEAST_COST, cost_difference, mean_costs, parse_costs
@@ -34,7 +32,6 @@ from fusion_ln.evaluation.probabilities.recalibration import recalibration
 from fusion_ln.files.formats import write_text
 from fusion_ln.metrics import METRICS, score
 from fusion_ln.predictions import Predictions, predictions_from_logits
-from fusion_ln.records.origin import hardware, installed_versions
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 MALIGNANT = CLASSES[1:]
@@ -194,12 +191,10 @@ def _rows(hits: dict[tuple[str, int, str, str], list[float]]) -> Iterator[dict[s
 
 def page(table: pd.DataFrame, replicates: int, draws: int, workers: int, seconds: float) -> str:
     """The kept page: by figure the lowest and the highest rate at each size, and what falls below."""
-    machine, versions = hardware(), installed_versions()
     lines = [
         "# Coverage of the intervals of what one acts on\n",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}`:",
-        f"{replicates:,} replicates a row, {draws} resamples, {seconds:.0f} s with {workers} workers;",
-        f"{machine.cores} cores ({machine.processor}), Python {versions['python']}, numpy {versions['numpy']}.",
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{replicates:,} replicates a row, {draws} resamples, {seconds:.0f} s with {workers} workers.",
         f"Rates over classes, thresholds ({', '.join(map(str, THRESHOLDS))}) and both kinds of models (recall 0.79 and "
         "0.9); all of them in `decision_coverage.csv`.\n",
         f"| 95 % interval of | {' | '.join(f'n = {n}' for n in sorted(table['n'].unique()))} |",

@@ -13,13 +13,10 @@ standard error is the root of (patients of a site / patients of the truth) times
 
 import argparse
 import os
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from datetime import UTC, datetime
 from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -29,6 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pandas as pd
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.settings import SHIFTS
 from fusion_ln.cohort.phantom.shift import draw_shift
@@ -38,7 +36,6 @@ from fusion_ln.evaluation.external.figures import score_external
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.files.formats import write_text
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
@@ -238,16 +235,13 @@ def page(table: pd.DataFrame, sizes: dict[str, int], options: argparse.Namespace
     """The kept page: of each figure, the sites whose interval holds the truth, by hospital and in all."""
     counts = table.pivot_table(index="figure", columns="shift", values="holds", aggfunc="sum", sort=False)[list(SHIFTS)]
     known = table.groupby("figure", sort=False)["holds"].count()
-    machine, versions = hardware(), installed_versions()
-    named = ", ".join(f"{name} {version}" for name, version in versions.items() if name in {"python", "torch", "numpy"})
     error = np.sqrt(options.site_patients / min(sizes.values()))
     what = [f"- `{shift}`: {draw_shift([shift], SHIFT_SEED).describe()}; truth on {sizes[shift]:,}" for shift in SHIFTS]
     study = str(options.model) if options.model else f"a study of {options.patients} patients ({options.epochs} epochs)"
     total = int(counts.to_numpy().sum()) / max(int(known.sum()), 1)
     lines = [
         "# Do the intervals of an evaluation hold the truth of another hospital?\n",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{shlex.join(['python', *sys.argv])}` in {seconds:.0f} s; "
-        f"{machine.cores} cores ({machine.processor}), {options.device}, {named}.\n",
+        f"{describe_origin('torch', 'numpy')} {seconds:.0f} s; device: {options.device}.\n",
         f"The mean of the modalities from {study}, {options.image_size} px, frozen. Sites of {options.site_patients} "
         f"patients, {options.sites} of each hospital; the truth's standard error is at most {error:.2f} of a site's. "
         f"Over all figures {total:.3f} of the intervals hold it; of the single figures:\n",

@@ -11,21 +11,18 @@ and pooled as the report does.
 """
 
 import argparse
-import shlex
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import logit
 
+from fusion_ln.bench.page import describe_origin
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.sites.figures import logit_auc
 from fusion_ln.evaluation.sites.pooling import pool
 from fusion_ln.files.formats import write_text
-from fusion_ln.records.origin import hardware, installed_versions
 
 SHARES = np.array([0.28, 0.21, 0.51])  # of benign, lymphoma and metastatic patients
 SKILL = 2.0  # mean over sites: an AUC of about 0.92
@@ -72,11 +69,9 @@ def main() -> None:
     options = parser.parse_args()
     started, grid = time.monotonic(), true_logits(np.random.default_rng(0))
     table = pd.DataFrame([coverage(k, s, options.replicates, grid) for k in (5, 8) for s in SPREADS])
-    machine, versions = hardware(), installed_versions()
     lines = [
         "# Coverage of the mean over sites and of the prediction interval of a new site\n",
-        f"`{shlex.join(['python', *sys.argv])}`, {time.monotonic() - started:.0f} s, {datetime.now(UTC):%Y-%m-%d}; "
-        f"{machine.cores} cores ({machine.processor}), python {versions['python']}, numpy {versions['numpy']}.\n",
+        f"{describe_origin('numpy', 'scipy')} {time.monotonic() - started:.0f} s.\n",
         f"{options.replicates} replicates a row (standard error at 0.95: {np.sqrt(0.0475 / options.replicates):.4f}); "
         f"sites of {PATIENTS[0]} to {PATIENTS[1]} patients, macro AUC about 0.92.\n",
         f"| {' | '.join(table)} |",
