@@ -100,21 +100,12 @@ def evaluate(
     points = model.record.operating_points
     again = recalibrate(table.predictions, points, cases, draws=draws) if cases and figures else None
     today = datetime.now(UTC).date().isoformat()
-    entry = LogEntry(
-        date=today,
-        digest=model.digest,
-        cohort=cohort.name,
-        fingerprint=cohort.fingerprint,
-        patients=len(table.table),
-        labels=table.has_labels,
-        protocol=bound.sha256 if bound else None,
-    )
     record = EvaluationRecord(
         model=_describe_model(model),
         cohort=_describe_cohort(cohort, model, table),
         evaluated=today,
         labels=table.has_labels,
-        earlier=tuple(each.date for each in enter(root, entry)),
+        earlier=_enter(root, model, cohort, table, bound, today),
         protocol=bound,
         endpoint=judge_endpoint(bound, figures) if bound and figures else None,
         cases=cases if again else None,
@@ -124,6 +115,22 @@ def evaluate(
         write_json(out / RECALIBRATION, again.model_dump(mode="json"))
     write_record(out, record, figures)
     return Evaluation(record, figures, write_evaluation(out))
+
+
+def _enter(
+    root: Path, model: FrozenModel, cohort: Cohort, table: ExternalAnswers, protocol: StoredProtocol | None, today: str
+) -> tuple[str, ...]:
+    """Enter the evaluation in the model's log; returns the days of earlier ones on the same cohort and its labels."""
+    entry = LogEntry(
+        date=today,
+        digest=model.digest,
+        cohort=cohort.name,
+        fingerprint=cohort.fingerprint,
+        patients=len(table.table),
+        labels=table.has_labels,
+        protocol=protocol.sha256 if protocol else None,
+    )
+    return tuple(each.date for each in enter(root, entry))
 
 
 def _refuse_occupied(out: Path) -> None:

@@ -9,7 +9,6 @@ from fusion_ln.evaluation.external.profile import FEATURES, CohortProfile, Distr
 from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.limits.shares import Z, middle, share_interval
 
-LARGE = 0.5  # standardised difference from which on a page points at it (Cohen 1988: medium)
 NONE_HELD = "none"
 SMALLEST = 1e-6  # deviation below which nothing varies but rounding
 _SHARES = ["n_model", "share_model", "n_other", "share_other", "share_other_low", "share_other_high"]

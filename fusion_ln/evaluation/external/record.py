@@ -1,7 +1,6 @@
 """The record of an evaluation, `evaluation.json`: what was fixed before, and the figures."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -163,8 +162,3 @@ def _read(path: Path) -> dict[str, object]:
 def _damaged(path: Path, error: ValidationError) -> RunError:
     first = error.errors()[0]
     return RunError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.", EVALUATE_AGAIN)
-
-
-def missing_classes(model: Sequence[str], cohort: Sequence[str]) -> tuple[list[str], list[str]]:
-    """List the classes that only the model has, and those that only the cohort has."""
-    return [name for name in model if name not in cohort], [name for name in cohort if name not in model]
