@@ -90,7 +90,7 @@ class Cohort:
 
     @property
     def is_unlabelled(self) -> bool:
-        """Whether its patients have no labels: their only class then says so."""
+        """True if its patients have no labels: their only class then says so."""
         return self.classes == (UNLABELLED,)
 
     def refuse_unlabelled(self) -> None:

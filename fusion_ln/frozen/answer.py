@@ -48,7 +48,7 @@ class Answers:
 
     @property
     def unlike(self) -> np.ndarray:
-        """Whether some picture is unlike all that the models learnt from. bool, shape (P,)."""
+        """True if some picture is unlike all that the models learnt from. bool, shape (P,)."""
         return np.asarray(self.distance > 1)
 
 
@@ -92,7 +92,7 @@ def answer(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What one model says of B patients.
+    """Answer of one model on B patients.
 
     Attributes:
         probs: Probabilities from each subset of the modalities but the empty one. Shape (B, C) each.

@@ -26,7 +26,7 @@ SPECIAL = re.compile(r"([\\*_{}\[\]<>#|])")  # what Markdown would read
 
 @dataclass(frozen=True)
 class Facts:
-    """What card and page say.
+    """Facts that card and page state.
 
     Attributes:
         title: Of the model.

@@ -26,7 +26,7 @@ ByModality = Mapping[str, FeatureMoments]
 
 @dataclass(frozen=True)
 class Known:
-    """What the models that answer know.
+    """Pictures and moments that the models that answer know.
 
     Attributes:
         moments: By model and modality.

@@ -17,7 +17,7 @@ SMALLEST = 1e-3  # variance, in units of the mean one: keeps features that never
 
 @dataclass(frozen=True)
 class FeatureMoments:
-    """What the training pictures of a network have in common, in its space of D features.
+    """Moments of the training pictures of a network, in its space of D features.
 
     Attributes:
         centres: Mean of each class. Shape (C, D).

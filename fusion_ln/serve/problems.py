@@ -37,7 +37,7 @@ class ProblemError(Exception):
 
 
 def unprocessable(error: FusionLNError) -> ProblemError:
-    """Problem of a request whose content does not fit the model."""
+    """Make the problem of a request whose content does not fit the model."""
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out)
 
 

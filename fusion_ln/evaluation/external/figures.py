@@ -36,7 +36,7 @@ class PointEstimate(_Part):
 
 
 class PointResult(_Part):
-    """What a frozen operating point gives on another cohort.
+    """Figures of a frozen operating point on another cohort.
 
     Attributes:
         point: The point, with what it gave on the patients whom it was chosen on.

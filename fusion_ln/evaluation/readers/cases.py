@@ -53,7 +53,7 @@ class Cases:
 
     @property
     def influence(self) -> np.ndarray:
-        """What each patient adds to the measure; see `fusion_ln.evaluation.limits.auc.covariance`. (1 + J, P)."""
+        """Influence of each patient on the measure; see `fusion_ln.evaluation.limits.auc.covariance`. (1 + J, P)."""
         return self._scored[1]
 
     @cached_property

@@ -53,7 +53,7 @@ class Part:
 
     @property
     def is_wide(self) -> bool:
-        """Whether its figures have rows of text, which need room."""
+        """True if its figures have rows of text, which need room."""
         return any(plate.figure.get_figwidth() >= WIDE for plate in self.plates)
 
 
