@@ -63,7 +63,7 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         sheet=sheet,
         plates=plates,
         lead=describe_needs([_first(needs)])[0],
-        gains=[_caution(need) for need in needs if need.aim == "gain" and need.of_class == MACRO],
+        gains=[caution(need) for need in needs if need.aim == "gain" and need.of_class == MACRO],
         settings=settings,
     )
     PageRecord(kind="plan", runs=tuple(relative(run, out) for run in runs), plan=settings).write(out)
@@ -120,7 +120,7 @@ def describe_needs(needs: list[Need]) -> list[str]:
             "sensitivity": f"Sensitivity{of_class} of {value}, interval {cell(need.target)} wide",
         }[need.aim]
         reached = f"{'power' if need.aim == 'gain' else 'width'} {cell(need.at(need.now))}" if need.now else ""
-        now = f"; now {need.now:,} patients, {reached}" if need.now else ""
+        now = f"; now {need.now:,} patients, {reached}" if need.now and (need.aim != "gain" or need.value > 0) else ""
         lines.append(f"{what}: {patients}{now}.")
     return lines
 
@@ -136,12 +136,16 @@ def _first(needs: list[Need]) -> Need:
     return next((need for need in needs if need.aim == "gain"), needs[0])
 
 
-def _caution(need: Need) -> str:
+def caution(need: Need) -> str:
     """Say how sure the gain is that a plan rests on; empty where it was assumed."""
     low, high = need.ends
     if np.isnan(low):
         return ""
     text = f"The runs found a gain with a 95 % interval of {signed_spread(low, high)}"
+    if high < 0:
+        return (
+            f"{text}: a loss. Name the better run first, or plan for the smallest gain that is worth having (--gain)."
+        )
     if low <= 0:
         return f"{text}: it may be none, so plan for the smallest gain that is worth having (--gain)."
     return f"{text}. A gain that was looked for is found too large on average: plan for a smaller one (--gain)."
@@ -155,8 +159,10 @@ def _draw(aim: str, needs: list[Need], simulated: bool) -> Plate:
     patients = np.unique(np.geomspace(20, most, 200).round()).astype(int)
     figure = Figure(figsize=(WIDE, NARROW), layout="constrained")
     axes = figure.add_subplot()
-    for place, need in enumerate(shown):
-        colour = LIGHT["fusion"] if need.of_class in (MACRO, ASSUMED) else LIGHT[OTHERS[place % len(OTHERS)]]
+    classes = [name for name in dict.fromkeys(need.of_class for need in needs) if name not in (MACRO, ASSUMED)]
+    for need in shown:
+        place = classes.index(need.of_class) if need.of_class in classes else None
+        colour = LIGHT["fusion" if place is None else OTHERS[place % len(OTHERS)]]
         name = {MACRO: "mean of the classes", ASSUMED: "one class"}.get(need.of_class, need.of_class)
         axes.plot(patients, need.curve(patients), color=colour, lw=1.6, label=name)
         if need.patients:

@@ -1,10 +1,16 @@
 """Page of a plan, from runs and from assumptions, by the command."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from tiny import fusionln, refused
 
+from fusion_ln.evaluation.delong import MACRO
+from fusion_ln.evaluation.planning.patients import Need
 from fusion_ln.predictions import read_predictions
+from fusion_ln.report.plan import caution, describe_needs
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -20,6 +26,14 @@ def test_two_runs_are_planned_from_with_a_caution(seven, tmp_path):
     assert "The runs found a gain with a 95 % interval of" in text
     assert "SIMULATED" in text
     assert output.count("patients") == len(table) * 2
+
+
+def test_a_loss_is_called_one():
+    curve = lambda n: 0.0 * n  # noqa: E731
+    need = Need("gain", MACRO, np.nan, -0.07, 0.8, curve, now=150, ends=(-0.12, -0.02))
+    assert "a loss. Name the better run first" in caution(need)
+    assert describe_needs([need]) == ["Gain in AUC of −0.070, power 0.800: no gain to find."]
+    assert "it may be none" in caution(replace(need, ends=(-0.12, 0.02)))
 
 
 def test_assumptions_alone_give_the_curves(tmp_path):
