@@ -26,7 +26,7 @@ ByModality = Mapping[str, FeatureMoments]
 
 @dataclass(frozen=True)
 class Known:
-    """Pictures and moments that the models that answer know.
+    """Moments of the training pictures, and the distance beyond which a patient is unlike them.
 
     Attributes:
         moments: By model and modality.

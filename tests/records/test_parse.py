@@ -165,3 +165,9 @@ def test_a_password_in_the_command_is_not_recorded(monkeypatch):
 
 def test_time_and_machine_are_not_part_of_the_identity():
     assert tuple(RECORDS["baseline"].identity()) == RUN_IDENTITY
+
+
+def test_paths_of_cohorts_that_earlier_versions_recorded_are_read_over():
+    record = RECORDS["pretraining"]
+    old = json.dumps({**record.model_dump(mode="json"), "cohort_paths": ["/there"]})
+    assert parse_record(old, Path("run.json")) == record
