@@ -113,10 +113,10 @@ def stand_alone(predictions: Predictions, readers: Sequence[Reader]) -> pd.DataF
 
 
 def testable(cases: Cases) -> bool:
-    """Test whether model and readers, in the mean, erred often enough for the test to hold, and were right as often.
+    """Test whether model and readers erred often enough, in the mean, for the test to hold, and were right as often.
 
     Of the smallest group at least `NEEDS_WRONG` patients; for an AUC `NEEDS_MISPLACED`, as parts of patients.
     """
-    figures = np.array([cases.figures[0], cases.figures[1:].mean()])
-    wrong = cases.smallest * float(np.minimum(figures, 1 - figures).min())
+    figure = float(cases.figures[0] + cases.figures[1:].mean()) / 2
+    wrong = cases.smallest * min(figure, 1 - figure)
     return wrong >= (NEEDS_MISPLACED if cases.measure == "auc" else NEEDS_WRONG)

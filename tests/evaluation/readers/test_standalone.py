@@ -100,8 +100,10 @@ def test_two_readers_or_a_handful_of_patients_are_not_tested(rng):
 
 def test_readers_who_hardly_err_are_shown_without_a_test(rng):
     predictions, readers = build(rng, 3)
-    sure = pd.Series(np.array(CLASSES)[predictions.labels], index=predictions.patients)
-    table = stand_alone(predictions, [Reader(f"R{i}", sure, {}) for i in range(3)]).set_index("measure")
+    labels, patients = predictions.labels, predictions.patients
+    sure = pd.Series(np.array(CLASSES)[labels], index=patients)
+    perfect = predictions_from_logits(CLASSES, list(patients), np.zeros(60), labels, 9.0 * np.eye(2)[labels])
+    table = stand_alone(perfect, [Reader(f"R{i}", sure, {}) for i in range(3)]).set_index("measure")
     assert table.loc["accuracy", "readers_mean"] == 1
     assert table[["ci_low", "t", "p", "hillis_p"]].isna().all(axis=None)
     assert stand_alone(predictions, readers).query("measure == 'accuracy'")["p"].notna().all()
