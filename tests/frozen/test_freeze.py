@@ -95,6 +95,7 @@ def subset_of(run, name):
 
 
 def test_a_finished_refit_is_kept(study, refits, tmp_path, monkeypatch):
+    assert not list(study[1]["fusion-concat"].fold(study[0].n_folds).rglob("*.ckpt"))
     monkeypatch.setattr("fusion_ln.training.fit.train_epoch", lambda *inputs: pytest.fail("it trains again"))
     digest = freeze(study[1]["fusion-concat"], tmp_path / "again", licence="MIT", answer="refit", device=CPU)
     assert digest == refits["fusion-concat"].check_digest()

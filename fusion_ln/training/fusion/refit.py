@@ -1,5 +1,6 @@
 """Refit of a finished run on all patients: its networks once more, and what fuses them."""
 
+import shutil
 from dataclasses import dataclass
 from statistics import median_high
 
@@ -16,8 +17,9 @@ from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFus
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import LoopSettings
 from fusion_ln.training.crossval import FoldJob, unfinished_fits
-from fusion_ln.training.fusion.heads import fit_head, fold_tokens
+from fusion_ln.training.fusion.heads import STATES, fit_head, fold_tokens
 from fusion_ln.training.fusion.late import finished_baseline, learn_from_held_out
 from fusion_ln.training.parts import CROSS_PARTS
 
@@ -61,6 +63,7 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
         jobs = []
         for member in members:
             settings, stop = finished_baseline(cohort, member), _median_epochs(member)
+            _refuse_tuned(member, settings.fit)
             epochs[settings.modality] = stop
             jobs += [FoldJob(cohort.root, settings, member, fold, device, part, stop) for part in parts]
         run_jobs(unfinished_fits(jobs), shares=cohort.n_folds)
@@ -83,16 +86,18 @@ def _refit_head(
 ) -> None:
     """Train the head on the tokens that the refitted networks give all patients, and write it."""
     fold, settings, fabric = cohort.n_folds, record.settings.training, make_fabric(device, "32-true")
-    file = run.checkpoint(fold)
+    file, states = run.checkpoint(fold), run.fold(fold) / STATES
     if file.is_file():
+        shutil.rmtree(states, ignore_errors=True)  # if it was killed after its last file
         return
     columns = learn_columns(cohort, settings.clinical, fold)
     tokens = fold_tokens(cohort, members, settings, fold, columns, fabric.device)
     seed = record.settings.seed
-    fitted = fit_head(cohort, tokens, settings, fold, seed=seed, fabric=fabric, folder=file.parent, stop=stop)
+    fitted = fit_head(cohort, tokens, settings, fold, seed=seed, fabric=fabric, folder=states, stop=stop)
     heads = fitted.task.model
     assert isinstance(heads, HeadEnsemble)
     save_head(file, heads.state_dict(), settings, heads.shape, columns, fold=fold)
+    shutil.rmtree(states, ignore_errors=True)
 
 
 def _check_refittable(run: RunFolder, record: PredictionRecord) -> None:
@@ -104,10 +109,12 @@ def _check_refittable(run: RunFolder, record: PredictionRecord) -> None:
                 "cannot be refitted.",
                 AS_ENSEMBLE,
             )
-        tuned = record.settings.training.folds
-    else:
-        tuned = record.settings.fit.folds if isinstance(record, BaselineRecord) else None
-    if tuned is not None:
+        _refuse_tuned(run, record.settings.training)
+
+
+def _refuse_tuned(run: RunFolder, settings: LoopSettings) -> None:
+    """Refuse settings that differ between the folds."""
+    if settings.folds is not None:
         raise RunError(f"{run.root}: each of its folds has settings of its own, so it cannot be refitted.", AS_ENSEMBLE)
 
 

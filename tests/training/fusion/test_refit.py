@@ -1,0 +1,26 @@
+"""Refits that cannot be had are refused before anything is trained."""
+
+import pytest
+from tiny import CPU, FIT, HEAD
+
+from fusion_ln.errors import RunError
+from fusion_ln.settings.fusion import FinetuneSettings
+from fusion_ln.training.fusion.refit import refit
+from fusion_ln.training.run import run_baselines, run_fusions
+
+
+def test_a_run_with_settings_of_each_fold_or_a_finetuned_head_is_not_refitted(make_cohort, tmp_path):
+    cohort = make_cohort(12)
+    tuned = {"baseline-2d": {"folds": [{"lr": 0.001}, {"lr": 0.002}]}}
+    baselines = run_baselines(cohort, ["2d", "cdfi"], FIT, tmp_path, tuned=tuned, device=CPU)
+    heads = {
+        "late-mean": None,
+        "concat": HEAD.model_copy(update={"head": "concat", "epochs": 1, "finetune": FinetuneSettings(epochs=1)}),
+    }
+    late, whole = run_fusions(cohort, baselines, heads, tmp_path, device=CPU)
+    for run in (baselines[0], late):
+        with pytest.raises(RunError, match=r"baseline-2d: each of its folds has settings of its own(.|\n)*ensemble"):
+            refit(run, cohort, CPU)
+    with pytest.raises(RunError, match="how long its heads trained"):
+        refit(whole, cohort, CPU)
+    assert not baselines[1].fold(2).exists()
