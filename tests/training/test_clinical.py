@@ -226,7 +226,7 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
     assert [model.what for model in results.models if model.is_clinical] == [
         "Clinical columns and reader's findings (age; hilum)",
         "Chance (class shares)",
-        "Grey scale with columns (Clinical columns and reader's findings (age; hilum))",
+        "Grey scale with clinical columns and reader's findings (age; hilum)",
     ]
     assert results.reference.name.endswith("baseline-2d")
     section = build_section(Report(results, tmp_path, "Title"))
@@ -234,7 +234,7 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
     assert table["question"].tolist() == [
         "pictures added to the columns",
         "pictures instead of the columns",
-        "columns added",
+        "columns added to the pictures",
     ]
     assert table["ci_low"][0] > 0
     assert section.headline.startswith("The pictures add to what is known without them.")

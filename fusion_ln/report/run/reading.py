@@ -179,8 +179,8 @@ def _without_pictures(settings: ClinicalSettings, modalities: tuple[str, ...]) -
     if pictures is None:
         return set(), columns
     if isinstance(pictures, BaselineSettings):
-        return {pictures.modality}, f"{short_title(pictures.modality)} with columns ({columns})"
-    return set(pictures.members), f"{head_title(pictures.head)} with columns ({columns})"
+        return {pictures.modality}, f"{short_title(pictures.modality)} with {columns[0].lower()}{columns[1:]}"
+    return set(pictures.members), f"{head_title(pictures.head)} with {columns[0].lower()}{columns[1:]}"
 
 
 def _read_table(path: Path, name: Path) -> Model:

@@ -18,7 +18,11 @@ from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.text import SIGNIFICANCE
 
 HEADINGS = {"model_a": "Model", "model_b": "Compared with", "auc_a": "AUC", "auc_b": "AUC of the other", "p": "p"}
-ADDS, INSTEAD, OF_COLUMNS = "pictures added to the columns", "pictures instead of the columns", "columns added"
+ADDS, INSTEAD, OF_COLUMNS = (
+    "pictures added to the columns",
+    "pictures instead of the columns",
+    "columns added to the pictures",
+)
 COLUMNS_TEXT = (
     "Logistic regression of the class on columns of the cohort's table (ridge, its penalty chosen inside the training "
     "part of each fold), in the same folds and from the same training patients as the networks. The stack weighs its "
