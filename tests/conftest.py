@@ -1,5 +1,6 @@
 """A cache of its own for every test, a tiny cohort, and pages without figures."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose time t
 
 import numpy as np
 import pytest
-from tiny import build_cohort
+from tiny import build_cohort, draw_few, leave_blank, shorten_pages
 
 from fusion_ln.cohort.cohort import Cohort
 
@@ -28,10 +29,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from looking through torch and the like again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for fixtures that many tests share; and no waiting for the disk: files of tests outlive no power cut."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(os, "fsync", lambda file: None)
         yield
 
 
@@ -53,6 +62,12 @@ def make_cohort(tmp_path: Path) -> Callable[..., Cohort]:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the figures of pages blank: the tests of the report draw them."""
-    monkeypatch.setattr("fusion_ln.report.kit.style.svg_of", lambda figure, name: "<svg></svg>")
-    monkeypatch.setattr("fusion_ln.report.kit.style.png_of", lambda figure, title: b"")
+    """Leave the figures of pages blank, and draw few bootstrap samples for their intervals."""
+    leave_blank(monkeypatch)
+    draw_few(monkeypatch)
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write reports of a few sections: see `tiny.shorten_pages`."""
+    shorten_pages(monkeypatch)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pkgutil import ModuleInfo
 
 import numpy as np
 import pandas as pd
+import pytest
 from click.testing import CliRunner
 from PIL import Image
 
@@ -25,8 +27,19 @@ FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4,
 FIT_TWICE = FIT.model_copy(update={"epochs": 2})
 HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1)
 # The same for the command line.
+SECTIONS = ("performance.models", "performance.folds", "methods.learning", "methods.procedure")  # of short reports
 ONE_CPU = ("--device", "cpu", "--workers", "1")
-OPTIONS = ("--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4", *ONE_CPU)
+NETWORK = ("--backbone", "test_resnet", "--image-size", "32", "--epochs", "1", "--batch-size", "4")
+OPTIONS = (*NETWORK, *ONE_CPU)
+# The same in the file of an experiment.
+FIT_TABLE = """
+[fit]
+backbone = "test_resnet"
+image_size = 32
+epochs = 1
+batch_size = 4
+head_width = 8
+"""
 
 
 def write_cohort(
@@ -108,6 +121,26 @@ def build_cohort(
         }
     )
     return write_cohort(folder / name, table, draw, modalities=modalities, k=k, views=views, absent=absent, name=name)
+
+
+def draw_few(patch: pytest.MonkeyPatch, draws: int = 100) -> None:
+    """Draw few bootstrap samples for the intervals of pages: the tests of evaluation look at the intervals."""
+    for place in ("comparison", "run.reading", "seeds.reading"):
+        patch.setattr(f"fusion_ln.report.{place}.N_RESAMPLES", draws)
+
+
+def leave_blank(patch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of pages blank: the tests of the report draw them."""
+    patch.setattr("fusion_ln.report.kit.style.svg_of", lambda figure, name: "<svg></svg>")
+    patch.setattr("fusion_ln.report.kit.style.png_of", lambda figure, title: b"")
+
+
+def shorten_pages(patch: pytest.MonkeyPatch) -> None:
+    """Write reports of a few sections, without figures and with few bootstrap samples: for tests of other things."""
+    leave_blank(patch)
+    draw_few(patch)
+    few = [ModuleInfo(None, f"fusion_ln.report.run.sections.{name}", False) for name in SECTIONS]
+    patch.setattr("fusion_ln.report.run.page.walk_packages", lambda *_: few)
 
 
 def invoke(*arguments: object) -> tuple[int, str]:

@@ -14,7 +14,7 @@ import pytest
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import CPU, FIT, OPTIONS, build_cohort, invoke
+from tiny import CPU, FIT, OPTIONS, build_cohort, draw_few, invoke
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.frozen.folder import ModelFolder
@@ -115,7 +115,7 @@ def sound(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch, undrawn):
     """Commands that draw nothing, train nothing and resample little."""
-    monkeypatch.setattr("fusion_ln.report.comparison.N_RESAMPLES", 20)
+    draw_few(monkeypatch, 20)
     monkeypatch.setattr("fusion_ln.report.study._plots", lambda *arguments: {})
     monkeypatch.setattr("fusion_ln.training.experiment.run_experiment", lambda *arguments, **named: [])
     monkeypatch.setattr("fusion_ln.report.experiment.write_experiment", lambda *arguments, **named: {"page": Path("x")})

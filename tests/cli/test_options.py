@@ -6,6 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from pydantic import Field
+from tiny import fusionln
 
 from fusion_ln.cli.main import COMMANDS, cli
 from fusion_ln.cli.options import given, merge, parse_changes, settings_options, take
@@ -139,5 +140,5 @@ def test_the_first_help_says_of_each_command_what_its_own_help_says():
 
 
 def test_a_command_of_several_shows_the_whole_first_sentence_of_each():
-    text = " ".join(CliRunner().invoke(cli, ["study", "--help"]).output.split())
+    text = " ".join(fusionln("study", "--help").split())
     assert "Write the tuned experiment, run its folds beside the untuned ones, and report on all of them." in text

@@ -1,11 +1,9 @@
 import pytest
-from tiny import fusionln, refused
+from tiny import NETWORK, ONE_CPU, fusionln, refused
 
-from fusion_ln.cohort.phantom.organs import simulate_organs
+pytestmark = pytest.mark.usefixtures("short_pages")
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
-TINY = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 4, "--device", "cpu"]
+TINY = (*NETWORK, *ONE_CPU[:2])
 
 
 @pytest.mark.slow
@@ -23,13 +21,13 @@ def test_without_tasks_five_are_simulated_and_the_result_is_a_start(make_cohort,
     assert "kept" in fusionln("pretrain", "--out", tmp_path / "pre", "--schedule", "interleaved", *TINY)
 
 
-def test_tasks_are_cohort_folders(tmp_path):
-    tasks = simulate_organs(tmp_path / "organs", n_patients=30, image_size=32)[:2]
+def test_tasks_are_cohort_folders(make_cohort, tmp_path):
+    tasks = [make_cohort(patients, name=name, modalities=("2d",)) for name, patients in (("a", 12), ("b", 15))]
     arguments = [part for task in tasks for part in ("--task", task.root)]
     fusionln("pretrain", *arguments, "--out", tmp_path / "pre", *TINY)
-    assert (tmp_path / "pre" / "task_simulated-abdomen" / "predictions.parquet").is_file()
+    assert (tmp_path / "pre" / "task_a" / "predictions.parquet").is_file()
     message = fusionln("pretrain", *arguments, *arguments, "--out", tmp_path / "other", *TINY, code=1)
-    assert "2 tasks are named 'simulated-abdomen'" in message
+    assert "2 tasks are named 'a'" in message
 
 
 @pytest.mark.parametrize(

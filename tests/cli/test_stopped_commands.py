@@ -8,24 +8,21 @@ import zipfile
 from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
-from pkgutil import walk_packages
 
 import pooch
 import pytest
 from optuna import load_study
 from optuna.trial import TrialState
 from PIL import Image
-from tiny import CPU, FIT, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke
+from tiny import CPU, FIT, FIT_TABLE, NETWORK, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke
 
 from fusion_ln.cohort import download
 from fusion_ln.cohort.folder import save_cohort
-from fusion_ln.report import comparison
-from fusion_ln.report.run import page
 from fusion_ln.training.run import run_baselines
 from fusion_ln.tuning import study
 from fusion_ln.tuning.storage import Heartbeat, open_storage
 
-pytestmark = pytest.mark.usefixtures("undrawn", "quick")
+pytestmark = pytest.mark.usefixtures("short_pages", "quick")
 
 HEAD = ("--set", "head.epochs=1", "--set", "head.width=8", "--set", "head.copies=1", "--set", "head.batch_size=8")
 COMMANDS = {
@@ -48,25 +45,18 @@ COMMANDS = {
 OF_COMMAND = {
     **dict.fromkeys(("baseline", "repeats"), OPTIONS),
     "fusion": (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD),
-    "pretrain": OPTIONS[: -len(ONE_CPU)] + ONE_CPU[:2],
+    "pretrain": (*NETWORK, *ONE_CPU[:2]),
 }
-STUDY = """
+STUDY = f"""
 name = "s"
 question = "Does it resume?"
 cohort = "tiny"
 modalities = ["2d"]
-[fit]
-backbone = "test_resnet"
-image_size = 32
-epochs = 1
-batch_size = 4
-head_width = 8
-[study]
+{FIT_TABLE}[study]
 trials = 2
 [space.baseline]
-lr = { low = 1e-4, high = 1e-2, log = true }
+lr = {{ low = 1e-4, high = 1e-2, log = true }}
 """
-SECTIONS = ("performance.models", "performance.folds", "methods.learning")
 ARCHIVE = {"title": "Ward", "licence": "CC0", "citation": "Ward 2020", "page": "http://page"}
 TIMED = (
     "run.json",
@@ -105,11 +95,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def quick(made, monkeypatch):
-    """Pages of a few sections, few bootstrap draws, trials given up at once, and a download without a server."""
-    few = [module for module in walk_packages(page.sections.__path__, "") if module.name in SECTIONS]
-    named = [module._replace(name=f"{page.sections.__name__}.{module.name}") for module in few]
-    monkeypatch.setattr(page, "walk_packages", lambda *_: named)
-    monkeypatch.setattr(comparison, "N_RESAMPLES", 200)
+    """Trials given up at once, and a download without a server."""
     monkeypatch.setattr(study, "LOOKS", 1)
     monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.05, 0.2))
     archive = (made / "ward.zip").read_bytes()

@@ -1,11 +1,9 @@
 import json
-import subprocess
-import sys
 
 import pytest
-from tiny import ONE_CPU, fusionln, refused
+from tiny import FIT_TABLE, ONE_CPU, fusionln, refused
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("short_pages")
 
 EXPERIMENT = """
 name = "tiny"
@@ -13,19 +11,13 @@ question = "Does tuning help?"
 cohort = "{cohort}"
 heads = ["late-mean", "gated"]
 modalities = ["2d", "elastic"]
-[fit]
-backbone = "test_resnet"
-image_size = 32
-epochs = 1
-batch_size = 4
-head_width = 8
 [head]
 width = 8
 epochs = 1
 batch_size = 8
 copies = 1
 grid = 1
-"""
+{fit}"""
 SPACE = """
 [study]
 trials = 2
@@ -40,7 +32,7 @@ width = [8, 16]
 def file(make_cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "tiny.toml"
-    path.write_text(EXPERIMENT.format(cohort=make_cohort(18).root) + SPACE)
+    path.write_text(EXPERIMENT.format(cohort=make_cohort(18).root, fit=FIT_TABLE) + SPACE)
     return path
 
 
@@ -72,16 +64,6 @@ def test_local_workers_share_a_study(file, tmp_path):
     assert fusionln("study", "show", file).splitlines()[1].split()[:2] == ["baseline-2d", "5"]
 
 
-@pytest.mark.slow
-def test_runs_need_no_optuna_and_the_help_needs_no_torch():
-    code = (
-        "import sys; sys.modules['optuna'] = sys.modules['sqlalchemy'] = None; import fusion_ln.cli.main; "
-        "print('torch' in sys.modules); import fusion_ln.training.experiment, fusion_ln.training.fusion.heads"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
-
-
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [
@@ -98,7 +80,7 @@ def test_runs_need_no_optuna_and_the_help_needs_no_torch():
 )
 def test_a_mistake_gets_one_message_and_no_traceback(file, text, arguments, message):
     cohort = file.read_text().split('cohort = "')[1].split('"')[0]
-    file.write_text(EXPERIMENT.format(cohort=cohort) + text)
+    file.write_text(EXPERIMENT.format(cohort=cohort, fit=FIT_TABLE) + text)
     assert message in refused("study", arguments[0], file, *arguments[1:])
 
 

@@ -11,17 +11,19 @@ from tiny import CLASSES, CPU, invoke, refused
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import RunError
+from fusion_ln.explain import map_metrics
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
 from fusion_ln.explain.run import choose_patients, explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
+from fusion_ln.report.kit import style
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.run import run_baselines, run_fusions
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 FIT = tiny.FIT.model_copy(update={"backbone": "test_vit", "batch_size": 8})
 HEAD = tiny.HEAD.model_copy(update={"epochs": 1, "grid": 2})
 
@@ -48,7 +50,11 @@ def explain(*arguments):
 def explained(phantom, tmp_path_factory):
     """Three patients of the cross-attention fusion, explained by all methods that fit; and what was said."""
     out = tmp_path_factory.mktemp("explained")
-    code, output = explain(phantom[3].root, "--sample", 3, "--out", out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "PNG_DPI", 20)
+        patch.setattr(map_metrics, "SQUARES", 4)
+        patch.setattr(map_metrics, "DRAWS", 1)
+        code, output = explain(phantom[3].root, "--sample", 3, "--out", out)
     assert code == 0, output
     return phantom[0], phantom[3], out, output
 

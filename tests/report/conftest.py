@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import CLASSES, MODALITIES, write_cohort
+from tiny import CLASSES, MODALITIES, draw_few, write_cohort
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import draw_repeats, save_draws
@@ -147,11 +147,12 @@ def build_seven(cohort: Cohort, root: Path, gain: float = -0.6) -> list[RunFolde
     return baselines + [maker.fusion(head, gain=gain + 0.05 * i) for i, head in enumerate(LATE_HEADS)]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def coarse_pngs() -> Iterator[None]:
-    """Draw the figures beside a page at a tenth of their dots."""
+@pytest.fixture(autouse=True, scope="module")
+def coarse_pages() -> Iterator[None]:
+    """Draw the figures beside a page at a tenth of their dots, and few bootstrap samples for its intervals."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "PNG_DPI", 20)
+        draw_few(patch)
         yield
 
 

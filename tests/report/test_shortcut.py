@@ -100,7 +100,7 @@ def test_a_node_that_may_reach_beyond_the_hidden_part_is_mentioned(tmp_path):
     assert "What surrounds a node may be diseased as well" in shortcut_figures(audit)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_on_the_run_links_to_its_audit(cohort, maker, tmp_path):
     runs = [maker.baseline("2d"), maker.baseline("cdfi")]
     page = write_results(tmp_path / "out", read_results(runs, cohort), title="t")

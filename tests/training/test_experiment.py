@@ -19,11 +19,14 @@ TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precis
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_loads_and_runs_its_folds(path, make_cohort, tmp_path, monkeypatch):
-    """On a tiny cohort, with a tiny network in the place of each backbone."""
+    """On a tiny cohort of two modalities, with a tiny network in the place of each backbone."""
     monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
-    cohort = make_cohort(24, k=2)
+    cohort = make_cohort(24, modalities=("2d", "cdfi"))
     experiment = read_experiment(path)
     variants = {name: {**changes, **TINY_HEAD} for name, changes in experiment.variants.items()}
+    for changes in variants.values():
+        if "finetune" in changes:
+            changes["finetune"] = {**changes["finetune"], "epochs": 1, "batch_size": 8}
     changes = {"head": TINY_HEAD, "variants": variants, "seeds": experiment.seeds[:1]}
     experiment = experiment.model_copy(update=changes)
     fits = experiment_fits(experiment, str(path))

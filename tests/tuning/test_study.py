@@ -444,9 +444,7 @@ def test_held_out_patients_cannot_change_a_baselines_study(tmp_path, cohort):
 
 
 def test_held_out_patients_cannot_change_a_heads_study(tmp_path, cohort):
-    members = run_baselines(
-        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU
-    )
+    members = run_baselines(cohort, ["2d", "cdfi"], FIT, tmp_path / "runs", device=CPU)
     target = HeadObjective(cohort.root, tuple(m.root for m in members), HEAD, seed=0)
     space = read_space({"width": [8, 16], "lr": {"low": 1e-4, "high": 1e-2, "log": True}}, HEAD, "space")
     job = StudyJob("head", target, space, (0,), ("loss",), known=({"width": 16, "lr": HEAD.lr},))
@@ -462,9 +460,7 @@ def test_held_out_patients_cannot_change_a_heads_study(tmp_path, cohort):
 
 
 def test_trials_compute_new_tokens_only_where_these_change(tmp_path, cohort):
-    members = run_baselines(
-        cohort, list(cohort.modalities), FIT, tmp_path / "runs", protocol="nested", seed=0, device=CPU
-    )
+    members = run_baselines(cohort, ["2d", "cdfi"], FIT, tmp_path / "runs", device=CPU)
     objective = HeadObjective(cohort.root, tuple(m.root for m in members), HEAD, seed=0)
     others = {"width": [8, 16], "depth": [1, 2], "dropout": [0.1, 0.2], "epochs": [1, 2], "lr": [1e-3, 1e-2]}
     for space, n_banks in ((others, 1), ({"copies": [1, 2], "width": [8, 16]}, 2)):

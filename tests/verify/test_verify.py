@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import FIT, build_cohort, fusionln, refused
+from tiny import FIT, build_cohort, draw_few, fusionln, leave_blank, refused
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import draw_repeats, save_draws
@@ -21,7 +21,6 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, write_pr
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parts import FoldRecord, PatientCounts
-from fusion_ln.report import comparison
 from fusion_ln.report.experiment import write_runs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
@@ -81,9 +80,8 @@ def original(tmp_path_factory) -> Path:
     for fusion in fusions:
         fuse_late(cohort, members, fusion.name.removeprefix("fusion-"), fusion)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fusion_ln.report.kit.style.svg_of", lambda figure, name: "<svg></svg>")
-        patch.setattr("fusion_ln.report.kit.style.png_of", lambda figure, title: b"")
-        patch.setattr(comparison, "N_RESAMPLES", 200)
+        leave_blank(patch)
+        draw_few(patch)
         write_runs(runs, [*members, *fusions], cohort, title="Does it?", question="Q?")
         run_beside(cohort, ["age"], [fusions[1]], root / "columns")
         fusionln("plan", fusions[0].root, members[0].predictions, "--out", root / "plan")
@@ -94,7 +92,7 @@ def original(tmp_path_factory) -> Path:
 @pytest.fixture
 def root(original, tmp_path, monkeypatch) -> Path:
     """A copy to be changed; the cohort stays where it is."""
-    monkeypatch.setattr(comparison, "N_RESAMPLES", 200)
+    draw_few(monkeypatch)
     shutil.copytree(original, tmp_path / "copy")
     return tmp_path / "copy"
 

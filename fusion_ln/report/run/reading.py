@@ -47,7 +47,7 @@ def read_results(runs: list[RunFolder], cohort: Cohort) -> Results:
     for run in runs:
         run.check_cohort(cohort.describe())
     models = [_read_run(run, name, cohort.modalities) for run, name in zip(runs, names, strict=True)]
-    return Results(cohort, _fusions_last(models))
+    return Results(cohort, _fusions_last(models), n_resamples=N_RESAMPLES)
 
 
 def read_inputs(

@@ -6,10 +6,9 @@ import re
 import pandas as pd
 import pytest
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
-from tiny import CPU, FIT, HEAD, build_cohort
+from tiny import CPU, FIT, HEAD, build_cohort, leave_blank
 
 from fusion_ln.predictions import read_predictions
-from fusion_ln.report.kit import style
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.training.run import run_baselines_and_fusions
@@ -34,8 +33,7 @@ def page(trained, tmp_path_factory):
     """The page, without its figures."""
     cohort, runs = trained
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "svg_of", lambda figure, name: "<svg></svg>")
-        patch.setattr(style, "png_of", lambda figure, title: b"")
+        leave_blank(patch)
         return write_results(tmp_path_factory.mktemp("report"), read_results(runs, cohort), title="Does fusion help?")
 
 

@@ -36,6 +36,7 @@ from fusion_ln.training.parts import CROSS_PARTS, training_parts
 from fusion_ln.training.run import run_baselines, run_fusions
 
 HEAD = TINY_HEAD.model_copy(update={"copies": 2, "grid": 2})
+LACKING = {3: {"2d"}, 8: {"cdfi", "elastic"}}  # absent pictures
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def bank_of(cohort, pictures, columns=()):
 
 @pytest.mark.parametrize("head", TRAINED_HEADS)
 def test_a_head_predicts_every_patient_and_every_subset_that_a_patient_has(trained, tmp_path, head):
-    cohort, members = trained(absent={3: {"2d"}, 8: {"cdfi", "elastic"}})
+    cohort, members = trained(absent=LACKING)
     run, predictions = head_run(cohort, members, tmp_path / "head", head=head)
     assert predictions.patients == sorted(cohort.patients["patient_id"])
     subset = pd.read_parquet(run.subset_predictions).groupby("modalities")["patient_id"].nunique()
@@ -204,7 +205,7 @@ FINETUNE = {"epochs": 2, "batch_size": 6, "lr": 1e-2, "accumulate": 2, "precisio
 
 
 def test_fine_tuning_trains_networks_and_head_and_keeps_the_baselines(trained, tmp_path):
-    cohort, members = trained(absent={3: {"2d"}})
+    cohort, members = trained(absent=LACKING)
     before = members[1].checkpoint(0).read_bytes()
     run, predictions = head_run(cohort, members, tmp_path / "head", finetune=FinetuneSettings(**FINETUNE))
     assert predictions.patients == sorted(cohort.patients["patient_id"])
@@ -315,16 +316,16 @@ def test_baselines_of_other_folds_are_refused(trained, tmp_path):
 
 def test_an_absent_pictures_file_is_never_read(trained, tmp_path):
     """A patient without Doppler gets the same answer whatever the other patients' Doppler pictures show."""
-    cohort, members = trained(absent={4: {"cdfi"}})
+    cohort, members = trained(absent=LACKING)
     _, predictions = head_run(cohort, members, tmp_path / "a")
-    fold = predictions.folds[predictions.patients.index("P004")]
-    mates = [p for p in cohort.held_out(fold) if p != "P004"]
+    fold = predictions.folds[predictions.patients.index("P008")]
+    mates = [p for p in cohort.held_out(fold) if p != "P008"]
     tokens = picture_tokens(cohort, members[1], fold, HEAD, torch.device("cpu"))
     spoiled = np.array(tokens.tokens)
     spoiled[np.isin(tokens.patients, mates)] = 3
     np.save(tokens.tokens.filename, spoiled)
     _, again = head_run(cohort, members, tmp_path / "b")
-    np.testing.assert_array_equal(predictions.of(["P004"]).probs, again.of(["P004"]).probs)
+    np.testing.assert_array_equal(predictions.of(["P008"]).probs, again.of(["P008"]).probs)
     assert not np.allclose(predictions.of(mates).probs, again.of(mates).probs)
 
 
