@@ -32,6 +32,7 @@ from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.organs import simulate_organs
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.decode.picture import read_picture
+from fusion_ln.errors import RunError
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
@@ -85,7 +86,10 @@ def train_baseline(cohort: Path, out: Path, fit: FitSettings, device: DeviceSett
 
 
 def predict_part(model: Path, cohort: Path) -> pd.DataFrame:
-    """Answers to the patients of a part: label, raw and calibrated probabilities, members of the sets."""
+    """Answers to the patients of a part: label, raw and calibrated probabilities, members of the sets.
+
+    A part that holds a picture nearly the same as one of the study is left out, as `predict` refuses it.
+    """
     import torch
 
     from fusion_ln.predict.predictor import load_predictor
@@ -94,7 +98,11 @@ def predict_part(model: Path, cohort: Path) -> pd.DataFrame:
     mine = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {mine[os.getpid() % len(mine)]})  # one core a process
     opened = load_cohort(cohort)
-    answers = load_predictor(model).predict_cohort(opened)
+    try:
+        answers = load_predictor(model).predict_cohort(opened)
+    except RunError as error:
+        print(f"Left out: {error}", flush=True)
+        return pd.DataFrame()
     labels = opened.patients.set_index(PATIENT)["label"].loc[answers.patients].to_numpy()
     table = pd.DataFrame({"label": labels, "unlike": answers.unlike})
     for name in ("probs", "raw", "member"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
@@ -54,7 +54,13 @@ def render_facts(record: ModelRecord, scores: FoldScores) -> str:
     """Write the page of facts, as HTML."""
     loader = PackageLoader("fusion_ln.frozen")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, autoescape=True)
+    environment.filters["commands"] = _mark_commands
     return environment.get_template("facts.html").render(facts=_facts(record, scores))
+
+
+def _mark_commands(line: str) -> Markup:
+    """Set what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(line))))
 
 
 def _escape(value: object) -> object:
@@ -128,8 +134,8 @@ def _answer(record: ModelRecord) -> str:
     return (
         f"The mean of the models of {record.study.n_folds} folds. Its calibration is learnt from patients unseen by "
         "one, and by two or more of them, and extrapolated to all; its sets are CV+ of the folds' models at "
-        f"{1 - MISS_RATE:.0%}: proven to hold {1 - 2 * MISS_RATE:.0%} of each class, measured to hold about "
-        f"{1 - MISS_RATE:.0%}."
+        f"{100 * (1 - MISS_RATE):.0f} %: proven to hold {100 * (1 - 2 * MISS_RATE):.0f} % of each class, measured to "
+        f"hold about {100 * (1 - MISS_RATE):.0f} %."
     )
 
 

@@ -119,7 +119,8 @@ def facts(record: EvaluationRecord, figures: Figures) -> list[Fact]:
         found.append(Fact("Found at the frozen threshold", percent(each.sensitivity.value), chosen))
     slopes = [slope.value for slope in figures.slope.values() if slope.value is not None]
     if slopes:
-        found.append(Fact("Calibration slopes", spread(min(slopes), max(slopes)), "1 is right, below it too sure"))
+        ends = spread(min(slopes), max(slopes)) if len(slopes) > 1 else number(slopes[0])
+        found.append(Fact("Calibration slopes", ends, "1 is right, below it too sure"))
     lowest = min(each.value for name, each in figures.coverage.items() if name != ALL_CLASSES)
     found.append(Fact("Lowest coverage of a class", percent(lowest), "sets that should hold 90 %"))
     return found
