@@ -35,6 +35,7 @@ class Prediction(Schema):
     contributions: dict[str, float]
     modalities: list[str]
     kind: str
+    unlike: bool | None
     model: ModelName
     warnings: list[str]
 

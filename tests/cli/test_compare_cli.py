@@ -231,7 +231,7 @@ def test_a_run_folder_is_not_written_over(good, tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps({}))
     code, output = run(good, good, "--out", str(tmp_path / "run"))
     assert code == 1
-    assert "would be lost" in output
+    assert "holds a run" in output
 
 
 def test_predictions_that_do_not_fit_the_named_cohort_are_refused(good, make_cohort, tmp_path):

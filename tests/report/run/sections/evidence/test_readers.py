@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.evidence.readers import build
@@ -46,7 +47,10 @@ def test_readers_stand_beside_the_model_with_their_counts(with_readers):
     assert not section.left_out
 
 
-def test_two_readers_are_compared_one_by_one_and_the_reason_is_said(with_readers):
+def test_two_readers_are_compared_one_by_one_and_the_reason_is_said(with_readers, tmp_path):
     section = build(with_readers(2))
     assert "readers_alone" not in section.tables
+    name = f"sections/{section.template}"
+    page = write_page(tmp_path / "page.html", name, section.plates, [], simulated=True, section=section)
+    assert "Each reader, and the model on the same patients" in page.read_text(encoding="utf-8")
     assert section.left_out == ["the model against the mean of the readers: it needs 3 readers, there are 2"]
