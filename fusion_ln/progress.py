@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,7 +18,8 @@ def first_process() -> bool:
 def say(text: str) -> None:
     """Print one line to standard error, at once; results go through ``click.echo`` instead."""
     if first_process():
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # a log on a full disk ends no training
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """The ``fusionln`` command: its families, and the one place where an error becomes a message."""
 
+import errno
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import click
 from fusion_ln import __version__
 from fusion_ln.errors import RENAME, FusionLNError, is_text, printable
 
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # of what is printed, too
 INTERRUPTED = 130  # exit code after Ctrl-C, by the custom of shells: 128 and the signal's number
 # Each command is an object of this name in the module of this name, imported only when it is called: settings and
 # their options cost more time than the help of all commands.
@@ -50,7 +54,11 @@ class Group(click.Group):
         for name in (*args, str(Path.cwd())):
             if not is_text(name):
                 raise click.UsageError(f"{printable(name)}: is not UTF-8 text. {RENAME}", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)  # prints the help of all commands
+        except OSError as error:
+            _tell_unwritten(error)
+        sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -58,16 +66,29 @@ class Group(click.Group):
         except FusionLNError as error:
             click.echo(f"Error: {error}", err=True)
         except OSError as error:
-            if error.filename is None:
-                raise  # a bug, not a file
-            name = error.filename if isinstance(error.filename, str) else str(error.filename)[:200]
-            click.echo(
-                f"Error: {name}: {error.strerror}.\n    Check the place and its rights, or choose another.", err=True
-            )
+            _tell_unwritten(error)
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
             sys.exit(INTERRUPTED)
         sys.exit(1)
+
+
+def _tell_unwritten(error: OSError) -> None:
+    """Say which file could not be read or written, or that what was printed could not.
+
+    Raises:
+        OSError: If it is neither: a bug, or a reader of the pipe that has gone, which click takes.
+    """
+    if error.filename is not None:
+        name = error.filename if isinstance(error.filename, str) else str(error.filename)[:200]
+        way_out = "Check the place and its rights, or choose another."
+    elif error.errno in DISK_ERRORS:
+        name, way_out = "output of this command", "Free some space, or write it to another place."
+        with suppress(OSError):  # what Python would flush at its end goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        raise error
+    click.echo(f"Error: {name}: {error.strerror}.\n    {way_out}", err=True)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
