@@ -25,7 +25,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.fold_files import FOLD_RECORD, clear_states, write_fold
-from fusion_ln.training.parts import CROSS_PARTS, check_classes, training_parts
+from fusion_ln.training.parts import CROSS_PARTS, check_patients, training_parts
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 
@@ -100,9 +100,8 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
         RunError: If the folder holds another run, or cannot be written.
     """
     record = new_baseline_record(cohort, settings)
-    bank = open_bank(cohort, settings.modality, settings.fit.image_size)
-    check_classes(cohort, bank, settings)
-    cohort.refuse_repeated_pictures(settings.modality)
+    check_patients(cohort, settings.modality)
+    open_bank(cohort, settings.modality, settings.fit.image_size)
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
         return []

@@ -8,16 +8,15 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.default import open_cohort
 from fusion_ln.cohort.draws import Draw, draw_fractions, draw_repeats, save_draws
 from fusion_ln.compute.engines import join_as_worker, validate_compute
-from fusion_ln.images.bank import open_bank
 from fusion_ln.models.backbones import check_backbone
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
-from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.crossval import new_baseline_record
-from fusion_ln.training.parts import check_classes
+from fusion_ln.training.parts import check_patients
 from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, check_options, leave_out_untaught
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
@@ -139,6 +138,5 @@ def _check_draws(
         needs += [*baseline_needs(draw.cohort, planned), *fusion_needs(draw.cohort, planned, heads, draw.folder)]
     check_room(needs)
     for modality in modalities:
-        bank = open_bank(draws[0].cohort, modality, fit.image_size)
         for draw in draws:
-            check_classes(draw.cohort, bank, BaselineSettings(modality=modality, fit=fit))
+            check_patients(draw.cohort, modality)

@@ -3,30 +3,33 @@
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folds import draw_parts
 from fusion_ln.errors import CohortError
-from fusion_ln.images.bank import ImageBank
-from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import LABEL, PATIENT
 
 CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients out each, for `--tokens cross-fitted`
 
 
-def check_classes(cohort: Cohort, bank: ImageBank, settings: BaselineSettings) -> None:
-    """Check that every fold has training patients of every class, and inner validation patients.
+def check_patients(cohort: Cohort, modality: str) -> None:
+    """Check the patients of a baseline, before anything is trained.
+
+    Every fold has training patients of every class with a picture, and inner validation patients.
 
     Raises:
-        CohortError: If one has not, or the patients have no labels.
+        CohortError: If one has not, the patients have no labels, the modality is absent, or two patients have the
+            same picture.
     """
     cohort.refuse_unlabelled()
+    labels = cohort.patients.set_index(PATIENT)[LABEL].loc[cohort.images_of(modality)[PATIENT].unique()]
     for number in range(cohort.n_folds):
         for part, patients in zip(("training", "inner validation"), cohort.training_part(number), strict=True):
-            present = set(bank.labels[bank.rows_of(patients)].tolist())
+            present = set(labels[labels.index.isin(patients)])
             if (part == "training" and len(present) < len(cohort.classes)) or not present:
                 missing = next(c for label, c in enumerate(cohort.classes) if label not in present)
                 raise CohortError(
                     f"cohort {cohort.name}: the {part} part of fold {number} has no patient of class {missing!r} "
-                    f"with a {settings.modality} picture.",
-                    _way_out(cohort, settings.modality, missing),
+                    f"with a {modality} picture.",
+                    _way_out(cohort, modality, missing),
                 )
+    cohort.refuse_repeated_pictures(modality)
 
 
 def _way_out(cohort: Cohort, modality: str, name: str) -> str:

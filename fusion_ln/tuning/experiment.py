@@ -22,6 +22,7 @@ from fusion_ln.training.experiment import (
     tunes_baselines,
 )
 from fusion_ln.training.experiment_file import ExperimentSettings, changes_of, experiment_heads, fusion_name
+from fusion_ln.training.parts import check_patients
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs, trial_needs
 from fusion_ln.training.run import cross_fit, plan_baselines
 from fusion_ln.tuning.found import found_settings
@@ -114,7 +115,7 @@ class Tuning:
 
         Raises:
             SettingsError: If the experiment cannot be tuned as it stands.
-            CohortError: If a clinical column of a head cannot be used.
+            CohortError: If a clinical column of a head cannot be used, or see `check_patients`.
         """
         experiment = self.experiment
         if len(experiment.backbones) > 1 or len(experiment.weights) > 1:
@@ -135,6 +136,8 @@ class Tuning:
         check_experiment(experiment, self.cohort, {self.fit.backbone: self.fit})
         check_objectives(experiment.study.objectives, self.cohort.classes)
         self.check_spaces()
+        for modality in self.modalities:
+            check_patients(self.cohort, modality)
 
     def needs(self) -> Iterator[RoomNeeded]:
         """List what the studies write at least; the sizes of networks that the trials choose are not known yet."""

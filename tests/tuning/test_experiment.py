@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import CPU
 
-from fusion_ln.errors import RunError, SettingsError, StudyError
+from fusion_ln.errors import CohortError, RunError, SettingsError, StudyError
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.models.rehearsal import rehearse
 from fusion_ln.predict.predictor import load_predictor
@@ -164,6 +164,19 @@ def test_known_settings_are_tried_right_after_the_untuned_ones(make_cohort, tmp_
 def test_an_experiment_that_cannot_be_tuned_says_why(make_cohort, tmp_path, changes, message):
     with pytest.raises(SettingsError, match=message):
         tuning_of(make_cohort(24), tmp_path, **changes).check()
+
+
+def test_patients_that_no_baseline_could_have_are_refused_before_any_trial(make_cohort, tmp_path):
+    cohort = make_cohort(24)
+    images = cohort.images.copy()
+    first, second = images.index[images["modality"] == "elastic"][:2]
+    images.loc[second, "sha256"] = images.loc[first, "sha256"]
+    with pytest.raises(CohortError, match="patients P000 and P001 have the same elastic picture"):
+        tuning_of(replace(cohort, images=images), tmp_path).check()
+    lymphoma = set(cohort.patients.loc[cohort.patients["label"] == 1, "patient_id"])
+    without = cohort.images[(cohort.images["modality"] != "2d") | ~cohort.images["patient_id"].isin(lymphoma)]
+    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a 2d picture"):
+        tuning_of(replace(cohort, images=without), tmp_path).check()
 
 
 def test_studies_that_were_never_begun_or_have_no_finished_trial_are_named(make_cohort, tmp_path):

@@ -141,6 +141,7 @@ def _check(cohorts: list[Cohort]) -> None:
                 f"task {cohort.name}: has the modalities {', '.join(cohort.modalities)}; a task has one.",
                 "Import its pictures of one modality alone (`--leave-out PATH`).",
             )
+        cohort.refuse_unlabelled()
         counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
         counted = ", ".join(f"{name} {count}" for name, count in zip(cohort.classes, counts, strict=True))
         if (counts > 0).sum() < 2:
