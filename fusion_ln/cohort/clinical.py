@@ -13,6 +13,8 @@ from fusion_ln.errors import CohortError
 from fusion_ln.settings.base import Settings
 from fusion_ln.terms import LABEL, PATIENT, is_clinical
 
+LARGEST = 1e100  # beyond it, squares overflow
+
 
 class ClinicalColumn(Settings):
     """One column as a fold's head reads it: its kinds, mean and spread in the fold's training part.
@@ -103,13 +105,15 @@ def standardise(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> pd
         A table by patient with these K columns, float32.
 
     Raises:
-        CohortError: If a value is neither of its column's kinds, or not a number.
+        CohortError: If a value is neither of its column's kinds, not a number, or far too large.
     """
     scaled = np.zeros((len(patients), len(columns)), dtype=np.float32)
     for k, column in enumerate(columns):
         if column.name in patients:
             values = _numbers(patients[column.name], column.name, column.kinds)
-            scaled[:, k] = np.nan_to_num((values - column.mean) / column.spread)
+            exact = np.nan_to_num((values - column.mean) / column.spread)
+            _refuse_large(patients[column.name], column.name, np.abs(exact) > np.finfo(np.float32).max)
+            scaled[:, k] = exact
     return pd.DataFrame(scaled, index=pd.Index(patients[PATIENT]), columns=[column.name for column in columns])
 
 
@@ -130,7 +134,17 @@ def _numbers(held: pd.Series, name: str, kinds: tuple[str, str] | None) -> np.nd
         raise CohortError(
             f"clinical column {name!r}: {wrong.iloc[0]!r} is not {expected}.", "Mend or leave out the value."
         )
-    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    _refuse_large(held, name, np.abs(values) > LARGEST)
+    return values
+
+
+def _refuse_large(held: pd.Series, name: str, large: np.ndarray) -> None:
+    if large.any():
+        raise CohortError(
+            f"clinical column {name!r}: {held[large].iloc[0]} is no finite number of a usual size.",
+            "Mend or leave out the value.",
+        )
 
 
 @dataclass(frozen=True)
