@@ -188,6 +188,17 @@ def test_nothing_in_an_archive_is_dropped_in_silence(cv4lymphnode, tmp_path, dra
     assert "left out: 1 .png (2d/3/1-0.png), 1 .txt (notes.txt)." in capsys.readouterr().err
 
 
+def test_a_linked_folder_that_no_picture_is_taken_of_is_named(cv4lymphnode, tmp_path, capsys):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (cv4lymphnode / "more").symlink_to(outside)
+    (cv4lymphnode / "again").symlink_to("2d")
+    (cv4lymphnode / "elastic").rename(cv4lymphnode / ".elastic")
+    (cv4lymphnode / "elastic").symlink_to(".elastic")
+    import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
+    assert "that no picture was taken of: more.\n" in capsys.readouterr().err
+
+
 def test_a_picture_named_in_another_encoding_is_refused_in_words(cv4lymphnode, tmp_path):
     (cv4lymphnode / "2d" / "0" / "0-0.jpg").rename(cv4lymphnode / "2d" / "0" / "caf\udce9.jpg")
     source = open_source("cv4lymphnode", cv4lymphnode)
