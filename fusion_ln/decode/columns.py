@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class Column:
         odd: Cells that a person should look at, each with its lines.
         levels: Different texts of a text column.
         nearly_numeric: A text column that would be a measurement but for its odd cells.
+        comma: Cell of a column of decimal commas where commas also separate the cells; it may have been a list.
     """
 
     name: str
@@ -48,10 +50,16 @@ class Column:
     odd: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     nearly_numeric: bool = False
+    comma: str = ""
 
     @property
     def warning(self) -> str:
-        """Warning that the column is nearly numeric; empty if it is not."""
+        """Warning that the column is nearly numeric, or may hold lists in place of numbers; empty if neither."""
+        if self.comma:
+            return (
+                f"Warning: column {self.name!r}: {self.comma!r} read as {self.comma.replace(',', '.')}, a decimal "
+                f"comma. Write {self.comma.replace(',', ';')!r} if these are lists."
+            )
         if not self.nearly_numeric:
             return ""
         return (
@@ -61,7 +69,7 @@ class Column:
 
 
 def read_columns(
-    cells: pd.DataFrame, folder: Path, *, texts: Collection[str] = ()
+    cells: pd.DataFrame, folder: Path, *, texts: Collection[str] = (), separator: str = ""
 ) -> tuple[pd.DataFrame, list[Column]]:
     """Read columns of text as what they hold.
 
@@ -73,6 +81,7 @@ def read_columns(
         cells: Text without blanks around it; the index holds line numbers.
         folder: Folder that paths of pictures are relative to.
         texts: Columns that hold names: they stay text whatever they look like.
+        separator: Sign between the cells; with a comma, columns of decimal commas are warned of.
 
     Returns:
         The columns, with the index of ``cells``, and a description of each.
@@ -82,7 +91,11 @@ def read_columns(
         _as_text(cells[name]) if name in texts else _read_column(cells[name], folder, comma_found) for name in cells
     ]
     values = pd.DataFrame({column.name: held for held, column in read}, index=cells.index)
-    return values, [column for _, column in read]
+    described = [column for _, column in read]
+    for place, column in enumerate(described):
+        if separator == "," and column.kind == DECIMAL_COMMA:
+            described[place] = replace(column, comma=next(cell for cell in cells[column.name] if "," in cell))
+    return values, described
 
 
 def describe_columns(columns: Sequence[Column]) -> str:
@@ -139,6 +152,26 @@ def _holds_pictures(known: pd.Series, folder: Path) -> bool:
         return looks_like_picture(folder / cell.replace("\\", "/"))
 
     return any(map(is_picture, known[:ASKED_FIRST])) and 2 * sum(map(is_picture, known)) > len(known)
+
+
+def find_picture(column: Column, cells: pd.Series, folder: Path) -> tuple[int, str] | None:
+    """Find the first cell of a column that is a path of a picture, and its line; None if it holds none.
+
+    In a column of text, a sentence that ends in a picture's name is no path unless there is such a file.
+    """
+    if column.kind not in (PICTURES, TEXT):
+        return None
+    for line, cell in cells.dropna().drop_duplicates().items():
+        place = folder / str(cell).replace("\\", "/")
+        if looks_like_picture(place) and (column.kind == PICTURES or " " not in str(cell) or _is_file(place)):
+            return int(str(line)), str(cell)
+    return None
+
+
+def _is_file(place: Path) -> bool:
+    with suppress(OSError):  # a text that no file can have as its name
+        return place.is_file()
+    return False
 
 
 def _as_text(cells: pd.Series) -> tuple[pd.Series, Column]:

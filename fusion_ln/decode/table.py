@@ -5,7 +5,8 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -30,11 +31,13 @@ class TextTable:
     Attributes:
         cells: Text, by column; the index holds the number of each line in the file.
         remarks: Lines for the reader: encoding other than UTF-8, sheet of a workbook, columns without a name.
+        separator: Sign between cells; empty for a workbook.
     """
 
     path: Path
     cells: pd.DataFrame
     remarks: tuple[str, ...] = ()
+    separator: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -62,17 +65,29 @@ def spelling_key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def spelt_alike(texts: Iterable[str]) -> list[list[str]]:
-    """Group different texts that are spellings of one word."""
+def label_key(text: str) -> str:
+    """Make the key that spellings of one label share: as `spelling_key`, and ``1``, ``01`` and ``1.0`` are one."""
+    key = spelling_key(text)
+    number = _LABEL_NUMBER.fullmatch(key)
+    return f"{number[1]}{number[2]}.{number[3] or ''}" if number else key
+
+
+_LABEL_NUMBER = re.compile(r"\+?(-?)0*(\d+)(?:\.(\d*?)0*)?", re.ASCII)
+
+
+def spelt_alike(texts: Iterable[str], key: Callable[[str], str] = spelling_key) -> list[list[str]]:
+    """Group different texts that are spellings of one word, which share their ``key``."""
     by_key: dict[str, list[str]] = {}
     for text in dict.fromkeys(texts):
-        by_key.setdefault(spelling_key(text), []).append(text)
+        by_key.setdefault(key(text), []).append(text)
     return [group for group in by_key.values() if len(group) > 1]
 
 
-def refuse_spellings(path: Path, column: str, texts: Iterable[str], way_out: str) -> None:
+def refuse_spellings(
+    path: Path, column: str, texts: Iterable[str], way_out: str, key: Callable[[str], str] = spelling_key
+) -> None:
     """Raise SourceError if names in a column differ only in spelling: they would be taken for several."""
-    if pairs := [" and ".join(map(repr, group)) for group in spelt_alike(texts)]:
+    if pairs := [" and ".join(map(repr, group)) for group in spelt_alike(texts, key)]:
         raise SourceError(f"{path}: {column} {', '.join(pairs)} differ only in spelling.", way_out)
 
 
@@ -94,10 +109,11 @@ def read_table(path: Path, expected: str) -> TextTable:
     content = _read_bytes(path, expected)
     if is_workbook(content):
         rows, remarks = read_workbook(path, content)
+        separator = ""
     else:
         text, remarks = _decode(path, content)
-        rows = _parse(path, text)
-    return _tabulate(path, rows, remarks, expected)
+        rows, separator = _parse(path, text)
+    return replace(_tabulate(path, rows, remarks, expected), separator=separator)
 
 
 def _read_bytes(path: Path, expected: str) -> bytes:
@@ -164,8 +180,8 @@ def _is_common_chinese(content: bytes) -> bool:
 _RARE = tuple(bytes([lead]) for lead in range(0xD8, 0xF8))
 
 
-def _parse(path: Path, text: str) -> list[SheetLine]:
-    """Split text into lines of cells."""
+def _parse(path: Path, text: str) -> tuple[list[SheetLine], str]:
+    """Split text into lines of cells; also return the sign that separates them."""
     head, _, rest = text.partition("\n")
     skipped = 0
     if stated := re.fullmatch(r"sep=(.)\s*", head):  # Excel's own first line
@@ -174,7 +190,7 @@ def _parse(path: Path, text: str) -> list[SheetLine]:
         separator = max(SEPARATORS, key=lambda each: _fit(text, each))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
-        return [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader]
+        return [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader], separator
     except csv.Error as error:
         raise SourceError(
             f"{path}, line {reader.line_num + skipped}: not a line of CSV ({error}).",
@@ -212,7 +228,7 @@ def _tabulate(path: Path, rows: Sequence[SheetLine], remarks: tuple[str, ...], e
     )
     unnamed = [place for place, name in enumerate(header) if not name and (grid[place] != "").any()]
     names = {place: name or f"column {place + 1}" for place, name in enumerate(header) if name or place in unnamed}
-    if twice := [name for name in names.values() if list(names.values()).count(name) > 1]:
+    if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise SourceError(f"{path}: column {twice[0]!r} stands in it twice.", "Rename or remove one of them.")
     remarks += tuple(f"{path}: column {place + 1} has no name and is called {names[place]!r}." for place in unnamed)
     return TextTable(path, grid[list(names)].set_axis(list(names.values()), axis="columns"), remarks)

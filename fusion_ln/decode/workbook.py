@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ SheetLine = tuple[int, list[str]]  # number of the line in the file, its cells
 INSTALL_EXCEL = 'Install the Excel reader with `pip install "fusion_ln[excel]"`, or save the sheet as CSV.'
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 ZIP = b"PK\x03\x04"
-MOST_UNPACKED = 500_000_000  # bytes of the XML in a workbook
+MOST_UNPACKED = 50_000_000  # bytes of the XML in a workbook
+_MERGED = re.compile(rb"""<(?:\w+:)?mergeCell\s[^>]*?\bref=["']([A-Z]+\d+:[A-Z]+\d+)["']""")
 
 
 def is_workbook(content: bytes) -> bool:
@@ -31,7 +32,8 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[SheetLine], tuple[st
     """Read the first sheet that holds something, as the sheet shows it; a remark names it if there are several.
 
     Raises:
-        SourceError: If it is no .xlsx workbook, openpyxl is missing, or a formula has no stored result.
+        SourceError: If it is no .xlsx workbook or too large, openpyxl is missing, cells are merged, or a formula has no
+            stored result.
     """
     if content.startswith(OLD_EXCEL):
         raise SourceError(f"{path}: a workbook of an old or encrypted kind.", "Save it as .xlsx without a password.")
@@ -41,9 +43,12 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[SheetLine], tuple[st
         raise SourceError(f"{path}: an Excel file, and openpyxl is not installed.", INSTALL_EXCEL) from None
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
+            unpacked = sum(part.file_size for part in archive.infolist() if not _is_picture(part))
         if unpacked > MOST_UNPACKED:
-            raise SourceError(f"{path}: {unpacked / 1e6:.0f} MB when unpacked.", "Save its table as CSV.")
+            raise SourceError(
+                f"{path}: {unpacked / 1e6:.0f} MB when unpacked; a workbook has at most {MOST_UNPACKED / 1e6:.0f}.",
+                "Save its table as CSV.",
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of features that do not touch a cell's value
             shown, stored = (
@@ -58,6 +63,11 @@ def read_workbook(path: Path, content: bytes) -> tuple[list[SheetLine], tuple[st
             f"{path}: cannot be read as an Excel workbook ({str(error) or type(error).__name__}).",
             "Save it as .xlsx or CSV.",
         ) from None
+
+
+def _is_picture(part: zipfile.ZipInfo) -> bool:
+    """Recognise a picture within a workbook, which nobody unpacks: its bytes hardly shrink."""
+    return part.filename.startswith("xl/media/") and part.file_size < 2 * part.compress_size
 
 
 def _first_filled(
@@ -86,8 +96,24 @@ def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet
         cells = [_as_text(cell.value, cell.number_format or "") if cell.value is not None else "" for cell in row]
         if any(cells):
             rows.append((number, cells))
+    _refuse_merged(path, results, dict(rows))
     width = max((len(cells) for _, cells in rows), default=0)
     return [(number, cells + [""] * (width - len(cells))) for number, cells in rows]
+
+
+def _refuse_merged(path: Path, sheet: "ReadOnlyWorksheet", cells: Mapping[int, Sequence[str]]) -> None:
+    """Refuse a value over merged cells: the sheet stores it in the first of them, and the others read as gaps."""
+    from openpyxl.utils import range_boundaries
+
+    with sheet._get_source() as source:
+        ranges = [found.decode() for found in _MERGED.findall(source.read())]
+    for merged in ranges:
+        column, row, *_ = range_boundaries(merged)
+        if any(cells.get(int(row or 0), ())[int(column or 0) - 1 :][:1]):
+            raise SourceError(
+                f"{path}: cells {merged} of sheet {sheet.title!r} are merged, so that one cell holds the value of all.",
+                "Unmerge them and fill in each cell, or save such a table as CSV.",
+            )
 
 
 def _as_text(value: object, number_format: str) -> str:

@@ -229,6 +229,35 @@ def test_any_column_of_pictures_is_a_modality_whatever_its_name(write_table):
     assert list(archive.clinical.columns) == ["patient_id", "device", "note"]
 
 
+@pytest.mark.parametrize(
+    ("header", "lines", "column"),
+    [
+        ("modality,path,elastic", "2d,pictures/a.png,pictures/b.png\n2d,pictures/c.png,", "elastic"),
+        ("modality,path,extra", "2d,pictures/a.png,none there\n2d,pictures/b.png,pictures\\c.png", "extra"),
+        ("2d,ceus", "pictures/a.png,pictures/b.png\npictures/c.png,not done\npictures/d.png,not done", "ceus"),
+        ("2d,path", "pictures/a.png,pictures/b.png\npictures/c.png,pictures/d.png", "path"),
+        ("2d,View", "pictures/a.png,pictures/b.png\npictures/c.png,pictures/d.png", "view"),
+    ],
+)
+def test_a_column_of_pictures_is_never_lost_in_silence(write_table, header, lines, column):
+    rows = [f"{n},{'xy'[n % 2]},{line}" for n, line in enumerate(lines.split("\n"))]
+    with pytest.raises(SourceError, match=f"line [23]: column '{column}' holds a picture") as caught:
+        Table(write_table("\n".join([f"patient_id,label,{header}", *rows]))).read()
+    assert "remove it" in caught.value.way_out
+
+
+def test_a_sentence_that_ends_in_a_pictures_name_is_text(write_table):
+    path = write_table(
+        "patient_id,label,2d,note\n1,x,pictures/a.png,see old.png\n2,y,pictures/b.png,none\n3,y,pictures/c.png,x\n"
+    )
+    assert Table(path).read().clinical["note"].tolist() == ["see old.png", "none", "x"]
+
+
+def test_labels_equal_as_numbers_are_refused(write_table):
+    with pytest.raises(SourceError, match=r"label '1' and '1\.0' differ only in spelling"):
+        Table(write_table("patient_id,label,2d\n1,0,pictures/a.png\n2,1,pictures/b.png\n3,1.0,pictures/c.png\n")).read()
+
+
 HEADER = "patient_id,label,2d\n"
 
 

@@ -90,6 +90,19 @@ def test_a_comma_is_a_decimal_one_only_where_the_table_has_such():
     assert described["x"].nearly_numeric  # 1.234 is 1234 to who writes 0,5
 
 
+def test_a_decimal_comma_among_separating_ones_is_warned_of_with_an_example():
+    cells = pd.DataFrame({"levels": ["NA", "2,3", "4"], "size": ["1", "2", "−3"]}, dtype=object)
+    for separator in ",;":
+        values, [levels, size] = read_columns(cells, Path(), separator=separator)
+        assert values["levels"].tolist()[1:] == [2.3, 4]
+        assert ("'2,3' read as 2.3" in levels.warning) == (separator == ",")
+        assert not size.warning
+    cells["levels"] = ["−2,3", "3", "4"]
+    assert "'−2,3' read as −2.3" in read_columns(cells, Path(), separator=",")[1][0].warning
+    cells["levels"] = ["NA", "2;3", "4"]  # as the warning says
+    assert read_columns(cells, Path(), separator=",")[1][0].kind == "text"
+
+
 def test_names_stay_text_whatever_they_look_like():
     cells = pd.DataFrame({"patient_id": ["1", "2"], "age": ["1", "2"]}, dtype=object)
     values, _ = read_columns(cells, Path(), texts=["patient_id"])

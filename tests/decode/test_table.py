@@ -2,7 +2,9 @@
 
 import csv
 import io
+import random
 import sys
+import zipfile
 from datetime import date, datetime
 
 import openpyxl
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusion_ln.decode.table import read_table, spelt_alike
+from fusion_ln.decode.table import label_key, read_table, spelt_alike
 from fusion_ln.errors import SourceError
 
 ROWS = [["patient_id", "label", "age"], ["007", "benign", "41"], ["008", "lymphoma", ""]]
@@ -114,6 +116,16 @@ def test_spellings_of_one_word_are_found():
     assert found == [["Benign", "benign", "ｂｅｎｉｇｎ"], ["lymph  node", "Lymph node"]]
 
 
+def test_labels_that_are_equal_as_numbers_are_spellings_of_one():
+    labels = ["1", "1.0", "01", "１", "10", "1.05", "-1", "0", "0.00", "1a", "A", "a"]
+    assert spelt_alike(labels, label_key) == [["1", "1.0", "01", "１"], ["0", "0.00"], ["A", "a"]]
+    assert spelt_alike(labels) == [["1", "１"], ["A", "a"]]
+
+
+def test_the_separator_is_kept(read):
+    assert [read(text).separator for text in (b"a;b\n1;2\n", b"a,b\n1,2\n", workbook(ROWS))] == [";", ",", ""]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -171,3 +183,31 @@ def test_a_workbook_that_unpacks_to_more_than_a_table_is_refused_unread(read, mo
     monkeypatch.setattr("fusion_ln.decode.workbook.MOST_UNPACKED", 1000)
     with pytest.raises(SourceError, match="MB when unpacked"):
         read(workbook(ROWS))
+
+
+def test_only_the_xml_of_a_workbook_counts_against_its_bound(read, monkeypatch):
+    monkeypatch.setattr("fusion_ln.decode.workbook.MOST_UNPACKED", 20_000)
+    content = io.BytesIO(workbook(ROWS))
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/media/image1.png", random.Random(0).randbytes(30_000))
+    assert grid(read(content.getvalue())) == ROWS
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/media/image2.png", bytes(30_000))
+    with pytest.raises(SourceError, match="MB when unpacked"):
+        read(content.getvalue())
+
+
+def test_merged_cells_are_refused_with_their_range_unless_they_are_empty(read):
+    book = openpyxl.Workbook()
+    for row in ROWS:
+        book.active.append(row)
+    book.active.merge_cells("E1:F2")
+    content = io.BytesIO()
+    book.save(content)
+    assert grid(read(content.getvalue())) == ROWS
+    book.active.merge_cells("B2:B3")
+    content = io.BytesIO()
+    book.save(content)
+    with pytest.raises(SourceError, match="cells B2:B3 of sheet 'Sheet' are merged") as caught:
+        read(content.getvalue())
+    assert "Unmerge" in caught.value.way_out

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
-from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, is_gap, read_columns
+from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, find_picture, is_gap, read_columns
 from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
-from fusion_ln.decode.table import read_table, refuse_spellings, spelling_key, spelt_alike
+from fusion_ln.decode.table import label_key, read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
 from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, UNLABELLED, VIEW, is_reader_column
@@ -69,7 +69,7 @@ class Table(Source):
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(OWN_COLUMNS)
         names = (PATIENT, LABEL, SITE, *call_columns(table.columns))
-        values, described = read_columns(table.cells, self.root.parent, texts=names)
+        values, described = read_columns(table.cells, self.root.parent, texts=names, separator=table.separator)
         for line in (*table.remarks, describe_columns(described)):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
@@ -80,6 +80,9 @@ class Table(Source):
             (int(number), dict(zip(table.columns, map(str, cells), strict=True)) | unlabelled)
             for number, *cells in table.cells.itertuples()
         ]
+        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
+        further = [column for column in described if column.name not in used]
+        self._refuse_further_pictures(further, values, per_image=per_image)
         classes = self.classes or self._classes(lines)
         rows = [row for line in lines for row in self._rows(line, pictured, classes)]
         self._refuse_two_labels(rows)
@@ -90,8 +93,6 @@ class Table(Source):
             refuse_spellings(self.root, column, texts, f"Spell each {column} in one way.")
         found = {row.modality for row in images}
         modalities = [*(name for name in KNOWN_MODALITIES if name in found), *sorted(found - set(KNOWN_MODALITIES))]
-        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
-        further = [column for column in described if column.name not in used]
         clinical, mixed = self._clinical(values, further)
         if clinical is not None:
             clinical, unread = self._tidy(clinical, classes, {row.label for row in images})
@@ -107,7 +108,7 @@ class Table(Source):
         """Take the labels of the file for classes."""
         found = sorted({cells[LABEL] for _, cells in lines if cells[LABEL].casefold() not in GAPS}, key=natural)
         way_out = "Spell them alike, or name the classes (`--classes A,B`): their labels may then have any case."
-        refuse_spellings(self.root, LABEL, found, way_out)
+        refuse_spellings(self.root, LABEL, found, way_out, label_key)
         return tuple(found)
 
     def _rows(self, line: TableLine, pictured: Sequence[str], classes: Sequence[str]) -> list[tuple[int, ImageRow]]:
@@ -158,6 +159,22 @@ class Table(Source):
             if place.is_relative_to(base):
                 return folder / place.relative_to(base)
         return folder / place.resolve().relative_to(folder.resolve())
+
+    def _refuse_further_pictures(self, further: Sequence[Column], values: pd.DataFrame, *, per_image: bool) -> None:
+        """Refuse pictures in a column that no modality is read from: they would be lost in silence."""
+        for column in further:
+            if found := find_picture(column, values[column.name], self.root.parent):
+                if per_image:
+                    expected, way_out = f"pictures are read from {PATH!r} alone", "Make it rows, or remove it."
+                elif column.name in OWN_COLUMNS:
+                    expected, way_out = "that is no modality's name", "Name it after its modality, or remove it."
+                else:
+                    expected = "most of its cells are other text"
+                    way_out = "Empty the cells without a picture, make it rows, or remove it."
+                raise SourceError(
+                    f"{self._at(found[0])}: column {column.name!r} holds a picture ({found[1]!r}), but {expected}.",
+                    way_out,
+                )
 
     def _refuse_two_labels(self, rows: Sequence[tuple[int, ImageRow]]) -> None:
         first: dict[str | None, tuple[int, str]] = {}

@@ -11,7 +11,7 @@ from fusion_ln.cohort.sources.table import class_of, known_classes
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
 from fusion_ln.decode.columns import describe_columns, read_columns
 from fusion_ln.decode.readers import call_columns
-from fusion_ln.decode.table import read_table, refuse_spellings
+from fusion_ln.decode.table import label_key, read_table, refuse_spellings
 from fusion_ln.errors import CohortError, SourceError
 from fusion_ln.files.formats import write_text
 from fusion_ln.progress import say
@@ -85,7 +85,8 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
             "Name it with `--label COLUMN`.",
         )
     label = label or LABEL
-    table, columns = read_columns(held.cells, place.parent, texts=(PATIENT, label, SITE, *call_columns(held.columns)))
+    names = (PATIENT, label, SITE, *call_columns(held.columns))
+    table, columns = read_columns(held.cells, place.parent, texts=names, separator=held.separator)
     for line in (*held.remarks, describe_columns(columns), *filter(None, (column.warning for column in columns))):
         say(line)
     if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():
@@ -98,7 +99,7 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
         table[label] = _numbers_of(place, table[label], classes)
     elif label in table:
         way_out = "Spell them alike, or name the classes (`--classes A,B`): their labels may then have any case."
-        refuse_spellings(place, label, table[label].dropna(), way_out)
+        refuse_spellings(place, label, table[label].dropna(), way_out, label_key)
     return Patients(place.stem, _with_ratio(table), label, classes if label in table else ())
 
 
