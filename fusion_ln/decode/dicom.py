@@ -12,7 +12,7 @@ from PIL import Image
 from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers
 from fusion_ln.decode.grey import grey_levels
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
-from fusion_ln.decode.streams import n_tiles, stream_size
+from fusion_ln.decode.streams import MAX_SCANS, has_too_many_scans, n_tiles, stream_size
 from fusion_ln.errors import PictureError
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ def _compressed_frame(file: DicomFile, frame: int) -> bytes:
             f"{file.path}: its compressed stream is of another size than its header's {file.width} x {file.height}.",
             CONVERT,
         )
+    if has_too_many_scans(stream):
+        raise PictureError(f"{file.path}: a JPEG of more than {MAX_SCANS} scans or of countless segments.", CONVERT)
     return stream
 
 
@@ -220,7 +222,7 @@ def _pixels(file: DicomFile, frame: int) -> np.ndarray:
     """Decode the stored values of a frame; YBR becomes RGB. Shape (H, W) or (H, W, 3)."""
     from pydicom.pixels.utils import pixel_array
 
-    if file.syntax in JPEG_LOSSLESS + JPEG_LS + JPEG_2000_SYNTAXES:
+    if file.syntax in (JPEG_8_BIT, *JPEG_LOSSLESS, *JPEG_LS, *JPEG_2000_SYNTAXES):
         _compressed_frame(file, frame)
     file.source.seek(0)
     # Of pylibjpeg-rle, which may be installed, damaged bytes end the process (a panic of Rust is no Exception).

@@ -7,12 +7,15 @@ from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
-from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers, refuse_png_bomb
+from fusion_ln.decode.bounded import MAX_BYTES, PNG, Bounded, BoundError, quiet_readers, refuse_png_bomb
 from fusion_ln.decode.dicom import open_dicom, read_dicom
 from fusion_ln.decode.grey import own_range
 from fusion_ln.decode.kinds import DICOM, NOT_READ, READ, guess_content, has_dicom_preamble
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
+from fusion_ln.decode.streams import MAX_SCANS, has_too_many_scans
 from fusion_ln.errors import PictureError
 
 MAX_PILLOW_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
@@ -38,7 +41,7 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
     EXIF orientation is applied, transparency is laid over black, palette, CMYK, 1-bit and grey pictures become RGB.
     Grey samples deeper than 8 bits are mapped from the picture's own range, as in DICOM without a window: a file does
-    not tell how many of its bits are used. DICOM: see `fusion_ln.decode.dicom.read_dicom`.
+    not tell how many of its bits are used; deeper colour is refused. DICOM: see `fusion_ln.decode.dicom.read_dicom`.
 
     Args:
         path: PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM; DICOM is also recognised without the suffix ``.dcm``.
@@ -49,7 +52,8 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
     Raises:
         PictureError: If the file is missing, empty, truncated, no picture, smaller than 16 pixels a side, larger than
-            36 megapixels, or has no such frame; or a DICOM file is met without pydicom.
+            36 megapixels, has colour deeper than 8 bits, more than 100 scans (JPEG) or no such frame; or a DICOM
+            file is met without pydicom.
     """
     if _is_dicom(path):
         return read_dicom(path, frame)
@@ -58,6 +62,8 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
             check_frame(path, frame, getattr(image, "n_frames", 1))
             image.seek(frame)
             check_size(path, *image.size)  # a later frame may be larger
+        _refuse_deep_colour(path, image)
+        _refuse_scans(path, image)
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(path, image)
 
@@ -111,6 +117,32 @@ def _open_picture(path: Path) -> Iterator[Image.Image]:
         raise PictureError(f"{path}: {error}.", CONVERT) from None
     except Exception as error:  # Pillow's readers meet damaged files with nearly any exception
         raise damaged(path, error) from None
+
+
+def _refuse_deep_colour(path: Path, image: Image.Image) -> None:
+    """Refuse colour or alpha of more than 8 bits a sample: Pillow keeps the high byte, which may hold next to nothing.
+
+    Deep grey and 32-bit samples are matters of `_to_rgb`.
+    """
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return
+    with path.open("rb") as file:
+        start = file.read(25)
+    bits = start[24] if start.startswith(PNG) else 8  # of IHDR
+    if isinstance(image, TiffImageFile):
+        bits = max(image.tag_v2.get(BITSPERSAMPLE, (1,)))
+    if bits > 8:
+        raise PictureError(f"{path}: {bits} bits a sample in colour or with alpha; 8 are read.", CONVERT)
+
+
+def _refuse_scans(path: Path, image: Image.Image) -> None:
+    """Refuse a JPEG of countless scans, each of which would be decoded over the whole picture."""
+    if not isinstance(image, JpegImageFile):
+        return
+    with path.open("rb") as file:
+        file.seek(image.tile[0].offset)  # of a later picture in the file
+        if has_too_many_scans(file.read(MAX_BYTES)):
+            raise PictureError(f"{path}: a JPEG of more than {MAX_SCANS} scans or of countless segments.", CONVERT)
 
 
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:

@@ -1,10 +1,15 @@
-"""Size of a compressed picture as its own stream states it, read before any decoder is let at it."""
+"""Size, tiles and scans of a compressed picture as its own stream states them, read before a decoder is let at it."""
 
+import re
 from collections.abc import Iterator
 
 START_OF_FRAME = {0xC0 + number for number in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}  # JPEG; F7 is JPEG-LS
 WITHOUT_LENGTH = {0x01, 0xFF} | set(range(0xD0, 0xD9))
-SCAN = 0xDA
+SCAN, END = 0xDA, 0xD9
+MAX_SCANS = 100  # of a JPEG; progressive ones have about ten, and each costs a decoder a pass over the whole picture
+MAX_SEGMENTS = 75_000  # of a JPEG, as many as Pillow may read
+# A marker with a length, or the end; between segments other bytes after FF are data (a stuffed 0, restarts, JPEG-LS).
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 JPEG_2000_START = b"\xff\x4f\xff\x51"  # start of a codestream and its SIZ marker
 
 
@@ -29,6 +34,22 @@ def n_tiles(stream: bytes) -> int:
         int.from_bytes(stream[at + 8 + 4 * n : at + 12 + 4 * n]) for n in range(8)
     )
     return -(-(right - left) // max(width, 1)) * -(-(bottom - top) // max(height, 1))
+
+
+def has_too_many_scans(stream: bytes) -> bool:
+    """Test for a JPEG that would hold a decoder for long: more scans than `MAX_SCANS`, or countless segments."""
+    if not stream.startswith(b"\xff\xd8"):
+        return False
+    at = n_scans = 0
+    for _ in range(MAX_SEGMENTS):
+        marker = MARKER.search(stream, at)
+        if marker is None or stream[marker.start() + 1] == END:
+            return False
+        n_scans += stream[marker.start() + 1] == SCAN
+        if n_scans > MAX_SCANS:
+            return True
+        at = marker.end() + int.from_bytes(stream[marker.end() : marker.end() + 2])
+    return True
 
 
 def _jpeg_segments(stream: bytes) -> Iterator[tuple[int, int]]:

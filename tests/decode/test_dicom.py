@@ -355,6 +355,20 @@ def test_a_stream_of_another_size_is_refused_before_a_decoder_obeys_it(tmp_path,
             read_picture(tmp_path / "a.dcm")
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "MONOCHROME2"])
+def test_a_jpeg_of_countless_scans_is_refused(tmp_path, pixels, photometric):
+    shown = pixels if photometric == "RGB" else pixels[..., 0]
+    stream = io.BytesIO()
+    Image.fromarray(shown).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    save_compressed(tmp_path / "a.dcm", shown, photometric, JPEG, [whole])
+    read_picture(tmp_path / "a.dcm")
+    save_compressed(tmp_path / "a.dcm", shown, photometric, JPEG, [whole[:-2] + last * 100 + whole[-2:]])
+    with pytest.raises(PictureError, match="more than 100 scans"):
+        read_picture(tmp_path / "a.dcm")
+
+
 @pytest.mark.parametrize(
     ("syntax", "package"),
     [

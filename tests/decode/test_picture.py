@@ -186,6 +186,45 @@ def test_a_jpeg_of_countless_segments_is_refused(tmp_path, pixels, monkeypatch):
         read_picture(tmp_path / "a.jpg")
 
 
+@pytest.mark.parametrize("samples", [2, 3, 4])
+def test_deep_colour_is_refused_and_not_cut_to_its_high_byte(tmp_path, samples):
+    """12 bits in 16 came out as 0..15 of 255. PNG colour types: 4 is grey with alpha, 2 RGB, 6 RGB with alpha."""
+    header = struct.pack(">IIBBBBB", 20, 20, 16, {2: 4, 3: 2, 4: 6}[samples], 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(2 * 20 * samples)) * 20)
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(PictureError, match="16 bits a sample"):
+        read_picture(tmp_path / "a.png")
+
+
+def test_deep_colour_of_a_tiff_is_refused(tmp_path):
+    """Little endian, one strip, 16 bits in each of three samples."""
+    values = {256: 20, 257: 20, 259: 1, 262: 2, 273: 200, 277: 3, 278: 20, 279: 20 * 20 * 6}
+    entries = [(tag, struct.pack("<HHIHH", tag, 3, 1, value, 0)) for tag, value in values.items()]
+    entries.append((258, struct.pack("<HHII", 258, 3, 3, 150)))
+    directory = struct.pack("<H", len(entries)) + b"".join(entry for _, entry in sorted(entries)) + bytes(4)
+    content = (b"II*\0" + struct.pack("<I", 8) + directory).ljust(150, b"\0") + struct.pack("<HHH", 16, 16, 16)
+    (tmp_path / "a.tiff").write_bytes(content.ljust(200, b"\0") + bytes(20 * 20 * 6))
+    with pytest.raises(PictureError, match="16 bits a sample"):
+        read_picture(tmp_path / "a.tiff")
+
+
+def test_a_jpeg_of_countless_scans_is_refused_and_bytes_after_its_end_are_not_counted(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", progressive=True)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    assert whole.count(b"\xff\xda") > 5
+    expected = read_picture(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(whole + b"\xff\xda" * 200)  # a film behind a photo
+    np.testing.assert_array_equal(read_picture(tmp_path / "b.jpg"), expected)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    (tmp_path / "c.jpg").write_bytes(whole[:-2] + last * 100 + whole[-2:])
+    with pytest.raises(PictureError, match="more than 100 scans"):
+        read_picture(tmp_path / "c.jpg")
+
+
 def test_a_file_longer_than_any_picture_is_not_read_whole(tmp_path, pixels, monkeypatch):
     Image.fromarray(pixels).save(tmp_path / "a.webp")
     with (tmp_path / "a.webp").open("ab") as file:
