@@ -31,10 +31,12 @@ JPEG_LOSSLESS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)
 JPEG_LS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81))
 JPEG_2000_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 201, 202, 203))
 VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))  # MPEG-2, MPEG-4, HEVC
+COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422")
+COLOUR_SPACES_OF_JPEG_2000 = (*COLOUR_SPACES, "YBR_RCT", "YBR_ICT")
 # Elements that count only where they hold a value: scanners write them empty.
 MAY_BE_EMPTY = (
-    "ModalityLUTSequence", "NumberOfFrames", "RescaleIntercept", "RescaleSlope", "VOILUTFunction", "VOILUTSequence",
-    "WindowCenter", "WindowWidth",
+    "ModalityLUTSequence", "NumberOfFrames", "PixelPaddingRangeLimit", "PixelPaddingValue", "RescaleIntercept",
+    "RescaleSlope", "VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth",
 )  # fmt: skip
 
 
@@ -114,7 +116,8 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
     """Decode one frame to RGB.
 
     Monochrome pixels go through the modality table (or slope and intercept) and the VOI table (or window); the whole
-    output range becomes 0..255. Deeper than 8 bits and without a window, it is the picture's own range. MONOCHROME1
+    output range becomes 0..255. Deeper than 8 bits and without a window, it is the picture's own range, padding left
+    out. MONOCHROME1
     is inverted. Colour is scaled by BitsStored; a palette of 8-bit entries in 16-bit words is read as 8-bit; an 8-bit
     JPEG has the colours that its own markers say.
 
@@ -122,7 +125,8 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
         Pixels, uint8. Shape (H, W, 3).
 
     Raises:
-        PictureError: As `open_dicom`; also for a video, a missing decoder, damaged pixels or a frame that is not there.
+        PictureError: As `open_dicom`; also for a video, another colour space, a missing decoder, damaged pixels or a
+            frame that is not there.
     """
     with open_dicom(path) as file:
         try:
@@ -154,8 +158,17 @@ def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
         return _palette_colours(_pixels(file, frame), header)
     if file.syntax == JPEG_8_BIT:
         return _jpeg_colours(file, frame)
-    pixels = _pixels(file, frame)
-    return (pixels >> max(int(header.BitsStored) - 8, 0)).clip(0, 255).astype(np.uint8)
+    known = COLOUR_SPACES_OF_JPEG_2000 if file.syntax in JPEG_2000_SYNTAXES else COLOUR_SPACES
+    if photometric not in known:
+        raise PictureError(
+            f"{path}: its colours are {photometric or 'of no PhotometricInterpretation'}; {', '.join(known)} are read.",
+            CONVERT,
+        )
+    pixels, bits = _pixels(file, frame), int(header.BitsStored)
+    if bits < 8:
+        pixels = np.rint(pixels.clip(0, 2**bits - 1) * (255 / (2**bits - 1)))
+        return np.asarray(pixels, dtype=np.uint8)
+    return np.asarray((pixels >> (bits - 8)).clip(0, 255), dtype=np.uint8)
 
 
 def _lacks_decoder(error: Exception) -> bool:

@@ -206,6 +206,50 @@ def test_a_voi_table_is_applied_over_its_whole_output_range(tmp_path):
     np.testing.assert_allclose(read_picture(tmp_path / "a.dcm")[..., 0], expected, atol=0.51)
 
 
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("element", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_a_table_that_is_called_16_bit_is_read_by_the_values_of_its_entries(tmp_path, bits, element):
+    """Entries of 8 bits gave at most 1 of 255, and of 12 bits 16."""
+    table = pydicom.Dataset()
+    entries = np.linspace(0, 2**bits - 1, 256).astype("<u2")
+    table.LUTDescriptor = [256, 0, 16]
+    table.add_new(0x00283006, "OW", entries.tobytes())
+    save_dicom(tmp_path / "a.dcm", np.arange(256, dtype=np.uint8).reshape(16, 16), "MONOCHROME2", **{element: [table]})
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm")[..., 0].ravel(), np.arange(256), atol=1)
+
+
+@pytest.mark.parametrize(
+    "padding", [{"PixelPaddingValue": -2000}, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1900}]
+)
+def test_padding_does_not_widen_the_range_of_a_picture_without_a_window(tmp_path, padding):
+    stored = np.linspace(100, 300, 400).astype(np.int16).reshape(20, 20)
+    save_dicom(tmp_path / "a.dcm", stored, "MONOCHROME2", BitsStored=12, RescaleSlope=2, RescaleIntercept=-5)
+    expected = read_picture(tmp_path / "a.dcm")
+    padded = stored.copy()
+    padded[0] = padding["PixelPaddingValue"]
+    padded[1] = padding.get("PixelPaddingRangeLimit", padded[1])
+    padded[2, 0] = 100
+    save_dicom(tmp_path / "a.dcm", padded, "MONOCHROME2", BitsStored=12, RescaleSlope=2, RescaleIntercept=-5, **padding)
+    read = read_picture(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read[3:], expected[3:])
+    assert not read[0].any()
+    save_dicom(tmp_path / "a.dcm", np.full((20, 20), -2000, np.int16), "MONOCHROME2", BitsStored=12, **padding)
+    assert not read_picture(tmp_path / "a.dcm").any()
+
+
+def test_colour_of_fewer_than_eight_bits_is_scaled_up(tmp_path):
+    stored = np.linspace(0, 63, 1200).astype(np.uint8).reshape(20, 20, 3)
+    save_dicom(tmp_path / "a.dcm", stored, "RGB", BitsStored=6)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm"), np.rint(stored * (255 / 63)))
+
+
+@pytest.mark.parametrize("photometric", ["YBR_PARTIAL_420", "YBR_RCT", "YBR_ICT", "HSV", "", "LAB"])
+def test_colours_of_another_space_are_refused_by_name(tmp_path, pixels, photometric):
+    save_dicom(tmp_path / "a.dcm", pixels, photometric)
+    with pytest.raises(PictureError, match=photometric or "no PhotometricInterpretation"):
+        read_picture(tmp_path / "a.dcm")
+
+
 def test_colour_is_scaled_by_the_bits_that_are_stored(tmp_path):
     deep = np.linspace(0, 4095, 1200).astype(np.uint16).reshape(20, 20, 3)
     save_dicom(tmp_path / "a.dcm", deep, "RGB", BitsStored=12)
