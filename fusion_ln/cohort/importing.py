@@ -18,6 +18,7 @@ from fusion_ln.cohort.raw_pictures import (
     number_views,
     read_pictures,
     remark_on_burned_in_text,
+    remark_on_frames,
     with_leftovers,
 )
 from fusion_ln.cohort.source import Archive, Source
@@ -70,7 +71,7 @@ def import_cohort(
         remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
-        remarks += remark_on_burned_in_text(pictures)
+        remarks += [*remark_on_frames(pictures, frame), *remark_on_burned_in_text(pictures)]
         for remark in remarks:
             say(remark)
         folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)

@@ -11,7 +11,7 @@ import numpy as np
 from fusion_ln.cohort.checks.duplicates import clusters, near_pairs, thumbnail
 from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_list
 from fusion_ln.cohort.video import with_frames
-from fusion_ln.decode.picture import burned_in_text, read_picture
+from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.errors import RENAME, PictureError, SourceError, is_text, printable
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.progress import say
@@ -29,6 +29,7 @@ class RawPicture:
     sha256: str
     thumbnail: np.ndarray | None  # only where the archive names no patients
     burned_in: bool  # its file says that text stands in its pixels
+    n_frames: int  # of its file, which gives one
 
 
 def read_pictures(
@@ -109,7 +110,7 @@ def _read_picture(root: Path, frame: int, row: ImageRow) -> RawPicture | Picture
         return error
     height, width, _ = pixels.shape
     small = thumbnail(pixels) if row.patient_id is None else None
-    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in)
+    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in, count_frames(row.path))
 
 
 def remark_on_burned_in_text(pictures: Sequence[RawPicture]) -> list[str]:
@@ -121,6 +122,18 @@ def remark_on_burned_in_text(pictures: Sequence[RawPicture]) -> list[str]:
     return [
         f"Warning: {len(named)} pictures hold burned-in text, as their files say (BurnedInAnnotation YES): {paths}. "
         "It may name a patient, and a model may read it: `fusionln audit` tells whether one does."
+    ]
+
+
+def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:
+    """Count the files of several frames, of which one was taken, in one line; none without such a file."""
+    several = [picture for picture in pictures if picture.n_frames > 1]
+    if not several:
+        return []
+    named = ", ".join(f"{picture.path} ({picture.n_frames})" for picture in several[:NAMED_AT_MOST])
+    return [
+        f"Files of several frames: {len(several)} with {sum(picture.n_frames for picture in several)} in all, of which "
+        f"only frame {frame} of each is taken (`--frame`): {named}{', ...' if len(several) > NAMED_AT_MOST else ''}."
     ]
 
 

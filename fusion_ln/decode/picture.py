@@ -95,6 +95,17 @@ def burned_in_text(path: Path) -> bool | None:
         return file.burned_in_text
 
 
+def count_frames(path: Path) -> int:
+    """Count the frames of an animation or of a multi-frame file as its headers tell; 1 where they cannot be read."""
+    with suppress(PictureError):
+        if not _is_dicom(path):
+            with _open_picture(path) as image:
+                return int(getattr(image, "n_frames", 1))
+        with open_dicom(path) as file, suppress(TypeError, ValueError):
+            return int(file.header.get("NumberOfFrames", 1))
+    return 1
+
+
 @contextmanager
 def _open_picture(path: Path) -> Iterator[Image.Image]:
     """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""

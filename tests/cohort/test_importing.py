@@ -238,6 +238,17 @@ def test_dicom_stands_wherever_a_picture_may_and_the_frame_is_remembered(cv4lymp
         import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "other", k=2, frame=1)
 
 
+def test_the_frames_that_are_not_taken_are_counted_in_one_remark(cv4lymphnode, tmp_path, capsys):
+    frames = [Image.new("L", (32, 32), level) for level in (0, 100, 200)]
+    frames[0].save(cv4lymphnode / "2d" / "0" / "7-1.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(cv4lymphnode / "2d" / "1" / "8-1.tiff", save_all=True, append_images=frames[1:2])
+    cohort = import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
+    (remark,) = [remark for remark in cohort.details.remarks if "frame" in remark]
+    assert "2 with 5 in all, of which only frame 0" in remark
+    assert "2d/0/7-1.gif (3), 2d/1/8-1.tiff (2)" in remark
+    assert remark in capsys.readouterr().err
+
+
 def test_an_unknown_source_gets_the_nearest_and_options_where_they_belong(tmp_path):
     with pytest.raises(SettingsError, match="Did you mean 'busi'"):
         open_source("bussi", tmp_path)
