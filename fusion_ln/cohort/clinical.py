@@ -14,6 +14,7 @@ from fusion_ln.settings.base import Settings
 from fusion_ln.terms import LABEL, PATIENT, is_clinical
 
 LARGEST = 1e100  # beyond it, squares overflow
+MOST_SPREADS = 1e15  # from the mean; beyond them, a network's float32 overflows
 
 
 class ClinicalColumn(Settings):
@@ -112,7 +113,7 @@ def standardise(patients: pd.DataFrame, columns: Sequence[ClinicalColumn]) -> pd
         if column.name in patients:
             values = _numbers(patients[column.name], column.name, column.kinds)
             exact = np.nan_to_num((values - column.mean) / column.spread)
-            _refuse_large(patients[column.name], column.name, np.abs(exact) > np.finfo(np.float32).max)
+            _refuse_large(patients[column.name], column.name, np.abs(exact) > MOST_SPREADS)
             scaled[:, k] = exact
     return pd.DataFrame(scaled, index=pd.Index(patients[PATIENT]), columns=[column.name for column in columns])
 
