@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
-from fusion_ln.cli.options import settings_options, take
+from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.settings.devices import DeviceSettings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option("--licence", required=True, metavar="NAME", help="Licence of the weights, as in `CC-BY-4.0`.")
 @moved_cohort_option
-@settings_options(DeviceSettings, "device", "workers", defaults=True)
+@settings_options(DeviceSettings, "device", "workers")
 def freeze(run: Path, out: Path, answer: "Answer", licence: str, cohort: Path | None, **device: object) -> None:
     """Freeze RUN, a study, as a model: a folder of its own, which names no patient.
 
@@ -37,7 +37,10 @@ def freeze(run: Path, out: Path, answer: "Answer", licence: str, cohort: Path | 
     from fusion_ln.frozen.freeze import freeze as freeze_run
     from fusion_ln.runs import RunFolder
 
-    settings = take(device, DeviceSettings)
+    chosen = given(device)
+    if answer == "ensemble" and chosen:
+        raise click.UsageError("--device and --workers belong to --as refit: an ensemble trains nothing.")
+    settings = take(chosen, DeviceSettings)
     digest = freeze_run(RunFolder(run), out, licence=licence, answer=answer, cohort=cohort, device=settings)
     click.echo(f"Model:  {out}")
     click.echo(f"Digest: {digest}")

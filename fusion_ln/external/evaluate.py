@@ -160,12 +160,14 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
             "Import it with the model's classes and names, or look at pictures and predictions alone (`--label-free`).",
         )
     place = [classes.index(name) for name in cohort.classes]
+    shown = {name for m in model.record.modalities if m in cohort.modalities for name in cohort.patients_with(m)}
     labels = cohort.patients.set_index(PATIENT)[LABEL].map(dict(enumerate(place)))
+    labels = labels[labels.index.isin(shown)] if shown else labels  # without any, `predict_cohort` refuses
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < FEWEST_OF_CLASS:
         raise CohortError(
             f"cohort {cohort.name}: {counts.min()} patient{'' if counts.min() == 1 else 's'} of class "
-            f"{classes[counts.argmin()]!r}; figures need {FEWEST_OF_CLASS} of each class.",
+            f"{classes[counts.argmin()]!r} with a picture that the model takes; {FEWEST_OF_CLASS} of each are needed.",
             "Wait for more, or look at pictures and predictions alone (`--label-free`).",
         )
     return labels

@@ -1,5 +1,6 @@
 """Freezing of a study: the folder that leaves it, without any patient."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -73,6 +74,7 @@ def freeze(
         opened = open_run_cohort(run, cohort)
         refitted = refit(run, opened, device) if answer == "refit" else None
         record, scores = describe_model(trained, licence, refitted)
+        shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
         write_parquet(folder.pictures, _hash_cohort(opened, list(record.modalities)))

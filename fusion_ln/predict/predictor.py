@@ -122,25 +122,25 @@ class Predictor:
 
     def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:
         """Refuse pictures that the models were trained on, under whatever patient they stand."""
-        try:
-            found = [self._shared_pictures(cohort, modality) for modality in modalities]
-        except (CohortError, RunError):
-            say(f"{self.model.root}: its cohort is not where it was; whether {cohort.name} shares pictures is unknown.")
-            return
+        if self.model.digest:
+            folder = ModelFolder(self.model.root)
+            found = [read_hashes(folder, modality).find(cohort, modality) for modality in modalities]
+        else:
+            try:
+                own = open_run_cohort(RunFolder(self.model.root), None)
+            except (CohortError, RunError):
+                unknown = f"whether {cohort.name} shares pictures is unknown."
+                say(f"{self.model.root}: its cohort is not where it was; {unknown}")
+                return
+            found = [find_shared_pictures(cohort, modality, known_pictures(own, modality)) for modality in modalities]
         shared = {image: detail for each in found for image, detail in each.items()}
         if shared:
+            number = "1 picture" if len(shared) == 1 else f"{len(shared)} pictures"
             raise RunError(
-                f"{len(shared)} pictures of {cohort.name} were used to train {self.model.root}:\n"
+                f"{number} of {cohort.name} {'was' if len(shared) == 1 else 'were'} used to train {self.model.root}:\n"
                 f"{bullet_list([f'{image}: {detail}' for image, detail in shared.items()])}",
                 f"Leave their patients out. Out-of-fold predictions of the study are in {self._out_of_fold}.",
             )
-
-    def _shared_pictures(self, cohort: Cohort, modality: str) -> dict[str, str]:
-        """Find the cohort's pictures of a modality that the models were trained on, and how, by image."""
-        if self.model.digest:
-            return read_hashes(ModelFolder(self.model.root), modality).find(cohort, modality)
-        training = open_run_cohort(RunFolder(self.model.root), None)
-        return find_shared_pictures(cohort, modality, known_pictures(training, modality))
 
     def _predict(self, banks: dict[str, ImageBank], patients: pd.DataFrame) -> Answers:
         """Predict all patients of some banks; ``patients`` holds ``patient_id`` and clinical columns."""
@@ -156,7 +156,13 @@ class Predictor:
             say("These models were trained on simulated patients: they say nothing about real ones.")
         if model.record.study.protocol == "paper":
             say("These models stopped early on the patients who then tested them: their figures are too good.")
-        return self.predict_prepared(banks, patients)
+        answers = self.predict_prepared(banks, patients)
+        if n := int(answers.unlike.sum()):
+            say(
+                f"{n} of {len(answers.patients)} patients have a picture unlike all that the model learnt from "
+                "(column `unlike`): their answers mean nothing."
+            )
+        return answers
 
     def predict_prepared(self, banks: Mapping[str, ImageBank], patients: pd.DataFrame) -> Answers:
         """Predict all patients of some banks of prepared pictures, without a word about the model.
@@ -166,13 +172,7 @@ class Predictor:
             patients: ``patient_id`` and clinical columns.
         """
         every = {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
-        answers = answer(self.model, gather_pictures(every), patients, self.prevalence)
-        if n := int(answers.unlike.sum()):
-            say(
-                f"{n} of {len(answers.patients)} patients have a picture unlike all that the model learnt from "
-                "(column `unlike`): their answers mean nothing."
-            )
-        return answers
+        return answer(self.model, gather_pictures(every), patients, self.prevalence)
 
 
 def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Predictor:

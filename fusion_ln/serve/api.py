@@ -9,7 +9,7 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 
 from fusion_ln import __version__
-from fusion_ln.errors import FusionLNError, PictureError
+from fusion_ln.errors import CohortError, PictureError
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.decoding import Decoded, Upload
@@ -116,7 +116,7 @@ async def _predict(request: HttpRequest, model: FrozenModel) -> dict[str, object
     except RoomFullError:
         detail, way_out = "Every place is taken.", f"Try again in {RETRY} s."
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, way_out, {"Retry-After": RETRY}) from None
-    except FusionLNError as error:
+    except CohortError as error:  # a clinical value that does not fit
         raise unprocessable(error) from None
     return {**answer, "warnings": [*_warnings(model), *_picture_warnings(uploads, decoded)]}
 

@@ -100,7 +100,7 @@ def _refuse_rate(request: HttpRequest, buckets: OrderedDict[str, tuple[float, fl
     address, now = request.META.get("REMOTE_ADDR") or "", time.monotonic()
     left, seen = buckets.pop(address, (float(per_minute), now))
     left = min(float(per_minute), left + (now - seen) * per_minute / 60)
-    buckets[address] = (max(0.0, left - 1), now)
+    buckets[address] = (left - 1 if left >= 1 else left, now)
     while len(buckets) > MOST_ADDRESSES:
         buckets.popitem(last=False)
     if left >= 1:

@@ -44,10 +44,15 @@ class ServeOptions(BaseModel):
             return False
 
     @property
+    def everywhere(self) -> bool:
+        """Whether the server listens on every address of the machine."""
+        return self.host in {"0.0.0.0", "::"}
+
+    @property
     def allowed_hosts(self) -> list[str]:
         """Values of the header ``Host`` that are answered: no other site's name may lead a browser here."""
         named = [name.strip() for name in self.names.split(",") if name.strip()]
-        own = [] if self.host in {"0.0.0.0", "::"} else [self.host]
+        own = [] if self.everywhere else [f"[{self.host}]" if ":" in self.host else self.host]
         return [*dict.fromkeys([*LOOPBACK, "[::1]", *own, *named])]
 
     @property
@@ -71,6 +76,11 @@ def read_options(given: Mapping[str, object]) -> ServeOptions:
         source = f"--{name}" if name in given else f"{PREFIX}{name.upper()}"
         known = ", ".join(PREFIX + field.upper() for field in ServeOptions.model_fields)
         raise SettingsError(f"{source}: {first['msg']}.", f"Variables are {known}.") from None
+    if options.everywhere and not options.names:
+        raise SettingsError(
+            f"--host {options.host}: listens on every address, and must know the names under which it is asked.",
+            f"Set {PREFIX}NAMES to them, as in `{PREFIX}NAMES=nodes.hospital.example,10.0.0.5`.",
+        )
     if options.loopback or options.token:
         return options
     return options.model_copy(update={"token": secrets.token_urlsafe(24)})

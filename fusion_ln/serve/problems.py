@@ -3,6 +3,7 @@
 import json
 from http import HTTPStatus
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 
 from fusion_ln.errors import FusionLNError
@@ -42,7 +43,10 @@ def unprocessable(error: FusionLNError) -> ProblemError:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer a request that Django could not parse."""
+    """Answer a request that Django could not parse, or that names another host."""
+    if isinstance(exception, DisallowedHost):
+        way_out = "Ask under a name that its keeper has set (FUSIONLN_SERVE_NAMES)."
+        return ProblemError(HTTPStatus.BAD_REQUEST, "Not a name of this server.", way_out).respond()
     return ProblemError(
         HTTPStatus.BAD_REQUEST, "Not a request that can be read.", "Send multipart/form-data."
     ).respond()

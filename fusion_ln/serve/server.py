@@ -37,7 +37,7 @@ def serve(model: Path, options: ServeOptions) -> None:
         raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
     listener = _listen(options)
     for name, value in options.model_dump().items():
-        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings and the decoders read them
+        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings read them
     os.environ["DJANGO_SETTINGS_MODULE"] = "fusion_ln.serve.site"
     predictor = load_predictor(model)
     django.setup()
@@ -134,4 +134,4 @@ def _announce(listener: socket.socket, options: ServeOptions) -> None:
     host = f"[{options.host}]" if ":" in options.host else options.host
     say(f"http://{host}:{listener.getsockname()[1]}/api/v1/openapi.json  (Ctrl-C ends the server)")
     if options.token:
-        say(f"Others can reach it, so every request needs the header `Authorization: Bearer {options.token}`")
+        say(f"Every request needs the header `Authorization: Bearer {options.token}`, but for /healthz and /readyz")

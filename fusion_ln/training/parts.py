@@ -11,7 +11,8 @@ CROSS_PARTS = 3  # networks of a fold that leave a part of its training patients
 def check_patients(cohort: Cohort, modality: str) -> None:
     """Check the patients of a baseline, before anything is trained.
 
-    Every fold has training patients of every class with a picture, and inner validation patients.
+    Every fold has training patients of every class with a picture, inner validation patients, and patients
+    to hold out.
 
     Raises:
         CohortError: If one has not, the patients have no labels, the modality is absent, or two patients have the
@@ -29,6 +30,11 @@ def check_patients(cohort: Cohort, modality: str) -> None:
                     f"with a {modality} picture.",
                     _way_out(cohort, modality, missing),
                 )
+        if not labels.index.isin(cohort.held_out(number)).any():
+            raise CohortError(
+                f"cohort {cohort.name}: no patient whom fold {number} holds out has a {modality} picture.",
+                "Draw other folds (`fusionln cohort folds DIR --seed N`), or leave the modality out.",
+            )
     cohort.refuse_repeated_pictures(modality)
 
 

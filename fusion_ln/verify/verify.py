@@ -53,6 +53,8 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
         CohortError: If ``moved`` is no cohort, or a table of the cohort was changed.
     """
     if (model := ModelFolder(folder)).record.is_file():
+        if moved:
+            raise RunError(f"{folder}: a model, which needs no cohort.", "Leave `--cohort` out.")
         return Verification(verify_model(model), [STUDY_FIGURES])
     pages = sorted(path.parent for path in folder.rglob(RECORD))
     evaluations = sorted(path.parent for path in folder.rglob(EVALUATION))

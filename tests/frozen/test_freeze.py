@@ -120,6 +120,13 @@ def test_a_stacked_fusion_is_calibrated_by_out_of_fold_predictions_alone(study):
     np.testing.assert_allclose(found.offsets, expected.offsets, atol=1e-6)
 
 
+def test_options_without_an_effect_are_refused(study, models, tmp_path):
+    model, run = models["baseline-2d"].root, study[1]["baseline-2d"].root
+    assert "needs no cohort" in refused("verify", model, "--cohort", study[0].root)
+    command = ("freeze", run, "--out", tmp_path / "m", "--licence", "MIT", "--workers", "1")
+    assert "belong to --as refit" in refused(*command)
+
+
 def test_contributions_sum_to_the_probability_beyond_the_classs_share(study, models, make_cohort):
     answers = load_predictor(models["fusion-concat"].root).predict_cohort(make_cohort(9, name="new", seed=8))
     likeliest = answers.probs.argmax(axis=1)
@@ -256,7 +263,7 @@ def test_training_pictures_are_refused_without_the_cohort(study, models, make_co
     assert isinstance(predictor, Predictor)
     other = make_cohort(9, name="other", seed=11)
     other.picture_path(other.images["path"][3]).write_bytes(cohort.picture_path(cohort.images["path"][0]).read_bytes())
-    assert "1 pictures of other were used to train" in refused(
+    assert "1 picture of other was used to train" in refused(
         "predict", models["fusion-late-stacked"].root, "--cohort", load_cohort(other.root).root
     )
 

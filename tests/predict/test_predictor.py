@@ -231,7 +231,7 @@ def test_training_pictures_under_new_names_are_refused(runs, make_cohort, same_f
         brighter = np.asarray(Image.open(source)).astype(int) + 3
         Image.fromarray(brighter.clip(0, 255).astype(np.uint8)).save(target)
     images = other.images.assign(sha256=[hash_file(other.picture_path(path)) for path in other.images["path"]])
-    with pytest.raises(RunError, match=f"1 pictures of other were used to train(.|\n)*{other.images['image_id'][3]}"):
+    with pytest.raises(RunError, match=f"1 picture of other was used to train(.|\n)*{other.images['image_id'][3]}"):
         load_predictor(fusions[0].root).predict_cohort(replace(other, images=images))
 
 

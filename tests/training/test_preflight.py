@@ -18,6 +18,7 @@ from fusion_ln.terms import cache_folder
 from fusion_ln.training import crossval, preflight, run
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits
+from fusion_ln.training.parts import check_patients
 from fusion_ln.training.preflight import leave_out_untaught
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import run_baselines_and_fusions
@@ -90,6 +91,14 @@ def test_a_class_without_a_picture_of_the_modality_is_named(make_cohort, tmp_pat
     with pytest.raises(CohortError, match="'lymphoma' with a cdfi picture") as refusal:
         train(cohort, {"late-mean": None}, tmp_path)
     assert refusal.value.way_out.startswith("The cohort has 0 such patients: add some")
+
+
+def test_a_fold_that_holds_out_no_picture_of_the_modality_is_named(make_cohort, tmp_path):
+    whole = make_cohort(18, k=3)
+    held_out = whole.images["patient_id"].isin(whole.held_out(1)) & (whole.images["modality"] == "cdfi")
+    cohort = replace(whole, images=whole.images[~held_out])
+    with pytest.raises(CohortError, match="no patient whom fold 1 holds out has a cdfi picture"):
+        check_patients(cohort, "cdfi")
 
 
 @pytest.mark.parametrize(

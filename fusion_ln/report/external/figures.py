@@ -131,7 +131,7 @@ def draw_decisions(table: pd.DataFrame, positive: str, thresholds: list[float], 
     axes.plot(table["threshold"], table["net_benefit"], color=MODEL_COLOUR, lw=1.8, label="model")
     for threshold in thresholds:
         axes.axvline(threshold, color=LINE, lw=1.0, zorder=0)
-    top = float(table["net_benefit"].max())
+    top = max(float(table["net_benefit"].max()), 0.0) or 0.01
     axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
     axes.set_xlabel("Threshold probability")
     axes.set_ylabel("Net benefit")

@@ -188,7 +188,10 @@ def describe(record: EvaluationRecord, figures: Figures | None) -> list[str]:
         lines.append(coverage_in_words(figures.coverage))
     lines += [unlike_in_words(record)] if record.cohort.unlike is not None else []
     skipped = record.cohort.patients - record.cohort.predicted
-    return [*lines, *([f"{skipped} patients have no picture that the model takes: not predicted."] if skipped else [])]
+    if skipped:
+        have = "patient has" if skipped == 1 else "patients have"
+        lines.append(f"{skipped} {have} no picture that the model takes: not predicted.")
+    return lines
 
 
 def estimate(found: PointEstimate) -> str:
