@@ -17,7 +17,14 @@ from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.crossval import new_baseline_record
 from fusion_ln.training.parts import check_patients
-from fusion_ln.training.preflight import Heads, check_fusible, check_fusions, check_options, leave_out_untaught
+from fusion_ln.training.preflight import (
+    Heads,
+    check_fusible,
+    check_fusion_folders,
+    check_fusions,
+    check_options,
+    leave_out_untaught,
+)
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
 
@@ -135,6 +142,7 @@ def _check_draws(
         planned = plan_baselines(draw.folder, modalities, fit, protocol=protocol, seed=draw.seed)
         for run, settings in planned.items():
             run.holds(new_baseline_record(draw.cohort, settings))
+        check_fusion_folders(draw.cohort, planned, heads, draw.folder, seed=draw.seed)
         needs += [*baseline_needs(draw.cohort, planned), *fusion_needs(draw.cohort, planned, heads, draw.folder)]
     check_room(needs)
     for modality in modalities:

@@ -13,7 +13,7 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
-from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
+from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
@@ -63,6 +63,10 @@ def run_experiment(
             folder = out / RunKey(backbone, name, seed).folder(levels)
             baselines = plan_baselines(folder, modalities, start, protocol=experiment.protocol, seed=seed)
             planned.append((folder, seed, start, baselines))
+            check_fusion_folders(cohort, baselines, heads, folder, seed=seed)
+            if experiment.tuned:
+                members = plan_members(experiment, cohort, start, folder, seed=seed)
+                check_fusion_folders(cohort, members, tuned_heads(experiment), folder / TUNED, seed=seed)
     train_baselines(cohort, {run: settings for *_, baselines in planned for run, settings in baselines.items()}, device)
     made: list[RunFolder] = []
     for folder, seed, start, baselines in planned:

@@ -1,6 +1,7 @@
 """Checks before the first fit: everything about networks, heads and folds that needs no training to be known."""
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 from fusion_ln.cohort.clinical import check_columns
 from fusion_ln.cohort.cohort import Cohort
@@ -8,9 +9,12 @@ from fusion_ln.errors import CohortError
 from fusion_ln.models.late.base import load_late_head
 from fusion_ln.models.rehearsal import check_head, check_network, check_tokens
 from fusion_ln.progress import say
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.training import FitSettings
-from fusion_ln.training.fusion.late import check_teachable, untaught_class
+from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.training.experiment_file import fusion_name
+from fusion_ln.training.fusion.heads import new_head_record
+from fusion_ln.training.fusion.late import check_teachable, new_late_record, untaught_class
 from fusion_ln.training.parts import training_parts
 
 Heads = Mapping[str, HeadSettings | None]  # by name; None: a late one
@@ -79,6 +83,25 @@ def check_fusions(cohort: Cohort, fits: Mapping[str, FitSettings], heads: Heads)
                 checked.append(of_fold)
             if settings.tokens == "cross-fitted":
                 training_parts(cohort, fold)
+
+
+def check_fusion_folders(
+    cohort: Cohort, baselines: Mapping[RunFolder, BaselineSettings], heads: Heads, out: Path, *, seed: int
+) -> None:
+    """Check that the folder of every fusion in ``out`` is free or holds this very one.
+
+    Args:
+        baselines: Those to fuse, trained or not.
+
+    Raises:
+        RunError: See `RunFolder.claim`.
+    """
+    for name, settings in heads.items():
+        run = RunFolder(out / fusion_name(name))
+        if settings is None:
+            run.holds(new_late_record(cohort, baselines, name, run))
+        else:
+            run.holds(new_head_record(cohort, baselines, settings, run, seed=seed))
 
 
 def leave_out_untaught(cohort: Cohort, modalities: Iterable[str], heads: Heads, named: Iterable[str]) -> Heads:

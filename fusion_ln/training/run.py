@@ -18,7 +18,7 @@ from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fold_files import finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
-from fusion_ln.training.preflight import check_fusible, check_fusions, check_networks
+from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
 
@@ -116,6 +116,8 @@ def fuse(
     device: DeviceSettings,
 ) -> list[RunFolder]:
     """Fuse the baselines with heads that are checked already; see `run_fusions`."""
+    members = {baseline: finished_baseline(cohort, baseline) for baseline in baselines}
+    check_fusion_folders(cohort, members, heads, out, seed=seed)
     cross_fit(cohort, baselines, heads.values(), device)
     runs = []
     for name, settings in heads.items():
@@ -160,10 +162,12 @@ def run_baselines_and_fusions(
     Raises:
         CohortError, SettingsError: If there is but one modality to fuse, or a head cannot be had from the networks;
             before any training. See `check_fusions`.
+        RunError: If the folder of a fusion holds another run; before any training, too.
     """
     check_fusible(cohort, modalities, heads)
     check_fusions(cohort, dict.fromkeys(modalities, fit), heads)
     planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed)
     check_room([*baseline_needs(cohort, planned), *fusion_needs(cohort, planned, heads, out)])
+    check_fusion_folders(cohort, planned, heads, out, seed=seed)
     baselines = run_planned(cohort, planned, device)
     return [*baselines, *fuse(cohort, baselines, heads, out, seed=seed, device=device)]

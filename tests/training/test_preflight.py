@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from tiny import CPU, FIT, HEAD, refused
+from tiny import CPU, FIT, FIT_TWICE, HEAD, refused
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
@@ -18,10 +18,12 @@ from fusion_ln.terms import cache_folder
 from fusion_ln.training import crossval, preflight, run
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits
+from fusion_ln.training.fusion.heads import new_head_record
+from fusion_ln.training.fusion.late import new_late_record
 from fusion_ln.training.parts import check_patients
-from fusion_ln.training.preflight import leave_out_untaught
+from fusion_ln.training.preflight import check_fusion_folders, leave_out_untaught
 from fusion_ln.training.pretraining.pretrain import pretrain
-from fusion_ln.training.run import run_baselines_and_fusions
+from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
 from fusion_ln.tuning.space import read_space
 
 NO_TOKENS = "coat_tiny"  # several feature maps, of no one grid
@@ -117,6 +119,24 @@ def test_an_experiments_last_row_is_checked_before_its_first(make_cohort, tmp_pa
     experiment = ExperimentSettings.read(values, "x")
     with pytest.raises(FusionLNError, match=message):
         run_experiment(experiment, make_cohort(12), experiment_fits(experiment, "x"), tmp_path / "out", CPU)
+
+
+@pytest.mark.parametrize("name", ["late-mean", "gated"])
+def test_a_fusion_folder_of_other_settings_is_refused_before_its_baselines(make_cohort, tmp_path, name):
+    cohort, heads = make_cohort(18), {"late-mean": None, "gated": HEAD}
+    planned = plan_baselines(tmp_path / "out", cohort.modalities, FIT_TWICE, protocol="nested", seed=0)
+    folder = RunFolder(tmp_path / "out" / f"fusion-{name}")
+    if name == "late-mean":
+        folder.write_record(new_late_record(cohort, planned, name, folder))
+    else:
+        folder.write_record(new_head_record(cohort, planned, HEAD, folder, seed=0))
+    check_fusion_folders(cohort, planned, heads, tmp_path / "out", seed=0)  # these very ones
+    with pytest.raises(RunError, match=rf"fusion-{name}: holds a run with other settings:\n.*epochs: 2 there, 1 asked"):
+        train(cohort, heads, tmp_path / "out")
+    experiment = ExperimentSettings(name="x", question="?", heads=[name])
+    with pytest.raises(RunError, match="holds a run with other settings"):
+        run_experiment(experiment, cohort, {FIT.backbone: FIT}, tmp_path / "out", CPU)
+    assert not (tmp_path / "out" / "baseline-2d").exists()
 
 
 @pytest.mark.parametrize(("folds", "checks"), [(None, 1), (({"width": 8}, {"width": 16}), 2)])

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from fusion_ln.records.parts import FoldRecord, PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings, TrainedFusionSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.fit import Epoch, derive_seed, fit
 from fusion_ln.training.fold_files import epoch_table, fold_record
@@ -71,24 +72,17 @@ def train_head(
         CohortError: If a clinical column is missing, constant, or not a number.
         SettingsError: If the members' networks do not fit together under one head.
     """
-    baselines = {s.modality: s for s in (finished_baseline(cohort, member) for member in members)}
+    baselines = {member: finished_baseline(cohort, member) for member in members}
     clinical = [learn_columns(cohort, settings.clinical, number) for number in range(cohort.n_folds)]
-    recorded = TrainedFusionSettings(head=settings.head, members=baselines, training=settings, seed=seed)
-    record = TrainedFusionRecord(
-        settings=recorded,
-        cohort=cohort.describe(),
-        cohort_path=str(cohort.root.resolve()),
-        members=tuple(os.path.relpath(member.root, run.root) for member in members),
-        **new_origin(),
-    )
+    record = new_head_record(cohort, baselines, settings, run, seed=seed)
     if run.claim(record) and run.finished:
         _clear_states(run, cohort.n_folds)  # if it was killed after its last file
         return read_predictions(run.predictions)
     folds = []
     with progress(run.name, cohort.n_folds) as step, fixed_threads(cohort.n_folds):
         for number in range(cohort.n_folds):
-            by_modality, fold_settings = dict(zip(baselines, members, strict=True)), settings.of_fold(number)
-            columns = clinical[number]
+            by_modality = {baseline.modality: member for member, baseline in baselines.items()}
+            fold_settings, columns = settings.of_fold(number), clinical[number]
             folds.append(
                 _train_fold(cohort, by_modality, fold_settings, run, number, columns, seed=seed, device=device)
             )
@@ -105,6 +99,25 @@ def train_head(
     write_predictions(run.predictions, predictions)
     _clear_states(run, cohort.n_folds)
     return predictions
+
+
+def new_head_record(
+    cohort: Cohort,
+    baselines: Mapping[RunFolder, BaselineSettings],
+    settings: HeadSettings,
+    run: RunFolder,
+    *,
+    seed: int,
+) -> TrainedFusionRecord:
+    """Describe a fusion with a trained head that begins now, or will once its baselines are trained."""
+    members = {baseline.modality: baseline for baseline in baselines.values()}
+    return TrainedFusionRecord(
+        settings=TrainedFusionSettings(head=settings.head, members=members, training=settings, seed=seed),
+        cohort=cohort.describe(),
+        cohort_path=str(cohort.root.resolve()),
+        members=tuple(os.path.relpath(member.root, run.root) for member in baselines),
+        **new_origin(),
+    )
 
 
 def _clear_states(run: RunFolder, n_folds: int) -> None:

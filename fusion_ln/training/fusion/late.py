@@ -1,7 +1,7 @@
 """Late fusion of finished baselines, from their predictions."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -46,17 +46,12 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     Raises:
         RunError: If a member is not a finished baseline of this cohort and its folds, or ``run`` is another run.
     """
-    settings = LateSettings(head=head, members={s.modality: s for s in (finished_baseline(cohort, m) for m in members)})
+    record = new_late_record(cohort, {m: finished_baseline(cohort, m) for m in members}, head, run)
+    modalities = list(record.settings.members)
     out = _join([read_predictions(m.predictions) for m in members])
     inner = _join([read_inner_predictions(m.inner_predictions) for m in members])
-    record = LateFusionRecord(
-        settings=settings,
-        cohort=cohort.describe(),
-        cohort_path=str(cohort.root.resolve()),
-        members=tuple(os.path.relpath(m.root, run.root) for m in members),
-        patients=PatientCounts(predicted=len(out[0]), skipped=len(cohort.patients) - len(out[0])),
-        **new_origin(),
-    )
+    counts = PatientCounts(predicted=len(out[0]), skipped=len(cohort.patients) - len(out[0]))
+    record = record.model_copy(update={"patients": counts})
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
     fused: list[pd.DataFrame] = []
@@ -71,9 +66,9 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
             learnt.append(learn(validation[1], validation[0][LABEL].to_numpy()) if learn else None)
             fused.append(_apply(head, learnt[-1], *held_out, cohort.classes))
             fused_inner.append(_apply(head, learnt[-1], *validation, cohort.classes))
-            for name, subset in subsets(list(settings.members)).items():
+            for name, subset in subsets(modalities).items():
                 for part, tables in ((held_out, fused_subsets), (validation, fused_inner_subsets)):
-                    restricted = _restrict(*part, np.isin(list(settings.members), subset))
+                    restricted = _restrict(*part, np.isin(modalities, subset))
                     table = _apply(head, learnt[-1], *restricted, cohort.classes)
                     tables.append(table.assign(**{MODALITIES_USED: name}))
     predictions = join_tables(cohort.classes, fused)
@@ -84,6 +79,20 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     write_json(run.metrics, describe_folds(predictions))
     write_predictions(run.predictions, predictions)
     return predictions
+
+
+def new_late_record(
+    cohort: Cohort, baselines: Mapping[RunFolder, BaselineSettings], head: str, run: RunFolder
+) -> LateFusionRecord:
+    """Describe a late fusion that begins now, or will once its baselines are trained."""
+    members = {baseline.modality: baseline for baseline in baselines.values()}
+    return LateFusionRecord(
+        settings=LateSettings(head=head, members=members),
+        cohort=cohort.describe(),
+        cohort_path=str(cohort.root.resolve()),
+        members=tuple(os.path.relpath(member.root, run.root) for member in baselines),
+        **new_origin(),
+    )
 
 
 def learn_from_held_out(members: list[RunFolder], head: str) -> Learnt | None:
