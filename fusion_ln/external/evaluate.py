@@ -27,13 +27,14 @@ from fusion_ln.evaluation.external.record import (
 )
 from fusion_ln.evaluation.subgroups import age_bands
 from fusion_ln.files.formats import write_json, write_parquet
+from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.frozen.log import LogEntry, enter, read_log
+from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, enter
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.report.external.page import write_evaluation
-from fusion_ln.terms import LABEL, PATIENT, SITE, UNLIKE
+from fusion_ln.terms import LABEL, PATIENT, SITE
 
 SUBGROUPS = (SITE, "sex", "age")  # those of the cohort, where no protocol names others
 AGE = "age"
@@ -76,15 +77,23 @@ def evaluate(
         label_free: Do not look at the true classes.
 
     Raises:
-        ModelError: If the model's folder or its log is damaged or was edited.
+        ModelError: If the model's folder or its log is damaged or was edited, or the log cannot be written.
         RunError: If ``out`` holds something, or the model was trained on patients or pictures of the cohort.
         CohortError: If the cohort has other classes, too few patients of one, or no picture that the model takes.
         SettingsError: If the protocol does not fit, or there are too few patients for ``cases``.
     """
     _refuse_occupied(out)
+    with locked(out / LOCK):
+        _refuse_occupied(out)  # another command may have written there meanwhile
+        return _evaluate(root, cohort, out, protocol, cases, draws, label_free=label_free)
+
+
+def _evaluate(
+    root: Path, cohort: Cohort, out: Path, protocol: Path | None, cases: int | None, draws: int, *, label_free: bool
+) -> Evaluation:
     predictor = load_predictor(root)
     model = predictor.model
-    read_log(root)  # a damaged one is refused before anything is seen
+    check_enterable(root)
     bound = (
         read_protocol(protocol, endpoint_names(model.record.classes, model.record.operating_points))
         if protocol
@@ -99,38 +108,39 @@ def evaluate(
     figures = score_external(table, model.record.operating_points) if table.has_labels else None
     points = model.record.operating_points
     again = recalibrate(table.predictions, points, cases, draws=draws) if cases and figures else None
-    today = datetime.now(UTC).date().isoformat()
-    record = EvaluationRecord(
-        model=_describe_model(model),
-        cohort=_describe_cohort(cohort, model, table),
-        evaluated=today,
-        labels=table.has_labels,
-        earlier=_enter(root, model, cohort, table, bound, today),
-        protocol=bound,
-        endpoint=judge_endpoint(bound, figures) if bound and figures else None,
-        cases=cases if again else None,
-    )
     write_parquet(out / PREDICTIONS, table.table)
     if again:
         write_json(out / RECALIBRATION, again.model_dump(mode="json"))
-    write_record(out, record, figures)
+    with locked(root / LOCK):
+        record = EvaluationRecord(
+            model=_describe_model(model),
+            cohort=_describe_cohort(cohort, model, table),
+            evaluated=datetime.now(UTC).date().isoformat(),
+            labels=table.has_labels,
+            earlier=earlier_looks(root, cohort.fingerprint),
+            protocol=bound,
+            endpoint=judge_endpoint(bound, figures) if bound and figures else None,
+            cases=cases if again else None,
+        )
+        write_record(out, record, figures)
+        try:
+            enter(root, _entry_of(record))
+        except BaseException:  # so that the same command goes on, and is the first look
+            (out / EVALUATION_FILE).unlink()
+            raise
     return Evaluation(record, figures, write_evaluation(out))
 
 
-def _enter(
-    root: Path, model: FrozenModel, cohort: Cohort, table: ExternalAnswers, protocol: StoredProtocol | None, today: str
-) -> tuple[str, ...]:
-    """Enter the evaluation in the model's log; returns the days of earlier ones on the same cohort and its labels."""
-    entry = LogEntry(
-        date=today,
-        digest=model.digest,
-        cohort=cohort.name,
-        fingerprint=cohort.fingerprint,
-        patients=len(table.table),
-        labels=table.has_labels,
-        protocol=protocol.sha256 if protocol else None,
+def _entry_of(record: EvaluationRecord) -> LogEntry:
+    return LogEntry(
+        date=record.evaluated,
+        digest=record.model.digest,
+        cohort=record.cohort.name,
+        fingerprint=record.cohort.fingerprint,
+        patients=record.cohort.predicted,
+        labels=record.labels,
+        protocol=record.protocol.sha256 if record.protocol else None,
     )
-    return tuple(each.date for each in enter(root, entry))
 
 
 def _refuse_occupied(out: Path) -> None:
@@ -234,10 +244,6 @@ def _describe_model(model: FrozenModel) -> EvaluatedModel:
 
 
 def _describe_cohort(cohort: Cohort, model: FrozenModel, table: ExternalAnswers) -> EvaluatedCohort:
-    counts = None
-    if table.has_labels:
-        found = np.bincount(table.predictions.labels, minlength=len(table.classes))
-        counts = dict(zip(table.classes, found.tolist(), strict=True))
     subset = "+".join(m for m in model.modalities if m in cohort.modalities)
     attainable = cohort.details.attainable.cohort.get(subset, {}).get("auc")
     profile = profile_of(cohort, model.record.modalities, labelled=table.has_labels)
@@ -247,8 +253,8 @@ def _describe_cohort(cohort: Cohort, model: FrozenModel, table: ExternalAnswers)
         simulated=cohort.simulated,
         patients=len(cohort.patients),
         predicted=len(table.table),
-        classes=counts,
-        unlike=int(table.table[UNLIKE].sum()) if UNLIKE in table.table else None,
+        classes=table.counts,
+        unlike=table.n_unlike,
         profile=profile,
         attainable=attainable if list(profile.presence) == [subset] else None,
     )

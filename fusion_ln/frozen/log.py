@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,16 +54,41 @@ def read_log(root: Path) -> list[LogEntry]:
         raise ModelError(f"{path}: not valid JSON ({error}).", RESTORE_LOG) from None
 
 
-def enter(root: Path, entry: LogEntry) -> list[LogEntry]:
-    """Enter an evaluation in the log; returns the earlier ones on the same cohort that looked at labels.
+def check_enterable(root: Path) -> None:
+    """Check that the log of the model in a folder can be written, before anything is seen.
+
+    Raises:
+        ModelError: If it is damaged, or the folder cannot be written to.
+    """
+    read_log(root)
+    try:
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise ModelError(
+            f"{root}: cannot be written to ({error.strerror}), but every evaluation is entered in its {LOG}.",
+            "Let this account write there.",
+        ) from None
+
+
+def enter(root: Path, entry: LogEntry) -> None:
+    """Enter an evaluation in the log.
 
     Raises:
         ModelError: If the log is damaged.
     """
     with locked(root / LOCK):
-        entries = read_log(root)
-        write_json(root / LOG, [each.model_dump(mode="json") for each in [*entries, entry]])
-    return [each for each in entries if each.fingerprint == entry.fingerprint and each.labels]
+        entries = [*read_log(root), entry]
+        write_json(root / LOG, [each.model_dump(mode="json") for each in entries])
+
+
+def earlier_looks(root: Path, fingerprint: str) -> tuple[str, ...]:
+    """List the days on which the model was evaluated on a cohort and its labels.
+
+    Raises:
+        ModelError: If the log is damaged.
+    """
+    return tuple(each.date for each in read_log(root) if each.fingerprint == fingerprint and each.labels)
 
 
 def _refuse(path: Path) -> list[LogEntry]:

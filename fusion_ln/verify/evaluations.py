@@ -31,6 +31,8 @@ def verify_evaluation(folder: Path) -> str:
     answers = read_answers(folder / PREDICTIONS)
     checked = [f"{len(answers.table)} predictions"]
     compare_values(folder / EVALUATION_FILE, record.cohort.predicted, len(answers.table), "cohort.predicted")
+    compare_values(folder / EVALUATION_FILE, record.cohort.unlike, answers.n_unlike, "cohort.unlike")
+    compare_values(folder / EVALUATION_FILE, record.cohort.classes, answers.counts, "cohort.classes")
     compare_values(folder / EVALUATION_FILE, record.labels, answers.has_labels, "labels")
     if figures:
         expected = score_external(answers, record.model.points)

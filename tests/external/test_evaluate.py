@@ -108,6 +108,32 @@ def test_every_look_is_entered_and_a_second_one_is_said(study, model, tmp_path):
         evaluate(model, study[2], tmp_path / "three")
 
 
+@pytest.mark.usefixtures("pageless")
+def test_an_evaluation_that_could_not_be_written_is_no_look(study, model, tmp_path, monkeypatch):
+    def fail(*args):
+        raise RunError("no space left on the device.", "Free some space.")
+
+    for step in ("write_parquet", "write_record", "enter"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"fusion_ln.external.evaluate.{step}", fail)
+            with pytest.raises(RunError, match="no space"):
+                evaluate(model, study[2], tmp_path / "out", label_free=True)
+        assert read_log(model) == []
+    assert evaluate(model, study[2], tmp_path / "out", label_free=True).record.earlier == ()
+    assert not (tmp_path / "out" / LOCK).exists()
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_anything_is_predicted(study, model, tmp_path, monkeypatch):
+    def fail(**where):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fusion_ln.frozen.log.TemporaryFile", fail)
+    monkeypatch.setattr("fusion_ln.predict.predictor.Predictor.predict_cohort", lambda *_: pytest.fail("predicted"))
+    with pytest.raises(ModelError, match=r"model: cannot be written to \(Permission denied\)"):
+        evaluate(model, study[2], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_label_free_does_not_look_at_a_label(study, model, tmp_path):
     """With other labels every file says the same, but the cohort's fingerprint."""
     other = study[2]
@@ -216,6 +242,12 @@ def test_verify_recomputes_an_evaluation_and_names_what_was_edited(study, model,
     (out / "evaluation.json").write_text(json.dumps(figures))
     with pytest.raises(VerifyError, match=r"auc_ovr\.value"):
         verify(out)
+    for entry, place in (("unlike", r"cohort\.unlike"), ("classes", r"cohort\.classes\.benign")):
+        edited = json.loads(held)
+        edited["cohort"][entry] = {"benign": 1} if entry == "classes" else 62
+        (out / "evaluation.json").write_text(json.dumps(edited))
+        with pytest.raises(VerifyError, match=place):
+            verify(out)
     (out / "evaluation.json").write_text(held)
     page = out / "report.html"
     assert "Recalibrated on 20 local cases" in page.read_text()

@@ -37,6 +37,19 @@ class ExternalAnswers:
         return LABEL in self.table
 
     @property
+    def counts(self) -> dict[str, int] | None:
+        """Patients of each true class; None where labels are not looked at."""
+        if not self.has_labels:
+            return None
+        found = np.bincount(self.table[LABEL], minlength=len(self.classes))
+        return dict(zip(self.classes, found.tolist(), strict=True))
+
+    @property
+    def n_unlike(self) -> int | None:
+        """Number of patients with a picture unlike all that the model learnt from; None if that is not known."""
+        return int(self.table[UNLIKE].sum()) if UNLIKE in self.table else None
+
+    @property
     def predictions(self) -> Predictions:
         """Calibrated probabilities with the true classes."""
         assert self.has_labels, "a label-free evaluation knows no true class"
