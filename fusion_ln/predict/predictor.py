@@ -112,6 +112,7 @@ class Predictor:
             try:
                 training = open_run_cohort(RunFolder(self.model.root), None)
             except (CohortError, RunError):
+                say(f"{self.model.root}: its cohort is not where it was; whether {path} was trained on is unknown.")
                 return
             how = "the same file" if hash_file(path) in set(training.images_of(modality)[SHA256]) else ""
         if how:

@@ -235,6 +235,19 @@ def test_training_pictures_under_new_names_are_refused(runs, make_cohort, same_f
         load_predictor(fusions[0].root).predict_cohort(replace(other, images=images))
 
 
+def test_a_run_whose_cohort_moved_says_that_its_pictures_are_unknown(runs, monkeypatch, capsys):
+    def fail(*args):
+        raise CohortError("gone.", "Give it.")
+
+    picture = pictures_of(runs[0], "P001")["2d"]
+    predictor = load_predictor(runs[1][0].root)
+    predictor.predict_pictures({"2d": picture})
+    assert "was trained on it (the same file)" in capsys.readouterr().err
+    monkeypatch.setattr("fusion_ln.predict.predictor.open_run_cohort", fail)
+    predictor.predict_pictures({"2d": picture})
+    assert f"whether {picture} was trained on is unknown" in capsys.readouterr().err
+
+
 def test_a_cohort_without_training_pictures_is_predicted(runs, make_cohort):
     _, _, fusions = runs
     other = make_cohort(9, name="other", seed=11)
