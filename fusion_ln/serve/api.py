@@ -1,6 +1,7 @@
 """The interface `/api/v1`: predict, the model, health."""
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from django.core.files.uploadedfile import UploadedFile
@@ -9,8 +10,10 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import HttpError, ValidationError
 
 from fusion_ln import __version__
+from fusion_ln.cohort.checks.hashes import PictureHashes
 from fusion_ln.errors import CohortError, PictureError
-from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import FrozenModel, read_hashes
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.decoding import Decoded, Upload
 from fusion_ln.serve.problems import ProblemError, unprocessable
@@ -78,12 +81,14 @@ def build_api(model: FrozenModel) -> NinjaAPI:
     api.add_exception_handler(ProblemError, _respond)
     api.add_exception_handler(HttpError, lambda _, error: _parse_failure(str(error)).respond())
     api.add_exception_handler(ValidationError, lambda _, error: _parse_failure(str(error)).respond())
+    folder = ModelFolder(model.root)
+    known = {m: read_hashes(folder, m) for m in model.modalities} if model.digest else {}
     failures = dict.fromkeys((400, 401, 403, 413, 422, 429, 503), Failure)
 
     @api.post("/predict", response={200: Prediction, **failures}, openapi_extra=_describe_request(model))
     async def predict(request: HttpRequest) -> dict[str, object]:
         """Predict a patient from one picture of each of any modalities. The same request gets the same answer."""
-        return await _predict(request, model)
+        return await _predict(request, model, known)
 
     @api.get("/models", response=list[ServedModel])
     async def models(request: HttpRequest) -> list[dict[str, object]]:
@@ -103,7 +108,7 @@ def _respond(request: HttpRequest, problem: ProblemError | type[ProblemError]) -
     return problem.respond()
 
 
-async def _predict(request: HttpRequest, model: FrozenModel) -> dict[str, object]:
+async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str, PictureHashes]) -> dict[str, object]:
     config, uploads = serve_config(), _uploads(request, model)
     clinical = _clinical(request, model)
     try:
@@ -118,7 +123,8 @@ async def _predict(request: HttpRequest, model: FrozenModel) -> dict[str, object
         raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, way_out, {"Retry-After": RETRY}) from None
     except CohortError as error:  # a clinical value that does not fit
         raise unprocessable(error) from None
-    return {**answer, "warnings": [*_warnings(model), *_picture_warnings(uploads, decoded)]}
+    learnt = await asyncio.to_thread(_training_warnings, uploads, decoded, known)
+    return {**answer, "warnings": [*_warnings(model), *_picture_warnings(uploads, decoded), *learnt]}
 
 
 def _uploads(request: HttpRequest, model: FrozenModel) -> list[Upload]:
@@ -167,6 +173,15 @@ def _picture_warnings(uploads: list[Upload], decoded: list[Decoded]) -> list[str
         f"{upload.name}: text stands in the picture, as its file says; it may name the patient."
         for upload, each in zip(uploads, decoded, strict=True)
         if each.burned_in_text
+    ]
+
+
+def _training_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, PictureHashes]) -> list[str]:
+    """Name the pictures that the model was trained on, as far as it knows them."""
+    return [
+        f"{upload.name}: the model was trained on this picture ({how}), so the answer is too good."
+        for upload, each in zip(uploads, decoded, strict=True)
+        if upload.name in known and (how := known[upload.name].recognise_copy(each.copy, each.sha256))
     ]
 
 

@@ -1,6 +1,7 @@
 """Decoding of pictures that strangers send: in processes of their own, within bounds of time and memory."""
 
 import asyncio
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -13,6 +14,7 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from fusion_ln.decode.picture import burned_in_text, read_picture
+from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
 
@@ -42,10 +44,14 @@ class Decoded:
     Attributes:
         pixels: uint8, shape (3, S, S).
         burned_in_text: Whether text stands in the pixels, as a DICOM file says; None where it does not say.
+        copy: Its grey copy, see `grey_copy`.
+        sha256: Of the file.
     """
 
     pixels: np.ndarray
     burned_in_text: bool | None
+    copy: np.ndarray
+    sha256: str
 
 
 class Decoder:
@@ -90,8 +96,9 @@ def decode(upload: Upload) -> Decoded:
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
-        pixels = prepare_picture(read_picture(path), upload.side)
-        return Decoded(pixels, burned_in_text(path))
+        pixels = read_picture(path)
+        sha256 = hashlib.sha256(upload.data).hexdigest()
+        return Decoded(prepare_picture(pixels, upload.side), burned_in_text(path), grey_copy(pixels), sha256)
     except PictureError as error:
         problem = error.problem.replace(str(path), upload.name).replace("--frame", "frame")
         raise PictureError(problem, error.way_out) from None

@@ -85,6 +85,16 @@ def test_the_answer_is_that_of_the_command(server, model, tmp_path):
     assert there.keys() == here.keys()
 
 
+def test_a_picture_that_the_model_was_trained_on_is_said(server, model):
+    own = next(model.parent.rglob("P001-2d-0.png"))
+    again = io.BytesIO()
+    Image.open(own).save(again, "BMP")
+    for data, how in ((own.read_bytes(), "the same file"), (again.getvalue(), "nearly the same picture")):
+        warned = post(server, {"2d": data}).json()["warnings"]
+        assert any(f"2d: the model was trained on this picture ({how}" in each for each in warned)
+    assert not any("trained on this" in each for each in post(server, {"2d": picture(3)}).json()["warnings"])
+
+
 def test_patients_asked_at_once_get_their_own_answers(server):
     questions = [{"2d": picture(seed)} if seed % 2 else {"cdfi": picture(seed)} for seed in range(12)]
     alone = [post(server, files).json() for files in questions]

@@ -1,11 +1,11 @@
 """Near-duplicate pictures, found by the correlation of small grey copies."""
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-THUMBNAIL_SIDE = 32  # pixels of a thumbnail
+from fusion_ln.decode.thumbnail import grey_copy
+
 # Chosen on BUSI: all pairs above are frames of one lesion, those below are mostly not (see `near_pairs`).
 SAME_PICTURE = 0.95
 SAME_CONTENT = 0.80
@@ -22,12 +22,6 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
         float32. Shape (1024,). The dot product of two is their correlation.
     """
     return np.asarray(normalised_thumbnails(grey_copy(pixels)[None])[0])
-
-
-def grey_copy(pixels: np.ndarray) -> np.ndarray:
-    """Shrink a picture (H, W, 3) to the 32 x 32 grey values of its thumbnail, before normalisation. uint8 (1024,)."""
-    grey = Image.fromarray(pixels).convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
-    return np.asarray(grey).ravel()
 
 
 def normalised_thumbnails(grey_copies: np.ndarray) -> np.ndarray:

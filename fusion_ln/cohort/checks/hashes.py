@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fusion_ln.cohort.checks.duplicates import THUMBNAIL_SIDE, grey_copy, normalised_thumbnails
+from fusion_ln.cohort.checks.duplicates import normalised_thumbnails
 from fusion_ln.cohort.checks.overlap import grey_copies
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE, grey_copy
 from fusion_ln.terms import SHA256
 
 HASH = "perceptual_hash"
@@ -51,9 +52,13 @@ class PictureHashes:
 
     def recognise(self, picture: np.ndarray, sha256: str) -> str:
         """Recognise a picture (H, W, 3) of a file with this hash; returns how, in words, empty for a new one."""
+        return self.recognise_copy(grey_copy(picture), sha256)
+
+    def recognise_copy(self, copy: np.ndarray, sha256: str) -> str:
+        """Recognise a picture by its grey copy (1024,); see `recognise`."""
         if sha256 in set(self.table[SHA256]):
             return "the same file"
-        agreement = self._nearest(_bits(grey_copy(picture)[None]))[0]
+        agreement = self._nearest(_bits(copy[None]))[0]
         return f"nearly the same picture ({agreement:.0%} of its hash)" if agreement else ""
 
     def _nearest(self, bits: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from PIL import Image
 
 from fusion_ln.cohort.checks.duplicates import (
     clusters,
-    grey_copy,
     near_pairs,
     near_pairs_between,
     normalised_thumbnails,
@@ -12,6 +11,7 @@ from fusion_ln.cohort.checks.duplicates import (
 )
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.decode.picture import read_picture
+from fusion_ln.decode.thumbnail import grey_copy
 
 
 def smooth_picture(rng, size=64):
