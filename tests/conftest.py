@@ -8,7 +8,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose time to a second thread
 
-import hypothesis
 import numpy as np
 import pytest
 from tiny import build_cohort, draw_few, leave_blank, shorten_pages
@@ -17,12 +16,7 @@ from fusion_ln.cohort.cohort import Cohort
 
 
 def pytest_configure() -> None:
-    """Give each of the processes that share the suite cores of its own: threads that wait for a core cost far more.
-
-    No example has a deadline: a busy machine is no fault.
-    """
-    hypothesis.settings.register_profile("suite")
-    hypothesis.settings.load_profile("suite")
+    """Give each of the processes that share the suite cores of its own: threads that wait for a core cost far more."""
     own, cores = os.environ.get("PYTEST_XDIST_WORKER"), sorted(os.sched_getaffinity(0))
     if own:
         share, number = len(cores) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]), int(own.removeprefix("gw"))

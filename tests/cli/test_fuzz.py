@@ -129,7 +129,9 @@ def test_no_damaged_file_ends_in_a_traceback(sound, quick, tmp_path_factory, gro
     place, command, tries = GROUPS[group]
     folder = tmp_path_factory.mktemp("damaged")
 
-    @settings(max_examples=tries, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=tries, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(seed=st.integers(0, 2**32))
     def try_one(seed):
         rng = random.Random(seed)

@@ -25,7 +25,7 @@ DECIMALS = st.decimals(min_value=-9999, max_value=9999, places=1).map(str)
 
 
 @given(st.lists(st.one_of(DECIMALS, st.sampled_from(sorted(NUMBER_GAPS))), min_size=1, max_size=8), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_numbers_survive_any_spelling_of_a_gap_and_either_decimal_sign(written, comma):
     cells = [cell.replace(".", ",") if comma and cell not in NUMBER_GAPS else cell for cell in written]
     values, described = read(x=[cell.upper() for cell in cells], anchor=["0,5" if comma else "0.5"] * len(cells))
@@ -121,7 +121,7 @@ CELLS = st.one_of(
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6), st.sampled_from(["utf-8", "gb18030", "utf-16"]))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_any_cells_are_read_or_refused_with_one_message(tmp_path_factory, rows, encoding):
     path = tmp_path_factory.mktemp("table") / "a.csv"
     lines = ["x,y", *(",".join(row) for row in rows)]

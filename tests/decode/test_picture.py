@@ -263,7 +263,7 @@ def test_size_is_refused_from_the_header_alone(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow grumbles about what it can still read
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data(), suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff"]))
 def test_damaged_bytes_give_a_picture_or_one_clear_error(tmp_path_factory, data, suffix):
     path = tmp_path_factory.mktemp("damaged") / f"a.{suffix}"

@@ -74,7 +74,7 @@ def common_chinese():
 
 
 @given(st.lists(common_chinese(), min_size=1, max_size=5))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_chinese_words_survive_gb18030(tmp_path_factory, words):
     path = tmp_path_factory.mktemp("table") / "a.csv"
     path.write_bytes("\n".join(["patient_id,咽喉", *(f"1,{word}" for word in words)]).encode("gb18030"))
@@ -85,7 +85,7 @@ CELL = st.text(alphabet=",;\t\"ab1 é'", max_size=5).map(str.strip)
 
 
 @given(st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=4), st.sampled_from(",;\t"))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_cells_survive_every_separator(tmp_path_factory, rows, separator):
     path = tmp_path_factory.mktemp("table") / "a.csv"
     with path.open("w", encoding="utf-8", newline="") as file:

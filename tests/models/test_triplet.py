@@ -93,7 +93,7 @@ FUSIONS = ["single", *LATE_HEADS, *TRAINED_HEADS]
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 def test_a_patient_does_not_depend_on_batch_mates(fusion, seed):
     model = whole_model(fusion)
     pictures, present = patients_of(model, seed)
@@ -103,7 +103,7 @@ def test_a_patient_does_not_depend_on_batch_mates(fusion, seed):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @given(seed=st.integers(0, 10**6), noise=st.sampled_from([0.0, 1e4, float("nan")]))
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 def test_the_pixels_of_an_absent_picture_cannot_change_the_answer(fusion, seed, noise):
     model = whole_model(fusion)
     pictures, present = patients_of(model, seed)

@@ -36,7 +36,7 @@ def pick(triplets, rows):
 
 @pytest.mark.parametrize("name", TRAINED_HEADS)
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 def test_a_patient_does_not_depend_on_batch_mates(name, seed):
     head, triplets = make_head(name), triplets_of(seed)
     alone = torch.cat([head(pick(triplets, [i])) for i in range(5)])
@@ -45,7 +45,7 @@ def test_a_patient_does_not_depend_on_batch_mates(name, seed):
 
 @pytest.mark.parametrize("name", TRAINED_HEADS)
 @given(seed=st.integers(0, 10**6), noise=st.sampled_from([1e4, float("nan"), float("inf")]))
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 def test_an_absent_picture_cannot_change_the_answer(name, seed, noise):
     head, triplets = make_head(name), triplets_of(seed)
     absent = ~triplets.present[..., None]
@@ -60,7 +60,7 @@ def test_an_absent_picture_cannot_change_the_answer(name, seed, noise):
 
 @pytest.mark.parametrize("name", TRAINED_HEADS)
 @given(seed=st.integers(0, 10**6))
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 def test_the_order_of_views_cannot_change_the_answer(name, seed):
     head, triplets = make_head(name), triplets_of(seed, views=3)
     turned = Triplets(

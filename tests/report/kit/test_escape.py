@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fusion_ln.report.kit.escape import code_span, latex, markdown
@@ -28,6 +28,7 @@ def parsed(text):
     return blocks, texts
 
 
+@settings(deadline=None)
 @given(TEXTS)
 @example(NASTY)
 @example("1. first")
@@ -43,6 +44,7 @@ def test_markdown_shows_a_text_as_it_is(text):
     assert [words(cell) for cell in cells] == ["a", "b", expected, "1"]
 
 
+@settings(deadline=None)
 @given(TEXTS)
 @example("`` ` ```")
 def test_a_code_span_shows_a_text_as_it_is(text):
@@ -50,6 +52,7 @@ def test_a_code_span_shows_a_text_as_it_is(text):
         assert parsed(f"x {code_span(text)}")[1] == [f"x {expected}"]
 
 
+@settings(deadline=None)
 @given(TEXTS)
 @example(NASTY)
 def test_latex_holds_no_sign_with_a_meaning(text):
