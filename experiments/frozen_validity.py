@@ -114,8 +114,9 @@ def flagged(model: Path, busi: Path) -> dict[str, float]:
     """Share of noise, and of real pictures of the breast in place of a node, that the model calls unlike its own."""
     from fusion_ln.frozen.answer import answer
     from fusion_ln.frozen.load import load_model
-    from fusion_ln.images.bank import ImageBank, prepare_picture
+    from fusion_ln.images.bank import ImageBank
     from fusion_ln.images.patients import gather_pictures
+    from fusion_ln.images.prepare import prepare_picture
 
     loaded, rng = load_model(model), np.random.default_rng(0)
     files = sorted(path for path in busi.rglob("*.png") if "_mask" not in path.name)

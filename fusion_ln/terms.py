@@ -1,7 +1,7 @@
 """One spelling of every word that is written to disk or typed by a user; imports nothing heavy."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -90,6 +90,12 @@ def modality_title(modality: str) -> str:
 def short_title(modality: str) -> str:
     """Return the short title of a modality; its name where the cohort brings one of its own."""
     return KNOWN_MODALITIES[modality].short_title if modality in KNOWN_MODALITIES else modality
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names as in "one, two and three"; at least one."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def subsets(modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

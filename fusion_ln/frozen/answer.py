@@ -11,9 +11,9 @@ import torch
 from fusion_ln.cohort.clinical import standardise
 from fusion_ln.compute.device import cores, one_thread_each
 from fusion_ln.errors import ModelError
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.frozen.record import MISS_RATE
 from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.images.patients import PatientBatch, PatientPictures
 from fusion_ln.models.triplet import TripletModel

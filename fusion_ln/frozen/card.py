@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from fusion_ln.evaluation.limits.shares import share_interval
-from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
-from fusion_ln.frozen.record import MISS_RATE, ModelRecord
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE, FoldScores
+from fusion_ln.frozen.record import ModelRecord
 from fusion_ln.terms import modality_title
 
 CardRow = tuple[str, str, str, str]  # of the table of figures: what, class, value, interval

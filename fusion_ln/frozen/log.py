@@ -4,17 +4,18 @@ import json
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fusion_ln.errors import ModelError
 from fusion_ln.files.formats import parse, write_json
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.folder import LOG
+from fusion_ln.records.parts import Strict
 
 RESTORE_LOG = "Restore it from a backup; without it earlier evaluations of the model are not known."
 
 
-class LogEntry(BaseModel):
+class LogEntry(Strict):
     """An evaluation of a model.
 
     Attributes:
@@ -24,8 +25,6 @@ class LogEntry(BaseModel):
         labels: Whether its true classes were looked at.
         protocol: SHA-256 of the protocol's file; None without one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     date: str
     digest: str | None

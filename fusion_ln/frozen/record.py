@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.external.points import OperatingPoint
@@ -13,22 +13,17 @@ from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS
-from fusion_ln.records.parts import LearntParameters, Share
+from fusion_ln.records.parts import LearntParameters, Share, Strict
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
 FORMAT_VERSION = 2
 FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
-MISS_RATE = 0.1  # share of a class's patients whose set may miss it
 Answer = Literal["ensemble", "refit"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StoredCalibration(_Part):
+class StoredCalibration(Strict):
     """A `CalibrationMap` without mixing, as it is written."""
 
     slope: Annotated[FiniteFloat, Field(gt=0)]
@@ -48,7 +43,7 @@ class StoredCalibration(_Part):
         )
 
 
-class Study(_Part):
+class Study(Strict):
     """The study that a model comes from.
 
     Attributes:
@@ -70,7 +65,7 @@ class Study(_Part):
     profile: CohortProfile | None = None
 
 
-class Auc(_Part):
+class Auc(Strict):
     """One-vs-rest AUC of out-of-fold answers, with its 95 % interval; ``of`` a class, or of their ``mean``."""
 
     of: str
@@ -79,7 +74,7 @@ class Auc(_Part):
     high: Share
 
 
-class ModelRecord(_Part):
+class ModelRecord(Strict):
     """A model: the mean of the models of a study's folds, or one that was trained once more on all patients.
 
     Attributes:

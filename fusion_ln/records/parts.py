@@ -19,6 +19,12 @@ class Recorded(BaseModel):
         return {key: value for key, value in dump(self).items() if value is not None}
 
 
+class Strict(BaseModel):
+    """Base of what is stored beside records: frozen; a key that is not known is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class CohortSummary(Recorded):
     """A cohort as a run records it.
 

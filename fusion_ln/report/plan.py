@@ -64,7 +64,6 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         plates=plates,
         lead=describe_needs([_first(needs)])[0],
         gains=[caution(need) for need in needs if need.aim == "gain" and need.of_class == MACRO],
-        settings=settings,
     )
     PageRecord(kind="plan", runs=tuple(relative(run, out) for run in runs), plan=settings).write(out)
     return page, needs

@@ -5,27 +5,26 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.files.formats import parse, write_json
+from fusion_ln.records.parts import Strict
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import COHORT_HEAD, MODEL_RECORD
 
 RECORD = "report.json"
 
 
-class DrawRecord(BaseModel):
+class DrawRecord(Strict):
     """Runs on a further draw of the cohort; ``fraction``: part of each fold's training patients."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: tuple[str, ...]
     fraction: float = 1.0
 
 
-class PageRecord(BaseModel):
+class PageRecord(Strict):
     """Inputs of a page, from which `fusionln verify` writes it again; paths are relative to the page's folder.
 
     An option that changes a figure of a page belongs here, too.
@@ -40,8 +39,6 @@ class PageRecord(BaseModel):
         costs: Costs of decisions, as they were given; the path of a table is relative, too.
         plan: Targets and assumptions of a plan.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     kind: Literal["runs", "experiment", "comparison", "plan"]

@@ -25,16 +25,22 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.status, self.detail, self.way_out, self.headers = status, detail, way_out, headers or {}
 
+    @property
+    def body(self) -> str:
+        """What is sent, as JSON."""
+        return json.dumps(
+            {
+                "type": "about:blank",
+                "title": self.status.phrase,
+                "status": self.status.value,
+                "detail": self.detail,
+                "way_out": self.way_out,
+            }
+        )
+
     def respond(self) -> HttpResponse:
         """Make the response."""
-        body = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": self.status.value,
-            "detail": self.detail,
-            "way_out": self.way_out,
-        }
-        return HttpResponse(json.dumps(body), content_type=KIND, status=self.status.value, headers=self.headers)
+        return HttpResponse(self.body, content_type=KIND, status=self.status.value, headers=self.headers)
 
 
 def unprocessable(error: FusionLNError) -> ProblemError:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import FusionLNError
+from fusion_ln.frozen.answer import ANSWERED_AT_ONCE
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.predict.predictor import Predictor
 from fusion_ln.predict.present import as_json
 from fusion_ln.terms import PATIENT
 
-ANSWERED_AT_ONCE = 16  # patients
 WAIT = 0.004  # seconds that the first of a batch waits for others
 
 PatientAnswer = dict[str, object]

@@ -1,6 +1,5 @@
 """The process: load the model, listen, answer, end."""
 
-import json
 import os
 import signal
 import socket
@@ -99,18 +98,13 @@ def bound_body(app: App, max_bytes: int) -> App:
 
 
 async def _send_too_large(send: Send, max_bytes: int) -> None:
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    detail = f"More than {max_bytes / 1e6:g} MB."
-    body = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": detail,
-        "way_out": "Send smaller pictures, or one patient at a time.",
-    }
-    headers = [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status.value, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+    from fusion_ln.serve.problems import KIND, ProblemError
+
+    way_out = "Send smaller pictures, or one patient at a time."
+    problem = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {max_bytes / 1e6:g} MB.", way_out)
+    headers = [(b"content-type", KIND.encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": problem.status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": problem.body.encode()})
 
 
 def _listen(options: ServeOptions) -> socket.socket:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import FiniteFloat
 
 from fusion_ln.evaluation.external.answers import ExternalAnswers
 from fusion_ln.evaluation.external.points import OperatingPoint, Rate, rates_at
@@ -13,15 +13,12 @@ from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import difference_limits
 from fusion_ln.evaluation.probabilities.recalibration import recalibration
 from fusion_ln.metrics import need_patients
+from fusion_ln.records.parts import Strict
 
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PointEstimate(_Part):
+class PointEstimate(Strict):
     """A figure and the ends of its 95 % interval; None where there is none."""
 
     value: FiniteFloat | None
@@ -35,7 +32,7 @@ class PointEstimate(_Part):
         return cls(value=known[0], low=known[1], high=known[2])
 
 
-class PointResult(_Part):
+class PointResult(Strict):
     """Figures of a frozen operating point on another cohort.
 
     Attributes:
@@ -51,7 +48,7 @@ class PointResult(_Part):
     specificity_drift: PointEstimate
 
 
-class Figures(_Part):
+class Figures(Strict):
     """Figures of a model on another cohort.
 
     Attributes:

@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from fusion_ln.evaluation.limits.shares import share_interval
-from fusion_ln.records.parts import Share
+from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY
+from fusion_ln.records.parts import Share, Strict
 from fusion_ln.terms import NOT_MALIGNANT
 
-TARGET_SENSITIVITY, TARGET_SPECIFICITY = 0.95, 0.90
+TARGET_SPECIFICITY = 0.90
 FEWEST_TUNED_ON = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
 
 
-class Rate(BaseModel):
+class Rate(Strict):
     """A share of patients with its 95 % interval (Wilson)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hits: Annotated[int, Field(ge=0)]
     n: Annotated[int, Field(ge=1)]
@@ -32,7 +31,7 @@ class Rate(BaseModel):
         return cls(hits=hits, n=n, value=hits / n, low=low, high=high)
 
 
-class OperatingPoint(BaseModel):
+class OperatingPoint(Strict):
     """A test: positive from a threshold of the probability of some classes on.
 
     Attributes:
@@ -42,8 +41,6 @@ class OperatingPoint(BaseModel):
         threshold: Least calibrated probability of these classes, summed, of a positive test.
         sensitivity, specificity: Of the patients on whom the threshold was chosen.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str

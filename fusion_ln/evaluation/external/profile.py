@@ -5,8 +5,9 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
+from fusion_ln.records.parts import Strict
 from fusion_ln.terms import MODALITY, PATIENT
 
 FEWEST_SHOWN = 5  # patients behind a figure of a profile; a category of fewer is not named
@@ -21,11 +22,7 @@ FEATURES = {
 _BLOCK = 256  # pictures measured at once
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Distribution(_Part):
+class Distribution(Strict):
     """A number over pictures or patients: mean, standard deviation and the quantiles `QUANTILES`."""
 
     n: Annotated[int, Field(ge=1)]
@@ -40,7 +37,7 @@ class Distribution(_Part):
         return cls(n=len(values), mean=float(values.mean()), deviation=float(values.std()), quantiles=quantiles)
 
 
-class Moments(_Part):
+class Moments(Strict):
     """A number over the patients of a class: mean and standard deviation."""
 
     n: Annotated[int, Field(ge=2)]
@@ -48,7 +45,7 @@ class Moments(_Part):
     deviation: Annotated[FiniteFloat, Field(ge=0)]
 
 
-class CohortProfile(_Part):
+class CohortProfile(Strict):
     """A cohort without its patients.
 
     Attributes:
@@ -64,11 +61,11 @@ class CohortProfile(_Part):
 
     patients: Annotated[int, Field(ge=1)]
     presence: dict[str, int]
-    pictures: dict[str, dict[str, Distribution]] = {}
-    given_class: dict[str, dict[str, dict[str, Moments]]] = {}
-    numbers: dict[str, Distribution] = {}
-    categories: dict[str, dict[str, FiniteFloat]] = {}
-    known: dict[str, int] = {}
+    pictures: dict[str, dict[str, Distribution]] = Field(default_factory=dict)
+    given_class: dict[str, dict[str, dict[str, Moments]]] = Field(default_factory=dict)
+    numbers: dict[str, Distribution] = Field(default_factory=dict)
+    categories: dict[str, dict[str, FiniteFloat]] = Field(default_factory=dict)
+    known: dict[str, int] = Field(default_factory=dict)
 
 
 def profile_cohort(

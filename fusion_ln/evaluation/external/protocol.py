@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.evaluation.external.figures import PointEstimate
 from fusion_ln.files.formats import parse
+from fusion_ln.records.parts import Strict
 
 Verdict = Literal["met", "not met", "not shown"]
 TARGETS = {"slope": 1.0, "intercept": 0.0}  # of figures that are best at a value; all others are best when high
@@ -51,10 +52,8 @@ class EvaluationProtocol(BaseModel):
         return "not met" if found.high < low or found.low > high else "not shown"
 
 
-class StoredProtocol(BaseModel):
+class StoredProtocol(Strict):
     """A protocol as it was read, with the SHA-256 of its file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
     content: EvaluationProtocol

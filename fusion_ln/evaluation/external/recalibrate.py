@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import FiniteFloat
 
 from fusion_ln.errors import PredictionsError, SettingsError
 from fusion_ln.evaluation.external.figures import PointEstimate
-from fusion_ln.evaluation.external.points import TARGET_SENSITIVITY, OperatingPoint, rates_at
+from fusion_ln.evaluation.external.points import OperatingPoint, rates_at
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import middle
-from fusion_ln.evaluation.probabilities.decision import threshold_for
+from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY, threshold_for
 from fusion_ln.evaluation.probabilities.maps import fit_map
 from fusion_ln.evaluation.probabilities.recalibration import SMALLEST, fit_logistic
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
+from fusion_ln.records.parts import Strict
 
 DRAWS = 200
 LEAST_LEFT = 10  # patients of a class, and of the rest, who are left to be scored
@@ -22,16 +23,14 @@ RELIABLE_FROM = 200  # local cases below which a threshold learnt anew is not to
 OPTION = "--recalibrate"
 
 
-class Spread(BaseModel):
+class Spread(Strict):
     """A figure as frozen, and over the draws after recalibration: mean and middle 95 %, on the patients not drawn."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     frozen: FiniteFloat
     recalibrated: PointEstimate
 
 
-class Recalibration(BaseModel):
+class Recalibration(Strict):
     """Figures after recalibration on ``cases`` local cases, over many draws of them.
 
     Attributes:
@@ -43,8 +42,6 @@ class Recalibration(BaseModel):
         thresholds: Operating points of a fixed sensitivity, chosen anew on the cases, by name.
         sensitivity, specificity: At these thresholds.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cases: int
     draws: int

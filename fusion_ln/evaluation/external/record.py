@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.external.answers import EVALUATE_AGAIN
@@ -14,15 +14,12 @@ from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.external.protocol import StoredProtocol, Verdict
 from fusion_ln.evaluation.external.recalibrate import Recalibration
 from fusion_ln.files.formats import parse, write_json
+from fusion_ln.records.parts import Strict
 
 EVALUATION_FILE, PREDICTIONS, RECALIBRATION = "evaluation.json", "predictions.parquet", "recalibration.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EvaluatedModel(_Part):
+class EvaluatedModel(Strict):
     """The model that was evaluated.
 
     Attributes:
@@ -47,10 +44,10 @@ class EvaluatedModel(_Part):
     frozen: str
     profile: CohortProfile | None
     points: tuple[OperatingPoint, ...]
-    auc: dict[str, PointEstimate] = {}
+    auc: dict[str, PointEstimate] = Field(default_factory=dict)
 
 
-class EvaluatedCohort(_Part):
+class EvaluatedCohort(Strict):
     """The cohort that the model was evaluated on.
 
     Attributes:
@@ -71,7 +68,7 @@ class EvaluatedCohort(_Part):
     attainable: float | None = None
 
 
-class Endpoint(_Part):
+class Endpoint(Strict):
     """The primary endpoint of a protocol and what was found."""
 
     name: str
@@ -80,7 +77,7 @@ class Endpoint(_Part):
     verdict: Verdict
 
 
-class EvaluationRecord(_Part):
+class EvaluationRecord(Strict):
     """An evaluation.
 
     Attributes:

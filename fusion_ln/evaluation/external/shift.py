@@ -1,6 +1,6 @@
 """Kind of the shift between a model's cohort and another one: class shares, missing pictures, or the pictures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from scipy.stats import chi2, chi2_contingency
 
 from fusion_ln.evaluation.external.profile import FEATURES, CohortProfile, Moments
 from fusion_ln.evaluation.significance import holm
+from fusion_ln.terms import listed
 
 ShiftKind = Literal["prevalence", "missing", "pictures"]
 FALSE_ALARMS = 0.05  # chance to name a kind of shift where there is none, over all kinds
@@ -39,8 +40,8 @@ class ShiftFound:
     def sentence(self) -> str:
         """Differences, in a sentence or two."""
         if not self.kinds:
-            return f"No difference in {_listed(TITLES[kind] for kind in self._tested)} was found."
-        found = f"The cohorts differ in {_listed(TITLES[kind] for kind in self.kinds)}{self._example}."
+            return f"No difference in {listed(TITLES[kind] for kind in self._tested)} was found."
+        found = f"The cohorts differ in {listed(TITLES[kind] for kind in self.kinds)}{self._example}."
         if self.kinds != ("prevalence",):
             return found
         return (
@@ -148,8 +149,3 @@ def _pictures(model: CohortProfile, other: CohortProfile) -> list[tuple[object, 
 def _welch(ours: Moments, theirs: Moments) -> float:
     error = np.sqrt(ours.deviation**2 / ours.n + theirs.deviation**2 / theirs.n)
     return float((theirs.mean - ours.mean) / error)
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -7,6 +7,8 @@ import numpy as np
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 
+MISS_RATE = 0.1  # share of a class's patients whose set may miss it
+
 
 @dataclass(frozen=True)
 class FoldScores:

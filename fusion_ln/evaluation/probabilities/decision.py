@@ -13,6 +13,7 @@ from fusion_ln.evaluation.probabilities.maps import inner_part
 from fusion_ln.evaluation.probabilities.weights import class_correlation, class_means, class_weights
 from fusion_ln.predictions import Predictions
 
+TARGET_SENSITIVITY = 0.95  # required of an operating point
 THRESHOLDS = np.arange(1, 100) / 100
 POOLED = "pooled"
 

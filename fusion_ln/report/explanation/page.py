@@ -97,7 +97,6 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         shares=truth_shares(read),
         pairs=pair_table(read),
         gallery=gallery(read, panels),
-        listed=min(len(read.patients), GALLERY),
     )
 
 

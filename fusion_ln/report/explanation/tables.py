@@ -8,6 +8,7 @@ import pandas as pd
 from fusion_ln.report.explanation.figures import count_patients
 from fusion_ln.report.explanation.reading import Explanation
 from fusion_ln.report.kit import style
+from fusion_ln.report.kit.style import percent
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, RANDOM_MAPS, modality_title, short_title
 
 DRAWS = 2000  # bootstrap means over patients
@@ -138,10 +139,10 @@ def lead(read: Explanation, methods: pd.DataFrame, leader: str) -> str:
         rows = {row["method"]: row for row in methods.to_dict("records")}
         own, chance = rows[leader], rows.get(RANDOM_MAPS)
         words.append(
-            f"Of what speaks for a prediction, {_percent(own['node_weight'])} lies in the node and "
-            f"{_percent(own['marks_weight'])} on burned-in marks ({read.titles[leader]})"
+            f"Of what speaks for a prediction, {percent(own['node_weight'])} lies in the node and "
+            f"{percent(own['marks_weight'])} on burned-in marks ({read.titles[leader]})"
             + (
-                f"; random maps put {_percent(chance['node_weight'])} and {_percent(chance['marks_weight'])} there."
+                f"; random maps put {percent(chance['node_weight'])} and {percent(chance['marks_weight'])} there."
                 if chance is not None
                 else "."
             )
@@ -152,7 +153,3 @@ def lead(read: Explanation, methods: pd.DataFrame, leader: str) -> str:
             "make the prediction (insertion minus deletion)."
         )
     return " ".join(words)
-
-
-def _percent(share: float) -> str:
-    return "–" if np.isnan(share) else f"{100 * share:.0f} %"

@@ -7,20 +7,22 @@ from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.external.figures import Figures
 from fusion_ln.evaluation.external.points import Rate
-from fusion_ln.report.external.text import percent
 from fusion_ln.report.kit.figures import (
     NARROW,
     WIDE,
     ForestRow,
     Plate,
+    calibration_axes,
     draw_forest,
+    draw_frequencies,
     draw_interval,
+    draw_shares,
     empty_rows,
     mark_plate,
     start_of_axis,
     write_note,
 )
-from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, spread
+from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, percent, signed, spread
 from fusion_ln.terms import short_title
 
 MODEL_COLOUR, INSIDE = LIGHT["fusion"], MUTED
@@ -75,24 +77,10 @@ def draw_calibration(
         events: Patients of the class. bool, shape (P,).
         simulated: Whether the patients are.
     """
-    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
-    axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
-    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
-    axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=MODEL_COLOUR, alpha=0.16, lw=0)
-    axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=MODEL_COLOUR, lw=0.8, alpha=0.5)
-    axes.plot(bins["predicted"], bins["observed"], color=MODEL_COLOUR, lw=0, marker="o", ms=3.2)
+    figure, axes, below = calibration_axes()
+    draw_shares(axes, curve, bins, MODEL_COLOUR)
     axes.plot(curve["predicted"], curve["observed"], color=MODEL_COLOUR, lw=2)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
-    axes.set_ylabel("Observed share")
-    edges = np.linspace(0, 1, 31)
-    tops = [np.histogram(probs[part], edges)[0] for part in (events, ~events)]
-    below.bar(edges[:-1], tops[0], 1 / 30, align="edge", color=INK, lw=0)
-    below.bar(edges[:-1], -tops[1], 1 / 30, align="edge", color=LINE, lw=0)
-    below.set(yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
-    below.spines["left"].set_visible(False)
-    below.set_xlabel("Predicted probability")
-    for each in (axes, below):
-        each.tick_params(labelcolor=MUTED, length=3)
+    draw_frequencies(below, probs, events)
     return mark_plate(f"calibration_{of_class}", of_class, "", figure, simulated)
 
 

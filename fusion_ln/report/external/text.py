@@ -1,17 +1,17 @@
 """Sentences of an evaluation: the verdict first, then calibration, operating points, sets, and the limits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fusion_ln.evaluation.external.figures import Figures, PointEstimate, PointResult
 from fusion_ln.evaluation.external.points import Rate
 from fusion_ln.evaluation.external.record import Endpoint, EvaluationRecord
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.report.kit.sheets import Fact
-from fusion_ln.report.kit.style import number, spread
-from fusion_ln.terms import SIMULATED
+from fusion_ln.report.kit.style import number, percent, spread
+from fusion_ln.terms import SIMULATED, listed
 
 MEAN = "mean"  # of the classes, among a model's own AUCs
-PROMISED = 0.9  # share of each class that the sets shall cover
 TITLES = {
     "auc_ovr": "AUC",
     "auc": "AUC",
@@ -84,7 +84,7 @@ def calibration_in_words(figures: Figures) -> str:
         (shifted, "The share of {} is not the one that it predicts (intercept away from 0)."),
         (unknown, "Of {} there are too few patients to judge the calibration."),
     ]
-    found = [text.format(_listed(names)) for names, text in parts if names]
+    found = [text.format(listed(names)) for names, text in parts if names]
     return " ".join(found) or "Calibration: every class’s interval holds slope 1 and intercept 0."
 
 
@@ -99,10 +99,10 @@ def point_in_words(result: PointResult) -> str:
 
 def coverage_in_words(coverage: Mapping[str, Rate]) -> str:
     """Say for which classes the sets hold the true one less often than promised."""
-    short = [name for name, each in coverage.items() if name != ALL_CLASSES and each.high < PROMISED]
+    short = [name for name, each in coverage.items() if name != ALL_CLASSES and each.high < 1 - MISS_RATE]
     lowest = min((name for name in coverage if name != ALL_CLASSES), key=lambda name: coverage[name].value)
     if short:
-        return f"Sets miss {_listed(short)} more often than the promised 10 %: {lowest} is in {rate(coverage[lowest])}."
+        return f"Sets miss {listed(short)} more often than the promised 10 %: {lowest} is in {rate(coverage[lowest])}."
     return f"Sets hold the true class about as promised (90 %): the lowest, {lowest}, in {rate(coverage[lowest])}."
 
 
@@ -131,7 +131,7 @@ def alarms(record: EvaluationRecord) -> list[str]:
     found = []
     if record.earlier:
         times = len(record.earlier)
-        days = _listed(list(dict.fromkeys(record.earlier)))
+        days = listed(list(dict.fromkeys(record.earlier)))
         found.append(
             f"NOT THE FIRST LOOK: this model was evaluated on this cohort {'once' if times == 1 else f'{times} times'} "
             f"before ({days}). What was changed after that look is not tested here."
@@ -208,11 +208,6 @@ def rate(found: Rate) -> str:
     return f"{percent(found.value)} ({100 * found.low:.0f}–{percent(found.high)})"
 
 
-def percent(share: float) -> str:
-    """Write a share as 91 %."""
-    return f"{100 * share:.0f} %"
-
-
 def _ends(found: PointEstimate) -> str:
     if found.low is None or found.high is None:
         return "none"
@@ -227,8 +222,3 @@ def _value(found: PointEstimate) -> float:
 
 def _patients(record: EvaluationRecord) -> str:
     return f"{SIMULATED} patients" if record.cohort.simulated else "patients"
-
-
-def _listed(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fusion_ln.files.names import as_file_name
-from fusion_ln.report.kit.style import CARD, INK, MUTED
+from fusion_ln.report.kit.style import CARD, INK, LINE, MUTED
 from fusion_ln.terms import SIMULATED
 
 WIDE, NARROW = 4.1, 3.3  # inches
@@ -95,6 +96,35 @@ def draw_forest(rows: Sequence[ForestRow], *, zero: bool = False) -> tuple[Figur
     if zero:
         show_zero(axes)
     return figure, axes
+
+
+def calibration_axes() -> tuple[Figure, Axes, Axes]:
+    """Make the axes of a calibration curve, with the diagonal, and below them those of `draw_frequencies`."""
+    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
+    axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
+    axes.set_ylabel("Observed share")
+    below.set(yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
+    below.spines["left"].set_visible(False)
+    below.set_xlabel("Predicted probability")
+    for each in (axes, below):
+        each.tick_params(labelcolor=MUTED, length=3)
+    return figure, axes, below
+
+
+def draw_shares(axes: Axes, curve: pd.DataFrame, bins: pd.DataFrame, colour: str) -> None:
+    """Draw the band of a calibration curve, and the bins with their intervals (``predicted, observed, ci_*``)."""
+    axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=colour, alpha=0.16, lw=0)
+    axes.vlines(bins["predicted"], bins["ci_low"], bins["ci_high"], color=colour, lw=0.8, alpha=0.5)
+    axes.plot(bins["predicted"], bins["observed"], color=colour, lw=0, marker="o", ms=3.2)
+
+
+def draw_frequencies(below: Axes, probs: np.ndarray, events: np.ndarray) -> None:
+    """Draw how often each probability is given, upwards to patients of the class. Shapes (P,), bool (P,)."""
+    edges = np.linspace(0, 1, 31)
+    for part, sign, colour in ((events, 1, INK), (~events, -1, LINE)):
+        below.bar(edges[:-1], sign * np.histogram(probs[part], edges)[0], 1 / 30, align="edge", color=colour, lw=0)
 
 
 def start_of_axis(values: Iterable[float]) -> float:

@@ -147,6 +147,11 @@ def number(value: float, digits: int = 3) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """Write a share as 91 %; a dash for NaN."""
+    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
 def signed(value: float) -> str:
     """Write a difference as +0.061 or −0.004, with a true minus sign."""
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.calibration import calibration_by_class, reliability
 from fusion_ln.evaluation.probabilities.recalibration import FEWEST_CALIBRATED, calibration_curves, recalibration
 from fusion_ln.metrics import METRICS, score
 from fusion_ln.predictions import Predictions
-from fusion_ln.report.kit.figures import NARROW, Plate
+from fusion_ln.report.kit.figures import Plate, calibration_axes, draw_frequencies, draw_shares
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.kit.style import INK, LINE, MUTED
+from fusion_ln.report.kit.style import MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
@@ -136,33 +134,15 @@ def draw_calibration(results: Results, bins: pd.DataFrame, curves: pd.DataFrame,
     model = results.main
     assert model.calibrated
     colour = colour_of(results, model)
-    figure = Figure(figsize=(NARROW, NARROW + 0.5), layout="constrained")
-    axes, below = figure.subplots(2, height_ratios=(1, 0.16), sharex=True)
-    axes.plot([0, 1], [0, 1], color=MUTED, lw=0.9, ls=":", zorder=1)
-    for stage, look in (
-        (UNCALIBRATED, {"color": MUTED, "lw": 0.9, "ls": (0, (4, 2))}),
-        (CALIBRATED, {"color": colour, "lw": 2}),
-    ):
-        curve, own = _of(curves, model.name, stage, of_class), _of(bins, model.name, stage, of_class)
-        if stage == CALIBRATED:
-            axes.fill_between(curve["predicted"], curve["ci_low"], curve["ci_high"], color=colour, alpha=0.16, lw=0)
-            axes.vlines(own["predicted"], own["ci_low"], own["ci_high"], color=colour, lw=0.8, alpha=0.5)
-            axes.plot(own["predicted"], own["observed"], color=colour, lw=0, marker="o", ms=3.2)
-        axes.plot(curve["predicted"], curve["observed"], label=stage, **look)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=[0, 0.5, 1])
-    axes.set_ylabel("Observed share")
+    figure, axes, below = calibration_axes()
+    raw, curve = (_of(curves, model.name, stage, of_class) for stage in (UNCALIBRATED, CALIBRATED))
+    axes.plot(raw["predicted"], raw["observed"], label=UNCALIBRATED, color=MUTED, lw=0.9, ls=(0, (4, 2)))
+    draw_shares(axes, curve, _of(bins, model.name, CALIBRATED, of_class), colour)
+    axes.plot(curve["predicted"], curve["observed"], label=CALIBRATED, color=colour, lw=2)
     axes.legend(loc="upper left")
     column = model.predictions.classes.index(of_class)
     probs, events = model.calibrated.predictions.probs[:, column], model.predictions.labels == column
-    edges = np.linspace(0, 1, 31)
-    tops = [np.histogram(probs[part], edges)[0] for part in (events, ~events)]
-    below.bar(edges[:-1], tops[0], 1 / 30, align="edge", color=INK, lw=0)
-    below.bar(edges[:-1], -tops[1], 1 / 30, align="edge", color=LINE, lw=0)
-    below.set(yticks=[], xticks=[0, 0.25, 0.5, 0.75, 1])
-    below.spines["left"].set_visible(False)
-    below.set_xlabel("Predicted probability")
-    for each in (axes, below):
-        each.tick_params(labelcolor=MUTED, length=3)
+    draw_frequencies(below, probs, events)
     return make_plate(f"reliability_{of_class}", of_class, "", figure, results)
 
 

@@ -8,11 +8,11 @@ from fusion_ln.evaluation.probabilities.conformal import (
     cross_conformal_sets,
     split_sets,
 )
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 
-MISSES = 0.1  # share of patients whose conformal set may miss their class
 SET_METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
 HEADINGS = {
     "mean_size": "Classes in a set, mean",
@@ -63,7 +63,7 @@ def sets_of_models(results: Results) -> tuple[Sets, list[str]]:
     sets, reasons = Sets(), list[str]()
     for model in results.models:
         for method in SET_METHODS:
-            found = attempt(reasons, cross_conformal_sets, model.calibrated_or_raw, method=method, alpha=MISSES)
+            found = attempt(reasons, cross_conformal_sets, model.calibrated_or_raw, method=method, alpha=MISS_RATE)
             if found:
                 sets[model.name, method] = found
     return sets, reasons
@@ -77,7 +77,7 @@ def split_of_models(results: Results) -> tuple[Sets, list[str]]:
             continue
         for method in SET_METHODS:
             given = (model.calibrated.predictions, model.calibrated.inner)
-            if found := attempt(reasons, split_sets, *given, method=method, alpha=MISSES):
+            if found := attempt(reasons, split_sets, *given, method=method, alpha=MISS_RATE):
                 sets[model.name, method] = found
     return sets, reasons
 

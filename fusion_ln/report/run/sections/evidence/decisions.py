@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.probabilities.decision import (
     POOLED,
+    TARGET_SENSITIVITY,
     decision_curve,
     net_benefit_difference,
     operating_points,
@@ -20,7 +21,6 @@ from fusion_ln.report.run.results import Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, UNCALIBRATED
 
-TARGET_SENSITIVITY = 0.95  # required of the operating point
 SHOWN = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9]  # thresholds of the table on the page
 HEADINGS = {
     "found": "Malignant, found",

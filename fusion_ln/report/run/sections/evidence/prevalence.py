@@ -5,7 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.probabilities.decision import choose_thresholds, decision_curve, net_benefit_difference
+from fusion_ln.evaluation.probabilities.decision import (
+    TARGET_SENSITIVITY,
+    choose_thresholds,
+    decision_curve,
+    net_benefit_difference,
+)
 from fusion_ln.evaluation.probabilities.maps import Calibrated
 from fusion_ln.evaluation.probabilities.prevalence import figures_at, point_at
 from fusion_ln.report.kit.sheets import WORDS, Sheet
@@ -13,7 +18,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED
-from fusion_ln.report.run.sections.evidence.decisions import TARGET_SENSITIVITY, draw_decisions
+from fusion_ln.report.run.sections.evidence.decisions import draw_decisions
 
 IN_COHORT, AT_PREVALENCE = "cohort", "prevalence"  # columns
 POPULATION_HEADINGS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.sites.figures import (
     FEWEST_OF_CLASS,
@@ -25,7 +26,6 @@ from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section, attempt
-from fusion_ln.report.run.sections.evidence.decisions import TARGET_SENSITIVITY
 
 MEAN_OVER_SITES, NEW = "Mean over such sites", "A new site (95 % prediction)"
 HEADINGS = {
