@@ -1,11 +1,12 @@
 """Limits of shares of patients, of their means, and of differences of anything that has limits of its own."""
 
 import numpy as np
-from scipy.special import betainc, ndtri
+from scipy.special import betainc, gammaincinv, ndtri
 
 LEVEL = 0.95
 Z = float(ndtri((1 + LEVEL) / 2))
 Limits = tuple[np.ndarray, np.ndarray]
+MANY = 50  # patients, above which 3 are few
 
 
 def middle(draws: np.ndarray) -> Limits:
@@ -22,6 +23,23 @@ def wilson(hits: np.ndarray, of: np.ndarray) -> Limits:
         centre = (hits + Z**2 / 2) / (of + Z**2)
         half = Z * np.sqrt(of * share * (1 - share) + Z**2 / 4) / (of + Z**2)
     return np.minimum(centre - half, share).clip(min=0), np.maximum(centre + half, share).clip(max=1)
+
+
+def wilson_of_few(hits: np.ndarray, of: np.ndarray) -> Limits:
+    """Compute Wilson's limits, with Poisson's where the result is that of 1 to 3 patients or of all but those.
+
+    The modified Wilson interval of Brown, Cai & DasGupta (2001, Statist. Sci. 16, 101): Wilson's own limits of a share
+    near 0 or 1 leave out the true one too often, and so do those of sums in which such a share weighs most.
+    """
+    hits, of = np.broadcast_arrays(np.asarray(hits, dtype=np.float64), np.asarray(of, dtype=np.float64))
+    low, high = wilson(hits, of)
+    most = np.where(of > MANY, 3, 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        least_hits, least_rest = (
+            np.where((count > 0.5) & (count < most + 0.5), gammaincinv(count, 1 - LEVEL) / of, np.inf)
+            for count in (hits, of - hits)
+        )
+    return np.minimum(low, least_hits), np.maximum(high, 1 - least_rest)
 
 
 def share_interval(hits: int, of: int) -> tuple[float, float]:

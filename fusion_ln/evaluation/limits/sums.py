@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fusion_ln.evaluation.limits.shares import Limits, wilson
+from fusion_ln.evaluation.limits.shares import Limits, wilson_of_few
 
 _HALVINGS = 40
 
@@ -12,7 +12,7 @@ _HALVINGS = 40
 def sum_limits(shares: np.ndarray, worths: np.ndarray, of: np.ndarray) -> Limits:
     """Compute the limits of the sum over classes and outcomes of worth x share of the class's patients.
 
-    MOVER (Zou 2007) from Wilson's limits of each share: so a share of 0 or 1 has its uncertainty, too, which a
+    MOVER (Zou 2007) from each share's `wilson_of_few`: so a share of 0 or 1 has its uncertainty, too, which a
     bootstrap does not see. Patients of different classes are independent, outcomes of one class exclude each other.
 
     Args:
@@ -21,7 +21,7 @@ def sum_limits(shares: np.ndarray, worths: np.ndarray, of: np.ndarray) -> Limits
         of: Number of patients of each class. Shape (C,).
     """
     of = np.maximum(of, 1)[:, None]
-    low, high = wilson(shares * of, of)
+    low, high = wilson_of_few(shares * of, of)
     gained = worths > 0
     total = (shares * worths).sum(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
