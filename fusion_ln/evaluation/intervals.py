@@ -16,8 +16,8 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.limits.metrics import closed_limits, resampling_holds
-from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle
+from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
+from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle, wilson
 from fusion_ln.metrics import METRICS, Metric, need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -175,11 +175,17 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def resample(
-    models: Sequence[Predictions], *, n_resamples: int, seed: int, metrics: Sequence[Metric] = METRICS
+    models: Sequence[Predictions],
+    *,
+    n_resamples: int,
+    seed: int,
+    metrics: Sequence[Metric] = METRICS,
+    share_limits: ShareLimits = wilson,
 ) -> list[Resampled]:
     """Compute metrics of models that predicted the same patients, on the same bootstrap draws.
 
-    Memory does not grow with patients x draws: counts are made and used block by block.
+    Memory does not grow with patients x draws: counts are made and used block by block. Models whose mean is to be
+    taken (see `mean_of`) need `wilson_of_few`: near 1 the mean of limits is Wilson's own where the seeds agree.
 
     Raises:
         PredictionsError: If a class has fewer than 2 patients: no draw could then vary it.
@@ -201,7 +207,7 @@ def resample(
             np.concatenate(drawn),
             influence,
             resampling_holds(labels, p, classes, metrics),
-            closed_limits(labels, p, classes, metrics),
+            closed_limits(labels, p, classes, metrics, share_limits),
         )
         for value, drawn, influence, p in zip(values, draws, influences, probs, strict=True)
     ]

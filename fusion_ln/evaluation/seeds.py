@@ -10,6 +10,7 @@ import pandas as pd
 from fusion_ln.evaluation.compare import ENDPOINT, SECONDARY, align_all
 from fusion_ln.evaluation.delong import delong_of_means
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
+from fusion_ln.evaluation.limits.shares import wilson_of_few
 from fusion_ln.evaluation.significance import holm
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.predictions import Predictions
@@ -115,7 +116,7 @@ class SeedComparison:
     def resampled(self) -> dict[str, list[Resampled]]:
         """Every model's resamples, by seed, all on the same draws."""
         every = [held for of_model in self.aligned.values() for held in of_model]
-        drawn = iter(resample(every, n_resamples=self.n_resamples, seed=0))
+        drawn = iter(resample(every, n_resamples=self.n_resamples, seed=0, share_limits=wilson_of_few))
         return {name: [next(drawn) for _ in of_model] for name, of_model in self.aligned.items()}
 
     @cached_property

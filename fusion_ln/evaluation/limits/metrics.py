@@ -1,6 +1,6 @@
 """Limits of every metric that has a closed form, and which of the others resampling may give limits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,16 @@ from fusion_ln.metrics import PRIMARY, Metric, Resamples
 NEEDS_WRONG = 5  # with fewer wrong predictions the draws vary too little
 
 
-def closed_limits(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...], metrics: Sequence[Metric]) -> Limits:
+ShareLimits = Callable[[np.ndarray, np.ndarray], Limits]  # from hits and of how many
+
+
+def closed_limits(
+    labels: np.ndarray,
+    probs: np.ndarray,
+    classes: tuple[str, ...],
+    metrics: Sequence[Metric],
+    share_limits: ShareLimits = wilson,
+) -> Limits:
     """Compute the limits of shares, of their means over the classes, and of AUCs; NaN for other metrics. Shape (M,)."""
     sample = Resamples(labels, probs, np.ones((1, len(labels))), probs)
     found: dict[str, Limits] = {}
@@ -19,7 +28,7 @@ def closed_limits(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...
         for metric in metrics:
             if metric.of is not None:
                 values, of = metric.compute(sample)[0], metric.of(sample)[0]
-                limits = wilson(values * of, of)
+                limits = share_limits(values * of, of)
                 found |= _by_name(metric, classes, limits)
                 if metric.per_class:
                     found[metric.name] = mean_share_limits(values, of)

@@ -28,7 +28,7 @@ def describe_presence(audit: PresenceAudit | None) -> str:
         return f"Which pictures exist: {SAME}."
     found = (
         f"Which pictures exist predicts the class with an AUC of {number(audit.auc)} "
-        f"({spread(audit.ci_low, audit.ci_high)} given these fits), p = {number(audit.p)} by permutation."
+        f"({spread(audit.ci_low, audit.ci_high)}), p = {number(audit.p)} by permutation."
     )
     if audit.linked:
         return (
