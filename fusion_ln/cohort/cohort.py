@@ -106,18 +106,22 @@ class Cohort:
             )
 
     def refuse_repeated_pictures(self, modality: str) -> None:
-        """Refuse a modality in which two patients have the same picture file: it could stand on both sides of a fold.
+        """Refuse a modality with a picture file that another patient has, too, in this modality or another one.
+
+        It could stand on both sides of a fold; and of two patients, one has a picture that is not theirs.
 
         Raises:
             CohortError: Naming the first pair.
         """
-        repeated = self.images_of(modality).groupby(SHA256)[PATIENT].unique()
-        repeated = repeated[repeated.map(len) > 1]
-        if len(repeated):
-            first, second = repeated.iloc[0][:2]
+        same = self.images[self.images[SHA256].isin(self.images_of(modality)[SHA256])]
+        same = same[same.groupby(SHA256)[PATIENT].transform("nunique") > 1]
+        if len(same):
+            first = same[same[SHA256] == same[SHA256].iloc[0]].drop_duplicates(PATIENT)[[PATIENT, MODALITY]]
+            pair = " and ".join(f"{patient} ({kind})" for patient, kind in first[:2].itertuples(index=False))
+            count = same[SHA256].nunique()
             raise CohortError(
-                f"cohort {self.name}: patients {first} and {second} have the same {modality} picture"
-                + (f"; {len(repeated)} pictures stand under several patients." if len(repeated) > 1 else "."),
+                f"cohort {self.name}: patients {pair} have the same picture"
+                + (f"; {count} pictures stand under several patients." if count > 1 else "."),
                 f"`fusionln cohort check {self.root}` lists them all. Import without them (`--leave-out PATH`), or "
                 "under one patient.",
             )

@@ -7,7 +7,8 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -66,10 +67,12 @@ def download_archive(name: str, out: Path) -> Path | None:
         say("\n".join([f"{reason}, so fetch it yourself:", f"  {manifest['page']}", *lines]))
         return None
     with locked(out / LOCK):
-        for file in _files(manifest):
+        files = _files(manifest)
+        folders = _folder_names([file.name for file in files])
+        for file in files:
             path = _fetch(file, out, manifest["page"])
-            if _is_archive(path):
-                unpack(path, out / path.name.split(".")[0])
+            if file.name in folders:
+                unpack(path, out / folders[file.name])
     return out
 
 
@@ -187,9 +190,14 @@ def _cannot_fetch(url: str, error: Exception, page: str) -> SourceError:
     return SourceError(f"{url}: cannot be fetched ({reason}).", way_out)
 
 
-def _is_archive(path: Path) -> bool:
-    """Test by name: a damaged archive no longer looks like one."""
-    return path.name.lower().endswith(ARCHIVES)
+def _folder_names(files: Sequence[str]) -> dict[str, str]:
+    """Name the folder of each archive: as its file without suffixes or, where that name is taken, by its whole name.
+
+    What is an archive shows by its name: a damaged one no longer looks like one.
+    """
+    archives = {name: name.split(".")[0] for name in files if name.lower().endswith(ARCHIVES)}
+    taken = Counter([*archives.values(), *(name for name in files if name not in archives)])
+    return {name: short if taken[short] == 1 else f"{name}.unpacked" for name, short in archives.items()}
 
 
 def _unpack_zip(archive: Path, file: zipfile.ZipFile, folder: Path) -> None:

@@ -186,6 +186,21 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted((path for path in files if looks_like_picture(path)), key=natural)
 
 
+def refuse_same_stems(paths: Sequence[Path], expected: str) -> None:
+    """Refuse two files of one name but for the suffix, as ``1.jpg`` and ``1.png``, where the name is the patient.
+
+    Raises:
+        SourceError: Naming the first two.
+    """
+    first: dict[str, Path] = {}
+    for path in paths:
+        if (other := first.setdefault(path.stem, path)) != path:
+            raise SourceError(
+                f"{other} and {path.name}: two files of one name; expected: {expected}.",
+                "Remove the one that does not belong there, or rename it.",
+            )
+
+
 def natural(path: Path | str) -> list[tuple[int, str]]:
     """Make a sorting key that puts ``benign (2)`` before ``benign (10)``."""
     parts = re.split(r"(\d+)", str(path))

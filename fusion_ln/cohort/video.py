@@ -1,10 +1,10 @@
 """Evenly spaced frames of a video, counted by decoding, since the count that a file states is often wrong."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from PIL import Image
 from fusion_ln.cohort.source import Archive, ImageRow
 from fusion_ln.errors import PictureError
 from fusion_ln.files.atomic import write_bytes
+from fusion_ln.files.names import as_file_name
 from fusion_ln.threads import map_with_progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def with_frames(archive: Archive, folder: Path) -> Archive:
     """
     rows: list[ImageRow] = []
     unusable = list(archive.unusable)
-    results = map_with_progress("Taking frames of videos", partial(_take_frames, folder), archive.images)
+    stems = Counter(row.path.stem for row in archive.images)
+    places = [folder / _folder_name(archive.root, row.path, stems) for row in archive.images]
+    results = map_with_progress("Taking frames of videos", _take_frames, list(zip(places, archive.images, strict=True)))
     for row, result in zip(archive.images, results, strict=True):
         if isinstance(result, PictureError):
             unusable.append((row.path.relative_to(archive.root).as_posix(), result))
@@ -42,11 +45,17 @@ def with_frames(archive: Archive, folder: Path) -> Archive:
     return replace(archive, root=folder.parent, images=rows, unusable=tuple(unusable))
 
 
-def _take_frames(folder: Path, row: ImageRow) -> list[ImageRow] | PictureError:
+def _folder_name(root: Path, path: Path, stems: Counter[str]) -> str:
+    """Name the folder of a video's frames: as the video or, where others in the archive have its name, as its path."""
+    return path.stem if stems[path.stem] == 1 else as_file_name(path.relative_to(root).as_posix())
+
+
+def _take_frames(place: tuple[Path, ImageRow]) -> list[ImageRow] | PictureError:
+    folder, row = place
     rows = []
     try:
         for number, pixels in enumerate(sample_frames(row.path, row.frames)):
-            path = folder / row.path.stem / f"{number}.png"
+            path = folder / f"{number}.png"
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, "png")
             write_bytes(path, buffer.getvalue())

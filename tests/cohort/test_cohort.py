@@ -186,3 +186,17 @@ def test_a_run_opens_its_cohort_where_it_was_made_or_is_said_to_be(make_cohort, 
     redraw_folds(moved, k=3)
     with pytest.raises(RunError, match="made on other folds"):
         open_run_cohort(run, moved)
+
+
+def test_a_picture_of_two_patients_in_two_modalities_is_refused(make_cohort):
+    cohort = make_cohort(9)
+    images = cohort.images.copy()
+    first, second = images.index[images["modality"] == "2d"][0], images.index[images["modality"] == "cdfi"][1]
+    images.loc[second, "sha256"] = images.loc[first, "sha256"]
+    repeated = dataclasses.replace(cohort, images=images)
+    for modality in ("2d", "cdfi"):
+        with pytest.raises(CohortError, match=r"P000 \(2d\) and P001 \(cdfi\) have the same picture\.\n"):
+            repeated.refuse_repeated_pictures(modality)
+    repeated.refuse_repeated_pictures("elastic")
+    images.loc[second, "patient_id"] = "P000"  # one file may serve a patient twice
+    repeated.refuse_repeated_pictures("2d")

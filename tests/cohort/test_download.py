@@ -117,6 +117,16 @@ def test_a_second_download_fetches_and_unpacks_nothing(server, manifest, tmp_pat
     assert (tmp_path / "ward" / "a.jpg").read_bytes() == b"mine"
 
 
+def test_archives_of_one_name_but_for_the_suffix_get_folders_of_their_own(server, manifest, tmp_path):
+    names = ("ward.zip", "ward.v2.zip", "b.zip", "c.zip", "c")
+    server.files = {f"/{name}": zip_of({"a.txt": name.encode()}) for name in names}
+    manifest({"files": [{"name": name, "url": f"{server.url}/{name}"} for name in names]})
+    download_archive("ward", tmp_path)
+    places = ("ward.zip.unpacked", "ward.v2.zip.unpacked", "b", "c.zip.unpacked")
+    for place, name in zip(places, names, strict=False):
+        assert (tmp_path / place / "a.txt").read_text() == name
+
+
 def test_what_a_killed_download_left_goes(server, manifest, tmp_path):
     left = tmp_path / download.UNFINISHED_DOWNLOAD / "tmpk1ll3d"
     left.parent.mkdir()

@@ -10,12 +10,12 @@ from PIL import Image
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.importing import import_cohort
-from fusion_ln.cohort.source import open_source
+from fusion_ln.cohort.source import Archive, ImageRow, open_source
 from fusion_ln.cohort.sources.auli import AULI
 from fusion_ln.cohort.sources.ddti import DDTI
 from fusion_ln.cohort.sources.edcu import EDCU
 from fusion_ln.cohort.sources.ocau import CLASSES, OCAU
-from fusion_ln.cohort.video import sample_frames
+from fusion_ln.cohort.video import sample_frames, with_frames
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
@@ -47,6 +47,12 @@ def auli(tmp_path, draw):
                 path.write_text("[[1, 2], [3, 4], [5, 1]]")
     (root / "Malignant" / "segmentation" / "liver" / "3.json").unlink()
     return root
+
+
+def test_two_files_of_one_patient_where_each_has_one_are_refused(auli, draw):
+    draw(auli / "Benign" / "image" / "1.png")
+    with pytest.raises(SourceError, match=r"1\.jpg and 1\.png: two files of one name; expected: one picture"):
+        open_source("auli", auli).read()
 
 
 def test_auli_takes_a_picture_for_a_patient_and_names_missing_outlines(auli, tmp_path):
@@ -217,6 +223,18 @@ def test_the_cut_points_between_the_classes_can_be_changed(edcu, tmp_path):
     assert cohort.patients["label"].tolist() == [0] * 5 + [1] * 4
     with pytest.raises(SettingsError, match="rising numbers"):
         open_source("edcu", edcu, cut_points=(50.0, 40.0)).read()
+
+
+def test_videos_of_one_name_in_two_folders_keep_their_own_frames(tmp_path):
+    pytest.importorskip("av")
+    rows = []
+    for number, place in enumerate(("a/x.avi", "b/x.avi", "y.avi")):
+        path = write_video(tmp_path / place, 5 + 5 * number, number)
+        rows.append(ImageRow(place, "benign", "2d", path, frames=1))
+    taken = with_frames(Archive(tmp_path, ("benign",), ("2d",), rows), tmp_path / "frames")
+    greys = [np.asarray(Image.open(row.path))[32, 32].mean() for row in taken.images]
+    np.testing.assert_allclose(greys, [20, 50, 70], atol=4)  # the middles of videos of 5, 10 and 15 frames
+    assert [row.path.parent.name for row in taken.images] == ["a~2Fx.avi", "b~2Fx.avi", "y"]
 
 
 def halve(path):

@@ -264,6 +264,6 @@ def test_the_same_picture_under_two_patients_is_refused(make_cohort, tmp_path):
     images.loc[second, "sha256"] = images.loc[first, "sha256"]
     shutil.copy(cohort.picture_path(images.loc[first, "path"]), cohort.picture_path(images.loc[second, "path"]))
     repeated = replace(cohort, images=images)
-    with pytest.raises(CohortError, match="patients P000 and P001 have the same 2d picture"):
+    with pytest.raises(CohortError, match=r"patients P000 \(2d\) and P001 \(2d\) have the same picture"):
         begin(repeated, BaselineSettings(modality="2d", fit=FIT), RunFolder(tmp_path / "run"), CPU)
     assert begin(repeated, BaselineSettings(modality="cdfi", fit=FIT), RunFolder(tmp_path / "other"), CPU)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, find_layout, pictures_in
+from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, find_layout, pictures_in, refuse_same_stems
 
 FOLDERS = {"Benign": "benign", "Malignant": "malignant", "Normal": "normal"}
 OUTLINES = ("outline", "liver", "mass")  # a normal liver has no mass
@@ -25,7 +25,9 @@ class AULI(Source):
         images, lacking = [], []
         for folder, label in FOLDERS.items():
             place = root / folder / "image"
-            for path in pictures_in(place) if place.is_dir() else []:
+            pictures = pictures_in(place) if place.is_dir() else []
+            refuse_same_stems(pictures, "one picture per patient")
+            for path in pictures:
                 images.append(ImageRow(f"{folder}/{path.stem}", label, "2d", path))
                 due = OUTLINES[:2] if label == "normal" else OUTLINES
                 outlines = (root / folder / "segmentation" / what / f"{path.stem}.json" for what in due)
