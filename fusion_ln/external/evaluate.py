@@ -30,7 +30,7 @@ from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, enter
+from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, entered, hash_place
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.report.external.page import write_evaluation
@@ -117,21 +117,21 @@ def _evaluate(
             cohort=_describe_cohort(cohort, model, table),
             evaluated=datetime.now(UTC).date().isoformat(),
             labels=table.has_labels,
-            earlier=earlier_looks(root, cohort.fingerprint),
+            earlier=earlier_looks(root, cohort.fingerprint, hash_place(out)),
             protocol=bound,
             endpoint=judge_endpoint(bound, figures) if bound and figures else None,
             cases=cases if again else None,
         )
-        write_record(out, record, figures)
         try:
-            enter(root, _entry_of(record))
+            with entered(root, _entry_of(record, out)):
+                write_record(out, record, figures)
         except BaseException:  # so that the same command goes on, and is the first look
-            (out / EVALUATION_FILE).unlink()
+            (out / EVALUATION_FILE).unlink(missing_ok=True)
             raise
     return Evaluation(record, figures, write_evaluation(out))
 
 
-def _entry_of(record: EvaluationRecord) -> LogEntry:
+def _entry_of(record: EvaluationRecord, out: Path) -> LogEntry:
     return LogEntry(
         date=record.evaluated,
         digest=record.model.digest,
@@ -140,6 +140,7 @@ def _entry_of(record: EvaluationRecord) -> LogEntry:
         patients=record.cohort.predicted,
         labels=record.labels,
         protocol=record.protocol.sha256 if record.protocol else None,
+        place=hash_place(out),
     )
 
 

@@ -13,8 +13,9 @@ from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.formats import write_json, write_parquet, write_text
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.card import render_card, render_facts
-from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.load import Undrawn, scores_table
+from fusion_ln.frozen.log import take_over
 from fusion_ln.frozen.moments import learn_known, write_moments
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import Answer, ModelRecord
@@ -85,6 +86,7 @@ def freeze(
         write_json(folder.record, record.model_dump(mode="json"))
         write_text(folder.card, render_card(record, scores[ALL_PATIENTS]))
         write_text(folder.facts, render_facts(record, scores[ALL_PATIENTS]))
+        take_over(run.root, folder.root)
         return folder.write_digest()
 
 
@@ -94,7 +96,7 @@ def _refuse_other(folder: ModelFolder) -> None:
         raise ModelError(f"{folder.root}: holds a model already.", "Choose another folder with `--out DIR`.")
     names = {path.name for path in folder.root.iterdir()} - {LOCK}
     files = (folder.scores, folder.pictures, folder.moments, folder.record, folder.card, folder.facts)
-    unfinished = {"weights", *(file.name for file in files)}
+    unfinished = {"weights", LOG, *(file.name for file in files)}
     if names - unfinished:
         raise ModelError(f"{folder.root}: not empty and not a model.", "Choose another folder with `--out DIR`.")
 

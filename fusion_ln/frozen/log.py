@@ -1,6 +1,9 @@
 """The log of a model's evaluations, which lies in its folder outside the digest: a second look at a cohort shows."""
 
+import hashlib
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -24,6 +27,9 @@ class LogEntry(Strict):
         cohort, fingerprint, patients: The other cohort.
         labels: Whether its true classes were looked at.
         protocol: SHA-256 of the protocol's file; None without one.
+        place: SHA-256 of the path of the evaluation's folder.
+        finished: False from before its figures are written until after: what was killed meanwhile counts as a look,
+            but not for the same command once more.
     """
 
     date: str
@@ -33,6 +39,8 @@ class LogEntry(Strict):
     patients: int
     labels: bool
     protocol: str | None = None
+    place: str = ""
+    finished: bool = True
 
 
 def read_log(root: Path) -> list[LogEntry]:
@@ -70,24 +78,53 @@ def check_enterable(root: Path) -> None:
         ) from None
 
 
-def enter(root: Path, entry: LogEntry) -> None:
-    """Enter an evaluation in the log.
+@contextmanager
+def entered(root: Path, entry: LogEntry) -> Iterator[None]:
+    """Enter an evaluation in the log while its figures are written; an error takes the entry back.
 
     Raises:
         ModelError: If the log is damaged.
     """
     with locked(root / LOCK):
-        entries = [*read_log(root), entry]
-        write_json(root / LOG, [each.model_dump(mode="json") for each in entries])
+        others = [each for each in read_log(root) if each.finished or each.place != entry.place]
+        try:
+            _write(root, [*others, entry.model_copy(update={"finished": False})])
+            yield
+            _write(root, [*others, entry])
+        except BaseException:
+            _write(root, others)
+            raise
 
 
-def earlier_looks(root: Path, fingerprint: str) -> tuple[str, ...]:
-    """List the days on which the model was evaluated on a cohort and its labels.
+def take_over(source: Path, root: Path) -> None:
+    """Copy the evaluations of a run, which was frozen for each of them, to the model that it becomes.
+
+    Raises:
+        ModelError: If the run's log is damaged.
+    """
+    (root / LOG).unlink(missing_ok=True)  # a stopped freezing's, maybe of another run
+    if entries := read_log(source):
+        _write(root, entries)
+
+
+def earlier_looks(root: Path, fingerprint: str, place: str) -> tuple[str, ...]:
+    """List the days on which the model was evaluated on a cohort and its labels, other than by this very command.
 
     Raises:
         ModelError: If the log is damaged.
     """
-    return tuple(each.date for each in read_log(root) if each.fingerprint == fingerprint and each.labels)
+    looks = [each for each in read_log(root) if each.fingerprint == fingerprint and each.labels]
+    return tuple(each.date for each in looks if each.finished or each.place != place)
+
+
+def hash_place(folder: Path) -> str:
+    """Hash the path of an evaluation's folder, which may name a patient or an account."""
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+
+
+def _write(root: Path, entries: Sequence[LogEntry]) -> None:
+    if entries or (root / LOG).exists():
+        write_json(root / LOG, [each.model_dump(mode="json") for each in entries])
 
 
 def _refuse(path: Path) -> list[LogEntry]:

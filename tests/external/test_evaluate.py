@@ -113,7 +113,7 @@ def test_an_evaluation_that_could_not_be_written_is_no_look(study, model, tmp_pa
     def fail(*args):
         raise RunError("no space left on the device.", "Free some space.")
 
-    for step in ("write_parquet", "write_record", "enter"):
+    for step in ("write_parquet", "write_record"):
         with monkeypatch.context() as patch:
             patch.setattr(f"fusion_ln.external.evaluate.{step}", fail)
             with pytest.raises(RunError, match="no space"):
