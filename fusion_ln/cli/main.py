@@ -54,6 +54,7 @@ class Group(click.Group):
         for name in (*args, str(Path.cwd())):
             if not is_text(name):
                 raise click.UsageError(f"{printable(name)}: is not UTF-8 text. {RENAME}", ctx)
+        _refuse_empty(ctx, args)
         try:
             return super().parse_args(ctx, args)  # prints the help of all commands
         except OSError as error:
@@ -71,6 +72,15 @@ class Group(click.Group):
             click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
             sys.exit(INTERRUPTED)
         sys.exit(1)
+
+
+def _refuse_empty(ctx: click.Context, args: list[str]) -> None:
+    """Refuse an empty value, as of a shell's unset variable: it would count as an option that was not given."""
+    for before, word in zip(["", *args], args, strict=False):
+        option, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
+        if equals and not value.strip():
+            place = f"{option}: its value" if option.startswith("-") else f"An argument of `{ctx.command_path}`"
+            raise click.UsageError(f"{place} is empty. Give one, or leave it out.", ctx)
 
 
 def _tell_unwritten(error: OSError) -> None:

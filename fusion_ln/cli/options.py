@@ -78,7 +78,10 @@ def _option(
 
 def _split_texts(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
     """Split texts at commas."""
-    return tuple(value.strip() for text in texts for value in text.split(",") if value.strip())
+    values = tuple(value.strip() for text in texts for value in text.split(","))
+    if not all(values):
+        raise click.BadParameter(f"{','.join(texts)!r} has an empty value between commas.")
+    return values
 
 
 def _plain(annotation: object) -> object:

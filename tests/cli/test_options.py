@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from pydantic import Field
-from tiny import fusionln
+from tiny import fusionln, refused
 
 from fusion_ln.cli.main import COMMANDS, cli
 from fusion_ln.cli.options import given, merge, parse_changes, settings_options, take
@@ -103,6 +103,21 @@ def test_set_refuses_unknown_and_repeated_keys(texts, message):
 def test_a_text_without_a_value_is_a_mistake_of_use():
     with pytest.raises(click.BadParameter, match="KEY=VALUE"):
         parse_changes(("fit.lr",), TABLES)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compare", "a", "b", "--prevalence", ""], "--prevalence: its value is empty"),
+        (["compare", "a", "b", "--costs="], "--costs: its value is empty"),
+        (["predict", "m", "--csv", " "], "--csv: its value is empty"),
+        (["predict", ""], "An argument of `fusionln` is empty"),
+        (["run", "baseline", "--fractions", "0.5,,1"], "'0.5,,1' has an empty value between commas"),
+    ],
+)
+def test_an_empty_value_is_refused_and_not_taken_for_none(words, message):
+    """It comes from a variable of a shell that is not set."""
+    assert message in refused(*words)
 
 
 def test_options_and_set_are_joined_but_not_for_one_setting():

@@ -80,6 +80,8 @@ def parse_costs(text: str, classes: tuple[str, ...]) -> Costs:
             raise SettingsError(f"{COSTS_OPTION}: {truth}:{decision} is given twice.", way_out)
         seen.add((truth, decision))
         matrix[classes.index(truth), classes.index(decision)] = _parse_cost(f"{COSTS_OPTION} {part}", value, way_out)
+    if not seen:
+        raise SettingsError(f"{COSTS_OPTION} {text}: names no cost.", way_out)
     return _checked(COSTS_OPTION, Costs(classes, classes, matrix))
 
 

@@ -74,6 +74,7 @@ def test_a_better_model_costs_less_on_the_same_patients():
         ("metastatic:benign=much", "'much' is no cost; expected a number from 0"),
         ("metastatic:benign=-1", "'-1' is no cost"),
         ("metastatic:benign=1,metastatic:benign=2", "metastatic:benign is given twice"),
+        (" ,", "names no cost"),
         ("nowhere.csv", r"nowhere\.csv: no such file"),
     ],
 )
