@@ -79,7 +79,7 @@ def _refuse_empty(ctx: click.Context, args: list[str]) -> None:
     for before, word in zip(["", *args], args, strict=False):
         option, equals, value = word.partition("=") if word.startswith("--") else (before, "=", word)
         if equals and not value.strip():
-            place = f"{option}: its value" if option.startswith("-") else f"An argument of `{ctx.command_path}`"
+            place = f"{option}: its value" if option.startswith("-") else "An argument"
             raise click.UsageError(f"{place} is empty. Give one, or leave it out.", ctx)
 
 

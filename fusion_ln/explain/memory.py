@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from fusion_ln.compute.memory import is_out_of_memory
 from fusion_ln.errors import SettingsError
 from fusion_ln.progress import say
 
@@ -21,8 +22,8 @@ def within_memory(compute: Callable[[int], T]) -> T:
     while True:
         try:
             return compute(at_once)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; on a CPU it has no name of its own
-            if not any(word in str(error) for word in ("out of memory", "can't allocate memory", "not enough memory")):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
         if at_once == 1:
             raise SettingsError(

@@ -151,9 +151,11 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
 
     Raises:
         DivergedError: If a loss stops being a number.
-        RunError: If the folder cannot be written.
+        RunError: If the folder cannot be written, or the cohort or its folds changed since the run began.
     """
     cohort = read_cohort(job.cohort)
+    if job.folder.record.is_file():  # a study's trials have none
+        job.folder.check_cohort(cohort.describe())
     number, folder = job.fold, job.checkpoint.parent
     settings = job.settings.model_copy(update={"fit": job.settings.fit.of_fold(number)})
     fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part, stop=job.stop)

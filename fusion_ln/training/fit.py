@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from fusion_ln.compute.memory import memory_named
 from fusion_ln.errors import DivergedError, in_short
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.progress import say
@@ -94,10 +96,13 @@ def fit(
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
+        SettingsError: If the memory of the device does not hold a batch.
     """
-    model, optimizer = fabric.setup(
-        task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, lr_scale)
-    )
+    held = partial(memory_named, name or "Training", settings.batch_size)
+    with held():
+        model, optimizer = fabric.setup(
+            task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, lr_scale)
+        )
     schedule = _schedule(optimizer, settings, -(-len(train) // accumulate))
     fit_id = {"name": name, "seed": seed, "settings": settings.model_dump(mode="json")}
     state = _State(folder, fit_id, task.model, optimizer, schedule)
@@ -108,8 +113,9 @@ def fit(
     while len(history) < epochs and len(history) <= _best_or_start(history) + settings.patience:
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
-        train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
-        score = _validate(task, val, fabric) if val is not None else ValidationScore(math.nan, math.nan)
+        with held():
+            train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
+            score = _validate(task, val, fabric) if val is not None else ValidationScore(math.nan, math.nan)
         history.append(
             Epoch(
                 epoch=number,

@@ -65,6 +65,8 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
     if isinstance(record, BaselineRecord) and run.history.is_file():
         _check_history(run, record)
         checked.append("history")
+    if _check_folds(run, record):
+        checked.append("tables of the folds")
     if isinstance(record, LateFusionRecord | ClinicalRecord) and cohort is not None:
         _make_again(run, record, cohort)
         checked.append("fused again" if isinstance(record, LateFusionRecord) else "fitted again")
@@ -136,6 +138,26 @@ def _check_history(run: RunFolder, record: BaselineRecord) -> None:
                 raise deviation(run.record, f"folds, fold {fit.fold}, {key}", found, f"{value}, by history.parquet")
 
 
+def _check_folds(run: RunFolder, record: PredictionRecord) -> int:
+    """Compare the tables in the folders of the folds with the run's, which were joined of them; returns their number.
+
+    Late fusions have none.
+    """
+    count = 0
+    keys = {"predictions": (PATIENT,), "inner_predictions": (FOLD, PATIENT), "history": (FOLD, "epoch")}
+    for name, key in keys.items():
+        joined = getattr(run, name)
+        places = [run.fold(number) / joined.name for number in range(record.cohort.n_folds)]
+        if not any(place.is_file() for place in places):
+            continue
+        whole = _read_keyed(joined, key)
+        for number, place in enumerate(places):
+            if place.is_file():
+                compare_frames(place, _read_keyed(place, key), whole[whole[FOLD] == number], key)
+                count += 1
+    return count
+
+
 def _make_again(run: RunFolder, record: LateFusionRecord | ClinicalRecord, cohort: Cohort) -> None:
     """Fuse the members, or fit the columns, once more and compare every table, and what was learnt."""
     from fusion_ln.training.clinical import make_clinical
@@ -152,7 +174,7 @@ def _make_again(run: RunFolder, record: LateFusionRecord | ClinicalRecord, cohor
         for name, key in KEYS.items():
             path = getattr(run, name)
             if path.is_file():
-                compare_frames(path, _sorted(path, key), _sorted(getattr(again, name), key), key, digits)
+                compare_frames(path, _read_keyed(path, key), _read_keyed(getattr(again, name), key), key, digits)
         learnt = again.read_record()
         assert isinstance(learnt, LateFusionRecord | ClinicalRecord)
         found, expected = (r.model_dump(mode="json").get("learnt") for r in (record, learnt))
@@ -165,5 +187,5 @@ def _digits(record: LateFusionRecord | ClinicalRecord) -> int:
     return DIGITS if here or not record.learnt else FITTED_DIGITS
 
 
-def _sorted(path: Path, key: tuple[str, ...]) -> pd.DataFrame:
-    return read_stored_table(path, REMAKE, {name: "whole" if name == FOLD else "text" for name in key})
+def _read_keyed(path: Path, key: tuple[str, ...]) -> pd.DataFrame:
+    return read_stored_table(path, REMAKE, {name: "whole" if name in (FOLD, "epoch") else "text" for name in key})

@@ -111,7 +111,7 @@ def test_a_text_without_a_value_is_a_mistake_of_use():
         (["compare", "a", "b", "--prevalence", ""], "--prevalence: its value is empty"),
         (["compare", "a", "b", "--costs="], "--costs: its value is empty"),
         (["predict", "m", "--csv", " "], "--csv: its value is empty"),
-        (["predict", ""], "An argument of `fusionln` is empty"),
+        (["predict", ""], "An argument is empty"),
         (["run", "baseline", "--fractions", "0.5,,1"], "'0.5,,1' has an empty value between commas"),
     ],
 )

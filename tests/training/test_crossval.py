@@ -16,6 +16,8 @@ from tiny import CPU, build_cohort
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
+from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files.hashes import hash_file
@@ -23,7 +25,8 @@ from fusion_ln.predictions import read_predictions
 from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.crossval import begin
+from fusion_ln.training import crossval
+from fusion_ln.training.crossval import begin, run_fold
 from fusion_ln.training.fold_files import finish
 
 
@@ -151,6 +154,15 @@ def test_another_cohort_in_the_same_folder_is_refused(make_cohort, tmp_path):
     run_baseline(make_cohort(20), tmp_path / "run")
     with pytest.raises(RunError, match=r"cohort\.fingerprint"):
         run_baseline(make_cohort(22, name="other"), tmp_path / "run")
+
+
+def test_folds_that_were_redrawn_while_a_run_trained_are_refused(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(crossval, "fit", lambda *_, **__: pytest.fail("a fit was begun"))
+    cohort = make_cohort(20)
+    jobs = begin(cohort, BaselineSettings(modality="2d", fit=FIT), RunFolder(tmp_path / "run"), CPU)
+    save_cohort(replace(cohort, folds=draw_folds(cohort.patients, k=2, seed=5)))
+    with pytest.raises(RunError, match="made on other folds"):
+        run_fold(jobs[0], make_fabric(CPU, "32-true"), lambda epoch: None)
 
 
 def test_a_folder_that_holds_something_else_is_refused(make_cohort, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fusion_ln.compute.device import make_fabric
-from fusion_ln.errors import DivergedError
+from fusion_ln.errors import DivergedError, SettingsError
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
@@ -184,6 +184,16 @@ def test_a_loss_that_is_not_finite_stops_with_the_patients_named(batches, tmp_pa
     with pytest.raises(DivergedError, match="p07") as caught:
         fit_tiny(batches, tmp_path, task=Poisoned("cdfi", Tiny()))
     assert len(caught.value.problem.split("patients ")[1].split(",")) == 6  # its batch, and no other
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()])
+def test_memory_that_runs_out_is_said_with_the_batch_and_the_ways_out(batches, tmp_path, error):
+    class Large(PictureTask):
+        def loss(self, model, batch, device):
+            raise error
+
+    with pytest.raises(SettingsError, match=r"2d, fold 1: the memory does not hold batches of 16 .*\n.*--batch-size"):
+        fit_tiny(batches, tmp_path, task=Large("2d", Tiny()), name="2d, fold 1")
 
 
 def test_a_patients_prediction_is_the_mean_logit_of_the_pictures():
