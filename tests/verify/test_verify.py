@@ -182,6 +182,16 @@ def test_a_baseline_changed_by_one_digit_is_found(root, file, edit, place):
     assert str(run) in message
 
 
+def test_the_tables_of_a_fold_are_compared_with_those_of_the_run(root):
+    run = RunFolder(root / "runs" / "baseline-2d")
+    for name in ("predictions", "inner_predictions", "history"):
+        table = pd.read_parquet(getattr(run, name))
+        write_parquet(run.fold(1) / f"{name}.parquet", table[table["fold"] == 1])
+    assert "tables of the folds" in fusionln("verify", run.root)
+    move("logit_benign", lambda logit: logit + 1e-6, row=0)(run.fold(1) / "predictions.parquet")
+    assert "fold_1/predictions.parquet: patient_id P00" in refused("verify", run.root)
+
+
 @pytest.mark.parametrize(
     ("file", "edit", "place"),
     [
