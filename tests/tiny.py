@@ -1,5 +1,6 @@
 """The tiny settings, the builders of tiny cohorts, and the one way to run a command, of all tests."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import ModuleInfo
@@ -40,6 +41,14 @@ epochs = 1
 batch_size = 4
 head_width = 8
 """
+
+
+def encode_noise(seed: int = 0, side: int = 40, kind: str = "PNG") -> bytes:
+    """Encode a picture of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
 
 
 def write_cohort(

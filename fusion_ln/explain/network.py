@@ -92,13 +92,14 @@ class Explained(nn.Module):
     """Copy of a fold's model with readable gradients, whose inputs are separate tensors, as Captum requires.
 
     Attributes:
-        model: The copy.
+        model: The copy; its weights are those of the model itself, whose gradients are switched off.
         grids: Rows and columns of the feature planes by modality, once `planes` was called.
     """
 
     def __init__(self, model: TripletModel) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        shared: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        self.model = copy.deepcopy(model, shared).eval().requires_grad_(False)
         self.grids: dict[str, tuple[int, int]] = {}
         for module in self.model.modules():
             if getattr(module, "inplace", False):  # a hook cannot read an output that is overwritten

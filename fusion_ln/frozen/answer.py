@@ -36,6 +36,8 @@ class Answers:
             that class; 0 for an absent one. Shape (P, M).
         distance: Largest distance of the patient's pictures to what the models learnt from, in units of the one beyond
             which a patient is unlike the study's; nan where the model does not tell. Shape (P,).
+        alone: Mean of the fold models' probabilities by the baseline of each modality by itself, as trained before any
+            fusion; nan where the modality is absent, or its network was fine-tuned since. Shape (P, M, C).
     """
 
     patients: np.ndarray
@@ -45,6 +47,7 @@ class Answers:
     member: np.ndarray
     contributions: np.ndarray
     distance: np.ndarray
+    alone: np.ndarray
 
     @property
     def unlike(self) -> np.ndarray:
@@ -97,10 +100,12 @@ class _Asked:
     Attributes:
         probs: Probabilities from each subset of the modalities but the empty one. Shape (B, C) each.
         distances: Largest distance of a patient's pictures to what the model knows; nan where that is not known. (B,).
+        alone: Probabilities by the baseline of each modality; nan where it is absent. Shape (B, M, C).
     """
 
     probs: dict[Coalition, np.ndarray]
     distances: np.ndarray
+    alone: np.ndarray
 
 
 def _join(
@@ -136,7 +141,10 @@ def _join(
     contributions = shapley_values(values)[:, np.arange(len(probs)), likeliest].T
     distances = np.max([one.distances for one in asked], axis=0)
     relative = distances / model.known.threshold if model.known else distances
-    return Answers(patients, present, probs, raw, member, contributions, relative)
+    alone = np.mean([one.alone for one in asked], axis=0)
+    if any(settings.finetune for settings in model.record.head or ()):
+        alone = np.full_like(alone, np.nan)
+    return Answers(patients, present, probs, raw, member, contributions, relative, alone)
 
 
 def _ask(model: TripletModel, batch: PatientBatch, known: Mapping[str, FeatureMoments] | None) -> _Asked:
@@ -161,7 +169,10 @@ def _ask(model: TripletModel, batch: PatientBatch, known: Mapping[str, FeatureMo
             kept = torch.tensor([m in chosen for m in range(n)])[:, None] & present
             kept = torch.where(kept.any(2).any(1)[:, None, None], kept, present)
             probs[chosen] = model.fuse(encoded, kept, columns).double().softmax(1).numpy()
-    return _Asked(probs, distances)
+        logits = torch.stack([each for _, each in encoded], 1).double()  # (B, M, V, C), zero where absent
+        views_of = present.sum(2)[..., None]  # none of a modality: 0 / 0 is nan
+        alone = (logits.sum(2) / views_of).softmax(-1).numpy()
+    return _Asked(probs, distances, alone)
 
 
 def _by_subset(model: FrozenModel, present: np.ndarray, chosen: Coalition) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel, load_model, read_hashes
 from fusion_ln.images.bank import ImageBank, open_bank
-from fusion_ln.images.patients import gather_pictures
+from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
@@ -172,8 +172,13 @@ class Predictor:
             banks: Pictures by modality, of the size that the model takes; at least one modality that it takes.
             patients: ``patient_id`` and clinical columns.
         """
-        every = {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
-        return answer(self.model, gather_pictures(every), patients, self.prevalence)
+        return answer(self.model, self.gather(banks), patients, self.prevalence)
+
+    def gather(self, banks: Mapping[str, ImageBank]) -> PatientPictures:
+        """Gather the pictures of each patient, of every modality that the model takes and in its order."""
+        return gather_pictures(
+            {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
+        )
 
 
 def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Predictor:

@@ -15,6 +15,7 @@ PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
     "set",
 )
 CONTRIBUTION = "contribution_"  # + modality
+ALONE = "alone"
 
 
 def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
@@ -52,8 +53,9 @@ def _kind(predictor: Predictor) -> str:
 def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
     """Describe each patient's answer in JSON's types.
 
-    ``probabilities`` by class, ``set``, ``contributions`` by modality, ``modalities``, ``unlike`` (None where the model
-    does not tell), ``model`` with its digest, and a decision where there are costs.
+    ``probabilities`` by class, ``set``, ``contributions`` by modality, ``alone`` (by modality and class, not
+    calibrated: what its baseline says by itself, where the model still holds it), ``modalities``, ``unlike`` (None
+    where the model does not tell), ``model`` with its digest, and a decision where there are costs.
     """
     model = predictor.model
     classes, modalities = np.array(model.record.classes), np.array(model.modalities)
@@ -65,16 +67,22 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
             **decision,
             SET: classes[inside].tolist(),
             "contributions": dict(zip(modalities[mask].tolist(), shares[mask].tolist(), strict=True)),
+            ALONE: {
+                str(modality): dict(zip(classes.tolist(), each.tolist(), strict=True))
+                for modality, each in zip(modalities, alone, strict=True)
+                if np.isfinite(each).all()
+            },
             MODALITIES_USED: modalities[mask].tolist(),
             UNLIKE: None if np.isnan(distance) else bool(distance > 1),
             "kind": _kind(predictor),
             "model": described,
         }
-        for patient, probs, inside, shares, mask, distance, decision in zip(
+        for patient, probs, inside, shares, alone, mask, distance, decision in zip(
             answers.patients,
             answers.probs,
             answers.member,
             answers.contributions,
+            answers.alone,
             answers.present,
             answers.distance,
             _decisions(predictor, answers),

@@ -2,24 +2,31 @@
 
 import asyncio
 import hashlib
+import io
 import multiprocessing
 import os
 import resource
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooSlow
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
+from PIL import Image
 
+from fusion_ln.cohort.checks.colours import guess_modality
 from fusion_ln.decode.picture import burned_in_text, read_picture
 from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
 
 MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
+LONGEST = 640  # pixels of the longer side of a preview
 TASKS = 500  # a process is replaced after so many pictures
+T = TypeVar("T")
 OPEN_IN_VIEWER = "Open it in a viewer; if it shows a picture there, save it as 8-bit PNG."
 
 
@@ -54,6 +61,24 @@ class Decoded:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Preview:
+    """A picture to be looked at before a model is asked.
+
+    Attributes:
+        modality: Guessed by its colours.
+        width, height: Of the picture, in pixels.
+        png: It, made smaller if a side is longer than `LONGEST`.
+        burned_in_text: See `Decoded`.
+    """
+
+    modality: str
+    width: int
+    height: int
+    png: bytes
+    burned_in_text: bool | None
+
+
 class Decoder:
     """Processes that decode; one that dies or takes too long is replaced."""
 
@@ -64,12 +89,23 @@ class Decoder:
         self._pool = ProcessPool(n_processes, max_tasks=TASKS, initializer=_bound_memory, context=context)
 
     async def decode(self, upload: Upload) -> Decoded:
-        """Decode a picture.
+        """Decode a picture for a model.
 
         Raises:
             PictureError: If it cannot be read, or not within the bounds.
         """
-        future = self._pool.schedule(decode, args=[upload], timeout=self._seconds)
+        return await self._run(decode, upload)
+
+    async def preview(self, upload: Upload) -> Preview:
+        """Decode a picture to be looked at.
+
+        Raises:
+            PictureError: See `decode`.
+        """
+        return await self._run(preview, upload)
+
+    async def _run(self, function: Callable[[Upload], T], upload: Upload) -> T:
+        future = self._pool.schedule(function, args=[upload], timeout=self._seconds)
         try:
             return await asyncio.wrap_future(future)
         except TooSlow:
@@ -86,19 +122,44 @@ class Decoder:
 
 
 def decode(upload: Upload) -> Decoded:
-    """Decode a picture in this process, from memory alone.
+    """Decode a picture for a model in this process, from memory alone.
 
     Raises:
         PictureError: If it cannot be read.
     """
+    pixels, text = _read(upload)
+    sha256 = hashlib.sha256(upload.data).hexdigest()
+    return Decoded(prepare_picture(pixels, upload.side), text, grey_copy(pixels), sha256)
+
+
+def preview(upload: Upload) -> Preview:
+    """Decode a picture to be looked at, in this process, from memory alone.
+
+    Raises:
+        PictureError: If it cannot be read.
+    """
+    pixels, text = _read(upload)
+    smaller = Image.fromarray(pixels)
+    smaller.thumbnail((upload.side, upload.side))
+    height, width = pixels.shape[:2]
+    return Preview(guess_modality(pixels), width, height, encode_png(smaller), text)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Encode a picture as PNG; quick rather than small."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _read(upload: Upload) -> tuple[np.ndarray, bool | None]:
+    """Read the pixels, uint8 (H, W, 3), and what the file says of text in them."""
     descriptor = os.memfd_create("upload")
     path = Path(f"/proc/self/fd/{descriptor}")
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
-        pixels = read_picture(path)
-        sha256 = hashlib.sha256(upload.data).hexdigest()
-        return Decoded(prepare_picture(pixels, upload.side), burned_in_text(path), grey_copy(pixels), sha256)
+        return read_picture(path), burned_in_text(path)
     except PictureError as error:
         problem = error.problem.replace(str(path), upload.name).replace("--frame", "frame")
         raise PictureError(problem, error.way_out) from None

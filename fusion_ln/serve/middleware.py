@@ -1,6 +1,5 @@
 """What every request passes: measuring, headers, and admission by origin, token and rate."""
 
-import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -9,16 +8,20 @@ from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import async_only_middleware
+from ninja.utils import check_csrf
 from prometheus_client import Counter, Gauge, Histogram
 
+from fusion_ln.serve.admission import has_cookie, has_token
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.logs import LOGGER
+from fusion_ln.serve.page import ASSETS
+from fusion_ln.serve.policy import OF_ANSWERS
 from fusion_ln.serve.problems import ProblemError
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 OPEN = frozenset({"/healthz", "/readyz"})  # what anyone may ask, and no log counts
+WITHOUT_TOKEN = frozenset({"/", "/api/v1/session"})  # the page that asks for the token; and its `ASSETS`
 MOST_ADDRESSES = 10_000  # of which the rate is remembered
-POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 
 REQUESTS = Counter("fusionln_requests", "Requests answered.", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram("fusionln_request_seconds", "Seconds from a request to its answer.", ["route"])
@@ -52,7 +55,7 @@ def harden(get_response: GetResponse) -> GetResponse:
 
     async def middleware(request: HttpRequest) -> HttpResponseBase:
         response = await get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Content-Security-Policy", OF_ANSWERS)
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         response.headers.setdefault("Cache-Control", "no-store")
@@ -84,10 +87,15 @@ def _refuse_origin(request: HttpRequest) -> ProblemError | None:
 
 
 def _refuse_token(request: HttpRequest) -> ProblemError | None:
-    token = serve_config().options.token
-    sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not token or hmac.compare_digest(sent.encode(), token.encode()):
+    """Refuse a request without the token; in its place counts a cookie, with the page's own mark against forgery."""
+    if has_token(request) or (request.method == "GET" and request.path.startswith(ASSETS)):
         return None
+    open_to_all = request.path in WITHOUT_TOKEN
+    if (open_to_all or has_cookie(request)) and check_csrf(request) is None:
+        return None
+    if open_to_all or has_cookie(request):
+        way_out = "Load the page anew, or send the header `Authorization: Bearer TOKEN`."
+        return ProblemError(HTTPStatus.FORBIDDEN, "Without the page's mark against forged requests.", way_out)
     way_out = "Send the header `Authorization: Bearer TOKEN`; the server printed the token when it started."
     return ProblemError(
         HTTPStatus.UNAUTHORIZED, "No token, or not this server's.", way_out, {"WWW-Authenticate": "Bearer"}

@@ -31,6 +31,9 @@ class ServeOptions(BaseModel):
     places: Annotated[int, Field(ge=1, le=10_000, description="Requests that may wait for the model.")] = 64
     seconds: Annotated[int, Field(ge=1, le=600, description="Longest decoding of a picture.")] = 10
     per_minute: Annotated[int, Field(ge=1, le=1_000_000, description="Requests a minute from one address.")] = 600
+    keep: Annotated[
+        str, Field(description="Folder that keeps pictures and answers.")
+    ] = ""
     behind_tls: Annotated[bool, Field(description="A proxy in front speaks TLS: HSTS, X-Forwarded-Proto.")] = False
 
     @property

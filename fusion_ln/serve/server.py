@@ -6,18 +6,22 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
 from fusion_ln.serve.options import PREFIX, ServeOptions
+
+if TYPE_CHECKING:
+    from fusion_ln.serve.apps import ServeConfig
 
 Message = Mapping[str, Any]  # as ASGI defines it
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
+DRAINED = 4  # times the size that is admitted: read and dropped before the refusal
 INSTALL_WEB = 'Install it: pip install "fusion_ln[web]".'
 
 
@@ -29,28 +33,16 @@ def serve(model: Path, options: ServeOptions) -> None:
         ModelError, RunError: See `load_predictor`.
     """
     try:
-        import django
         import uvicorn
         from django.core.asgi import get_asgi_application
     except ImportError as error:
         raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
     listener = _listen(options)
-    for name, value in options.model_dump().items():
-        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings read them
-    os.environ["DJANGO_SETTINGS_MODULE"] = "fusion_ln.serve.site"
-    predictor = load_predictor(model)
-    django.setup()
-
-    from fusion_ln.serve.apps import serve_config
-    from fusion_ln.serve.decoding import Decoder
-    from fusion_ln.serve.logs import log_to_stderr
-    from fusion_ln.serve.room import ModelRoom
-
-    config = serve_config()
-    config.options, config.decoder = options, Decoder(options.seconds)
-    config.room = ModelRoom(predictor, options.places)
+    config = open_site(load_predictor(model), options)
     app = bound_body(get_asgi_application(), options.max_bytes)
     _announce(listener, options)
+    from fusion_ln.serve.logs import log_to_stderr
+
     log_to_stderr()
     settings = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
@@ -64,6 +56,24 @@ def serve(model: Path, options: ServeOptions) -> None:
         config.decoder.close()
 
 
+def open_site(predictor: Predictor, options: ServeOptions) -> "ServeConfig":
+    """Set up Django in this process, once, with a model and its decoders."""
+    for name, value in options.model_dump().items():
+        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings read them
+    os.environ["DJANGO_SETTINGS_MODULE"] = "fusion_ln.serve.site"
+    import django
+
+    django.setup()
+    from fusion_ln.serve.apps import serve_config
+    from fusion_ln.serve.decoding import Decoder
+    from fusion_ln.serve.room import ModelRoom
+
+    config = serve_config()
+    config.options, config.decoder = options, Decoder(options.seconds)
+    config.room = ModelRoom(predictor, options.places)
+    return config
+
+
 def bound_body(app: App, max_bytes: int) -> App:
     """Refuse requests with more bytes than are admitted, whatever their headers say."""
 
@@ -71,12 +81,12 @@ def bound_body(app: App, max_bytes: int) -> App:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        read, refused = 0, False
+        read, refused, more = 0, False, True
 
         async def receive_bounded() -> Message:
-            nonlocal read, refused
+            nonlocal read, refused, more
             message = await receive()
-            read += len(message.get("body", b""))
+            read, more = read + len(message.get("body", b"")), bool(message.get("more_body"))
             if read > max_bytes:
                 refused = True
                 return {"type": "http.disconnect"}
@@ -92,9 +102,20 @@ def bound_body(app: App, max_bytes: int) -> App:
         else:
             await app(scope, receive_bounded, send_unless_refused)
         if refused:
+            if more:
+                await _drain(receive, DRAINED * max_bytes)
             await _send_too_large(send, max_bytes)
 
     return bounded
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Read the rest of a body without keeping it: a sender whose bytes nobody takes would not see the answer."""
+    while most > 0:
+        message = await receive()
+        most -= len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
 
 
 async def _send_too_large(send: Send, max_bytes: int) -> None:

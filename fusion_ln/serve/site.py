@@ -1,4 +1,4 @@
-"""Django's settings: no database, no session, no cookie; uploads stay in memory."""
+"""Django's settings: no database, no session but a signed cookie; uploads stay in memory."""
 
 import secrets
 
@@ -15,6 +15,7 @@ MIDDLEWARE = [
     "fusion_ln.serve.middleware.observe",
     "fusion_ln.serve.middleware.harden",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "fusion_ln.serve.middleware.admit",
 ]
@@ -24,6 +25,11 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * _options.max_bytes  # above what the server ad
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000  # of fields that are no files
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
+CSRF_COOKIE_NAME = "fusionln_csrf"
+CSRF_COOKIE_HTTPONLY = True  # the page carries its mark in itself
+CSRF_COOKIE_SAMESITE = "Strict"
+CSRF_COOKIE_SECURE = _options.behind_tls
+CSRF_COOKIE_AGE = None  # until the browser ends
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"

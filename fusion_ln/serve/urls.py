@@ -4,7 +4,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from fusion_ln.serve.api import build_api
+from fusion_ln.serve import page
+from fusion_ln.serve.api.build import build_api
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.middleware import WAITING
 
@@ -31,9 +32,15 @@ handler400 = "fusion_ln.serve.problems.bad_request"
 handler404 = "fusion_ln.serve.problems.not_found"
 handler500 = "fusion_ln.serve.problems.failed"
 
+api = build_api(serve_config().room.predictor.model)
 urlpatterns = [
+    path("", page.index),
+    path("assets/<path:name>", page.asset),
+    path("facts", page.facts),
+    path("report", page.report),
+    path("api/docs", page.docs),
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),
-    path("api/v1/", build_api(serve_config().room.predictor.model).urls),
+    path("api/v1/", api.urls),
 ]

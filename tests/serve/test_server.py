@@ -2,67 +2,15 @@
 
 import io
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import requests
 from PIL import Image
-from tiny import CPU, FIT, build_cohort, fusionln, refused
-
-from fusion_ln.training.run import run_baselines_and_fusions
+from tiny import encode_noise, fusionln, refused
 
 pytest.importorskip("django")
 SECRET_WORD = b"Mrs-Unforgettable"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A frozen mean of two modalities."""
-    folder = tmp_path_factory.mktemp("study")
-    cohort = build_cohort(folder, 24)
-    runs = run_baselines_and_fusions(
-        cohort, ["2d", "cdfi"], {"late-mean": None}, FIT, folder / "runs", protocol="nested", seed=0, device=CPU
-    )
-    fusionln("freeze", runs[-1].root, "--out", folder / "model", "--licence", "CC-BY-4.0")
-    return folder / "model"
-
-
-def start(model, log, **variables):
-    """Start a server on a free port; return its process and address."""
-    environment = os.environ | {f"FUSIONLN_SERVE_{key.upper()}": str(value) for key, value in variables.items()}
-    command = [sys.executable, "-c", "from fusion_ln.cli.main import cli; cli()", "serve", str(model), "--port", "0"]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stderr=file, env=environment)
-    while process.poll() is None:
-        if found := re.search(r"http://[^/]+", log.read_text()):
-            return process, found[0]
-    raise AssertionError(log.read_text())
-
-
-@pytest.fixture(scope="module")
-def server(model, tmp_path_factory):
-    """A server; its log and its temporary folder."""
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "tmp").mkdir()
-    old, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder / "tmp")
-    process, address = start(model, folder / "log", megabytes=2)
-    os.environ.pop("TMPDIR") if old is None else os.environ.update(TMPDIR=old)
-    yield address, folder
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-
-
-def picture(seed=0, side=40, kind="PNG"):
-    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind)
-    return file.getvalue()
 
 
 def post(server, files, **options):
@@ -71,7 +19,7 @@ def post(server, files, **options):
 
 def test_the_answer_is_that_of_the_command(server, model, tmp_path):
     for modality, seed in (("2d", 0), ("cdfi", 1)):
-        (tmp_path / f"{modality}.png").write_bytes(picture(seed))
+        (tmp_path / f"{modality}.png").write_bytes(encode_noise(seed))
     pictures = ("--2d", tmp_path / "2d.png", "--cdfi", tmp_path / "cdfi.png")
     fusionln("predict", model, *pictures, "--json", tmp_path / "here.json")
     fusionln("predict", "--server", server[0], *pictures, "--json", tmp_path / "there.json")
@@ -92,11 +40,11 @@ def test_a_picture_that_the_model_was_trained_on_is_said(server, model):
     for data, how in ((own.read_bytes(), "the same file"), (again.getvalue(), "nearly the same picture")):
         warned = post(server, {"2d": data}).json()["warnings"]
         assert any(f"2d: the model was trained on this picture ({how}" in each for each in warned)
-    assert not any("trained on this" in each for each in post(server, {"2d": picture(3)}).json()["warnings"])
+    assert not any("trained on this" in each for each in post(server, {"2d": encode_noise(3)}).json()["warnings"])
 
 
 def test_patients_asked_at_once_get_their_own_answers(server):
-    questions = [{"2d": picture(seed)} if seed % 2 else {"cdfi": picture(seed)} for seed in range(12)]
+    questions = [{"2d": encode_noise(seed)} if seed % 2 else {"cdfi": encode_noise(seed)} for seed in range(12)]
     alone = [post(server, files).json() for files in questions]
     with ThreadPoolExecutor(12) as pool:
         together = list(pool.map(lambda files: post(server, files).json(), questions))
@@ -105,26 +53,9 @@ def test_patients_asked_at_once_get_their_own_answers(server):
         assert other["modalities"] == one["modalities"]
 
 
-@pytest.mark.parametrize(
-    ("files", "status", "words"),
-    [
-        ({}, 422, "No picture"),
-        ({"elastic": picture()}, 422, "elastic: not a modality"),
-        ([("2d", picture()), ("2d", picture(1))], 422, "2d: 2 pictures"),
-        ({"2d": b"no picture at all"}, 422, "2d: holds text"),
-        ({"2d": picture()[:300]}, 422, "2d: truncated"),
-        ({"2d": b""}, 422, "2d: "),
-        ({"2d": bytes(3_000_000)}, 413, "More than 2 MB"),
-    ],
-)
-def test_a_refusal_names_the_field_and_the_way_out(server, files, status, words):
-    answer = post(server, files)
-    problem = answer.json()
-    assert answer.status_code == problem["status"] == status
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert problem["detail"].startswith(words)
-    assert problem["way_out"].endswith(".")
-    assert "/proc" not in answer.text
+def test_a_body_that_is_too_large_is_refused(server):
+    answer = post(server, {"2d": bytes(3_000_000)})
+    assert (answer.status_code, answer.json()["detail"]) == (413, "More than 2 MB.")
 
 
 def test_a_body_that_hides_its_size_is_refused(server):
@@ -136,7 +67,7 @@ def test_a_body_that_hides_its_size_is_refused(server):
 
 
 def test_other_sites_and_other_names_are_refused(server):
-    assert post(server, {"2d": picture()}, headers={"Origin": "https://elsewhere.example"}).status_code == 403
+    assert post(server, {"2d": encode_noise()}, headers={"Origin": "https://elsewhere.example"}).status_code == 403
     answer = requests.get(f"{server[0]}/api/v1/models", headers={"Host": "elsewhere.example"}, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["detail"] == "Not a name of this server."
@@ -144,9 +75,9 @@ def test_other_sites_and_other_names_are_refused(server):
 
 def test_nothing_that_is_sent_is_kept(server):
     name = SECRET_WORD.decode()
-    post(server, {"2d": (f"{name}.png", picture() + SECRET_WORD)})
+    post(server, {"2d": (f"{name}.png", encode_noise() + SECRET_WORD)})
     post(server, {"2d": (f"{name}.png", SECRET_WORD * 100)})
-    post(server, {name: (f"{name}.png", picture())}, params={"name": name})
+    post(server, {name: (f"{name}.png", encode_noise())}, params={"name": name})
     requests.get(f"{server[0]}/{name}", timeout=60)
     written = [path for path in server[1].rglob("*") if path.is_file()]
     assert server[1] / "log" in written
@@ -175,8 +106,8 @@ def test_headers_keep_pages_of_others_out(server):
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, tmp_path):
-    process, address = start(model, tmp_path / "log", token="let-me-in", per_minute=2)
+def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, starter, tmp_path):
+    process, address = starter(model, tmp_path / "log", token="let-me-in", per_minute=2)
     try:
         url, key = f"{address}/api/v1/models", {"Authorization": "Bearer let-me-in"}
         assert requests.get(url, timeout=60).status_code == 401

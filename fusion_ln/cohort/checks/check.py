@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.checks.colours import COLOURED_FROM, GREY_BELOW, coloured_share
 from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.picture import burned_in_text
@@ -65,10 +66,6 @@ FINDING_KINDS = {
     "missing modality": ("Patients who lack a modality", ""),
 }  # fmt: skip
 
-# A channel spread above this makes a pixel coloured: JPEG leaves less on grey pictures.
-COLOUR_SPREAD = 32
-# Share of coloured pixels: a Doppler frame without flow still has its colour bar (0.5 % on BUSI's); grey ones have 0.
-COLOURED_FROM, GREY_BELOW = 0.003, 0.0005
 # Of 255, for the brightest channel, whose 1st and 99th percentile count: a corner of text makes no picture. Of 640 real
 # pictures and of simulated ones the 99th is 124 or more, the 1st 53 or less and their distance 119 or more; 12 bits
 # shown as if they were 16 reach 15.
@@ -188,13 +185,12 @@ def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
         pixels = cohort.read_picture(row[PATH])
     except FusionLNError as error:
         return error
-    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
     return _Look(
         digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
         thumbnail=thumbnail(pixels),
         brightness=_brightness(pixels),
         burned_in=burned_in_text(path),
-        coloured=float((spread > COLOUR_SPREAD).mean()),
+        coloured=coloured_share(pixels),
         changed=hash_file(path) != row[SHA256],
     )
 

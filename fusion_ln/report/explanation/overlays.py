@@ -50,6 +50,14 @@ def overlay_cell(picture: np.ndarray, heat: np.ndarray, scale: float) -> np.ndar
     return _draw_edge(cell, large >= contour_level(large, scale), CONTOUR)
 
 
+def overlay_layer(heat: np.ndarray, scale: float) -> np.ndarray:
+    """Draw a map alone, to be laid over its picture: inferno, the more opaque the higher. uint8, shape (S, S, 4)."""
+    level = np.clip(heat / scale, 0, 1) if scale > 0 else np.zeros_like(heat)
+    colour = colormaps["inferno"](0.15 + 0.85 * level)
+    colour[..., 3] = np.sqrt(level)
+    return _bytes(colour)
+
+
 def contour_level(heat: np.ndarray, scale: float) -> float:
     """Find the value that the highest fifth of the pixels reach, but no less than a tenth of the scale."""
     return max(float(np.quantile(heat, 1 - TOP)), FAINT * scale)

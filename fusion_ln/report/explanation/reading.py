@@ -120,6 +120,16 @@ class Explanation:
                 rows.append({**row, "randomised": abs(float(held["randomised"][-1])), "error": float(held["error"])})
         return pd.DataFrame(rows)
 
+    @property
+    def most_trusted(self) -> str | None:
+        """The method whose pixels change the probability most, put in against taken out; None if none beats chance."""
+        if self.tested.empty:
+            return None
+        means = self.tested.groupby("method")[["insertion", "deletion"]].mean()
+        gain = means["insertion"] - means["deletion"]
+        best = str(gain.idxmax())
+        return None if best == RANDOM_MAPS else best
+
     def curves(self, name: str) -> dict[str, np.ndarray]:
         """Read a curve of every patient, by method. Each of shape (N, steps)."""
         found = {}

@@ -1,0 +1,1 @@
+"""The interface `/api/v1`, a module per resource."""

@@ -1,0 +1,54 @@
+"""`POST /explain`: maps of the pictures of a patient."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import numpy as np
+from django.http import HttpRequest
+from ninja import NinjaAPI, Query
+from PIL import Image
+
+from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.report.explanation.overlays import overlay_layer, scale_of, smooth
+from fusion_ln.serve.api.models import methods_of
+from fusion_ln.serve.api.predict import FAILURES, queued
+from fusion_ln.serve.api.schemas import Explanation
+from fusion_ln.serve.api.uploads import data_url, decode_all, describe_request, read_clinical, read_uploads
+from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.problems import ProblemError
+from fusion_ln.serve.room import Question
+
+
+def add_to(api: NinjaAPI, model: FrozenModel) -> None:
+    """Add the resource."""
+
+    @api.post("/explain", response={200: Explanation, **FAILURES}, openapi_extra=describe_request(model))
+    async def explain(request: HttpRequest, method: Annotated[str, Query()] = "") -> dict[str, object]:
+        """Show where a patient's pictures speak for the likeliest class; by one method, or by all of the model's."""
+        offered = methods_of(model)
+        methods = [each for each in offered if method in {"", each["name"]}]
+        if not methods:
+            known = f"It has {', '.join(str(each['name']) for each in offered)}."
+            raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "method: not one of this model.", known)
+        uploads, clinical = read_uploads(request, model), read_clinical(request, model)
+        decoded = await decode_all(uploads)
+        pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
+        names = [str(each["name"]) for each in methods]
+        found = await queued(lambda: serve_config().room.explain(Question(pictures, clinical), names))
+        return {
+            "target": found.target,
+            "pictures": {m: data_url(Image.fromarray(pixels.transpose(1, 2, 0))) for m, pixels in pictures.items()},
+            "maps": _draw(found.maps),
+            "methods": methods,
+        }
+
+
+def _draw(maps: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, str]]:
+    """Draw maps as layers, those of a method on one scale, so that a patient's pictures can be compared."""
+    heat = {m: {name: smooth(values) for name, values in held.items()} for m, held in maps.items()}
+    names = dict.fromkeys(name for held in heat.values() for name in held)
+    scales = {name: scale_of([held[name] for held in heat.values()]) for name in names}
+    return {
+        m: {name: data_url(Image.fromarray(overlay_layer(values, scales[name]))) for name, values in held.items()}
+        for m, held in heat.items()
+    }

@@ -1,0 +1,60 @@
+"""`POST /predict`: the answer for a patient."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from http import HTTPStatus
+from typing import TypeVar
+
+from django.http import HttpRequest
+from ninja import NinjaAPI
+
+from fusion_ln.cohort.checks.hashes import PictureHashes
+from fusion_ln.errors import CohortError
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import FrozenModel, read_hashes
+from fusion_ln.serve.api.models import warnings_of
+from fusion_ln.serve.api.schemas import Failure, Prediction
+from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
+from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.problems import ProblemError, unprocessable
+from fusion_ln.serve.room import Question, RoomFullError
+
+RETRY = "2"  # seconds
+FAILURES = dict.fromkeys((400, 401, 403, 413, 422, 429, 503), Failure)
+T = TypeVar("T")
+
+
+def add_to(api: NinjaAPI, model: FrozenModel) -> None:
+    """Add the resource."""
+    folder = ModelFolder(model.root)
+    known = {m: read_hashes(folder, m) for m in model.modalities} if model.digest else {}
+
+    @api.post("/predict", response={200: Prediction, **FAILURES}, openapi_extra=describe_request(model))
+    async def predict(request: HttpRequest) -> dict[str, object]:
+        """Predict a patient from one picture of each of any modalities. The same request gets the same answer."""
+        return await _predict(request, model, known)
+
+
+async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str, PictureHashes]) -> dict[str, object]:
+    uploads, clinical = read_uploads(request, model), read_clinical(request, model)
+    decoded = await decode_all(uploads)
+    pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
+    answer = await queued(lambda: serve_config().room.ask(Question(pictures, clinical)))
+    found = await asyncio.to_thread(picture_warnings, uploads, decoded, known)
+    return {**answer, "warnings": [*warnings_of(model), *found]}
+
+
+async def queued(ask: Callable[[], Future[T]]) -> T:
+    """Wait for the model's room.
+
+    Raises:
+        ProblemError: If its queue is full, or a clinical value does not fit.
+    """
+    try:
+        return await asyncio.wrap_future(ask())
+    except RoomFullError:
+        detail, way_out = "Every place is taken.", f"Try again in {RETRY} s."
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, way_out, {"Retry-After": RETRY}) from None
+    except CohortError as error:
+        raise unprocessable(error) from None

@@ -1,0 +1,132 @@
+"""Answers of the interface, as its OpenAPI document describes them."""
+
+from ninja import Field, Schema
+
+
+class ModelName(Schema):
+    """The model of an answer."""
+
+    title: str
+    digest: str | None
+
+
+class Prediction(Schema):
+    """The answer for a patient, as in the JSON of `fusionln predict`, with what a reader must know."""
+
+    probabilities: dict[str, float]
+    set: list[str]
+    contributions: dict[str, float]
+    alone: dict[str, dict[str, float]]
+    modalities: list[str]
+    kind: str
+    unlike: bool | None
+    model: ModelName
+    warnings: list[str]
+
+
+class Method(Schema):
+    """An attribution method; trusted: the one that did best in the tests of the run's explanation."""
+
+    name: str
+    title: str
+    trusted: bool
+
+
+class Explanation(Schema):
+    """Maps of a patient's pictures: where they speak for the likeliest class. Pictures are data URLs of PNG."""
+
+    target: str
+    pictures: dict[str, str]
+    maps: dict[str, dict[str, str]]
+    methods: list[Method]
+
+
+class Preview(Schema):
+    """A picture to be looked at; its modality is guessed by its colours, and to be corrected by hand."""
+
+    modality: str | None
+    width: int
+    height: int
+    preview: str
+    warnings: list[str]
+
+
+class ServedModel(Schema):
+    """A model that this server asks; coverage: aim of its sets; colours: on a light and on a dark page."""
+
+    title: str
+    digest: str | None
+    classes: list[str]
+    class_titles: dict[str, str]
+    modalities: list[str]
+    modality_titles: dict[str, str]
+    modality_colours: dict[str, tuple[str, str]]
+    clinical: list[str]
+    answer: str
+    licence: str
+    cohort: str
+    patients: dict[str, int]
+    simulated: bool
+    coverage: float
+    methods: list[Method]
+    has_report: bool
+    has_facts: bool
+    warnings: list[str]
+
+
+class Link(Schema):
+    """An address elsewhere."""
+
+    title: str
+    url: str
+    licence: str | None = None
+
+
+class CohortSummary(Schema):
+    """The cohort that the model was trained on, of no patient in particular."""
+
+    name: str
+    simulated: bool
+    licence: str | None
+    patients: dict[str, int]
+    pictures: dict[str, int]
+    folds: int
+    data_sets: list[Link]
+    code: Link | None
+
+
+class Example(Schema):
+    """A simulated patient: the true class, and the address of each picture."""
+
+    name: str
+    class_: str = Field(alias="class")
+    pictures: dict[str, str]
+
+
+class Session(Schema):
+    """Whether a token is needed, and whether this browser has given it."""
+
+    needed: bool
+    open: bool
+
+
+class Token(Schema):
+    """The server's token."""
+
+    token: str
+
+
+class Health(Schema):
+    """State of the server."""
+
+    version: str
+    waiting: int
+
+
+class Failure(Schema):
+    """Problem of a request, and the way out (application/problem+json)."""
+
+    title: str
+    status: int
+    detail: str
+    way_out: str

@@ -1,0 +1,163 @@
+"""The interface within this process: what each resource answers, and to whom."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import encode_noise
+
+pytest.importorskip("django")
+
+
+def opened(url):
+    assert url.startswith("data:image/png;base64,")
+    return Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+
+
+def test_an_answer_says_what_each_modality_alone_would_say(site, config):
+    answer = site.post("/api/v1/predict", {"2d": encode_noise(0), "cdfi": encode_noise(1)}).json()
+    one = site.post("/api/v1/predict", {"2d": encode_noise(0)}).json()
+    assert list(answer["alone"]) == ["2d", "cdfi"]
+    assert answer["alone"]["2d"] == pytest.approx(one["alone"]["2d"], abs=1e-6)
+    assert list(one["alone"]) == ["2d"]
+    assert sum(answer["alone"]["cdfi"].values()) == pytest.approx(1)
+
+
+def test_an_explanation_shows_the_pictures_that_the_model_sees(site, config):
+    from fusion_ln.images.prepare import prepare_picture
+
+    sent = encode_noise(5)
+    found = site.post("/api/v1/explain", {"2d": sent}).json()
+    answer = site.post("/api/v1/predict", {"2d": sent}).json()
+    assert found["target"] == max(answer["probabilities"], key=answer["probabilities"].get)
+    side = config.room.predictor.model.record.modalities["2d"]
+    seen = np.asarray(opened(found["pictures"]["2d"])).transpose(2, 0, 1)
+    assert (seen == prepare_picture(np.asarray(Image.open(io.BytesIO(sent))), side)).all()
+    names = [method["name"] for method in found["methods"]]
+    assert list(found["maps"]) == ["2d"]
+    assert list(found["maps"]["2d"]) == names
+    layer = opened(found["maps"]["2d"][names[-1]])
+    assert (layer.mode, layer.size) == ("RGBA", (side, side))
+    assert names == [method["name"] for method in site.get("/api/v1/models").json()[0]["methods"]]
+    only = site.post(f"/api/v1/explain?method={names[-1]}", {"2d": sent}).json()
+    assert list(only["maps"]["2d"]) == names[-1:]
+    assert "method" in site.post("/api/v1/explain?method=tea-leaves", {"2d": sent}).json()["detail"]
+
+
+def test_a_picture_is_shown_and_its_modality_guessed(site):
+    grey, coloured, wide = (np.full((60, 1300, 3), 90, np.uint8) for _ in range(3))
+    coloured[:, :60] = 255, 0, 0
+    wide[:, :800] = 255, 0, 0
+    found = []
+    for pixels in (grey, coloured, wide):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "TIFF")
+        found.append(site.post("/api/v1/pictures", {"picture": file.getvalue()}).json())
+    assert [each["modality"] for each in found] == ["2d", "cdfi", None]  # elastography is no modality of the model
+    assert (found[0]["width"], found[0]["height"]) == (1300, 60)
+    assert max(opened(found[0]["preview"]).size) == 640
+    assert site.post("/api/v1/pictures", {"2d": encode_noise()}).status_code == 422
+
+
+def test_the_model_and_its_cohort_are_described_for_a_reader(site):
+    [served] = site.get("/api/v1/models").json()
+    assert served["class_titles"]["lymphoma"] == "Lymphoma"
+    assert served["modality_titles"]["cdfi"] == "Colour Doppler (CDFI)"
+    assert served["modality_colours"]["2d"][0].startswith("#")
+    assert served["coverage"] == 0.9
+    assert served["has_facts"]
+    assert not served["has_report"]
+    cohort = site.get("/api/v1/cohort").json()
+    assert cohort["name"] == served["cohort"]
+    assert cohort["pictures"] == {"2d": 24, "cdfi": 24}
+    assert any("zenodo.org" in each["url"] for each in cohort["data_sets"])
+
+
+def test_examples_are_simulated_and_of_every_class(site):
+    examples = site.get("/api/v1/examples").json()
+    assert {example["class"] for example in examples} == {"benign", "lymphoma", "metastatic"}
+    assert all(list(example["pictures"]) == ["2d", "cdfi"] for example in examples)
+    for modality, address in examples[0]["pictures"].items():
+        data = site.get(address).content
+        assert site.post("/api/v1/pictures", {"picture": data}).json()["modality"] == modality
+    assert site.get("/api/v1/examples/benign-9/2d.png").status_code == 404
+
+
+def test_a_browser_gives_the_token_once(locked_site, site):
+    assert site.get("/api/v1/session").json() == {"needed": True, "open": False}
+    assert locked_site.get("/api/v1/models").status_code == 401
+    assert locked_site.get("/api/v1/models", authorization="Bearer let-me-in").status_code == 200
+    assert locked_site.get("/api/v1/models", authorization="Bearer öther").status_code == 401
+    mark = csrf_mark(locked_site)
+    wrong = locked_site.post_json("/api/v1/session", {"token": "let-me-out"}, x_csrftoken=mark)
+    assert (wrong.status_code, wrong["Content-Type"]) == (401, "application/problem+json")
+    assert locked_site.post_json("/api/v1/session", {"token": "let-me-in"}).status_code == 403
+    assert locked_site.post_json("/api/v1/session", {"token": "let-me-in"}, x_csrftoken=mark).status_code == 204
+    cookie = locked_site.cookies["fusionln_session"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Strict")
+    assert "let-me-in" not in cookie.value
+    assert locked_site.get("/api/v1/session").json() == {"needed": True, "open": True}
+    assert locked_site.get("/api/v1/models").status_code == 200
+    assert site.get("/api/v1/models").status_code == 401
+
+
+def test_a_cookie_alone_forges_nothing(locked_site):
+    mark = csrf_mark(locked_site)
+    locked_site.post_json("/api/v1/session", {"token": "let-me-in"}, x_csrftoken=mark)
+    files = {"2d": encode_noise()}
+    refused = locked_site.post("/api/v1/predict", files)
+    assert (refused.status_code, refused["Content-Type"]) == (403, "application/problem+json")
+    assert locked_site.post("/api/v1/predict", files, x_csrftoken=mark).status_code == 200
+    locked_site.cookies["fusionln_session"] = "open"
+    assert locked_site.get("/api/v1/models").status_code == 401
+
+
+def csrf_mark(site):
+    from django.middleware.csrf import get_token
+    from django.test import RequestFactory
+
+    request = RequestFactory().get("/")
+    mark = get_token(request)
+    site.cookies["fusionln_csrf"] = request.META["CSRF_COOKIE"]
+    return mark
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        ({}, 422, "No picture"),
+        ({"elastic": encode_noise()}, 422, "elastic: not a modality"),
+        ([("2d", encode_noise()), ("2d", encode_noise(1))], 422, "2d: 2 pictures"),
+        ({"2d": b"no picture at all"}, 422, "2d: holds text"),
+        ({"2d": encode_noise()[:300]}, 422, "2d: truncated"),
+        ({"2d": b""}, 422, "2d: "),
+    ],
+)
+def test_a_refusal_names_the_field_and_the_way_out(site, files, status, words):
+    for resource in ("predict", "explain"):
+        answer = site.post(f"/api/v1/{resource}", files)
+        problem = answer.json()
+        assert answer.status_code == problem["status"] == status
+        assert answer["Content-Type"] == "application/problem+json"
+        assert problem["detail"].startswith(words)
+        assert problem["way_out"].endswith(".")
+        assert b"/proc" not in answer.content
+
+
+def test_pages_hold_a_policy_without_exceptions(site):
+    for path in ("/", "/facts", "/api/docs", "/api/v1/models"):
+        answer = site.get(path)
+        policy = answer["Content-Security-Policy"]
+        assert answer.status_code == 200
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy
+        assert b"style=" not in answer.content
+    document = site.get("/api/v1/openapi.json").json()
+    listed = re.findall(r"</span><code>([^<]*)</code></h2>", site.get("/api/docs").content.decode())
+    assert list(dict.fromkeys(listed)) == list(document["paths"])
+    assert json.dumps(document).count("binary") >= 4
+    assert site.get("/report").status_code == 404
