@@ -4,37 +4,33 @@ import os
 import secrets
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.settings.base import Settings
 
 PREFIX = "FUSIONLN_SERVE_"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class ServeOptions(BaseModel):
+class ServeOptions(Settings):
     """Options of the server: its address and what it admits. Each is also the variable ``FUSIONLN_SERVE_<FIELD>``.
 
     Attributes:
         token: Secret that a request must carry (``Authorization: Bearer TOKEN``); empty on loopback: none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0: any free one.")] = 8000
-    token: Annotated[str, Field(description="Secret that every request must carry.")] = ""
-    names: Annotated[str, Field(description="Host names under which a proxy reaches the server, by commas.")] = ""
-    megabytes: Annotated[int, Field(ge=1, le=1000, description="Largest request.")] = 40
-    places: Annotated[int, Field(ge=1, le=10_000, description="Requests that may wait for the model.")] = 64
-    seconds: Annotated[int, Field(ge=1, le=600, description="Longest decoding of a picture.")] = 10
-    per_minute: Annotated[int, Field(ge=1, le=1_000_000, description="Requests a minute from one address.")] = 600
-    keep: Annotated[
-        str, Field(description="Folder that keeps pictures and answers.")
-    ] = ""
-    behind_tls: Annotated[bool, Field(description="A proxy in front speaks TLS: HSTS, X-Forwarded-Proto.")] = False
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0: any free one.")
+    token: str = Field("", description="Secret that every request must carry.")
+    names: str = Field("", description="Host names under which a proxy reaches the server, by commas.")
+    megabytes: int = Field(40, ge=1, le=1000, description="Largest request.")
+    places: int = Field(64, ge=1, le=10_000, description="Requests that may wait for the model.")
+    seconds: int = Field(10, ge=1, le=600, description="Longest decoding of a picture.")
+    per_minute: int = Field(600, ge=1, le=1_000_000, description="Requests a minute from one address.")
+    keep: str = Field("", description="Folder that keeps what is sent, with the answers; none by default.")
+    behind_tls: bool = Field(False, description="A proxy in front speaks TLS: HSTS, X-Forwarded-Proto.")
 
     @property
     def loopback(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fusion_ln.errors import SettingsError
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
+from fusion_ln.serve.choice import choose_model
 from fusion_ln.serve.options import PREFIX, ServeOptions
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ DRAINED = 4  # times the size that is admitted: read and dropped before the refu
 INSTALL_WEB = 'Install it: pip install "fusion_ln[web]".'
 
 
-def serve(model: Path, options: ServeOptions) -> None:
+def serve(model: Path | None, options: ServeOptions) -> None:
     """Serve a model until the process is told to end (SIGINT, SIGTERM); what waits is answered first.
+
+    Args:
+        model: Its folder, or a run; None: see `choose_model`.
+        options: Options of the server.
 
     Raises:
         SettingsError: If the extra is not installed, or the address cannot be listened on.
@@ -38,7 +43,7 @@ def serve(model: Path, options: ServeOptions) -> None:
     except ImportError as error:
         raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
     listener = _listen(options)
-    config = open_site(load_predictor(model), options)
+    config = open_site(load_predictor(model or choose_model(Path())), options)
     app = bound_body(get_asgi_application(), options.max_bytes)
     _announce(listener, options)
     from fusion_ln.serve.logs import log_to_stderr
