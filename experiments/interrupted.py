@@ -55,7 +55,11 @@ COMMANDS = {
     "run baseline, parts": "run baseline --modality 2d --fractions 0.5,0.75 --cohort {made}/cohort --out {out} " + TINY,
     "freeze": "freeze {made}/runs/fusion-late-mean --licence CC0 --out {out}",
     "plan": "plan {made}/runs/fusion-late-mean {made}/runs/baseline-2d --out {out}",
+    "evaluate": "evaluate {disk}/model --cohort {made}/other --out {out}",
+    "cohort stats": "cohort stats {made}/cohort --out {out}",
+    "run experiment": "run experiment {made}/experiment.toml --out {out} --device cpu --workers 1",
 }
+COPIED = {"evaluate": ("model",)}  # folders of what was made that a command writes into as well
 STUDY = """name = "ward"
 question = "Does it resume?"
 cohort = "cohort"
@@ -69,6 +73,13 @@ batch_size = 4
 trials = 3
 [space.baseline]
 lr = { low = 1e-4, high = 1e-2, log = true }
+"""
+EXPERIMENT = """name = "ward-heads"
+question = "Does it resume?"
+cohort = "cohort"
+heads = ["late-mean"]
+modalities = ["2d", "cdfi"]
+fit = { backbone = "test_resnet", image_size = 32, epochs = 1, batch_size = 4 }
 """
 # Without the manifests of the package: the archive of this one lies on a server of this machine.
 START = (
@@ -121,7 +132,7 @@ class Place:
 
     def start(self, command: str) -> subprocess.Popen[str]:
         """Start a command in a process group of its own."""
-        words = command.format(made=self.made, out=self.disk / "out").split()
+        words = command.format(made=self.made, disk=self.disk, out=self.disk / "out").split()
         return subprocess.Popen(
             [sys.executable, "-c", START, str(self.root / "manifests"), *words],
             env={**os.environ, "FUSIONLN_CACHE": str(self.disk / "cache")},
@@ -153,12 +164,19 @@ class Place:
         shutil.rmtree(self.disk, ignore_errors=True)
         self.disk.mkdir(parents=True)
 
+    def fill(self, copied: tuple[str, ...]) -> None:
+        """Copy what a command changes besides its folder."""
+        for name in copied:
+            shutil.copytree(self.made / name, self.disk / name)
+
     @contextmanager
-    def memory_disk(self, size: int) -> Iterator[None]:
-        """Mount a memory disk of this size over ``disk``."""
+    def memory_disk(self, size: int, copied: tuple[str, ...]) -> Iterator[None]:
+        """Mount a memory disk with this room beside what is copied over ``disk``."""
         self.clear()
+        size += sum(size_of(self.made / name) for name in copied)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.disk], check=True)
         try:
+            self.fill(copied)
             yield
         finally:
             subprocess.run(["umount", self.disk], check=True)
@@ -215,6 +233,9 @@ def prepare(place: Place) -> None:
     place.clear()
     place.finish("cohort phantom --patients 36 --image-size 32 --folds 2 --out {made}/cohort")
     place.finish(BASELINES)
+    place.finish("freeze {made}/runs/fusion-late-mean --licence CC0 --out {made}/model")
+    place.finish("cohort phantom --patients 36 --image-size 32 --folds 2 --seed 5 --out {made}/other")
+    (made / "experiment.toml").write_text(EXPERIMENT)
     cohort = load_cohort(made / "cohort")
     grey = cohort.images[cohort.images["modality"] == "2d"].reset_index(drop=True)
     for name in ("a", "b"):
@@ -256,19 +277,22 @@ def serving(folder: Path) -> Iterator[str]:
 
 def try_command(name: str, place: Place) -> Row:
     """Run a command undisturbed, killed, and on a disk that is too small."""
-    command = COMMANDS[name]
+    command, copied = COMMANDS[name], COPIED.get(name, ())
     place.clear()
-    started = time.monotonic()
+    place.fill(copied)
+    before, started = size_of(place.disk), time.monotonic()
     place.finish(command)
     seconds = time.monotonic() - started
-    expected, size, written = content(place.disk), size_of(place.disk), size_of(place.disk / "out")
+    expected, size = content(place.disk), size_of(place.disk) - before
+    files, written = len(files_of(place.disk / "out")), size_of(place.disk / "out")
     place.clear()
-    killed = sum(place.kill_at(command, share * len(expected), share * written) for share in SHARES)
+    place.fill(copied)
+    killed = sum(place.kill_at(command, share * files, share * written) for share in SHARES)
     place.finish(command)
     after_kill = differences(expected, content(place.disk))
-    with place.memory_disk(size // 2):
+    with place.memory_disk(size // 2, copied):
         refused = place.finish(command, code=1)
-        subprocess.run(["mount", "-o", f"remount,size={3 * size + 2**26}", place.disk], check=True)
+        subprocess.run(["mount", "-o", f"remount,size={3 * (size + before) + 2**26}", place.disk], check=True)
         place.finish(command)
         after_full = differences(expected, content(place.disk))
     message = refused[refused.rindex("Error: ") :].strip() if "Error: " in refused else ""

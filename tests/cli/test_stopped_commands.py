@@ -1,12 +1,16 @@
-"""Every command that writes, stopped at its writes by a full disk or by Ctrl-C and started again: the same files."""
+"""Every command that writes, stopped at its writes by a full disk or by Ctrl-C and started again: the same files.
+
+With FUSIONLN_EVERY_WRITE=FILE each is stopped at every single write, and FILE gets a line of each: see
+`experiments/stopped_writes.py`. Without, at few of them.
+"""
 
 import errno
+import json
 import os
 import shutil
 import threading
 import zipfile
 from dataclasses import replace
-from itertools import count, cycle
 from pathlib import Path
 
 import pooch
@@ -18,6 +22,9 @@ from tiny import CPU, FIT, FIT_TABLE, NETWORK, ONE_CPU, OPTIONS, build_cohort, f
 
 from fusion_ln.cohort import download
 from fusion_ln.cohort.folder import save_cohort
+from fusion_ln.files.formats import write_text
+from fusion_ln.frozen.folder import LOG
+from fusion_ln.frozen.freeze import freeze
 from fusion_ln.training.run import run_baselines
 from fusion_ln.tuning import study
 from fusion_ln.tuning.storage import Heartbeat, open_storage
@@ -41,10 +48,19 @@ COMMANDS = {
     "plan": "plan {made}/runs/baseline-2d {made}/runs/baseline-elastic --out {out}",
     "predict": "predict {made}/runs/baseline-2d --2d {made}/new.png --json {out}/a.json --csv {out}/a.csv",
     "audit": "audit {made}/runs/baseline-2d --device cpu --out {out}",
+    "folds": "cohort folds {out} --folds 3 --seed 4",
+    "stats": "cohort stats {made}/tiny --out {out}",
+    "evaluate": "evaluate {made}/model --cohort {made}/other --out {out}",
 }
+EVERY_WRITE = os.environ.get("FUSIONLN_EVERY_WRITE")
+if EVERY_WRITE:  # those that train most
+    COMMANDS |= {
+        "finetune": "run fusion --head concat --finetune --cohort {made}/tiny --out {out}",
+        "experiment": "run experiment {made}/experiment.toml --out {out} --device cpu --workers 1",
+    }
 OF_COMMAND = {
     **dict.fromkeys(("baseline", "repeats"), OPTIONS),
-    "fusion": (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD),
+    **dict.fromkeys(("fusion", "finetune"), (*OPTIONS, "--precision", "32-true", "--set", "fit.head_width=8", *HEAD)),
     "pretrain": (*NETWORK, *ONE_CPU[:2]),
 }
 STUDY = f"""
@@ -57,6 +73,13 @@ trials = 2
 [space.baseline]
 lr = {{ low = 1e-4, high = 1e-2, log = true }}
 """
+EXPERIMENT = f"""
+name = "e"
+question = "Does it resume?"
+cohort = "tiny"
+heads = ["late-mean"]
+modalities = ["2d", "cdfi"]
+{FIT_TABLE}"""
 ARCHIVE = {"title": "Ward", "licence": "CC0", "citation": "Ward 2020", "page": "http://page"}
 TIMED = (
     "run.json",
@@ -78,7 +101,9 @@ def made(tmp_path_factory):
     save_cohort(cohort)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(root / "cache"))
-        run_baselines(cohort, cohort.modalities, FIT, root / "runs", device=CPU)
+        run = run_baselines(cohort, cohort.modalities, FIT, root / "runs", device=CPU)[0]
+        freeze(run, root / "model", licence="MIT")
+    build_cohort(root, 18, modalities=("2d",), name="other", seed=8)
     grey = cohort.images[cohort.images["modality"] == "2d"]
     for name in ("a", "b"):
         save_cohort(replace(cohort, root=root / name, name=name, modalities=("2d",), images=grey))
@@ -86,6 +111,7 @@ def made(tmp_path_factory):
     table = cohort.patients[["patient_id", "label"]].assign(modality="2d", path=paths.to_numpy())
     table.assign(label=table["label"].map(str)).to_csv(root / "table.csv", index=False)
     (root / "study.toml").write_text(STUDY)
+    (root / "experiment.toml").write_text(EXPERIMENT)
     Image.new("RGB", (40, 40), (90, 60, 30)).save(root / "new.png")
     with zipfile.ZipFile(root / "ward.zip", "w") as file:
         for number in range(20):
@@ -97,12 +123,21 @@ def made(tmp_path_factory):
 def quick(made, monkeypatch):
     """Trials given up at once, and a download without a server."""
     monkeypatch.setattr(study, "LOOKS", 1)
+    if not EVERY_WRITE:
+        monkeypatch.setattr("fusion_ln.external.evaluate.write_evaluation", write_short_page)
     monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.05, 0.2))
     archive = (made / "ward.zip").read_bytes()
     described = ARCHIVE | {"download": {"files": [{"name": "ward.zip", "url": "http://ward/ward.zip"}]}}
     monkeypatch.setattr(download, "manifest_names", lambda: ["ward"])
     monkeypatch.setattr(download, "load_manifest", lambda name: described)
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", lambda self, url, file, _: Path(file).write_bytes(archive))
+
+
+def write_short_page(out):
+    """Stand for the page of an evaluation, which takes most of its time."""
+    write_text(out / "report.html", "page")
+    write_text(out / "tables.csv", "cells")
+    return out / "report.html"
 
 
 class Stop:
@@ -126,8 +161,12 @@ class Stop:
 
 
 def command_of(name, made, out):
-    if name == "fusion":  # the baselines are there
+    if name in ("fusion", "finetune"):  # the baselines are there
         shutil.copytree(made / "runs", out, dirs_exist_ok=True)
+    if name == "folds":
+        shutil.copytree(made / "tiny", out)
+    if name == "evaluate":  # no earlier look
+        (made / "model" / LOG).unlink(missing_ok=True)
     return [*COMMANDS[name].format(made=made, out=out).split(), *OF_COMMAND.get(name, ())]
 
 
@@ -143,24 +182,49 @@ def read(path):
     return sorted((t.params["lr"], t.value) for t in trials if t.state == TrialState.COMPLETE)
 
 
+def reason(number):
+    """Fill the disk at one stop, interrupt at the next."""
+    return KeyboardInterrupt() if number % 2 else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_stopped_goes_on_to_the_same_files(name, made, tmp_path, monkeypatch):
     """It is stopped at write 1, started again and stopped at write 4 of that attempt, then at 16, 64 and so on."""
     out = tmp_path / "out"  # the same place twice: tables and figures may name models by their folders
-    fusionln(*command_of(name, made, out))
+    command = command_of(name, made, out)
+    with monkeypatch.context() as patch:
+        counted = Stop(patch)
+        fusionln(*command)
     expected = content(out)
-    shutil.rmtree(out)
-    command, outcomes = command_of(name, made, out), []
-    reasons = cycle([OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
-    for attempt, error in zip(count(), reasons, strict=False):
+
+    def begin_afresh():
+        shutil.rmtree(out)
+        monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / f"cache{len(outcomes)}"))
+        command_of(name, made, out)
+
+    def attempt(number):
         with monkeypatch.context() as patch:
-            Stop(patch, 4**attempt, error)
+            Stop(patch, number, reason(len(outcomes)))
             outcomes.append(invoke(*command))
-        if outcomes[-1][0] == 0:
-            break
-    texts = ["no space left" if attempt % 2 == 0 else "interrupted" for attempt in range(len(outcomes) - 1)]
-    assert len(texts) > (name != "predict")  # which writes two files
-    assert all(text in output.lower() for text, (_, output) in zip(texts, outcomes, strict=False))
-    assert [code for code, _ in outcomes[:-1]] == [1 if "space" in text else 130 for text in texts]
-    assert content(out) == expected
+        return outcomes[-1][0] == 0
+
+    outcomes = []
+    if EVERY_WRITE:
+        for number in range(1, counted.seen + 1):
+            begin_afresh()
+            attempt(number)
+            fusionln(*command)
+            assert content(out) == expected, number
+        with Path(EVERY_WRITE).open("a") as file:
+            file.write(json.dumps({"command": name, "writes": counted.seen}) + "\n")
+    else:
+        begin_afresh()
+        while not attempt(4 ** len(outcomes)):
+            pass
+        assert content(out) == expected
+        assert len(outcomes) > 1 + (name != "predict")  # which writes two files
+        outcomes.pop()
+    texts = ["interrupted" if number % 2 else "no space left" for number in range(len(outcomes))]
+    assert all(text in output.lower() for text, (_, output) in zip(texts, outcomes, strict=True))
+    assert [code for code, _ in outcomes] == [1 if "space" in text else 130 for text in texts]

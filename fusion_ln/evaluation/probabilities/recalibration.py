@@ -70,7 +70,7 @@ def calibration_curves(
         curve = {"predicted": predicted, "observed": observed[0], "ci_low": low, "ci_high": high}
         tables.append(pd.DataFrame({"class": name, **curve}))
     columns = ["class", "predicted", "observed", "ci_low", "ci_high"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns, dtype=float)
 
 
 def fit_logistic(

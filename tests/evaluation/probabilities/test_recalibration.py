@@ -48,6 +48,7 @@ def test_too_few_patients_or_a_separated_class_have_no_interval():
     assert recalibration(few)["slope_low"].isna().all()
     assert recalibration(few)["slope"].notna().all()
     assert calibration_curves(few).empty
+    assert calibration_curves(few)["ci_low"].dtype == float  # Matplotlib draws no other kind, even of none
     labels = np.repeat([0, 1], 20)
     stacked = np.stack([np.zeros(40), np.linspace(-2, 2, 40)], axis=1)
     apart = predictions_from_logits(CLASSES, [f"P{i}" for i in range(40)], labels * 0, labels, stacked)
