@@ -1,0 +1,93 @@
+import { ConfigProvider } from 'antd';
+import { lazy, Suspense, useEffect, useState } from 'react';
+import { server } from './api/client';
+import type { Model } from './api/types';
+import { Loading } from './parts/Loading';
+import { useLoaded } from './parts/load';
+import { Note } from './parts/Note';
+import { ProblemNote } from './parts/ProblemNote';
+import { PatientPage } from './patient/PatientPage';
+import { usePatient } from './patient/usePatient';
+import { Header } from './shell/Header';
+import { usePage } from './shell/route';
+import { antTheme, useAppearance } from './shell/theme';
+import { TokenForm } from './shell/TokenForm';
+import { useWords } from './words/words';
+
+const BatchPage = lazy(() => import('./batch/BatchPage'));
+const ModelPage = lazy(() => import('./about/ModelPage'));
+const CohortPage = lazy(() => import('./about/CohortPage'));
+
+const nonce = document.querySelector<HTMLMetaElement>('meta[property="csp-nonce"]')?.nonce ?? '';
+
+/** What the server has for this browser: a model, or the wish for a token. */
+async function enter(): Promise<Model | null> {
+  const session = await server.session();
+  if (session.needed && !session.open) return null;
+  const [model] = await server.models();
+  if (!model) throw new Error('no model');
+  return model;
+}
+
+export function App() {
+  const { words } = useWords();
+  const { appearance, dark, choose } = useAppearance();
+  const { loaded, again } = useLoaded(enter);
+  const open = loaded.state === 'ready' && loaded.value !== null;
+  return (
+    <ConfigProvider csp={{ nonce }} theme={antTheme(dark)} wave={{ disabled: true }}>
+      <a className="skip" href="#content" onClick={toContent}>
+        {words.skip}
+      </a>
+      <Header appearance={appearance} onAppearance={choose} pages={open} />
+      <p className="device">{words.device}</p>
+      <main id="content" tabIndex={-1}>
+        {loaded.state === 'loading' && <Loading />}
+        {loaded.state === 'failed' && (
+          <>
+            <h1>fusion_ln</h1>
+            <ProblemNote error={loaded.error} onAgain={again} />
+          </>
+        )}
+        {loaded.state === 'ready' &&
+          (loaded.value ? <Pages model={loaded.value} /> : <TokenForm onOpen={again} />)}
+      </main>
+    </ConfigProvider>
+  );
+}
+
+/** Move to the content without leaving the page that the address names. */
+function toContent(event: React.MouseEvent): void {
+  event.preventDefault();
+  document.getElementById('content')?.focus();
+}
+
+function Pages({ model }: { model: Model }) {
+  const page = usePage();
+  const { words } = useWords();
+  const patient = usePatient();
+  const [shown, setShown] = useState(page);
+  useEffect(() => {
+    document.title = page ? `${words[page].title} · fusion_ln` : 'fusion_ln';
+  }, [page, words]);
+  if (shown !== page) {
+    setShown(page);
+    window.scrollTo(0, 0);
+  }
+  return (
+    <>
+      {model.simulated && (
+        <div className="simulated">
+          <Note kind="plain" title={words.simulatedNote} />
+        </div>
+      )}
+      <Suspense fallback={<Loading />}>
+        {page === 'patient' && <PatientPage model={model} patient={patient} />}
+        {page === 'batch' && <BatchPage model={model} />}
+        {page === 'model' && <ModelPage model={model} />}
+        {page === 'cohort' && <CohortPage model={model} />}
+        {page === null && <h1>{words.notFound}</h1>}
+      </Suspense>
+    </>
+  );
+}

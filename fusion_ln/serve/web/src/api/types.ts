@@ -1,0 +1,82 @@
+/** What the server answers, as its OpenAPI document says. */
+
+export interface Method {
+  name: string;
+  title: string;
+  trusted: boolean;
+}
+
+export interface Model {
+  title: string;
+  digest: string | null;
+  classes: string[];
+  class_titles: Record<string, string>;
+  modalities: string[];
+  modality_titles: Record<string, string>;
+  modality_colours: Record<string, [string, string]>;
+  clinical: string[];
+  answer: string;
+  licence: string;
+  cohort: string;
+  patients: Record<string, number>;
+  simulated: boolean;
+  warnings: string[];
+  coverage: number;
+  methods: Method[];
+  has_report: boolean;
+  has_facts: boolean;
+}
+
+export interface Session {
+  needed: boolean;
+  open: boolean;
+}
+
+export interface PictureInfo {
+  modality: string | null;
+  width: number;
+  height: number;
+  preview: string;
+  warnings: string[];
+}
+
+export type Probabilities = Record<string, number>;
+
+export interface Answer {
+  probabilities: Probabilities;
+  set: string[];
+  contributions: Record<string, number>;
+  modalities: string[];
+  kind: string;
+  unlike: boolean | null;
+  model: { title: string; digest: string | null };
+  warnings: string[];
+  alone: Record<string, Probabilities>;
+}
+
+export interface Explanation {
+  target: string;
+  pictures: Record<string, string>;
+  maps: Record<string, Record<string, string>>;
+  methods: Method[];
+}
+
+export interface Example {
+  name: string;
+  class: string;
+  pictures: Record<string, string>;
+}
+
+export interface Link {
+  title: string;
+  url: string;
+}
+
+export interface CohortSummary {
+  name: string;
+  simulated: boolean;
+  licence: string;
+  patients: Record<string, number>;
+  pictures: Record<string, number>;
+  links: Link[];
+}

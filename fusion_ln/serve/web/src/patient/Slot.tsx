@@ -1,0 +1,124 @@
+import { Button } from 'antd';
+import { useRef } from 'react';
+import { Problem } from '../api/client';
+import type { Model } from '../api/types';
+import { useDropTarget } from '../parts/dropped';
+import { useWords } from '../words/words';
+import { ModalityChoice } from './ModalityChoice';
+import type { Picture } from './pictures';
+import type { Patient } from './usePatient';
+
+interface SlotProps {
+  modality: string;
+  model: Model;
+  picture: Picture | undefined;
+  patient: Patient;
+}
+
+/** The place of one modality: empty, or with its picture. */
+export function Slot({ modality, model, picture, patient }: SlotProps) {
+  const { title } = useWords();
+  const drop = useDropTarget((transfer) => {
+    patient.add([...transfer.files], modality);
+  });
+  const [light, dark] = model.modality_colours[modality] ?? ['#566a71', '#9fb2b8'];
+  const colours = { '--mark-light': light, '--mark-dark': dark } as React.CSSProperties;
+  return (
+    <li className={drop.over ? 'slot slot-over' : 'slot'} style={colours} {...drop.handlers}>
+      <p className="slot-title">{title(modality, model.modality_titles)}</p>
+      {picture ? (
+        <Filled picture={picture} model={model} patient={patient} />
+      ) : (
+        <Empty modality={title(modality, model.modality_titles)} onFiles={(files) => { patient.add(files, modality); }} />
+      )}
+    </li>
+  );
+}
+
+function Empty({ modality, onFiles }: { modality: string; onFiles: (files: File[]) => void }) {
+  const { words } = useWords();
+  const input = useRef<HTMLInputElement>(null);
+  return (
+    <>
+      <button
+        type="button"
+        className="slot-empty"
+        aria-label={words.patient.chooseFor(modality)}
+        onClick={() => input.current?.click()}
+      >
+        <span className="slot-plus" aria-hidden="true">
+          +
+        </span>
+        <span className="small">{words.patient.chooseOne}</span>
+      </button>
+      <input
+        ref={input}
+        type="file"
+        hidden
+        aria-label={words.patient.chooseFor(modality)}
+        onChange={(event) => {
+          onFiles([...(event.target.files ?? [])]);
+          event.target.value = '';
+        }}
+      />
+    </>
+  );
+}
+
+function Filled({ picture, model, patient }: { picture: Picture; model: Model; patient: Patient }) {
+  const { words, title } = useWords();
+  const { info, guess, error } = picture;
+  const modality = title(picture.modality ?? '', model.modality_titles);
+  return (
+    <>
+      <PictureView picture={picture} label={words.patient.picture(modality)} />
+      <p className="slot-file small" title={picture.file.name}>
+        {picture.file.name}
+      </p>
+      {picture.guessed && <p className="dim small">{words.patient.guessed}</p>}
+      {guess !== null && guess !== picture.modality && (
+        <p className="caution small">{words.patient.differs(title(guess, model.modality_titles))}</p>
+      )}
+      {info?.warnings.map((warning) => (
+        <p key={warning} className="caution small" lang="en">
+          {warning}
+        </p>
+      ))}
+      {error !== null && (
+        <p className="bad small" role="alert" lang="en">
+          {error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}` : words.unreachable}
+        </p>
+      )}
+      <div className="slot-row">
+        <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
+        <Button
+          type="text"
+          size="small"
+          aria-label={words.patient.removeFile(picture.file.name)}
+          onClick={() => {
+            patient.remove(picture.id);
+          }}
+        >
+          {words.remove}
+        </Button>
+      </div>
+    </>
+  );
+}
+
+/** Preview of a picture, as the server decoded it. */
+export function PictureView({ picture, label }: { picture: Picture; label: string }) {
+  const { words } = useWords();
+  if (picture.info) {
+    return <img className="slot-view" src={picture.info.preview} alt={label} />;
+  }
+  return (
+    <div className="slot-view slot-waits">
+      {picture.error === null && (
+        <span role="status" className="small dim">
+          {words.patient.reading}
+        </span>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,56 @@
+import type { Answer, Model } from '../api/types';
+import { Note } from '../parts/Note';
+import type { Patient } from '../patient/usePatient';
+import { useWords } from '../words/words';
+import { Alone } from './Alone';
+import { Contributions } from './Contributions';
+import { Maps } from './Maps';
+import { Probabilities } from './Probabilities';
+import { SaveAnswer } from './SaveAnswer';
+import { describeSet, likeliest } from './sets';
+
+interface ResultPanelProps {
+  model: Model;
+  patient: Patient;
+  answer: Answer;
+}
+
+/** The answer about a patient, from what matters most to what explains it. */
+export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
+  const { words, title, percent } = useWords();
+  const name = (each: string): string => title(each, model.class_titles);
+  const warnings = answer.warnings.filter((warning) => !model.warnings.includes(warning));
+  return (
+    <div className="result">
+      <div className="card verdict">
+        {answer.unlike && (
+          <Note kind="bad" alert title={words.result.unlike}>
+            <p>{words.result.unlikeNote}</p>
+          </Note>
+        )}
+        <h2 className="sr">{words.result.title}</h2>
+        <p className="verdict-text" role="status">
+          {describeSet(answer.set, model.classes, name, words)}
+        </p>
+        <p className="dim small">{words.result.setNote(percent(model.coverage))}</p>
+        <Probabilities model={model} answer={answer} />
+        {answer.unlike === null && <p className="dim small">{words.result.unlikeUnknown}</p>}
+        {warnings.length > 0 && (
+          <Note kind="warn" title={words.result.warnings}>
+            <ul lang="en">
+              {warnings.map((warning) => (
+                <li key={warning}>{warning}</li>
+              ))}
+            </ul>
+          </Note>
+        )}
+      </div>
+      <Maps model={model} explanation={patient.explanation} target={name(likeliest(answer.probabilities))} patient={patient} />
+      <div className="pair">
+        <Contributions model={model} answer={answer} />
+        {Object.keys(answer.alone).length > 0 && <Alone model={model} answer={answer} />}
+      </div>
+      <SaveAnswer model={model} answer={answer} />
+    </div>
+  );
+}
