@@ -39,8 +39,10 @@ export function App() {
       <a className="skip" href="#content" onClick={toContent}>
         {words.skip}
       </a>
-      <Header appearance={appearance} onAppearance={choose} pages={open} />
-      <p className="device">{words.device}</p>
+      <header>
+        <Header appearance={appearance} onAppearance={choose} pages={open} />
+        <p className="device">{words.device}</p>
+      </header>
       <main id="content" tabIndex={-1}>
         {loaded.state === 'loading' && <Loading />}
         {loaded.state === 'failed' && (

@@ -10,7 +10,7 @@ import '../style/about.css';
 
 /** The patients that the model learnt from, in numbers. */
 export default function CohortPage({ model }: { model: Model }) {
-  const { words } = useWords();
+  const { words, number } = useWords();
   const w = words.cohort;
   const { loaded, again } = useLoaded(server.cohort);
   return (
@@ -28,17 +28,18 @@ export default function CohortPage({ model }: { model: Model }) {
             <Facts
               rows={[
                 [words.model.licence, <span key="licence" lang="en">{loaded.value.licence}</span>],
+                [w.folds, number(loaded.value.folds)],
                 [w.kind, loaded.value.simulated ? words.simulated : w.real],
               ]}
             />
             <h3>{w.links}</h3>
-            <ul className="links">
-              {loaded.value.links.map(({ title, url }) => (
-                <li key={url}>
-                  <a href={url} rel="noreferrer" lang="en">
-                    {title}
+            <ul className="links" lang="en">
+              {[...(loaded.value.code ? [loaded.value.code] : []), ...loaded.value.data_sets].map((link) => (
+                <li key={link.url}>
+                  <a href={link.url} rel="noreferrer">
+                    {link.title}
                   </a>
-                  <span className="dim small">{new URL(url, window.location.href).host}</span>
+                  {link.licence && <span className="dim small">{link.licence}</span>}
                 </li>
               ))}
             </ul>

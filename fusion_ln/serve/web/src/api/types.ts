@@ -70,13 +70,16 @@ export interface Example {
 export interface Link {
   title: string;
   url: string;
+  licence: string | null;
 }
 
 export interface CohortSummary {
   name: string;
   simulated: boolean;
-  licence: string;
+  licence: string | null;
   patients: Record<string, number>;
   pictures: Record<string, number>;
-  links: Link[];
+  folds: number;
+  data_sets: Link[];
+  code: Link | null;
 }

@@ -40,13 +40,14 @@ export function useBatch(): BatchRun {
   const start = (): void => {
     const own = new AbortController();
     control.current = own;
+    const stopped = (): boolean => own.signal.aborted;
     const isCurrent = (): boolean => control.current === own;
     const set = (place: number, change: Partial<Row>): void => {
       if (isCurrent()) setRows((held) => held.map((row, n) => (n === place ? { ...row, ...change } : row)));
     };
     const left = rows.flatMap((row, place) => (row.state === 'done' ? [] : [{ place, patient: row.patient }])).reverse();
     const work = async (): Promise<void> => {
-      for (let next = left.pop(); next && !own.signal.aborted; next = left.pop()) {
+      for (let next = left.pop(); next && !stopped(); next = left.pop()) {
         const { place, patient } = next;
         set(place, { state: 'asking', error: null });
         try {
@@ -55,7 +56,7 @@ export function useBatch(): BatchRun {
           setWait(null);
           set(place, { state: 'done', answer });
         } catch (error) {
-          set(place, own.signal.aborted ? { state: 'cancelled' } : { state: 'failed', error });
+          set(place, stopped() ? { state: 'cancelled' } : { state: 'failed', error });
         }
       }
     };

@@ -23,7 +23,6 @@ export function FileButton({ label, onFiles, folder = false, primary = false, di
         type="file"
         multiple
         hidden
-        aria-label={label}
         webkitdirectory={folder ? '' : undefined}
         onChange={(event) => {
           onFiles([...(event.target.files ?? [])]);

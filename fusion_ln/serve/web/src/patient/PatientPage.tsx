@@ -27,13 +27,13 @@ export function PatientPage({ model, patient }: PatientPageProps) {
           <PictureDrop model={model} patient={patient} />
           {model.clinical.length > 0 && <Clinical columns={model.clinical} patient={patient} />}
           <AskRow patient={patient} />
-          {patient.pictures.length === 0 && <Examples model={model} onTake={patient.take} />}
         </section>
         <section className="answer" aria-label={words.result.title} aria-busy={answer.state === 'asking'}>
           {answer.state === 'idle' && (
             <div className="card empty">
               <p className="empty-title">{words.patient.empty}</p>
               <p className="dim">{words.patient.emptyHint}</p>
+              {patient.pictures.length === 0 && <Examples model={model} onTake={patient.take} />}
             </div>
           )}
           {answer.state === 'asking' && (

@@ -43,19 +43,20 @@ function Empty({ modality, onFiles }: { modality: string; onFiles: (files: File[
       <button
         type="button"
         className="slot-empty"
-        aria-label={words.patient.chooseFor(modality)}
         onClick={() => input.current?.click()}
       >
         <span className="slot-plus" aria-hidden="true">
           +
         </span>
-        <span className="small">{words.patient.chooseOne}</span>
+        <span className="small">
+          {words.patient.chooseOne}
+          <span className="sr">: {modality}</span>
+        </span>
       </button>
       <input
         ref={input}
         type="file"
         hidden
-        aria-label={words.patient.chooseFor(modality)}
         onChange={(event) => {
           onFiles([...(event.target.files ?? [])]);
           event.target.value = '';
@@ -89,19 +90,17 @@ function Filled({ picture, model, patient }: { picture: Picture; model: Model; p
           {error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}` : words.unreachable}
         </p>
       )}
-      <div className="slot-row">
-        <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
-        <Button
-          type="text"
-          size="small"
-          aria-label={words.patient.removeFile(picture.file.name)}
-          onClick={() => {
-            patient.remove(picture.id);
-          }}
-        >
-          {words.remove}
-        </Button>
-      </div>
+      <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
+      <Button
+        type="text"
+        size="small"
+        onClick={() => {
+          patient.remove(picture.id);
+        }}
+      >
+        {words.remove}
+        <span className="sr"> {picture.file.name}</span>
+      </Button>
     </>
   );
 }

@@ -43,12 +43,12 @@ export function Unplaced({ model, pictures, patient }: UnplacedProps) {
                 <Button
                   type="text"
                   size="small"
-                  aria-label={words.patient.removeFile(picture.file.name)}
                   onClick={() => {
                     patient.remove(picture.id);
                   }}
                 >
                   {words.remove}
+                  <span className="sr"> {picture.file.name}</span>
                 </Button>
               </div>
             </div>

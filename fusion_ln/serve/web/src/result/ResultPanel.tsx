@@ -9,6 +9,12 @@ import { Probabilities } from './Probabilities';
 import { SaveAnswer } from './SaveAnswer';
 import { describeSet, likeliest } from './sets';
 
+/** What the page says of itself, in the reader's language. */
+const SHOWN_ANYWAY = new Set([
+  'Research software and no medical device: never for a diagnosis.',
+  'Trained on simulated patients: it says nothing about real ones.',
+]);
+
 interface ResultPanelProps {
   model: Model;
   patient: Patient;
@@ -19,7 +25,7 @@ interface ResultPanelProps {
 export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
   const { words, title, percent } = useWords();
   const name = (each: string): string => title(each, model.class_titles);
-  const warnings = answer.warnings.filter((warning) => !model.warnings.includes(warning));
+  const warnings = answer.warnings.filter((warning) => !SHOWN_ANYWAY.has(warning));
   return (
     <div className="result">
       <div className="card verdict">

@@ -14,7 +14,7 @@ export function Header({ appearance, onAppearance, pages }: HeaderProps) {
   const { words, language, setLanguage } = useWords();
   const current = usePage();
   return (
-    <header className="header">
+    <div className="header">
       <a className="brand" href={href('patient')}>
         <img src={icon} alt="" width="28" height="28" />
         fusion_ln
@@ -56,6 +56,6 @@ export function Header({ appearance, onAppearance, pages }: HeaderProps) {
           ))}
         </select>
       </div>
-    </header>
+    </div>
   );
 }
