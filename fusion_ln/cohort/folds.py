@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
 
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE, UNUSED
@@ -53,6 +52,8 @@ def _stratified_folds(labels: np.ndarray, k: int, seed: int, classes: tuple[str,
                 f"class {_name(label, classes)!r} has {count} patients, fewer than the {k} folds.",
                 f"Add patients, leave the class out{fewer}.",
             )
+    from sklearn.model_selection import StratifiedKFold  # slow to import, and folds are mostly read
+
     fold = np.empty(len(labels), dtype=np.int64)
     splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels)):

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,10 +25,11 @@ from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
-from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.devices import AUTO, DeviceSettings
 from fusion_ln.terms import MODALITY
-from fusion_ln.training.fusion.refit import refit
-from fusion_ln.training.run import AUTO
+
+if TYPE_CHECKING:
+    from fusion_ln.training.fusion.refit import Refit
 
 LONGEST_LICENCE, NAMED = 200, 40  # letters; that a message repeats
 
@@ -73,7 +75,7 @@ def freeze(
         with Undrawn():
             trained = load_run(run)
         opened = open_run_cohort(run, cohort)
-        refitted = refit(run, opened, device) if answer == "refit" else None
+        refitted = _refit(run, opened, device) if answer == "refit" else None
         record, scores = describe_model(trained, licence, refitted)
         shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
@@ -88,6 +90,12 @@ def freeze(
         write_text(folder.facts, render_facts(record, scores[ALL_PATIENTS]))
         take_over(run.root, folder.root)
         return folder.write_digest()
+
+
+def _refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> "Refit":
+    from fusion_ln.training.fusion.refit import refit  # what trains is slow to import
+
+    return refit(run, cohort, device)
 
 
 def _refuse_other(folder: ModelFolder) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,14 +28,16 @@ from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import FOLD, modality_title
-from fusion_ln.training.fusion.refit import Refit
+
+if TYPE_CHECKING:
+    from fusion_ln.training.fusion.refit import Refit
 
 ALL_PATIENTS = ""  # name of the scores of all patients, each with the pictures that the patient has
 UNSTATED = "not stated"
 
 
 def describe_model(
-    trained: TrainedRun, licence: str = UNSTATED, refitted: Refit | None = None
+    trained: TrainedRun, licence: str = UNSTATED, refitted: "Refit | None" = None
 ) -> tuple[ModelRecord, dict[str, FoldScores]]:
     """Describe the mean of a run's fold models, with its calibration and scores from each subset of the modalities.
 
@@ -110,7 +113,7 @@ def _measure(held_out: Predictions, probs: np.ndarray) -> tuple[Auc, ...]:
     return tuple(Auc(of=of, value=float(value), low=float(a), high=float(b)) for of, value, a, b in rows)
 
 
-def _scores_of(held_out: Predictions, refitted: Refit | None) -> FoldScores:
+def _scores_of(held_out: Predictions, refitted: "Refit | None") -> FoldScores:
     """Take the out-of-fold scores; those of a refit are of one fold, since one model answers."""
     if refitted:
         held_out = Predictions(held_out.classes, held_out.table.assign(**{FOLD: 0}))
@@ -143,7 +146,7 @@ def _title(record: PredictionRecord) -> str:
     return head_title(record.settings.head)
 
 
-def _heads_of(record: TrainedFusionRecord, refitted: Refit | None) -> tuple[HeadSettings, ...]:
+def _heads_of(record: TrainedFusionRecord, refitted: "Refit | None") -> tuple[HeadSettings, ...]:
     """Return the settings of a trained head in each model."""
     if refitted:
         return (record.settings.training,)

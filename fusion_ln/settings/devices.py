@@ -26,3 +26,6 @@ class DeviceSettings(Settings):
     def one_device(self) -> "DeviceSettings":
         """One device of this machine, for work that no other process shares."""
         return DeviceSettings(device=self.device if self.engine == "local" else "auto")
+
+
+AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine

@@ -10,7 +10,7 @@ from fusion_ln.files.locks import locked
 from fusion_ln.files.names import as_file_name
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
-from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.devices import AUTO, DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.crossval import begin, cross_fit_jobs
@@ -21,8 +21,6 @@ from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
-
-AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine
 
 
 def run_baselines(

@@ -7,6 +7,7 @@ from scipy.stats import chi2, t
 from statsmodels.stats.meta_analysis import combine_effects
 
 from fusion_ln.evaluation.limits.shares import LEVEL
+from fusion_ln.evaluation.sites.prediction import new_site_interval
 
 FEWEST_SITES = 5  # for a prediction interval: with fewer the spread between sites is hardly known
 
@@ -40,8 +41,7 @@ def pool(values: np.ndarray, errors: np.ndarray) -> PooledEstimate:
     """Pool the figures of at least two sites.
 
     The variance between sites is Paule and Mandel's (1982). The interval of the mean is Hartung and Knapp's (2001) with
-    Student's t, its factor at least 1 (Rover et al. 2015); the prediction interval adds the variance between sites and
-    has k - 2 degrees of freedom (Riley et al. 2011, BMJ 342, d549; Partlett & Riley 2017).
+    Student's t, its factor at least 1 (Rover et al. 2015); the prediction interval is `new_site_interval`'s.
 
     Args:
         values: Figure of each site. Shape (k,).
@@ -56,9 +56,7 @@ def pool(values: np.ndarray, errors: np.ndarray) -> PooledEstimate:
     half = float(t.ppf((1 + LEVEL) / 2, k - 1)) * np.sqrt(variance)
     fixed = 1 / errors**2
     q = float(fixed @ (values - fixed @ values / fixed.sum()) ** 2)
-    new = None
-    if k >= FEWEST_SITES:
-        new = float(t.ppf((1 + LEVEL) / 2, k - 2)) * float(np.sqrt(tau2 + variance))
+    new_low, new_high = new_site_interval(values, errors) if k >= FEWEST_SITES else (None, None)
     return PooledEstimate(
         k=k,
         mean=mean,
@@ -68,6 +66,6 @@ def pool(values: np.ndarray, errors: np.ndarray) -> PooledEstimate:
         p=float(chi2.sf(q, k - 1)),
         i2=max(0.0, 1 - (k - 1) / q) if q > 0 else 0.0,
         tau2=tau2,
-        new_low=None if new is None else mean - new,
-        new_high=None if new is None else mean + new,
+        new_low=new_low,
+        new_high=new_high,
     )

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from fusion_ln.models.late.base import LateHead, Learnt, ModalityLogits
@@ -15,6 +14,8 @@ INVERSE_RIDGE = 0.3  # `C` of the regression: few patients, many columns: lean o
 
 def learn_stack(modality_logits: ModalityLogits, labels: np.ndarray) -> Learnt:
     """Fit a multinomial logistic regression with ridge penalty on all modalities' logits (stacking, Wolpert 1992)."""
+    from sklearn.linear_model import LogisticRegression  # slow to import, and only learning needs it
+
     n_classes = modality_logits.logits.shape[2]
     columns = modality_logits.centred.flatten(1).numpy()
     model = LogisticRegression(C=INVERSE_RIDGE, max_iter=1000).fit(columns, labels)
