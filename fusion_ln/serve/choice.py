@@ -8,9 +8,10 @@ from fusion_ln.files.locks import locked
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.progress import say
+from fusion_ln.settings.devices import AUTO
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import MODEL_RECORD, cache_folder
-from fusion_ln.training.run import AUTO, run_baselines_and_fusions
+from fusion_ln.training.run import run_baselines_and_fusions
 
 DEPTH = 4  # folders below the working one that are looked into, as in runs/COHORT/backbone/fusion-late-mean
 # Small enough for a minute on two cores; it shows what an answer looks like, and answers poorly.
