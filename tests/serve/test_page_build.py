@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def hook():
-    path = ROOT / "hatch_build.py"
+    path = ROOT / "fusion_ln/serve/web/build_page.py"
     if not path.is_file():
         pytest.skip("not a checkout")
-    spec = importlib.util.spec_from_file_location("hatch_build", path)
+    spec = importlib.util.spec_from_file_location("build_page", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 WEB = Path("fusion_ln/serve/web")
 BUNDLE = Path("fusion_ln/serve/static")
 MADE_FROM = "sources.sha256"  # beside index.html: hash of the sources that the bundle was made from
-NOT_SOURCES = {"node_modules"}
+NOT_SOURCES = {"node_modules", Path(__file__).name}
 QUIET = ("--no-audit", "--no-fund", "--no-update-notifier")
 NO_RETRY = ("--fetch-retries=0", "--fetch-timeout=8000")
 ASK_SECONDS, INSTALL_SECONDS, BUILD_SECONDS = 9, 300, 120
