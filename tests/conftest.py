@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -37,10 +38,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache for fixtures that many tests share; and no waiting for the disk: files of tests outlive no power cut."""
+    """A cache for fixtures that many tests share; and no waiting: for the disk, as files of tests outlive no power cut,
+    or for Fabric's search through every installed package at each fit.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(os, "fsync", lambda file: None)
+        if "lightning_fabric" in sys.modules:
+            patch.setattr("lightning_fabric.fabric._load_external_callbacks", lambda group: [])
         yield
 
 

@@ -1,9 +1,10 @@
 """The tiny settings, the builders of tiny cohorts, and the one way to run a command, of all tests."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from pkgutil import ModuleInfo
+from pkgutil import ModuleInfo, walk_packages
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from fusion_ln import report
 from fusion_ln.cli.main import cli
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import save_cohort
@@ -138,8 +140,43 @@ def draw_few(patch: pytest.MonkeyPatch, draws: int = 100) -> None:
         patch.setattr(f"fusion_ln.report.{place}.N_RESAMPLES", draws)
 
 
+class Blank(float):
+    """A figure, and all that is in one, on which nothing is drawn: Matplotlib's take most of the time of a page."""
+
+    def __new__(cls, *_: object, **__: object) -> "Blank":
+        return super().__new__(cls)
+
+    def __getattr__(self, name: str) -> "Blank":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_: object, **__: object) -> "Blank":
+        return self
+
+    __getitem__ = __call__
+
+    def __iter__(self) -> Iterator["Blank"]:
+        return iter(())
+
+    intervalx = intervaly = (0.0, 1.0)
+
+    def get_ylim(self) -> tuple[float, float]:
+        return self.intervaly
+
+    def subplots(self, rows: int = 1, columns: int = 1, *, squeeze: bool = True, **_: object) -> object:
+        panels = np.array([[self] * columns] * rows, dtype=object)
+        return panels if not squeeze else self if panels.size == 1 else panels.squeeze()
+
+    subfigures = subplots
+
+
 def leave_blank(patch: pytest.MonkeyPatch) -> None:
     """Leave the figures of pages blank: the tests of the report draw them."""
+    for place in report.__path__:
+        for module in walk_packages([place], "fusion_ln.report."):
+            if "Figure" in vars(import_module(module.name)):
+                patch.setattr(f"{module.name}.Figure", Blank)
     patch.setattr("fusion_ln.report.kit.style.svg_of", lambda figure, name: "<svg></svg>")
     patch.setattr("fusion_ln.report.kit.style.png_of", lambda figure, title: b"")
 

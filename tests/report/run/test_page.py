@@ -5,9 +5,13 @@ from html.parser import HTMLParser
 
 import matplotlib as mpl
 import pytest
+from tiny import leave_blank
 
+from fusion_ln.report.kit.style import figure_style, svg_of
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.run.section import Report
+from fusion_ln.report.run.sections.evidence import examples
 
 ODD = "<script>alert(1)</script> & $x$"
 
@@ -95,13 +99,15 @@ def test_one_baseline_alone_gives_a_report_without_differences(alone):
     assert not (alone.parent / "tables" / "differences.csv").exists()
 
 
-def test_the_paper_protocol_and_it_alone_carries_its_warning(alone, cohort, maker, tmp_path):
+def test_the_paper_protocol_and_it_alone_carries_its_warning(alone, cohort, maker, tmp_path, monkeypatch):
+    leave_blank(monkeypatch)
     paper = write_results(tmp_path, read_results([maker.baseline("2d", protocol="paper")], cohort), title="t")
     assert "NOT AN HONEST ESTIMATE" in paper.read_text()
     assert "NOT AN HONEST ESTIMATE" not in alone.read_text()
 
 
-def test_fusions_alone_give_a_report(cohort, maker, tmp_path):
+def test_fusions_alone_give_a_report(cohort, maker, tmp_path, monkeypatch):
+    leave_blank(monkeypatch)
     maker.baseline("2d")
     page = write_results(tmp_path / "out", read_results([maker.fusion()], cohort), title="t").read_text()
     assert 'id="differences"' not in page
@@ -126,8 +132,11 @@ def test_a_lost_picture_is_said_in_its_place(other_cohort, tmp_path, maker):
     maker.cohort = other_cohort
     for path in (other_cohort.root / "images").glob("*-2d-0.png"):
         path.unlink()
-    page = write_results(tmp_path / "out", read_results([maker.baseline("2d")], other_cohort), title="t").read_text()
-    assert page.count("unreadable</text>") == 6
+    results = read_results([maker.baseline("2d")], other_cohort)
+    with figure_style():
+        plates = examples.build(Report(results, tmp_path, "t")).plates
+        drawn = [svg_of(plate.figure, plate.name) for plate in plates]
+    assert sum(svg.count("unreadable</text>") for svg in drawn) == 6
 
 
 def test_no_module_of_the_report_imports_torch():
