@@ -3,13 +3,11 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.external.figures import Figures
 from fusion_ln.evaluation.external.points import Rate
+from fusion_ln.report.kit.curves import LevelScores, draw_levels, draw_net_benefit, net_benefit_axes, roc_axes
 from fusion_ln.report.kit.figures import (
-    NARROW,
-    WIDE,
     ForestRow,
     Plate,
     calibration_axes,
@@ -22,7 +20,7 @@ from fusion_ln.report.kit.figures import (
     start_of_axis,
     write_note,
 )
-from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, percent, signed, spread
+from fusion_ln.report.kit.style import LIGHT, LINE, MUTED, number, percent, signed, spread
 from fusion_ln.terms import short_title
 
 MODEL_COLOUR, INSIDE = LIGHT["fusion"], MUTED
@@ -50,17 +48,11 @@ def draw_aucs(figures: Figures, simulated: bool, attainable: float | None) -> Pl
 
 def draw_roc(of_class: str, band: pd.DataFrame, auc: float | None, simulated: bool) -> Plate:
     """Draw the ROC curve of a class against the rest, from `roc_band`."""
-    figure = Figure(figsize=(NARROW, NARROW), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    figure, axes = roc_axes()
     rates = band["false_positive_rate"]
     axes.fill_between(rates, band["ci_low"], band["ci_high"], color=MODEL_COLOUR, alpha=0.14, lw=0)
     axes.plot(rates, band["sensitivity"], color=MODEL_COLOUR, lw=1.9)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axes.set_xlabel("1 − specificity")
-    axes.set_ylabel("Sensitivity")
     axes.text(0.98, 0.05, f"AUC {number(np.nan if auc is None else auc)}", ha="right", fontsize=9)
-    axes.tick_params(labelcolor=MUTED, length=3)
     return mark_plate(f"roc_{of_class}", f"{of_class} against the rest", "", figure, simulated)
 
 
@@ -111,19 +103,10 @@ def _draw_rate(axes: Axes, y: float, rate: Rate, colour: str) -> None:
 
 def draw_decisions(table: pd.DataFrame, positive: str, thresholds: list[float], simulated: bool) -> Plate:
     """Draw net benefit over the threshold, with the frozen thresholds; ``positive`` names the classes acted on."""
-    figure = Figure(figsize=(WIDE, NARROW), layout="constrained")
-    axes = figure.add_subplot()
-    axes.axhline(0, color=INK, lw=0.9, label="act on no one")
-    axes.plot(table["threshold"], table["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
-    axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=MODEL_COLOUR, alpha=0.13, lw=0)
-    axes.plot(table["threshold"], table["net_benefit"], color=MODEL_COLOUR, lw=1.8, label="model")
+    figure, axes = net_benefit_axes("Threshold probability", table)
+    draw_net_benefit(axes, table, MODEL_COLOUR, "model")
     for threshold in thresholds:
         axes.axvline(threshold, color=LINE, lw=1.0, zorder=0)
-    top = max(float(table["net_benefit"].max()), 0.0) or 0.01
-    axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
-    axes.set_xlabel("Threshold probability")
-    axes.set_ylabel("Net benefit")
-    axes.tick_params(labelcolor=MUTED, length=3)
     figure.legend(loc="outside upper left", ncols=3)
     caption = (
         "Share of patients rightly acted on, less the share wrongly acted on, weighted by the odds of the threshold. "
@@ -134,18 +117,9 @@ def draw_decisions(table: pd.DataFrame, positive: str, thresholds: list[float], 
 
 def draw_subgroups(variable: str, counts: pd.DataFrame, aucs: pd.DataFrame, simulated: bool) -> Plate:
     """Draw the AUC by level: ``counts`` of `Subgroups`, ``aucs`` its macro AUCs (``level, value, ci_low, ci_high``)."""
-    figure, axes = empty_rows([(f"{row.level} ({row.n})", False) for row in counts.itertuples()])
-    by_level = aucs.set_index("level")
-    for y, level in enumerate(counts["level"]):
-        if level not in by_level.index:
-            write_note(axes, y, "too few to score")
-            continue
-        value, low, high = by_level.loc[level, ["value", "ci_low", "ci_high"]].astype(float)
-        draw_interval(axes, y, value, low, high, MODEL_COLOUR, fused=True)
-        write_note(axes, y, number(value, 2) + (", too few for an interval" if np.isnan(low) else ""))
-    ends = pd.concat([aucs["ci_low"], aucs["value"]]).astype(float)
-    axes.set_xlim(start_of_axis(ends), 1.0)
-    axes.set_xlabel("AUC, 95 % interval")
+    ends = aucs[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
+    scored = {level: (value, low, high) for level, (value, low, high) in zip(aucs["level"], ends, strict=True)}
+    figure = draw_levels(counts, [LevelScores(scored, MODEL_COLOUR, fused=True)], scored.values())
     return mark_plate(f"subgroups_{variable}", f"By {variable}", "Patients in brackets.", figure, simulated)
 
 

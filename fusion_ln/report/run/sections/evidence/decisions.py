@@ -2,7 +2,6 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from fusion_ln.evaluation.probabilities.decision import (
     POOLED,
@@ -12,7 +11,8 @@ from fusion_ln.evaluation.probabilities.decision import (
     operating_points,
 )
 from fusion_ln.evaluation.repeats import GIVEN
-from fusion_ln.report.kit.figures import WIDE, Plate
+from fusion_ln.report.kit.curves import draw_net_benefit, net_benefit_axes, threshold_axes
+from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, MUTED
 from fusion_ln.report.run.figures import colour_of, make_plate
@@ -30,6 +30,7 @@ HEADINGS = {
     "net_benefit_a": "Net benefit",
     "net_benefit_b": "Net benefit of the reference",
 }
+THRESHOLD = "Probability of malignancy from which one acts"
 NO_BENIGN = "no class is named benign or normal, so there is no telling what to treat"
 
 
@@ -111,15 +112,9 @@ def draw_decisions(
     results: Results, table: pd.DataFrame, name: str = "decision_curves", title: str = "Malignant against benign"
 ) -> Plate:
     """Draw net benefit over the threshold: the headline's models, treating everyone, treating no one."""
-    figure, axes = _axes()
-    shared = table[table["model"] == table["model"].iloc[0]].drop_duplicates("threshold")
-    axes.axhline(0, color=INK, lw=0.9, label="act on no one")
-    axes.plot(shared["threshold"], shared["treat_all"], color=MUTED, lw=1.1, ls=(0, (3, 1.5)), label="act on everyone")
+    figure, axes = net_benefit_axes(THRESHOLD, table)
     for model in results.headline:
         _draw_model(axes, table[table["model"] == model.name], model, colour_of(results, model))
-    top = max(float(table["net_benefit"].max()), 0.0) or 0.01
-    axes.set(xlim=(0, 1), ylim=(-0.75 * top, 1.12 * top))
-    axes.set_ylabel("Net benefit")
     figure.legend(loc="outside upper left", ncols=2)
     raw = " Thin: the same from raw probabilities." if {UNCALIBRATED, CALIBRATED} <= set(table["probabilities"]) else ""
     caption = (
@@ -138,22 +133,21 @@ def _draw_model(axes: Axes, own: pd.DataFrame, model: Model, colour: str) -> Non
             axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=0.7, ls=(0, (4, 2)))
             continue
         label = model.title if stage == CALIBRATED else f"{model.title}, raw"
-        axes.fill_between(curve["threshold"], curve["ci_low"], curve["ci_high"], color=colour, alpha=0.13, lw=0)
-        axes.plot(curve["threshold"], curve["net_benefit"], color=colour, lw=1.8, label=label)
+        draw_net_benefit(axes, curve, colour, label)
 
 
 def draw_gain(results: Results, table: pd.DataFrame) -> Plate:
     """Draw the difference in net benefit over the threshold, candidate less reference."""
     assert results.candidate
     assert results.reference
-    figure, axes = _axes()
+    figure, axes = threshold_axes(THRESHOLD)
     colour = colour_of(results, results.candidate)
     axes.axhline(0, color=INK, lw=0.9)
     axes.fill_between(table["threshold"], table["ci_low"], table["ci_high"], color=colour, alpha=0.16, lw=0)
     axes.plot(table["threshold"], table["difference"], color=colour, lw=1.8)
     inner = table[table["threshold"].between(0.02, 0.8)]
     reach = 1.15 * float(inner[["ci_low", "ci_high"]].abs().max().max()) or 0.01
-    axes.set(xlim=(0, 1), ylim=(-reach, reach))
+    axes.set_ylim(-reach, reach)
     axes.set_ylabel("Difference in net benefit")
     axes.text(
         0.02, 0.97, f"{results.candidate.title} better", transform=axes.transAxes, va="top", color=MUTED, size=7.5
@@ -165,11 +159,3 @@ def draw_gain(results: Results, table: pd.DataFrame) -> Plate:
     )
     title = f"{results.candidate.title} less {results.reference.title}"
     return make_plate("net_benefit_difference", title, caption, figure, results)
-
-
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDE, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel("Probability of malignancy from which one acts")
-    axes.tick_params(labelcolor=MUTED, length=3)
-    return figure, axes

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES
@@ -10,9 +9,9 @@ from fusion_ln.evaluation.limits.auc import MISPLACED
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.subgroups import NEEDS, Subgroups, age_bands, subgroups
 from fusion_ln.metrics import PRIMARY
-from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, start_of_axis, write_note
+from fusion_ln.report.kit.curves import Interval, LevelScores, draw_levels
+from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.figures import colour_of, make_plate
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section
@@ -85,31 +84,18 @@ def subgroup_spread(groups: ByVariable) -> pd.DataFrame:
 def draw_subgroups(results: Results, by_variable: ByVariable, variable: str) -> Plate:
     """Draw the AUC of the headline's models by the levels of a variable, on one scale for all variables."""
     groups = by_variable[variable]
-    counts = groups[results.main.name].counts
-    figure, axes = empty_rows(
-        [(f"{level} ({n})", False) for level, n in zip(counts["level"], counts["n"], strict=True)]
-    )
-    scored = {model.name: _auc_by_level(groups[model.name].metrics) for model in results.headline}
-    for y, level in enumerate(counts["level"]):
-        for place, model in enumerate(results.headline):
-            if level in scored[model.name]:
-                at, colour = y + 0.04 + 0.22 * place, colour_of(results, model)
-                draw_interval(axes, at, *scored[model.name][level], colour, fused=model.is_fusion)
-        values = [number(scored[m.name][level][0], 2) for m in results.headline if level in scored[m.name]]
-        few = any(np.isnan(scored[m.name][level][1]) for m in results.headline if level in scored[m.name])
-        write_note(axes, y, (" · ".join(values) or "too few to score") + (", too few for an interval" if few else ""))
-    everything = [own for of in by_variable.values() for own in of.values()]
-    lows = [
-        value if np.isnan(low) else low for own in everything for value, low, _ in _auc_by_level(own.metrics).values()
+    scored = [
+        LevelScores(_auc_by_level(groups[model.name].metrics), colour_of(results, model), model.is_fusion)
+        for model in results.headline
     ]
-    axes.set_xlim(start_of_axis(lows), 1.0)
-    axes.set_ylim(len(counts) - 0.4, -0.65)
-    axes.set_xlabel("AUC (mean of each class against the rest), 95 % interval")
+    everything = [own for of in by_variable.values() for own in of.values()]
+    scale = [interval for own in everything for interval in _auc_by_level(own.metrics).values()]
+    figure = draw_levels(groups[results.main.name].counts, scored, scale)
     caption = f"Patients in brackets. {' · '.join(model.title for model in results.headline)}."
     return make_plate(f"auc_by_{variable.replace(' ', '_')}", f"By {variable}", caption, figure, results)
 
 
-def _auc_by_level(metrics: pd.DataFrame) -> dict[str, tuple[float, float, float]]:
+def _auc_by_level(metrics: pd.DataFrame) -> dict[str, Interval]:
     """Give value and interval of the macro AUC of every scored level."""
     own = metrics[(metrics["metric"] == PRIMARY) & (metrics["class"] == ALL_CLASSES)]
     rows = own[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)

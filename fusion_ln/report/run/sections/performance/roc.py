@@ -1,12 +1,12 @@
 """ROC curves: each class against the rest."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from fusion_ln.evaluation.roc import roc_band
+from fusion_ln.report.kit.curves import roc_axes
 from fusion_ln.report.kit.figures import NARROW, Plate
-from fusion_ln.report.kit.style import LINE, MUTED, number
+from fusion_ln.report.kit.style import number
 from fusion_ln.report.run.figures import colour_of, make_plate, short_model_title
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
@@ -43,9 +43,7 @@ def draw_roc(results: Results, of_class: str, bands: dict[str, pd.DataFrame]) ->
         of_class: The class.
         bands: By model of the headline, see `fusion_ln.evaluation.roc.roc_band`.
     """
-    figure = Figure(figsize=(NARROW, NARROW + 0.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=LINE, lw=0.9, zorder=1)
+    figure, axes = roc_axes(NARROW + 0.2)
     others = [m for m in (results.fusions or results.models) if m not in results.headline]
     for model in [*results.headline, *others]:
         shown = model.predictions
@@ -66,9 +64,5 @@ def draw_roc(results: Results, of_class: str, bands: dict[str, pd.DataFrame]) ->
             band = bands[model.name]
             rates = band["false_positive_rate"]
             axes.fill_between(rates, band["ci_low"], band["ci_high"], color=colour_of(results, model), alpha=0.13, lw=0)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-    axes.set_xlabel("1 − specificity")
-    axes.set_ylabel("Sensitivity")
-    axes.tick_params(labelcolor=MUTED, length=3)
     axes.legend(loc="lower right", title="AUC", title_fontsize=7.5, alignment="right", handlelength=1.8)
     return make_plate(f"roc_{of_class}", f"{of_class} against the rest", "", figure, results)
