@@ -38,8 +38,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache for fixtures that many tests share; and no waiting: for the disk, as files of tests outlive no power cut,
-    or for Fabric's search through every installed package at each fit.
+    """A cache for fixtures that many tests share; and no waiting for what tests do not need.
+
+    Their files outlive no power cut, and Fabric looks through every installed package at each fit.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))

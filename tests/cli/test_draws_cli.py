@@ -9,7 +9,7 @@ from tiny import OPTIONS, fusionln, refused
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.predictions import read_predictions
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("short_pages")
 
 
 @pytest.fixture

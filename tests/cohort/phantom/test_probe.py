@@ -17,7 +17,7 @@ from fusion_ln.cohort.phantom.simulate import simulate_cohort
 MODALITIES = ("2d", "cdfi", "elastic")
 
 pytestmark = pytest.mark.slow
-N_PATIENTS, N_SHUFFLES = 300, 12
+N_PATIENTS, N_SHUFFLES = 200, 8
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_pictures_tell_the_findings_of_their_list_and_no_other(cohort, features,
         name: excess(features[modality], cohort.patients[name].to_numpy(), labels, rng) for name in tables().levels
     }
     shown = tables().shown[modality]
-    assert all(excesses[name] > 5 for name in shown), excesses  # the probe can see
+    assert all(excesses[name] > 4 for name in shown), excesses  # the probe can see
     assert all(excesses[name] < 3 for name in excesses if name not in shown), excesses
 
 
@@ -79,4 +79,4 @@ def test_no_trained_probe_stands_above_the_ceiling(cohort, features, modality):
     probs = cross_val_predict(forest, features[modality], labels, cv=StratifiedKFold(4), method="predict_proba")
     auc = roc_auc_score(labels, probs, multi_class="ovr")
     ceiling = cohort.details.attainable.cohort[modality]["auc"]
-    assert 0.7 < auc < ceiling + 0.01
+    assert 0.65 < auc < ceiling + 0.01
