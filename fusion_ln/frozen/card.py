@@ -85,11 +85,16 @@ def _head(record: ModelRecord) -> str:
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in metadata.items())
 
 
+def warnings_of(record: ModelRecord) -> list[str]:
+    """List what a user of the model must know first."""
+    paper = record.study.protocol == "paper"
+    return [PAPER] * paper + [SIMULATED_MODEL] * record.study.simulated
+
+
 def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
     study = record.study
     reads = [f"{modality_title(name)} ({side} x {side} pixels)" for name, side in record.modalities.items()]
     counts = ", ".join(f"{n} {name}" for name, n in study.patients.items())
-    warnings = [PAPER] if study.protocol == "paper" else []
     sections = [
         ("What it is", [
             f"{record.title}, from {', '.join(reads)}, to one of: {', '.join(record.classes)}.",
@@ -113,7 +118,7 @@ def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
         ]),
         ("Licence", [record.licence]),
     ]  # fmt: skip
-    return Facts(record.title, warnings + [SIMULATED_MODEL] * study.simulated, sections, _figures(record, scores))
+    return Facts(record.title, warnings_of(record), sections, _figures(record, scores))
 
 
 def _subsets(record: ModelRecord) -> list[str]:

@@ -131,15 +131,24 @@ def _load_network(
     folder: ModelFolder, record: ModelRecord, modality: str, number: int
 ) -> tuple[Classifier, Checkpoint]:
     """Load the network of a modality, and check that it is the one that the record describes."""
-    path = folder.network(modality, number)
-    model, checkpoint = load_checkpoint(path)
-    side = checkpoint.settings.fit.image_size
-    found = {"modality": checkpoint.settings.modality, "classes": checkpoint.classes, "picture size": side}
-    expected = {"modality": modality, "classes": record.classes, "picture size": record.modalities[modality]}
-    if differing := [what for what in found if found[what] != expected[what]]:
-        what = differing[0]
-        raise ModelError(f"{path}: {what} {found[what]}, but {folder.record.name} says {expected[what]}.", FREEZE_AGAIN)
+    model, checkpoint = load_checkpoint(folder.network(modality, number))
+    check_network(checkpoint, folder, record, modality, number)
     return model, checkpoint
+
+
+def check_network(checkpoint: Checkpoint, folder: ModelFolder, record: ModelRecord, modality: str, number: int) -> None:
+    """Check that the network that a model's folder holds in this place is the one that the record describes.
+
+    Raises:
+        ModelError: If it is of another modality, of other classes, of pictures of another size or of another fold.
+    """
+    settings, side = checkpoint.settings, record.modalities[modality]
+    found = {"modality": settings.modality, "classes": checkpoint.classes, "picture size": settings.fit.image_size}
+    expected = {"modality": modality, "classes": record.classes, "picture size": side, "number": number}
+    for what, value in (found | {"number": checkpoint.fold}).items():
+        if value != expected[what]:
+            path = folder.network(modality, number)
+            raise ModelError(f"{path}: {what} {value}, but {folder.record.name} says {expected[what]}.", FREEZE_AGAIN)
 
 
 def _load_sources(folder: ModelFolder, loaded: Sequence[tuple[Classifier, Checkpoint]]) -> dict[str, Backbone]:

@@ -19,6 +19,7 @@ from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.answer import Answers, answer
+from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel, load_model, read_hashes
 from fusion_ln.images.bank import ImageBank, open_bank
@@ -153,10 +154,8 @@ class Predictor:
             )
         if missing := [column for column in model.clinical if column not in patients]:
             say(f"Not known, so taken to be the mean of the training patients: {', '.join(missing)}.")
-        if model.record.study.simulated:
-            say("These models were trained on simulated patients: they say nothing about real ones.")
-        if model.record.study.protocol == "paper":
-            say("These models stopped early on the patients who then tested them: their figures are too good.")
+        for warning in warnings_of(model.record):
+            say(f"{model.root}: {warning}")
         answers = self.predict_prepared(banks, patients)
         if n := int(answers.unlike.sum()):
             say(

@@ -2,12 +2,10 @@
 
 from collections import Counter
 
-from fusion_ln.errors import VerifyError
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import read_hashes, read_scores
+from fusion_ln.frozen.load import check_network, read_hashes, read_scores
 from fusion_ln.frozen.moments import read_moments
-from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord
 from fusion_ln.frozen.study import ALL_PATIENTS
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.verify.deviations import compare_page, compare_values
@@ -17,9 +15,8 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
     """Check a model; returns by file what was checked.
 
     Raises:
-        ModelError, RunError: If a file was changed since the model was frozen, or is damaged.
-        VerifyError: Naming the first figure that does not follow from scores and record, or a checkpoint that is not
-            of the model.
+        ModelError, RunError: If a file was changed since the model was frozen, is damaged, or is another model's.
+        VerifyError: Naming the first figure that does not follow from scores and record.
     """
     digest = folder.check_digest()
     record = folder.read_record()
@@ -29,7 +26,9 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
     compare_values(folder.record, {"study": {"patients": record.study.patients}}, {"study": {"patients": found}})
     compare_page(folder.card, folder.card.read_text(encoding="utf-8"), render_card(record, scores[ALL_PATIENTS]))
     compare_page(folder.facts, folder.facts.read_text(encoding="utf-8"), render_facts(record, scores[ALL_PATIENTS]))
-    _check_networks(folder, record)
+    for number in record.numbers:
+        for modality in record.modalities:
+            check_network(read_checkpoint(folder.network(modality, number)), folder, record, modality, number)
     read_moments(folder.moments, len(record.numbers), list(record.modalities))
     known = sum(len(read_hashes(folder, modality).table) for modality in record.modalities)
     return {
@@ -40,16 +39,3 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
         "weights": f"{len(record.numbers)} models of {', '.join(record.modalities)}",
         folder.pictures.name: f"{known} hashes of training pictures",
     }
-
-
-def _check_networks(folder: ModelFolder, record: ModelRecord) -> None:
-    """Check that every network is of the model's classes, modality and pixels."""
-    for number in record.numbers:
-        for modality, side in record.modalities.items():
-            path = folder.network(modality, number)
-            found = read_checkpoint(path)
-            held = (found.classes, found.settings.modality, found.settings.fit.image_size, found.fold)
-            expected = (record.classes, modality, side, number)
-            for name, one, other in zip(("classes", "modality", "pixels", "number"), held, expected, strict=True):
-                if one != other:
-                    raise VerifyError(f"{path}: {name} {one!r}, but {other!r} was expected.", FREEZE_AGAIN)
