@@ -7,6 +7,7 @@ from fusion_ln.errors import FusionLNError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.explain.frozen import DEFAULT_METHODS
 from fusion_ln.explain.methods import METHODS
+from fusion_ln.frozen import card
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.report.explanation.reading import read_explanation
@@ -30,11 +31,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 def warnings_of(model: FrozenModel) -> list[str]:
     """List what whoever reads an answer of the model must know."""
-    warnings = [NOT_A_DEVICE]
-    if model.record.study.simulated:
-        warnings.append("Trained on simulated patients: it says nothing about real ones.")
-    if model.record.study.protocol == "paper":
-        warnings.append("It stopped early on the patients who then tested it: its figures are too good.")
+    warnings = [NOT_A_DEVICE, *card.warnings_of(model.record)]
     if serve_config().options.keep:
         warnings.append("This server keeps what is sent to it, with its answers.")
     return warnings

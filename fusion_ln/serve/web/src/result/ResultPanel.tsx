@@ -12,7 +12,7 @@ import { describeSet, likeliest } from './sets';
 /** What the page says of itself, in the reader's language. */
 const SHOWN_ANYWAY = new Set([
   'Research software and no medical device: never for a diagnosis.',
-  'Trained on simulated patients: it says nothing about real ones.',
+  'It was trained on simulated patients: it says nothing about real ones.',
 ]);
 
 interface ResultPanelProps {
