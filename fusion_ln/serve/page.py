@@ -22,13 +22,22 @@ COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg+
 HTML = "text/html; charset=utf-8"
 
 
+def is_built() -> bool:
+    """Look for the application; an installation without the npm registry has none."""
+    return (STATIC / "index.html").is_file()
+
+
 async def index(request: HttpRequest) -> HttpResponse:
     """Return the application or, where it was not built, a page that says how to get it."""
-    file = STATIC / "index.html"
-    if not file.is_file():
+    if not is_built():
         return _document(_render("bare.html"))
     nonce = secrets.token_urlsafe(16)
-    page = file.read_text(encoding="utf-8").replace("__NONCE__", nonce).replace("__CSRF__", get_token(request))
+    page = (
+        (STATIC / "index.html")
+        .read_text(encoding="utf-8")
+        .replace("__NONCE__", nonce)
+        .replace("__CSRF__", get_token(request))
+    )
     return HttpResponse(page, content_type=HTML, headers={"Content-Security-Policy": of_application(nonce)})
 
 

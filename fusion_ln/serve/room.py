@@ -95,6 +95,12 @@ class ModelRoom:
         """Number of questions and explanations that wait."""
         return self._queue.qsize()
 
+    def warm_up(self) -> None:
+        """Answer a black picture and get ready to explain, so that the first question waits no longer than others."""
+        modality, side = next(iter(self.predictor.model.record.modalities.items()))
+        self.ask(Question({modality: np.zeros((3, side, side), np.uint8)})).result()
+        _ = self.explainer
+
     def ask(self, question: Question) -> "Future[PatientAnswer]":
         """Queue a question; its answer is what `as_json` makes of one patient.
 

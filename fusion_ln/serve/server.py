@@ -12,6 +12,7 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
 from fusion_ln.serve.choice import choose_model
+from fusion_ln.serve.keeping import open_keep
 from fusion_ln.serve.options import PREFIX, ServeOptions
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ def serve(model: Path | None, options: ServeOptions) -> None:
         from django.core.asgi import get_asgi_application
     except ImportError as error:
         raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
+    if options.keep:
+        open_keep(Path(options.keep))
     listener = _listen(options)
     config = open_site(load_predictor(model or choose_model(Path())), options)
     app = bound_body(get_asgi_application(), options.max_bytes)
-    _announce(listener, options)
     from fusion_ln.serve.logs import log_to_stderr
+    from fusion_ln.serve.page import is_built
 
+    config.room.warm_up()
+    _announce(listener, options, page=is_built())
     log_to_stderr()
     settings = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
@@ -150,8 +155,13 @@ def _listen(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def _announce(listener: socket.socket, options: ServeOptions) -> None:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    say(f"http://{host}:{listener.getsockname()[1]}/api/v1/openapi.json  (Ctrl-C ends the server)")
+def _announce(listener: socket.socket, options: ServeOptions, *, page: bool) -> None:
+    """Say what the keeper must know, and last the address."""
     if options.token:
-        say(f"Every request needs the header `Authorization: Bearer {options.token}`, but for /healthz and /readyz")
+        say(f"The page asks for the token {options.token}; programs send the header `Authorization: Bearer TOKEN`.")
+    if options.keep:
+        say(f"What is sent is kept in {options.keep}, with its answers; the page and every answer say so.")
+    if not page:
+        say("This installation lacks the page for browsers; the address says how to get it. The interface is there.")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    say(f"http://{host}:{listener.getsockname()[1]}/  (Ctrl-C ends the server)")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeVar
 
 from django.http import HttpRequest
@@ -17,6 +18,7 @@ from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
 from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.keeping import keep
 from fusion_ln.serve.problems import ProblemError, unprocessable
 from fusion_ln.serve.room import Question, RoomFullError
 
@@ -42,7 +44,10 @@ async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str,
     pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
     answer = await queued(lambda: serve_config().room.ask(Question(pictures, clinical)))
     found = await asyncio.to_thread(picture_warnings, uploads, decoded, known)
-    return {**answer, "warnings": [*warnings_of(model), *found]}
+    answer["warnings"] = [*warnings_of(model), *found]
+    if folder := serve_config().options.keep:
+        await asyncio.to_thread(keep, Path(folder), uploads, clinical, answer)
+    return answer
 
 
 async def queued(ask: Callable[[], Future[T]]) -> T:
