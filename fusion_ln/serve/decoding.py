@@ -84,9 +84,13 @@ class Decoder:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self._pool = self._open_pool()
+
+    @staticmethod
+    def _open_pool() -> ProcessPool:
         context = multiprocessing.get_context("spawn")
         n_processes = len(os.sched_getaffinity(0))
-        self._pool = ProcessPool(n_processes, max_tasks=TASKS, initializer=_bound_memory, context=context)
+        return ProcessPool(n_processes, max_tasks=TASKS, initializer=_bound_memory, context=context)
 
     async def decode(self, upload: Upload) -> Decoded:
         """Decode a picture for a model.
@@ -105,20 +109,36 @@ class Decoder:
         return await self._run(preview, upload)
 
     async def _run(self, function: Callable[[Upload], T], upload: Upload) -> T:
-        future = self._pool.schedule(function, args=[upload], timeout=self._seconds)
-        try:
-            return await asyncio.wrap_future(future)
-        except TooSlow:
-            raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OPEN_IN_VIEWER) from None
-        except MemoryError:
-            raise PictureError(f"{upload.name}: too large once it is decoded.", OPEN_IN_VIEWER) from None
-        except ProcessExpired:
-            raise PictureError(f"{upload.name}: its decoder stopped.", OPEN_IN_VIEWER) from None
+        for _ in range(2):
+            pool = self._pool
+            try:
+                return await asyncio.wrap_future(pool.schedule(function, args=[upload], timeout=self._seconds))
+            except TooSlow:
+                raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OPEN_IN_VIEWER) from None
+            except MemoryError:
+                raise PictureError(f"{upload.name}: too large once it is decoded.", OPEN_IN_VIEWER) from None
+            except ProcessExpired:
+                break
+            except RuntimeError:
+                if pool.active:
+                    raise
+                await self._replace(pool)
+        raise PictureError(f"{upload.name}: its decoder stopped.", OPEN_IN_VIEWER)
+
+    async def _replace(self, broken: ProcessPool) -> None:
+        """Take a new pool for one that gave up, as it does when an idle process of its is killed."""
+        if self._pool is broken:
+            self._pool = self._open_pool()
+            await asyncio.to_thread(_end, broken)
 
     def close(self) -> None:
         """End the processes, busy or not."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        _end(self._pool)
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def decode(upload: Upload) -> Decoded:

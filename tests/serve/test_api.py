@@ -1,16 +1,26 @@
 """The interface within this process: what each resource answers, and to whom."""
 
 import base64
+import importlib
 import io
 import json
+import multiprocessing
+import os
 import re
+import signal
+import tempfile
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 from tiny import encode_noise
 
 pytest.importorskip("django")
+schemathesis = pytest.importorskip("schemathesis")
+DRAWN = settings(
+    max_examples=5, deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+)
 
 
 def opened(url):
@@ -161,3 +171,87 @@ def test_pages_hold_a_policy_without_exceptions(site):
     assert list(dict.fromkeys(listed)) == list(document["paths"])
     assert json.dumps(document).count("binary") >= 4
     assert site.get("/report").status_code == 404
+
+
+def check_operation(operation, mode):
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    excluded = [positive_data_acceptance] if operation.method == "post" else []  # drawn bytes are no picture
+
+    @DRAWN
+    @seed(1)
+    @given(case=operation.as_strategy(schemathesis.GenerationMode(mode)))
+    def check(case):
+        case.call_and_validate(excluded_checks=excluded)
+
+    check()
+
+
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_the_interface_answers_as_its_document_says(config, mode):
+    """Schemathesis draws requests, sound and unsound, from the document."""
+    from django.core.asgi import get_asgi_application
+
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", get_asgi_application())
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) == 10
+    for operation in operations:
+        if mode == "positive" or operation.method == "post":  # the others take nothing that could be wrong
+            check_operation(operation, mode)
+
+
+def test_hostile_files_are_refused_or_answered_and_leave_nothing(site, config, caplog, tmp_path, monkeypatch):
+    from hostile_uploads import KINDS, MARK, hostile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    statuses = {}
+    for number in range(14 * len(KINDS)):
+        kind, data = hostile(number, 100_000)
+        path, name = (("predict", "2d"), ("pictures", "picture"))[number // len(KINDS) % 2]
+        answer = site.post(f"/api/v1/{path}", {name: data})
+        statuses.setdefault(kind, set()).add(answer.status_code)
+        assert MARK not in answer.content
+    assert set().union(*statuses.values()) <= {200, 422}
+    assert all(422 in statuses[kind] for kind in ("truncated", "altered", "hostile DICOM"))
+    assert statuses["bomb"] == statuses["other type"] == {422}
+    assert MARK.decode() not in caplog.text
+    assert not list(tmp_path.iterdir())
+    assert site.post("/api/v1/predict", {"2d": encode_noise()}).status_code == 200
+
+
+def test_a_decoder_that_dies_is_replaced(site, config):
+    """As after a crash or a kill by the system for want of memory."""
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, signal.SIGKILL)
+    answers = [site.post("/api/v1/pictures", {"picture": encode_noise()}) for _ in range(3)]
+    assert [answer.status_code for answer in answers[1:]] == [200, 200]
+    assert answers[0].status_code in {200, 422}
+
+
+def test_what_is_sent_is_kept_where_the_keeper_asks_for_it(config, site, monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "options", config.options.model_copy(update={"keep": str(tmp_path)}))
+    answer = site.post("/api/v1/predict", {"2d": encode_noise(3)}).json()
+    [place] = tmp_path.iterdir()
+    assert (place / "2d").read_bytes() == encode_noise(3)
+    assert json.loads((place / "answer.json").read_text())["probabilities"] == answer["probabilities"]
+    assert any("keeps what is sent" in each for each in answer["warnings"])
+    assert any("keeps what is sent" in each for each in site.get("/api/v1/models").json()[0]["warnings"])
+
+
+def test_the_settings_pass_django_s_deployment_check_behind_tls(config, monkeypatch):
+    from django.core.checks import run_checks
+    from django.test import override_settings
+
+    from fusion_ln.serve import site as settings_of_site
+
+    def check(values):
+        with override_settings(**{name: value for name, value in vars(values).items() if name.isupper()}):
+            return [each.id for each in run_checks(include_deployment_checks=True)]
+
+    monkeypatch.setenv("FUSIONLN_SERVE_BEHIND_TLS", "true")
+    try:
+        assert check(importlib.reload(settings_of_site)) == []
+        assert settings_of_site.SECURE_HSTS_SECONDS >= 31_536_000
+    finally:
+        monkeypatch.undo()
+        importlib.reload(settings_of_site)

@@ -1,7 +1,9 @@
 """The server as a program meets it: a process of its own, asked over HTTP."""
 
+import base64
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,6 +17,66 @@ SECRET_WORD = b"Mrs-Unforgettable"
 
 def post(server, files, **options):
     return requests.post(f"{server[0]}/api/v1/predict", files=files, timeout=60, **options)
+
+
+class Client:
+    """Client of a server: what a program needs to ask it.
+
+    Args:
+        address: As in ``http://127.0.0.1:8000``.
+        token: The server's, if it has one.
+        patience: Times to come back to a server whose places are all taken.
+    """
+
+    def __init__(self, address, token=None, patience=5):
+        self.address, self.patience, self.session = address.rstrip("/"), patience, requests.Session()
+        if token:
+            self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def models(self):
+        """List the models that the server asks."""
+        return self._call("GET", "models")
+
+    def predict(self, pictures, **clinical):
+        """Predict a patient from picture files by modality, and values of clinical columns."""
+        return self._send("predict", pictures, clinical)
+
+    def explain(self, pictures, method="", **clinical):
+        """Show where the pictures speak for the likeliest class: PNG by modality and method."""
+        found = self._send("explain", pictures, clinical, params={"method": method})
+        return {m: {name: self._decode(url) for name, url in held.items()} for m, held in found["maps"].items()}
+
+    def _send(self, resource, pictures, clinical, **more):
+        files = {modality: path.read_bytes() for modality, path in pictures.items()}
+        return self._call("POST", resource, files=files, data=clinical, **more)
+
+    def _call(self, method, resource, **more):
+        for attempt in range(self.patience + 1):
+            answer = self.session.request(method, f"{self.address}/api/v1/{resource}", timeout=60, **more)
+            if answer.status_code != requests.codes.service_unavailable or attempt == self.patience:
+                break
+            time.sleep(float(answer.headers["Retry-After"]))
+        if not answer.ok:
+            problem = answer.json()
+            raise RuntimeError(f"{problem['detail']} {problem['way_out']}")
+        return answer.json()
+
+    @staticmethod
+    def _decode(url):
+        return base64.b64decode(url.partition(",")[2])
+
+
+def test_a_program_asks_with_fifty_lines(server, tmp_path):
+    client, file = Client(server[0]), tmp_path / "a.png"
+    file.write_bytes(encode_noise())
+    [served] = client.models()
+    answer = client.predict({"2d": file})
+    assert set(answer["probabilities"]) == set(served["classes"])
+    assert answer == client.predict({"2d": file})
+    method = served["methods"][0]["name"]
+    assert client.explain({"2d": file}, method)["2d"][method].startswith(b"\x89PNG")
+    with pytest.raises(RuntimeError, match=r"not a column of this model\. It takes pictures only"):
+        client.predict({"2d": file}, age=40)
 
 
 def test_the_answer_is_that_of_the_command(server, model, tmp_path):
