@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.policy import of_application, of_document
+from fusion_ln.serve.gate.policy import of_application, of_document
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = "/assets/"

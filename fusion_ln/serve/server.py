@@ -48,7 +48,7 @@ def serve(model: Path | None, options: ServeOptions) -> None:
     listener = _listen(options)
     config = open_site(load_predictor(model or choose_model(Path())), options)
     app = bound_body(get_asgi_application(), options.max_bytes)
-    from fusion_ln.serve.logs import log_to_stderr
+    from fusion_ln.serve.gate.logs import log_to_stderr
     from fusion_ln.serve.page import is_built
 
     config.room.warm_up()
@@ -129,7 +129,7 @@ async def _drain(receive: Receive, most: int) -> None:
 
 
 async def _send_too_large(send: Send, max_bytes: int) -> None:
-    from fusion_ln.serve.problems import KIND, ProblemError
+    from fusion_ln.serve.gate.problems import KIND, ProblemError
 
     way_out = "Send smaller pictures, or one patient at a time."
     problem = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {max_bytes / 1e6:g} MB.", way_out)

@@ -12,12 +12,12 @@ ALLOWED_HOSTS = _options.allowed_hosts
 INSTALLED_APPS = ["fusion_ln.serve.apps.ServeConfig"]
 ROOT_URLCONF = "fusion_ln.serve.urls"
 MIDDLEWARE = [
-    "fusion_ln.serve.middleware.observe",
-    "fusion_ln.serve.middleware.harden",
+    "fusion_ln.serve.gate.middleware.observe",
+    "fusion_ln.serve.gate.middleware.harden",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "fusion_ln.serve.middleware.admit",
+    "fusion_ln.serve.gate.middleware.admit",
 ]
 USE_TZ = True
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
@@ -41,4 +41,4 @@ if _options.behind_tls:
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
-LOGGING_CONFIG = None  # see `fusion_ln.serve.logs`
+LOGGING_CONFIG = None  # see `fusion_ln.serve.gate.logs`

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fusion_ln.serve import page
 from fusion_ln.serve.api.build import build_api
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.middleware import WAITING
+from fusion_ln.serve.gate.middleware import WAITING
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:
@@ -28,9 +28,9 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
-handler400 = "fusion_ln.serve.problems.bad_request"
-handler404 = "fusion_ln.serve.problems.not_found"
-handler500 = "fusion_ln.serve.problems.failed"
+handler400 = "fusion_ln.serve.gate.problems.bad_request"
+handler404 = "fusion_ln.serve.gate.problems.not_found"
+handler500 = "fusion_ln.serve.gate.problems.failed"
 
 api = build_api(serve_config().room.predictor.model)
 urlpatterns = [

@@ -13,7 +13,7 @@ from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.api import cohort, examples, explain, models, pictures, predict, session
 from fusion_ln.serve.api.schemas import Health
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.problems import KIND, ProblemError
+from fusion_ln.serve.gate.problems import KIND, ProblemError
 
 AT_THE_DOOR = (400, 401, 403, 429)  # unreadable, without token, forged, too often
 RESOURCES = (predict, explain, pictures, models, cohort, examples, session)

@@ -10,7 +10,7 @@ from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.api.schemas import Example, Failure
 from fusion_ln.serve.decoding import encode_png
-from fusion_ln.serve.problems import ProblemError
+from fusion_ln.serve.gate.problems import ProblemError
 
 PNG = {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}, "description": "The picture."}
 

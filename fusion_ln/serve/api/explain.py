@@ -15,7 +15,7 @@ from fusion_ln.serve.api.predict import FAILURES, queued
 from fusion_ln.serve.api.schemas import Explanation
 from fusion_ln.serve.api.uploads import data_url, decode_all, describe_request, read_clinical, read_uploads
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.problems import ProblemError
+from fusion_ln.serve.gate.problems import ProblemError
 from fusion_ln.serve.room import Question
 
 

@@ -12,7 +12,7 @@ from fusion_ln.serve.api.schemas import Preview
 from fusion_ln.serve.api.uploads import PICTURE, burned_in_warning, data_url, multipart, read_bytes
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.decoding import LONGEST, Upload
-from fusion_ln.serve.problems import ProblemError, unprocessable
+from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 
 FIELD = "picture"
 SCHEMA: dict[str, object] = {

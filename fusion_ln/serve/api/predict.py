@@ -18,8 +18,8 @@ from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
 from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 from fusion_ln.serve.keeping import keep
-from fusion_ln.serve.problems import ProblemError, unprocessable
 from fusion_ln.serve.room import Question, RoomFullError
 
 RETRY = "2"  # seconds

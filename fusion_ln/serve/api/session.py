@@ -6,11 +6,11 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.serve.admission import COOKIE, COOKIE_SECONDS, has_cookie, has_token, is_token, new_cookie
 from fusion_ln.serve.api.predict import FAILURES
 from fusion_ln.serve.api.schemas import Session, Token
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.problems import ProblemError
+from fusion_ln.serve.gate.admission import COOKIE, COOKIE_SECONDS, has_cookie, has_token, is_token, new_cookie
+from fusion_ln.serve.gate.problems import ProblemError
 
 
 def add_to(api: NinjaAPI, model: FrozenModel) -> None:

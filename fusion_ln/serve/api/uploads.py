@@ -14,7 +14,7 @@ from fusion_ln.errors import PictureError
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.decoding import Decoded, Upload, encode_png
-from fusion_ln.serve.problems import ProblemError, unprocessable
+from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 
 PICTURE = {"type": "string", "format": "binary", "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM."}
 

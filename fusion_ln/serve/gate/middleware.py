@@ -11,12 +11,12 @@ from django.utils.decorators import async_only_middleware
 from ninja.utils import check_csrf
 from prometheus_client import Counter, Gauge, Histogram
 
-from fusion_ln.serve.admission import has_cookie, has_token
 from fusion_ln.serve.apps import serve_config
-from fusion_ln.serve.logs import LOGGER
+from fusion_ln.serve.gate.admission import has_cookie, has_token
+from fusion_ln.serve.gate.logs import LOGGER
+from fusion_ln.serve.gate.policy import OF_ANSWERS
+from fusion_ln.serve.gate.problems import ProblemError
 from fusion_ln.serve.page import ASSETS
-from fusion_ln.serve.policy import OF_ANSWERS
-from fusion_ln.serve.problems import ProblemError
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 OPEN = frozenset({"/healthz", "/readyz"})  # what anyone may ask, and no log counts

@@ -7,7 +7,7 @@ import re
 import pytest
 
 pytest.importorskip("django")
-from fusion_ln.serve.policy import of_application, of_document
+from fusion_ln.serve.gate.policy import of_application, of_document
 
 PAGE = """<html><head><title>x</title><style>p { color: red }</style></head><body>
 <p class="small" style="margin: 0; --dot: var(--a)">one</p><i style='color:&quot;x&quot;' class="b">two</i>

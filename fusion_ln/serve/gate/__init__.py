@@ -1,0 +1,1 @@
+"""What every request passes: admission, measuring, policies, problems and logs."""
