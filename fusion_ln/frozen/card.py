@@ -21,6 +21,8 @@ PAPER = (
     "repeat a paper, not to be used."
 )
 SIMULATED_MODEL = "It was trained on simulated patients: it says nothing about real ones."
+# Figures of `experiments/frozen_scores.py`.
+SIMULATED_STUDIES = "Of the procedure: in 200 simulated studies each of 240 and of 586 patients, such sets"
 SPECIAL = re.compile(r"([\\*_{}\[\]<>#|])")  # what Markdown would read
 
 
@@ -105,6 +107,7 @@ def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
         ("Trained on whom", [
             f"{sum(study.patients.values())} patients of the cohort {study.cohort}: {counts}.",
             f"{study.n_folds} outer folds by patient; protocol {study.protocol}.",
+            *([f"Its networks began from {'; '.join(study.weights)}."] if study.weights else []),
         ]),
         ("Not for", [
             "A diagnosis, or any decision about a patient.",
@@ -134,13 +137,15 @@ def _answer(record: ModelRecord) -> str:
         return (
             f"One model, trained once more on all patients for the median of the folds' best epochs ({epochs}). Its "
             "calibration and the thresholds of its sets come from the folds' models on patients whom they held out; "
-            "for this model they are approximate."
+            "for this model they are approximate. How often its own sets hold the class was not measured, since no "
+            f"patient of the study is unseen by it. {SIMULATED_STUDIES} held 91 to 92 % of each class, and calibration "
+            "slopes were 1.09 to 1.21, so its probabilities are less sure than they might be."
         )
     return (
         f"The mean of the models of {record.study.n_folds} folds. Its calibration is learnt from patients unseen by "
         "one, and by two or more of them, and extrapolated to all; its sets are CV+ of the folds' models at "
-        f"{100 * (1 - MISS_RATE):.0f} %: proven to hold {100 * (1 - 2 * MISS_RATE):.0f} % of each class, measured to "
-        f"hold about {100 * (1 - MISS_RATE):.0f} %."
+        f"{100 * (1 - MISS_RATE):.0f} %: proven to hold {100 * (1 - 2 * MISS_RATE):.0f} % of each class. "
+        f"{SIMULATED_STUDIES} held 93 to 95 % of each class, and calibration slopes were 1.05 to 1.10."
     )
 
 

@@ -38,6 +38,11 @@ class ModelFolder:
         return self.root / "pictures.parquet"
 
     @property
+    def hash_centres(self) -> Path:
+        """Centres of the perceptual hashes, by modality."""
+        return self.root / "hash_centres.safetensors"
+
+    @property
     def moments(self) -> Path:
         """Moments of the features of training pictures, by model and modality."""
         return self.root / "moments.safetensors"

@@ -4,9 +4,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from fusion_ln.cohort.checks.hashes import hash_pictures
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import ModelError
@@ -18,6 +15,7 @@ from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.load import Undrawn, scores_table
 from fusion_ln.frozen.log import take_over
 from fusion_ln.frozen.moments import learn_known, write_moments
+from fusion_ln.frozen.pictures import write_hashes
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import Answer, ModelRecord
 from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
@@ -26,7 +24,6 @@ from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AUTO, DeviceSettings
-from fusion_ln.terms import MODALITY
 
 if TYPE_CHECKING:
     from fusion_ln.training.fusion.refit import Refit
@@ -80,10 +77,11 @@ def freeze(
         shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
-        write_parquet(folder.pictures, _hash_cohort(opened, list(record.modalities)))
+        beginnings = write_hashes(folder, opened, list(record.modalities), run.read_prediction_record())
         known = learn_known(opened, trained.models, load_refit(run, refitted.learnt) if refitted else None)
         write_moments(folder.moments, known.moments)
-        study = record.study.model_copy(update={"profile": profile_of(opened, record.modalities)})
+        added = {"profile": profile_of(opened, record.modalities), "weights": beginnings}
+        study = record.study.model_copy(update=added)
         record = record.model_copy(update={"study": study, "farthest": known.threshold})
         write_json(folder.record, record.model_dump(mode="json"))
         write_text(folder.card, render_card(record, scores[ALL_PATIENTS]))
@@ -103,7 +101,9 @@ def _refuse_other(folder: ModelFolder) -> None:
     if folder.digest_file.is_file():
         raise ModelError(f"{folder.root}: holds a model already.", "Choose another folder with `--out DIR`.")
     names = {path.name for path in folder.root.iterdir()} - {LOCK}
-    files = (folder.scores, folder.pictures, folder.moments, folder.record, folder.card, folder.facts)
+    files = (
+        folder.scores, folder.pictures, folder.hash_centres, folder.moments, folder.record, folder.card, folder.facts
+    )  # fmt: skip
     unfinished = {"weights", LOG, *(file.name for file in files)}
     if names - unfinished:
         raise ModelError(f"{folder.root}: not empty and not a model.", "Choose another folder with `--out DIR`.")
@@ -120,8 +120,3 @@ def _copy_weights(trained: TrainedRun, described: ModelRecord, folder: ModelFold
             write_bytes(folder.network(modality, fold), member.checkpoint(fold).read_bytes())
         if isinstance(record, TrainedFusionRecord):
             write_bytes(folder.head(fold), run.checkpoint(fold).read_bytes())
-
-
-def _hash_cohort(cohort: Cohort, modalities: list[str]) -> pd.DataFrame:
-    tables = [hash_pictures(cohort, modality).table.assign(**{MODALITY: modality}) for modality in modalities]
-    return pd.concat(tables, ignore_index=True)

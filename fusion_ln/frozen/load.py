@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fusion_ln.cohort.checks.hashes import HASH, PictureHashes
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
@@ -22,7 +21,7 @@ from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel, assemble, load_run
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, SHA256
+from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
 
 SCORE = "score"
 DRAWING = (torch.Tensor.normal_, torch.Tensor.uniform_)
@@ -185,9 +184,3 @@ def read_scores(path: Path, n_classes: int) -> dict[str, FoldScores]:
         str(subset): FoldScores(part[FOLD].to_numpy(), part[LABEL].to_numpy(), part[SCORE].to_numpy())
         for subset, part in table.groupby(MODALITIES_USED, sort=False)
     }
-
-
-def read_hashes(folder: ModelFolder, modality: str) -> PictureHashes:
-    """Read the hashes of the pictures of a modality that a model was trained on."""
-    table = read_stored_table(folder.pictures, FREEZE_AGAIN, {MODALITY: "text", SHA256: "text", HASH: "text"})
-    return PictureHashes(table.loc[table[MODALITY] == modality, [SHA256, HASH]].reset_index(drop=True))

@@ -17,7 +17,7 @@ from fusion_ln.images.bank import ImageBank, as_network_input, open_bank
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.models.triplet import TripletModel
 
-MOST_PICTURES = 200  # training pictures of a modality and fold; more hardly change the moments
+MOST_PICTURES = 96  # training pictures of a modality and fold: most of the time of a freezing
 MEASURED_AT_ONCE = 64  # pictures
 PARTS = tuple(FeatureMoments.__dataclass_fields__)
 

@@ -17,7 +17,7 @@ from fusion_ln.records.parts import LearntParameters, Share, Strict
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
 Answer = Literal["ensemble", "refit"]
@@ -52,6 +52,7 @@ class Study(Strict):
         n_folds: Number of outer folds.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
+        weights: What its networks began from, in words.
         profile: Its pictures, findings and gaps, of no patient in particular; None where the cohort was not at hand.
     """
 
@@ -62,6 +63,7 @@ class Study(Strict):
     fingerprint: str
     folds: str
     protocol: Protocol
+    weights: tuple[str, ...] = ()
     profile: CohortProfile | None = None
 
 
@@ -94,7 +96,7 @@ class ModelRecord(Strict):
         frozen: Day on which it was frozen.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     answer: Answer = "ensemble"
     title: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]

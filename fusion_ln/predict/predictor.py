@@ -21,7 +21,8 @@ from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import FrozenModel, load_model, read_hashes
+from fusion_ln.frozen.load import FrozenModel, load_model
+from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.images.prepare import prepare_picture

@@ -154,7 +154,7 @@ def test_the_folder_holds_no_patient_picture_or_place(study, models):
             assert not any(word in content for word in [*patients, *names, str(cohort.root.parent).encode()]), file
             assert not content.startswith((b"\x89PNG", b"\xff\xd8"))
         hashes = pd.read_parquet(model.pictures)
-        assert set(hashes) == {"modality", "sha256", "perceptual_hash"}
+        assert set(hashes) == {"modality", "source", "sha256", "perceptual_hash", "content_hash"}
         assert all(part["sha256"].is_monotonic_increasing for _, part in hashes.groupby("modality"))
         scores = pd.read_parquet(model.scores)
         assert set(scores) == {"modalities", "fold", "label", "score"}

@@ -1,10 +1,11 @@
 """Hashes by which a model knows the pictures it was trained on without holding them.
 
-The perceptual hash of a picture is the signs of random projections of its thumbnail (Charikar 2002): two pictures agree
-in more bits the nearer their thumbnails are. Pictures of one scanner agree in the bits of their common layout, so they
-must also correlate in what their bits differ from the mean over all known pictures.
+A perceptual hash is the signs of random projections of a thumbnail (Charikar 2002): two pictures agree in more bits the
+nearer their thumbnails are. Pictures of one scanner agree in the bits of their common layout, so there are two hashes:
+of the thumbnail as it is, and of its content, the signs beside the median projection over all known pictures.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,41 +15,78 @@ from fusion_ln.cohort.checks.duplicates import normalised_thumbnails
 from fusion_ln.cohort.checks.overlap import grey_copies
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE, grey_copy
-from fusion_ln.terms import SHA256
+from fusion_ln.terms import IMAGE, SHA256
 
-HASH = "perceptual_hash"
+HASH, CONTENT_HASH = "perceptual_hash", "content_hash"
 BITS = 1024
-# Correlation of two pictures' bits. Of phantoms of two seeds it was below 0.56, of brighter copies above 0.69, and of
-# copies at three quarters of the size and JPEG quality 40 in the median 0.58 to 0.65.
-SAME_BITS = 0.6
-AGREEING = 0.92  # share of equal bits: thumbnails that correlate by 0.97; of the copies above 0.94 and more
-FEWEST_KNOWN = 10  # known pictures of a common layout; of fewer, the mean bits are those of single pictures
+AGREEING = 0.92  # share of equal bits: thumbnails that correlate by 0.97
+# Share of equal bits of contents, which then correlate by 0.88. Of 350,000 pairs of phantoms of two seeds none is above
+# 0.78; of BUSI's pictures cropped by 1 % nine in ten are above 0.90 (`experiments/near_pictures.py`).
+SAME_CONTENT = 0.84
+FEWEST_KNOWN = 10  # known pictures of a common layout; the median of fewer is that of single pictures
 
 
 @dataclass(frozen=True)
 class PictureHashes:
-    """Hashes of pictures of one modality.
+    """Hashes of pictures of one collection.
 
     Attributes:
-        table: ``sha256, perceptual_hash`` (hex digits), sorted, so that no order tells of patients.
+        table: ``sha256, perceptual_hash, content_hash`` (hex digits), sorted, so that no order tells of patients.
+        centre: Median of each projection over the pictures, of no patient in particular. float32, shape (BITS,).
+        source: The collection, in words; empty for the study's own.
     """
 
     table: pd.DataFrame
+    centre: np.ndarray
+    source: str = ""
 
-    def find(self, cohort: Cohort, modality: str) -> dict[str, str]:
-        """Find the cohort's pictures of a modality that are among these: the same file, or nearly the same picture.
+    def recognise(self, copies: np.ndarray, sha256: Sequence[str]) -> list[str]:
+        """Recognise pictures by their grey copies (P, 1024) and the hashes of their files.
 
         Returns:
-            By image of the cohort, in words how it was found.
+            In words how each was found, the same file or nearly the same picture; empty for a new one.
         """
+        known, of = set(self.table[SHA256]), f" of {self.source}" if self.source else ""
+        return [
+            f"the same file{of}"
+            if each in known
+            else f"nearly the same picture{of} ({agreement:.0%} of its hash)"
+            if agreement
+            else ""
+            for each, agreement in zip(sha256, self._nearest(copies), strict=True)
+        ]
+
+    def _nearest(self, copies: np.ndarray) -> np.ndarray:
+        """Find the share of equal bits with the known picture that each grey copy repeats; 0 without any. (P,)."""
+        projected = _project(copies)
+        equal = _share_of_equal(projected > 0, self.table[HASH])
+        content = _share_of_equal(projected > self.centre, self.table[CONTENT_HASH])
+        same = (equal >= AGREEING) & (content >= SAME_CONTENT)
+        nearest: np.ndarray = np.where(same, equal, 0).max(axis=1, initial=0)
+        return nearest
+
+
+@dataclass(frozen=True)
+class KnownHashes:
+    """Hashes of all pictures that the networks of one modality learnt from, by collection."""
+
+    collections: tuple[PictureHashes, ...]
+
+    @property
+    def n_own(self) -> int:
+        """Number of pictures of the study itself."""
+        return sum(len(known.table) for known in self.collections if not known.source)
+
+    def find(self, cohort: Cohort, modality: str) -> dict[str, str]:
+        """Find the cohort's pictures of a modality that are among these; by image, in words how it was found."""
         images = cohort.images_of(modality)
-        known = set(self.table[SHA256])
-        found = {str(row.image_id): "the same file" for row in images.itertuples() if row.sha256 in known}
-        own = _bits(grey_copies(cohort, images))
-        for row, agreement in zip(images.itertuples(), self._nearest(own), strict=True):
-            if agreement:
-                found.setdefault(str(row.image_id), f"nearly the same picture ({agreement:.0%} of its hash)")
-        return found
+        copies = grey_copies(cohort, images)
+        return {
+            str(image): detail
+            for known in reversed(self.collections)  # of a picture in several, the first one stands
+            for image, detail in zip(images[IMAGE], known.recognise(copies, images[SHA256].tolist()), strict=True)
+            if detail
+        }
 
     def recognise(self, picture: np.ndarray, sha256: str) -> str:
         """Recognise a picture (H, W, 3) of a file with this hash; returns how, in words, empty for a new one."""
@@ -56,36 +94,38 @@ class PictureHashes:
 
     def recognise_copy(self, copy: np.ndarray, sha256: str) -> str:
         """Recognise a picture by its grey copy (1024,); see `recognise`."""
-        if sha256 in set(self.table[SHA256]):
-            return "the same file"
-        agreement = self._nearest(_bits(copy[None]))[0]
-        return f"nearly the same picture ({agreement:.0%} of its hash)" if agreement else ""
-
-    def _nearest(self, bits: np.ndarray) -> np.ndarray:
-        """Find the share of equal bits with the known picture that each one repeats; 0 without any. Shape (P,)."""
-        packed = np.frombuffer(bytes.fromhex("".join(self.table[HASH])), dtype=np.uint8).reshape(-1, BITS // 8)
-        known = np.unpackbits(packed, axis=1).astype(np.float32)
-        layout = known.mean(axis=0) if len(known) >= FEWEST_KNOWN else np.full(BITS, 0.5, dtype=np.float32)
-        centred = [values - layout for values in (bits, known)]
-        lengths = [np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6) for values in centred]
-        correlations = (centred[0] / lengths[0]) @ (centred[1] / lengths[1]).T
-        equal = (bits @ known.T + (1 - bits) @ (1 - known).T) / BITS
-        same = (correlations >= SAME_BITS) & (equal >= AGREEING)
-        nearest: np.ndarray = np.where(same, equal, 0).max(axis=1, initial=0)
-        return nearest
+        return next(filter(None, (known.recognise(copy[None], [sha256])[0] for known in self.collections)), "")
 
 
 def hash_pictures(cohort: Cohort, modality: str) -> PictureHashes:
     """Hash a cohort's pictures of one modality."""
     images = cohort.images_of(modality)
-    packed = np.packbits(_bits(grey_copies(cohort, images)).astype(bool), axis=1)
-    table = pd.DataFrame({SHA256: images[SHA256].tolist(), HASH: [row.tobytes().hex() for row in packed]})
-    return PictureHashes(table.sort_values([SHA256, HASH], ignore_index=True))
+    return hash_copies(grey_copies(cohort, images), images[SHA256].tolist())
 
 
-def _bits(copies: np.ndarray) -> np.ndarray:
-    """Project thumbnails and keep the signs, as 0 and 1. float32, shape (P, BITS)."""
+def hash_copies(copies: np.ndarray, sha256: Sequence[str], source: str = "") -> PictureHashes:
+    """Hash pictures by their grey copies (P, 1024) and the hashes of their files."""
+    projected = _project(copies)
+    centre = np.median(projected, axis=0) if len(copies) >= FEWEST_KNOWN else np.zeros(BITS, dtype=np.float32)
+    table = pd.DataFrame({SHA256: sha256, HASH: _pack(projected > 0), CONTENT_HASH: _pack(projected > centre)})
+    return PictureHashes(table.sort_values([SHA256, HASH], ignore_index=True), centre, source)
+
+
+def _project(copies: np.ndarray) -> np.ndarray:
+    """Project the thumbnails of grey copies (P, 1024) on random directions. float32, shape (P, BITS)."""
     # RandomState: its numbers are the same in every version of NumPy.
     directions = np.random.RandomState(0).standard_normal((THUMBNAIL_SIDE * THUMBNAIL_SIDE, BITS)).astype(np.float32)
-    signs: np.ndarray = (normalised_thumbnails(copies) @ directions > 0).astype(np.float32)
-    return signs
+    projected: np.ndarray = normalised_thumbnails(copies) @ directions
+    return projected
+
+
+def _pack(bits: np.ndarray) -> list[str]:
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
+
+
+def _share_of_equal(bits: np.ndarray, known: pd.Series) -> np.ndarray:
+    """Compute the share of equal bits of P pictures and K known ones. Shape (P, K)."""
+    packed = np.frombuffer(bytes.fromhex("".join(known)), dtype=np.uint8).reshape(-1, BITS // 8)
+    signs = [2 * each.astype(np.float32) - 1 for each in (bits, np.unpackbits(packed, axis=1))]
+    shares: np.ndarray = 0.5 + signs[0] @ signs[1].T / (2 * BITS)
+    return shares

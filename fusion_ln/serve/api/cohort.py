@@ -6,7 +6,8 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import FrozenModel, read_hashes
+from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.serve.api.schemas import CohortSummary
 
@@ -39,7 +40,7 @@ def _count_pictures(model: FrozenModel) -> dict[str, int]:
     """Count the pictures that a model was trained on; of a run, which does not hold them, the patients with one."""
     if model.digest:
         folder = ModelFolder(model.root)
-        return {m: len(read_hashes(folder, m).table) for m in model.modalities}
+        return {m: read_hashes(folder, m).n_own for m in model.modalities}
     presence = model.record.study.profile.presence if model.record.study.profile else {}
     return {m: sum(n for held, n in presence.items() if m in held.split("+")) for m in model.modalities if presence}
 

@@ -10,10 +10,11 @@ from typing import TypeVar
 from django.http import HttpRequest
 from ninja import NinjaAPI
 
-from fusion_ln.cohort.checks.hashes import PictureHashes
+from fusion_ln.cohort.checks.hashes import KnownHashes
 from fusion_ln.errors import CohortError
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import FrozenModel, read_hashes
+from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
 from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
@@ -38,7 +39,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
         return await _predict(request, model, known)
 
 
-async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str, PictureHashes]) -> dict[str, object]:
+async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str, KnownHashes]) -> dict[str, object]:
     uploads, clinical = read_uploads(request, model), read_clinical(request, model)
     decoded = await decode_all(uploads)
     pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}

@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from PIL import Image
 
-from fusion_ln.cohort.checks.hashes import PictureHashes
+from fusion_ln.cohort.checks.hashes import KnownHashes
 from fusion_ln.errors import PictureError
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.apps import serve_config
@@ -77,7 +77,7 @@ def burned_in_warning(name: str, burned_in_text: bool | None) -> list[str]:
     return [f"{name}: text stands in the picture, as its file says; it may name the patient."] if burned_in_text else []
 
 
-def picture_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, PictureHashes]) -> list[str]:
+def picture_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, KnownHashes]) -> list[str]:
     """List what there is to say about pictures: text in them, and that the model was trained on them."""
     warnings = [w for u, d in zip(uploads, decoded, strict=True) for w in burned_in_warning(u.name, d.burned_in_text)]
     return warnings + [
