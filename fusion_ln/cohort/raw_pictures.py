@@ -29,7 +29,7 @@ class RawPicture:
     sha256: str
     thumbnail: np.ndarray | None  # only where the archive names no patients
     burned_in: bool  # its file says that text stands in its pixels
-    n_frames: int  # of its file, which gives one
+    n_frames: int  # of its file, which gives one; `UNCOUNTED` of very many
 
 
 def read_pictures(
@@ -127,12 +127,14 @@ def remark_on_burned_in_text(pictures: Sequence[RawPicture]) -> list[str]:
 
 def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:
     """Count the files of several frames, of which one was taken, in one line; none without such a file."""
-    several = [picture for picture in pictures if picture.n_frames > 1]
+    several = [picture for picture in pictures if picture.n_frames != 1]
     if not several:
         return []
-    named = ", ".join(f"{picture.path} ({picture.n_frames})" for picture in several[:NAMED_AT_MOST])
+    named = ", ".join(f"{picture.path} ({picture.n_frames or 'countless'})" for picture in several[:NAMED_AT_MOST])
+    at_least = "" if all(picture.n_frames for picture in several) else "more than "
+    count = f"{at_least}{sum(picture.n_frames for picture in several)}"
     return [
-        f"Files of several frames: {len(several)} with {sum(picture.n_frames for picture in several)} in all, of which "
+        f"Files of several frames: {len(several)} with {count} in all, of which "
         f"only frame {frame} of each is taken (`--frame`): {named}{', ...' if len(several) > NAMED_AT_MOST else ''}."
     ]
 

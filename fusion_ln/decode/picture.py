@@ -18,6 +18,8 @@ from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, t
 from fusion_ln.decode.streams import MAX_SCANS, has_too_many_scans
 from fusion_ln.errors import PictureError
 
+MAX_COUNTING_READS = 70_000  # of a file while its frames are counted: a TIFF takes ten a page, and 0.1 ms
+UNCOUNTED = 0  # frames
 MAX_PILLOW_READS = 300_000  # of a file by Pillow: four per chunk or segment, two per 255 bytes of a GIF
 STRIP = 256  # rows
 # Formats that Pillow reads by itself; others would start outside programs (EPS) or are no pictures.
@@ -96,24 +98,29 @@ def burned_in_text(path: Path) -> bool | None:
 
 
 def count_frames(path: Path) -> int:
-    """Count the frames of an animation or of a multi-frame file as its headers tell; 1 where they cannot be read."""
+    """Count the frames of an animation or of a multi-frame file as its headers tell; 1 where they cannot be read.
+
+    `UNCOUNTED` of those that take too long to count.
+    """
     with suppress(PictureError):
         if not _is_dicom(path):
-            with _open_picture(path) as image:
-                return int(getattr(image, "n_frames", 1))
+            with _open_picture(path, MAX_COUNTING_READS) as image:
+                with suppress(BoundError):
+                    return int(getattr(image, "n_frames", 1))
+                return UNCOUNTED
         with open_dicom(path) as file, suppress(TypeError, ValueError):
             return int(file.header.get("NumberOfFrames", 1))
     return 1
 
 
 @contextmanager
-def _open_picture(path: Path) -> Iterator[Image.Image]:
+def _open_picture(path: Path, max_reads: int = MAX_PILLOW_READS) -> Iterator[Image.Image]:
     """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""
     quiet_readers()
     refuse_png_bomb(path)
     try:
         with (
-            Bounded(path.open("rb"), path, MAX_PILLOW_READS) as file,
+            Bounded(path.open("rb"), path, max_reads) as file,
             Image.open(cast("BinaryIO", file), formats=FORMATS) as image,
         ):
             check_size(path, *image.size)

@@ -17,6 +17,7 @@ from fusion_ln.errors import PictureError
 
 pydicom = pytest.importorskip("pydicom")
 encapsulate = pydicom.encaps.encapsulate
+apply_color_lut, convert_color_space = pydicom.pixels.apply_color_lut, pydicom.pixels.convert_color_space
 apply_modality_lut, apply_voi_lut = pydicom.pixels.apply_modality_lut, pydicom.pixels.apply_voi_lut
 
 JPEG, JPEG_LOSSLESS = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
@@ -282,6 +283,108 @@ def test_run_length_encoded_frames_are_read(tmp_path, pixels):
     header.compress(RLE)
     header.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm", frame=1), 255 - pixels)
+
+
+# --- colours and transfer syntaxes -----------------------------------------------------------------------------------
+
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED)  # implicit, explicit, big endian
+JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
+LOSSLESS = (*NATIVE, RLE, JPEG_LS, JPEG_2000_LOSSLESS)
+
+
+def save_as(path, header, syntax):
+    """Write in a syntax, with one of pydicom's encoders where it compresses."""
+    if syntax in NATIVE:
+        header.file_meta.TransferSyntaxUID = syntax
+        if syntax == NATIVE[2] and header.BitsAllocated == 16:
+            header.PixelData = np.frombuffer(header.PixelData, "<u2").astype(">u2").tobytes()
+        header["PixelData"].VR = "OW" if header.BitsAllocated == 16 else "OB"
+        header.save_as(path, enforce_file_format=True)
+        return
+    if syntax == JPEG_LS:
+        pytest.importorskip("jpeg_ls")
+    header.compress(syntax, encoding_plugin="pydicom" if syntax == RLE else "")
+    header.save_as(path, enforce_file_format=True)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize("bits", [8, 12, -12, 16])
+def test_every_syntax_gives_the_same_grey_levels(tmp_path, syntax, bits):
+    """With a slope and a window over which they differ; a negative number of bits: signed."""
+    low, high = (0, 2**bits) if bits > 0 else (-(2 ** (-bits - 1)), 2 ** (-bits - 1))
+    kind = np.uint8 if bits == 8 else np.uint16 if bits > 0 else np.int16
+    stored = np.random.default_rng(1).integers(low, high, (64, 66)).astype(kind)  # JPEG 2000 halves it five times
+    tags = {"BitsStored": abs(bits), "RescaleSlope": 2, "RescaleIntercept": -7, "WindowCenter": 90, "WindowWidth": 400}
+    save_as(tmp_path / "a.dcm", make_dicom(stored, "MONOCHROME2", **tags), syntax)
+    expected = shown_by_pydicom(stored, make_dicom(stored, "MONOCHROME2", **tags))
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm")[..., 0], expected, atol=0.51)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colours_agree_with_pydicom_in_every_syntax(tmp_path, syntax, planar, photometric):
+    pixels = np.random.default_rng(3).integers(0, 256, (64, 66, 3), dtype=np.uint8)
+    header = make_dicom(pixels, photometric)
+    if planar and syntax in NATIVE:
+        header.PlanarConfiguration, header.PixelData = 1, pixels.transpose(2, 0, 1).tobytes()
+    save_as(tmp_path / "a.dcm", header, syntax)
+    expected = pixels if photometric == "RGB" else convert_color_space(pixels, photometric, "RGB")
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm"), expected, atol=1)
+
+
+def test_colours_that_share_their_chroma_are_read(tmp_path, pixels):
+    """YBR_FULL_422: two values of Y, then one of each chroma (PS3.3 C.7.6.3.1.2)."""
+    full = pixels.copy()
+    full[:, 1::2, 1:] = full[:, ::2, 1:]
+    packed = np.stack([full[:, ::2, 0], full[:, 1::2, 0], full[:, ::2, 1], full[:, ::2, 2]], axis=-1)
+    header = make_dicom(pixels, "YBR_FULL_422")
+    header.PixelData = packed.tobytes()
+    header.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    expected = convert_color_space(full, "YBR_FULL", "RGB")
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm"), expected, atol=1)
+
+
+@pytest.mark.parametrize(("photometric", "irreversible"), [("YBR_RCT", False), ("YBR_ICT", True)])
+def test_the_colours_of_jpeg_2000_agree_with_pillow(tmp_path, photometric, irreversible):
+    colours = np.zeros((32, 32, 3), np.uint8)
+    colours[:16, :, 0], colours[16:, :, 1], colours[:, 16:, 2] = 200, 180, 90
+    stream = io.BytesIO()
+    Image.fromarray(colours).save(stream, "JPEG2000", irreversible=irreversible, mct=1, no_jp2=True)
+    save_compressed(tmp_path / "a.dcm", colours, photometric, JPEG_2000, [stream.getvalue()])
+    expected = np.asarray(Image.open(stream))
+    np.testing.assert_allclose(read_picture(tmp_path / "a.dcm"), expected, atol=1 if irreversible else 0)
+
+
+@pytest.mark.parametrize("syntax", [*NATIVE, RLE])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("entries", [8, 16])
+def test_palettes_agree_with_pydicom(tmp_path, syntax, bits, entries):
+    """The first entry stands for value 20; what lies below has its colour, and what lies above the last one's."""
+    stored = np.arange(600).reshape(20, 30).astype(np.uint8 if bits == 8 else np.uint16)
+    tables = np.random.default_rng(2).integers(0, 2**entries, (3, 200)).astype(f"<u{entries // 8}")
+    header = make_dicom(stored, "PALETTE COLOR")
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        setattr(header, f"{name}PaletteColorLookupTableDescriptor", [200, 20, entries])
+        setattr(header, f"{name}PaletteColorLookupTableData", table.tobytes())
+    expected = apply_color_lut(stored, header) >> (entries - 8)
+    save_as(tmp_path / "a.dcm", header, syntax)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm"), expected)
+
+
+@pytest.mark.parametrize("entries", [8, 16])
+def test_a_segmented_palette_agrees_with_pydicom(tmp_path, entries):
+    """Discrete segments, and between them a linear one up to white (PS3.3 C.7.9.2)."""
+    top = 2**entries - 1
+    segments = np.array([0, 4, 9, 3, 8, top // 3, 1, 188, top, 0, 4, 7, 6, 5, 9], f"<u{entries // 8}")
+    stored = np.arange(600).reshape(20, 30).astype(np.uint8)
+    header = make_dicom(stored, "PALETTE COLOR")
+    for name in ("Red", "Green", "Blue"):
+        setattr(header, f"{name}PaletteColorLookupTableDescriptor", [196, 0, entries])
+        setattr(header, f"Segmented{name}PaletteColorLookupTableData", segments.tobytes())
+    expected = apply_color_lut(stored, header) >> (entries - 8)
+    header.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.dcm"), expected)
 
 
 # --- unusual files ---------------------------------------------------------------------------------------------------

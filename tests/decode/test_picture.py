@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fusion_ln.decode import bounded, limits, picture
-from fusion_ln.decode.picture import looks_like_picture, picture_size, read_picture
+from fusion_ln.decode.picture import UNCOUNTED, count_frames, looks_like_picture, picture_size, read_picture
 from fusion_ln.errors import PictureError
 
 
@@ -223,6 +223,16 @@ def test_a_jpeg_of_countless_scans_is_refused_and_bytes_after_its_end_are_not_co
     (tmp_path / "c.jpg").write_bytes(whole[:-2] + last * 100 + whole[-2:])
     with pytest.raises(PictureError, match="more than 100 scans"):
         read_picture(tmp_path / "c.jpg")
+
+
+def test_frames_are_counted_within_bounds(tmp_path, pixels, monkeypatch):
+    frames = [Image.fromarray(pixels + number) for number in range(1, 9)]
+    for suffix in ("gif", "tiff"):
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+        assert count_frames(tmp_path / f"a.{suffix}") == 8
+    monkeypatch.setattr(picture, "MAX_COUNTING_READS", 40)
+    assert count_frames(tmp_path / "a.tiff") == UNCOUNTED
+    assert read_picture(tmp_path / "a.tiff").shape == pixels.shape
 
 
 def test_a_file_longer_than_any_picture_is_not_read_whole(tmp_path, pixels, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from fusion_ln.cohort.checks.colours import COLOURED_FROM, GREY_BELOW, coloured_share
 from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
@@ -185,8 +186,10 @@ def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
         pixels = cohort.read_picture(row[PATH])
     except FusionLNError as error:
         return error
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(pixels)
     return _Look(
-        digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(),
+        digest=digest.digest(),
         thumbnail=thumbnail(pixels),
         brightness=_brightness(pixels),
         burned_in=burned_in_text(path),
@@ -204,7 +207,8 @@ def _finding(severity: str, kind: str, row: FindingRow, detail: str, other: Find
 
 def _brightness(pixels: np.ndarray) -> tuple[int, int]:
     """Compute the 1st and the 99th percentile of the brightest channel of pixels (H, W, 3)."""
-    counts = np.bincount(pixels.max(axis=2).ravel(), minlength=256).cumsum()
+    brightest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    counts = np.cumsum(Image.fromarray(brightest).histogram())
     low, high = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
     return int(low), int(high)
 

@@ -12,7 +12,8 @@ STRAIN_FROM = 0.15
 
 def coloured_share(pixels: np.ndarray) -> float:
     """Compute the share of coloured pixels of a picture, uint8 (H, W, 3)."""
-    spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # a maximum over an axis of 3 is slow
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float((spread > COLOUR_SPREAD).mean())
 
 
