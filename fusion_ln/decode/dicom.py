@@ -12,7 +12,7 @@ from PIL import Image
 from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers
 from fusion_ln.decode.grey import grey_levels
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
-from fusion_ln.decode.streams import MAX_SCANS, has_too_many_scans, n_tiles, stream_size
+from fusion_ln.decode.streams import TOO_MANY_SCANS, has_too_many_scans, n_tiles, stream_size
 from fusion_ln.errors import PictureError
 
 if TYPE_CHECKING:
@@ -226,8 +226,8 @@ def _compressed_frame(file: DicomFile, frame: int) -> bytes:
             f"{file.path}: its compressed stream is of another size than its header's {file.width} x {file.height}.",
             CONVERT,
         )
-    if has_too_many_scans(stream):
-        raise PictureError(f"{file.path}: a JPEG of more than {MAX_SCANS} scans or of countless segments.", CONVERT)
+    if has_too_many_scans(stream, file.width * file.height):
+        raise PictureError(f"{file.path}: {TOO_MANY_SCANS}", CONVERT)
     return stream
 
 

@@ -15,7 +15,7 @@ from fusion_ln.decode.dicom import open_dicom, read_dicom
 from fusion_ln.decode.grey import own_range
 from fusion_ln.decode.kinds import DICOM, NOT_READ, READ, guess_content, has_dicom_preamble
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged, too_large
-from fusion_ln.decode.streams import MAX_SCANS, has_too_many_scans
+from fusion_ln.decode.streams import TOO_MANY_SCANS, has_too_many_scans
 from fusion_ln.errors import PictureError
 
 MAX_COUNTING_READS = 70_000  # of a file while its frames are counted: a TIFF takes ten a page, and 0.1 ms
@@ -54,7 +54,7 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
 
     Raises:
         PictureError: If the file is missing, empty, truncated, no picture, smaller than 16 pixels a side, larger than
-            36 megapixels, has colour deeper than 8 bits, more than 100 scans (JPEG) or no such frame; or a DICOM
+            36 megapixels, has colour deeper than 8 bits, too many scans (JPEG) or no such frame; or a DICOM
             file is met without pydicom.
     """
     if _is_dicom(path):
@@ -159,8 +159,8 @@ def _refuse_scans(path: Path, image: Image.Image) -> None:
         return
     with path.open("rb") as file:
         file.seek(image.tile[0].offset)  # of a later picture in the file
-        if has_too_many_scans(file.read(MAX_BYTES)):
-            raise PictureError(f"{path}: a JPEG of more than {MAX_SCANS} scans or of countless segments.", CONVERT)
+        if has_too_many_scans(file.read(MAX_BYTES), image.width * image.height):
+            raise PictureError(f"{path}: {TOO_MANY_SCANS}", CONVERT)
 
 
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 START_OF_FRAME = {0xC0 + number for number in range(16)} - {0xC4, 0xC8, 0xCC} | {0xF7}  # JPEG; F7 is JPEG-LS
 WITHOUT_LENGTH = {0x01, 0xFF} | set(range(0xD0, 0xD9))
 SCAN, END = 0xDA, 0xD9
-MAX_SCANS = 100  # of a JPEG; progressive ones have about ten, and each costs a decoder a pass over the whole picture
+# Progressive JPEG have about ten scans, each of which costs a decoder a pass over the whole picture.
+MAX_SCANS = 100
+MAX_SCANNED = 720_000_000  # pixels in all scans, so that a picture of 36 megapixels may have 20
+TOO_MANY_SCANS = f"a JPEG of more than {MAX_SCANS} scans (20 of a large picture) or of countless segments."
 MAX_SEGMENTS = 75_000  # of a JPEG, as many as Pillow may read
 # A marker with a length, or the end; between segments other bytes after FF are data (a stuffed 0, restarts, JPEG-LS).
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
@@ -36,8 +39,8 @@ def n_tiles(stream: bytes) -> int:
     return -(-(right - left) // max(width, 1)) * -(-(bottom - top) // max(height, 1))
 
 
-def has_too_many_scans(stream: bytes) -> bool:
-    """Test for a JPEG that would hold a decoder for long: more scans than `MAX_SCANS`, or countless segments."""
+def has_too_many_scans(stream: bytes, pixels: int) -> bool:
+    """Test for a JPEG of so many pixels that would hold a decoder for long: too many scans, or countless segments."""
     if not stream.startswith(b"\xff\xd8"):
         return False
     at = n_scans = 0
@@ -46,7 +49,7 @@ def has_too_many_scans(stream: bytes) -> bool:
         if marker is None or stream[marker.start() + 1] == END:
             return False
         n_scans += stream[marker.start() + 1] == SCAN
-        if n_scans > MAX_SCANS:
+        if n_scans > min(MAX_SCANS, MAX_SCANNED // max(pixels, 1)):
             return True
         at = marker.end() + int.from_bytes(stream[marker.end() : marker.end() + 2])
     return True

@@ -11,6 +11,7 @@ from PIL import Image
 
 from fusion_ln.decode import bounded, limits, picture
 from fusion_ln.decode.picture import UNCOUNTED, count_frames, looks_like_picture, picture_size, read_picture
+from fusion_ln.decode.streams import has_too_many_scans
 from fusion_ln.errors import PictureError
 
 
@@ -223,6 +224,9 @@ def test_a_jpeg_of_countless_scans_is_refused_and_bytes_after_its_end_are_not_co
     (tmp_path / "c.jpg").write_bytes(whole[:-2] + last * 100 + whole[-2:])
     with pytest.raises(PictureError, match="more than 100 scans"):
         read_picture(tmp_path / "c.jpg")
+    some = whole[:-2] + last * 15 + whole[-2:]
+    assert not has_too_many_scans(some, 20_000_000)
+    assert has_too_many_scans(some, 36_000_000)  # which may have 20
 
 
 def test_frames_are_counted_within_bounds(tmp_path, pixels, monkeypatch):

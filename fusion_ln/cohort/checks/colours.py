@@ -2,6 +2,7 @@
 
 import numpy as np
 
+STRIP = 256  # rows at a time, since whole copies of a large picture would fill the memory
 # A channel spread above this makes a pixel coloured: JPEG leaves less on grey pictures.
 COLOUR_SPREAD = 32
 # Share of coloured pixels: a Doppler frame without flow still has its colour bar (0.5 % on BUSI's); grey ones have 0.
@@ -12,9 +13,14 @@ STRAIN_FROM = 0.15
 
 def coloured_share(pixels: np.ndarray) -> float:
     """Compute the share of coloured pixels of a picture, uint8 (H, W, 3)."""
+    coloured = sum(_count_coloured(pixels[top : top + STRIP]) for top in range(0, len(pixels), STRIP))
+    return coloured / (pixels.shape[0] * pixels.shape[1])
+
+
+def _count_coloured(pixels: np.ndarray) -> int:
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # a maximum over an axis of 3 is slow
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return float((spread > COLOUR_SPREAD).mean())
+    return int((spread > COLOUR_SPREAD).sum())
 
 
 def guess_modality(pixels: np.ndarray) -> str:
