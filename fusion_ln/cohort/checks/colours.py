@@ -14,7 +14,7 @@ STRAIN_FROM = 0.15
 def coloured_share(pixels: np.ndarray) -> float:
     """Compute the share of coloured pixels of a picture, uint8 (H, W, 3)."""
     coloured = sum(_count_coloured(pixels[top : top + STRIP]) for top in range(0, len(pixels), STRIP))
-    return coloured / (pixels.shape[0] * pixels.shape[1])
+    return float(coloured / (pixels.shape[0] * pixels.shape[1]))
 
 
 def _count_coloured(pixels: np.ndarray) -> int:
