@@ -21,7 +21,8 @@ TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precis
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_loads_and_runs(path, make_cohort, tmp_path, monkeypatch):
     """On one fold of a tiny cohort of two modalities, with a tiny network in the place of each backbone."""
-    monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
+    tasks = [make_cohort(12, name=name, modalities=("2d",), seed=seed) for seed, name in enumerate(("liver", "heart"))]
+    monkeypatch.setattr("fusion_ln.training.experiment.open_organs", lambda image_size: tasks)
     monkeypatch.setattr("fusion_ln.cohort.folder.check_tables", lambda cohort: None)  # it expects a column per fold
     monkeypatch.setattr(Cohort, "n_folds", 1)
     cohort = make_cohort(24, modalities=("2d", "cdfi"))
