@@ -11,7 +11,7 @@ FINDINGS = (
     "ultraso", "vascul", "vessel",
 )  # fmt: skip
 FINDINGS_ZH = ("门", "边界", "边缘", "形态", "回声", "血流", "弹性", "径", "纵横比", "钙化", "坏死", "大小", "皮质")
-NAMED_AT_MOST = 4  # columns in a title
+COLUMNS_IN_TITLE = 4  # columns in a title
 
 
 def is_finding(column: str, modalities: Collection[str] = ()) -> bool:
@@ -34,6 +34,6 @@ def columns_title(columns: Sequence[str], modalities: Collection[str] = ()) -> s
 
 
 def _some(columns: Sequence[str]) -> str:
-    shown = [column.replace("_", " ") for column in columns[:NAMED_AT_MOST]]
-    more = len(columns) - NAMED_AT_MOST
+    shown = [column.replace("_", " ") for column in columns[:COLUMNS_IN_TITLE]]
+    more = len(columns) - COLUMNS_IN_TITLE
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -21,7 +21,7 @@ NUMBER_GAPS = GAPS | set("-–—?.") | {"--", "none", "unknown", "unk", "missin
 NUMBER, DECIMAL_COMMA = "number", "number, decimal comma"
 TEXT, DATES, PICTURES, EMPTY = "text", "dates", "pictures", "empty"
 ASKED_FIRST = 20  # cells
-NAMED_AT_MOST = 5  # odd cells or levels of a column
+CELLS_NAMED = 5  # odd cells or levels of a column
 
 _WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"  # without leading zeros, and no more digits than a float holds
 _PLAIN = re.compile(rf"{_WHOLE}(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+", re.ASCII)
@@ -232,12 +232,12 @@ def _with_lines(cells: pd.Series) -> tuple[str, ...]:
     """Name different cells with the lines that hold them."""
     found = []
     for cell, lines in cells.groupby(cells, sort=False).groups.items():
-        named = ", ".join(map(str, lines[:NAMED_AT_MOST])) + (", ..." if len(lines) > NAMED_AT_MOST else "")
+        named = ", ".join(map(str, lines[:CELLS_NAMED])) + (", ..." if len(lines) > CELLS_NAMED else "")
         found.append(f"{cell!r} (line{'s' if len(lines) > 1 else ''} {named})")
     return tuple(found)
 
 
 def _some(texts: Sequence[str]) -> str:
     """List the first few, and how many more there are."""
-    more = len(texts) - NAMED_AT_MOST
-    return ", ".join(texts[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    more = len(texts) - CELLS_NAMED
+    return ", ".join(texts[:CELLS_NAMED]) + (f" and {more} more" if more > 0 else "")

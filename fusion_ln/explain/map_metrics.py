@@ -18,9 +18,9 @@ from fusion_ln.explain.network import Case, Explained
 
 CURVE_STEPS = 20  # of insertion and deletion
 SQUARES = 32  # random squares of the infidelity
-NOISE, DRAWS = 0.02, 3  # of the sensitivity: largest change of a pixel in [0, 1], and number of draws
+NOISE, NOISE_DRAWS = 0.02, 3  # of the sensitivity: largest change of a pixel in [0, 1], and number of draws
 RANDOMIZED_SHARES = (0.1, 0.5, 1.0)  # of the weight tensors, shuffled from the last layer down; see `shuffled`
-SMALLEST = 1e-12
+LEAST_CHANGE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def infidelity(explained: Explained, case: Case, maps: Sequence[Tensor], seed: i
     # A map has one value per pixel, shared by its channels.
     full = [(m[None, :, None] / 3).expand_as(p) for m, p in zip(maps, case.pictures, strict=True)]
     blank = measure([torch.zeros_like(p) for p in case.pictures])
-    return measure(full) / blank if blank > SMALLEST else float("nan")
+    return measure(full) / blank if blank > LEAST_CHANGE else float("nan")
 
 
 def sensitivity(explained: Explained, case: Case, attribute: AttributionFunction, seed: int) -> float:
@@ -150,7 +150,11 @@ def sensitivity(explained: Explained, case: Case, attribute: AttributionFunction
         ]
         return tuple(torch.stack(maps) for maps in zip(*rows, strict=True))
 
-    return float(sensitivity_max(repeat, case.pictures, disturb, n_perturb_samples=DRAWS, max_examples_per_batch=DRAWS))
+    return float(
+        sensitivity_max(
+            repeat, case.pictures, disturb, n_perturb_samples=NOISE_DRAWS, max_examples_per_batch=NOISE_DRAWS
+        )
+    )
 
 
 def rank_correlation(case: Case, maps: Sequence[Tensor], others: Sequence[Tensor]) -> float:

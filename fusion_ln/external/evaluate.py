@@ -14,7 +14,7 @@ from fusion_ln.errors import CohortError, RunError, unknown
 from fusion_ln.evaluation.external.answers import ExternalAnswers, tabulate_answers
 from fusion_ln.evaluation.external.figures import Figures, PointEstimate, endpoint_names, score_external
 from fusion_ln.evaluation.external.protocol import StoredProtocol, read_protocol
-from fusion_ln.evaluation.external.recalibrate import DRAWS, check_cases, recalibrate
+from fusion_ln.evaluation.external.recalibrate import CASE_DRAWS, check_cases, recalibrate
 from fusion_ln.evaluation.external.record import (
     EVALUATION_FILE,
     PREDICTIONS,
@@ -38,7 +38,7 @@ from fusion_ln.terms import LABEL, PATIENT, SITE
 
 SUBGROUPS = (SITE, "sex", "age")  # those of the cohort, where no protocol names others
 AGE = "age"
-FEWEST_OF_CLASS = 2  # patients of each class, for any figure
+FEWEST_TO_SCORE = 2  # patients of each class, for any figure
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def evaluate(
     *,
     protocol: Path | None = None,
     cases: int | None = None,
-    draws: int = DRAWS,
+    draws: int = CASE_DRAWS,
     label_free: bool = False,
 ) -> Evaluation:
     """Evaluate a model on another cohort, once, and write the figures, the predictions and the page.
@@ -175,10 +175,10 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
     labels = cohort.patients.set_index(PATIENT)[LABEL].map(dict(enumerate(place)))
     labels = labels[labels.index.isin(shown)] if shown else labels  # without any, `predict_cohort` refuses
     counts = np.bincount(labels, minlength=len(classes))
-    if counts.min() < FEWEST_OF_CLASS:
+    if counts.min() < FEWEST_TO_SCORE:
         raise CohortError(
             f"cohort {cohort.name}: {counts.min()} patient{'' if counts.min() == 1 else 's'} of class "
-            f"{classes[counts.argmin()]!r} with a picture that the model takes; {FEWEST_OF_CLASS} of each are needed.",
+            f"{classes[counts.argmin()]!r} with a picture that the model takes; {FEWEST_TO_SCORE} of each are needed.",
             "Wait for more, or look at pictures and predictions alone (`--label-free`).",
         )
     return labels

@@ -12,7 +12,7 @@ import numpy as np
 KEPT_DIRECTIONS = 64  # that the covariance keeps
 FEWEST = 2  # pictures of a class that has a centre
 FLAGGED = 0.025  # expected share of patients like the study's: one study's threshold so stays below 0.05
-SMALLEST = 1e-3  # variance, in units of the mean one: keeps features that never vary from deciding alone
+VARIANCE_FLOOR = 1e-3  # variance, in units of the mean one: keeps features that never vary from deciding alone
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def learn_moments(features: np.ndarray, labels: np.ndarray) -> FeatureMoments:
     degrees, width = max(len(away) - len(centres), 1), features.shape[1]
     variances = np.square(singular) / degrees
     k = min(KEPT_DIRECTIONS, len(variances), max(degrees // 2, 1))
-    floor = max(SMALLEST * float(variances.sum()) / width, np.finfo(np.float32).tiny)
+    floor = max(VARIANCE_FLOOR * float(variances.sum()) / width, np.finfo(np.float32).tiny)
     rest = max(float(variances[k:].sum()) / max(width - k, 1), floor)
     return FeatureMoments(
         centres=centres.astype(np.float32),

@@ -53,7 +53,7 @@ def explained(phantom, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "PNG_DPI", 20)
         patch.setattr(map_metrics, "SQUARES", 4)
-        patch.setattr(map_metrics, "DRAWS", 1)
+        patch.setattr(map_metrics, "NOISE_DRAWS", 1)
         code, output = explain(phantom[3].root, "--sample", 3, "--out", out)
     assert code == 0, output
     return phantom[0], phantom[3], out, output

@@ -44,7 +44,7 @@ def study(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """Let the bands of the page be coarse."""
-    monkeypatch.setattr("fusion_ln.report.external.sections.DRAWS", 20)
+    monkeypatch.setattr("fusion_ln.report.external.sections.BAND_DRAWS", 20)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from fusion_ln.settings.base import ADDED, LAST_SEED, MOST, Settings
 
-SMALLEST, LARGEST = 32, 2048  # pixels a side
+SMALLEST_SIDE, LARGEST_SIDE = 32, 2048  # pixels a side
 MOST_READERS = 50
 ShiftName = Literal["gain", "depth", "prevalence", "scanner", "missing"]
 SHIFTS: tuple[ShiftName, ...] = get_args(ShiftName)
@@ -16,7 +16,7 @@ class PhantomSettings(Settings):
     """A simulated cohort."""
 
     patients: int = Field(240, ge=1, le=MOST, description="Number of patients.")
-    image_size: int = Field(96, ge=SMALLEST, le=LARGEST, description="Pixels a side.")
+    image_size: int = Field(96, ge=SMALLEST_SIDE, le=LARGEST_SIDE, description="Pixels a side.")
     seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of all randomness.")
     sites: int = Field(3, ge=1, le=MOST, description="Hospitals, each with its own scanner settings; up to 8.")
     missing: float = Field(0.0, ge=0, lt=1, description="Chance that a picture is missing.")

@@ -13,7 +13,7 @@ from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.readers import draw_readers
-from fusion_ln.cohort.phantom.settings import LARGEST, SHIFTS, SMALLEST
+from fusion_ln.cohort.phantom.settings import LARGEST_SIDE, SHIFTS, SMALLEST_SIDE
 from fusion_ln.cohort.phantom.shift import draw_shift
 from fusion_ln.cohort.phantom.studio import Studio
 from fusion_ln.cohort.phantom.truth import POSTERIORS_FILE, TRUTH_FILE, attainable_of, posterior_table
@@ -124,8 +124,8 @@ def simulate_cohort(
 def _check(n_patients: int, image_size: int, missing: float, missing_link: float, shortcut: float) -> None:
     if n_patients < 1:
         raise SettingsError(f"--patients {n_patients}: at least one patient is needed.")
-    if not SMALLEST <= image_size <= LARGEST:
-        raise SettingsError(f"--image-size {image_size}: expected {SMALLEST} to {LARGEST} pixels.")
+    if not SMALLEST_SIDE <= image_size <= LARGEST_SIDE:
+        raise SettingsError(f"--image-size {image_size}: expected {SMALLEST_SIDE} to {LARGEST_SIDE} pixels.")
     if not 0 <= missing < 1:
         raise SettingsError(f"--missing {missing}: expected a chance from 0 to below 1.")
     if not 0 <= missing_link <= 1 or (missing_link and not missing):

@@ -10,7 +10,7 @@ from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.limits.shares import Z, middle, share_interval
 
 NONE_HELD = "none"
-SMALLEST = 1e-6  # deviation below which nothing varies but rounding
+DEVIATION_FLOOR = 1e-6  # deviation below which nothing varies but rounding
 _SHARES = ["n_model", "share_model", "n_other", "share_other", "share_other_low", "share_other_high"]
 _STEPS = 200
 
@@ -80,7 +80,7 @@ def compare_findings(model: CohortProfile, other: CohortProfile) -> pd.DataFrame
 
 def _standardised(model: Distribution, other: Distribution) -> tuple[float | None, float | None, float | None]:
     """Compute (other - model) / deviation of the model's cohort, with limits that take the pictures as independent."""
-    if model.deviation < SMALLEST:
+    if model.deviation < DEVIATION_FLOOR:
         return None, None, None
     value = (other.mean - model.mean) / model.deviation
     ratio = (other.deviation / model.deviation) ** 2

@@ -11,7 +11,7 @@ from fusion_ln.records.parts import Strict
 from fusion_ln.terms import MODALITY, PATIENT
 
 FEWEST_SHOWN = 5  # patients behind a figure of a profile; a category of fewer is not named
-MOST_LEVELS = 12  # a text with more values may name patients
+MOST_NAMED_LEVELS = 12  # a text with more values may name patients
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 FEATURES = {
     "brightness": "mean grey value",
@@ -92,7 +92,7 @@ def profile_cohort(
             continue
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             numbers[name] = Distribution.of(values.to_numpy(dtype=np.float64))
-        elif values.nunique() <= MOST_LEVELS:
+        elif values.nunique() <= MOST_NAMED_LEVELS:
             counts = values.astype(str).value_counts().sort_index()
             categories[name] = {str(level): n / len(values) for level, n in counts.items() if n >= FEWEST_SHOWN}
         else:

@@ -12,12 +12,12 @@ from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import middle
 from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY, threshold_for
 from fusion_ln.evaluation.probabilities.maps import fit_map
-from fusion_ln.evaluation.probabilities.recalibration import SMALLEST, fit_logistic
+from fusion_ln.evaluation.probabilities.recalibration import LOGIT_FLOOR, fit_logistic
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.records.parts import Strict
 
-DRAWS = 200
+CASE_DRAWS = 200
 LEAST_LEFT = 10  # patients of a class, and of the rest, who are left to be scored
 RELIABLE_FROM = 200  # local cases below which a threshold learnt anew is not to be relied on
 OPTION = "--recalibrate"
@@ -71,7 +71,7 @@ def check_cases(cases: int, patients: int, n_classes: int) -> None:
 
 
 def recalibrate(
-    predictions: Predictions, points: Sequence[OperatingPoint], cases: int, *, draws: int = DRAWS, seed: int = 0
+    predictions: Predictions, points: Sequence[OperatingPoint], cases: int, *, draws: int = CASE_DRAWS, seed: int = 0
 ) -> Recalibration:
     """Recalibrate on ``cases`` patients drawn without replacement, and score the others, many times.
 
@@ -144,10 +144,10 @@ def _figures(
 ) -> dict[tuple[str, str], float]:
     """Compute the figures that recalibration changes, by kind and by class or operating point."""
     own = probs[np.arange(len(labels)), labels]
-    found = {("log_loss", ""): float(-np.log(own.clip(SMALLEST)).mean())}
+    found = {("log_loss", ""): float(-np.log(own.clip(LOGIT_FLOOR)).mean())}
     found["auc_ovr", ""] = float(aucs(labels, probs).macro)
     for c, name in enumerate(classes):
-        events, clipped = labels == c, probs[:, c].clip(SMALLEST, 1 - SMALLEST)
+        events, clipped = labels == c, probs[:, c].clip(LOGIT_FLOOR, 1 - LOGIT_FLOOR)
         logits = np.log(clipped / (1 - clipped))
         constant = np.ones((len(logits), 1))
         nothing = iter(())

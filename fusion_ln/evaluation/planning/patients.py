@@ -26,7 +26,7 @@ from fusion_ln.predictions import Predictions
 
 POWER, CORRELATION, SHARE = 0.8, 0.5, 0.3  # where nothing is said
 FEWEST, MOST = 10, 1_000_000  # patients that a plan may name
-FEWEST_OF_CLASS = 2  # with one there is no variance
+FEWEST_FOR_VARIANCE = 2  # with one there is no variance
 ASSUMED = "assumed"  # the class of a row, where only its share is known
 
 Curve = Callable[[np.ndarray], np.ndarray]  # patients -> width of the interval, or power
@@ -236,7 +236,7 @@ def _chance_of_few(ranked: Aucs, of_class: int, part: np.ndarray) -> np.ndarray:
 
 
 def _logit_width(auc: np.ndarray, variance: np.ndarray, smallest: np.ndarray) -> np.ndarray:
-    return _between(logit_limits(auc, variance, np.maximum(smallest, FEWEST_OF_CLASS)))
+    return _between(logit_limits(auc, variance, np.maximum(smallest, FEWEST_FOR_VARIANCE)))
 
 
 def _between(limits: Limits) -> np.ndarray:

@@ -19,7 +19,7 @@ from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import LOGIT, PROB
 
-SMALLEST = 1e-9  # keeps logarithms finite
+PROB_FLOOR = 1e-9  # keeps logarithms finite
 SLOPES = (0.05, 20.0)  # a model that knows nothing, or is always right, has no slope
 
 
@@ -221,7 +221,7 @@ def _apply_by_fold(
 
 def log_ratios(probs: np.ndarray) -> np.ndarray:
     """Take logarithms of probabilities, with mean zero over the classes. Shape (P, C)."""
-    logs = np.log(np.maximum(probs.astype(np.float64), SMALLEST))
+    logs = np.log(np.maximum(probs.astype(np.float64), PROB_FLOOR))
     return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 

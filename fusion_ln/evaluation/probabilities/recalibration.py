@@ -12,7 +12,7 @@ from fusion_ln.evaluation.limits.shares import Z, middle
 from fusion_ln.predictions import Predictions
 
 FEWEST_CALIBRATED = 10  # patients of a class, and of the rest, below which no interval and no curve is given
-SMALLEST = 1e-6  # keeps the logit finite
+LOGIT_FLOOR = 1e-6  # keeps the logit finite
 KNOTS = (0.1, 0.5, 0.9)  # quantiles of the logit (Harrell 2015, sec. 2.4.6)
 STEEPEST = 20.0  # a slope beyond this means that the class is separated
 _STEPS, _LARGEST_STEP = 25, 3.0
@@ -152,7 +152,7 @@ def _enough(events: np.ndarray) -> bool:
 
 def _logit_of(predictions: Predictions, c: int) -> np.ndarray:
     """Take the logit of the probability of a class. Shape (P,)."""
-    return np.asarray(logit(predictions.probs[:, c].clip(SMALLEST, 1 - SMALLEST)))
+    return np.asarray(logit(predictions.probs[:, c].clip(LOGIT_FLOOR, 1 - LOGIT_FLOOR)))
 
 
 def _line(logits: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, PATIENT, SITE
 
-FEWEST_OF_CLASS = 10  # patients of each class at a site whose AUC gets an interval and is pooled
+FEWEST_AT_SITE = 10  # patients of each class at a site whose AUC gets an interval and is pooled
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SiteFigures:
     Attributes:
         counts: ``site, n, <class>..., pooled``: patients, and if the site's AUC is pooled.
         metrics: ``site, metric, class, value, ci_low, ci_high``: macro AUC (logit DeLong) where each class has two
-            patients, an interval where it has `FEWEST_OF_CLASS`; recall of each class that is there (Wilson).
+            patients, an interval where it has `FEWEST_AT_SITE`; recall of each class that is there (Wilson).
         auc: Meta-analysis of the logit of the macro AUC; None with fewer than two pooled sites.
     """
 
@@ -60,7 +60,7 @@ def score_sites(predictions: Predictions, sites: Mapping[int, str]) -> SiteFigur
         labels = predictions.labels[predictions.folds == fold]
         probs = predictions.probs[predictions.folds == fold]
         sizes = np.bincount(labels, minlength=len(predictions.classes))
-        pooled = int(sizes.min()) >= FEWEST_OF_CLASS
+        pooled = int(sizes.min()) >= FEWEST_AT_SITE
         counts.append((site, len(labels), *sizes.tolist(), pooled))
         if sizes.min() >= 2:
             ranked = aucs(labels, probs)

@@ -5,7 +5,7 @@ from scipy.stats import norm, t
 
 from fusion_ln.evaluation.limits.shares import LEVEL
 
-DRAWS, GRID = 20_000, 96  # of the confidence distribution; variances at which Q is evaluated
+VARIANCE_DRAWS, GRID = 20_000, 96  # of the confidence distribution; variances at which Q is evaluated
 
 
 def new_site_interval(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
@@ -20,9 +20,9 @@ def new_site_interval(values: np.ndarray, errors: np.ndarray) -> tuple[float, fl
         errors: Its standard error, positive. Shape (k,).
     """
     k, rng = len(values), np.random.default_rng(0)
-    tau2 = draw_variances(values, errors, rng.chisquare(1, (DRAWS, k - 1)))
+    tau2 = draw_variances(values, errors, rng.chisquare(1, (VARIANCE_DRAWS, k - 1)))
     # Evenly spaced quantiles in random order: less noise than draws.
-    levels = (np.arange(DRAWS) + 0.5) / DRAWS
+    levels = (np.arange(VARIANCE_DRAWS) + 0.5) / VARIANCE_DRAWS
     between, within = norm.ppf(rng.permutation(levels)), t.ppf(rng.permutation(levels), k - 1)
     weights = 1 / (errors**2 + tau2[:, None])
     means = (weights @ values) / weights.sum(axis=1)

@@ -17,7 +17,7 @@ from fusion_ln.terms import FOLD, PATIENT
 
 PROBE_SIDE = 48  # pixels: enough for the shape of a mark, few enough for a linear model
 COMPONENTS = 50
-SMALLEST = 1e-6  # probability
+SHARE_FLOOR = 1e-6  # probability
 
 
 def probe_frame(
@@ -70,11 +70,11 @@ def _fit_predict(features: np.ndarray, labels: np.ndarray, held_out: np.ndarray,
     varies = np.ptp(features, axis=0) > 0
     if not varies.any():  # without frames and texts, only the frequency of the classes can be learnt
         shares = np.bincount(labels, minlength=n_classes) / len(labels)
-        return np.log(np.maximum(np.tile(shares, (len(held_out), 1)), SMALLEST))
+        return np.log(np.maximum(np.tile(shares, (len(held_out), 1)), SHARE_FLOOR))
     components = PCA(min(COMPONENTS, len(labels) - 1), svd_solver="full")
     model = make_pipeline(StandardScaler(), components, StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     model.fit(features, labels)
-    probs = np.full((len(held_out), n_classes), SMALLEST)
+    probs = np.full((len(held_out), n_classes), SHARE_FLOOR)
     probs[:, model[-1].classes_] = model.predict_proba(held_out)
-    logs: np.ndarray = np.log(np.maximum(probs, SMALLEST))
+    logs: np.ndarray = np.log(np.maximum(probs, SHARE_FLOOR))
     return logs

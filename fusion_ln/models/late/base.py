@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-12  # keeps logarithms finite
+LATE_FLOOR = 1e-12  # keeps logarithms finite
 
 Learnt = Mapping[str, list[float] | list[list[float]]]
 
@@ -63,6 +63,6 @@ def weighted_probability(modality_logits: ModalityLogits, weights: Tensor) -> Te
     present = modality_logits.present
     held = present * weights
     # Where every modality a patient has was given the weight zero, they count alike.
-    held = torch.where(held.sum(1, keepdim=True) > SMALLEST, held, present.to(held.dtype))
+    held = torch.where(held.sum(1, keepdim=True) > LATE_FLOOR, held, present.to(held.dtype))
     probs = ((held / held.sum(1, keepdim=True))[..., None] * modality_logits.probs).sum(1)
-    return probs.clamp(min=SMALLEST).log()
+    return probs.clamp(min=LATE_FLOOR).log()

@@ -11,7 +11,7 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.kit.style import percent
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, RANDOM_MAPS, modality_title, short_title
 
-DRAWS = 2000  # bootstrap means over patients
+MEAN_DRAWS = 2000  # bootstrap means over patients
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def method_table(read: Explanation) -> pd.DataFrame:
 def _interval(values: np.ndarray) -> tuple[float, float]:
     if len(values) < 2:
         return np.nan, np.nan
-    means = np.random.default_rng(0).choice(values, (DRAWS, len(values))).mean(1)
+    means = np.random.default_rng(0).choice(values, (MEAN_DRAWS, len(values))).mean(1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 

@@ -32,7 +32,7 @@ from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 
 MEANS = {"mean_model": "Own study", "mean_other": "Other cohort", "difference": "SD apart"}
-DRAWS = 500  # of the bootstrap behind bands
+BAND_DRAWS = 500  # of the bootstrap behind bands
 OTHER_COHORT = "Other cohort"
 SHARE_HEADINGS = {"n_model": "Own study", "share_model": "Share", "n_other": OTHER_COHORT, "share_other": "Share"}
 
@@ -80,7 +80,7 @@ def build_parts(
 
 def discrimination(record: EvaluationRecord, figures: Figures, answers: ExternalAnswers) -> Part:
     """Show the AUC and the ROC curve of each class."""
-    bands = {name: roc_band(answers.predictions, name, n_resamples=DRAWS) for name in answers.classes}
+    bands = {name: roc_band(answers.predictions, name, n_resamples=BAND_DRAWS) for name in answers.classes}
     rows = [(ALL_CLASSES, figures.auc_ovr), *figures.auc.items()]
     table = pd.DataFrame([(name, f.value, f.low, f.high) for name, f in rows], columns=["class", "auc", *_ends("auc")])
     if own := record.model.auc:
@@ -103,7 +103,7 @@ def discrimination(record: EvaluationRecord, figures: Figures, answers: External
 def calibration(figures: Figures, answers: ExternalAnswers, simulated: bool) -> Part:
     """Show slope, intercept and curve of each class."""
     predictions = answers.predictions
-    curves, bins = calibration_curves(predictions, n_resamples=DRAWS), reliability(predictions)
+    curves, bins = calibration_curves(predictions, n_resamples=BAND_DRAWS), reliability(predictions)
     rows = [
         (name, slope.value, slope.low, slope.high, intercept.value, intercept.low, intercept.high)
         for (name, slope), intercept in zip(figures.slope.items(), figures.intercept.values(), strict=True)
@@ -204,7 +204,7 @@ def by_subgroup(answers: ExternalAnswers, simulated: bool) -> Part | None:
     """Score the levels of each variable; None where patients differ in none."""
     plates, tables = [], []
     for variable, levels in answers.groups.items():
-        found = subgroups(answers.predictions, levels, n_resamples=DRAWS)
+        found = subgroups(answers.predictions, levels, n_resamples=BAND_DRAWS)
         own = found.metrics[(found.metrics["metric"] == PRIMARY) & (found.metrics["class"] == ALL_CLASSES)]
         plates.append(draw.draw_subgroups(variable, found.counts, own, simulated))
         shown = found.counts.drop(columns="scored").merge(own.drop(columns=["metric", "class"]), on="level", how="left")

@@ -6,7 +6,7 @@ from scipy.special import logit
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.limits.shares import Z, share_interval
 from fusion_ln.evaluation.sites.figures import (
-    FEWEST_OF_CLASS,
+    FEWEST_AT_SITE,
     logit_auc,
     pooled_row,
     score_sites,
@@ -54,7 +54,7 @@ def test_each_site_is_scored_on_its_own_patients(rng):
 
 
 def test_a_small_site_has_no_interval_and_is_not_pooled(rng):
-    predictions = drawn(rng, n=3 * 3 * (FEWEST_OF_CLASS - 1))
+    predictions = drawn(rng, n=3 * 3 * (FEWEST_AT_SITE - 1))
     found = score_sites(predictions, SITES)
     assert found.auc is None
     assert not found.counts["pooled"].any()

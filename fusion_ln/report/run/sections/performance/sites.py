@@ -10,7 +10,7 @@ from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.sites.figures import (
-    FEWEST_OF_CLASS,
+    FEWEST_AT_SITE,
     SiteFigures,
     pooled_row,
     score_sites,
@@ -68,7 +68,7 @@ def build(report: Report) -> Section | None:
         headline=_headline(results, scored),
         values={
             "given": GIVEN,
-            "needs": FEWEST_OF_CLASS,
+            "needs": FEWEST_AT_SITE,
             "fewest": FEWEST_SITES,
             "pooled": len(pooled) > 0,
             "sites": len(sites),
