@@ -1,10 +1,13 @@
 """One spelling of every word that is written to disk or typed by a user; imports nothing heavy."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+
+from markupsafe import Markup, escape
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,8 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("FUSIONLN_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fusion_ln"
+
+
+def mark_commands(line: str) -> Markup:
+    """Set what stands between backticks as code of a page; all else is escaped."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(line))))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE, FoldScores
 from fusion_ln.frozen.record import ModelRecord
-from fusion_ln.terms import modality_title
+from fusion_ln.terms import mark_commands, modality_title
 
 CardRow = tuple[str, str, str, str]  # of the table of figures: what, class, value, interval
 
@@ -56,13 +56,8 @@ def render_facts(record: ModelRecord, scores: FoldScores) -> str:
     """Write the page of facts, as HTML."""
     loader = PackageLoader("fusion_ln.frozen")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, autoescape=True)
-    environment.filters["commands"] = _mark_commands
+    environment.filters["commands"] = mark_commands
     return environment.get_template("facts.html").render(facts=_facts(record, scores))
-
-
-def _mark_commands(line: str) -> Markup:
-    """Set what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(line))))
 
 
 def _escape(value: object) -> object:

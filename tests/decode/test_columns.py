@@ -90,7 +90,7 @@ def test_a_comma_is_a_decimal_one_only_where_the_table_has_such():
     assert described["x"].nearly_numeric  # 1.234 is 1234 to who writes 0,5
 
 
-def test_a_decimal_comma_among_separating_ones_is_warned_of_with_an_example():
+def test_a_decimal_comma_among_separating_ones_is_warned_of():
     cells = pd.DataFrame({"levels": ["NA", "2,3", "4"], "size": ["1", "2", "−3"]}, dtype=object)
     for separator in ",;":
         values, [levels, size] = read_columns(cells, Path(), separator=separator)

@@ -209,7 +209,7 @@ def test_a_voi_table_is_applied_over_its_whole_output_range(tmp_path):
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("element", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_a_table_that_is_called_16_bit_is_read_by_the_values_of_its_entries(tmp_path, bits, element):
+def test_a_table_called_16_bit_is_read_by_the_values_of_its_entries(tmp_path, bits, element):
     """Entries of 8 bits gave at most 1 of 255, and of 12 bits 16."""
     table = pydicom.Dataset()
     entries = np.linspace(0, 2**bits - 1, 256).astype("<u2")

@@ -213,7 +213,7 @@ def test_deep_colour_of_a_tiff_is_refused(tmp_path):
         read_picture(tmp_path / "a.tiff")
 
 
-def test_a_jpeg_of_countless_scans_is_refused_and_bytes_after_its_end_are_not_counted(tmp_path, pixels):
+def test_countless_scans_are_refused_and_bytes_after_the_end_not_counted(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.jpg", progressive=True)
     whole = (tmp_path / "a.jpg").read_bytes()
     assert whole.count(b"\xff\xda") > 5

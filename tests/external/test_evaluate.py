@@ -123,7 +123,7 @@ def test_an_evaluation_that_could_not_be_written_is_no_look(study, model, tmp_pa
     assert not (tmp_path / "out" / LOCK).exists()
 
 
-def test_a_log_that_cannot_be_written_is_refused_before_anything_is_predicted(study, model, tmp_path, monkeypatch):
+def test_a_log_that_cannot_be_written_is_refused_before_any_prediction(study, model, tmp_path, monkeypatch):
     def fail(**where):
         raise PermissionError(13, "Permission denied")
 

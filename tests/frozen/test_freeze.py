@@ -321,7 +321,7 @@ def test_a_model_is_verified_to_the_figures_of_its_card(models, tmp_path):
         shutil.rmtree(model.root)
 
 
-def test_a_head_on_pretrained_tokens_leaves_with_the_networks_that_they_come_from(make_cohort, tmp_path):
+def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp_path):
     cohort, weights = make_cohort(12), tmp_path / "weights.safetensors"
     save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict())
     fit = FIT_TWICE.model_copy(update={"weights": str(weights), "epochs": 1})

@@ -1,10 +1,10 @@
 """Operating points of a model: thresholds that are fixed before it meets another cohort."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.decision import TARGET_SENSITIVITY
@@ -12,6 +12,7 @@ from fusion_ln.records.parts import Share, Strict
 from fusion_ln.terms import NOT_MALIGNANT
 
 TARGET_SPECIFICITY = 0.90
+PointKind = Literal["sensitive", "specific"]
 FEWEST_TUNED_ON = 20  # patients that a threshold is chosen on: at 95 % one of them may be missed
 
 
@@ -36,6 +37,7 @@ class OperatingPoint(Strict):
 
     Attributes:
         name: As in ``malignant-sensitive``.
+        kind: Which of the two rates the threshold was chosen for.
         title: As on a page.
         positive: Classes that the test shall find.
         threshold: Least calibrated probability of these classes, summed, of a positive test.
@@ -43,11 +45,20 @@ class OperatingPoint(Strict):
     """
 
     name: str
+    kind: PointKind
     title: str
     positive: tuple[str, ...]
     threshold: Share
     sensitivity: Rate
     specificity: Rate
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_kind(cls, values: object) -> object:
+        """Take the kind of a point that was written without one from its name."""
+        if isinstance(values, dict) and "kind" not in values:
+            return {**values, "kind": str(values.get("name")).rpartition("-")[2]}
+        return values
 
 
 def malignant_classes(classes: Sequence[str]) -> tuple[str, ...]:
@@ -76,13 +87,15 @@ def learn_points(classes: Sequence[str], labels: np.ndarray, probs: np.ndarray) 
         diseased, risk = np.isin(labels, columns), probs[:, columns].sum(axis=1)
         if min(diseased.sum(), (~diseased).sum()) < FEWEST_TUNED_ON:
             continue
-        for kind, title, threshold in (
+        choices: tuple[tuple[PointKind, str, float], ...] = (
             ("sensitive", f"finds {100 * TARGET_SENSITIVITY:.0f} %", _least(risk[diseased], TARGET_SENSITIVITY)),
             ("specific", f"spares {100 * TARGET_SPECIFICITY:.0f} %", _above(risk[~diseased], TARGET_SPECIFICITY)),
-        ):
+        )
+        for kind, title, threshold in choices:
             rates = rates_at(risk, diseased, threshold)
             point = OperatingPoint(
                 name=f"{test}-{kind}",
+                kind=kind,
                 title=f"{test.capitalize()}, {title}",
                 positive=positive,
                 threshold=threshold,

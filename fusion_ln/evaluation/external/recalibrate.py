@@ -84,7 +84,7 @@ def recalibrate(
     labels, classes = predictions.labels, predictions.classes
     check_cases(cases, len(labels), len(classes))
     rng = np.random.default_rng(seed)
-    anew = [point for point in points if point.name.endswith("-sensitive")]
+    anew = [point for point in points if point.kind == "sensitive"]
     found, left_out = [], 0
     for _ in range(draws):
         drawn = np.zeros(len(labels), dtype=bool)

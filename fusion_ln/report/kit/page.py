@@ -16,7 +16,7 @@ from fusion_ln.progress import progress
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
-from fusion_ln.terms import short_title
+from fusion_ln.terms import mark_commands, short_title
 
 _DRAWN = ContextVar("drawn", default=True)
 
@@ -84,7 +84,8 @@ def _environment(titles: Mapping[str, str]) -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., str]] = {
-        "cell": lambda value: titles.get(value) or style.cell(value),
+        "cell": lambda value: mark_commands(titles.get(value) or style.cell(value)),
+        "commands": mark_commands,
         "heading": lambda column: titles.get(column.name) or column.heading,
         "words": heading_of,
         "number": style.number,

@@ -13,7 +13,7 @@ def test_the_limits_of_one_share_are_wilsons_times_its_worth():
     assert (low, high) == pytest.approx((-2 * expected[1], -2 * expected[0]))
 
 
-def test_shares_of_classes_add_by_mover_and_those_of_one_class_exclude_each_other():
+def test_shares_of_classes_add_by_mover_and_of_one_class_exclude_each_other():
     hits, of, worths = [35, 4], [40, 30], [0.6, -1.4]
     found = [proportion_confint(h, n, method="wilson") for h, n in zip(hits, of, strict=True)]
     shares = np.array(hits) / of

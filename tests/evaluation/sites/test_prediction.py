@@ -31,7 +31,7 @@ def test_variances_follow_the_confidence_distribution(rng):
     assert kstest(positive, share).pvalue > 0.001
 
 
-def test_sites_that_seem_alike_still_leave_room_for_a_variance_between_them():
+def test_sites_that_seem_alike_leave_room_for_a_variance_between_them():
     errors = np.full(8, 0.3)
     low, high = new_site_interval(1.5 + errors * np.linspace(-1.4, 1.4, 8), errors)  # Q = 6.7, below 7
     mean_alone = 2.365 * 0.3 / 8**0.5  # t with 7 degrees of freedom, if the variance were known to be 0

@@ -99,6 +99,12 @@ def test_one_baseline_alone_gives_a_report_without_differences(alone):
     assert not (alone.parent / "tables" / "differences.csv").exists()
 
 
+def test_commands_of_the_page_are_set_as_code(alone):
+    page = re.sub(r"<style>.*?</style>", "", alone.read_text(), flags=re.DOTALL)
+    assert "<code>fusionln cohort stats</code>" in page
+    assert "`" not in page
+
+
 def test_the_paper_protocol_and_it_alone_carries_its_warning(alone, cohort, maker, tmp_path, monkeypatch):
     leave_blank(monkeypatch)
     paper = write_results(tmp_path, read_results([maker.baseline("2d", protocol="paper")], cohort), title="t")

@@ -9,7 +9,7 @@ from fusion_ln.training.fusion.refit import refit
 from fusion_ln.training.run import run_baselines, run_fusions
 
 
-def test_a_run_with_settings_of_each_fold_or_a_finetuned_head_is_not_refitted(make_cohort, tmp_path):
+def test_settings_of_each_fold_and_finetuned_heads_are_not_refitted(make_cohort, tmp_path):
     cohort = make_cohort(12)
     tuned = {"baseline-2d": {"folds": [{"lr": 0.001}, {"lr": 0.002}]}}
     baselines = run_baselines(cohort, ["2d", "cdfi"], FIT, tmp_path, tuned=tuned, device=CPU)

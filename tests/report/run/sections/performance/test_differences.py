@@ -21,7 +21,7 @@ def test_one_model_alone_has_no_section_on_differences(report):
     assert build(Report(alone, report.folder, "Title")) is None
 
 
-def test_the_primary_endpoint_has_both_p_values_and_the_probability_of_no_gain(report):
+def test_the_primary_endpoint_has_both_p_values_and_that_of_no_gain(report):
     results = report.results
     row = results.differences.query("metric == 'auc_ovr'").set_index("model").loc[results.candidate.name]
     test = delong(results.candidate.predictions, results.reference.predictions).iloc[-1]
