@@ -26,12 +26,23 @@ def test_the_newest_model_or_fusion_is_taken(tmp_path, capsys):
     assert choice.choose_model(tmp_path) == model
 
 
-@pytest.mark.slow
 def test_a_demonstration_is_trained_once_and_said(tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train(cohort, modalities, *given, **more):
+        trained.append((cohort.simulated, modalities))
+        return ["run"]
+
+    def freeze(run, out, *, licence):
+        out.mkdir()
+        (out / "digest.json").touch()
+
     monkeypatch.setattr(choice, "FIT", FIT)
-    monkeypatch.setattr(choice, "PATIENTS", 40)
+    monkeypatch.setattr(choice, "PATIENTS", 20)
+    monkeypatch.setattr(choice, "run_baselines_and_fusions", train)
+    monkeypatch.setattr(choice, "freeze", freeze)
     made = choice.choose_model(tmp_path)
-    assert (made / "digest.json").is_file()
-    assert "simulated" in capsys.readouterr().err
-    monkeypatch.setattr(choice, "run_baselines_and_fusions", None)
+    assert "20 simulated patients" in capsys.readouterr().err
     assert choice.choose_model(tmp_path) == made
+    assert "demonstration" in capsys.readouterr().err
+    assert trained == [(True, ["2d", "cdfi", "elastic"])]
