@@ -28,7 +28,10 @@ class ExplainGroup(click.Group):
 
 @click.group(cls=ExplainGroup)
 def explain() -> None:
-    """Explain predictions of RUN, each by the model of the fold that held the patient out."""
+    """Explain predictions of RUN, each by the model of the fold that held the patient out.
+
+    In place of RUN a model of `fusionln freeze` explains its answers to patients of another cohort (`--cohort`).
+    """
 
 
 @explain.command(MAPS, hidden=True)
@@ -46,16 +49,34 @@ def maps(run: Path, cohort: Path | None, out: Path | None, **options: object) ->
     """Explain predictions of RUN, each by the model of the fold that held the patient out."""
     from fusion_ln.cohort.folder import open_run_cohort
     from fusion_ln.explain.run import explain_run
+    from fusion_ln.frozen.folder import ModelFolder
     from fusion_ln.report.explanation.page import write_explanation
     from fusion_ln.runs import ExplanationFolder, RunFolder
 
     settings = take(options, ExplainSettings)
+    if ModelFolder(run).record.is_file():
+        _explain_model(run, cohort, settings, out)
+        return
     folder = RunFolder(run)
     place = ExplanationFolder(out) if out else folder.explanation
     explain_run(folder, open_run_cohort(folder, cohort), settings, place)
     page = write_explanation(place)
     click.echo(f"Maps:        {place.root / 'maps'}")
     click.echo(f"Explanation: {page}")
+
+
+def _explain_model(model: Path, cohort: Path | None, settings: ExplainSettings, out: Path | None) -> None:
+    if cohort is None:
+        raise click.UsageError(f"{model} is a model: name the cohort of the patients to explain (`--cohort DIR`).")
+    if settings.errors or settings.everyone:
+        raise click.UsageError("--errors and --everyone belong to a run: a model does not look at true classes.")
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.external.explain import ANSWERS, explain_cohort
+
+    out = out or Path("explanation")
+    panels = explain_cohort(model, load_cohort(cohort), settings, out)
+    click.echo(f"Maps:    {out} ({len(panels)} patients)")
+    click.echo(f"Answers: {out / ANSWERS}")
 
 
 @explain.command("audit", hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})

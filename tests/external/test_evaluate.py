@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
@@ -282,3 +283,23 @@ def test_patients_without_labels_are_imported_and_looked_at_label_free(study, mo
     assert "its patients have no labels" in refused("evaluate", model, "--cohort", out, "--out", tmp_path / "no")
     assert "its patients have no labels" in refused("run", "baseline", "--modality", "2d", "--cohort", out, *OPTIONS)
     assert "not tested, its patients have no labels" in fusionln("cohort", "check", out)
+
+
+def test_a_model_explains_its_answers_to_patients_it_has_not_seen(study, model, tmp_path):
+    own, _, other = study
+    out, picks = tmp_path / "maps", other.patients_with("2d")[:2]
+    methods = ("--method", "ig,occlusion")
+    fusionln("explain", model, "--cohort", other.root, "--patients", ",".join(picks), *methods, "--out", out)
+    answers = load_predictor(model).predict_cohort(other)
+    table = pd.read_csv(out / "answers.csv").set_index("patient_id")
+    rows = np.flatnonzero(np.isin(answers.patients, picks))
+    np.testing.assert_allclose(table.loc[picks].filter(like="prob_").to_numpy(), answers.probs[rows])
+    assert {Image.open(out / f"{patient}.png").size for patient in picks} == {(110 + 3 * 200, 66 + 200 + 22)}
+    for arguments, problem in {
+        (): "name the cohort",
+        ("--cohort", own.root): "used to train",
+        ("--cohort", other.root, "--errors"): "belong to a run",
+        ("--cohort", other.root, "--patients", "P001"): "has no picture in cohort other that the model takes",
+        ("--cohort", other.root, "--method", "attention"): "do not allow it",
+    }.items():
+        assert problem in refused("explain", model, *arguments, "--out", tmp_path / "no")
