@@ -26,11 +26,18 @@ export function Slot({ modality, model, picture, patient }: SlotProps) {
   return (
     <li className={drop.over ? 'slot slot-over' : 'slot'} style={colours} {...drop.handlers}>
       <p className="slot-title">{title(modality, model.modality_titles)}</p>
-      {picture ? (
-        <Filled picture={picture} model={model} patient={patient} />
-      ) : (
-        <Empty modality={title(modality, model.modality_titles)} onFiles={(files) => { patient.add(files, modality); }} />
-      )}
+      <div className={picture ? 'slot-body' : 'slot-body slot-body-empty'}>
+        {picture ? (
+          <Filled picture={picture} model={model} patient={patient} />
+        ) : (
+          <Empty
+            modality={title(modality, model.modality_titles)}
+            onFiles={(files) => {
+              patient.add(files, modality);
+            }}
+          />
+        )}
+      </div>
     </li>
   );
 }
@@ -73,6 +80,7 @@ function Filled({ picture, model, patient }: { picture: Picture; model: Model; p
   return (
     <>
       <PictureView picture={picture} label={words.patient.picture(modality)} />
+      <div className="slot-facts">
       <p className="slot-file small" title={picture.file.name}>
         {picture.file.name}
       </p>
@@ -101,6 +109,7 @@ function Filled({ picture, model, patient }: { picture: Picture; model: Model; p
         {words.remove}
         <span className="sr"> {picture.file.name}</span>
       </Button>
+      </div>
     </>
   );
 }

@@ -13,7 +13,7 @@ export function Alone({ model, answer }: { model: Model; answer: Answer }) {
     <section className="card" aria-labelledby="alone">
       <h3 id="alone">{words.result.alone}</h3>
       <p className="dim small">{words.result.aloneNote}</p>
-      <table className="alone">
+      <table className="table alone">
         <thead>
           <tr>
             <th scope="col">{words.result.modality}</th>

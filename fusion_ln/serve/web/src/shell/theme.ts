@@ -32,6 +32,7 @@ export function antTheme(dark: boolean): ThemeConfig {
     algorithm: dark ? theme.darkAlgorithm : theme.defaultAlgorithm,
     token: {
       colorPrimary: accent,
+      colorInfo: accent,
       colorLink: accent,
       colorBgContainer: dark ? '#162024' : '#ffffff',
       colorText: dark ? '#e6eef0' : '#17262b',
@@ -53,7 +54,20 @@ export function antTheme(dark: boolean): ThemeConfig {
         primaryShadow: 'none',
         defaultShadow: 'none',
       },
-      Segmented: { itemColor: dark ? '#a3b5bb' : '#52666d', trackBg: dark ? '#0e1518' : '#eaf0f2' },
+      Slider: {
+        trackBg: accent,
+        trackHoverBg: accent,
+        railBg: dark ? '#33444b' : '#d5dfe2',
+        railHoverBg: dark ? '#33444b' : '#d5dfe2',
+        handleColor: accent,
+        handleActiveColor: accent,
+      },
+      Segmented: {
+        itemSelectedBg: dark ? '#29373d' : '#ffffff',
+        itemSelectedColor: dark ? '#e6eef0' : '#17262b', 
+        itemColor: dark ? '#a3b5bb' : '#52666d',
+        trackBg: dark ? '#0e1518' : '#eaf0f2',
+      },
     },
   };
 }

@@ -1,3 +1,7 @@
+function count(n: number, thing: string): string {
+  return n === 1 ? `1 ${thing}` : `${n} ${thing}s`;
+}
+
 /** Every text of the page, in English. */
 export const en = {
   name: 'English',
@@ -111,8 +115,9 @@ export const en = {
     layoutFolders: (modality: string) => `Folders of patients: P001/${modality}.png`,
     layoutNames: (modality: string) => `Names of files: P001_${modality}.png`,
     layoutModalities: (modality: string) => `Folders of modalities: ${modality}/P001-1.png`,
-    found: (patients: number, pictures: number) => `${patients} patients with ${pictures} pictures`,
-    unused: (n: number) => `${n} files are not used`,
+    found: (patients: number, pictures: number) => 
+      `${count(patients, 'patient')} with ${count(pictures, 'picture')}`,
+    unused: (n: number) => (n === 1 ? '1 file is not used' : `${n} files are not used`),
     reasons: {
       unknown: 'no patient or modality in its name',
       kind: 'no picture',
