@@ -78,7 +78,7 @@ export const en = {
       `Probability of ${name}: from ${start} without any picture to ${end} with all of them, in percentage points.`,
     points: (n: string) => `${n} points`,
     alone: 'What each modality alone would say',
-    aloneNote: 'The answer of the model of a single modality to its picture.',
+    aloneNote: 'The network of each modality by itself; not calibrated, so compare only which class it prefers.',
     modality: 'Modality',
     warnings: 'To be aware of',
     download: 'Save the answer',

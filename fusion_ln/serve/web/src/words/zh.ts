@@ -80,7 +80,7 @@ export const zh: Words = {
     addsNote: (name, start, end) => `${name}的概率：无图像时为 ${start}，有全部图像时为 ${end}，单位为百分点。`,
     points: (n) => `${n} 个百分点`,
     alone: '各模态单独的判断',
-    aloneNote: '单一模态的模型对其图像给出的结果。',
+    aloneNote: '各单一模态网络的输出，未经校准，仅可比较其倾向的类别。',
     modality: '模态',
     warnings: '请注意',
     download: '保存结果',
