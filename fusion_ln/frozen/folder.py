@@ -14,6 +14,8 @@ from fusion_ln.files.names import as_file_name
 from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord, parse_model_record
 from fusion_ln.terms import MODEL_RECORD
 
+# What a checkout of a hub adds: no reader of a model opens them, so they lie outside the digest, too.
+OF_HUBS = (".git", ".gitattributes", ".gitignore", "README.md", ".huggingface", ".cache")
 LOG = "evaluations.json"  # in the folder, but outside the digest: it grows with each evaluation
 
 
@@ -126,10 +128,14 @@ class ModelFolder:
         return {str(name): str(value) for name, value in files.items()}
 
     def _hash_files(self) -> dict[str, str]:
-        """Hash every file but the digest itself, the log, unfinished files and locks, by its path in the folder."""
+        """Hash every file by its path in the folder, but the digest, the log, unfinished files, locks and a hub's."""
         names = sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        own = {self.digest_file.name, LOCK, LOG}
-        return {name: hash_file(self.root / name) for name in names if name not in own and not name.endswith(TEMPORARY)}
+        own = {self.digest_file.name, LOCK, LOG, *OF_HUBS}
+        return {
+            name: hash_file(self.root / name)
+            for name in names
+            if name.split("/")[0] not in own and not name.endswith(TEMPORARY)
+        }
 
 
 def _digest(files: dict[str, str]) -> str:

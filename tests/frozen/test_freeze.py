@@ -14,6 +14,7 @@ from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
+from fusion_ln.files.formats import write_text
 from fusion_ln.files.locks import LOCK
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
@@ -177,6 +178,18 @@ def test_a_folder_that_was_edited_is_refused(models, tmp_path, change, message):
     shutil.copytree(models["baseline-2d"].root, model.root)
     change(model)
     with pytest.raises(ModelError, match=message):
+        load_model(model.root)
+
+
+def test_what_a_checkout_of_a_hub_adds_is_no_edit(models, tmp_path):
+    model = ModelFolder(tmp_path / "model")
+    shutil.copytree(models["baseline-2d"].root, model.root)
+    digest = model.check_digest()
+    for name in ("README.md", ".gitattributes", ".git/config"):
+        write_text(model.root / name, "x")
+    assert load_model(model.root).digest == digest
+    write_text(model.root / "weights" / "README.md", "x")  # only at the top
+    with pytest.raises(ModelError, match=r"weights/README\.md was added"):
         load_model(model.root)
 
 
