@@ -235,7 +235,9 @@ def test_what_is_sent_is_kept_where_the_keeper_asks_for_it(config, site, monkeyp
     assert (place / "2d").read_bytes() == encode_noise(3)
     assert json.loads((place / "answer.json").read_text())["probabilities"] == answer["probabilities"]
     assert any("keeps what is sent" in each for each in answer["warnings"])
-    assert any("keeps what is sent" in each for each in site.get("/api/v1/models").json()[0]["warnings"])
+    [described] = site.get("/api/v1/models").json()
+    assert described["keeps_uploads"]
+    assert any("keeps what is sent" in each for each in described["warnings"])
 
 
 def test_the_settings_pass_django_s_deployment_check_behind_tls(config, monkeypatch):

@@ -81,6 +81,7 @@ def _describe(model: FrozenModel) -> dict[str, object]:
         "simulated": record.study.simulated,
         "coverage": 1 - MISS_RATE,
         "methods": methods_of(model),
+        "keeps_uploads": bool(serve_config().options.keep),
         "has_report": RunFolder(model.root).report.is_file(),
         "has_facts": ModelFolder(model.root).facts.is_file(),
         "warnings": warnings_of(model),

@@ -69,6 +69,7 @@ class ServedModel(Schema):
     simulated: bool
     coverage: float
     methods: list[Method]
+    keeps_uploads: bool
     has_report: bool
     has_facts: bool
     warnings: list[str]

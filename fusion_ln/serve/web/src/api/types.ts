@@ -23,6 +23,7 @@ export interface Model {
   warnings: string[];
   coverage: number;
   methods: Method[];
+  keeps_uploads: boolean;
   has_report: boolean;
   has_facts: boolean;
 }

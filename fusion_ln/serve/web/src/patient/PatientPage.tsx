@@ -26,7 +26,7 @@ export function PatientPage({ model, patient }: PatientPageProps) {
         <section className="card give" aria-label={words.patient.title}>
           <PictureDrop model={model} patient={patient} />
           {model.clinical.length > 0 && <Clinical columns={model.clinical} patient={patient} />}
-          <AskRow patient={patient} />
+          <AskRow patient={patient} keeps={model.keeps_uploads} />
         </section>
         <section className="answer" aria-label={words.result.title} aria-busy={answer.state === 'asking'}>
           {answer.state === 'idle' && (
@@ -69,7 +69,7 @@ function Clinical({ columns, patient }: { columns: string[]; patient: Patient })
   );
 }
 
-function AskRow({ patient }: { patient: Patient }) {
+function AskRow({ patient, keeps }: { patient: Patient; keeps: boolean }) {
   const { words } = useWords();
   const asking = patient.answer.state === 'asking';
   return (
@@ -87,7 +87,7 @@ function AskRow({ patient }: { patient: Patient }) {
           {words.patient.clear}
         </Button>
       )}
-      <p className="dim small">{words.patient.kept}</p>
+      <p className={keeps ? 'caution small' : 'dim small'}>{keeps ? words.patient.kept : words.patient.forgotten}</p>
     </div>
   );
 }
