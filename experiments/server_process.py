@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ def start_server(model: Path, log: Path, **options: object) -> Iterator[ServerPr
         process = subprocess.Popen(command, stderr=file, env=os.environ | variables)
     try:
         while not (found := re.search(r"http://[^/]+", log.read_text())):
-            if process.poll() is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
                 raise RuntimeError(log.read_text())
         yield ServerProcess(process, found[0])
     finally:

@@ -1,5 +1,6 @@
 """The process: load the model, listen, answer, end."""
 
+import gc
 import os
 import signal
 import socket
@@ -54,11 +55,13 @@ def serve(model: Path | None, options: ServeOptions) -> None:
     config.room.warm_up()
     _announce(listener, options, page=is_built())
     log_to_stderr()
+    gc.freeze()  # what is loaded stays until the end: collections need not look through it
     settings = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # uvicorn takes them, ends, and raises them again
+    # Uvicorn takes both, ends, and raises them again. Decoders inherit what is ignored, but no handler.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
         uvicorn.Server(settings).run([listener])
     finally:

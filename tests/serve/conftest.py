@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from tiny import CPU, FIT, build_cohort, fusionln
@@ -34,10 +35,11 @@ def start(model, log, **variables):
     command = [sys.executable, "-c", "from fusion_ln.cli.main import cli; cli()", "serve", str(model), "--port", "0"]
     with log.open("w") as file:
         process = subprocess.Popen(command, stderr=file, env=environment)
-    while process.poll() is None:
-        if found := re.search(r"http://[^/]+", log.read_text()):
-            return process, found[0]
-    raise AssertionError(log.read_text())
+    while not (found := re.search(r"http://[^/]+", log.read_text())):
+        with suppress(subprocess.TimeoutExpired):  # the server needs the core more than this loop
+            process.wait(0.1)
+            raise AssertionError(log.read_text())
+    return process, found[0]
 
 
 @pytest.fixture(scope="session")
