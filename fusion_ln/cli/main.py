@@ -27,7 +27,7 @@ COMMANDS = {
     "audit": "Test whether RUN relies on something outside the node.",
     "verify": "Recompute what RUN says from its tables, and name the first figure that differs.",
     "freeze": "Freeze RUN, a study, as a model: a folder of its own, which names no patient.",
-    "serve": "Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP (`/api/v1`).",
+    "serve": "Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP: a page for browsers, and `/api/v1`.",
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "evaluate": "Evaluate MODEL on another cohort, once, with everything fixed before.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
