@@ -46,6 +46,7 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
   return (
     <>
       <div className="maps-controls">
+        {methods.length === 1 && <span className="dim small">{method?.title}</span>}
         {methods.length > 1 && (
           <Segmented
             aria-label={words.maps.method}
