@@ -114,13 +114,13 @@ def count_frames(path: Path) -> int:
 
 
 @contextmanager
-def _open_picture(path: Path, max_reads: int = MAX_PILLOW_READS) -> Iterator[Image.Image]:
+def _open_picture(path: Path, max_reads: int | None = None) -> Iterator[Image.Image]:
     """Open a picture that Pillow reads; whatever it raises, then or in the body, becomes one message."""
     quiet_readers()
     refuse_png_bomb(path)
     try:
         with (
-            Bounded(path.open("rb"), path, max_reads) as file,
+            Bounded(path.open("rb"), path, max_reads or MAX_PILLOW_READS) as file,
             Image.open(cast("BinaryIO", file), formats=FORMATS) as image,
         ):
             check_size(path, *image.size)

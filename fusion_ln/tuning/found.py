@@ -37,6 +37,10 @@ def open_studies(experiment: ExperimentSettings, storage: str) -> dict[str, list
     opened = open_storage(storage)
     by_run: dict[str, list[Study]] = {}
     for name in with_retries(lambda: get_all_study_names(opened), hide_password(storage)):
+        if not isinstance(name, str):
+            raise StudyError(
+                f"{hide_password(storage)}: damaged; a study is named {name!r}.", "Restore it from a copy."
+            )
         start, _, rest = name.partition("/")
         if start == experiment.name and rest:
             study = load_study(study_name=name, storage=opened)

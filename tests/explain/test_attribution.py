@@ -67,7 +67,7 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
     explained = Explained(model)
     case = case.of(target_with_map(case, explained))
     ours = grad_cam(explained, case).maps[0][0]
-    classifier = model.members["2d"]
+    classifier = model.members["2d"].requires_grad_()  # which the explanation switched off
     body = classifier.backbone.body
     if backbone == "test_vit":
         layers, grid = [body.blocks[-1].norm1], body.patch_embed.grid_size

@@ -38,11 +38,11 @@ def test_a_demonstration_is_trained_once_and_said(tmp_path, monkeypatch, capsys)
         (out / "digest.json").touch()
 
     monkeypatch.setattr(choice, "FIT", FIT)
-    monkeypatch.setattr(choice, "PATIENTS", 20)
+    monkeypatch.setattr(choice, "PATIENTS", 30)
     monkeypatch.setattr(choice, "run_baselines_and_fusions", train)
     monkeypatch.setattr(choice, "freeze", freeze)
     made = choice.choose_model(tmp_path)
-    assert "20 simulated patients" in capsys.readouterr().err
+    assert "30 simulated patients" in capsys.readouterr().err
     assert choice.choose_model(tmp_path) == made
     assert "demonstration" in capsys.readouterr().err
     assert trained == [(True, ["2d", "cdfi", "elastic"])]

@@ -171,7 +171,7 @@ def test_patients_that_no_baseline_could_have_are_refused_before_any_trial(make_
     images = cohort.images.copy()
     first, second = images.index[images["modality"] == "elastic"][:2]
     images.loc[second, "sha256"] = images.loc[first, "sha256"]
-    with pytest.raises(CohortError, match="patients P000 and P001 have the same elastic picture"):
+    with pytest.raises(CohortError, match=r"patients P000 \(elastic\) and P001 \(elastic\) have the same picture"):
         tuning_of(replace(cohort, images=images), tmp_path).check()
     lymphoma = set(cohort.patients.loc[cohort.patients["label"] == 1, "patient_id"])
     without = cohort.images[(cohort.images["modality"] != "2d") | ~cohort.images["patient_id"].isin(lymphoma)]
