@@ -33,6 +33,10 @@ JPEG_2000_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91
 VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))  # MPEG-2, MPEG-4, HEVC
 COLOUR_SPACES = ("RGB", "YBR_FULL", "YBR_FULL_422")
 COLOUR_SPACES_OF_JPEG_2000 = (*COLOUR_SPACES, "YBR_RCT", "YBR_ICT")
+PHOTOMETRIC = {  # the standard's defined terms, retired ones included
+    *COLOUR_SPACES_OF_JPEG_2000, "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "YBR_PARTIAL_420", "YBR_PARTIAL_422",
+    "XYB", "HSV", "ARGB", "CMYK",
+}  # fmt: skip
 # Elements that count only where they hold a value: scanners write them empty.
 MAY_BE_EMPTY = (
     "ModalityLUTSequence", "NumberOfFrames", "PixelPaddingRangeLimit", "PixelPaddingValue", "RescaleIntercept",
@@ -149,9 +153,7 @@ def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
     photometric = str(header.get("PhotometricInterpretation", ""))
     samples = int(header.get("SamplesPerPixel", 1))
     if samples != (1 if photometric.startswith(("MONOCHROME", "PALETTE")) else 3):
-        raise PictureError(
-            f"{path}: {photometric or 'no PhotometricInterpretation'} with {samples} samples a pixel.", CONVERT
-        )
+        raise PictureError(f"{path}: {_colours_named(photometric)} with {samples} samples a pixel.", CONVERT)
     if photometric.startswith("MONOCHROME"):
         return np.repeat(grey_levels(_pixels(file, frame), header)[..., None], 3, axis=2)
     if photometric == "PALETTE COLOR":
@@ -161,7 +163,7 @@ def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
     known = COLOUR_SPACES_OF_JPEG_2000 if file.syntax in JPEG_2000_SYNTAXES else COLOUR_SPACES
     if photometric not in known:
         raise PictureError(
-            f"{path}: its colours are {photometric or 'of no PhotometricInterpretation'}; {', '.join(known)} are read.",
+            f"{path}: its colours are of {_colours_named(photometric)}; {', '.join(known)} are read.",
             CONVERT,
         )
     pixels, bits = _pixels(file, frame), int(header.BitsStored)
@@ -169,6 +171,13 @@ def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
         pixels = np.rint(pixels.clip(0, 2**bits - 1) * (255 / (2**bits - 1)))
         return np.asarray(pixels, dtype=np.uint8)
     return np.asarray((pixels >> (bits - 8)).clip(0, 255), dtype=np.uint8)
+
+
+def _colours_named(photometric: str) -> str:
+    """Name a PhotometricInterpretation; any other text in its place may be about the patient."""
+    if photometric in PHOTOMETRIC:
+        return photometric
+    return f"{'an unknown' if photometric else 'no'} PhotometricInterpretation"
 
 
 def _lacks_decoder(error: Exception) -> bool:

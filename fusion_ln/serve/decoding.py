@@ -5,6 +5,7 @@ import hashlib
 import io
 import multiprocessing
 import os
+import re
 import resource
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooSlow
@@ -181,8 +182,10 @@ def _read(upload: Upload) -> tuple[np.ndarray, bool | None]:
             file.write(upload.data)
         return read_picture(path), burned_in_text(path)
     except PictureError as error:
-        problem = error.problem.replace(str(path), upload.name).replace("--frame", "frame")
-        raise PictureError(problem, error.way_out) from None
+        # A decoder's own words may quote the file's header, and a program has no option `--frame`.
+        problem = re.sub(r" \(.*\)\.$", ".", error.problem.replace(str(path), upload.name), flags=re.DOTALL)
+        way_out = OPEN_IN_VIEWER if "--frame" in error.way_out else error.way_out
+        raise PictureError(problem, way_out) from None
     finally:
         os.close(descriptor)
 

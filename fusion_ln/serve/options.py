@@ -23,7 +23,7 @@ class ServeOptions(Settings):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port; 0: any free one.")
-    token: str = Field("", description="Secret that every request must carry.")
+    token: str = Field("", pattern=r"^[!-~]*$", description="Secret that every request must carry, ASCII.")
     names: str = Field("", description="Host names under which a proxy reaches the server, by commas.")
     megabytes: int = Field(40, ge=1, le=1000, description="Largest request.")
     places: int = Field(64, ge=1, le=10_000, description="Requests that may wait for the model.")

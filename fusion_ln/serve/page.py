@@ -12,6 +12,7 @@ from django.middleware.csrf import get_token
 from jinja2 import Environment, PackageLoader
 
 from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.policy import of_application, of_document
@@ -60,7 +61,13 @@ async def facts(request: HttpRequest) -> HttpResponse:
 
 async def report(request: HttpRequest) -> HttpResponse:
     """Return the report of the run that is served."""
-    return _stored(RunFolder(serve_config().room.predictor.model.root).report)
+    return _stored(report_of(serve_config().room.predictor.model))
+
+
+def report_of(model: FrozenModel) -> Path:
+    """Name the report on a run: its own, else the one that compares it with the others of its folder."""
+    own = RunFolder(model.root).report
+    return own if model.digest or own.is_file() else RunFolder(model.root.parent).report
 
 
 async def docs(request: HttpRequest) -> HttpResponse:

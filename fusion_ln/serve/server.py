@@ -46,14 +46,14 @@ def serve(model: Path | None, options: ServeOptions) -> None:
         raise SettingsError(f"The server needs {error.name}, which is not installed.", INSTALL_WEB) from None
     if options.keep:
         open_keep(Path(options.keep))
-    listener = _listen(options)
+    listener, own_token = _listen(options), not os.environ.get(f"{PREFIX}TOKEN")
     config = open_site(load_predictor(model or choose_model(Path())), options)
     app = bound_body(get_asgi_application(), options.max_bytes)
     from fusion_ln.serve.gate.logs import log_to_stderr
     from fusion_ln.serve.page import is_built
 
     config.room.warm_up()
-    _announce(listener, options, page=is_built())
+    _announce(listener, options, page=is_built(), own_token=own_token)
     log_to_stderr()
     gc.freeze()  # what is loaded stays until the end: collections need not look through it
     settings = uvicorn.Config(
@@ -132,11 +132,18 @@ async def _drain(receive: Receive, most: int) -> None:
 
 
 async def _send_too_large(send: Send, max_bytes: int) -> None:
+    from fusion_ln.serve.gate.policy import OF_ANSWERS
     from fusion_ln.serve.gate.problems import KIND, ProblemError
 
     way_out = "Send smaller pictures, or one patient at a time."
     problem = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {max_bytes / 1e6:g} MB.", way_out)
-    headers = [(b"content-type", KIND.encode()), (b"connection", b"close")]
+    headers = [
+        (b"content-type", KIND.encode()),
+        (b"connection", b"close"),
+        (b"content-security-policy", OF_ANSWERS.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ]
     await send({"type": "http.response.start", "status": problem.status.value, "headers": headers})
     await send({"type": "http.response.body", "body": problem.body.encode()})
 
@@ -158,10 +165,11 @@ def _listen(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def _announce(listener: socket.socket, options: ServeOptions, *, page: bool) -> None:
+def _announce(listener: socket.socket, options: ServeOptions, *, page: bool, own_token: bool) -> None:
     """Say what the keeper must know, and last the address."""
     if options.token:
-        say(f"The page asks for the token {options.token}; programs send the header `Authorization: Bearer TOKEN`.")
+        token = options.token if own_token else f"that {PREFIX}TOKEN holds"
+        say(f"The page asks for the token {token}; programs send the header `Authorization: Bearer TOKEN`.")
     if options.keep:
         say(f"What is sent is kept in {options.keep}, with its answers; the page and every answer say so.")
     if not page:

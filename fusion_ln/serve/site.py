@@ -25,6 +25,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * _options.max_bytes  # above what the server ad
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000  # of fields that are no files
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
+CSRF_FAILURE_VIEW = "fusion_ln.serve.gate.problems.forged"
 CSRF_COOKIE_NAME = "fusionln_csrf"
 CSRF_COOKIE_HTTPONLY = True  # the page carries its mark in itself
 CSRF_COOKIE_SAMESITE = "Strict"

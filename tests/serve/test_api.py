@@ -176,6 +176,25 @@ def test_pages_hold_a_policy_without_exceptions(site):
     assert site.get("/report").status_code == 404
 
 
+def test_the_report_on_a_run_is_its_own_or_that_of_its_folder(tmp_path):
+    from fusion_ln.frozen.load import FrozenModel
+    from fusion_ln.serve.page import report_of
+
+    run, frozen = (FrozenModel(tmp_path / "run", None, (), {}, {}, digest) for digest in (None, "d"))
+    assert report_of(run) == tmp_path / "report.html"
+    assert report_of(frozen) == tmp_path / "run/report.html"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/report.html").touch()
+    assert report_of(run) == tmp_path / "run/report.html"
+
+
+def test_other_methods_and_forged_requests_are_problems(site):
+    for path in ("/", "/facts", "/api/v1/models"):
+        answer = site.post(path)
+        assert answer.status_code in {403, 405}, path
+        assert answer["Content-Type"] == "application/problem+json", path
+
+
 def check_operation(operation, mode):
     from schemathesis.specs.openapi.checks import positive_data_acceptance
 

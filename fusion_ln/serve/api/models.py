@@ -14,6 +14,7 @@ from fusion_ln.report.explanation.reading import read_explanation
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.page import report_of
 from fusion_ln.terms import KNOWN_MODALITIES, modality_title
 
 NOT_A_DEVICE = "Research software and no medical device: never for a diagnosis."
@@ -82,7 +83,7 @@ def _describe(model: FrozenModel) -> dict[str, object]:
         "coverage": 1 - MISS_RATE,
         "methods": methods_of(model),
         "keeps_uploads": bool(serve_config().options.keep),
-        "has_report": RunFolder(model.root).report.is_file(),
+        "has_report": report_of(model).is_file(),
         "has_facts": ModelFolder(model.root).facts.is_file(),
         "warnings": warnings_of(model),
     }

@@ -4,7 +4,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import async_only_middleware
@@ -15,7 +14,7 @@ from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.admission import has_cookie, has_token
 from fusion_ln.serve.gate.logs import LOGGER
 from fusion_ln.serve.gate.policy import OF_ANSWERS
-from fusion_ln.serve.gate.problems import ProblemError
+from fusion_ln.serve.gate.problems import ProblemError, other_method
 from fusion_ln.serve.page import ASSETS
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -55,6 +54,8 @@ def harden(get_response: GetResponse) -> GetResponse:
 
     async def middleware(request: HttpRequest) -> HttpResponseBase:
         response = await get_response(request)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response = other_method(response.headers.get("Allow", "")).respond()
         response.headers.setdefault("Content-Security-Policy", OF_ANSWERS)
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
@@ -72,7 +73,7 @@ def admit(get_response: GetResponse) -> GetResponse:
     async def middleware(request: HttpRequest) -> HttpResponseBase:
         if request.path in OPEN:
             return await get_response(request)
-        problem = _refuse_origin(request) or _refuse_token(request) or _refuse_rate(request, buckets)
+        problem = _refuse_origin(request) or _refuse_rate(request, buckets) or _refuse_token(request)
         return problem.respond() if problem else await get_response(request)
 
     return middleware
@@ -81,7 +82,7 @@ def admit(get_response: GetResponse) -> GetResponse:
 def _refuse_origin(request: HttpRequest) -> ProblemError | None:
     """Refuse a browser's request that another site's page makes."""
     host, origin = request.get_host(), request.headers.get("Origin")  # the first refuses names that are not its own
-    if origin is None or urlsplit(origin).netloc == host:
+    if origin is None or origin.partition("://")[2] == host:
         return None
     return ProblemError(HTTPStatus.FORBIDDEN, "Sent by a page of another site.", "Ask from this server's own pages.")
 

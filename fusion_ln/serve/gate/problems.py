@@ -48,6 +48,19 @@ def unprocessable(error: FusionLNError) -> ProblemError:
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out)
 
 
+def other_method(allowed: str) -> ProblemError:
+    """Make the problem of a method that an address does not take."""
+    way_out = f"It takes {allowed}." if allowed else "Methods are listed in /api/v1/openapi.json."
+    headers = {"Allow": allowed} if allowed else None
+    return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, "Not a method of this address.", way_out, headers)
+
+
+def forged(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a request that a browser sends with its cookie but without the page's own mark."""
+    way_out = "Load the page anew, or send the header `Authorization: Bearer TOKEN`."
+    return ProblemError(HTTPStatus.FORBIDDEN, "Without the page's mark against forged requests.", way_out).respond()
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer a request that Django could not parse, or that names another host."""
     if isinstance(exception, DisallowedHost):
