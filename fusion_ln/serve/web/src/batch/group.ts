@@ -1,5 +1,8 @@
 import { parseCsv } from '../parts/csv';
 import type { PlacedFile } from '../parts/dropped';
+import { readText } from '../parts/text';
+import { matchCells } from './match';
+import { commonFolder, find, nameOf, PICTURE, stemOf } from './names';
 
 /** A patient of a batch: a picture by modality, and values of the model's clinical columns. */
 export interface BatchPatient {
@@ -12,11 +15,14 @@ export type Reason =
   | 'unknown'
   | 'kind'
   | 'second'
+  | 'taken'
   | 'missing'
   | 'noPatient'
   | 'modality'
   | 'unnamed'
   | 'columns'
+  | 'encoding'
+  | 'table'
   | 'excel';
 
 export interface Unused {
@@ -35,13 +41,13 @@ export interface Takes {
 }
 
 const GAPS = new Set(['', 'na', 'n/a', 'nan', 'null', '-', 'none', 'missing']);
-const PICTURE = /\.(png|jpe?g|gif|bmp|tiff?|webp|dcm|dicom)$/i;
 const order = new Intl.Collator('en', { numeric: true });
 
-/** Collects patients; a second picture of a modality is named, not used. */
+/** Collects patients; a second picture of a modality, or a picture of two, is named, not used. */
 class Collector {
   readonly unused: Unused[] = [];
   private readonly patients = new Map<string, BatchPatient>();
+  private readonly taken = new Set<File>();
 
   patient(id: string): BatchPatient {
     const held = this.patients.get(id) ?? { id, pictures: {}, clinical: {} };
@@ -51,8 +57,13 @@ class Collector {
 
   add(id: string, modality: string, { path, file }: PlacedFile): void {
     const { pictures } = this.patient(id);
+    if (pictures[modality] === file) return; // said twice
     if (modality in pictures) this.refuse(path, 'second');
-    else pictures[modality] = file;
+    else if (this.taken.has(file)) this.refuse(path, 'taken');
+    else {
+      pictures[modality] = file;
+      this.taken.add(file);
+    }
   }
 
   refuse(path: string, reason: Reason): void {
@@ -77,10 +88,13 @@ export async function groupFiles(files: PlacedFile[], takes: Takes): Promise<Bat
     else if (PICTURE.test(each.path) || !/\.[a-z]{1,5}$/i.test(each.path)) pictures.push(each);
     else if (each !== table && !others.includes(each)) found.refuse(each.path, 'kind');
   }
-  for (const other of others) found.refuse(other.path, 'kind');
+  for (const other of others) found.refuse(other.path, 'table');
   pictures.sort((a, b) => order.compare(stemOf(a.path), stemOf(b.path)));
-  if (table) byTable(await table.file.text(), table.path, pictures, takes, found);
-  else byNames(pictures, takes, found);
+  if (table) {
+    const text = await readText(table.file);
+    if (text === null) found.refuse(table.path, 'encoding');
+    else byTable(text, table.path, pictures, takes, found);
+  } else byNames(pictures, takes, found);
   return found.batch();
 }
 
@@ -94,20 +108,21 @@ function byTable(text: string, path: string, pictures: PlacedFile[], takes: Take
     found.refuse(path, 'columns');
     return;
   }
-  const folder = path.includes('/') ? path.slice(0, path.lastIndexOf('/') + 1) : '';
-  const named = new Set<PlacedFile>();
+  const folder = path.slice(0, path.lastIndexOf('/') + 1);
+  const cellsOf = (row: string[]): string[][] => {
+    const cells = rowPerPicture ? [[at(row, 'modality'), at(row, 'path')]] : listed.map((name) => [name, at(row, name)]);
+    return cells.filter(([, cell = '']) => !GAPS.has(cell.toLowerCase()));
+  };
+  const matched = matchCells(rows.flatMap(cellsOf).map(([, cell = '']) => cell), pictures, folder);
   rows.forEach((row, n) => {
     const id = at(row, 'patient_id');
     if (GAPS.has(id.toLowerCase())) {
       found.refuse(`${path}:${n + 2}`, 'noPatient');
       return;
     }
-    const cells = rowPerPicture ? [[at(row, 'modality'), at(row, 'path')]] : listed.map((name) => [name, at(row, name)]);
-    for (const [spelt = '', cell = ''] of cells) {
-      if (GAPS.has(cell.toLowerCase())) continue;
+    for (const [spelt = '', cell = ''] of cellsOf(row)) {
       const modality = find(spelt, takes.modalities);
-      const picture = findPicture(pictures, folder, cell);
-      if (picture) named.add(picture);
+      const picture = matched.get(cell);
       if (!modality) found.refuse(cell, 'modality');
       else if (!picture) found.refuse(cell, 'missing');
       else found.add(id, modality, picture);
@@ -117,20 +132,8 @@ function byTable(text: string, path: string, pictures: PlacedFile[], takes: Take
       if (!GAPS.has(value.toLowerCase())) found.patient(id).clinical[column] = value;
     }
   });
+  const named = new Set(matched.values());
   for (const picture of pictures) if (!named.has(picture)) found.refuse(picture.path, 'unnamed');
-}
-
-/** The picture that a cell names: relative to the table, or, where only one ends so, by the end of its path. */
-function findPicture(pictures: PlacedFile[], folder: string, cell: string): PlacedFile | undefined {
-  const path = cell.replaceAll('\\', '/').replace(/^\.\//, '');
-  const exact = pictures.find((each) => each.path === folder + path);
-  if (exact) return exact;
-  const name = path.slice(path.lastIndexOf('/') + 1);
-  for (const end of [path, name]) {
-    const alike = pictures.filter((each) => each.path === end || each.path.endsWith(`/${end}`));
-    if (alike.length === 1) return alike[0];
-  }
-  return undefined;
 }
 
 function byNames(pictures: PlacedFile[], { modalities }: Takes, found: Collector): void {
@@ -140,45 +143,4 @@ function byNames(pictures: PlacedFile[], { modalities }: Takes, found: Collector
     if (name) found.add(name.id, name.modality, picture);
     else found.refuse(picture.path, 'unknown');
   }
-}
-
-/** Folder that all paths lie in, as long as the names below it still say patient and modality. */
-function commonFolder(paths: string[], modalities: string[]): string {
-  let common = '';
-  for (;;) {
-    const rest = paths[0]?.slice(common.length) ?? '';
-    const folder = rest.slice(0, rest.indexOf('/') + 1);
-    const next = common + folder;
-    const shared = folder !== '' && !find(folder.slice(0, -1), modalities) && paths.every((path) => path.startsWith(next));
-    if (!shared || !paths.some((path) => nameOf(path.slice(next.length), modalities))) return common;
-    common = next;
-  }
-}
-
-/** A path without the ending of its file: `2d` stands before `2d_1`. */
-function stemOf(path: string): string {
-  return path.replace(/\.[^./]*$/, '');
-}
-
-function find(text: string, modalities: string[]): string | undefined {
-  return modalities.find((name) => name.toLowerCase() === text.toLowerCase());
-}
-
-/** Patient and modality of a path: `2d/…/P1-3.png`, `P1/2d/any.png`, `P1/2d_0.png`, `P1_2d.png`, `P1-2d-0.png`. */
-export function nameOf(path: string, modalities: string[]): { id: string; modality: string } | null {
-  const folders = path.split('/');
-  const stem = stemOf(folders.pop() ?? '');
-  const above = folders.findIndex((folder) => find(folder, modalities));
-  const modality = find(folders[above] ?? '', modalities);
-  if (modality !== undefined) {
-    const others = folders.filter((_, n) => n !== above);
-    const innermost = above > 0 && above === folders.length - 1; // folders of patients, each with its modalities
-    return { id: (innermost ? others : [...others, stem.split('-', 1)[0]]).join('/'), modality };
-  }
-  const words = stem.split(/([-_ ]+)/); // every second one stands between two words
-  const place = words.findIndex((word) => find(word, modalities));
-  const named = find(words[place] ?? '', modalities);
-  const before = words.slice(0, Math.max(0, place - 1)).join('');
-  const id = [...folders, before].filter(Boolean).join('/');
-  return named !== undefined && id ? { id, modality: named } : null;
 }

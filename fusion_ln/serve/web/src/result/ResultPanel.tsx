@@ -38,7 +38,7 @@ export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
         <p className="verdict-text" role="status">
           {describeSet(answer.set, model.classes, name, words)}
         </p>
-        <p className="dim small">{words.result.setNote(percent(model.coverage))}</p>
+        {answer.set.length > 0 && <p className="dim small">{words.result.setNote(percent(model.coverage))}</p>}
         <Probabilities model={model} answer={answer} />
         {answer.unlike === null && <p className="dim small">{words.result.unlikeUnknown}</p>}
         {warnings.length > 0 && (
