@@ -1,13 +1,14 @@
 import { ConfigProvider } from 'antd';
 import { lazy, Suspense, useEffect, useState } from 'react';
-import { server } from './api/client';
+import { server, whenLocked } from './api/client';
 import type { Model } from './api/types';
+import { useBatch, type BatchRun } from './batch/useBatch';
 import { Loading } from './parts/Loading';
 import { useLoaded } from './parts/load';
 import { Note } from './parts/Note';
 import { ProblemNote } from './parts/ProblemNote';
 import { PatientPage } from './patient/PatientPage';
-import { usePatient } from './patient/usePatient';
+import { usePatient, type Patient } from './patient/usePatient';
 import { Header } from './shell/Header';
 import { usePage } from './shell/route';
 import { antTheme, useAppearance } from './shell/theme';
@@ -33,26 +34,40 @@ export function App() {
   const { words } = useWords();
   const { appearance, dark, choose } = useAppearance();
   const { loaded, again } = useLoaded(enter);
-  const open = loaded.state === 'ready' && loaded.value !== null;
+  const [locked, setLocked] = useState(false);
+  const patient = usePatient(); // here, so that neither another page nor the token form loses an answer
+  const batch = useBatch();
+  const model = loaded.state === 'ready' && !locked ? loaded.value : null;
+  useEffect(
+    () =>
+      whenLocked(() => {
+        setLocked(true);
+      }),
+    [],
+  );
+  const enterAgain = (): void => {
+    setLocked(false);
+    again();
+  };
   return (
     <ConfigProvider csp={{ nonce }} theme={antTheme(dark)} wave={{ disabled: true }}>
       <a className="skip" href="#content" onClick={toContent}>
         {words.skip}
       </a>
       <header>
-        <Header appearance={appearance} onAppearance={choose} pages={open} />
+        <Header appearance={appearance} onAppearance={choose} pages={model !== null} />
         <p className="device">{words.device}</p>
       </header>
       <main id="content" tabIndex={-1}>
         {loaded.state === 'loading' && <Loading />}
-        {loaded.state === 'failed' && (
+        {loaded.state === 'failed' && !locked && (
           <>
             <h1>fusion_ln</h1>
             <ProblemNote error={loaded.error} onAgain={again} />
           </>
         )}
-        {loaded.state === 'ready' &&
-          (loaded.value ? <Pages model={loaded.value} /> : <TokenForm onOpen={again} />)}
+        {model && <Pages model={model} patient={patient} batch={batch} />}
+        {loaded.state !== 'loading' && (locked || (loaded.state === 'ready' && !model)) && <TokenForm onOpen={enterAgain} />}
       </main>
     </ConfigProvider>
   );
@@ -64,10 +79,15 @@ function toContent(event: React.MouseEvent): void {
   document.getElementById('content')?.focus();
 }
 
-function Pages({ model }: { model: Model }) {
+interface PagesProps {
+  model: Model;
+  patient: Patient;
+  batch: BatchRun;
+}
+
+function Pages({ model, patient, batch }: PagesProps) {
   const page = usePage();
   const { words } = useWords();
-  const patient = usePatient();
   const [shown, setShown] = useState(page);
   useEffect(() => {
     document.title = page ? `${words[page].title} · fusion_ln` : 'fusion_ln';
@@ -85,7 +105,7 @@ function Pages({ model }: { model: Model }) {
       )}
       <Suspense fallback={<Loading />}>
         {page === 'patient' && <PatientPage model={model} patient={patient} />}
-        {page === 'batch' && <BatchPage model={model} />}
+        {page === 'batch' && <BatchPage model={model} batch={batch} />}
         {page === 'model' && <ModelPage model={model} />}
         {page === 'cohort' && <CohortPage model={model} />}
         {page === null && <h1>{words.notFound}</h1>}

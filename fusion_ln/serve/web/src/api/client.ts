@@ -1,6 +1,7 @@
 import type { Answer, CohortSummary, Example, Explanation, Model, PictureInfo, Session } from './types';
 
 const BASE = '/api/v1';
+const SESSION = `${BASE}/session`;
 const LONGEST_WAIT = 60; // seconds that a server may ask us to wait
 
 /** Refusal of the server, with its way out. */
@@ -12,6 +13,21 @@ export class Problem extends Error {
   ) {
     super(detail);
   }
+}
+
+/** Whether the server wants its token first. */
+export function isLocked(error: unknown): boolean {
+  return error instanceof Problem && error.status === 401;
+}
+
+let tellLocked = (): void => undefined;
+
+/** Call `tell` each time that the server wants its token first; returns what ends it. */
+export function whenLocked(tell: () => void): () => void {
+  tellLocked = tell;
+  return () => {
+    tellLocked = () => undefined;
+  };
 }
 
 interface Options {
@@ -61,6 +77,7 @@ async function ask(path: string, init: RequestInit, options: Options = {}): Prom
       throw new Problem(0, '', '');
     });
     if (response.ok) return response;
+    if (response.status === 401 && path !== SESSION) tellLocked(); // there, a wrong token is refused
     const wait = Number(response.headers.get('Retry-After'));
     if (left <= 0 || !(wait > 0) || wait > LONGEST_WAIT) throw await readProblem(response);
     onWait?.(wait);

@@ -1,32 +1,29 @@
 import { Button, Progress } from 'antd';
-import { useState } from 'react';
 import type { Model } from '../api/types';
-import { place, readDropped, useDropTarget, type PlacedFile } from '../parts/dropped';
+import { holdsFiles, place, readDropped, useDropTarget, type PlacedFile } from '../parts/dropped';
 import { FileButton } from '../parts/FileButton';
+import { Note } from '../parts/Note';
 import { useWords } from '../words/words';
 import { BatchTable } from './BatchTable';
-import { groupFiles, type Unused } from './group';
+import { groupFiles } from './group';
 import { Layouts } from './Layouts';
 import { SaveBatch } from './SaveBatch';
 import { UnusedFiles } from './UnusedFiles';
-import { useBatch } from './useBatch';
+import type { BatchRun } from './useBatch';
 import '../style/batch.css';
 
 /** Many patients: a folder or a table in, a table out. */
-export default function BatchPage({ model }: { model: Model }) {
+export default function BatchPage({ model, batch }: { model: Model; batch: BatchRun }) {
   const { words } = useWords();
-  const batch = useBatch();
-  const [unused, setUnused] = useState<Unused[]>([]);
   const give = async (files: PlacedFile[]): Promise<void> => {
-    const grouped = await groupFiles(files, model);
-    setUnused(grouped.unused);
-    batch.prepare(grouped.patients);
+    batch.prepare(await groupFiles(files, model));
   };
   const drop = useDropTarget((transfer) => {
-    void readDropped(transfer).then(give);
+    if (holdsFiles(transfer)) void readDropped(transfer).then(give);
   });
-  const { rows, running } = batch;
+  const { rows, unused, running } = batch;
   const answered = rows.filter((row) => row.state === 'done' || row.state === 'failed').length;
+  const open = rows.some((row) => row.state !== 'done');
   const pictures = rows.reduce((sum, row) => sum + Object.keys(row.patient.pictures).length, 0);
   return (
     <>
@@ -43,7 +40,8 @@ export default function BatchPage({ model }: { model: Model }) {
           </div>
         </div>
         <Layouts model={model} />
-        {unused.length > 0 && <UnusedFiles unused={unused} />}
+        {unused !== null && rows.length === 0 && <Note kind="warn" alert title={words.batch.none} />}
+        {unused !== null && unused.length > 0 && <UnusedFiles unused={unused} />}
         {rows.length > 0 && (
           <div className="batch-run">
             <p role="status">
@@ -64,9 +62,9 @@ export default function BatchPage({ model }: { model: Model }) {
               {running ? (
                 <Button onClick={batch.cancel}>{words.cancel}</Button>
               ) : (
-                answered < rows.length && (
+                open && (
                   <Button type="primary" onClick={batch.start}>
-                    {words.batch.start}
+                    {answered > 0 ? words.batch.again : words.batch.start}
                   </Button>
                 )
               )}

@@ -9,6 +9,10 @@ function file(path: string, text: string | Uint8Array<ArrayBuffer> = 'x'): Place
   return { path, file: new File([text], path.split('/').at(-1) ?? path) };
 }
 
+function units(text: string): number[] {
+  return Array.from({ length: text.length }, (_, n) => text.charCodeAt(n));
+}
+
 async function found(...files: PlacedFile[]): Promise<[Record<string, Record<string, string>>, string[]]> {
   const { patients, unused } = await groupFiles(files, TAKES);
   const names = patients.map(({ id, pictures }) => [
@@ -128,14 +132,13 @@ describe('tables', () => {
     ['GBK', [0xd5, 0xc5, 0xc8, 0xfd]],
     ['UTF-8', [0xe5, 0xbc, 0xa0, 0xe4, 0xb8, 0x89]],
   ])('reads Chinese patients in %s', async (_, name) => {
-    const ascii = (text: string): number[] => [...text].map((sign) => sign.charCodeAt(0));
-    const bytes = new Uint8Array([...ascii('patient_id,2d\n'), ...name, ...ascii(',a.png\n')]);
+    const bytes = new Uint8Array([...units('patient_id,2d\n'), ...name, ...units(',a.png\n')]);
     expect(await found(file('t.csv', bytes), file('a.png'))).toEqual([{ 张三: { '2d': 'a.png' } }, []]);
   });
 
   it('reads UTF-16 by its mark, and refuses what is in no known encoding', async () => {
     const text = '\uFEFFpatient_id\t2d\n张三\ta.png\n';
-    const little = new Uint8Array(new Uint16Array([...text].map((sign) => sign.charCodeAt(0))).buffer);
+    const little = new Uint8Array(new Uint16Array(units(text)).buffer);
     const big = little.map((_, n) => little[n % 2 ? n - 1 : n + 1] ?? 0);
     for (const bytes of [little, big]) {
       expect(await found(file('t.csv', bytes), file('a.png'))).toEqual([{ 张三: { '2d': 'a.png' } }, []]);

@@ -1,7 +1,7 @@
 import { useRef, useState } from 'react';
-import { patientForm, Problem, server } from '../api/client';
+import { isLocked, patientForm, Problem, server } from '../api/client';
 import type { Answer } from '../api/types';
-import type { BatchPatient } from './group';
+import type { Batch, BatchPatient, Unused } from './group';
 
 export type RowState = 'waiting' | 'asking' | 'done' | 'failed' | 'cancelled';
 
@@ -15,12 +15,15 @@ export interface Row {
 const AT_ONCE = 2;
 const TRIES = 6; // of a busy server, a patient
 
-interface BatchRun {
+export interface BatchRun {
   rows: Row[];
+  /** Files that no patient got; null before anything was given. */
+  unused: Unused[] | null;
   running: boolean;
   /** Seconds that a busy server asked us to wait. */
   wait: number | null;
-  prepare: (patients: BatchPatient[]) => void;
+  prepare: (batch: Batch) => void;
+  /** Ask about all patients that have no answer yet. */
   start: () => void;
   cancel: () => void;
 }
@@ -28,12 +31,17 @@ interface BatchRun {
 /** Asks about one patient after the other, two at once. */
 export function useBatch(): BatchRun {
   const [rows, setRows] = useState<Row[]>([]);
+  const [unused, setUnused] = useState<Unused[] | null>(null);
   const [running, setRunning] = useState(false);
   const [wait, setWait] = useState<number | null>(null);
   const control = useRef<AbortController | null>(null);
 
-  const prepare = (patients: BatchPatient[]): void => {
+  const prepare = ({ patients, unused: left }: Batch): void => {
     control.current?.abort();
+    control.current = null; // what an earlier run still says is of other patients
+    setRunning(false);
+    setWait(null);
+    setUnused(left);
     setRows(patients.map((patient) => ({ patient, state: 'waiting', answer: null, error: null })));
   };
 
@@ -45,6 +53,9 @@ export function useBatch(): BatchRun {
     const set = (place: number, change: Partial<Row>): void => {
       if (isCurrent()) setRows((held) => held.map((row, n) => (n === place ? { ...row, ...change } : row)));
     };
+    const tellWait = (seconds: number | null): void => {
+      if (isCurrent()) setWait(seconds);
+    };
     const left = rows.flatMap((row, place) => (row.state === 'done' ? [] : [{ place, patient: row.patient }])).reverse();
     const work = async (): Promise<void> => {
       for (let next = left.pop(); next && !stopped(); next = left.pop()) {
@@ -52,15 +63,17 @@ export function useBatch(): BatchRun {
         set(place, { state: 'asking', error: null });
         try {
           const form = patientForm(patient.pictures, patient.clinical);
-          const answer = await server.predict(form, { signal: own.signal, onWait: setWait, tries: TRIES });
-          setWait(null);
+          const answer = await server.predict(form, { signal: own.signal, onWait: tellWait, tries: TRIES });
+          tellWait(null);
           set(place, { state: 'done', answer });
         } catch (error) {
           set(place, stopped() ? { state: 'cancelled' } : { state: 'failed', error });
+          if (isLocked(error)) own.abort(); // the others would be refused, too
         }
       }
     };
     setRunning(true);
+    setRows((held) => held.map((row) => (row.state === 'done' ? row : { ...row, state: 'waiting', error: null })));
     void Promise.all(Array.from({ length: AT_ONCE }, work)).then(() => {
       if (!isCurrent()) return;
       setRunning(false);
@@ -69,7 +82,7 @@ export function useBatch(): BatchRun {
     });
   };
 
-  return { rows, running, wait, prepare, start, cancel: () => control.current?.abort() };
+  return { rows, unused, running, wait, prepare, start, cancel: () => control.current?.abort() };
 }
 
 /** A refusal in one line. */

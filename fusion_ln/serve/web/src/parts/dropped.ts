@@ -10,9 +10,14 @@ export function place(files: Iterable<File>): PlacedFile[] {
   return [...files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
+/** Whether files or folders were dropped, and not, say, a piece of text. */
+export function holdsFiles(transfer: DataTransfer): boolean {
+  return [...transfer.items].some(({ kind }) => kind === 'file');
+}
+
 /** All files of what was dropped, those of folders included. */
 export async function readDropped(transfer: DataTransfer): Promise<PlacedFile[]> {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry());
+  const entries = [...transfer.items].filter(({ kind }) => kind === 'file').map((item) => item.webkitGetAsEntry());
   const files = [...transfer.files];
   const found = await Promise.all(entries.map(async (entry, n) => (entry?.isDirectory ? walk(entry) : place(files.slice(n, n + 1)))));
   return found.flat();

@@ -1,6 +1,6 @@
 import { Button, Input } from 'antd';
 import { useState } from 'react';
-import { Problem, server } from '../api/client';
+import { isLocked, server } from '../api/client';
 import { Note } from '../parts/Note';
 import { ProblemNote } from '../parts/ProblemNote';
 import { useWords } from '../words/words';
@@ -23,7 +23,7 @@ export function TokenForm({ onOpen }: { onOpen: () => void }) {
       setAsking(false);
     }
   };
-  const wrong = error instanceof Problem && error.status === 401;
+  const wrong = isLocked(error);
   return (
     <form
       className="card token"
