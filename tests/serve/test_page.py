@@ -260,6 +260,69 @@ def test_a_batch_names_every_file_and_saves_a_table(opened, tmp_path):
     check_with_axe(page)
 
 
+def give_batch(page, **pictures):
+    page.locator(".drop-buttons input").last.set_input_files(given(**pictures))
+
+
+def test_a_batch_is_kept_on_other_pages_and_asked_about_again(opened):
+    page = opened("#/batch", replies={"predict": problem(422, "a: truncated.")})
+    give_batch(page, P1_2d=grey(), P2_cdfi=coloured())
+    page.get_by_role("button", name="Ask about all").click()
+    page.get_by_role("button", name="Ask about the rest").wait_for()
+    page.get_by_role("link", name="Model", exact=True).click()
+    page.get_by_role("heading", name="The model").wait_for()
+    page.get_by_role("link", name="Batch", exact=True).click()
+    assert page.locator(".state-failed").count() == 2
+    page.unroute_all()
+    page.get_by_role("button", name="Ask about the rest").click()
+    page.locator(".state-done").nth(1).wait_for()
+    assert page.get_by_role("button", name="Ask about the rest").count() == 0
+
+
+def test_a_drop_ends_the_batch_that_runs(opened):
+    page = opened("#/batch", replies={"predict": problem(503, "Every place is taken.", **{"Retry-After": "50"})})
+    give_batch(page, P1_2d=grey(), P2_2d=grey(2))
+    page.get_by_role("button", name="Ask about all").click()
+    page.get_by_text("asked again in 50 s").wait_for()
+    drop = """(place, [text, name]) => {
+      const dataTransfer = new DataTransfer();
+      if (name) dataTransfer.items.add(new File([new Uint8Array(4)], name));
+      else dataTransfer.setData('text/plain', text);
+      place.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer }));
+    }"""
+    page.locator(".drop").evaluate(drop, ["text", ""])  # no file: nothing changes
+    assert page.get_by_role("button", name="Cancel").count() == 1
+    page.locator(".drop").evaluate(drop, ["", "P3_cdfi.png"])
+    page.get_by_text("1 patient with 1 picture").wait_for()
+    page.wait_for_timeout(200)
+    assert page.locator("tbody tr").all_inner_texts()[0].split()[0] == "P3"
+    assert page.locator(".state-waiting").count() == 1
+    assert page.get_by_role("button", name="Ask about all").is_enabled()
+
+
+def test_a_table_without_patients_says_so(opened):
+    page = opened("#/batch")
+    table = {"name": "t.csv", "mimeType": "text/csv", "buffer": b"patient_id,2d\n"}
+    page.locator(".drop-buttons input").last.set_input_files([table])
+    assert "No patient was found" in page.get_by_role("alert").inner_text()
+    check_with_axe(page)
+
+
+def test_a_token_that_ends_is_asked_for_again_and_loses_no_batch(opened):
+    page = opened("#/batch", replies={"predict": problem(401, "No token.")})
+    give_batch(page, P1_2d=grey(), P2_2d=grey(2))
+    page.get_by_role("button", name="Ask about all").click()
+    page.get_by_label("Token").fill("again")
+    check_with_axe(page)
+    page.unroute_all()
+    page.route(
+        "**/session", lambda route: route.fulfill(status=204) if route.request.method == "POST" else route.continue_()
+    )
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Ask about the rest").click()
+    page.locator(".state-done").nth(1).wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_can_be_read(opened, scheme):
     page = opened(color_scheme=scheme, ready=".example")
