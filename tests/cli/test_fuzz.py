@@ -149,6 +149,7 @@ def give_up():
     raise DivergedError("The loss became nan at batch 1 of 1.", "Lower the rate (`--lr`).")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_damaged_file_ends_in_a_traceback(sound, quick, tmp_path_factory, group):
     place, command, tries = GROUPS[group]
