@@ -23,8 +23,8 @@ DEFAULTS = {name: ServeOptions.model_fields[name].default for name in OFFERED}
 def serve(model: Path | None, **options: object) -> None:
     """Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP: a page for browsers, and `/api/v1`.
 
-    Without MODEL the newest model or run in this folder or in `runs` is served; where there is none, a small one is
-    trained on simulated patients, once, and kept in the cache.
+    Without MODEL the newest model or run in this folder is served, also from some folders down, as in `runs`; where
+    there is none, a small one is trained on simulated patients, once, and kept in the cache.
 
     For research only, never for a diagnosis. Nothing that is sent is kept, unless --keep says so. Only this machine
     can reach the server unless --host says otherwise; then every request needs a token. Each option is an environment

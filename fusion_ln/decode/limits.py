@@ -11,6 +11,10 @@ CONVERT = "Open it in a viewer; if it shows a picture there, save it as 8-bit PN
 SHRINK = "Save it smaller (an ultrasound picture has about one), or leave it out."
 
 
+class DamagedError(PictureError):
+    """A picture's decoder stopped; the decoder's own words, in brackets, may quote what the file says of a patient."""
+
+
 def check_size(path: Path, width: int, height: int) -> None:
     """Refuse a picture by the size in its header, before any pixel is decoded."""
     if width * height > MAX_PIXELS:
@@ -32,8 +36,8 @@ def check_frame(path: Path, frame: int, n_frames: int) -> None:
         )
 
 
-def damaged(path: Path, error: Exception) -> PictureError:
+def damaged(path: Path, error: Exception) -> DamagedError:
     """Make the error of a file whose decoder stopped with ``error``."""
     reason = (str(error).splitlines() or [type(error).__name__])[-1]
     reason = re.sub(r" ?<_io[^>]*>", "", reason).strip(" .:")
-    return PictureError(f"{path}: truncated or damaged ({reason}).", CONVERT)
+    return DamagedError(f"{path}: truncated or damaged ({reason}).", CONVERT)

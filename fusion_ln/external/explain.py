@@ -18,7 +18,7 @@ from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.predict.present import as_table
 from fusion_ln.progress import progress
-from fusion_ln.report.explanation.overlays import draw_panel, overlay_cell, picture_cell, scale_of, smooth
+from fusion_ln.report.explanation.overlays import draw_panel, on_one_scale, overlay_cell, picture_cell
 from fusion_ln.terms import PATIENT, modality_title
 
 ANSWERS = "answers.csv"
@@ -98,16 +98,14 @@ def _draw(
 ) -> bytes:
     """Draw the panel of a patient; the maps of a method share a scale."""
     record = predictor.model.record
-    names = list(next(iter(maps.values())))
-    heat = {m: {name: smooth(values) for name, values in held.items()} for m, held in maps.items()}
-    scales = {name: scale_of([held[name] for held in heat.values()]) for name in names}
+    heat, scales = on_one_scale(maps)
     rows = []
     for m, held in heat.items():
         picture = np.asarray(pictures[m].pixels[0])
-        cells = [overlay_cell(picture, held[name], scales[name]) for name in names]
+        cells = [overlay_cell(picture, held[name], scale) for name, scale in scales.items()]
         rows.append((modality_title(m), [picture_cell(picture), *cells]))
     title = f"{patient}: {record.classes[int(probs.argmax())]}, {probs.max():.2f}"
     foot = f"Mean of the maps of {len(predictor.model.models)} models for the first picture of each modality."
     if record.study.simulated:
         foot += " The model was trained on simulated patients."
-    return draw_panel(title, ["Picture", *(METHODS[name].title for name in names)], rows, foot)
+    return draw_panel(title, ["Picture", *(METHODS[name].title for name in scales)], rows, foot)

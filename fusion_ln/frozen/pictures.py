@@ -1,7 +1,6 @@
 """What a model knows of the pictures that its networks learnt from: hashes, of its study and of its pre-trainings."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,9 +22,8 @@ from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.progress import say
-from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, PretrainingRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord
-from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITY, SHA256
 
 SOURCE = "source"
@@ -96,10 +94,10 @@ def _weights_of(record: PredictionRecord) -> list[str]:
 
 def _hash_pretraining(weights: str) -> PictureHashes | None:
     """Hash the pictures of a pre-training by their grey copies; None where its folder is not what it was."""
-    from fusion_ln.training.pretraining.leakage import COPIES, PICTURES_FILE, TASK
+    from fusion_ln.training.pretraining.leakage import COPIES, PICTURES_FILE, TASK, pretraining_of
 
-    run = RunFolder(Path(weights) if Path(weights).is_dir() else Path(weights).parent)
-    if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
+    run = pretraining_of(weights)
+    if run is None:
         say(f"{weights}: tells no pictures that it learnt from, so a cohort that shares some is not refused for it.")
         return None
     if not all((run.root / name).is_file() for name in (PICTURES_FILE, COPIES)):

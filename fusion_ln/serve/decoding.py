@@ -5,7 +5,6 @@ import hashlib
 import io
 import multiprocessing
 import os
-import re
 import resource
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooSlow
@@ -19,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
+from fusion_ln.decode.limits import DamagedError
 from fusion_ln.decode.picture import burned_in_text, read_picture
 from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
@@ -181,9 +181,11 @@ def _read(upload: Upload) -> tuple[np.ndarray, bool | None]:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
         return read_picture(path), burned_in_text(path)
+    except DamagedError as error:
+        raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out) from None
     except PictureError as error:
-        # A decoder's own words may quote the file's header, and a program has no option `--frame`.
-        problem = re.sub(r" \(.*\)\.$", ".", error.problem.replace(str(path), upload.name), flags=re.DOTALL)
+        problem = error.problem.replace(str(path), upload.name)
+        # A program has no option `--frame`.
         way_out = OPEN_IN_VIEWER if "--frame" in error.way_out else error.way_out
         raise PictureError(problem, way_out) from None
     finally:

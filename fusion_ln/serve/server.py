@@ -15,6 +15,7 @@ from fusion_ln.progress import say
 from fusion_ln.serve.choice import choose_model
 from fusion_ln.serve.keeping import open_keep
 from fusion_ln.serve.options import PREFIX, ServeOptions
+from fusion_ln.serve.site import django_settings
 
 if TYPE_CHECKING:
     from fusion_ln.serve.apps import ServeConfig
@@ -71,11 +72,10 @@ def serve(model: Path | None, options: ServeOptions) -> None:
 
 def open_site(predictor: Predictor, options: ServeOptions) -> "ServeConfig":
     """Set up Django in this process, once, with a model and its decoders."""
-    for name, value in options.model_dump().items():
-        os.environ[PREFIX + name.upper()] = str(value)  # Django's settings read them
-    os.environ["DJANGO_SETTINGS_MODULE"] = "fusion_ln.serve.site"
     import django
+    from django.conf import settings
 
+    settings.configure(**django_settings(options))
     django.setup()
     from fusion_ln.serve.apps import serve_config
     from fusion_ln.serve.decoding import Decoder

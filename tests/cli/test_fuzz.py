@@ -134,7 +134,8 @@ def quick(monkeypatch, undrawn):
     """Commands that draw nothing, train nothing and resample little."""
     draw_few(monkeypatch, 20)
     monkeypatch.setattr("fusion_ln.report.study._plots", lambda *arguments: {})
-    monkeypatch.setattr("fusion_ln.training.experiment.run_experiment", lambda *arguments, **named: [])
+    for place in ("tuning.plan", "training.experiment"):  # first the one that takes its own name for the other's
+        monkeypatch.setattr(f"fusion_ln.{place}.run_experiment", lambda *arguments, **named: [])
     monkeypatch.setattr("fusion_ln.report.experiment.write_experiment", lambda *arguments, **named: {"page": Path("x")})
     monkeypatch.setattr("fusion_ln.cli.run.tune_and_apply", lambda *arguments: None)
     monkeypatch.setattr("fusion_ln.training.run.train_baselines", lambda *arguments: None)

@@ -1,7 +1,6 @@
 """The interface within this process: what each resource answers, and to whom."""
 
 import base64
-import importlib
 import io
 import json
 import multiprocessing
@@ -15,6 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 from tiny import encode_noise
+
+from fusion_ln.serve.options import ServeOptions
+from fusion_ln.serve.site import django_settings
 
 pytest.importorskip("django")
 schemathesis = pytest.importorskip("schemathesis")
@@ -176,6 +178,14 @@ def test_pages_hold_a_policy_without_exceptions(site):
     assert site.get("/report").status_code == 404
 
 
+def test_a_decoders_own_words_are_not_repeated():
+    from fusion_ln.errors import PictureError
+    from fusion_ln.serve.decoding import Upload, decode
+
+    with pytest.raises(PictureError, match=r"^2d: truncated or damaged\.\n"):
+        decode(Upload("2d", encode_noise()[:200], 32))
+
+
 def test_the_report_on_a_run_is_its_own_or_that_of_its_folder(tmp_path):
     from fusion_ln.frozen.load import FrozenModel
     from fusion_ln.serve.page import report_of
@@ -262,20 +272,11 @@ def test_what_is_sent_is_kept_where_the_keeper_asks_for_it(config, site, monkeyp
     assert any("keeps what is sent" in each for each in described["warnings"])
 
 
-def test_the_settings_pass_django_s_deployment_check_behind_tls(config, monkeypatch):
+def test_the_settings_pass_django_s_deployment_check_behind_tls(config):
     from django.core.checks import run_checks
     from django.test import override_settings
 
-    from fusion_ln.serve import site as settings_of_site
-
-    def check(values):
-        with override_settings(**{name: value for name, value in vars(values).items() if name.isupper()}):
-            return [each.id for each in run_checks(include_deployment_checks=True)]
-
-    monkeypatch.setenv("FUSIONLN_SERVE_BEHIND_TLS", "true")
-    try:
-        assert check(importlib.reload(settings_of_site)) == []
-        assert settings_of_site.SECURE_HSTS_SECONDS >= 31_536_000
-    finally:
-        monkeypatch.undo()
-        importlib.reload(settings_of_site)
+    values = django_settings(ServeOptions(behind_tls=True))
+    with override_settings(**values):
+        assert run_checks(include_deployment_checks=True) == []
+    assert values["SECURE_HSTS_SECONDS"] >= 31_536_000

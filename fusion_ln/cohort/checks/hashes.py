@@ -7,6 +7,7 @@ of the thumbnail as it is, and of its content, the signs beside the median proje
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import pandas as pd
@@ -46,15 +47,19 @@ class PictureHashes:
         Returns:
             In words how each was found, the same file or nearly the same picture; empty for a new one.
         """
-        known, of = set(self.table[SHA256]), f" of {self.source}" if self.source else ""
+        of = f" of {self.source}" if self.source else ""
         return [
             f"the same file{of}"
-            if each in known
+            if each in self._files
             else f"nearly the same picture{of} ({agreement:.0%} of its hash)"
             if agreement
             else ""
             for each, agreement in zip(sha256, self._nearest(copies), strict=True)
         ]
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(self.table[SHA256])
 
     def _nearest(self, copies: np.ndarray) -> np.ndarray:
         """Find the share of equal bits with the known picture that each grey copy repeats; 0 without any. (P,)."""
@@ -113,10 +118,14 @@ def hash_copies(copies: np.ndarray, sha256: Sequence[str], source: str = "") -> 
 
 def _project(copies: np.ndarray) -> np.ndarray:
     """Project the thumbnails of grey copies (P, 1024) on random directions. float32, shape (P, BITS)."""
-    # RandomState: its numbers are the same in every version of NumPy.
-    directions = np.random.RandomState(0).standard_normal((THUMBNAIL_SIDE * THUMBNAIL_SIDE, BITS)).astype(np.float32)
-    projected: np.ndarray = normalised_thumbnails(copies) @ directions
+    projected: np.ndarray = normalised_thumbnails(copies) @ _directions()
     return projected
+
+
+@cache
+def _directions() -> np.ndarray:
+    # RandomState: its numbers are the same in every version of NumPy.
+    return np.random.RandomState(0).standard_normal((THUMBNAIL_SIDE * THUMBNAIL_SIDE, BITS)).astype(np.float32)
 
 
 def _pack(bits: np.ndarray) -> list[str]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
@@ -29,6 +30,15 @@ def smooth(values: np.ndarray) -> np.ndarray:
 def scale_of(maps: list[np.ndarray]) -> float:
     """Find the value that gets the full colour in all pictures of a patient, so that they can be compared."""
     return float(np.quantile(np.concatenate([m.ravel() for m in maps]), BRIGHTEST)) if maps else 0.0
+
+
+def on_one_scale(
+    maps: Mapping[str, Mapping[str, np.ndarray]],
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, float]]:
+    """Smooth a patient's maps, by modality and method, and find the scale that those of each method share."""
+    heat = {m: {name: smooth(values) for name, values in held.items()} for m, held in maps.items()}
+    names = dict.fromkeys(name for held in heat.values() for name in held)
+    return heat, {name: scale_of([held[name] for held in heat.values()]) for name in names}
 
 
 def picture_cell(picture: np.ndarray, node: np.ndarray | None = None) -> np.ndarray:

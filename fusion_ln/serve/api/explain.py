@@ -9,7 +9,7 @@ from ninja import NinjaAPI, Query
 from PIL import Image
 
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.report.explanation.overlays import overlay_layer, scale_of, smooth
+from fusion_ln.report.explanation.overlays import on_one_scale, overlay_layer
 from fusion_ln.serve.api.models import methods_of
 from fusion_ln.serve.api.predict import FAILURES, queued
 from fusion_ln.serve.api.schemas import Explanation
@@ -45,9 +45,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 def _draw(maps: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, str]]:
     """Draw maps as layers, those of a method on one scale, so that a patient's pictures can be compared."""
-    heat = {m: {name: smooth(values) for name, values in held.items()} for m, held in maps.items()}
-    names = dict.fromkeys(name for held in heat.values() for name in held)
-    scales = {name: scale_of([held[name] for held in heat.values()]) for name in names}
+    heat, scales = on_one_scale(maps)
     return {
         m: {name: data_url(Image.fromarray(overlay_layer(values, scales[name]))) for name, values in held.items()}
         for m, held in heat.items()

@@ -1,5 +1,8 @@
 """`GET /models`: the model that this server asks."""
 
+from functools import cache
+from pathlib import Path
+
 from django.http import HttpRequest
 from ninja import NinjaAPI
 
@@ -11,7 +14,7 @@ from fusion_ln.frozen import card
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.report.explanation.reading import read_explanation
-from fusion_ln.runs import RunFolder
+from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.page import report_of
@@ -55,8 +58,14 @@ def _most_trusted(model: FrozenModel) -> str | None:
     folder = RunFolder(model.root).explanation
     if model.digest or not folder.record.is_file():
         return None
+    return _read_most_trusted(folder.root, folder.record.stat().st_mtime_ns)
+
+
+@cache
+def _read_most_trusted(root: Path, written: int) -> str | None:
+    """Read it once for each time that the explanation is written: every page and every explanation asks for it."""
     try:
-        return read_explanation(folder).most_trusted
+        return read_explanation(ExplanationFolder(root)).most_trusted
     except FusionLNError:  # half an explanation
         return None
 

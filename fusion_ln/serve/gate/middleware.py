@@ -14,7 +14,7 @@ from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.admission import has_cookie, has_token
 from fusion_ln.serve.gate.logs import LOGGER
 from fusion_ln.serve.gate.policy import OF_ANSWERS
-from fusion_ln.serve.gate.problems import ProblemError, other_method
+from fusion_ln.serve.gate.problems import ProblemError, other_method, without_mark
 from fusion_ln.serve.page import ASSETS
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -95,8 +95,7 @@ def _refuse_token(request: HttpRequest) -> ProblemError | None:
     if (open_to_all or has_cookie(request)) and check_csrf(request) is None:
         return None
     if open_to_all or has_cookie(request):
-        way_out = "Load the page anew, or send the header `Authorization: Bearer TOKEN`."
-        return ProblemError(HTTPStatus.FORBIDDEN, "Without the page's mark against forged requests.", way_out)
+        return without_mark()
     way_out = "Send the header `Authorization: Bearer TOKEN`; the server printed the token when it started."
     return ProblemError(
         HTTPStatus.UNAUTHORIZED, "No token, or not this server's.", way_out, {"WWW-Authenticate": "Bearer"}

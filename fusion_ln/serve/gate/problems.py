@@ -55,10 +55,15 @@ def other_method(allowed: str) -> ProblemError:
     return ProblemError(HTTPStatus.METHOD_NOT_ALLOWED, "Not a method of this address.", way_out, headers)
 
 
-def forged(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Answer a request that a browser sends with its cookie but without the page's own mark."""
+def without_mark() -> ProblemError:
+    """Make the problem of a request that a browser sends with its cookie but without the page's own mark."""
     way_out = "Load the page anew, or send the header `Authorization: Bearer TOKEN`."
-    return ProblemError(HTTPStatus.FORBIDDEN, "Without the page's mark against forged requests.", way_out).respond()
+    return ProblemError(HTTPStatus.FORBIDDEN, "Without the page's mark against forged requests.", way_out)
+
+
+def forged(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a request without the mark where Django itself looks for it."""
+    return without_mark().respond()
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

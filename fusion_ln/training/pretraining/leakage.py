@@ -37,6 +37,12 @@ def keep_pictures(cohorts: Sequence[Cohort], run: RunFolder) -> None:
     write_parquet(run.root / PICTURES_FILE, pd.concat(tables, ignore_index=True))
 
 
+def pretraining_of(weights: str) -> RunFolder | None:
+    """Find the run that made weights, as given to ``--weights``; None if it is no pre-training of ours."""
+    run = RunFolder(Path(weights) if Path(weights).is_dir() else Path(weights).parent)
+    return run if run.record.is_file() and isinstance(run.read_record(), PretrainingRecord) else None
+
+
 def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: str) -> None:
     """Refuse to fine-tune on pictures that the weights were pre-trained on.
 
@@ -52,11 +58,10 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
     """
     if weights in ("scratch", "imagenet"):
         return
-    file = weight_file(Path(weights))
-    if not file.is_file():
+    if not weight_file(Path(weights)).is_file():
         return  # loading it says so
-    run = RunFolder(file.parent)
-    if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
+    run = pretraining_of(weights)
+    if run is None:
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
         return
     for name in (PICTURES_FILE, COPIES):

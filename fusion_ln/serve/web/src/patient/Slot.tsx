@@ -1,10 +1,9 @@
-import { Button } from 'antd';
 import { useRef } from 'react';
-import { Problem } from '../api/client';
 import type { Model } from '../api/types';
 import { useDropTarget } from '../parts/dropped';
 import { useWords } from '../words/words';
 import { ModalityChoice } from './ModalityChoice';
+import { PictureProblem, PictureView, RemovePicture } from './PictureParts';
 import type { Picture } from './pictures';
 import type { Patient } from './usePatient';
 
@@ -75,58 +74,28 @@ function Empty({ modality, onFiles }: { modality: string; onFiles: (files: File[
 
 function Filled({ picture, model, patient }: { picture: Picture; model: Model; patient: Patient }) {
   const { words, title } = useWords();
-  const { info, guess, error } = picture;
+  const { info, guess } = picture;
   const modality = title(picture.modality ?? '', model.modality_titles);
   return (
     <>
       <PictureView picture={picture} label={words.patient.picture(modality)} />
       <div className="slot-facts">
-      <p className="slot-file small" title={picture.file.name}>
-        {picture.file.name}
-      </p>
-      {picture.guessed && <p className="dim small">{words.patient.guessed}</p>}
-      {guess !== null && guess !== picture.modality && (
-        <p className="caution small">{words.patient.differs(title(guess, model.modality_titles))}</p>
-      )}
-      {info?.warnings.map((warning) => (
-        <p key={warning} className="caution small" lang="en">
-          {warning}
+        <p className="slot-file small" title={picture.file.name}>
+          {picture.file.name}
         </p>
-      ))}
-      {error !== null && (
-        <p className="bad small" role="alert" lang="en">
-          {error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}` : words.unreachable}
-        </p>
-      )}
-      <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
-      <Button
-        type="text"
-        size="small"
-        onClick={() => {
-          patient.remove(picture.id);
-        }}
-      >
-        {words.remove}
-        <span className="sr"> {picture.file.name}</span>
-      </Button>
+        {picture.guessed && <p className="dim small">{words.patient.guessed}</p>}
+        {guess !== null && guess !== picture.modality && (
+          <p className="caution small">{words.patient.differs(title(guess, model.modality_titles))}</p>
+        )}
+        {info?.warnings.map((warning) => (
+          <p key={warning} className="caution small" lang="en">
+            {warning}
+          </p>
+        ))}
+        <PictureProblem picture={picture} />
+        <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
+        <RemovePicture picture={picture} onRemove={patient.remove} />
       </div>
     </>
-  );
-}
-
-/** Preview of a picture, as the server decoded it. */
-export function PictureView({ picture, label }: { picture: Picture; label: string }) {
-  const { words } = useWords();
-  if (picture.info) {
-    return <img className="slot-view" src={picture.info.preview} alt={label} />;
-  }
-  return (
-    <div className="slot-view slot-waits">
-      {picture.error === null && (
-        <span role="status" className="small dim">
-          {words.patient.reading}
-        </span>
-      )}
-    </div>
   );
 }

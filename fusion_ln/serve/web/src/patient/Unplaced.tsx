@@ -1,10 +1,8 @@
-import { Button } from 'antd';
-import { Problem } from '../api/client';
 import type { Model } from '../api/types';
 import { useWords } from '../words/words';
 import { ModalityChoice } from './ModalityChoice';
+import { PictureProblem, PictureView, RemovePicture } from './PictureParts';
 import type { Picture } from './pictures';
-import { PictureView } from './Slot';
 import type { Patient } from './usePatient';
 
 interface UnplacedProps {
@@ -29,27 +27,12 @@ export function Unplaced({ model, pictures, patient }: UnplacedProps) {
               {picture.guess !== null && (
                 <p className="dim small">{words.patient.differs(title(picture.guess, model.modality_titles))}</p>
               )}
-              {picture.error !== null && (
-                <p className="bad small" role="alert" lang="en">
-                  {picture.error instanceof Problem && picture.error.status > 0
-                    ? `${picture.error.detail} ${picture.error.wayOut}`
-                    : words.unreachable}
-                </p>
-              )}
+              <PictureProblem picture={picture} />
               <div className="slot-row">
                 {picture.error === null && (
                   <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
                 )}
-                <Button
-                  type="text"
-                  size="small"
-                  onClick={() => {
-                    patient.remove(picture.id);
-                  }}
-                >
-                  {words.remove}
-                  <span className="sr"> {picture.file.name}</span>
-                </Button>
+                <RemovePicture picture={picture} onRemove={patient.remove} />
               </div>
             </div>
           </li>

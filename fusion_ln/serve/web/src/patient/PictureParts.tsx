@@ -1,0 +1,51 @@
+import { Button } from 'antd';
+import { Problem } from '../api/client';
+import { useWords } from '../words/words';
+import type { Picture } from './pictures';
+
+/** Preview of a picture, as the server decoded it. */
+export function PictureView({ picture, label }: { picture: Picture; label: string }) {
+  const { words } = useWords();
+  if (picture.info) {
+    return <img className="slot-view" src={picture.info.preview} alt={label} />;
+  }
+  return (
+    <div className="slot-view slot-waits">
+      {picture.error === null && (
+        <span role="status" className="small dim">
+          {words.patient.reading}
+        </span>
+      )}
+    </div>
+  );
+}
+
+/** Why the server could not read a picture, if it could not. */
+export function PictureProblem({ picture: { error } }: { picture: Picture }) {
+  const { words } = useWords();
+  if (error === null) {
+    return null;
+  }
+  return (
+    <p className="bad small" role="alert" lang="en">
+      {error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}` : words.unreachable}
+    </p>
+  );
+}
+
+/** Button that takes a picture away. */
+export function RemovePicture({ picture, onRemove }: { picture: Picture; onRemove: (id: number) => void }) {
+  const { words } = useWords();
+  return (
+    <Button
+      type="text"
+      size="small"
+      onClick={() => {
+        onRemove(picture.id);
+      }}
+    >
+      {words.remove}
+      <span className="sr"> {picture.file.name}</span>
+    </Button>
+  );
+}
