@@ -29,6 +29,7 @@ COMMANDS = {
     "freeze": "Freeze RUN, a study, as a model: a folder of its own, which names no patient.",
     "serve": "Serve MODEL, a folder of `fusionln freeze` or a run, over HTTP: a page for browsers, and `/api/v1`.",
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
+    "export": "Export MODEL, a folder of `fusionln freeze` or a run, in forms that other programs open.",
     "evaluate": "Evaluate MODEL on another cohort, once, with everything fixed before.",
     "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
 }

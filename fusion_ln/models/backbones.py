@@ -68,7 +68,7 @@ class Backbone(nn.Module):
             patches = feature_map[:, getattr(self.body, "num_prefix_tokens", 0) :]
             side = math.isqrt(patches.shape[1])
             if side**2 == patches.shape[1]:
-                planes = patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+                planes = patches.transpose(1, 2).reshape(patches.shape[0], -1, side, side)
         elif dimensions == 4:
             channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
             planes = feature_map.permute(0, 3, 1, 2) if channels_last else feature_map

@@ -116,7 +116,7 @@ class TripletModel(nn.Module):
     def fuse(self, encoded: Sequence[tuple[Tensor, Tensor]], present: Tensor, clinical: Tensor | None = None) -> Tensor:
         """Fuse the output of `encode` of each modality to logits (B, C)."""
         tokens, logits = (torch.stack(parts, 1) for parts in zip(*encoded, strict=True))
-        none = logits.new_zeros(len(present), 0)
+        none = logits.new_zeros(present.shape[0], 0)  # `len` would fix the batch of an exported graph
         fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
         return fused
 

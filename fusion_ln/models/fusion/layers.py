@@ -26,7 +26,7 @@ class Projection(nn.Module):
         """
         projected = torch.stack([project(tokens[:, m]) for m, project in enumerate(self.pictures)], 1)
         if self.clinical is None:
-            return projected, projected.new_zeros(len(tokens), 0, projected.shape[-1])
+            return projected, projected.new_zeros(tokens.shape[0], 0, projected.shape[-1])
         return projected, self.clinical(clinical)[:, None]
 
 
@@ -47,7 +47,7 @@ class Pooled(nn.Module):
         vectors = torch.cat(self.project(mean, clinical), 1)
         parts_present = present.any(2)
         n_clinical = vectors.shape[1] - parts_present.shape[1]  # 0 or 1
-        clinical_present = parts_present.new_ones(len(parts_present), n_clinical)
+        clinical_present = parts_present.new_ones(parts_present.shape[0], n_clinical)
         parts_present = torch.cat([parts_present, clinical_present], 1)[..., None]
         return torch.where(parts_present, vectors, 0), parts_present
 
@@ -67,7 +67,7 @@ class TokenSequence(nn.Module):
         absent = ~present[..., None].expand(tokens.shape[:4])
         sequence = torch.cat([(pictures + self.modality).flatten(1, 3), columns], 1)
         padding = torch.cat([absent.flatten(1), absent.new_zeros(columns.shape[:2])], 1)
-        return self.query.expand(len(tokens), -1, -1), sequence, padding
+        return self.query.expand(tokens.shape[0], -1, -1), sequence, padding
 
 
 class TransformerBlock(nn.Module):

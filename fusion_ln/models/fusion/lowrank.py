@@ -32,7 +32,7 @@ class LowRank(nn.Module):
         """Fuse to features (B, width)."""
         vectors, _ = self.pooled(tokens, present, clinical)
         product = torch.stack([factor(vectors[:, m]) for m, factor in enumerate(self.factors)]).prod(0)
-        fused: Tensor = product.view(len(product), self.RANK, -1).sum(1)
+        fused: Tensor = product.view(product.shape[0], self.RANK, -1).sum(1)
         return fused
 
 

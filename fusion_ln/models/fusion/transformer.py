@@ -23,7 +23,7 @@ class LateTransformer(nn.Module):
         """Fuse to features (B, width)."""
         query, sequence, padding = self.sequence(tokens, present, clinical)
         x = torch.cat([query, sequence], 1)
-        padding = torch.cat([padding.new_zeros(len(padding), 1), padding], 1)
+        padding = torch.cat([padding.new_zeros(padding.shape[0], 1), padding], 1)
         for block in self.blocks:
             x = block(x, x, padding)
         fused: Tensor = x[:, 0]
