@@ -194,8 +194,23 @@ def _encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -
     if isinstance(model.fusion, HeadEnsemble):
         sources: Mapping[str, Any] = dict(model.sources.items())
         source = sources[module_key(modality)] if sources else member.backbone
-        tokens = source.tokens(source.feature_map(squares) if sources else maps, model.grid)
+        tokens = _tokens(source.planes(source.feature_map(squares) if sources else maps), model.grid)
     return tuple(torch.where(_as(mask, each), each, 0) for each in (tokens[:, None], logits[:, None], features))  # type: ignore[return-value]
+
+
+def _tokens(planes: Tensor, grid: int) -> Tensor:
+    """Average planes over cells as `Backbone.tokens` does, whose operator ONNX has for cells of one size only."""
+    rows, columns = (_cells(int(n), min(grid, int(n))) for n in planes.shape[2:])
+    return (rows @ planes @ columns.T).flatten(2).transpose(1, 2)
+
+
+def _cells(n: int, cells: int) -> Tensor:
+    """Weigh the ``n`` positions of an axis in the mean of each cell. Shape (cells, n)."""
+    weights = torch.zeros(cells, n)
+    for cell in range(cells):
+        start, end = cell * n // cells, -(-(cell + 1) * n // cells)
+        weights[cell, start:end] = 1 / (end - start)
+    return weights
 
 
 def _as(mask: Tensor, values: Tensor) -> Tensor:

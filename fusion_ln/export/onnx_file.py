@@ -1,14 +1,19 @@
-"""The file of an ONNX graph, and the facts in its metadata."""
+"""The file of an ONNX graph: traced, its weights attached, its facts in the metadata, and checked against torch."""
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from torch import nn
 
 from fusion_ln import __version__
-from fusion_ln.errors import ModelError
+from fusion_ln.errors import ModelError, in_short
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
 from fusion_ln.files.atomic import write_atomically
@@ -16,26 +21,38 @@ from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.load import FrozenModel
 
 if TYPE_CHECKING:
-    from torch.onnx import ONNXProgram
+    import onnx
 
 INSTALL_ONNX = 'Install it: pip install "fusion_ln[onnx]".'
 METADATA = "fusion_ln"  # key of the facts in the file's metadata
 PRESENT = "present"
-OPSET = 20
+OPSET = 18
 TRACED_PATIENTS = 2  # a batch of one would be taken for the only size there is
-MOST_PATIENTS = 32  # that a batch is tested with
+LARGEST = 2**31 - 2**24  # bytes of weights that a file holds itself: protobuf ends at 2 GB
 
 
-def write_onnx(model: FrozenModel, path: Path) -> None:
-    """Write a model as one ONNX graph, see `AnswerGraph` for its inputs and outputs.
+def write_onnx(model: FrozenModel, path: Path, *, half: bool = False, largest: int = LARGEST) -> None:
+    """Write a model as one ONNX graph, see `AnswerGraph`; inputs are the modalities' names and ``present``.
+
+    Args:
+        model: The model.
+        path: The file; weights of more than ``largest`` bytes lie beside it, in ``<path>.data``.
+        half: Keep weights in half precision; the graph computes in single precision all the same.
+        largest: Bytes of weights in the file itself.
 
     Raises:
-        ModelError: If ONNX is not installed, or lacks an operator of the model's networks.
-        RunError: If the file cannot be written.
+        ModelError: If ONNX is not installed, or cannot express the model.
+        RunError: If a file cannot be written.
     """
-    program = trace(model)
-    program.model.metadata_props[METADATA] = json.dumps(facts_of(model))
-    write_atomically(path, lambda temporary: program.save(str(temporary)))
+    if PRESENT in model.modalities:
+        raise ModelError(
+            f"{model.root}: has a modality {PRESENT!r}, the name of the presence mask.", "Rename the modality."
+        )
+    graph = AnswerGraph(model).eval()
+    proto = trace(graph)
+    proto.metadata_props.add(key=METADATA, value=json.dumps(facts_of(model)))
+    attach_weights(proto, graph, path, half=half, largest=largest)
+    write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
 
 
 def facts_of(model: FrozenModel) -> dict[str, object]:
@@ -58,36 +75,97 @@ def facts_of(model: FrozenModel) -> dict[str, object]:
     }
 
 
-def trace(model: FrozenModel) -> "ONNXProgram":
-    """Trace a model as an ONNX graph with free sizes of batch and pictures.
+def trace(graph: AnswerGraph) -> "onnx.ModelProto":
+    """Trace a graph with free sizes of batch and pictures; its weights are inputs, see `attach_weights`.
+
+    The tracer of TorchScript takes seconds where that of `torch.export` takes minutes, for the same operators.
 
     Raises:
-        ModelError: If ONNX is not installed, or lacks an operator of the model's networks.
+        ModelError: If ONNX is not installed, or lacks an operator.
     """
     try:
-        import onnxscript  # noqa: F401  # torch's exporter needs it
+        import onnx
     except ImportError:
         raise ModelError("--onnx: ONNX is not installed.", INSTALL_ONNX) from None
-    graph = AnswerGraph(model).eval()
-    batch = torch.export.Dim("batch", min=1, max=MOST_PATIENTS)
-    pictures, sizes = [], []
-    for number in range(len(graph.sides)):
-        height, width = 40 + 6 * number, 50 + 6 * number  # no two alike, so that each is free
-        pictures.append(torch.zeros(TRACED_PATIENTS, height, width, 3, dtype=torch.uint8))
-        height_of, width_of = (torch.export.Dim(f"{axis}_{number}", min=1) for axis in ("height", "width"))
-        sizes.append({0: batch, 1: height_of, 2: width_of})
+    pictures = [torch.zeros(TRACED_PATIENTS, 40, 50, 3, dtype=torch.uint8) for _ in graph.sides]
     present = torch.ones(TRACED_PATIENTS, len(pictures), dtype=torch.bool)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            graph,
-            (pictures, present),
-            input_names=[*graph.sides, PRESENT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=(sizes, {0: batch}),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
+    sizes = {name: {0: "batch", 1: f"height_{name}", 2: f"width_{name}"} for name in graph.sides}
+    with plain_operators(), TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.onnx"
+        try:
+            torch.onnx.export(
+                graph,
+                (pictures, present),
+                file,
+                input_names=[*graph.sides, PRESENT],
+                output_names=list(OUTPUTS),
+                dynamic_axes={**sizes, **{name: {0: "batch"} for name in (PRESENT, *OUTPUTS)}},
+                opset_version=OPSET,
+                export_params=False,
+                do_constant_folding=False,
+                dynamo=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            raise ModelError(
+                f"ONNX (opset {OPSET}) cannot express a network of this model: {in_short(error)}.",
+                "Use the model as it is, or train it with another backbone, such as `resnet18`.",
+            ) from error
+        return onnx.load(file)
+
+
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Keep torch from kernels of its own that ONNX lacks, and the tracer from speaking, while the context is open."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def attach_weights(
+    proto: "onnx.ModelProto", graph: nn.Module, path: Path, *, half: bool = False, largest: int = LARGEST
+) -> None:
+    """Turn those inputs of a traced graph that are its module's weights into stored values, see `write_onnx`."""
+    import onnx
+
+    held = {**dict(graph.named_parameters(remove_duplicate=False)), **dict(graph.named_buffers(remove_duplicate=False))}
+    names = [entry.name for entry in proto.graph.input if entry.name in held]
+    inputs = [entry for entry in proto.graph.input if entry.name not in held]
+    arrays = {name: held[name].detach().cpu().numpy() for name in names}
+    casts = []
+    if half:
+        for name, array in list(arrays.items()):
+            if array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max() < np.finfo(np.float16).max:
+                arrays[f"{name}.half"] = arrays.pop(name).astype(np.float16)
+                casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.input[:], proto.graph.node[:]
+    proto.graph.input.extend(inputs)
+    proto.graph.node.extend(nodes)
+    if sum(array.nbytes for array in arrays.values()) <= largest:
+        proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+        return
+    data = path.with_name(f"{path.name}.data")
+    write_atomically(data, lambda temporary: _write_arrays(temporary, arrays))
+    offset = 0
+    for name, array in arrays.items():
+        stored = proto.graph.initializer.add(
+            name=name,
+            dims=array.shape,
+            data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),
+            data_location=onnx.TensorProto.EXTERNAL,
         )
-    assert program is not None
-    return program
+        place = {"location": data.name, "offset": offset, "length": array.nbytes}
+        for key, value in place.items():
+            stored.external_data.add(key=key, value=str(value))
+        offset += array.nbytes
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array).data)

@@ -62,6 +62,16 @@ class Backbone(nn.Module):
         Raises:
             SettingsError: If the network keeps no spatial features.
         """
+        planes = self.planes(feature_map)
+        height, width = planes.shape[2:]
+        return F.adaptive_avg_pool2d(planes, (min(grid, height), min(grid, width))).flatten(2).transpose(1, 2)
+
+    def planes(self, feature_map: Tensor) -> Tensor:
+        """Turn a feature map into planes (B, D', h, w).
+
+        Raises:
+            SettingsError: If the network keeps no spatial features.
+        """
         dimensions = feature_map.ndim if isinstance(feature_map, Tensor) else 0  # some networks give several maps
         planes = None
         if dimensions == 3:  # (B, prefix + h * w, D'): patches behind class and register tokens
@@ -74,8 +84,7 @@ class Backbone(nn.Module):
             planes = feature_map.permute(0, 3, 1, 2) if channels_last else feature_map
         if planes is None or planes.shape[1] != self.n_token_features:
             raise SettingsError("This backbone keeps no spatial features.", "Choose another, such as `resnet152`.")
-        height, width = planes.shape[2:]
-        return F.adaptive_avg_pool2d(planes, (min(grid, height), min(grid, width))).flatten(2).transpose(1, 2)
+        return planes
 
 
 def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> Backbone:

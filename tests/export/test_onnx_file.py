@@ -1,0 +1,147 @@
+"""The ONNX graph answers as the model does, in a runtime that knows nothing of us."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+
+from fusion_ln.errors import ModelError, RunError
+from fusion_ln.export.graph import OUTPUTS, AnswerGraph
+from fusion_ln.export.onnx_file import METADATA, write_onnx
+from fusion_ln.frozen.answer import answer
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.patients import gather_pictures
+from fusion_ln.images.prepare import prepare_picture
+
+MODELS = {
+    "late": ("late-stacked", "test_resnet", 2),
+    "transformer": ("transformer", "test_vit", 1),
+}
+SUBSETS = np.array([[number >> m & 1 for m in range(3)] for number in range(1, 8)], dtype=bool)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request, make_model, tmp_path_factory):
+    head, backbone, n_models = MODELS[request.param]
+    model = make_model(head, backbone, n_models=n_models)
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(model, path)
+    return model, onnxruntime.InferenceSession(path)
+
+
+def draw(rng, *sizes):
+    """Draw seven pictures of each modality."""
+    return [rng.integers(0, 256, (len(SUBSETS), *size, 3), dtype=np.uint8) for size in sizes]
+
+
+def run(session, model, pictures, present, part=slice(None)):
+    inputs = {m: each[part] for m, each in zip(model.modalities, pictures, strict=True)}
+    return dict(zip(OUTPUTS, session.run(list(OUTPUTS), {**inputs, "present": present[part]}), strict=True))
+
+
+def expect(model, pictures, present):
+    """Let the model itself answer, from pictures that Pillow prepared."""
+    names, banks = np.array([f"{i}" for i in range(len(present))]), {}
+    for m, modality in enumerate(model.modalities):
+        here = np.flatnonzero(present[:, m])
+        pixels = np.stack([prepare_picture(pictures[m][i], model.record.modalities[modality]) for i in here])
+        banks[modality] = ImageBank(pixels, names[here], np.zeros(len(here), dtype=np.int64))
+    return answer(model, gather_pictures(banks), pd.DataFrame({"patient_id": names}))
+
+
+@pytest.mark.parametrize(("sizes", "within"), [([(32, 32)] * 3, 1e-4), ([(45, 61), (90, 33), (20, 24)], 1e-3)])
+def test_the_graph_answers_as_the_model_from_every_subset(exported, rng, sizes, within):
+    model, session = exported
+    pictures = draw(rng, *sizes)
+    expected, found = expect(model, pictures, SUBSETS), run(session, model, pictures, SUBSETS)
+    np.testing.assert_allclose(found["probabilities"], expected.probs, atol=within)
+    np.testing.assert_allclose(found["raw"], expected.raw, atol=within)
+    np.testing.assert_allclose(found["alone"], expected.alone, atol=within)  # nan where absent in both
+    facts = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    np.testing.assert_allclose(found["unlike"].max(1) / facts["unlike_beyond"], expected.distance, atol=within)
+    assert ((found["p_values"] > facts["in_set_above"]) == expected.member).all()
+
+
+def test_an_answer_depends_on_no_other_patient_of_the_batch(exported, rng):
+    model, session = exported
+    pictures = draw(rng, *[(32, 40)] * 3)
+    many = run(session, model, [np.tile(each, (5, 1, 1, 1))[:32] for each in pictures], np.tile(SUBSETS, (5, 1))[:32])
+    one = run(session, model, pictures, SUBSETS, slice(6, 7))
+    np.testing.assert_allclose(one["probabilities"][0], many["probabilities"][6], atol=1e-6)
+    assert len(many["probabilities"]) == 32
+
+
+def test_what_stands_in_an_absent_picture_changes_nothing(exported, rng):
+    model, session = exported
+    pictures = draw(rng, *[(32, 32)] * 3)
+    others = [np.where(SUBSETS[:, m, None, None, None], each, 255 - each) for m, each in enumerate(pictures)]
+    first, second = run(session, model, pictures, SUBSETS), run(session, model, others, SUBSETS)
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(first[name], second[name])
+    graph = AnswerGraph(model).eval()
+    squares = [torch.from_numpy(prepare_all(each)) for each in pictures]
+    with torch.no_grad():
+        expected = graph.answer(squares, torch.from_numpy(SUBSETS))
+        for value in (torch.nan, torch.inf, 1e30):
+            hidden = [each.clone() for each in squares]
+            for m, each in enumerate(hidden):
+                each[~torch.from_numpy(SUBSETS[:, m])] = value
+            for a, b in zip(graph.answer(hidden, torch.from_numpy(SUBSETS)), expected, strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def prepare_all(pictures):
+    return (pictures.transpose(0, 3, 1, 2) / 255).astype(np.float32)
+
+
+def test_without_any_picture_the_answer_is_the_share_of_each_class(exported, rng):
+    model, session = exported
+    found = run(session, model, draw(rng, *[(1, 1)] * 3), np.zeros((7, 3), dtype=bool))
+    np.testing.assert_allclose(found["probabilities"], np.tile(model.record.pooled.shares, (7, 1)), atol=1e-6)
+
+
+def test_the_file_says_what_it_is(exported):
+    model, session = exported
+    facts = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    assert facts["modalities"] == {"2d": 32, "cdfi": 32, "elastic": 32}
+    assert facts["classes"] == list(model.record.classes)
+    assert facts["digest"] == model.digest
+    assert "never for a diagnosis" in facts["warnings"][0]
+    assert [entry.name for entry in session.get_inputs()] == [*model.modalities, "present"]
+
+
+def test_half_precision_halves_the_file_and_large_weights_lie_beside_it(make_model, rng, tmp_path):
+    model = make_model("concat")
+    for name, half, largest in (("whole", False, 2**30), ("half", True, 0)):
+        write_onnx(model, tmp_path / f"{name}.onnx", half=half, largest=largest)
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes["half.onnx.data"] < 0.6 * sizes["whole.onnx"]
+    assert sizes["half.onnx"] < 3e5
+    pictures = draw(rng, *[(32, 32)] * 3)
+    found = [
+        run(onnxruntime.InferenceSession(tmp_path / f"{name}.onnx"), model, pictures, SUBSETS)["probabilities"]
+        for name in ("whole", "half")
+    ]
+    np.testing.assert_allclose(*found, atol=2e-3)
+    assert (found[0] != found[1]).any()
+
+
+def test_what_cannot_be_written_is_refused(make_model, tmp_path, monkeypatch):
+    model = make_model("late-mean", modalities=("2d", "present"))
+    with pytest.raises(ModelError, match="the name of the presence mask"):
+        write_onnx(model, tmp_path / "model.onnx")
+    model = make_model("late-mean", modalities=("2d",))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"):
+        write_onnx(model, tmp_path / "file" / "model.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.nn.Linear.forward", lambda layer, x: torch.linalg.eigvals(x @ layer.weight.T).real)
+        with pytest.raises(ModelError, match="cannot express"):
+            write_onnx(model, tmp_path / "model.onnx")
+    with monkeypatch.context() as patch:
+        patch.setitem(__import__("sys").modules, "onnx", None)
+        with pytest.raises(ModelError, match="not installed"):
+            write_onnx(model, tmp_path / "model.onnx")
