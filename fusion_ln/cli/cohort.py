@@ -231,6 +231,23 @@ def stats(place: Path, label: str | None, classes: str | None, out: Path | None)
         click.echo(f"Wrote {path}")
 
 
+@cohort.command()
+@click.argument("folder", metavar="DIR", type=DIRECTORY)
+@click.option(
+    "--croissant",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="JSON-LD file for the description in Croissant 1.0: tables, columns, classes and folds.",
+)
+def export(folder: Path, croissant: Path) -> None:
+    """Describe the cohort DIR for other programs."""
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.export.croissant import write_croissant
+
+    write_croissant(load_cohort(folder), croissant)
+    click.echo(f"Wrote {croissant}")
+
+
 def _describe_written(made: "Cohort") -> None:
     counts = made.patients["label"].value_counts()
     classes = ", ".join(f"{name} {counts.get(label, 0)}" for label, name in enumerate(made.classes))

@@ -46,6 +46,11 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 @click.option(
     "--json", "json_out", type=ANSWER_FILE, help="JSON file for the answers; of one patient an object, else a list."
 )
+@click.option(
+    "--sr",
+    type=ANSWER_FILE,
+    help="DICOM structured report (TID 1500, unverified) for the answer to one patient's DICOM pictures.",
+)
 def predict(
     model: Path | None,
     named: tuple[str, ...],
@@ -57,6 +62,7 @@ def predict(
     costs: str,
     out: Path | None,
     json_out: Path | None,
+    sr: Path | None,
     **known: Path | None,
 ) -> None:
     """Predict new patients by MODEL, a folder of `fusionln freeze` or a run. For research only, never for a diagnosis.
@@ -71,18 +77,20 @@ def predict(
         raise click.UsageError(f"Give either pictures ({options}, --picture) or --cohort DIR.")
     if frame and cohort:
         raise click.UsageError("--frame belongs to pictures; a cohort was imported with a frame of its own.")
+    if sr and cohort:
+        raise click.UsageError("--sr belongs to pictures: a report is of one patient.")
     if clinical and cohort:
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
     inputs = [*pictures.values(), *([Path(costs)] if costs else [])]
-    _refuse_overwriting({"--csv": out, "--json": json_out}, model, inputs)
-    if server and (model or cohort or frame or prevalence or costs or out):
+    _refuse_overwriting({"--csv": out, "--json": json_out, "--sr": sr}, model, inputs)
+    if server and (model or cohort or frame or prevalence or costs or out or sr):
         raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
     if server:
         _ask_server(server, pictures, values, json_out)
     elif model:
         asked = (cohort or pictures, frame, values)
-        _ask_model(model, asked, prevalence=prevalence, costs=costs, out=out, json_out=json_out)
+        _ask_model(model, asked, prevalence=prevalence, costs=costs, out=out, json_out=json_out, sr=sr)
     else:
         raise click.UsageError("Give MODEL, or --server URL.")
 
@@ -95,6 +103,7 @@ def _ask_model(
     costs: str,
     out: Path | None,
     json_out: Path | None,
+    sr: Path | None,
 ) -> None:
     """Let a model predict, and print or write its answers.
 
@@ -104,12 +113,16 @@ def _ask_model(
     from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.files.formats import write_csv, write_json
     from fusion_ln.predict.predictor import load_predictor
-    from fusion_ln.predict.present import as_json, as_table
+    from fusion_ln.predict.present import as_json, as_table, kind_of
+    from fusion_ln.predict.structured_report import read_references, require_digest, write_report
     from fusion_ln.progress import say
     from fusion_ln.terms import RAW
 
-    predictor = load_predictor(model, prevalence=prevalence, costs=costs)
     patients, frame, values = asked
+    references = read_references(patients) if sr and not isinstance(patients, Path) else {}
+    predictor = load_predictor(model, prevalence=prevalence, costs=costs)
+    if sr:
+        require_digest(predictor.model)
     if isinstance(patients, Path):
         opened = load_cohort(patients)
         answers = predictor.predict_cohort(opened)
@@ -121,10 +134,13 @@ def _ask_model(
         described = as_json(predictor, answers)
         write_json(json_out, described if isinstance(patients, Path) else described[0])
         click.echo(f"Answers: {json_out}")
+    if sr:
+        write_report(sr, predictor.model, answers, references, kind=kind_of(predictor), frame=frame)
+        click.echo(f"Report: {sr}")
     if out:
         write_csv(out, table)
         click.echo(f"Probabilities: {out}")
-    elif not json_out:
+    elif not json_out and not sr:
         shown = table.drop(columns=[column for column in table if str(column).startswith(RAW)])
         click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
 

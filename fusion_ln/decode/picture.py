@@ -57,7 +57,7 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
             36 megapixels, has colour deeper than 8 bits, too many scans (JPEG) or no such frame; or a DICOM
             file is met without pydicom.
     """
-    if _is_dicom(path):
+    if is_dicom(path):
         return read_dicom(path, frame)
     with _open_picture(path) as image:
         if frame:
@@ -76,7 +76,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         PictureError: As `read_picture`, as far as the header tells.
     """
-    if _is_dicom(path):
+    if is_dicom(path):
         with open_dicom(path) as file:
             return file.width, file.height
     with _open_picture(path) as image:
@@ -91,7 +91,7 @@ def burned_in_text(path: Path) -> bool | None:
     Raises:
         PictureError: As `picture_size`.
     """
-    if not _is_dicom(path):
+    if not is_dicom(path):
         return None
     with open_dicom(path) as file:
         return file.burned_in_text
@@ -103,7 +103,7 @@ def count_frames(path: Path) -> int:
     `UNCOUNTED` of those that take too long to count.
     """
     with suppress(PictureError):
-        if not _is_dicom(path):
+        if not is_dicom(path):
             with _open_picture(path, MAX_COUNTING_READS) as image:
                 with suppress(BoundError):
                     return int(getattr(image, "n_frames", 1))
@@ -179,7 +179,7 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Look at the content first: a missing or empty file ends here."""
     try:
         size = path.stat().st_size

@@ -20,6 +20,7 @@ PAPER = (
     "Its trainings stopped early on the patients who then tested them: every figure of it is too good. It is kept to "
     "repeat a paper, not to be used."
 )
+NOT_A_DEVICE = "Research software and no medical device: never for a diagnosis."
 SIMULATED_MODEL = "It was trained on simulated patients: it says nothing about real ones."
 # Figures of `experiments/frozen_scores.py`.
 SIMULATED_STUDIES = "Of the procedure: in 200 simulated studies each of 240 and of 586 patients, such sets"

@@ -115,6 +115,15 @@ class ModelFolder:
                 raise ModelError(f"{self.root}: {name} {state} since the model was frozen.", FREEZE_AGAIN)
         return _digest(held)
 
+    def list_files(self) -> list[str]:
+        """List the files that make the model, by their paths in the folder: with the digest and, if any, the log.
+
+        Raises:
+            ModelError: If the digest is missing or damaged.
+        """
+        log = [LOG] if (self.root / LOG).is_file() else []
+        return [*self._read_digest(), self.digest_file.name, *log]
+
     def _read_digest(self) -> dict[str, str]:
         try:
             held: object = parse(self.digest_file.read_text(encoding="utf-8"), json.loads)

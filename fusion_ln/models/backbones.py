@@ -104,6 +104,35 @@ def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> 
     return Backbone(load_body(find_network(name), weights, image_size))
 
 
+def describe_for_timm(backbone: Backbone, image_size: int) -> dict[str, object]:
+    """Describe a backbone as timm's ``config.json`` does, so that timm builds it again beside its weights.
+
+    Pictures are scaled to their longer side and padded, as ours are; timm pads with the mean colour, not with black.
+    """
+    body = backbone.body
+    held = timm.models.filter_pretrained_cfg(dict(body.pretrained_cfg), remove_source=True, remove_null=True)
+    architecture, fixed = held.pop("architecture"), bool(held.get("fixed_input_size"))
+    gone = ("tag", "label_offset", "test_input_size", "test_crop_pct", "pool_size", "license", "origin_url")
+    config = {
+        **{key: value for key, value in held.items() if key not in gone},
+        "input_size": [3, image_size, image_size],
+        "interpolation": "bicubic",
+        "crop_mode": "border",
+        "crop_pct": 1.0,
+        "mean": [round(value, 6) for value in backbone.mean.flatten().tolist()],
+        "std": [round(value, 6) for value in backbone.std.flatten().tolist()],
+        "num_classes": 0,
+        "custom_load": False,
+    }
+    return {
+        "architecture": architecture,
+        "num_classes": 0,
+        "num_features": body.num_features,
+        "model_args": {"img_size": image_size} if fixed else {},
+        "pretrained_cfg": config,
+    }
+
+
 def find_network(name: str) -> str:
     """Find timm's name of a backbone, where the paper has another or timm itself has renamed it.
 

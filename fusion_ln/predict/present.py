@@ -36,7 +36,7 @@ def as_table(predictor: Predictor, answers: Answers) -> pd.DataFrame:
     table[[CONTRIBUTION + name for name in modalities]] = answers.contributions
     table[MODALITIES_USED] = ["+".join(modalities[mask]) for mask in answers.present]
     table[UNLIKE] = _unlike(answers)
-    table[PROBABILITIES] = _kind(predictor)
+    table[PROBABILITIES] = kind_of(predictor)
     table[[RAW + name for name in classes]] = answers.raw
     return table
 
@@ -46,7 +46,8 @@ def _unlike(answers: Answers) -> list[str]:
     return ["" if np.isnan(distance) else "yes" if distance > 1 else "no" for distance in answers.distance]
 
 
-def _kind(predictor: Predictor) -> str:
+def kind_of(predictor: Predictor) -> str:
+    """Name the kind of the probabilities."""
     return "calibrated" if predictor.prevalence is None else "calibrated, shifted to the prevalence"
 
 
@@ -74,7 +75,7 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
             },
             MODALITIES_USED: modalities[mask].tolist(),
             UNLIKE: None if np.isnan(distance) else bool(distance > 1),
-            "kind": _kind(predictor),
+            "kind": kind_of(predictor),
             "model": described,
         }
         for patient, probs, inside, shares, alone, mask, distance, decision in zip(

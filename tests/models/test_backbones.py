@@ -1,10 +1,13 @@
+import json
+
 import pytest
 import timm
 import torch
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.models import backbones
-from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
+from fusion_ln.models.backbones import check_backbone, create_backbone, describe_for_timm, find_network
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.terms import PAPER_BACKBONES
 
 
@@ -26,6 +29,20 @@ def test_the_papers_backbones_are_built_for_384_pixels(name):
 def test_features_have_the_announced_width_at_any_size(name, size):
     backbone = create_backbone(name, image_size=size).eval()
     assert backbone(pictures(size)).shape == (2, backbone.n_features)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
+def test_timm_builds_a_described_backbone_with_its_normalisation(name, tmp_path):
+    backbone = create_backbone(name, image_size=64).eval()
+    (tmp_path / "config.json").write_text(json.dumps(describe_for_timm(backbone, 64)))
+    save_tensors(tmp_path / "model.safetensors", backbone.body.state_dict())
+    network = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    config = timm.data.resolve_model_data_config(network)
+    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
+    torch.testing.assert_close(network((pictures(64) - mean) / std), backbone(pictures(64)), atol=1e-5, rtol=1e-5)
+    chosen = {key: config[key] for key in ("interpolation", "crop_mode", "crop_pct")}
+    assert chosen == {"interpolation": "bicubic", "crop_mode": "border", "crop_pct": 1.0}
+    assert tuple(config["input_size"]) == (3, 64, 64)
 
 
 def test_an_unknown_name_gets_the_nearest_known_ones():

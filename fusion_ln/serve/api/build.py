@@ -9,6 +9,7 @@ from ninja.errors import HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 
 from fusion_ln import __version__
+from fusion_ln.frozen.card import NOT_A_DEVICE
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.api import cohort, examples, explain, models, pictures, predict, session
 from fusion_ln.serve.api.schemas import Health
@@ -37,7 +38,7 @@ class ProblemApi(NinjaAPI):
 
 def build_api(model: FrozenModel) -> NinjaAPI:
     """Build the interface of one model; its modalities and columns are fields of the requests."""
-    api = ProblemApi(title="fusion_ln", version=__version__, description=models.NOT_A_DEVICE, docs_url=None)
+    api = ProblemApi(title="fusion_ln", version=__version__, description=NOT_A_DEVICE, docs_url=None)
     api.add_exception_handler(ProblemError, _respond)
     api.add_exception_handler(HttpError, lambda _, error: _parse_failure(str(error)).respond())
     api.add_exception_handler(ValidationError, lambda _, error: _parse_failure(_first(error)).respond())

@@ -20,7 +20,6 @@ from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.page import report_of
 from fusion_ln.terms import KNOWN_MODALITIES, modality_title
 
-NOT_A_DEVICE = "Research software and no medical device: never for a diagnosis."
 OTHER_COLOUR = ("#5b5bd6", "#9a9af0")  # of a modality that only the cohort knows
 
 
@@ -35,7 +34,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 def warnings_of(model: FrozenModel) -> list[str]:
     """List what whoever reads an answer of the model must know."""
-    warnings = [NOT_A_DEVICE, *card.warnings_of(model.record)]
+    warnings = [card.NOT_A_DEVICE, *card.warnings_of(model.record)]
     if serve_config().options.keep:
         warnings.append("This server keeps what is sent to it, with its answers.")
     return warnings

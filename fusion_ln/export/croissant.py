@@ -1,0 +1,235 @@
+"""Description of a cohort in Croissant 1.0, the JSON-LD by which data sets for machine learning are described."""
+
+import os
+from collections.abc import Iterable, Mapping
+from mimetypes import guess_type
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.cohort.head import HEAD, TABLES
+from fusion_ln.errors import CohortError
+from fusion_ln.files.formats import write_json
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.manifests import load_manifest, manifest_names
+from fusion_ln.terms import FOLD, INNER, LABEL, PATH, PATIENT, SIMULATED, UNUSED, listed
+
+CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
+# The context of the standard, as its specification prints it.
+CONTEXT: Mapping[str, object] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    **{name: f"cr:{name}" for name in (
+        "citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject", "fileSet", "format",
+        "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references",
+        "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform",
+    )},
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "sc": "https://schema.org/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+}  # fmt: skip
+PARQUET = "application/x-parquet"
+# Of the columns that every cohort has; others are clinical columns of its own.
+MEANINGS = {
+    PATIENT: "The patient: the unit of splitting and of every reported number.",
+    LABEL: "The class, as its place among the classes.",
+    "site": "Hospital or scanner.",
+    "image_id": "The picture.",
+    "modality": "Kind of ultrasound picture.",
+    "view": "Number of the picture among those of the patient in this modality.",
+    "path": "Picture file, relative to the pictures' folder.",
+    "width": "Pixels.",
+    "height": "Pixels.",
+    "sha256": "Hash of the picture file.",
+    FOLD: "Outer fold that holds the patient out.",
+}
+
+
+def write_croissant(cohort: Cohort, path: Path) -> None:
+    """Write the description of a cohort, whose tables it names relative to its own folder.
+
+    Raises:
+        CohortError: If ``path`` is a file of the cohort.
+        RunError: If it cannot be written.
+    """
+    if path.resolve().parent == cohort.root.resolve() and path.name in {HEAD, *map(_file_name, TABLES)}:
+        raise CohortError(f"{path}: a file of the cohort, which would be replaced.", "Name another file.")
+    write_json(path, describe_cohort(cohort, path.parent))
+
+
+def describe_cohort(cohort: Cohort, folder: Path) -> dict[str, object]:
+    """Describe a cohort in Croissant's terms.
+
+    Args:
+        cohort: The cohort.
+        folder: Folder that the places of the tables are relative to.
+    """
+    place = os.path.relpath(cohort.root, folder)
+    tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": CONFORMS_TO,
+        "name": cohort.name,
+        "description": _summarise(cohort),
+        "license": cohort.licence,
+        **_origin(cohort),
+        "keywords": ["ultrasound", "medical imaging", *cohort.modalities, *([SIMULATED] if cohort.simulated else [])],
+        "rai:dataCollection": _collection(cohort),
+        "distribution": [
+            *(_describe_file(cohort.root, place, name) for name in tables),
+            *_describe_pictures(cohort, folder),
+        ],
+        "recordSet": [
+            _describe_classes(cohort),
+            *(_describe_table(name, table) for name, table in tables.items()),
+            _describe_splits(cohort),
+        ],
+    }
+
+
+def _file_name(table: str) -> str:
+    return f"{table}.parquet"
+
+
+def _summarise(cohort: Cohort) -> str:
+    counts = cohort.patients[LABEL].value_counts()
+    classes = listed(f"{counts.get(label, 0)} {name}" for label, name in enumerate(cohort.classes))
+    simulated = "Simulated patients, no real ones: it says nothing about real ones. " if cohort.simulated else ""
+    return (
+        f"{simulated}Ultrasound pictures of {len(cohort.patients)} patients ({classes}): {len(cohort.images)} pictures "
+        f"of {listed(cohort.modalities)}. {_protocol(cohort)}"
+    )
+
+
+def _protocol(cohort: Cohort) -> str:
+    return (
+        f"Patients are split into {cohort.n_folds} outer folds, each patient in one. For fold k, the patients whose "
+        f"`fold` is k are the test part; of the others, those whose `{INNER}k` is true are for validation (early "
+        "stopping, tuning, calibration) and the rest for training."
+    )
+
+
+def _origin(cohort: Cohort) -> dict[str, str]:
+    """Say where a public source stands and how it is cited; nothing of a source without a manifest."""
+    if cohort.source not in manifest_names():
+        return {}
+    manifest = load_manifest(cohort.source)
+    named = {"url": manifest.get("page"), "citeAs": manifest.get("citation")}
+    return {key: str(value) for key, value in named.items() if value}
+
+
+def _collection(cohort: Cohort) -> str:
+    if cohort.simulated:
+        return "Simulated by `fusionln cohort phantom`: drawn from tables and rendered; no patient was examined."
+    return f"Imported by `fusionln cohort import {cohort.source}`; raw files are only read."
+
+
+def _describe_file(root: Path, place: str, name: str) -> dict[str, object]:
+    file = _file_name(name)
+    return {
+        "@type": "cr:FileObject",
+        "@id": file,
+        "name": file,
+        "contentUrl": file if place == "." else f"{Path(place).as_posix()}/{file}",
+        "encodingFormat": PARQUET,
+        "sha256": hash_file(root / file),
+    }
+
+
+def _describe_pictures(cohort: Cohort, folder: Path) -> list[dict[str, object]]:
+    """Describe the picture files; nothing of those in an archive elsewhere, which have no place beside this file."""
+    root = cohort.pictures.resolve()
+    if not root.is_relative_to(folder.resolve()):
+        return []
+    above = root.relative_to(folder.resolve())
+    kinds = {(above / path.parts[0]).as_posix() + f"/*{path.suffix}" for path in map(Path, cohort.images[PATH])}
+    formats = {guess_type(pattern)[0] or "application/octet-stream" for pattern in kinds}
+    described: dict[str, object] = {"encodingFormat": sorted(formats), "includes": sorted(kinds)}
+    return [{"@type": "cr:FileSet", "@id": "pictures", "name": "pictures", **described}]
+
+
+def _describe_classes(cohort: Cohort) -> dict[str, object]:
+    return _inline(
+        "classes",
+        "The classes, in the order of their labels.",
+        "sc:Enumeration",
+        {LABEL: "sc:Integer", "name": "sc:Text"},
+        ({LABEL: label, "name": name} for label, name in enumerate(cohort.classes)),
+    )
+
+
+def _describe_splits(cohort: Cohort) -> dict[str, object]:
+    sizes = cohort.folds[FOLD].value_counts()
+    rows = ({"name": f"fold {k}", FOLD: k, "patients": int(sizes[k])} for k in range(cohort.n_folds))
+    columns = {"name": "sc:Text", FOLD: "sc:Integer", "patients": "sc:Integer"}
+    return _inline("splits", f"The outer folds. {_protocol(cohort)}", "cr:Split", columns, rows)
+
+
+def _inline(
+    name: str, description: str, kind: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, object]]
+) -> dict[str, object]:
+    """Describe a set of records that stands in the description itself; its first column is the key."""
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "description": description,
+        "dataType": kind,
+        "key": {"@id": f"{name}/{next(iter(columns))}"},
+        "field": [
+            {"@type": "cr:Field", "@id": f"{name}/{column}", "name": column, "dataType": data_type}
+            for column, data_type in columns.items()
+        ],
+        "data": [{f"{name}/{column}": value for column, value in row.items()} for row in rows],
+    }
+
+
+def _describe_table(name: str, table: pd.DataFrame) -> dict[str, object]:
+    keys = {"patients": PATIENT, "images": "image_id", "folds": PATIENT}
+    return {
+        "@type": "cr:RecordSet",
+        "@id": name,
+        "name": name,
+        "key": {"@id": f"{name}/{keys[name]}"},
+        "field": [_describe_column(name, str(column), table[column]) for column in table],
+    }
+
+
+def _describe_column(name: str, column: str, values: pd.Series) -> dict[str, object]:
+    field: dict[str, object] = {
+        "@type": "cr:Field",
+        "@id": f"{name}/{quote(column)}",  # an IRI
+        "name": column,
+        "description": _meaning(column),
+        "dataType": _data_type(values),
+        "source": {"fileObject": {"@id": _file_name(name)}, "extract": {"column": column}},
+    }
+    if (name, column) == ("patients", LABEL):
+        field["references"] = {"field": {"@id": f"classes/{LABEL}"}}
+    elif column == PATIENT and name != "patients":
+        field["references"] = {"fileObject": {"@id": _file_name("patients")}, "extract": {"column": PATIENT}}
+    return field
+
+
+def _meaning(column: str) -> str:
+    if column.startswith(INNER):
+        return f"Part of the inner validation set of outer fold {column.removeprefix(INNER)}."
+    if column.startswith(UNUSED):
+        return f"Left out of the training of outer fold {column.removeprefix(UNUSED)}."
+    return MEANINGS.get(column, "Clinical column of the cohort.")
+
+
+def _data_type(values: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(values):
+        return "sc:Boolean"
+    if pd.api.types.is_integer_dtype(values):
+        return "sc:Integer"
+    return "sc:Float" if pd.api.types.is_float_dtype(values) else "sc:Text"

@@ -1,0 +1,49 @@
+"""A model's folder as a model hub expects it: the card is its README.md, large files are marked for Git LFS."""
+
+from pathlib import Path
+
+from fusion_ln.errors import ModelError
+from fusion_ln.files.atomic import write_bytes
+from fusion_ln.files.folders import new_folder
+from fusion_ln.files.formats import write_text
+from fusion_ln.frozen.folder import ModelFolder
+
+ATTRIBUTES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in ("safetensors", "parquet"))
+USE = """
+## Use
+
+```
+pip install fusion_ln
+fusionln verify DIR
+fusionln predict DIR --picture MODALITY=FILE
+```
+
+DIR is this folder. `facts.html` says the same as this card, as a page; `digest.json` holds the hash of every file.
+"""
+
+
+def export_hub(root: Path, out: Path) -> str:
+    """Copy a model to a folder that is ready to upload; every command takes it in place of the model.
+
+    Args:
+        root: A model's folder.
+        out: The new folder.
+
+    Returns:
+        The digest of the model.
+
+    Raises:
+        ModelError: If ``root`` is no model, or was changed since it was frozen.
+        RunError: If ``out`` holds something, lies in the model or cannot be written.
+    """
+    folder = ModelFolder(root)
+    folder.read_record()
+    digest = folder.check_digest()
+    if out.resolve().is_relative_to(root.resolve()):
+        raise ModelError(f"{out}: lies in the model, which must stay as it is.", "Name a folder elsewhere.")
+    with new_folder(out) as made:
+        for name in folder.list_files():
+            write_bytes(made / name, (root / name).read_bytes())
+        write_text(made / "README.md", folder.card.read_text(encoding="utf-8").rstrip() + "\n" + USE)
+        write_text(made / ".gitattributes", ATTRIBUTES)
+    return digest

@@ -1,0 +1,62 @@
+"""A new folder that appears whole, or not at all."""
+
+import fcntl
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fusion_ln.errors import RunError
+from fusion_ln.files.atomic import TEMPORARY, cannot_write
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Fill a new folder, which takes its place when the body ends; nothing is left of it if the body fails.
+
+    Yields:
+        The folder to fill: hidden, beside ``out``.
+
+    Raises:
+        RunError: If ``out`` is a file or holds something, or cannot be written.
+    """
+    _refuse_occupied(out)
+    made = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY}")
+    held = None
+    try:
+        _sweep(out)
+        made.mkdir(parents=True)
+        held = os.open(made, os.O_RDONLY)
+        with suppress(OSError):  # storage that knows no locks
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield made
+        with suppress(FileNotFoundError):
+            out.rmdir()  # an empty one
+        made.rename(out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _refuse_occupied(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file, and a new folder was to be written.", "Name another folder.")
+    if out.is_dir() and any(out.iterdir()):
+        raise RunError(f"{out}: not empty.", "Name a new folder, or remove this one first.")
+
+
+def _sweep(out: Path) -> None:
+    """Remove the unfinished folders of dead writers: those that nobody holds."""
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.*{TEMPORARY}/"):
+        with suppress(OSError):
+            held = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(held)

@@ -1,0 +1,77 @@
+"""Descriptions of cohorts in Croissant, read by the reader of its authors."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import build_cohort, fusionln, refused
+
+from fusion_ln.cohort.folder import save_cohort
+from fusion_ln.export.croissant import describe_cohort
+
+croissant = pytest.importorskip("mlcroissant")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A cohort with an absent picture, a number, a text and odd names of columns."""
+    made = build_cohort(tmp_path_factory.mktemp("cohort"), 7, absent={1: {"cdfi"}}, k=3, name="a b")
+    columns = {"long axis [mm]": [1.5] * 6 + [np.nan], "边界": list("xyzxyzx"), "calcified": [True, False] * 3 + [True]}
+    made = replace(made, patients=made.patients.assign(**columns), source="us3m")
+    save_cohort(made)
+    return made
+
+
+def rows(data, name):
+    """Return the records of a set as a table."""
+    text = [{k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()} for row in data.records(name)]
+    return pd.DataFrame(text)
+
+
+@pytest.mark.parametrize("place", ["croissant.json", "../elsewhere/croissant.json"])
+def test_the_reader_of_the_format_finds_no_error_and_every_record(cohort, place):
+    path = cohort.root / place
+    fusionln("cohort", "export", cohort.root, "--croissant", path)
+    data = croissant.Dataset(path)
+    assert not data.metadata.ctx.issues.errors
+    patients = rows(data, "patients")
+    assert patients["patients/patient_id"].tolist() == cohort.patients["patient_id"].tolist()
+    assert patients["patients/label"].tolist() == cohort.patients["label"].tolist()
+    assert patients["patients/%E8%BE%B9%E7%95%8C"].tolist() == list("xyzxyzx")
+    np.testing.assert_array_equal(patients["patients/long%20axis%20%5Bmm%5D"], cohort.patients["long axis [mm]"])
+    assert rows(data, "images")["images/sha256"].tolist() == cohort.images["sha256"].tolist()
+    folds = rows(data, "folds")
+    for column in cohort.folds:
+        assert folds[f"folds/{column}"].tolist() == cohort.folds[column].tolist()
+    assert rows(data, "classes")["classes/name"].tolist() == list(cohort.classes)
+    sizes = cohort.folds["fold"].value_counts().sort_index()
+    assert rows(data, "splits")["splits/patients"].tolist() == sizes.tolist()
+
+
+def test_pictures_are_named_where_they_lie_beside_the_description(cohort, tmp_path):
+    beside = describe_cohort(cohort, cohort.root)["distribution"][-1]
+    assert beside["includes"] == ["images/*.png"]
+    assert describe_cohort(cohort, cohort.root.parent)["distribution"][-1]["includes"] == ["a b/images/*.png"]
+    assert len(describe_cohort(cohort, tmp_path)["distribution"]) == 3
+
+
+def test_a_description_says_source_split_and_simulation(cohort):
+    described = describe_cohort(cohort, cohort.root)
+    assert "Trusted Dynamic Feature Fusion" in described["citeAs"]
+    assert "3 outer folds, each patient in one" in described["description"]
+    assert "imulated" not in json.dumps(described)
+    simulated = describe_cohort(replace(cohort, simulated=True, source="phantom"), cohort.root)
+    assert simulated["description"].startswith("Simulated patients, no real ones")
+    assert "simulated" in simulated["keywords"]
+    assert "no patient was examined" in simulated["rai:dataCollection"]
+
+
+def test_files_of_the_cohort_and_places_that_cannot_be_written_are_refused(cohort, tmp_path):
+    command = ("cohort", "export", cohort.root, "--croissant")
+    assert "a file of the cohort" in refused(*command, cohort.root / "patients.parquet")
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written" in refused(*command, tmp_path / "file" / "croissant.json")
+    assert "Missing option '--croissant'" in refused(*command[:-1])
+    assert "is not a cohort" in refused("cohort", "export", tmp_path, "--croissant", tmp_path / "a.json")

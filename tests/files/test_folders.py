@@ -1,0 +1,43 @@
+"""New folders appear whole, or not at all."""
+
+import pytest
+
+from fusion_ln.errors import RunError
+from fusion_ln.files.folders import new_folder
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    out = tmp_path / "a" / "out"
+    with pytest.raises(ZeroDivisionError), new_folder(out) as made:
+        (made / str(1 // len(list(out.parent.glob("out"))))).write_text("x")  # it is not there yet
+    assert not any(out.parent.iterdir())
+    out.mkdir()  # an empty one is taken
+    with new_folder(out) as made:
+        (made / "first").write_text("x")
+    assert [path.name for path in out.parent.rglob("*")] == ["out", "first"]
+
+
+def test_what_a_killed_command_left_is_removed_but_not_what_one_writes(tmp_path):
+    dead = tmp_path / ".out.1.part"
+    dead.mkdir()
+    (dead / "half").write_text("x")
+    with new_folder(tmp_path / "out") as made:
+        assert not dead.exists()
+        dead.mkdir()
+        made.rename(alive := tmp_path / ".out.2.part")  # as if another process wrote there
+        with new_folder(tmp_path / "out"):
+            assert alive.is_dir()
+            assert not dead.exists()
+        alive.rename(made)
+        (tmp_path / "out").rmdir()
+    assert (tmp_path / "out").is_dir()
+
+
+def test_places_that_cannot_be_taken_are_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").write_text("dear")
+    for name, problem in (("file", "is a file"), ("full", "not empty"), ("file/below", "cannot be written")):
+        with pytest.raises(RunError, match=problem), new_folder(tmp_path / name):
+            pytest.fail("it begins")
+    assert (tmp_path / "full" / "letter").read_text() == "dear"
