@@ -92,6 +92,13 @@ def preset_option(command: F) -> F:
     )(command)
 
 
+def refuse_inside(model: Path, outputs: Mapping[str, Path | None]) -> None:
+    """Refuse files and folders to be written, by option, that would lie in the folder of the model."""
+    for option, path in outputs.items():
+        if path and path.resolve().is_relative_to(model.resolve()):
+            raise click.UsageError(f"{option} {path}: lies in MODEL, which must stay as it is. Name another place.")
+
+
 def print_paths(paths: Mapping[str, Path]) -> None:
     """Print what was written: a name and a path a line."""
     width = max(map(len, paths)) + 1

@@ -7,7 +7,7 @@ from typing import ParamSpec
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, frame_option, population_options
+from fusion_ln.cli.common import DIRECTORY, frame_option, population_options, refuse_inside
 from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
@@ -160,13 +160,13 @@ def _ask_server(server: str, pictures: Mapping[str, Path], clinical: Mapping[str
 
 def _refuse_overwriting(outputs: Mapping[str, Path | None], model: Path | None, inputs: Sequence[Path]) -> None:
     """Refuse answers in a file that is read, in the folder of the model, or in one file for two formats."""
+    if model:
+        refuse_inside(model, outputs)
     taken = {path.resolve(): "is read" for path in inputs}
     for option, path in outputs.items():
         if path is None:
             continue
         place = path.resolve()
-        if model and place.is_relative_to(model.resolve()):
-            raise click.UsageError(f"{option} {path}: lies in MODEL, which must stay as it is. Name another file.")
         if place in taken:
             raise click.UsageError(f"{option} {path}: this file {taken[place]}. Name another one.")
         taken[place] = f"is for {option}"

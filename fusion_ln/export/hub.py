@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from fusion_ln.errors import ModelError
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.folders import new_folder
 from fusion_ln.files.formats import write_text
@@ -34,13 +33,11 @@ def export_hub(root: Path, out: Path) -> str:
 
     Raises:
         ModelError: If ``root`` is no model, or was changed since it was frozen.
-        RunError: If ``out`` holds something, lies in the model or cannot be written.
+        RunError: If ``out`` holds something or cannot be written.
     """
     folder = ModelFolder(root)
     folder.read_record()
     digest = folder.check_digest()
-    if out.resolve().is_relative_to(root.resolve()):
-        raise ModelError(f"{out}: lies in the model, which must stay as it is.", "Name a folder elsewhere.")
     with new_folder(out) as made:
         for name in folder.list_files():
             write_bytes(made / name, (root / name).read_bytes())

@@ -114,7 +114,8 @@ def test_what_cannot_be_exported_is_refused_in_words(study, tmp_path):
     for form in ("--timm", "--hub"):
         assert "not empty" in refused("export", folder / "refit", form, tmp_path / "full")
     assert "is not a model" in refused("export", run.root, "--hub", tmp_path / "a")
-    assert "lies in the model" in refused("export", folder / "refit", "--hub", folder / "refit" / "hub")
+    for form in ("--timm", "--hub", "--csv"):
+        assert "lies in MODEL" in refused("export", folder / "refit", form, folder / "refit" / "new")
     assert "no patient's prediction" in refused("export", folder / "refit", "--csv", tmp_path / "a.csv")
     shutil.copytree(folder / "refit", edited := tmp_path / "edited")
     (edited / "facts.html").write_text("x")
