@@ -8,6 +8,7 @@ import numpy as np
 
 from fusion_ln import __version__
 from fusion_ln.decode.dicom import INSTALL_DICOM, open_dicom
+from fusion_ln.decode.limits import damaged
 from fusion_ln.decode.picture import is_dicom
 from fusion_ln.errors import ModelError, PictureError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
@@ -15,6 +16,7 @@ from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.card import NOT_A_DEVICE, warnings_of
 from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.progress import say
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept, ComprehensiveSR, MeasurementReport
@@ -52,7 +54,7 @@ def read_references(pictures: Mapping[str, Path]) -> "dict[str, Dataset]":
             "--sr: none of the pictures is a DICOM file, and a structured report belongs to a patient's DICOM study.",
             "Give at least one picture as DICOM, or write the answer with `--json FILE`.",
         )
-    if len({str(reference.PatientID) for reference in found.values()}) > 1:
+    if len({str(reference.PatientID) for reference in found.values()} - {""}) > 1:
         raise PictureError(
             f"--sr: the DICOM pictures ({', '.join(found)}) name different patients (PatientID).",
             "Give pictures of one patient.",
@@ -61,22 +63,31 @@ def read_references(pictures: Mapping[str, Path]) -> "dict[str, Dataset]":
 
 
 def _reference(path: Path) -> "Dataset":
+    with open_dicom(path) as file:
+        try:
+            return _copy_names(path, file.header)
+        except PictureError:
+            raise
+        except Exception as error:  # damaged elements are met with nearly any exception
+            raise damaged(path, error) from None
+
+
+def _copy_names(path: Path, header: "Dataset") -> "Dataset":
     from pydicom import Dataset
     from pydicom.uid import UID
 
-    with open_dicom(path) as file:
-        header, reference = file.header, Dataset()
-        for keyword in UIDS:
-            value = UID(str(header.get(keyword, "")))
-            if not value.is_valid:
-                raise PictureError(
-                    f"{path}: a DICOM file without a valid {keyword}, so that no structured report can refer to it.",
-                    "Export it again from the scanner or archive, or leave `--sr` away.",
-                )
-            setattr(reference, keyword, value)
-        for keyword in OF_PATIENT:
-            setattr(reference, keyword, _readable(header, keyword))
-        reference.NumberOfFrames = int(header.get("NumberOfFrames", 1))
+    reference = Dataset()
+    for keyword in UIDS:
+        value = UID(str(header.get(keyword, "")))
+        if not value.is_valid:
+            raise PictureError(
+                f"{path}: a DICOM file without a valid {keyword}, so that no structured report can refer to it.",
+                "Export it again from the scanner or archive, or leave `--sr` away.",
+            )
+        setattr(reference, keyword, value)
+    for keyword in OF_PATIENT:
+        setattr(reference, keyword, _readable(header, keyword))
+    reference.NumberOfFrames = int(header.get("NumberOfFrames", 1))
     return reference
 
 
@@ -115,14 +126,15 @@ def write_report(
         PictureError: If no DICOM picture is of a modality that the model takes.
         RunError: If the file cannot be written.
     """
-    present = dict(zip(model.modalities, answers.present[0], strict=True))
-    used = {m: reference for m, reference in references.items() if present.get(m)}
+    used = {m: references[m] for m in _used(model, answers) if m in references}
     if not used:
         raise PictureError(
             f"--sr: the DICOM pictures are of {', '.join(references)}, and {model.root} takes "
             f"{', '.join(model.modalities)}.",
             "Give a picture that the model takes as DICOM.",
         )
+    if other := _not_referred_to(model, answers, used):
+        say(f"{path}: refers to no picture of {', '.join(other)}, since only DICOM files can be referred to.")
     report = _build(model, answers, used, kind=kind, frame=frame)
     write_atomically(path, lambda temporary: report.save_as(temporary, enforce_file_format=True))
 
@@ -256,12 +268,18 @@ def _not_ruled_out() -> str:
 
 def _comment(model: FrozenModel, answers: Answers, references: "Mapping[str, Dataset]") -> str:
     """Warn, and name the pictures that the report cannot refer to."""
-    used = [m for m, present in zip(model.modalities, answers.present[0], strict=True) if present]
-    other = [m for m in used if m not in references]
     lines = [NOT_A_DEVICE, *warnings_of(model.record)]
     if answers.unlike[0]:
         lines.append(UNLIKE_WARNING)
-    lines.append(f"Answered from {', '.join(used)}.")
-    if other:
+    lines.append(f"Answered from {', '.join(_used(model, answers))}.")
+    if other := _not_referred_to(model, answers, references):
         lines.append(f"Not referred to, since no DICOM files: {', '.join(other)}.")
     return " ".join(lines)
+
+
+def _used(model: FrozenModel, answers: Answers) -> list[str]:
+    return [m for m, present in zip(model.modalities, answers.present[0], strict=True) if present]
+
+
+def _not_referred_to(model: FrozenModel, answers: Answers, references: "Mapping[str, Dataset]") -> list[str]:
+    return [m for m in _used(model, answers) if m not in references]

@@ -151,6 +151,10 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
     save_picture(tmp_path / "d.dcm", without=["SOPInstanceUID"])
     with pytest.raises(PictureError, match="without a valid SOPInstanceUID"):
         read_references({"2d": tmp_path / "d.dcm"})
+    save_picture(tmp_path / "f.dcm", frames=2)
+    (tmp_path / "f.dcm").write_bytes((tmp_path / "f.dcm").read_bytes().replace(b"IS\x02\x002 ", b"IS\x02\x00zz"))
+    with pytest.raises(PictureError, match="damaged"):
+        read_references({"2d": tmp_path / "f.dcm"})
     save_picture(tmp_path / "e.dcm", PatientID="4712")
     with pytest.raises(PictureError, match="different patients"):
         read_references({**pictures[1], "cdfi": tmp_path / "e.dcm"})
