@@ -148,8 +148,8 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
     png = {"cdfi": pictures[1]["cdfi"]}
     with pytest.raises(PictureError, match="none of the pictures is a DICOM file"):
         read_references(png)
-    save_picture(tmp_path / "d.dcm", without=["SOPInstanceUID"])
-    with pytest.raises(PictureError, match="without a valid SOPInstanceUID"):
+    save_picture(tmp_path / "d.dcm", without=["SeriesInstanceUID"])
+    with pytest.raises(PictureError, match="without a valid SeriesInstanceUID"):
         read_references({"2d": tmp_path / "d.dcm"})
     save_picture(tmp_path / "f.dcm", frames=2)
     (tmp_path / "f.dcm").write_bytes((tmp_path / "f.dcm").read_bytes().replace(b"IS\x02\x002 ", b"IS\x02\x00zz"))
@@ -162,7 +162,7 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
         write_report(
             tmp_path / "sr.dcm",
             SimpleNamespace(**{**vars(model), "modalities": ["2d", "cdfi"]}),
-            answers(),
+            answers(present=(True, True)),
             read_references({"elastic": pictures[1]["elastic"]}),
             kind="calibrated",
             frame=0,
