@@ -32,5 +32,5 @@ def write_table(root: Path, path: Path) -> None:
     run.read_prediction_record()
     held = read_predictions(run.predictions)
     table = held.table.copy()
-    table.insert(table.columns.get_loc(LABEL) + 1, CLASS, np.array(held.classes)[held.labels])
+    table.insert(table.columns.tolist().index(LABEL) + 1, CLASS, np.array(held.classes)[held.labels])
     write_csv(path, table)

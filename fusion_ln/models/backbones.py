@@ -110,7 +110,9 @@ def describe_for_timm(backbone: Backbone, image_size: int) -> dict[str, object]:
     Pictures are scaled to their longer side and padded, as ours are; timm pads with the mean colour, not with black.
     """
     body = backbone.body
-    held = timm.models.filter_pretrained_cfg(dict(body.pretrained_cfg), remove_source=True, remove_null=True)
+    held = timm.models.filter_pretrained_cfg(  # type: ignore[no-untyped-call]
+        dict(body.pretrained_cfg), remove_source=True, remove_null=True
+    )
     architecture, fixed = held.pop("architecture"), bool(held.get("fixed_input_size"))
     gone = ("tag", "label_offset", "test_input_size", "test_crop_pct", "pool_size", "license", "origin_url")
     config = {
