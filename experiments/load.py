@@ -107,6 +107,7 @@ def alone(title: str, url: str) -> Measured:
         for number in range(ALONE):
             ask(session, url, files[number % len(files)], found)
     found.took = time.monotonic() - began
+    print(found.row(), flush=True)
     return found
 
 
@@ -135,6 +136,7 @@ def crowd(title: str, urls: Callable[[int], str], users: int, seconds: float, pi
     found.took = time.monotonic() - began
     done.set()
     watcher.join()
+    print(found.row(), flush=True)
     return found
 
 

@@ -154,8 +154,9 @@ class RunFolder:
         try:
             text = self.record.read_text(encoding="utf-8")
         except OSError:
+            found = "holds no run.json, so it is not a run" if self.root.is_dir() else "no such folder"
             raise RunError(
-                f"{self.root}: holds no run.json, so it is not a run.",
+                f"{self.root}: {found}.",
                 "Make one with `fusionln run baseline|fusion --out DIR`.",
             ) from None
         except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from fusion_ln.decode.stored import read_stored_table
-from fusion_ln.errors import ModelError
+from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.moments import Known, read_moments
@@ -70,6 +70,11 @@ def load_model(root: Path) -> FrozenModel:
     """
     folder = ModelFolder(root)
     if not folder.record.is_file():
+        if root.is_dir() and not RunFolder(root).record.is_file():
+            raise RunError(
+                f"{root}: holds neither a model (model.json) nor a run (run.json).",
+                "Make a run with `fusionln run fusion`, and a model of it with `fusionln freeze RUN --out MODEL`.",
+            )
         return freeze_in_memory(RunFolder(root))
     digest = folder.check_digest()
     record = folder.read_record()

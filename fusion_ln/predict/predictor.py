@@ -13,7 +13,7 @@ from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.source import bullet_list
-from fusion_ln.decode.picture import read_picture
+from fusion_ln.decode.picture import count_frames, read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
@@ -69,6 +69,8 @@ class Predictor:
         for modality, side in self.model.record.modalities.items():
             if modality in pictures:
                 pixels = read_picture(pictures[modality], frame=frame)
+                if (n_frames := count_frames(pictures[modality])) != 1:
+                    say(f"{pictures[modality]}: holds {n_frames or 'countless'} frames; frame {frame} alone is used.")
                 self._remark_on_training_picture(pictures[modality], modality, pixels)
                 picture = prepare_picture(pixels, side)
                 banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from fusion_ln.errors import PictureError, ServerError
 
@@ -42,6 +43,8 @@ def ask(server: str, pictures: Mapping[str, Path], clinical: Mapping[str, str]) 
             answer = response.json()
         except requests.JSONDecodeError:
             raise ServerError(f"{url}: answers, but not as `fusionln serve` does.", START) from None
+        except (MissingSchema, InvalidSchema, InvalidURL):
+            raise ServerError(f"{server}: not the address of a server.", START) from None
         except (requests.RequestException, ValueError) as error:
             raise ServerError(f"{url}: no answer ({type(error).__name__}).", START) from None
     if not isinstance(answer, dict):

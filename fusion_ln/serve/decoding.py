@@ -19,7 +19,7 @@ from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
 from fusion_ln.decode.limits import DamagedError
-from fusion_ln.decode.picture import burned_in_text, read_picture
+from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
@@ -51,13 +51,13 @@ class Decoded:
 
     Attributes:
         pixels: uint8, shape (3, S, S).
-        burned_in_text: Whether text stands in the pixels, as a DICOM file says; None where it does not say.
+        warnings: What there is to say about the file; see `warnings_of`.
         copy: Its grey copy, see `grey_copy`.
         sha256: Of the file.
     """
 
     pixels: np.ndarray
-    burned_in_text: bool | None
+    warnings: list[str]
     copy: np.ndarray
     sha256: str
 
@@ -70,14 +70,14 @@ class Preview:
         modality: Guessed by its colours.
         width, height: Of the picture, in pixels.
         png: It, made smaller if a side is longer than `LONGEST`.
-        burned_in_text: See `Decoded`.
+        warnings: See `Decoded`.
     """
 
     modality: str
     width: int
     height: int
     png: bytes
-    burned_in_text: bool | None
+    warnings: list[str]
 
 
 class Decoder:
@@ -148,9 +148,9 @@ def decode(upload: Upload) -> Decoded:
     Raises:
         PictureError: If it cannot be read.
     """
-    pixels, text = _read(upload)
+    pixels, warnings = _read(upload)
     sha256 = hashlib.sha256(upload.data).hexdigest()
-    return Decoded(prepare_picture(pixels, upload.side), text, grey_copy(pixels), sha256)
+    return Decoded(prepare_picture(pixels, upload.side), warnings, grey_copy(pixels), sha256)
 
 
 def preview(upload: Upload) -> Preview:
@@ -159,11 +159,11 @@ def preview(upload: Upload) -> Preview:
     Raises:
         PictureError: If it cannot be read.
     """
-    pixels, text = _read(upload)
+    pixels, warnings = _read(upload)
     smaller = Image.fromarray(pixels)
     smaller.thumbnail((upload.side, upload.side))
     height, width = pixels.shape[:2]
-    return Preview(guess_modality(pixels), width, height, encode_png(smaller), text)
+    return Preview(guess_modality(pixels), width, height, encode_png(smaller), warnings)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -173,14 +173,14 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _read(upload: Upload) -> tuple[np.ndarray, bool | None]:
-    """Read the pixels, uint8 (H, W, 3), and what the file says of text in them."""
+def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
+    """Read the pixels, uint8 (H, W, 3), and what there is to say about the file."""
     descriptor = os.memfd_create("upload")
     path = Path(f"/proc/self/fd/{descriptor}")
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
-        return read_picture(path), burned_in_text(path)
+        return read_picture(path), warnings_of(upload.name, path)
     except DamagedError as error:
         raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out) from None
     except PictureError as error:
@@ -190,6 +190,16 @@ def _read(upload: Upload) -> tuple[np.ndarray, bool | None]:
         raise PictureError(problem, way_out) from None
     finally:
         os.close(descriptor)
+
+
+def warnings_of(name: str, path: Path) -> list[str]:
+    """Warn of text that stands in a picture, as its file says, and of frames that nobody looks at."""
+    warnings = []
+    if burned_in_text(path):
+        warnings.append(f"{name}: text stands in the picture, as its file says; it may name the patient.")
+    if (n_frames := count_frames(path)) != 1:
+        warnings.append(f"{name}: the file holds {n_frames or 'countless'} frames; the first alone is used.")
+    return warnings
 
 
 def _bound_memory() -> None:

@@ -4,10 +4,8 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.predict.predictor import Predictor, load_predictor
@@ -20,12 +18,6 @@ from fusion_ln.serve.site import django_settings
 if TYPE_CHECKING:
     from fusion_ln.serve.apps import ServeConfig
 
-Message = Mapping[str, Any]  # as ASGI defines it
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
-
-DRAINED = 4  # times the size that is admitted: read and dropped before the refusal
 INSTALL_WEB = 'Install it: pip install "fusion_ln[web]".'
 
 
@@ -49,7 +41,7 @@ def serve(model: Path | None, options: ServeOptions) -> None:
         open_keep(Path(options.keep))
     listener, own_token = _listen(options), not os.environ.get(f"{PREFIX}TOKEN")
     config = open_site(load_predictor(model or choose_model(Path())), options)
-    app = bound_body(get_asgi_application(), options.max_bytes)
+    from fusion_ln.serve.gate.bodies import BoundedBodies
     from fusion_ln.serve.gate.logs import log_to_stderr
     from fusion_ln.serve.page import is_built
 
@@ -58,7 +50,12 @@ def serve(model: Path | None, options: ServeOptions) -> None:
     log_to_stderr()
     gc.freeze()  # what is loaded stays until the end: collections need not look through it
     settings = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=20
+        BoundedBodies(get_asgi_application(), options.max_bytes),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=20,
     )
     # Uvicorn takes both, ends, and raises them again. Decoders inherit what is ignored, but no handler.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,67 +82,6 @@ def open_site(predictor: Predictor, options: ServeOptions) -> "ServeConfig":
     config.options, config.decoder = options, Decoder(options.seconds)
     config.room = ModelRoom(predictor, options.places)
     return config
-
-
-def bound_body(app: App, max_bytes: int) -> App:
-    """Refuse requests with more bytes than are admitted, whatever their headers say."""
-
-    async def bounded(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        read, refused, more = 0, False, True
-
-        async def receive_bounded() -> Message:
-            nonlocal read, refused, more
-            message = await receive()
-            read, more = read + len(message.get("body", b"")), bool(message.get("more_body"))
-            if read > max_bytes:
-                refused = True
-                return {"type": "http.disconnect"}
-            return message
-
-        async def send_unless_refused(message: Message) -> None:
-            if not refused:
-                await send(message)
-
-        sizes = [value for name, value in scope["headers"] if name == b"content-length"]
-        if sizes and sizes[0].isdigit() and int(sizes[0]) > max_bytes:
-            refused = True
-        else:
-            await app(scope, receive_bounded, send_unless_refused)
-        if refused:
-            if more:
-                await _drain(receive, DRAINED * max_bytes)
-            await _send_too_large(send, max_bytes)
-
-    return bounded
-
-
-async def _drain(receive: Receive, most: int) -> None:
-    """Read the rest of a body without keeping it: a sender whose bytes nobody takes would not see the answer."""
-    while most > 0:
-        message = await receive()
-        most -= len(message.get("body", b""))
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return
-
-
-async def _send_too_large(send: Send, max_bytes: int) -> None:
-    from fusion_ln.serve.gate.policy import OF_ANSWERS
-    from fusion_ln.serve.gate.problems import KIND, ProblemError
-
-    way_out = "Send smaller pictures, or one patient at a time."
-    problem = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {max_bytes / 1e6:g} MB.", way_out)
-    headers = [
-        (b"content-type", KIND.encode()),
-        (b"connection", b"close"),
-        (b"content-security-policy", OF_ANSWERS.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": problem.status.value, "headers": headers})
-    await send({"type": "http.response.body", "body": problem.body.encode()})
 
 
 def _listen(options: ServeOptions) -> socket.socket:

@@ -541,6 +541,15 @@ def test_a_missing_decoder_is_named_with_its_package(tmp_path, pixels, syntax, p
     assert package in caught.value.way_out
 
 
+def test_text_in_the_place_of_a_syntax_is_not_repeated(tmp_path, pixels):
+    save_compressed(tmp_path / "a.dcm", pixels, "RGB", "1.2.840.10008.1.2.4.94", [bytes(50)])
+    content = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.4.94", b"DOE^JANE^19560403^F^^^"))
+    with pytest.raises(PictureError) as caught:
+        read_picture(tmp_path / "a.dcm")
+    assert "DOE" not in f"{caught.value.problem} {caught.value.way_out}"
+
+
 @pytest.mark.parametrize("name", ["NumberOfFrames", "SamplesPerPixel", "BitsStored", "Rows", "WindowWidth"])
 def test_a_header_value_that_is_none_is_one_message(tmp_path, pixels, name):
     save_dicom(tmp_path / "a.dcm", pixels[..., 0], "MONOCHROME2", NumberOfFrames=1, WindowWidth=9, WindowCenter=9)

@@ -1,3 +1,4 @@
+import io
 import shutil
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.special import softmax
-from tiny import CPU, build_cohort
+from tiny import CPU, build_cohort, encode_noise
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
@@ -126,6 +127,13 @@ def test_the_training_cohort_is_refused_with_its_out_of_fold_predictions(runs):
     for same in (cohort, copies):
         with pytest.raises(RunError, match=r"trained on the patients(.|\n)*baseline-2d/predictions\.parquet"):
             predictor.predict_cohort(same)
+
+
+def test_frames_that_are_not_looked_at_are_counted(runs, capsys, tmp_path):
+    first, *rest = (Image.open(io.BytesIO(encode_noise(seed))) for seed in range(3))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=rest)
+    load_predictor(runs[1][0].root).predict_pictures({"2d": tmp_path / "moving.gif"}, frame=1)
+    assert "moving.gif: holds 3 frames; frame 1 alone is used." in capsys.readouterr().err
 
 
 def test_a_picture_and_a_column_that_the_run_does_not_take_are_named(runs, capsys):

@@ -178,6 +178,15 @@ def test_pages_hold_a_policy_without_exceptions(site):
     assert site.get("/report").status_code == 404
 
 
+def test_frames_that_nobody_looks_at_are_counted(site, config):
+    first, *rest = (Image.open(io.BytesIO(encode_noise(seed))) for seed in range(3))
+    first.save(file := io.BytesIO(), "GIF", save_all=True, append_images=rest)
+    answer = site.post("/api/v1/predict", {"2d": file.getvalue(), "cdfi": encode_noise(1)}).json()
+    shown = site.post("/api/v1/pictures", {"picture": file.getvalue()}).json()
+    assert "2d: the file holds 3 frames; the first alone is used." in answer["warnings"]
+    assert shown["warnings"] == ["picture: the file holds 3 frames; the first alone is used."]
+
+
 def test_a_decoders_own_words_are_not_repeated():
     from fusion_ln.errors import PictureError
     from fusion_ln.serve.decoding import Upload, decode

@@ -182,9 +182,12 @@ def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, sta
         process.wait(30)
 
 
-def test_a_mistake_at_the_start_ends_in_one_message(model, monkeypatch):
+def test_a_mistake_at_the_start_ends_in_one_message(model, monkeypatch, tmp_path):
     assert "8.8.8.8" in refused("serve", model, "--host", "8.8.8.8")
     assert "FUSIONLN_SERVE_NAMES" in refused("serve", model, "--host", "0.0.0.0")
+    assert "no answer" in refused("predict", "--server", "http://127.0.0.1:9", "--2d", __file__)
+    assert "not the address of a server" in refused("predict", "--server", "nodes.example", "--2d", __file__)
+    assert "no such folder" in refused("serve", tmp_path / "absent")
+    assert "neither a model" in refused("serve", tmp_path)
     monkeypatch.setenv("FUSIONLN_SERVE_MEGABYTES", "none")
     assert "FUSIONLN_SERVE_MEGABYTES" in refused("serve", model)
-    assert "no answer" in refused("predict", "--server", "http://127.0.0.1:9", "--2d", __file__)

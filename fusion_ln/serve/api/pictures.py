@@ -9,7 +9,7 @@ from fusion_ln.errors import PictureError
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.api.predict import FAILURES
 from fusion_ln.serve.api.schemas import Preview
-from fusion_ln.serve.api.uploads import PICTURE, burned_in_warning, data_url, multipart, read_bytes
+from fusion_ln.serve.api.uploads import PICTURE, data_url, multipart, read_bytes
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.decoding import LONGEST, Upload
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
@@ -42,5 +42,5 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
             "width": found.width,
             "height": found.height,
             "preview": data_url(found.png),
-            "warnings": burned_in_warning(FIELD, found.burned_in_text),
+            "warnings": found.warnings,
         }

@@ -72,15 +72,9 @@ async def decode_all(uploads: list[Upload]) -> list[Decoded]:
         raise unprocessable(error) from None
 
 
-def burned_in_warning(name: str, burned_in_text: bool | None) -> list[str]:
-    """Warn of a picture whose file says that text stands in it."""
-    return [f"{name}: text stands in the picture, as its file says; it may name the patient."] if burned_in_text else []
-
-
 def picture_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, KnownHashes]) -> list[str]:
-    """List what there is to say about pictures: text in them, and that the model was trained on them."""
-    warnings = [w for u, d in zip(uploads, decoded, strict=True) for w in burned_in_warning(u.name, d.burned_in_text)]
-    return warnings + [
+    """List what there is to say about pictures: about their files, and that the model was trained on them."""
+    return [warning for each in decoded for warning in each.warnings] + [
         f"{upload.name}: the model was trained on this picture ({how}), so the answer is too good."
         for upload, each in zip(uploads, decoded, strict=True)
         if upload.name in known and (how := known[upload.name].recognise_copy(each.copy, each.sha256))
