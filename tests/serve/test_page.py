@@ -146,6 +146,9 @@ def test_from_a_drop_to_the_maps_and_a_pdf(opened, tmp_path):
     page.get_by_role("button", name="Print or save as PDF").click()
     assert page.locator("[data-printed]").count() == 1
     assert page.pdf(print_background=True).startswith(b"%PDF")
+    page.emulate_media(media="print")
+    assert re.search(r"Answered on .*20\d\d.*, from .*\.png", page.locator(".save .on-paper").inner_text())
+    page.emulate_media(media="screen")
     for kind in ("JSON", "CSV"):
         with page.expect_download() as saved:
             page.get_by_role("button", name=kind, exact=True).click()

@@ -82,6 +82,9 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
           />
         </div>
       </div>
+      <p className="dim small on-paper">
+        {words.maps.method}: <span lang="en">{method?.title}</span>
+      </p>
       <ul className={beside ? 'figures figures-beside' : 'figures'}>
         {Object.entries(explanation.pictures).map(([modality, picture]) => (
           <MapFigure

@@ -56,7 +56,7 @@ export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
         <Contributions model={model} answer={answer} />
         {Object.keys(answer.alone).length > 0 && <Alone model={model} answer={answer} />}
       </div>
-      <SaveAnswer model={model} answer={answer} />
+      <SaveAnswer model={model} answer={answer} pictures={patient.pictures} />
     </div>
   );
 }

@@ -1,13 +1,23 @@
 import { Button } from 'antd';
+import { useMemo } from 'react';
 import type { Answer, Model } from '../api/types';
 import { formatCsv } from '../parts/csv';
 import { saveText } from '../parts/save';
+import type { Picture } from '../patient/pictures';
 import { useWords } from '../words/words';
 import { answerRows } from './rows';
 
+interface SaveAnswerProps {
+  model: Model;
+  answer: Answer;
+  pictures: Picture[];
+}
+
 /** The answer to take away: on paper, as JSON, as a table. */
-export function SaveAnswer({ model, answer }: { model: Model; answer: Answer }) {
-  const { words } = useWords();
+export function SaveAnswer({ model, answer, pictures }: SaveAnswerProps) {
+  const { words, moment } = useWords();
+  const answered = useMemo(() => ({ answer, at: new Date() }), [answer]);
+  const used = pictures.filter(({ modality }) => modality !== null && answer.modalities.includes(modality));
   const table = (): string =>
     formatCsv(answerRows([{ patient: 'patient', answer, problem: '' }], model.classes, model.modalities));
   return (
@@ -43,6 +53,9 @@ export function SaveAnswer({ model, answer }: { model: Model; answer: Answer }) 
             {words.result.digest}: <code>{answer.model.digest.slice(0, 16)}</code>
           </>
         )}
+      </p>
+      <p className="dim small on-paper">
+        {words.result.asked(moment(answered.at), used.map(({ file }) => file.name).join(', '))}
       </p>
     </section>
   );

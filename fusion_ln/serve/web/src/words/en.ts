@@ -85,6 +85,7 @@ export const en = {
     pdf: 'Print or save as PDF',
     model: 'Model',
     digest: 'Digest',
+    asked: (when: string, files: string) => `Answered on ${when}, from ${files}.`,
   },
   maps: {
     title: 'Where the model looked',

@@ -17,6 +17,8 @@ interface Speech {
   number: (value: number) => string;
   /** Difference of two shares in percentage points, always with its sign. */
   points: (difference: number) => string;
+  /** A day and its time. */
+  moment: (date: Date) => string;
 }
 
 const Context = createContext<Speech | null>(null);
@@ -36,6 +38,7 @@ export function speak(language: Language): Omit<Speech, 'setLanguage'> {
   const small = new Intl.NumberFormat(tag, { style: 'percent', maximumFractionDigits: 1 });
   const points = new Intl.NumberFormat(tag, { maximumFractionDigits: 1, signDisplay: 'exceptZero' });
   const plain = new Intl.NumberFormat(tag);
+  const moment = new Intl.DateTimeFormat(tag, { dateStyle: 'long', timeStyle: 'short' });
   return {
     words,
     language,
@@ -43,6 +46,7 @@ export function speak(language: Language): Omit<Speech, 'setLanguage'> {
     percent: (share) => (share > 0.01 && share < 0.99 ? percent : small).format(share),
     number: (value) => plain.format(value),
     points: (difference) => points.format(100 * difference),
+    moment: (date) => moment.format(date),
   };
 }
 
