@@ -105,7 +105,9 @@ def _draw(
         cells = [overlay_cell(picture, held[name], scale) for name, scale in scales.items()]
         rows.append((modality_title(m), [picture_cell(picture), *cells]))
     title = f"{patient}: {record.classes[int(probs.argmax())]}, {probs.max():.2f}"
-    foot = f"Mean of the maps of {len(predictor.model.models)} models for the first picture of each modality."
+    n = len(predictor.model.models)
+    maps_of = "Maps" if n == 1 else f"Mean of the maps of {n} models"
+    foot = f"{maps_of} for the first picture of each modality."
     if record.study.simulated:
         foot += " The model was trained on simulated patients."
     return draw_panel(title, ["Picture", *(METHODS[name].title for name in scales)], rows, foot)

@@ -217,7 +217,6 @@ def _describe(
             name=f"fusion_ln: {record.title}",
             version=__version__,
             parameters=[f"model digest: {digest}", f"probabilities: {kind}", *_class_lines(record.classes)],
-            manufacturer="fusion_ln",
         ),
         measurements=[
             Measurement(name=probability, value=float(value), unit=codes.UCUM.NoUnits)
@@ -249,7 +248,7 @@ def _describe(
 def _code(value: str, meaning: str) -> "CodedConcept":
     from highdicom.sr import CodedConcept
 
-    short = meaning if len(meaning) <= LONGEST_MEANING else f"{meaning[: LONGEST_MEANING - 1]}…"
+    short = meaning if len(meaning) <= LONGEST_MEANING else f"{meaning[: LONGEST_MEANING - 3]}..."
     return CodedConcept(value, SCHEME, short)
 
 

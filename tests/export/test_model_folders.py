@@ -1,5 +1,6 @@
 """Models in the layouts of timm and of a hub, and predictions as R reads them."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -121,6 +122,26 @@ def test_what_cannot_be_exported_is_refused_in_words(study, tmp_path):
     (edited / "facts.html").write_text("x")
     assert "facts.html was changed" in refused("export", edited, "--hub", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_predict_writes_the_answer_as_a_report_of_the_pictures_study(study, tmp_path):
+    highdicom, pydicom = pytest.importorskip("highdicom"), pytest.importorskip("pydicom")
+    _, run, folder = study
+    uids = {f"{name}_instance_uid": highdicom.UID() for name in ("study", "series", "sop")}
+    described = {"series_number": 1, "instance_number": 1, "manufacturer": "x", "patient_orientation": ("L", "P")}
+    picture = highdicom.sc.SCImage(
+        np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8), "RGB", 8, "PATIENT", **uids, **described
+    )
+    picture.save_as(tmp_path / "a.dcm")
+    command = ("--2d", tmp_path / "a.dcm", "--sr", tmp_path / "report.dcm")
+    fusionln("predict", folder / "ensemble", *command, "--json", tmp_path / "answer.json")
+    (group,) = highdicom.sr.srread(tmp_path / "report.dcm").content.get_image_measurement_groups()
+    expected = json.loads((tmp_path / "answer.json").read_text())["probabilities"]
+    assert [each.value for each in group.get_measurements()] == list(expected.values())
+    assert pydicom.dcmread(tmp_path / "report.dcm").StudyInstanceUID == uids["study_instance_uid"]
+    assert "has no digest" in refused("predict", run.root, *command)
+    assert "lies in MODEL" in refused("predict", folder / "ensemble", *command[:2], "--sr", folder / "ensemble" / "r")
+    assert "a report is of one patient" in refused("predict", run.root, "--cohort", folder, *command[2:])
 
 
 def test_predictions_are_written_as_one_plain_table(study, tmp_path):

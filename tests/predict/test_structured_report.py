@@ -1,5 +1,8 @@
 """Structured reports of answers, opened by pydicom and highdicom and walked as readers of TID 1500 do."""
 
+import json
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -133,6 +136,25 @@ def test_highdicom_reads_the_report_again(tmp_path, model, pictures):
     (group,) = report.content.get_image_measurement_groups()
     assert [measurement.value for measurement in group.get_measurements()] == PROBS[0].tolist()
     assert b"this answer means nothing" in (tmp_path / "sr.dcm").read_bytes()
+
+
+@pytest.mark.parametrize("reader", ["tid1500reader", "dciodvfy"])
+def test_other_programs_read_the_report_without_an_error(tmp_path, model, pictures, reader):
+    """The reader of dcmqi and the checker of dicom3tools; skipped where they are not installed."""
+    if not (program := shutil.which(reader)):
+        pytest.skip(f"no {reader}")
+    write(tmp_path / "sr.dcm", model, answers(), pictures[1])
+    files = ["--inputDICOM", tmp_path / "sr.dcm", "--outputMetadata", tmp_path / "out.json"]
+    done = subprocess.run(
+        [program, *(files if reader == "tid1500reader" else files[1:2])], capture_output=True, text=True
+    )
+    assert not [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
+    if reader == "tid1500reader":
+        held = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+        items = held["Measurements"][0]["measurementItems"]
+        assert [float(item["value"]) for item in items] == PROBS[0].tolist()
+        assert held["imageLibrary"] == [pictures[0]["2d"].SOPInstanceUID]
+        assert held["VerificationFlag"] == "UNVERIFIED"
 
 
 def test_elements_that_break_the_standard_are_left_empty(tmp_path, model):
