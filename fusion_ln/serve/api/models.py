@@ -7,10 +7,9 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 
 from fusion_ln.errors import FusionLNError
-from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.explain.frozen import DEFAULT_METHODS
 from fusion_ln.explain.methods import METHODS
-from fusion_ln.frozen import card
+from fusion_ln.frozen import describe
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.report.explanation.reading import read_explanation
@@ -18,9 +17,6 @@ from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.page import report_of
-from fusion_ln.terms import KNOWN_MODALITIES, modality_title
-
-OTHER_COLOUR = ("#5b5bd6", "#9a9af0")  # of a modality that only the cohort knows
 
 
 def add_to(api: NinjaAPI, model: FrozenModel) -> None:
@@ -34,7 +30,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 def warnings_of(model: FrozenModel) -> list[str]:
     """List what whoever reads an answer of the model must know."""
-    warnings = [card.NOT_A_DEVICE, *card.warnings_of(model.record)]
+    warnings = describe.warnings_of(model)
     if serve_config().options.keep:
         warnings.append("This server keeps what is sent to it, with its answers.")
     return warnings
@@ -70,25 +66,8 @@ def _read_most_trusted(root: Path, written: int) -> str | None:
 
 
 def _describe(model: FrozenModel) -> dict[str, object]:
-    record = model.record
     return {
-        "title": record.title,
-        "digest": model.digest,
-        "classes": list(record.classes),
-        "class_titles": {name: name[:1].upper() + name[1:].replace("_", " ") for name in record.classes},
-        "modalities": model.modalities,
-        "modality_titles": {name: modality_title(name) for name in model.modalities},
-        "modality_colours": {
-            name: KNOWN_MODALITIES[name].colour if name in KNOWN_MODALITIES else OTHER_COLOUR
-            for name in model.modalities
-        },
-        "clinical": model.clinical,
-        "answer": record.answer,
-        "licence": record.licence,
-        "cohort": record.study.cohort,
-        "patients": record.study.patients,
-        "simulated": record.study.simulated,
-        "coverage": 1 - MISS_RATE,
+        **describe.describe_model(model),
         "methods": methods_of(model),
         "keeps_uploads": bool(serve_config().options.keep),
         "has_report": report_of(model).is_file(),

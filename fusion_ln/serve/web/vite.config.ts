@@ -1,3 +1,5 @@
+import { rename } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import react from '@vitejs/plugin-react';
 import type { Plugin } from 'vite';
@@ -30,10 +32,40 @@ function boundFirstView(): Plugin {
   };
 }
 
-export default defineConfig({
-  plugins: [react(), boundFirstView()],
-  build: { outDir: '../static', emptyOutDir: true, assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
-  html: { cspNonce: '__NONCE__' }, // the server puts a fresh one into each answer
+const STATIC = fileURLToPath(new URL('../static', import.meta.url));
+
+/** Name the only document of the page that answers by itself as web spaces expect. */
+function nameIndex(): Plugin {
+  return {
+    name: 'name-index',
+    writeBundle: () => rename(`${STATIC}/page/page.html`, `${STATIC}/page/index.html`),
+  };
+}
+
+/** The page of a server or, in mode `page`, one that answers by itself from any folder: one chunk, fetched at once. */
+export default defineConfig(({ mode }) => ({
+  html: { cspNonce: '__NONCE__' }, // the server puts a fresh one into each answer, the export one into the folder
   server: { proxy: { '/api': 'http://127.0.0.1:8000' } },
   test: { environment: 'node', include: ['src/**/*.test.ts'] },
-});
+  ...(mode === 'page'
+    ? {
+        base: './',
+        plugins: [react(), nameIndex()],
+        resolve: {
+          alias: [{ find: /^(\.\.?\/)+api\/server$/, replacement: fileURLToPath(new URL('src/local/client.ts', import.meta.url)) }],
+        },
+        build: {
+          outDir: '../static/page',
+          emptyOutDir: true,
+          assetsInlineLimit: 0,
+          chunkSizeWarningLimit: 1500,
+          cssCodeSplit: false,
+          rolldownOptions: { input: 'page.html', output: { codeSplitting: false } },
+        },
+        worker: { format: 'es' as const },
+      }
+    : {
+        plugins: [react(), boundFirstView()],
+        build: { outDir: '../static', emptyOutDir: true, assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
+      }),
+}));

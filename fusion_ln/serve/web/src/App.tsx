@@ -1,6 +1,7 @@
 import { ConfigProvider } from 'antd';
 import { lazy, Suspense, useEffect, useState } from 'react';
-import { server, whenLocked } from './api/client';
+import { whenLocked } from './api/client';
+import { server } from './api/server';
 import type { Model } from './api/types';
 import { useBatch, type BatchRun } from './batch/useBatch';
 import { Loading } from './parts/Loading';
@@ -9,6 +10,7 @@ import { Note } from './parts/Note';
 import { ProblemNote } from './parts/ProblemNote';
 import { PatientPage } from './patient/PatientPage';
 import { usePatient, type Patient } from './patient/usePatient';
+import { Fetched } from './shell/Fetched';
 import { Header } from './shell/Header';
 import { usePage } from './shell/route';
 import { antTheme, useAppearance } from './shell/theme';
@@ -57,6 +59,7 @@ export function App() {
       <header>
         <Header appearance={appearance} onAppearance={choose} pages={model !== null} />
         <p className="device">{words.device}</p>
+        <Fetched />
       </header>
       <main id="content" tabIndex={-1}>
         {loaded.state === 'loading' && <Loading />}

@@ -1,4 +1,4 @@
-import { server } from '../api/client';
+import { server } from '../api/server';
 import { Loading } from '../parts/Loading';
 import { ProblemNote } from '../parts/ProblemNote';
 import { useLoaded } from '../parts/load';

@@ -1,4 +1,5 @@
 import type { Model } from '../api/types';
+import { server } from '../api/server';
 import { CountBars } from './CountBars';
 import { Facts } from './Facts';
 import { useWords } from '../words/words';
@@ -9,9 +10,9 @@ export default function ModelPage({ model }: { model: Model }) {
   const { words, title, percent } = useWords();
   const w = words.model;
   const pages = [
-    { shown: model.has_facts, url: '/facts', title: w.facts, note: w.factsNote },
-    { shown: model.has_report, url: '/report', title: w.report, note: w.reportNote },
-    { shown: true, url: '/api/docs', title: w.api, note: w.apiNote },
+    { shown: model.has_facts, url: server.links.facts, title: w.facts, note: w.factsNote },
+    { shown: model.has_report, url: server.links.report, title: w.report, note: w.reportNote },
+    { shown: server.links.api !== '', url: server.links.api, title: w.api, note: w.apiNote },
   ].filter((page) => page.shown);
   return (
     <>
@@ -46,17 +47,19 @@ export default function ModelPage({ model }: { model: Model }) {
             <h2>{w.classes}</h2>
             <CountBars counts={model.patients} titles={model.class_titles} />
           </section>
-          <section className="card">
-            <h2>{w.pages}</h2>
-            <ul className="links">
-              {pages.map((page) => (
-                <li key={page.url}>
-                  <a href={page.url}>{page.title}</a>
-                  <span className="dim small">{page.note}</span>
-                </li>
-              ))}
-            </ul>
-          </section>
+          {pages.length > 0 && (
+            <section className="card">
+              <h2>{w.pages}</h2>
+              <ul className="links">
+                {pages.map((page) => (
+                  <li key={page.url}>
+                    <a href={page.url}>{page.title}</a>
+                    <span className="dim small">{page.note}</span>
+                  </li>
+                ))}
+              </ul>
+            </section>
+          )}
         </div>
       </div>
     </>

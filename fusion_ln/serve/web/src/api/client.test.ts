@@ -1,5 +1,6 @@
 import { afterEach, expect, it, vi } from 'vitest';
-import { isLocked, server, whenLocked } from './client';
+import { isLocked, whenLocked } from './client';
+import { server } from './server';
 
 afterEach(() => {
   vi.unstubAllGlobals();

@@ -1,5 +1,6 @@
 import { useRef, useState } from 'react';
-import { isLocked, patientForm, Problem, server } from '../api/client';
+import { isLocked, patientForm, Problem } from '../api/client';
+import { server } from '../api/server';
 import type { Answer } from '../api/types';
 import type { Batch, BatchPatient, Unused } from './group';
 

@@ -1,5 +1,5 @@
 import { useState } from 'react';
-import { server } from '../api/client';
+import { server } from '../api/server';
 import type { Example, Model } from '../api/types';
 import { ProblemNote } from '../parts/ProblemNote';
 import { useLoaded } from '../parts/load';

@@ -1,4 +1,5 @@
 import { Button, Input } from 'antd';
+import { server } from '../api/server';
 import type { Model } from '../api/types';
 import { Loading } from '../parts/Loading';
 import { ProblemNote } from '../parts/ProblemNote';
@@ -87,7 +88,7 @@ function AskRow({ patient, keeps }: { patient: Patient; keeps: boolean }) {
           {words.patient.clear}
         </Button>
       )}
-      <p className={keeps ? 'caution small' : 'dim small'}>{keeps ? words.patient.kept : words.patient.forgotten}</p>
+      <p className={keeps ? 'caution small' : 'dim small'}>{keeps ? words.patient.kept : server.fetching ? words.local.stays : words.patient.forgotten}</p>
     </div>
   );
 }

@@ -1,3 +1,4 @@
+import { server } from '../api/server';
 import type { Model } from '../api/types';
 import { readDropped, useDropTarget } from '../parts/dropped';
 import { FileButton } from '../parts/FileButton';
@@ -25,7 +26,7 @@ export function PictureDrop({ model, patient }: PictureDropProps) {
       <div className="drop-head">
         <div>
           <p className="drop-title">{drop.over ? words.patient.dropping : words.patient.dropTitle}</p>
-          <p className="dim small">{words.patient.drop}</p>
+          <p className="dim small">{server.fetching ? words.local.drop : words.patient.drop}</p>
         </div>
         <FileButton label={words.patient.choose} onFiles={patient.add} />
       </div>

@@ -1,5 +1,6 @@
 import { useCallback, useReducer, useRef, useState } from 'react';
-import { patientForm, server } from '../api/client';
+import { patientForm } from '../api/client';
+import { server } from '../api/server';
 import type { Answer, Example, Explanation } from '../api/types';
 import { askable, change, type Picture } from './pictures';
 

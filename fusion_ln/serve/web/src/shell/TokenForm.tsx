@@ -1,6 +1,7 @@
 import { Button, Input } from 'antd';
 import { useState } from 'react';
-import { isLocked, server } from '../api/client';
+import { isLocked } from '../api/client';
+import { server } from '../api/server';
 import { Note } from '../parts/Note';
 import { ProblemNote } from '../parts/ProblemNote';
 import { useWords } from '../words/words';

@@ -23,6 +23,12 @@ export const en = {
   tryAgain: 'Try again',
   notFound: 'This page does not exist.',
   names: {} as Record<string, string>,
+  local: {
+    fetching: (percent: string) => `The model is being fetched: ${percent}`,
+    ready: 'The model is here: this page needs no network any more.',
+    stays: 'Pictures stay in this browser: nothing is uploaded.',
+    drop: 'All at once: each is put where its colours suggest. PNG or JPEG.',
+  },
   token: {
     title: 'This server asks for a token',
     hint: 'Whoever started the server saw the token on the console.',

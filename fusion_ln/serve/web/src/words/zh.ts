@@ -30,6 +30,12 @@ export const zh: Words = {
     cdfi: '彩色多普勒（CDFI）',
     elastic: '弹性成像',
   },
+  local: {
+    fetching: (percent) => `正在获取模型：${percent}`,
+    ready: '模型已就绪：此页面不再需要网络。',
+    stays: '图像只留在本浏览器中，不会上传。',
+    drop: '可一次放入全部图像，系统按颜色判断其模态。支持 PNG 和 JPEG。',
+  },
   token: {
     title: '此服务器需要访问令牌',
     hint: '令牌在服务器启动时显示在控制台上。',

@@ -1,0 +1,1 @@
+"""A folder that any web space serves, and that predicts in the browser."""

@@ -1,0 +1,162 @@
+"""The folder of a page that predicts in the browser: the application, the model's parts, facts and examples."""
+
+import hashlib
+import secrets
+from importlib.resources import files
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from fusion_ln.cohort.phantom.examples import draw_examples
+from fusion_ln.errors import ModelError, RunError
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
+from fusion_ln.explain.methods import METHODS
+from fusion_ln.export.page.parts import PageParts, split_model
+from fusion_ln.files.atomic import write_atomically, write_bytes
+from fusion_ln.files.formats import write_json, write_text
+from fusion_ln.frozen.describe import describe_cohort, describe_model, warnings_of
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import FrozenModel
+
+BUNDLE = Path(str(files("fusion_ln"))) / "serve/static/page"
+MOST_BYTES = 40_000_000  # of a model's weights, which every visitor fetches
+INDEX, FACTS, HEADERS = "index.html", "model.json", "_headers"
+NONCE = "__NONCE__"
+NOT_CHECKED = "This page does not check whether a picture is one that the model was trained on."
+POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'nonce-{nonce}'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self'; "
+    "base-uri 'none'; form-action 'none'; object-src 'none'"
+)
+# In the form that Netlify and Cloudflare Pages read; the page itself bears all of it but `frame-ancestors`.
+HOST_HEADERS = """\
+/
+  Content-Security-Policy: {policy}; frame-ancestors 'none'
+  X-Content-Type-Options: nosniff
+  Referrer-Policy: no-referrer
+/index.html
+  Content-Security-Policy: {policy}; frame-ancestors 'none'
+/assets/*
+  Content-Security-Policy: {policy}
+  Cache-Control: public, max-age=31536000, immutable
+/model-*
+  Cache-Control: public, max-age=31536000, immutable
+"""
+
+
+def write_page(model: FrozenModel, out: Path) -> int:
+    """Write the page of a model.
+
+    Args:
+        model: The model.
+        out: A folder that is missing, empty, or holds an earlier page, which is replaced.
+
+    Returns:
+        Bytes of the folder's files.
+
+    Raises:
+        ModelError: If the model is too large for a page, or see `split_model`.
+        RunError: If the application was not built with the package, or ``out`` holds something else or cannot be
+            written.
+    """
+    if not (BUNDLE / INDEX).is_file():
+        raise RunError(
+            "The page was not built when fusion_ln was installed, since npm's registry was out of reach.",
+            "Install fusion_ln again where it can be reached, or take a wheel, which carries the page.",
+        )
+    _refuse_other(out)
+    _refuse_large(model)
+    parts = split_model(model)
+    folder = f"model-{_hash(parts)[:12]}"  # a browser may keep it for ever
+    for name, data in {**parts.bodies, "tail": parts.tail}.items():
+        write_bytes(out / folder / f"{name}.onnx", data)
+    for path in sorted(BUNDLE.rglob("*")):
+        if path.is_file() and path.name != INDEX:
+            write_bytes(out / path.relative_to(BUNDLE), path.read_bytes())
+    policy = POLICY.format(nonce=(nonce := secrets.token_urlsafe(16)))
+    write_text(out / HEADERS, HOST_HEADERS.format(policy=policy))
+    facts = ModelFolder(model.root).facts
+    if facts.is_file():
+        write_bytes(out / facts.name, facts.read_bytes())
+    described = _describe(model, parts, folder, has_facts=facts.is_file())
+    write_json(out / FACTS, described | {"examples": _write_examples(out, model.modalities)})
+    page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
+    write_text(out / INDEX, page)  # the last one: without it the folder is no page
+    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+
+def _refuse_other(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier page, and clear that of its model."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: a file, not a folder.", "Choose another folder with `--page DIR`.")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / HEADERS).is_file() or not (out / "assets").is_dir():
+        raise RunError(f"{out}: not empty and no page of a model.", "Choose another folder with `--page DIR`.")
+    for path in [out / INDEX, *out.glob("assets/*"), *out.glob("model-*/*.onnx"), *out.glob("examples/*.png")]:
+        path.unlink(missing_ok=True)
+    for path in out.glob("model-*"):
+        path.rmdir()
+
+
+def _refuse_large(model: FrozenModel) -> None:
+    """Refuse a model whose weights are too large, before anything is written."""
+    size = 2 * sum(weights.numel() for one in model.models for weights in one.parameters())
+    if size <= MOST_BYTES:
+        return
+    ways = "Train smaller networks, as in `--backbone mobilenetv4_conv_small`"
+    if model.record.answer == "ensemble" and size <= MOST_BYTES * len(model.models):
+        ways = "Freeze one model in place of the folds' (`fusionln freeze RUN --out DIR --as refit`)"
+    raise ModelError(
+        f"{model.root}: its networks take {size / 1e6:.0f} MB in half precision; a page's may take "
+        f"{MOST_BYTES / 1e6:.0f} MB, since every visitor fetches them.",
+        f"{ways}, or serve the model (`fusionln serve MODEL`).",
+    )
+
+
+def _hash(parts: PageParts) -> str:
+    digest = hashlib.sha256(parts.tail)
+    for data in parts.bodies.values():
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: bool) -> dict[str, object]:
+    """Describe what the page must know: what the server's interface answers, and how to run the parts."""
+    method = "gradcam" if parts.has_planes else "occlusion"
+    served = {
+        **describe_model(model),
+        "methods": [{"name": method, "title": METHODS[method].title, "trusted": False}],
+        "keeps_uploads": False,
+        "has_report": False,
+        "has_facts": has_facts,
+        "warnings": [*warnings_of(model), NOT_CHECKED],
+    }
+    inferno = colormaps["inferno"]
+    return {
+        "model": served,
+        "cohort": describe_cohort(model),
+        "sides": dict(model.record.modalities),
+        "folder": folder,
+        "folds": len(model.models),
+        "bytes": parts.size,
+        "shapes": dict(parts.shapes),
+        "farthest": model.known.threshold if model.known else None,
+        "miss_rate": MISS_RATE,
+        "colours": [to_hex(inferno(0.15 + 0.85 * level / 255)) for level in range(256)],  # as on the server
+    }
+
+
+def _write_examples(out: Path, modalities: list[str]) -> list[dict[str, object]]:
+    """Write simulated patients, to try the page with; none for a model without a modality of theirs."""
+    listed: list[dict[str, object]] = []
+    for number, example in enumerate(draw_examples()):
+        held = {}
+        for modality, image in example.pictures.items():
+            if modality in modalities:
+                held[modality] = f"examples/{number}-{modality}.png"
+                write_atomically(out / held[modality], lambda path, image=image: image.save(path, "PNG"))  # type: ignore[misc]
+        if held:
+            listed.append({"name": f"{example.label}-{number}", "class": example.label, "pictures": held})
+    return listed

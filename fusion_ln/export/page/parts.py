@@ -1,0 +1,195 @@
+"""A frozen model in the parts that a browser runs: the body of each network, and one tail for all of them.
+
+A body turns a picture into its feature maps, which is nearly all of the work; the tail answers from the maps of all
+modalities. So the answers from every subset of the modalities, and the differences that Grad-CAM needs, cost the tail
+alone. Large weights are stored in half precision and computed with in float32.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusion_ln.errors import ModelError, SettingsError
+from fusion_ln.explain.network import Explained
+from fusion_ln.export.graph import AnswerGraph, read_maps
+from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.models.triplet import TripletModel, module_key
+
+OPSET = 17
+PRESENT = "present"
+OUTPUTS = ("probabilities", "p_values", "alone", "unlike", "logits")
+HALVED_FROM = 1024  # numbers of a tensor; smaller ones stay as they are
+TRACED_PATIENTS = 2  # a batch of one would be traced as the only one there is
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """ONNX files of a model.
+
+    Attributes:
+        bodies: By file name, a body for each modality and fold model, see `body_name`.
+        tail: Reads the bodies' maps, each under its body's name, and `PRESENT`.
+        shapes: By body, of the maps of one picture.
+        has_planes: Whether all maps are the planes that Grad-CAM weights; else the model is explained by occlusion.
+    """
+
+    bodies: Mapping[str, bytes]
+    tail: bytes
+    shapes: Mapping[str, Sequence[int]]
+    has_planes: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(map(len, self.bodies.values())) + len(self.tail)
+
+
+def body_name(modality: int, fold: int) -> str:
+    """Name the body of the modality at a place, in the fold model at a place."""
+    return f"body-{modality}-{fold}"
+
+
+class Body(nn.Module):
+    """From prepared pictures, uint8 (B, S, S, 3), to the feature maps of a network."""
+
+    def __init__(self, model: TripletModel, modality: str) -> None:
+        super().__init__()
+        member: Any = model.members[module_key(modality)]
+        self.backbone = member.backbone
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Compute the maps, in the network's own layout."""
+        maps: Tensor = self.backbone.feature_map(pictures.permute(0, 3, 1, 2).float() / 255)
+        return maps
+
+
+class Tail(AnswerGraph):
+    """From the feature maps of all modalities and fold models to the answer, see `OUTPUTS`.
+
+    ``logits`` are those of each fold model, (B, K, C); the other outputs are those of `AnswerGraph`.
+    """
+
+    def forward(self, maps: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Answer for B patients from maps in the order of `PageParts.bodies`, and the presence mask (B, M)."""
+        masks, n = present.unbind(1), len(self.sides)
+        encoded = [
+            [
+                read_maps(model, modality, each, mask)
+                for modality, each, mask in zip(self.sides, maps[k * n : (k + 1) * n], masks, strict=True)
+            ]
+            for k, model in enumerate(self.models)
+        ]
+        probabilities, p_values, _, alone, unlike, logits = self.join(encoded, present)
+        return probabilities, p_values, alone, unlike, logits
+
+
+def split_model(model: FrozenModel) -> PageParts:
+    """Write the parts of a model.
+
+    Raises:
+        ModelError: If it needs more than pictures, or its networks cannot be written as ONNX.
+    """
+    _refuse_more_than_pictures(model)
+    modalities = list(model.record.modalities)
+    bodies, maps = {}, []
+    for k, one in enumerate(model.models):
+        for m, modality in enumerate(modalities):
+            side = one.sides[modality]
+            body = Body(one, modality).eval()
+            pictures = torch.zeros(TRACED_PATIENTS, side, side, 3, dtype=torch.uint8)
+            with torch.no_grad():
+                maps.append(body(pictures))
+            bodies[body_name(m, k)] = _export(model, body, (pictures,), ["pictures"], ["maps"])
+    present = torch.ones(TRACED_PATIENTS, len(modalities), dtype=torch.bool)
+    tail = _export(model, Tail(model).eval(), (maps, present), [*bodies, PRESENT], list(OUTPUTS))
+    shapes = {name: list(each.shape[1:]) for name, each in zip(bodies, maps, strict=True)}
+    return PageParts(bodies, tail, shapes, all(_has_planes(model.models[0], m) for m in modalities))
+
+
+def _refuse_more_than_pictures(model: FrozenModel) -> None:
+    serve = "Serve it instead: `fusionln serve MODEL`."
+    if model.clinical:
+        raise ModelError(f"{model.root}: also takes {', '.join(model.clinical)}; a page asks for pictures only.", serve)
+    if any(len(one.sources) for one in model.models):
+        raise ModelError(
+            f"{model.root}: its head reads tokens of other networks, so a page would hold two each.", serve
+        )
+
+
+def _has_planes(model: TripletModel, modality: str) -> bool:
+    """Test whether the maps of a network are the planes that Grad-CAM weights, channels first."""
+    explained = Explained(model)
+    try:
+        layer = explained.planes(modality)
+    except SettingsError:
+        return False
+    found: list[Tensor] = []
+    hook = layer.register_forward_hook(lambda module, inputs, out: found.append(out))
+    side = model.sides[modality]
+    with torch.no_grad():
+        maps = explained.backbone(modality).feature_map(torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side))
+    hook.remove()
+    return bool(found) and found[0].shape == maps.shape and torch.equal(found[0], maps)
+
+
+def _export(
+    model: FrozenModel, module: nn.Module, inputs: tuple[object, ...], names: list[str], outputs: list[str]
+) -> bytes:
+    """Trace a module for batches of any size."""
+    file = io.BytesIO()
+    axes = {name: {0: "patients"} for name in [*names, *outputs]}
+    with warnings.catch_warnings(), _plain_attention():
+        warnings.simplefilter("ignore")  # of the tracer, about shapes that are meant to be fixed
+        try:
+            torch.onnx.export(
+                module,
+                inputs,
+                file,
+                input_names=names,
+                output_names=outputs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,  # whose graphs of these networks are the same, in a fiftieth of the time
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            first = str(error).splitlines()[0]
+            raise ModelError(
+                f"{model.root}: cannot be written as ONNX: {first}", "Serve it instead: `fusionln serve MODEL`."
+            ) from None
+    return halve(file.getvalue())
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Have attention computed by operators that ONNX knows."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def halve(graph: bytes) -> bytes:
+    """Store the large float32 weights of an ONNX graph in half precision; it casts them back when it is opened."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load_from_string(graph)
+    casts = []
+    for held in proto.graph.initializer:
+        if held.data_type == onnx.TensorProto.FLOAT and np.prod(held.dims) >= HALVED_FROM:
+            name, values = held.name, numpy_helper.to_array(held)
+            held.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return bytes(proto.SerializeToString())

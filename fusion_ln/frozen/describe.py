@@ -1,0 +1,84 @@
+"""A model and its cohort, described for those who meet it on a page."""
+
+from importlib.metadata import metadata
+
+from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
+from fusion_ln.frozen import card
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.pictures import read_hashes
+from fusion_ln.manifests import load_manifest, manifest_names
+from fusion_ln.terms import KNOWN_MODALITIES, modality_title
+
+OTHER_COLOUR = ("#5b5bd6", "#9a9af0")  # of a modality that only the cohort knows
+
+
+def warnings_of(model: FrozenModel) -> list[str]:
+    """List what whoever reads an answer of the model must know."""
+    return [card.NOT_A_DEVICE, *card.warnings_of(model.record)]
+
+
+def describe_model(model: FrozenModel) -> dict[str, object]:
+    """Describe a model; coverage: aim of its sets; colours: on a light and on a dark page."""
+    record = model.record
+    return {
+        "title": record.title,
+        "digest": model.digest,
+        "classes": list(record.classes),
+        "class_titles": {name: name[:1].upper() + name[1:].replace("_", " ") for name in record.classes},
+        "modalities": model.modalities,
+        "modality_titles": {name: modality_title(name) for name in model.modalities},
+        "modality_colours": {
+            name: KNOWN_MODALITIES[name].colour if name in KNOWN_MODALITIES else OTHER_COLOUR
+            for name in model.modalities
+        },
+        "clinical": model.clinical,
+        "answer": record.answer,
+        "licence": record.licence,
+        "cohort": record.study.cohort,
+        "patients": record.study.patients,
+        "simulated": record.study.simulated,
+        "coverage": 1 - MISS_RATE,
+    }
+
+
+def describe_cohort(model: FrozenModel) -> dict[str, object]:
+    """Describe the cohort that a model was trained on, and where its like is found; of no patient in particular."""
+    study = model.record.study
+    return {
+        "name": study.cohort,
+        "simulated": study.simulated,
+        "patients": study.patients,
+        "pictures": _count_pictures(model),
+        "folds": study.n_folds,
+        "licence": model.record.licence,
+        "data_sets": _data_sets(model),
+        "code": _code(),
+    }
+
+
+def _count_pictures(model: FrozenModel) -> dict[str, int]:
+    """Count the pictures that a model was trained on; of a run, which does not hold them, the patients with one."""
+    if model.digest:
+        folder = ModelFolder(model.root)
+        return {m: read_hashes(folder, m).n_own for m in model.modalities}
+    presence = model.record.study.profile.presence if model.record.study.profile else {}
+    return {m: sum(n for held, n in presence.items() if m in held.split("+")) for m in model.modalities if presence}
+
+
+def _data_sets(model: FrozenModel) -> list[dict[str, object]]:
+    """List the public data sets with a modality of the model, as the manifests describe them."""
+    manifests = [load_manifest(name) for name in manifest_names()]
+    return [
+        {"title": each["title"], "url": each["page"], "licence": each.get("licence")}
+        for each in manifests
+        if "page" in each and set(each.get("modalities", ())) & set(model.modalities)
+    ]
+
+
+def _code() -> dict[str, object] | None:
+    """Find where the package's metadata say that its code is."""
+    for entry in metadata("fusion_ln").get_all("Project-URL") or []:
+        title, _, url = entry.partition(", ")
+        return {"title": title, "url": url}
+    return None

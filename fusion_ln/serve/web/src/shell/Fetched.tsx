@@ -1,0 +1,21 @@
+import { useSyncExternalStore } from 'react';
+import type { Client } from '../api/client';
+import { server } from '../api/server';
+import { ProblemNote } from '../parts/ProblemNote';
+import { useWords } from '../words/words';
+
+/** How far the model of a page that answers by itself has come. */
+export function Fetched() {
+  return server.fetching && <Progress fetching={server.fetching} />;
+}
+
+function Progress({ fetching }: { fetching: NonNullable<Client['fetching']> }) {
+  const { words, percent } = useWords();
+  const { share, ready, error } = useSyncExternalStore(fetching.follow, fetching.now);
+  if (error !== null) return <ProblemNote error={error} />;
+  return (
+    <p className="dim small fetched" role="status" data-ready={ready || undefined}>
+      {ready ? words.local.ready : words.local.fetching(percent(Math.min(1, share)))}
+    </p>
+  );
+}
