@@ -4,7 +4,7 @@ Where a model skips absent pictures, this one looks at a black picture in their 
 `torch.where`: a factor of zero would let one NaN through.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.triplet import TripletModel, module_key
 
+Encoded = tuple[Tensor, Tensor, Tensor]  # tokens, logits, features
 OUTPUTS = ("probabilities", "p_values", "raw", "alone", "unlike")
 
 
@@ -63,18 +64,26 @@ class AnswerGraph(nn.Module):
         """Answer for prepared pictures in [0, 1], each of shape (B, 3, S, S)."""
         masks = present.unbind(1)
         seen = [torch.where(_as(mask, each), each, 0) for mask, each in zip(masks, squares, strict=True)]
+        encoded = []
+        for model in self.models:
+            assert isinstance(model, TripletModel)
+            parts = zip(self.sides, seen, masks, strict=True)
+            encoded.append([_encode(model, modality, each, mask) for modality, each, mask in parts])
+        return self.join(encoded, present)[: len(OUTPUTS)]
+
+    def join(self, encoded: Sequence[Sequence[Encoded]], present: Tensor) -> tuple[Tensor, ...]:
+        """Join what each model makes of each modality's pictures to the answer, and the models' logits (B, K, C)."""
         folds, alone, distances = [], [], []
         some = present.any(1, keepdim=True)
-        for number, model in enumerate(self.models):
+        for number, (model, parts) in enumerate(zip(self.models, encoded, strict=True)):
             assert isinstance(model, TripletModel)
-            parts = [_encode(model, m, each, mask) for m, each, mask in zip(self.sides, seen, masks, strict=True)]
             fused = model.fuse([(tokens, logits) for tokens, logits, _ in parts], present[..., None])
-            folds.append(torch.where(some, fused, 0).double().softmax(1))
+            folds.append(torch.where(some, fused, 0))
             alone.append(torch.stack([logits[:, 0] for _, logits, _ in parts], 1).double().softmax(2))
             if len(self.distances):
                 known: Any = self.distances[number]
                 distances.append(torch.stack([of(part[2]) for of, part in zip(known, parts, strict=True)], 1))
-        probs = torch.stack(folds)  # (K, B, C)
+        probs = torch.stack(folds).double().softmax(2)  # (K, B, C)
         raw = probs.mean(0)
         single = torch.stack(alone).mean(0)
         unknown = torch.full_like(single, torch.nan)
@@ -82,7 +91,7 @@ class AnswerGraph(nn.Module):
         farthest = torch.stack(distances).amax(0) if distances else torch.full_like(single[..., 0], torch.nan)
         farthest = torch.where(present, farthest, 0)
         found = (self.calibration(raw, present), self.fit(probs, present), raw, single, farthest)
-        return tuple(each.float() for each in found)
+        return tuple(each.float() for each in (*found, torch.stack(folds, 1)))
 
 
 class Calibration(nn.Module):
@@ -184,17 +193,24 @@ def _by_fold(scores: FoldScores, n_folds: int, n_classes: int) -> list[list[np.n
     ]
 
 
-def _encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -> Encoded:
     """Compute tokens (B, 1, T, D) and logits (B, 1, C) of pictures, zero where absent, and the features (B, D)."""
     member: Any = model.members[module_key(modality)]
     maps = member.backbone.feature_map(squares)
+    if len(model.sources):
+        source: Any = model.sources[module_key(modality)]
+        return read_maps(model, modality, maps, mask, source.planes(source.feature_map(squares)))
+    return read_maps(model, modality, maps, mask)
+
+
+def read_maps(model: TripletModel, modality: str, maps: Tensor, mask: Tensor, planes: Tensor | None = None) -> Encoded:
+    """Compute the same from the maps of the modality's network; tokens come from them, or from other ``planes``."""
+    member: Any = model.members[module_key(modality)]
     features = member.backbone.pool(maps)
     logits = member.head(features)
-    tokens = squares.new_zeros(squares.shape[0], 0, 0)
+    tokens = maps.new_zeros(maps.shape[0], 0, 0)
     if isinstance(model.fusion, HeadEnsemble):
-        sources: Mapping[str, Any] = dict(model.sources.items())
-        source = sources[module_key(modality)] if sources else member.backbone
-        tokens = _tokens(source.planes(source.feature_map(squares) if sources else maps), model.grid)
+        tokens = _tokens(member.backbone.planes(maps) if planes is None else planes, model.grid)
     return tuple(torch.where(_as(mask, each), each, 0) for each in (tokens[:, None], logits[:, None], features))  # type: ignore[return-value]
 
 

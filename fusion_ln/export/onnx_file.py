@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,23 +83,35 @@ def trace(graph: AnswerGraph) -> "onnx.ModelProto":
     Raises:
         ModelError: If ONNX is not installed, or lacks an operator.
     """
-    try:
-        import onnx
-    except ImportError:
-        raise ModelError("--onnx: ONNX is not installed.", INSTALL_ONNX) from None
     pictures = [torch.zeros(TRACED_PATIENTS, 40, 50, 3, dtype=torch.uint8) for _ in graph.sides]
     present = torch.ones(TRACED_PATIENTS, len(pictures), dtype=torch.bool)
     sizes = {name: {0: "batch", 1: f"height_{name}", 2: f"width_{name}"} for name in graph.sides}
+    axes = {**sizes, **{name: {0: "batch"} for name in (PRESENT, *OUTPUTS)}}
+    return trace_module(graph, (pictures, present), [*graph.sides, PRESENT], OUTPUTS, axes)
+
+
+def trace_module(
+    module: nn.Module,
+    inputs: tuple[object, ...],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]],
+) -> "onnx.ModelProto":
+    """Trace a module whose inputs and outputs have names, and free sizes along ``axes``; see `trace`."""
+    try:
+        import onnx
+    except ImportError:
+        raise ModelError("ONNX is not installed.", INSTALL_ONNX) from None
     with plain_operators(), TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         try:
             torch.onnx.export(
-                graph,
-                (pictures, present),
+                module,
+                inputs,
                 file,
-                input_names=[*graph.sides, PRESENT],
-                output_names=list(OUTPUTS),
-                dynamic_axes={**sizes, **{name: {0: "batch"} for name in (PRESENT, *OUTPUTS)}},
+                input_names=list(names),
+                output_names=list(outputs),
+                dynamic_axes=axes,
                 opset_version=OPSET,
                 export_params=False,
                 do_constant_folding=False,

@@ -28,11 +28,12 @@ def random_model(
     *,
     n_models: int = 1,
     modalities: Sequence[str] = ("2d", "cdfi", "elastic"),
+    side: int = SIDE,
 ) -> FrozenModel:
     """Build a frozen model of ``n_models`` folds, or the refit of two."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    n, fit = len(CLASSES), FitSettings(backbone=backbone, image_size=SIDE, head_width=8)
+    n, fit = len(CLASSES), FitSettings(backbone=backbone, image_size=side, head_width=8)
     settings = None if head.startswith("late") else HeadSettings(head=head, width=16, grid=1)
     learnt = {
         "coefficients": rng.normal(size=(n, n * len(modalities))).tolist(),
@@ -47,7 +48,7 @@ def random_model(
             fusion = HeadEnsemble(settings, TripletShape(len(modalities), width, n))
             for weights in fusion.parameters():
                 torch.nn.init.normal_(weights, std=0.2)
-        models.append(TripletModel(members, fusion, dict.fromkeys(modalities, SIDE), grid=1).eval())
+        models.append(TripletModel(members, fusion, dict.fromkeys(modalities, side), grid=1).eval())
         width = members[modalities[0]].backbone.n_features
         moments.append({m: learn_moments(rng.normal(size=(20, width)), np.arange(20) % n) for m in modalities})
 
@@ -64,7 +65,7 @@ def random_model(
         answer="ensemble" if n_models > 1 else "refit",
         title="Random",
         classes=CLASSES,
-        modalities=dict.fromkeys(modalities, SIDE),
+        modalities=dict.fromkeys(modalities, side),
         late_head=None if settings else head,
         learnt=(learnt,) * n_models if learnt else None,
         head=(settings,) * n_models if settings else None,

@@ -5,11 +5,9 @@ modalities. So the answers from every subset of the modalities, and the differen
 alone. Large weights are stored in half precision and computed with in float32.
 """
 
-import io
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,14 +16,11 @@ from torch import Tensor, nn
 from fusion_ln.errors import ModelError, SettingsError
 from fusion_ln.explain.network import Explained
 from fusion_ln.export.graph import AnswerGraph, read_maps
+from fusion_ln.export.onnx_file import PRESENT, TRACED_PATIENTS, attach_weights, trace_module
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.triplet import TripletModel, module_key
 
-OPSET = 17
-PRESENT = "present"
 OUTPUTS = ("probabilities", "p_values", "alone", "unlike", "logits")
-HALVED_FROM = 1024  # numbers of a tensor; smaller ones stay as they are
-TRACED_PATIENTS = 2  # a batch of one would be traced as the only one there is
 
 
 @dataclass(frozen=True)
@@ -75,16 +70,12 @@ class Tail(AnswerGraph):
     ``logits`` are those of each fold model, (B, K, C); the other outputs are those of `AnswerGraph`.
     """
 
-    def forward(self, maps: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, maps: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:
         """Answer for B patients from maps in the order of `PageParts.bodies`, and the presence mask (B, M)."""
-        masks, n = present.unbind(1), len(self.sides)
-        encoded = [
-            [
-                read_maps(model, modality, each, mask)
-                for modality, each, mask in zip(self.sides, maps[k * n : (k + 1) * n], masks, strict=True)
-            ]
-            for k, model in enumerate(self.models)
-        ]
+        masks, left, encoded = present.unbind(1), iter(maps), []
+        for model in self.models:
+            assert isinstance(model, TripletModel)
+            encoded.append([read_maps(model, m, next(left), mask) for m, mask in zip(self.sides, masks, strict=True)])
         probabilities, p_values, _, alone, unlike, logits = self.join(encoded, present)
         return probabilities, p_values, alone, unlike, logits
 
@@ -105,9 +96,9 @@ def split_model(model: FrozenModel) -> PageParts:
             pictures = torch.zeros(TRACED_PATIENTS, side, side, 3, dtype=torch.uint8)
             with torch.no_grad():
                 maps.append(body(pictures))
-            bodies[body_name(m, k)] = _export(model, body, (pictures,), ["pictures"], ["maps"])
+            bodies[body_name(m, k)] = _write(body, (pictures,), ["pictures"], ["maps"])
     present = torch.ones(TRACED_PATIENTS, len(modalities), dtype=torch.bool)
-    tail = _export(model, Tail(model).eval(), (maps, present), [*bodies, PRESENT], list(OUTPUTS))
+    tail = _write(Tail(model).eval(), (maps, present), [*bodies, PRESENT], OUTPUTS)
     shapes = {name: list(each.shape[1:]) for name, each in zip(bodies, maps, strict=True)}
     return PageParts(bodies, tail, shapes, all(_has_planes(model.models[0], m) for m in modalities))
 
@@ -138,58 +129,8 @@ def _has_planes(model: TripletModel, modality: str) -> bool:
     return bool(found) and found[0].shape == maps.shape and torch.equal(found[0], maps)
 
 
-def _export(
-    model: FrozenModel, module: nn.Module, inputs: tuple[object, ...], names: list[str], outputs: list[str]
-) -> bytes:
-    """Trace a module for batches of any size."""
-    file = io.BytesIO()
-    axes = {name: {0: "patients"} for name in [*names, *outputs]}
-    with warnings.catch_warnings(), _plain_attention():
-        warnings.simplefilter("ignore")  # of the tracer, about shapes that are meant to be fixed
-        try:
-            torch.onnx.export(
-                module,
-                inputs,
-                file,
-                input_names=names,
-                output_names=outputs,
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,  # whose graphs of these networks are the same, in a fiftieth of the time
-            )
-        except torch.onnx.errors.OnnxExporterError as error:
-            first = str(error).splitlines()[0]
-            raise ModelError(
-                f"{model.root}: cannot be written as ONNX: {first}", "Serve it instead: `fusionln serve MODEL`."
-            ) from None
-    return halve(file.getvalue())
-
-
-@contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Have attention computed by operators that ONNX knows."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-def halve(graph: bytes) -> bytes:
-    """Store the large float32 weights of an ONNX graph in half precision; it casts them back when it is opened."""
-    import numpy as np
-    import onnx
-    from onnx import numpy_helper
-
-    proto = onnx.load_from_string(graph)
-    casts = []
-    for held in proto.graph.initializer:
-        if held.data_type == onnx.TensorProto.FLOAT and np.prod(held.dims) >= HALVED_FROM:
-            name, values = held.name, numpy_helper.to_array(held)
-            held.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *proto.graph.node]
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
+def _write(module: nn.Module, inputs: tuple[object, ...], names: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Write a module as ONNX for batches of any size, its weights in half precision."""
+    proto = trace_module(module, inputs, names, outputs, {name: {0: "batch"} for name in (*names, *outputs)})
+    attach_weights(proto, module, Path(), half=True)
     return bytes(proto.SerializeToString())

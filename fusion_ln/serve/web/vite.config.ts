@@ -1,4 +1,4 @@
-import { rename } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import react from '@vitejs/plugin-react';
@@ -34,10 +34,17 @@ function boundFirstView(): Plugin {
 
 const STATIC = fileURLToPath(new URL('../static', import.meta.url));
 
-/** Name the only document of the page that answers by itself as web spaces expect. */
-function nameIndex(): Plugin {
+/** Put the icon into the only document of the page that answers by itself, and name it as web spaces expect. */
+function finishPage(): Plugin {
   return {
-    name: 'name-index',
+    name: 'finish-page',
+    transformIndexHtml: {
+      order: 'pre', // a browser asks for an icon again and again
+      handler: async (html) => {
+        const icon = await readFile(fileURLToPath(new URL('src/icon.svg', import.meta.url)), 'utf8');
+        return html.replace('/src/icon.svg', `data:image/svg+xml,${encodeURIComponent(icon)}`);
+      },
+    },
     writeBundle: () => rename(`${STATIC}/page/page.html`, `${STATIC}/page/index.html`),
   };
 }
@@ -50,7 +57,7 @@ export default defineConfig(({ mode }) => ({
   ...(mode === 'page'
     ? {
         base: './',
-        plugins: [react(), nameIndex()],
+        plugins: [react(), finishPage()],
         resolve: {
           alias: [{ find: /^(\.\.?\/)+api\/server$/, replacement: fileURLToPath(new URL('src/local/client.ts', import.meta.url)) }],
         },

@@ -1,0 +1,77 @@
+"""The folder of a page: what it holds, what it replaces, and what is refused before anything is written."""
+
+import json
+import re
+
+import pytest
+
+from fusion_ln.errors import ModelError, RunError
+from fusion_ln.export.page import folder
+from fusion_ln.export.page.parts import PageParts
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):
+    """An application in the place of the built one, and parts in the place of traced ones."""
+    root = tmp_path / "bundle"
+    (root / "assets").mkdir(parents=True)
+    (root / "assets/page-1.js").write_text("1")
+    page = '<meta http-equiv="Content-Security-Policy" content="__POLICY__" /><script nonce="__NONCE__"></script>'
+    (root / "index.html").write_text(page)
+    monkeypatch.setattr(folder, "BUNDLE", root)
+    parts = PageParts({"body-0-0": b"body"}, b"tail", {"body-0-0": [2, 1, 1]}, False)
+    monkeypatch.setattr(folder, "split_model", lambda model: parts)
+    monkeypatch.setattr(folder, "draw_examples", list)
+    return root
+
+
+def test_a_page_brings_a_policy_with_one_relaxation_and_names_nobody(bundle, convolutional, tmp_path):
+    size = folder.write_page(convolutional, tmp_path / "page")
+    files = {path.relative_to(tmp_path / "page").as_posix(): path for path in (tmp_path / "page").rglob("*.*")}
+    assert size == sum(path.stat().st_size for path in (tmp_path / "page").rglob("*") if path.is_file())
+    page, headers = files["index.html"].read_text(), (tmp_path / "page/_headers").read_text()
+    [policy] = re.findall(r'content="([^"]+)"', page)
+    assert re.findall(r"'unsafe-[a-z-]+'|'[a-z-]+-unsafe-[a-z-]+'|\*|https?:", policy) == ["'wasm-unsafe-eval'"]
+    assert re.findall(r"'nonce-([^']+)'", policy) == re.findall(r'nonce="([^"]+)"', page)
+    assert f"{policy}; frame-ancestors 'none'" in headers
+    facts = json.loads(files["model.json"].read_text())
+    assert (tmp_path / "page" / facts["folder"] / "tail.onnx").read_bytes() == b"tail"
+    assert facts["model"]["methods"] == [{"name": "occlusion", "title": "Occlusion", "trusted": False}]
+    assert str(tmp_path) not in files["model.json"].read_text()
+
+
+def test_an_earlier_page_is_replaced_and_nothing_else(bundle, convolutional, tmp_path):
+    page = tmp_path / "page"
+    folder.write_page(convolutional, page)
+    (page / "assets/page-0.js").write_text("of another version")
+    (page / "own.txt").write_text("kept")
+    folder.write_page(convolutional, page)
+    assert [path.name for path in (page / "assets").iterdir()] == ["page-1.js"]
+    assert (page / "own.txt").read_text() == "kept"
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"):
+        folder.write_page(convolutional, tmp_path / "other")
+    with pytest.raises(RunError, match="not a folder"):
+        folder.write_page(convolutional, tmp_path / "other/thesis.txt")
+
+
+def test_a_model_too_large_is_refused_with_a_way_out(bundle, convolutional, attending, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "MOST_BYTES", 1_000_000)
+    with pytest.raises(ModelError, match="in half precision") as refused:
+        folder.write_page(convolutional, tmp_path / "page")
+    assert "smaller networks" in refused.value.way_out
+    size = sum(weights.numel() for one in attending.models for weights in one.parameters())  # of one of two, in half
+    monkeypatch.setattr(folder, "MOST_BYTES", size + 1000)
+    with pytest.raises(ModelError) as refused:
+        folder.write_page(attending, tmp_path / "page")
+    assert "--as refit" in refused.value.way_out
+    assert not (tmp_path / "page").exists()
+
+
+def test_an_installation_without_the_page_says_how_to_get_it(convolutional, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "BUNDLE", tmp_path / "none")
+    with pytest.raises(RunError, match="npm") as refused:
+        folder.write_page(convolutional, tmp_path / "page")
+    assert "Install" in refused.value.way_out

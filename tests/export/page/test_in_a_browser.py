@@ -1,0 +1,240 @@
+"""A page from a plain web space, in a browser whose network is cut once the page is there."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+from fusion_ln.decode.picture import read_picture  # noqa: E402 (needs nothing, but stands with the next)
+from fusion_ln.explain.frozen import FrozenExplainer  # noqa: E402
+from fusion_ln.export.page.folder import BUNDLE, write_page  # noqa: E402
+from fusion_ln.frozen.answer import answer  # noqa: E402
+from fusion_ln.images.bank import ImageBank  # noqa: E402
+from fusion_ln.images.patients import gather_pictures  # noqa: E402
+from fusion_ln.images.prepare import prepare_picture  # noqa: E402
+from fusion_ln.report.explanation.overlays import on_one_scale  # noqa: E402
+
+CHROMIUM = Path("/usr/bin/chromium")
+SIZES = [(64, 64), (90, 120), (150, 61), (33, 200)]  # of the pictures, height and width
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: {CHROMIUM} is not there"),
+    pytest.mark.skipif(not (BUNDLE / "index.html").is_file(), reason="the page was not built with the package"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """Serve the page of a model as any web space would; returns a function from models to addresses."""
+    root = tmp_path_factory.mktemp("space")
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    port = re.search(r"port (\d+)", process.stdout.readline())[1]
+
+    def put(name, model):
+        if not (root / name).exists():
+            write_page(model, root / name)
+        return f"http://127.0.0.1:{port}/{name}/"
+
+    yield put
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def opened(browser, host):
+    """Open the page of a model and cut the network; nothing may have failed in it, or broken its policy."""
+    contexts, complaints = [], []
+
+    def open_page(name, model, **options):
+        context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(f"{message.text} {message.location}"))
+        page.on("request", lambda each: complaints.append(each.url) if "127.0.0.1" not in each.url else None)
+        page.goto(host(name, model))
+        page.locator(".example img").last.wait_for()
+        page.locator(".fetched[data-ready]").wait_for()
+        context.set_offline(True)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [each for each in complaints if not each.startswith(("blob:", "data:"))] == []
+
+
+def encode(pixels, kind, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def draw(model, seed, kind, *, lacks=()):
+    """Draw the pictures of four patients, smooth enough for JPEG to keep them: bytes by name of the file."""
+    rng, files = np.random.default_rng(seed), {}
+    for number, size in enumerate(SIZES):
+        for modality in model.modalities:
+            if (number, modality) not in lacks:
+                coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+                pixels = np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC))
+                files[f"P{number}_{modality}.{kind.lower()}"] = encode(pixels, kind)
+    return files
+
+
+def expect(model, files, folder):
+    """Let the model itself answer, from the files as `predict` reads them."""
+    owners: dict[str, list] = {m: [] for m in model.modalities}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        patient, modality = name.rpartition(".")[0].split("_")
+        pixels = prepare_picture(read_picture(folder / name), model.record.modalities[modality])
+        owners[modality].append((patient, pixels))
+    banks = {
+        m: ImageBank(
+            np.stack([p for _, p in held]), np.array([n for n, _ in held]), np.zeros(len(held), dtype=np.int64)
+        )
+        for m, held in owners.items()
+    }
+    pictures = gather_pictures(banks)
+    return answer(model, pictures, pd.DataFrame({"patient_id": pictures.patients}))
+
+
+def ask_batch(page, files, target):
+    """Have a batch answered, and read what the page saves."""
+    page.get_by_role("link", name="Batch", exact=True).click()
+    kinds = {"png": "image/png", "jpeg": "image/jpeg"}
+    given = [{"name": n, "mimeType": kinds[n.rpartition(".")[2]], "buffer": data} for n, data in files.items()]
+    page.locator(".drop-buttons input").last.set_input_files(given)
+    page.get_by_role("button", name="Ask about all").click()
+    page.locator(".state-done").nth(len(SIZES) - 1).wait_for()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save JSON").click()
+    saved.value.save_as(target)
+    return json.loads(target.read_text())
+
+
+@pytest.mark.parametrize("name", ["convolutional", "attending"])
+def test_answers_without_network_are_those_of_predict(opened, request, tmp_path, name):
+    model = request.getfixturevalue(name)
+    page = opened(name, model)
+    for kind, within in (("PNG", 1e-3), ("JPEG", 1e-2)):
+        files = draw(model, 1, kind, lacks={(1, "cdfi"), (2, "2d"), (2, "elastic")})
+        expected, found = expect(model, files, tmp_path), ask_batch(page, files, tmp_path / "answers.json")
+        assert np.ptp(expected.probs, axis=0).max() > 0.05  # the answers differ, so equal ones mean something
+        for row, (patient, each) in enumerate(sorted((f["patient_id"], f) for f in found)):
+            assert patient == expected.patients[row]
+            assert list(each["probabilities"].values()) == pytest.approx(expected.probs[row], abs=within)
+            present = expected.present[row]
+            assert list(each["contributions"].values()) == pytest.approx(
+                expected.contributions[row][present], abs=within
+            )
+            alone = np.array([list(of.values()) for of in each["alone"].values()])
+            np.testing.assert_allclose(alone, expected.alone[row][present], atol=within)
+            if kind == "PNG":
+                assert each["set"] == [
+                    c for c, held in zip(model.record.classes, expected.member[row], strict=True) if held
+                ]
+                assert each["unlike"] == bool(expected.unlike[row])
+
+
+PIXELS = """async picture => {
+  await picture.decode();
+  const pen = new OffscreenCanvas(picture.naturalWidth, picture.naturalHeight).getContext('2d');
+  pen.drawImage(picture, 0, 0);
+  return [...pen.getImageData(0, 0, picture.naturalWidth, picture.naturalHeight).data];
+}"""
+
+
+def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(opened, convolutional, tmp_path):
+    model, side = convolutional, 64
+    page = opened("convolutional", model)
+    files = {n: data for n, data in draw(model, 2, "PNG").items() if n.startswith("P3")}
+    page.locator(".drop-head input").set_input_files(
+        [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in files.items()]
+    )
+    page.locator(".slot-facts select, .unplaced select").nth(2).wait_for()
+    for name in files:
+        page.get_by_label(f"Modality of {name}").select_option(name[3:-4])
+    page.get_by_role("button", name="Get the answer").click()
+    page.locator(".figure .map").nth(2).wait_for()
+    assert "Grad-CAM" in page.locator(".maps-controls").inner_text()
+
+    answers, banks = expect(model, files, tmp_path), {}
+    for modality in model.modalities:
+        pixels = prepare_picture(read_picture(tmp_path / f"P3_{modality}.png"), side)
+        banks[modality] = ImageBank(pixels[None], np.array(["P3"]), np.zeros(1, dtype=np.int64))
+    patients = pd.DataFrame({"patient_id": ["P3"]})
+    steps = FrozenExplainer.of(model).maps(
+        gather_pictures(banks), patients, int(answers.probs[0].argmax()), ["gradcam"]
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            heat, scale = on_one_scale(end.value)
+            break
+    for place, modality in enumerate(model.modalities):
+        figure = page.locator(".figure").nth(place)
+        seen = np.array(figure.locator("img").first.evaluate(PIXELS)).reshape(side, side, 4)[..., :3]
+        assert (seen == banks[modality].pixels[0].transpose(1, 2, 0)).all()  # Pillow's own, to the last bit
+        alpha = np.array(figure.locator(".map").evaluate(PIXELS)).reshape(side, side, 4)[..., 3] / 255
+        expected = np.clip(heat[modality]["gradcam"] / scale["gradcam"], 0, 1)
+        np.testing.assert_allclose(alpha**2, expected, atol=0.02)
+
+
+def test_an_example_in_chinese_on_a_phone_says_that_maps_are_of_occlusion(opened, attending):
+    page = opened("attending", attending, viewport={"width": 360, "height": 740}, color_scheme="dark", locale="zh-CN")
+    page.locator(".example").first.click()
+    page.locator("img.slot-view").nth(2).wait_for()
+    page.get_by_role("button", name="获取结果").click()
+    page.locator(".figure .map").first.wait_for()
+    assert "Occlusion" in page.locator(".maps-controls").inner_text()
+    assert "图像只留在本浏览器中" in page.locator("main").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the window"
+    for name in ("模型", "队列"):
+        page.get_by_role("link", name=name, exact=True).click()
+        page.locator("main h2").first.wait_for()
+    assert page.get_by_role("link", name="OpenAPI").count() == 0
+
+
+def test_what_a_browser_cannot_read_is_refused_with_a_way_out(opened, convolutional):
+    page = opened("convolutional", convolutional)
+    deep = io.BytesIO()
+    Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(deep, "PNG")
+    given = {
+        "a.dcm": bytes(128) + b"DICM" + bytes(100),
+        "b.tif": encode(np.zeros((32, 32, 3), np.uint8), "TIFF"),
+        "c.png": deep.getvalue(),
+        "d.png": encode(np.zeros((32, 32, 3), np.uint8), "PNG")[:60],
+        "e.png": encode(np.zeros((8, 8, 3), np.uint8), "PNG"),
+        "f.png": b"",
+    }
+    page.locator(".drop-head input").set_input_files(
+        [{"name": n, "mimeType": "application/octet-stream", "buffer": data} for n, data in given.items()]
+    )
+    page.get_by_role("alert").nth(len(given) - 1).wait_for()
+    texts = page.locator(".unplaced li").all_inner_texts()
+    for text, reason in zip(texts, ("DICOM", "TIFF", "16 bits", "damaged", "8 x 8", "0 bytes"), strict=True):
+        assert reason in text
+        assert re.search(r"8-bit PNG|Fetch", text)
+    assert page.get_by_role("button", name="Get the answer").is_disabled()
