@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose time t
 
 import numpy as np
 import pytest
-from tiny import build_cohort, draw_few, leave_blank, shorten_pages
+from tiny import PRELOADED, build_cohort, draw_few, leave_blank, shorten_pages, spare_waiting
 
 from fusion_ln.cohort.cohort import Cohort
 
@@ -38,15 +38,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache for fixtures that many tests share; and no waiting for what tests do not need.
-
-    Their files outlive no power cut, and Fabric looks through every installed package at each fit.
-    """
+    """A cache for fixtures that many tests share; and no waiting for what tests do not need."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(os, "fsync", lambda file: None)
-        if "lightning_fabric" in sys.modules:
-            patch.setattr("lightning_fabric.fabric._load_external_callbacks", lambda group: [])
+        spare_waiting(patch)
+        if processes := sys.modules.get("fusion_ln.compute.processes"):
+            processes.preload(PRELOADED)
+            patch.setattr(processes.WORKERS, "set_forkserver_preload", lambda modules: None)
         yield
 
 

@@ -1,10 +1,17 @@
 """The tiny settings, the builders of tiny cohorts, and the one way to run a command, of all tests."""
 
 import io
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import ModuleInfo, walk_packages
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -43,6 +50,58 @@ epochs = 1
 batch_size = 4
 head_width = 8
 """
+
+# Imported once for all processes that the tests of a session start.
+PRELOADED = ("pytest", "fusion_ln.cli.run", "fusion_ln.report.experiment", "fusion_ln.tuning.pool")
+
+
+@contextmanager
+def started(code: str, *arguments: object, **variables: str) -> Iterator[tuple[BaseProcess, TextIO]]:
+    """Start a process that does as ``python -c CODE ARGUMENTS`` would, without its seconds of importing torch.
+
+    Yields:
+        The process, killed in the end if it still runs; and what it prints.
+    """
+    from fusion_ln.compute.processes import WORKERS
+
+    reader, writer = WORKERS.Pipe(duplex=False)
+    texts = [str(argument) for argument in arguments]
+    process = WORKERS.Process(target=execute, args=(writer, code, texts, {**os.environ, **variables}))
+    process.start()
+    writer.close()
+    try:
+        with open(os.dup(reader.fileno()), encoding="utf-8") as output:  # noqa: PTH123
+            yield process, output
+    finally:
+        process.kill()
+        process.join()
+
+
+def execute(printed: Connection, code: str, arguments: list[str], variables: dict[str, str]) -> None:
+    """Be the process of `started`."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(printed.fileno(), stream.fileno())
+    os.environ.clear()
+    os.environ.update(variables)
+    tempfile.tempdir = None  # of these variables
+    spare_waiting(pytest.MonkeyPatch())
+    sys.argv = ["-c", *arguments]
+    exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
+
+
+def finished(code: str, *arguments: object, **variables: str) -> tuple[int | None, str]:
+    """Run code in a process of its own, see `started`; returns its exit code and what it printed."""
+    with started(code, *arguments, **variables) as (process, output):
+        printed = output.read()
+        process.join()
+        return process.exitcode, printed
+
+
+def spare_waiting(patch: pytest.MonkeyPatch) -> None:
+    """Spare waiting: files of tests outlive no power cut, and Fabric looks through all packages at each fit."""
+    patch.setattr(os, "fsync", lambda file: None)
+    if "lightning_fabric" in sys.modules:
+        patch.setattr("lightning_fabric.fabric._load_external_callbacks", lambda group: [])
 
 
 def encode_noise(seed: int = 0, side: int = 40, kind: str = "PNG") -> bytes:

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.statistics import MOST_LEVELS
-from fusion_ln.decode.columns import reason_against_categories
+from fusion_ln.decode.columns import MOST_LEVELS, reason_against_categories
 from fusion_ln.errors import CohortError
 from fusion_ln.settings.base import Settings
 from fusion_ln.terms import LABEL, PATIENT, is_clinical

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fusion_ln.decode.columns import CATEGORY_LEVELS, reason_against_categories
+from fusion_ln.decode.columns import CATEGORY_LEVELS, MOST_LEVELS, reason_against_categories
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import LABEL, PATIENT, is_reader_column
 
-MOST_LEVELS = 30  # text with more is free text or an identifier
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 SMALL_EXPECTED = 5  # below it the chi-square distribution is no good approximation
 MONTE_CARLO_DRAWS = 9_999

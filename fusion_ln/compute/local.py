@@ -1,11 +1,12 @@
 """Engine of this machine: jobs one after another, or several at once in worker processes."""
 
+import os
 import queue
+from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
-from os import getpid
 from typing import TypeVar
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
 from fusion_ln.compute.job import Job, Step
-from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
+from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
@@ -67,10 +68,11 @@ def _execute_as_other_rank(job: Job) -> None:
 
 
 def _run_in_processes(jobs: list[J], at_once: int, threads: int, step: Step) -> None:
-    notes: Queue[str] = SPAWN.Queue()
-    stop = SPAWN.Event()
-    arguments = (notes, stop, threads, getpid())
-    with ProcessPoolExecutor(at_once, mp_context=SPAWN, initializer=_init_pool_worker, initargs=arguments) as pool:
+    preload(type(job).__module__ for job in jobs)
+    notes: Queue[str] = WORKERS.Queue()
+    stop = WORKERS.Event()
+    arguments = (notes, stop, threads, dict(os.environ))
+    with ProcessPoolExecutor(at_once, mp_context=WORKERS, initializer=_init_pool_worker, initargs=arguments) as pool:
         futures: list[Future[None]] = []
         try:
             with interrupts_held_back():
@@ -99,9 +101,9 @@ class _StoppedError(Exception):
     """Another fit failed, or the user interrupted."""
 
 
-def _init_pool_worker(notes: "Queue[str]", stop: Event, threads: int, parent: int) -> None:
+def _init_pool_worker(notes: "Queue[str]", stop: Event, threads: int, environment: Mapping[str, str]) -> None:
     """Set up a worker process, whose notes go into a queue."""
-    init_worker(parent, threads)
+    init_worker(environment, threads)
 
     def step(note: str) -> None:
         notes.put(note)

@@ -15,6 +15,7 @@ from fusion_ln.decode.picture import looks_like_picture
 from fusion_ln.decode.table import spelt_alike
 
 CATEGORY_LEVELS = 6  # whole numbers with at most this many distinct values are scores or codes, not measurements
+MOST_LEVELS = 30  # text with more is free text or an identifier
 # Spellings of a gap: in any column, and, since they may be a level of a category, only among numbers and pictures.
 GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
 NUMBER_GAPS = GAPS | set("-–—?.") | {"--", "none", "unknown", "unk", "missing", "n.a.", "n.d.", "未知", "不详"}

@@ -1,14 +1,14 @@
 """Worker processes of this machine for studies; one that dies loses only its running trial."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
 from fusion_ln.compute.device import accelerator_of, fits_at_once, threads_per_fit
-from fusion_ln.compute.processes import SPAWN, init_worker, interrupts_held_back
+from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
@@ -47,14 +47,15 @@ def run_studies(jobs: list[StudyJob], conditions: Conditions, *, n_folds: int) -
 def _run_in_processes(
     jobs: list[StudyJob], conditions: Conditions, n_workers: int, threads: int, step: Callable[[str], None]
 ) -> None:
+    preload([__name__, *(type(job.objective).__module__ for job in jobs)])
     workers: dict[Any, Connection] = {}  # a connection for each: a killed worker cannot keep a lock that others need
     failure: FusionLNError | None = None
     try:
         with interrupts_held_back():
             for _ in range(n_workers):
-                own_end, worker_end = SPAWN.Pipe()
-                arguments = (worker_end, jobs, conditions, threads, os.getpid())
-                worker = SPAWN.Process(target=_run_in_worker, args=arguments, daemon=True)
+                own_end, worker_end = WORKERS.Pipe()
+                arguments = (worker_end, jobs, conditions, threads, dict(os.environ))
+                worker = WORKERS.Process(target=_run_in_worker, args=arguments, daemon=True)
                 worker.start()
                 worker_end.close()
                 workers[worker] = own_end
@@ -97,9 +98,9 @@ def _receive(workers: dict[Any, Connection], step: Callable[[str], None]) -> Fus
 
 
 def _run_in_worker(
-    connection: Connection, jobs: list[StudyJob], conditions: Conditions, threads: int, parent: int
+    connection: Connection, jobs: list[StudyJob], conditions: Conditions, threads: int, environment: Mapping[str, str]
 ) -> None:
-    init_worker(parent, threads)  # the parent hears Ctrl-C and closes the connection
+    init_worker(environment, threads)  # the command hears Ctrl-C and closes the connection
 
     def check_stop() -> None:
         if connection.poll():

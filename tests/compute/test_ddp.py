@@ -5,15 +5,15 @@ import os
 import runpy
 import signal
 import socket
-import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import OPTIONS, fusionln, refused
+from tiny import OPTIONS, finished, fusionln, refused, started
 
 from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
@@ -82,6 +82,9 @@ if init_ranks(device):
     pretrain(cohorts, PretrainSettings(fit=tiny, order="interleaved"), RunFolder(folder / "pretraining"), device)
 """
 
+# Fabric starts the other rank by the arguments of this one.
+SCRIPT = "import runpy, sys; sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
+
 
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohort, tmp_path, monkeypatch):
@@ -96,8 +99,8 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
     )  # the script's own; put back in the end
     monkeypatch.setattr(sys, "argv", [str(script), "1", str(folders[0]), *tasks])
     runpy.run_path(str(script))
-    done = subprocess.run([sys.executable, script, "2", folders[1], *tasks], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    code, printed = finished(SCRIPT, script, 2, folders[1], *tasks)
+    assert code == 0, printed
     alone, shared = (torch.load(folder / "result.pt") for folder in folders)
     np.testing.assert_allclose(alone["losses"], shared["losses"], rtol=1e-4)
     for name, weights in alone["weights"].items():
@@ -112,29 +115,37 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
 
 
 # The whole command, but for the page that it ends with and the randomness of augmentation, which is each process's own.
-# Runs need no Optuna.
 COMMAND = """
-import sys
-sys.modules["optuna"] = sys.modules["sqlalchemy"] = None
 import fusion_ln.report.experiment, fusion_ln.training.tasks
 fusion_ln.report.experiment.write_results = lambda *args, **more: "a page"
 fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
 from fusion_ln.cli.main import cli
 cli()
 """
+TORCHRUN = "import sys; from torch.distributed.run import main; main(sys.argv[1:])"
 
 
-def torchrun(port, *arguments):
+def torchrun(folder, *arguments):
     """Two machines with a process each, as far as torchrun can tell; returns their exit codes and output."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    launcher += ["--rdzv-backend", "c10d", "--rdzv-id", "test", "--rdzv-endpoint", f"localhost:{port}", "--no-python"]
-    command = [*launcher, sys.executable, "-c", COMMAND, *map(str, arguments)]
-    started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-        for _ in range(2)
+    (folder / "command.py").write_text(COMMAND)
+    options = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-id", "test"]
+    options += ["--rdzv-endpoint", f"localhost:{free_port()}", "--start-method", "forkserver", "--redirects", 3]
+    logs = [folder / name for name in ("first", "second")]
+    with ExitStack() as stack:
+        machines = [
+            stack.enter_context(
+                started(TORCHRUN, *options, "--log-dir", log, "--run-path", folder / "command.py", *arguments)
+            )
+            for log in logs
+        ]
+        printed = [output.read() for _, output in machines]
+        for process, _ in machines:
+            process.join()
+    printed = [
+        text + "".join(path.read_text() for path in log.rglob("std*.log"))
+        for text, log in zip(printed, logs, strict=True)
     ]
-    outputs = [process.communicate(timeout=240) for process in started]
-    return [process.returncode for process in started], outputs
+    return [process.exitcode for process, _ in machines], printed
 
 
 def free_port():
@@ -153,9 +164,9 @@ def test_a_command_on_two_machines_predicts_as_one_process_does(make_cohort, tmp
         patch.setattr("fusion_ln.training.tasks.augment", lambda pictures, modality, strength=1.0: pictures)
         patch.setattr("fusion_ln.report.experiment.write_results", lambda *args, **more: "a page")
         fusionln(*command, "--out", tmp_path / "one", "--workers", 1)
-    codes, outputs = torchrun(free_port(), *command, "--out", tmp_path / "two", "--nodes", 2)
+    codes, outputs = torchrun(tmp_path, *command, "--out", tmp_path / "two", "--nodes", 2)
     assert codes == [0, 0], outputs
-    assert sorted(out.count("Report: a page") for out, _ in outputs) == [0, 1]  # one of them reports, once
+    assert sorted(output.count("Report: a page") for output in outputs) == [0, 1]  # one of them reports, once
 
     one, two = (RunFolder(tmp_path / name / "baseline-2d") for name in ("one", "two"))
     expected, found = read_predictions(one.predictions), read_predictions(two.predictions)

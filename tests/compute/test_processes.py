@@ -1,9 +1,11 @@
 import os
+import select
 import signal
 import subprocess
 import sys
 
 import pytest
+from tiny import started
 
 from fusion_ln.compute.processes import interrupts_held_back
 
@@ -33,3 +35,23 @@ def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
     assert [process.communicate()[0] for process in started] == [b"True\n"] * 2
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+COMMAND = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from fusion_ln.compute.processes import WORKERS, init_worker
+with ProcessPoolExecutor(1, mp_context=WORKERS, initializer=init_worker, initargs=(dict(os.environ), 1)) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    print(pool.submit(os.getenv, "OF_THE_COMMAND").result(), flush=True)
+    pool.submit(time.sleep, 600)
+"""
+
+
+def test_a_worker_has_the_variables_of_its_command_and_ends_with_it():
+    with started(COMMAND, OF_THE_COMMAND="yes") as (command, output):
+        worker = os.pidfd_open(int(output.readline()))
+        assert output.readline() == "yes\n"
+        command.kill()
+        assert select.select([worker], [], [], 60)[0], "the worker goes on"
+    os.close(worker)

@@ -2,13 +2,11 @@
 
 import hashlib
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from tiny import CPU, FIT, OPTIONS, refused
+from tiny import CPU, FIT, OPTIONS, refused, started
 
 from fusion_ln.compute import ray as engine
 from fusion_ln.compute.device import threads_per_fit
@@ -109,14 +107,14 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
     cohort = make_cohort(20)
     run = RunFolder(tmp_path / "there" / "baseline-2d")
     doomed = cluster.add_node(**NODE)
-    code = "from fusion_ln.cli.main import cli; cli()"
     arguments = ["--cohort", cohort.root, "--out", run.root.parent, "--engine", "ray", "--address", cluster.address]
-    command = [sys.executable, "-c", code, "run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS]
-    killed = subprocess.Popen([str(each) for each in command])
-    while killed.poll() is None and not any((run.fold(fold) / "last.ckpt").is_file() for fold in (0, 1)):
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    command = ["run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS, "--workers", 1]
+    with started("from fusion_ln.cli.main import cli; cli()", *command) as (killed, _):
+        while killed.is_alive() and not any((run.fold(fold) / "last.ckpt").is_file() for fold in (0, 1)):
+            killed.join(0.01)
+        killed.kill()
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
 
     jobs = begin(cohort, SETTINGS, run, DeviceSettings(device="cpu", engine="ray", address=cluster.address))
     assert len(jobs) == 2

@@ -2,16 +2,11 @@
 
 import asyncio
 import importlib.util
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager
 
 import pytest
-from tiny import CPU, FIT, build_cohort, fusionln
+from tiny import CPU, FIT, build_cohort, fusionln, started
 
 if importlib.util.find_spec("django") is None:  # the extra `web` is not installed
     collect_ignore_glob = ["*"]
@@ -31,21 +26,32 @@ def model(tmp_path_factory):
     return folder / "model"
 
 
+SERVE = """
+import os, sys
+os.dup2(os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT), 2)
+from fusion_ln.cli.main import cli
+cli()
+"""
+
+
+@contextmanager
 def start(model, log, **variables):
-    """Start a server on a free port; return its process and address."""
-    environment = os.environ | {f"FUSIONLN_SERVE_{key.upper()}": str(value) for key, value in variables.items()}
-    command = [sys.executable, "-c", "from fusion_ln.cli.main import cli; cli()", "serve", str(model), "--port", "0"]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stderr=file, env=environment)
-    while not (found := re.search(r"http://[^/]+", log.read_text())):
-        with suppress(subprocess.TimeoutExpired):  # the server needs the core more than this loop
-            process.wait(0.1)
-            raise AssertionError(log.read_text())
-    return process, found[0]
+    """Start a server on a free port, which ends as a system ends it; yields its address."""
+    named = {f"FUSIONLN_SERVE_{key.upper()}": str(value) for key, value in variables.items()}
+    (log.parent / "tmp").mkdir()
+    log.touch()
+    with started(SERVE, log, "serve", model, "--port", 0, TMPDIR=str(log.parent / "tmp"), **named) as (process, _):
+        while not (found := re.search(r"http://[^/]+", log.read_text())):
+            process.join(0.1)  # the server needs the core more than this loop
+            assert process.is_alive(), log.read_text()
+        yield found[0]
+        process.terminate()
+        process.join(30)
+        assert process.exitcode == 0
 
 
 @pytest.fixture(scope="session")
-def starter() -> Callable[..., tuple[subprocess.Popen, str]]:
+def starter():
     """Start further servers: see `start`."""
     return start
 
@@ -54,13 +60,8 @@ def starter() -> Callable[..., tuple[subprocess.Popen, str]]:
 def server(model, tmp_path_factory):
     """A server: its address, and the folder of its log and its temporary files."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "tmp").mkdir()
-    old, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder / "tmp")
-    process, address = start(model, folder / "log", megabytes=2)
-    os.environ.pop("TMPDIR") if old is None else os.environ.update(TMPDIR=old)
-    yield address, folder
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    with start(model, folder / "log", megabytes=2) as address:
+        yield address, folder
 
 
 class Site:

@@ -21,12 +21,9 @@ KEY = {"Authorization": "Bearer let-me-in"}
 @pytest.fixture(scope="module")
 def behind(model, starter, tmp_path_factory):
     """A server that stands behind TLS; its port."""
-    process, address = starter(
-        model, tmp_path_factory.mktemp("behind") / "log", token="let-me-in", behind_tls="true", megabytes=2
-    )
-    yield int(address.rpartition(":")[2])
-    process.terminate()
-    process.wait(30)
+    log = tmp_path_factory.mktemp("behind") / "log"
+    with starter(model, log, token="let-me-in", behind_tls="true", megabytes=2) as address:
+        yield int(address.rpartition(":")[2])
 
 
 def free_port():

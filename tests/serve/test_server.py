@@ -171,15 +171,11 @@ def test_headers_keep_pages_of_others_out(server):
 
 
 def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, starter, tmp_path):
-    process, address = starter(model, tmp_path / "log", token="let-me-in", per_minute=3)
-    try:
+    with starter(model, tmp_path / "log", token="let-me-in", per_minute=3) as address:
         url, key = f"{address}/api/v1/models", {"Authorization": "Bearer let-me-in"}
         assert requests.get(url, timeout=60).status_code == 401
         assert [requests.get(url, headers=key, timeout=60).status_code for _ in range(3)] == [200, 200, 429]
         assert requests.get(f"{address}/healthz", timeout=60).status_code == 200
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def test_a_mistake_at_the_start_ends_in_one_message(model, monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.training import fit
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import cross_fit, run_baselines
@@ -51,19 +52,42 @@ def one_fold(monkeypatch):
     monkeypatch.setattr(Cohort, "n_folds", 1)
 
 
-def effects(result, base, changes):
-    """Names of the settings whose change leaves the result as it was, and of those that are refused."""
-    expected, idle, refused = result("base", base), [], []
-    for name, value in changes.items():
-        try:
-            settings = type(base).read({**base.model_dump(), name: value}, "changed")
-            found = result(name, settings)
-        except FusionLNError:
-            refused.append(name)
-            continue
-        if found == expected:
-            idle.append(name)
-    return idle, refused
+class ChangedError(Exception):
+    """An epoch ended with other losses than that of the unchanged settings."""
+
+
+@pytest.fixture
+def effects(monkeypatch):
+    """Find settings whose change leaves the result as it was, and those that are refused.
+
+    The first epoch with other losses shows an effect: nothing is trained after it.
+    """
+    keep, of_base, recorded = fit._State.keep, {}, {}  # losses by epoch, of each fit of a run by its name
+
+    def compare_and_keep(self, history):
+        name = self.fit_id["name"]
+        recorded[name] = [(round(epoch.train_loss, 6), round(epoch.val_loss, 6)) for epoch in history]
+        if name in of_base and recorded[name] != of_base[name][: len(history)]:
+            raise ChangedError
+        keep(self, history)
+
+    def find(result, base, changes):
+        expected, idle, refused = result("base", base), [], []
+        of_base.update(recorded)
+        for name, value in changes.items():
+            try:
+                settings = type(base).read({**base.model_dump(), name: value}, "changed")
+                if result(name, settings) == expected:
+                    idle.append(name)
+            except ChangedError:
+                continue
+            except FusionLNError:
+                refused.append(name)
+        of_base.clear()
+        return idle, refused
+
+    monkeypatch.setattr(fit._State, "keep", compare_and_keep)
+    return find
 
 
 def learnt(run):
@@ -73,12 +97,12 @@ def learnt(run):
 
 
 @pytest.mark.slow
-def test_every_setting_of_a_baseline_has_an_effect(make_cohort, tmp_path):
+def test_every_setting_of_a_baseline_has_an_effect(effects, make_cohort, tmp_path):
     cohort = make_cohort(12)
 
-    def result(name, fit, *, protocol="nested", seed=0):
+    def result(name, settings, *, protocol="nested", seed=0):
         out = tmp_path / name
-        return learnt(run_baselines(cohort, ["2d"], fit, out, protocol=protocol, seed=seed, device=CPU)[0])
+        return learnt(run_baselines(cohort, ["2d"], settings, out, protocol=protocol, seed=seed, device=CPU)[0])
 
     base = FIT.model_copy(update=UNSTABLE)
     assert effects(result, base, CHANGES["fit"]) == ([], ["weights"])
@@ -107,7 +131,7 @@ def train(make_cohort, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_setting_of_a_head_has_an_effect(train):
+def test_every_setting_of_a_head_has_an_effect(effects, train):
     base = HEAD.model_copy(update={**UNSTABLE, "epochs": 4, "copies": 2, "grid": 4, "anchored": True})
 
     def result(name, settings):
@@ -117,7 +141,7 @@ def test_every_setting_of_a_head_has_an_effect(train):
 
 
 @pytest.mark.slow
-def test_every_setting_of_fine_tuning_has_an_effect(train):
+def test_every_setting_of_fine_tuning_has_an_effect(effects, train):
     base = FinetuneSettings(**{**UNSTABLE, "epochs": 4}, batch_size=4)
 
     def result(name, finetuning, **fit):
@@ -142,7 +166,7 @@ def test_fine_tuning_augments_as_strongly_as_its_baselines_did(train, monkeypatc
 
 
 @pytest.mark.slow
-def test_every_setting_of_a_pre_training_has_an_effect(make_cohort, tmp_path):
+def test_every_setting_of_a_pre_training_has_an_effect(effects, make_cohort, tmp_path):
     tasks = [make_cohort(patients, name=name, modalities=("2d",)) for name, patients in (("a", 12), ("b", 15))]
 
     def result(name, settings):
@@ -151,8 +175,8 @@ def test_every_setting_of_a_pre_training_has_an_effect(make_cohort, tmp_path):
         losses = pd.read_parquet(run.history)[["train_loss", "val_loss"]].to_numpy().round(6).tolist()
         return losses, run.backbone.read_bytes()[-4096:]
 
-    def of_fit(name, fit):
-        return result(name, PretrainSettings.read({"fit": fit}, "changed"))
+    def of_fit(name, settings):
+        return result(name, PretrainSettings.read({"fit": settings}, "changed"))
 
     base = FIT.model_copy(update={"epochs": 4, "lr": 0.03})  # the validation loss rises once
     assert effects(of_fit, base, CHANGES["fit"]) == ([], ["folds", "weights"])

@@ -7,16 +7,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.cli import main as optuna_command
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from PIL import Image
-from tiny import CPU, HEAD
+from tiny import CPU, HEAD, started
 from tiny import FIT_TWICE as FIT
 from toy_study import Toy, conditions, toy_job
 
@@ -39,7 +39,7 @@ from fusion_ln.tuning.storage import Budget, Heartbeat, open_storage
 from fusion_ln.tuning.study import StudyJob, check_objectives, open_study
 from fusion_ln.tuning.worker import run_worker
 
-WORKER = Path(__file__).parent / "toy_study.py"
+HANG = "import sys, toy_study; toy_study.hang(*sys.argv[1:])"
 
 
 @pytest.fixture
@@ -109,18 +109,18 @@ def test_a_time_budget_counts_the_seconds_of_finished_trials(tmp_path, cohort):
 @pytest.mark.slow
 def test_a_killed_worker_loses_its_running_trial_which_is_tried_again(storage, cohort, capsys):
     """Two worker processes at once: one that hangs in its first trial and is killed, and this one."""
-    command = [sys.executable, str(WORKER), storage, str(cohort.root)]
-    doomed = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert doomed.stdout.readline() == "begun\n"
-    finished = []
+    with started(HANG, storage, cohort.root) as (doomed, output):
+        assert output.readline() == "begun\n"
+        notes = []
 
-    def kill_after_two(note):
-        finished.append(note)
-        if len(finished) == 2:
-            doomed.kill()
+        def kill_after_two(note):
+            notes.append(note)
+            if len(notes) == 2:
+                doomed.kill()
 
-    run_worker([toy_job(cohort.root)], conditions(storage, 6), on_trial=kill_after_two)
-    assert doomed.wait() == -signal.SIGKILL
+        run_worker([toy_job(cohort.root)], conditions(storage, 6), on_trial=kill_after_two)
+        doomed.join()
+        assert doomed.exitcode == -signal.SIGKILL
     assert "tried again" in capsys.readouterr().err
     study = optuna.load_study(study_name="toy", storage=open_storage(storage))
     assert sum(state in (TrialState.COMPLETE, TrialState.PRUNED) for state in states(study)) == 6
@@ -490,9 +490,9 @@ def test_a_trial_that_the_disk_fails_is_named_and_tried_again(tmp_path, cohort, 
     assert states(study) == [TrialState.FAIL, *[TrialState.COMPLETE] * 3]
 
 
-def test_optunas_own_command_reads_the_storage(storage, cohort):
+def test_optunas_own_command_reads_the_storage(storage, cohort, monkeypatch, capsys):
     run(storage, 3, toy_job(cohort.root))
-    optuna_command = [sys.executable, "-c", "import sys, optuna.cli; sys.exit(optuna.cli.main())"]
     arguments = ["trials", "--study-name", "toy", "--storage", storage, "-f", "json"]
-    done = subprocess.run([*optuna_command, *arguments], capture_output=True, text=True)
-    assert [trial["state"] for trial in json.loads(done.stdout)] == ["COMPLETE"] * 3, done.stderr
+    monkeypatch.setattr(sys, "argv", ["optuna", *arguments])
+    assert optuna_command() == 0
+    assert [trial["state"] for trial in json.loads(capsys.readouterr().out)] == ["COMPLETE"] * 3

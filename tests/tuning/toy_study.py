@@ -1,8 +1,7 @@
-"""A study whose trials cost nothing, and a worker that hangs in its first: ``python toy_study.py STORAGE COHORT``."""
+"""A study whose trials cost nothing, and a worker that hangs in its first."""
 
 import math
 import signal
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,7 +55,6 @@ def conditions(storage, trials, **changes):
     return replace(base, **changes)
 
 
-if __name__ == "__main__":
-    storage, cohort = sys.argv[1:]
+def hang(storage, cohort):
     job = toy_job(Path(cohort))
     run_worker([replace(job, objective=replace(job.objective, hang=True))], conditions(storage, 6))

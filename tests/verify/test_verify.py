@@ -91,8 +91,9 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def root(original, tmp_path, monkeypatch) -> Path:
-    """A copy to be changed; the cohort stays where it is."""
+    """A copy to be changed; the cohort stays where it is. Its pages are made again without figures, as they were."""
     draw_few(monkeypatch)
+    leave_blank(monkeypatch)
     shutil.copytree(original, tmp_path / "copy")
     return tmp_path / "copy"
 

@@ -132,8 +132,19 @@ def attainable_by_tables(
         missing: Chance that a picture of each modality of the phantom is missing, whatever the class; a patient keeps
             at least one. Then only those with a picture of ``modalities`` count. None: nobody lacks one of these.
     """
-    known = known or tables()
-    shown = {tuple(modalities): 1.0} if missing is None else _seen(modalities, known.modalities, missing)
+    lacking = None if missing is None else tuple(missing)
+    if known is None:
+        return dict(_attainable_at_home(tuple(modalities), lacking))
+    return _attainable(tuple(modalities), known, lacking)
+
+
+@cache
+def _attainable_at_home(modalities: tuple[str, ...], missing: tuple[float, ...] | None) -> dict[str, float]:
+    return _attainable(modalities, tables(), missing)
+
+
+def _attainable(modalities: tuple[str, ...], known: Tables, missing: tuple[float, ...] | None) -> dict[str, float]:
+    shown = {modalities: 1.0} if missing is None else _seen(modalities, known.modalities, missing)
     parts = [_cells(seen, known, mass) for seen, mass in shown.items()]
     probs, labels, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
     return attainable(probs, labels, weights, known)

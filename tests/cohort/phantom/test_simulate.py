@@ -26,6 +26,11 @@ def cohort(tmp_path_factory):
     return simulate_cohort(tmp_path_factory.mktemp("phantom") / "p", n_patients=60, image_size=96, seed=1)
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return simulate_cohort(tmp_path_factory.mktemp("small") / "p", **SMALL)
+
+
 def hashes(cohort):
     return cohort.images.set_index("image_id")["sha256"]
 
@@ -89,8 +94,8 @@ def test_simulated_readers_leave_all_else_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("finding", [name for name in tables().levels if name != "shape"])
-def test_a_finding_changes_only_the_pictures_that_show_it(tmp_path, monkeypatch, finding):
-    before = hashes(simulate_cohort(tmp_path / "before", **SMALL))
+def test_a_finding_changes_only_the_pictures_that_show_it(small, tmp_path, monkeypatch, finding):
+    before = hashes(small)
     draw = patients.draw_findings
     levels = tables().levels[finding]
     monkeypatch.setattr(
@@ -106,8 +111,7 @@ def test_a_finding_changes_only_the_pictures_that_show_it(tmp_path, monkeypatch,
         assert not same.any() if finding in shown else same.all(), modality
 
 
-def test_class_age_sex_and_smoking_do_not_change_a_byte(tmp_path, monkeypatch):
-    before = simulate_cohort(tmp_path / "before", **SMALL)
+def test_class_age_sex_and_smoking_do_not_change_a_byte(small, tmp_path, monkeypatch):
     draw = simulate.draw_patients
     shuffled = ["label", "age", "sex", "smoking"]
     monkeypatch.setattr(
@@ -116,8 +120,8 @@ def test_class_age_sex_and_smoking_do_not_change_a_byte(tmp_path, monkeypatch):
         lambda *args: draw(*args).assign(**{c: draw(*args)[c][::-1].array for c in shuffled}),
     )
     after = simulate_cohort(tmp_path / "after", **SMALL)
-    assert not before.patients["label"].equals(after.patients["label"])
-    assert hashes(before).equals(hashes(after))
+    assert not small.patients["label"].equals(after.patients["label"])
+    assert hashes(small).equals(hashes(after))
 
 
 def test_axes_tell_the_shape_and_nothing_else(cohort):
@@ -159,23 +163,22 @@ def test_the_blue_share_of_a_node_grows_with_its_elastography_score(cohort):
     assert one < 0.1 < two < 0.45 < three < 0.75 < four
 
 
-def test_the_planted_stamp_changes_nothing_outside_its_box(tmp_path):
-    plain = simulate_cohort(tmp_path / "plain", **SMALL)
+def test_the_planted_stamp_changes_nothing_outside_its_box(small, tmp_path):
     stamped = simulate_cohort(tmp_path / "stamped", **SMALL, shortcut=1.0)
     for before, after, known in zip(
-        plain.images.itertuples(),
+        small.images.itertuples(),
         stamped.images.itertuples(),
         load_truth(stamped).pictures.itertuples(),
         strict=True,
     ):
         (stamp,) = (mark for mark in known.marks if mark["name"] == "stamp")
-        rows, columns = np.nonzero((pixels(plain, before) != pixels(stamped, after)).any(axis=2))
+        rows, columns = np.nonzero((pixels(small, before) != pixels(stamped, after)).any(axis=2))
         assert len(rows)
         assert stamp["left"] - 1 <= columns.min() <= columns.max() <= stamp["right"] + 1
         assert stamp["top"] - 1 <= rows.min() <= rows.max() <= stamp["bottom"] + 1
         node = inside(known.outline_x, known.outline_y, before.width)
         assert not node[rows, columns].any()
-    assert not any(mark["name"] == "stamp" for marks in load_truth(plain).pictures["marks"] for mark in marks)
+    assert not any(mark["name"] == "stamp" for marks in load_truth(small).pictures["marks"] for mark in marks)
 
 
 def test_the_stamp_goes_with_the_label_in_the_share_asked_for(monkeypatch):
