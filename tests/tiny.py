@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,8 +82,10 @@ def execute(printed: Connection, code: str, arguments: list[str], variables: dic
     """Be the process of `started`."""
     for stream in (sys.stdout, sys.stderr):
         os.dup2(printed.fileno(), stream.fileno())
-    os.environ.clear()
-    os.environ.update(variables)
+    from fusion_ln.compute.processes import init_worker
+
+    init_worker(variables, threads=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tempfile.tempdir = None  # of these variables
     spare_waiting(pytest.MonkeyPatch())
     sys.argv = ["-c", *arguments]

@@ -116,11 +116,15 @@ def test_two_processes_take_the_steps_of_one_at_the_same_global_batch(make_cohor
 
 # The whole command, but for the page that it ends with and the randomness of augmentation, which is each process's own.
 COMMAND = """
+import atexit
 import fusion_ln.report.experiment, fusion_ln.training.tasks
 fusion_ln.report.experiment.write_results = lambda *args, **more: "a page"
 fusion_ln.training.tasks.augment = lambda pictures, modality, strength=1.0: pictures
 from fusion_ln.cli.main import cli
-cli()
+try:
+    cli()
+finally:
+    atexit._run_exitfuncs()  # as an interpreter of its own would; here a function of the launcher's ends
 """
 TORCHRUN = "import sys; from torch.distributed.run import main; main(sys.argv[1:])"
 
@@ -129,7 +133,7 @@ def torchrun(folder, *arguments):
     """Two machines with a process each, as far as torchrun can tell; returns their exit codes and output."""
     (folder / "command.py").write_text(COMMAND)
     options = ["--nnodes", 2, "--nproc-per-node", 1, "--rdzv-backend", "c10d", "--rdzv-id", "test"]
-    options += ["--rdzv-endpoint", f"localhost:{free_port()}", "--start-method", "forkserver", "--redirects", 3]
+    options += ["--rdzv-endpoint", f"localhost:{free_port()}", "--start-method", "fork", "--redirects", 3]
     logs = [folder / name for name in ("first", "second")]
     with ExitStack() as stack:
         machines = [

@@ -236,7 +236,8 @@ def test_a_run_killed_at_any_write_goes_on_to_the_same_predictions(make_cohort, 
         run=str(tmp_path / "cut"),
         kills=((2, True), (3, False), (4, True), (6, False)),
     )
-    assert tiny.finished(code) == (0, "")
+    exit_code, printed = tiny.finished(code)
+    assert exit_code == 0, printed
     assert not RunFolder(tmp_path / "cut").finished
     run, _ = run_baseline(cohort, tmp_path / "cut")
     assert digest(run.predictions) == digest(whole.predictions)
