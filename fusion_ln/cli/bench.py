@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import Family
+from fusion_ln.cli.common import DIRECTORY, Family
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.base import MOST
 from fusion_ln.settings.devices import DeviceSettings
@@ -13,7 +13,7 @@ from fusion_ln.settings.training import FitSettings
 
 @click.group(cls=Family)
 def bench() -> None:
-    """Measure how fast this machine trains, keeps trials of studies and computes statistics."""
+    """Measure how fast this machine trains, answers, keeps trials of studies and computes statistics."""
 
 
 @bench.command()
@@ -29,6 +29,19 @@ def fit(pictures: int, rounds: int, **options: object) -> None:
     if settings.batch_size > pictures:
         raise click.UsageError(f"--batch-size {settings.batch_size}: more than the {pictures} --pictures of a round.")
     for line in fit_summary(settings, device, n_pictures=pictures, rounds=rounds):
+        click.echo(line)
+
+
+@bench.command()
+@click.argument("model", type=DIRECTORY)
+@click.option("--patients", type=click.IntRange(60, MOST), default=1000, show_default=True, help="Simulated patients.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
+def predict(model: Path, patients: int, out: Path | None) -> None:
+    """Time how long MODEL, or a run that is frozen first, takes to load and to answer."""
+    from fusion_ln.bench.answers import answers_page
+    from fusion_ln.bench.page import save_page
+
+    for line in save_page(answers_page(model, patients=patients), out):
         click.echo(line)
 
 

@@ -67,6 +67,15 @@ def refits(study, tmp_path_factory):
     return {name: ModelFolder(folder / name) for name in names}
 
 
+@pytest.mark.slow
+def test_the_speed_of_a_run_that_is_frozen_has_a_row_per_task(study, tmp_path):
+    out = tmp_path / "speed.md"
+    fusionln("bench", "predict", study[1]["baseline-2d"].root, "--patients", 60, "--out", out)
+    rows = [line.strip("| ").split(" | ") for line in out.read_text().splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows[2:]] == ["freezing", "loading", "one patient", "60 patients"]
+    assert all(float(row[1]) > 0 for row in rows[2:])
+
+
 def test_a_refit_trains_for_the_median_of_the_best_epochs(study, refits):
     history = pd.read_parquet(study[1]["baseline-2d"].history)
     best = [part["epoch"].iloc[part["val_loss"].to_numpy().argmin()] + 1 for _, part in history.groupby("fold")]

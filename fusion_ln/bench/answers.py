@@ -1,0 +1,83 @@
+"""Speed of a model: how long it takes to freeze, to load, to answer for a patient and for many."""
+
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import numpy as np
+
+from fusion_ln.bench.page import header, table_head, table_row
+from fusion_ln.cohort.default import simulate_phantom
+from fusion_ln.cohort.phantom.examples import draw_examples
+from fusion_ln.cohort.phantom.findings import tables
+from fusion_ln.cohort.phantom.settings import PhantomSettings
+from fusion_ln.errors import SettingsError
+from fusion_ln.frozen.folder import ModelFolder
+from fusion_ln.frozen.freeze import freeze
+from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.runs import RunFolder
+
+TIMES = 9  # that a short task is repeated; its row gives their median
+SEED = 20_260_001  # of patients whom no command draws by default
+
+
+def answers_page(root: Path, *, patients: int) -> Iterator[str]:
+    """Time what a model does, and yield the lines of the page, each when it is known.
+
+    Args:
+        root: Folder of a model, or of a run: it is frozen first, which is timed, too.
+        patients: Simulated patients to answer for at once, their pictures read from files.
+
+    Raises:
+        ModelError, RunError: If ``root`` is neither.
+        SettingsError: If the model takes no modality of the phantom.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model, freezing = root, ""
+        if not ModelFolder(root).record.is_file():
+            model = Path(folder) / "model"
+            freezing = _seconds([lambda: freeze(RunFolder(root), model, licence="none")])
+        predictor = load_predictor(model)
+        record = predictor.model.record
+        known = tables().modalities
+        present = [modality for modality in record.modalities if modality in known]
+        if not present:
+            raise SettingsError(
+                f"{root}: takes {', '.join(record.modalities)}; simulated patients have {', '.join(known)}.",
+                "Time a model of some of these modalities.",
+            )
+        size = max(record.modalities.values())
+        taken = f"{len(predictor.model.models)} models of {', '.join(record.modalities)} at {size} pixels"
+        yield from header("How fast a model answers", ["fusion_ln", "torch", "timm"], f"{record.title}: {taken}.")
+        yield from table_head(["Task", "Seconds"])
+        if freezing:
+            yield table_row(["freezing", freezing])
+        yield table_row(["loading", _seconds([lambda: load_predictor(model)] * TIMES)])
+        files = _write_examples(Path(folder), present)
+        yield table_row(["one patient", _seconds([lambda: predictor.predict_pictures(files)] * TIMES)])
+        settings = PhantomSettings(patients=patients, image_size=size, seed=SEED)
+        cohort = simulate_phantom(Path(folder) / "cohort", settings)
+        yield table_row([f"{patients} patients", _seconds([lambda: predictor.predict_cohort(cohort)])])
+
+
+def _seconds(tasks: Sequence[Callable[[], object]]) -> str:
+    """Time tasks, whose own words are left unsaid; returns the median of their seconds."""
+    took = []
+    for task in tasks:
+        with redirect_stderr(io.StringIO()):
+            began = time.perf_counter()
+            task()
+            took.append(time.perf_counter() - began)
+    return f"{np.median(took):.3f}"
+
+
+def _write_examples(folder: Path, modalities: Sequence[str]) -> dict[str, Path]:
+    """Write a simulated patient's pictures as PNG."""
+    files = {}
+    for modality in modalities:
+        files[modality] = folder / f"{modality}.png"
+        draw_examples(per_class=1)[0].pictures[modality].save(files[modality])
+    return files
