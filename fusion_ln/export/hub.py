@@ -11,13 +11,14 @@ ATTRIBUTES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind 
 USE = """
 ## Use
 
+With the Python package `fusion_ln`, where DIR is this folder:
+
 ```
-pip install fusion_ln
 fusionln verify DIR
 fusionln predict DIR --picture MODALITY=FILE
 ```
 
-DIR is this folder. `facts.html` says the same as this card, as a page; `digest.json` holds the hash of every file.
+`facts.html` says the same as this card, as a page; `digest.json` holds the hash of every file.
 """
 
 

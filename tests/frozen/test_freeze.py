@@ -366,6 +366,20 @@ def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, 
     assert "not empty and not a model" in refused("freeze", run, "--out", tmp_path, "--licence", "MIT")
 
 
+def test_a_refit_explains_its_answers_and_an_edited_model_none(refits, make_cohort, tmp_path):
+    new, out, model = make_cohort(9, name="new", seed=8), tmp_path / "maps", refits["fusion-concat"].root
+    command = ("--cohort", new.root, "--patients", "P001", "--method", "ig")
+    assert "Maps:" in fusionln("explain", model, *command, "--out", out)
+    answers = load_predictor(model).predict_cohort(new)
+    table = pd.read_csv(out / "answers.csv").filter(like="prob_")
+    np.testing.assert_allclose(table.to_numpy(), answers.probs[answers.patients == "P001"])
+    assert (out / "P001.png").is_file()
+    shutil.copytree(model, edited := tmp_path / "edited")
+    (edited / "facts.html").write_text("x")
+    assert "facts.html was changed" in refused("explain", edited, *command, "--out", tmp_path / "no")
+    assert "holds something else" in refused("explain", model, *command, "--out", edited)
+
+
 def test_the_json_of_an_answer_names_the_model_by_its_digest(models, make_cohort, tmp_path):
     cohort = make_cohort(9, name="new", seed=8)
     pictures = cohort.images.set_index(["patient_id", "modality"])["path"]
