@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from glob import escape
 from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote
@@ -73,6 +74,8 @@ def describe_cohort(cohort: Cohort, folder: Path) -> dict[str, object]:
     """
     place = os.path.relpath(cohort.root, folder)
     tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
+    patterns = _patterns(cohort, folder)
+    shown = patterns and all(_kind_of(pattern).startswith("image/") for pattern in patterns)
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -85,12 +88,13 @@ def describe_cohort(cohort: Cohort, folder: Path) -> dict[str, object]:
         "rai:dataCollection": _collection(cohort),
         "distribution": [
             *(_describe_file(cohort.root, place, name) for name in tables),
-            *_describe_pictures(cohort, folder),
+            *([_describe_pictures(patterns)] if patterns else []),
         ],
         "recordSet": [
             _describe_classes(cohort),
             *(_describe_table(name, table) for name, table in tables.items()),
             _describe_splits(cohort),
+            *([_describe_pixels()] if shown else []),
         ],
     }
 
@@ -144,16 +148,48 @@ def _describe_file(root: Path, place: str, name: str) -> dict[str, object]:
     }
 
 
-def _describe_pictures(cohort: Cohort, folder: Path) -> list[dict[str, object]]:
-    """Describe the picture files; nothing of those in an archive elsewhere, which have no place beside this file."""
+def _patterns(cohort: Cohort, folder: Path) -> list[str]:
+    """List the patterns of the picture files in ``folder``; none of an archive elsewhere, which has no place there."""
     root = cohort.pictures.resolve()
     if not root.is_relative_to(folder.resolve()):
         return []
-    above = root.relative_to(folder.resolve())
-    kinds = {(above / path.parts[0]).as_posix() + f"/*{path.suffix}" for path in map(Path, cohort.images[PATH])}
-    formats = {guess_type(pattern)[0] or "application/octet-stream" for pattern in kinds}
-    described: dict[str, object] = {"encodingFormat": sorted(formats), "includes": sorted(kinds)}
-    return [{"@type": "cr:FileSet", "@id": "pictures", "name": "pictures", **described}]
+    above, found = root.relative_to(folder.resolve()), set()
+    for path in map(Path, cohort.images[PATH]):
+        parts = (*above.parts, *path.parts[:-1][:1])  # readers let a star reach into folders
+        found.add("".join(f"{escape(part)}/" for part in parts) + f"*{path.suffix}")
+    return sorted(found)
+
+
+def _kind_of(pattern: str) -> str:
+    return guess_type(pattern)[0] or "application/octet-stream"
+
+
+def _describe_pictures(patterns: list[str]) -> dict[str, object]:
+    kinds = sorted(set(map(_kind_of, patterns)))
+    return {
+        "@type": "cr:FileSet", "@id": "pictures", "name": "pictures", "encodingFormat": kinds, "includes": patterns,
+    }  # fmt: skip
+
+
+def _describe_pixels() -> dict[str, object]:
+    """Describe the content of the picture files; ``path`` is relative to the folder of this description."""
+    columns = {PATH: ("sc:Text", "fullpath"), "content": ("sc:ImageObject", "content")}
+    return {
+        "@type": "cr:RecordSet",
+        "@id": "pixels",
+        "name": "pixels",
+        "key": {"@id": f"pixels/{PATH}"},
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"pixels/{column}",
+                "name": column,
+                "dataType": data_type,
+                "source": {"fileSet": {"@id": "pictures"}, "extract": {"fileProperty": held}},
+            }
+            for column, (data_type, held) in columns.items()
+        ],
+    }
 
 
 def _describe_classes(cohort: Cohort) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """A model's folder as a model hub expects it: the card is its README.md, large files are marked for Git LFS."""
 
+import shutil
 from pathlib import Path
 
-from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.folders import new_folder
 from fusion_ln.files.formats import write_text
 from fusion_ln.frozen.folder import ModelFolder
@@ -41,7 +41,8 @@ def export_hub(root: Path, out: Path) -> str:
     digest = folder.check_digest()
     with new_folder(out) as made:
         for name in folder.list_files():
-            write_bytes(made / name, (root / name).read_bytes())
+            (made / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(root / name, made / name)
         write_text(made / "README.md", folder.card.read_text(encoding="utf-8").rstrip() + "\n" + USE)
         write_text(made / ".gitattributes", ATTRIBUTES)
     return digest

@@ -51,9 +51,20 @@ def test_the_reader_of_the_format_finds_no_error_and_every_record(cohort, place)
 
 
 def test_pictures_are_named_where_they_lie_beside_the_description(cohort, tmp_path):
+    fusionln("cohort", "export", cohort.root, "--croissant", cohort.root / "with.json")
+    records = croissant.Dataset(cohort.root / "with.json").records("pixels")
+    pixels = {record["pixels/path"].decode(): record["pixels/content"] for record in records}
+    assert pixels.keys() == set(cohort.images["path"])
+    path = cohort.images["path"].iloc[3]
+    np.testing.assert_array_equal(np.asarray(pixels[path].convert("RGB")), cohort.read_picture(path))
+    scans = replace(cohort, images=cohort.images.assign(path="images/a.dcm"))
+    names = [each["name"] for each in describe_cohort(scans, cohort.root)["recordSet"]]
+    assert names == ["classes", "patients", "images", "folds", "splits"]  # no reader shows DICOM as a picture
     beside = describe_cohort(cohort, cohort.root)["distribution"][-1]
     assert beside["includes"] == ["images/*.png"]
     assert describe_cohort(cohort, cohort.root.parent)["distribution"][-1]["includes"] == ["a b/images/*.png"]
+    flat = replace(cohort, images=cohort.images.assign(path="a.png"))
+    assert describe_cohort(flat, cohort.root)["distribution"][-1]["includes"] == ["*.png"]
     assert len(describe_cohort(cohort, tmp_path)["distribution"]) == 3
 
 
