@@ -12,6 +12,7 @@ from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
 from fusion_ln.errors import RunError
 from fusion_ln.explain import map_metrics
+from fusion_ln.explain.attribution import integrated_gradients
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
 from fusion_ln.explain.run import choose_patients, explain_run
@@ -54,6 +55,8 @@ def explained(phantom, tmp_path_factory):
         patch.setattr(style, "PNG_DPI", 20)
         patch.setattr(map_metrics, "SQUARES", 4)
         patch.setattr(map_metrics, "NOISE_DRAWS", 1)
+        patch.setitem(integrated_gradients.__kwdefaults__, "first_steps", 8)
+        patch.setitem(integrated_gradients.__kwdefaults__, "most_steps", 8)
         code, output = explain(phantom[3].root, "--sample", 3, "--out", out)
     assert code == 0, output
     return phantom[0], phantom[3], out, output
