@@ -210,6 +210,7 @@ def test_an_example_in_chinese_on_a_phone_says_that_maps_are_of_occlusion(opened
     page.locator(".figure .map").first.wait_for()
     assert "Occlusion" in page.locator(".maps-controls").inner_text()
     assert "图像只留在本浏览器中" in page.locator("main").inner_text()
+    assert "不检查图像是否曾用于训练" in page.locator(".verdict").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the window"
     for name in ("模型", "队列"):
         page.get_by_role("link", name=name, exact=True).click()

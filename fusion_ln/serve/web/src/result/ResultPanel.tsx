@@ -1,3 +1,4 @@
+import { server } from '../api/server';
 import type { Answer, Model } from '../api/types';
 import { Note } from '../parts/Note';
 import type { Patient } from '../patient/usePatient';
@@ -13,6 +14,7 @@ import { describeSet, likeliest } from './sets';
 const SHOWN_ANYWAY = new Set([
   'Research software and no medical device: never for a diagnosis.',
   'It was trained on simulated patients: it says nothing about real ones.',
+  'This page does not check whether a picture is one that the model was trained on.',
 ]);
 
 interface ResultPanelProps {
@@ -41,6 +43,7 @@ export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
         {answer.set.length > 0 && <p className="dim small">{words.result.setNote(percent(model.coverage))}</p>}
         <Probabilities model={model} answer={answer} />
         {answer.unlike === null && <p className="dim small">{words.result.unlikeUnknown}</p>}
+        {server.fetching && <p className="dim small">{words.local.unchecked}</p>}
         {warnings.length > 0 && (
           <Note kind="warn" title={words.result.warnings}>
             <ul lang="en">

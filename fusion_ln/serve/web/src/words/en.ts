@@ -28,6 +28,7 @@ export const en = {
     ready: 'The model is here: this page needs no network any more.',
     stays: 'Pictures stay in this browser: nothing is uploaded.',
     drop: 'All at once: each is put where its colours suggest. PNG or JPEG.',
+    unchecked: 'This page does not check whether a picture is one that the model was trained on.',
   },
   token: {
     title: 'This server asks for a token',

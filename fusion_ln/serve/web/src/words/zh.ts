@@ -35,6 +35,7 @@ export const zh: Words = {
     ready: '模型已就绪：此页面不再需要网络。',
     stays: '图像只留在本浏览器中，不会上传。',
     drop: '可一次放入全部图像，系统按颜色判断其模态。支持 PNG 和 JPEG。',
+    unchecked: '此页面不检查图像是否曾用于训练该模型。',
   },
   token: {
     title: '此服务器需要访问令牌',
