@@ -27,4 +27,4 @@ def convolutional(make_model):
 @pytest.fixture(scope="package")
 def attending(make_model):
     """Two models with a trained head, whose networks are transformers."""
-    return for_pages(make_model("cross-attention", "test_vit", n_models=2))
+    return for_pages(make_model("concat", "test_vit", n_models=2))

@@ -24,6 +24,9 @@ from fusion_ln.images.prepare import prepare_picture  # noqa: E402
 from fusion_ln.report.explanation.overlays import on_one_scale  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
+AS_PNG, AS_JPEG = 1e-3, 1e-2  # of a probability
+LACKS = {(1, "cdfi"), (2, "2d"), (2, "elastic")}  # patient and modality
+OWN = ("http://127.0.0.1", "blob:", "data:")  # addresses that a page may ask
 SIZES = [(64, 64), (90, 120), (150, 61), (33, 200)]  # of the pictures, height and width
 pytestmark = [
     pytest.mark.slow,
@@ -58,29 +61,53 @@ def host(tmp_path_factory):
     process.wait()
 
 
-@pytest.fixture
-def opened(browser, host):
-    """Open the page of a model and cut the network; nothing may have failed in it, or broken its policy."""
-    contexts, complaints = [], []
+class Visit:
+    """A page that was fetched, its network cut since, and what went wrong in it."""
 
-    def open_page(name, model, **options):
-        context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 900}} | options)
-        contexts.append(context)
-        page = context.new_page()
+    def __init__(self, browser, address, **options):
+        self.context = browser.new_context(**options)
+        self.page = page = self.context.new_page()
+        self.complaints = complaints = []
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(f"{message.text} {message.location}"))
-        page.on("request", lambda each: complaints.append(each.url) if "127.0.0.1" not in each.url else None)
-        page.goto(host(name, model))
+        page.on("request", lambda each: complaints.append(each.url) if not each.url.startswith(OWN) else None)
+        page.goto(address)
         page.locator(".example img").last.wait_for()
         page.locator(".fetched[data-ready]").wait_for()
-        context.set_offline(True)
-        return page
+        self.context.set_offline(True)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [each for each in complaints if not each.startswith(("blob:", "data:"))] == []
+
+@pytest.fixture(scope="module")
+def visits(browser, host):
+    """Visit the page of each model once."""
+    opened = {}
+
+    def visit(name, model, **options):
+        if name not in opened:
+            opened[name] = Visit(browser, host(name, model), **options)
+        return opened[name]
+
+    yield visit
+    for each in opened.values():
+        each.context.close()
+
+
+@pytest.fixture
+def english(visits, convolutional):
+    """The page of the first model on a desk; nothing may fail in it, or break its policy."""
+    visit = visits("convolutional", convolutional, locale="en-GB", viewport={"width": 1280, "height": 900})
+    yield visit.page
+    assert visit.complaints == []
+
+
+@pytest.fixture
+def chinese(visits, attending):
+    """The page of the other model on a phone in the dark, likewise."""
+    phone = {"width": 360, "height": 740}
+    visit = visits("attending", attending, locale="zh-CN", viewport=phone, color_scheme="dark")
+    yield visit.page
+    assert visit.complaints == []
 
 
 def encode(pixels, kind, **options):
@@ -119,42 +146,39 @@ def expect(model, files, folder):
     return answer(model, pictures, pd.DataFrame({"patient_id": pictures.patients}))
 
 
-def ask_batch(page, files, target):
+def ask_batch(page, files, target, *, batch="Batch", start="Ask about all", save="Save JSON"):
     """Have a batch answered, and read what the page saves."""
-    page.get_by_role("link", name="Batch", exact=True).click()
+    page.get_by_role("link", name=batch, exact=True).click()
     kinds = {"png": "image/png", "jpeg": "image/jpeg"}
     given = [{"name": n, "mimeType": kinds[n.rpartition(".")[2]], "buffer": data} for n, data in files.items()]
     page.locator(".drop-buttons input").last.set_input_files(given)
-    page.get_by_role("button", name="Ask about all").click()
+    page.get_by_role("button", name=start).click()
     page.locator(".state-done").nth(len(SIZES) - 1).wait_for()
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Save JSON").click()
+        page.get_by_role("button", name=save).click()
     saved.value.save_as(target)
-    return json.loads(target.read_text())
+    return sorted(json.loads(target.read_text()), key=lambda each: each["patient_id"])
 
 
-@pytest.mark.parametrize("name", ["convolutional", "attending"])
-def test_answers_without_network_are_those_of_predict(opened, request, tmp_path, name):
-    model = request.getfixturevalue(name)
-    page = opened(name, model)
-    for kind, within in (("PNG", 1e-3), ("JPEG", 1e-2)):
-        files = draw(model, 1, kind, lacks={(1, "cdfi"), (2, "2d"), (2, "elastic")})
-        expected, found = expect(model, files, tmp_path), ask_batch(page, files, tmp_path / "answers.json")
-        assert np.ptp(expected.probs, axis=0).max() > 0.05  # the answers differ, so equal ones mean something
-        for row, (patient, each) in enumerate(sorted((f["patient_id"], f) for f in found)):
-            assert patient == expected.patients[row]
-            assert list(each["probabilities"].values()) == pytest.approx(expected.probs[row], abs=within)
-            present = expected.present[row]
-            assert list(each["contributions"].values()) == pytest.approx(
-                expected.contributions[row][present], abs=within
-            )
-            alone = np.array([list(of.values()) for of in each["alone"].values()])
-            np.testing.assert_allclose(alone, expected.alone[row][present], atol=within)
-            if kind == "PNG":
-                assert each["set"] == [
-                    c for c, held in zip(model.record.classes, expected.member[row], strict=True) if held
-                ]
-                assert each["unlike"] == bool(expected.unlike[row])
+def check_answers(model, found, expected, within):
+    assert np.ptp(expected.probs, axis=0).max() > 0.05  # the answers differ, so equal ones mean something
+    assert [each["patient_id"] for each in found] == expected.patients.tolist()
+    for row, each in enumerate(found):
+        present = expected.present[row]
+        assert list(each["probabilities"].values()) == pytest.approx(expected.probs[row], abs=within)
+        assert list(each["contributions"].values()) == pytest.approx(expected.contributions[row][present], abs=within)
+        alone = np.array([list(of.values()) for of in each["alone"].values()])
+        np.testing.assert_allclose(alone, expected.alone[row][present], atol=within)
+        if within == AS_PNG:
+            assert each["set"] == np.array(model.record.classes)[expected.member[row]].tolist()
+            assert each["unlike"] == bool(expected.unlike[row])
+
+
+@pytest.mark.parametrize(("kind", "within"), [("PNG", AS_PNG), ("JPEG", AS_JPEG)])
+def test_answers_without_network_are_those_of_predict(english, convolutional, tmp_path, kind, within):
+    files = draw(convolutional, 1, kind, lacks=LACKS)
+    found = ask_batch(english, files, tmp_path / "answers.json")
+    check_answers(convolutional, found, expect(convolutional, files, tmp_path), within)
 
 
 PIXELS = """async picture => {
@@ -165,9 +189,9 @@ PIXELS = """async picture => {
 }"""
 
 
-def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(opened, convolutional, tmp_path):
-    model, side = convolutional, 64
-    page = opened("convolutional", model)
+def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(english, convolutional, tmp_path):
+    page, model, side = english, convolutional, 64
+    page.get_by_role("link", name="Patient", exact=True).click()
     files = {n: data for n, data in draw(model, 2, "PNG").items() if n.startswith("P3")}
     page.locator(".drop-head input").set_input_files(
         [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in files.items()]
@@ -202,8 +226,9 @@ def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(opened, convolu
         np.testing.assert_allclose(alpha**2, expected, atol=0.02)
 
 
-def test_an_example_in_chinese_on_a_phone_says_that_maps_are_of_occlusion(opened, attending):
-    page = opened("attending", attending, viewport={"width": 360, "height": 740}, color_scheme="dark", locale="zh-CN")
+def test_several_models_with_a_head_answer_in_chinese_on_a_phone(chinese, attending, tmp_path):
+    """Maps of transformers are of occlusion, and the page says so."""
+    page = chinese
     page.locator(".example").first.click()
     page.locator("img.slot-view").nth(2).wait_for()
     page.get_by_role("button", name="获取结果").click()
@@ -216,10 +241,16 @@ def test_an_example_in_chinese_on_a_phone_says_that_maps_are_of_occlusion(opened
         page.get_by_role("link", name=name, exact=True).click()
         page.locator("main h2").first.wait_for()
     assert page.get_by_role("link", name="OpenAPI").count() == 0
+    files = draw(attending, 1, "PNG", lacks=LACKS)
+    found = ask_batch(page, files, tmp_path / "answers.json", batch="批量", start="开始预测", save="保存 JSON")
+    check_answers(attending, found, expect(attending, files, tmp_path), AS_PNG)
 
 
-def test_what_a_browser_cannot_read_is_refused_with_a_way_out(opened, convolutional):
-    page = opened("convolutional", convolutional)
+def test_what_a_browser_cannot_read_is_refused_with_a_way_out(english):
+    page = english
+    page.get_by_role("link", name="Patient", exact=True).click()
+    if page.locator(".slot-view").count():
+        page.get_by_role("button", name="Start again").click()
     deep = io.BytesIO()
     Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(deep, "PNG")
     given = {
