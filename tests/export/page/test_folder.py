@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from tiny import fusionln
 
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.export.page import folder
@@ -75,3 +76,10 @@ def test_an_installation_without_the_page_says_how_to_get_it(convolutional, tmp_
     with pytest.raises(RunError, match="npm") as refused:
         folder.write_page(convolutional, tmp_path / "page")
     assert "Install" in refused.value.way_out
+
+
+def test_the_command_says_how_to_try_the_page(bundle, convolutional, tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_ln.frozen.load.load_model", lambda root: convolutional)
+    (tmp_path / "model").mkdir()
+    shown = fusionln("export", tmp_path / "model", "--page", tmp_path / "my page")
+    assert f"http.server 8000 --bind 127.0.0.1 --directory '{tmp_path / 'my page'}'" in str(shown)
