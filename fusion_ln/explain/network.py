@@ -158,7 +158,7 @@ class Explained(nn.Module):
             SettingsError: If the network keeps no spatial features.
         """
         body = self.backbone(modality).body
-        name = self._last_stage(body)
+        name = last_stage(body)
         try:
             layer = body.get_submodule(name)
         except AttributeError:
@@ -175,15 +175,6 @@ class Explained(nn.Module):
         backbone = sources[key] if key in sources else self.model.members[key].backbone
         assert isinstance(backbone, Backbone)
         return backbone
-
-    @staticmethod
-    def _last_stage(body: nn.Module) -> str:
-        blocks = getattr(body, "blocks", None)
-        # After the last block of a vision transformer, patches no longer reach the class token: read before it.
-        if getattr(body, "num_prefix_tokens", None) is not None and blocks and hasattr(blocks[-1], "norm1"):
-            return f"blocks.{len(blocks) - 1}.norm1"
-        stages = list(getattr(body, "feature_info", None) or [{}])
-        return str(stages[-1].get("module", "?"))
 
     def _check_planes(self, modality: str, layer: Planes) -> None:
         """Check on a black picture that the planes have more than one position."""
@@ -234,3 +225,13 @@ def no_spatial_features(modality: str) -> SettingsError:
         f"{modality}: its backbone keeps no spatial features, which Grad-CAM needs.",
         "Choose `--method ig` or `--method occlusion`, or train another backbone, such as `resnet152`.",
     )
+
+
+def last_stage(body: nn.Module) -> str:
+    """Name the module of a timm network that ends its last stage."""
+    blocks = getattr(body, "blocks", None)
+    # After the last block of a vision transformer, patches no longer reach the class token: read before it.
+    if getattr(body, "num_prefix_tokens", None) is not None and blocks and hasattr(blocks[-1], "norm1"):
+        return f"blocks.{len(blocks) - 1}.norm1"
+    stages = list(getattr(body, "feature_info", None) or [{}])
+    return str(stages[-1].get("module", "?"))

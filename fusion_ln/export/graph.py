@@ -5,6 +5,7 @@ Where a model skips absent pictures, this one looks at a black picture in their 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.evaluation.probabilities.maps import PROB_FLOOR
+from fusion_ln.export.gradcam import GradCam
 from fusion_ln.export.letterbox import letterbox
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.study import ALL_PATIENTS
@@ -33,10 +35,11 @@ class AnswerGraph(nn.Module):
     - ``p_values``: fit of each class, see `FoldScores.p_values`, (B, C);
     - ``raw``: mean of the models' probabilities, (B, C);
     - ``alone``: mean of the probabilities by the network of each modality by itself, (B, M, C), as `Answers.alone`;
-    - ``unlike``: distance of each picture to what the models learnt from, (B, M), 0 where absent.
+    - ``unlike``: distance of each picture to what the models learnt from, (B, M), 0 where absent;
+    - with ``explanations``, for each modality: Grad-CAM for the likeliest class, (B, h, w), mean over the models.
     """
 
-    def __init__(self, model: FrozenModel) -> None:
+    def __init__(self, model: FrozenModel, *, explanations: bool = False) -> None:
         super().__init__()
         self.sides = dict(model.record.modalities)
         self.models = nn.ModuleList(model.models)
@@ -47,6 +50,8 @@ class AnswerGraph(nn.Module):
         )
         self.calibration = Calibration(model)
         self.fit = Fit(model)
+        n_classes = len(model.record.classes)
+        self.maps = nn.ModuleList(GradCam(each, encode, n_classes) for each in model.models if explanations)
 
     def forward(self, pictures: Sequence[Tensor], present: Tensor) -> tuple[Tensor, ...]:
         """Answer for pictures of any size.
@@ -64,12 +69,15 @@ class AnswerGraph(nn.Module):
         """Answer for prepared pictures in [0, 1], each of shape (B, 3, S, S)."""
         masks = present.unbind(1)
         seen = [torch.where(_as(mask, each), each, 0) for mask, each in zip(masks, squares, strict=True)]
-        encoded = []
-        for model in self.models:
+        encoded, planes = [], []
+        for number, model in enumerate(self.models):
             assert isinstance(model, TripletModel)
             parts = zip(self.sides, seen, masks, strict=True)
-            encoded.append([_encode(model, modality, each, mask) for modality, each, mask in parts])
-        return self.join(encoded, present)[: len(OUTPUTS)]
+            with self._recording(number) as kept:
+                encoded.append([encode(model, modality, each, mask) for modality, each, mask in parts])
+            planes.append(kept)
+        answered = self.join(encoded, present)[: len(OUTPUTS)]
+        return (*answered, *self._explain(answered[0], planes, present))
 
     def join(self, encoded: Sequence[Sequence[Encoded]], present: Tensor) -> tuple[Tensor, ...]:
         """Join what each model makes of each modality's pictures to the answer, and the models' logits (B, K, C)."""
@@ -92,6 +100,23 @@ class AnswerGraph(nn.Module):
         farthest = torch.where(present, farthest, 0)
         found = (self.calibration(raw, present), self.fit(probs, present), raw, single, farthest)
         return tuple(each.float() for each in (*found, torch.stack(folds, 1)))
+
+    def _recording(self, number: int) -> AbstractContextManager[list[Tensor]]:
+        """Keep the planes of a model's last stages where they are to be explained."""
+        if not len(self.maps):
+            return nullcontext([])
+        cam = self.maps[number]
+        assert isinstance(cam, GradCam)
+        return cam.recording()
+
+    def _explain(self, probs: Tensor, planes: Sequence[Sequence[Tensor]], present: Tensor) -> list[Tensor]:
+        """Compute the mean map of each modality for the likeliest class."""
+        if not len(self.maps):
+            return []
+        target = (torch.arange(probs.shape[1]) == probs.argmax(1, keepdim=True)).float()
+        found = [cam(each, present, target) for cam, each in zip(self.maps, planes, strict=True)]
+        means = [torch.stack(of).mean(0) for of in zip(*found, strict=True)]
+        return [torch.where(_as(present[:, m], each), each, 0) for m, each in enumerate(means)]
 
 
 class Calibration(nn.Module):
@@ -193,7 +218,7 @@ def _by_fold(scores: FoldScores, n_folds: int, n_classes: int) -> list[list[np.n
     ]
 
 
-def _encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -> Encoded:
+def encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -> Encoded:
     """Compute tokens (B, 1, T, D) and logits (B, 1, C) of pictures, zero where absent, and the features (B, D)."""
     member: Any = model.members[module_key(modality)]
     maps = member.backbone.feature_map(squares)
@@ -222,11 +247,11 @@ def _tokens(planes: Tensor, grid: int) -> Tensor:
 
 def _cells(n: int, cells: int) -> Tensor:
     """Weigh the ``n`` positions of an axis in the mean of each cell. Shape (cells, n)."""
-    weights = torch.zeros(cells, n)
+    weights = np.zeros((cells, n), dtype=np.float32)
     for cell in range(cells):
         start, end = cell * n // cells, -(-(cell + 1) * n // cells)
         weights[cell, start:end] = 1 / (end - start)
-    return weights
+    return torch.from_numpy(weights)
 
 
 def _as(mask: Tensor, values: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import nn
 from fusion_ln import __version__
 from fusion_ln.errors import ModelError, in_short
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
+from fusion_ln.export.gradcam import fits
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.card import warnings_of
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
 
 INSTALL_ONNX = 'Install it: pip install "fusion_ln[onnx]".'
 METADATA = "fusion_ln"  # key of the facts in the file's metadata
-PRESENT = "present"
+PRESENT, MAPS = "present", "maps_"
 OPSET = 18
 TRACED_PATIENTS = 2  # a batch of one would be taken for the only size there is
 LARGEST = 2**31 - 2**24  # bytes of weights that a file holds itself: protobuf ends at 2 GB
 
 
-def write_onnx(model: FrozenModel, path: Path, *, half: bool = False, largest: int = LARGEST) -> None:
+def write_onnx(
+    model: FrozenModel, path: Path, *, half: bool = False, explanations: bool = False, largest: int = LARGEST
+) -> None:
     """Write a model as one ONNX graph, see `AnswerGraph`; inputs are the modalities' names and ``present``.
 
     Args:
         model: The model.
         path: The file; weights of more than ``largest`` bytes lie beside it, in ``<path>.data``.
         half: Keep weights in half precision; the graph computes in single precision all the same.
+        explanations: Add ``maps_<modality>``, Grad-CAM of each picture, where ordinary operators make it, see `fits`.
         largest: Bytes of weights in the file itself.
 
     Raises:
@@ -48,9 +52,10 @@ def write_onnx(model: FrozenModel, path: Path, *, half: bool = False, largest: i
         raise ModelError(
             f"{model.root}: has a modality {PRESENT!r}, the name of the presence mask.", "Rename the modality."
         )
-    graph = AnswerGraph(model).eval()
+    explained = explanations and fits(model.models[0])
+    graph = AnswerGraph(model, explanations=explained).eval()
     proto = trace(graph)
-    proto.metadata_props.add(key=METADATA, value=json.dumps(facts_of(model)))
+    proto.metadata_props.add(key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained}))
     attach_weights(proto, graph, path, half=half, largest=largest)
     write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
 
@@ -85,9 +90,10 @@ def trace(graph: AnswerGraph) -> "onnx.ModelProto":
     """
     pictures = [torch.zeros(TRACED_PATIENTS, 40, 50, 3, dtype=torch.uint8) for _ in graph.sides]
     present = torch.ones(TRACED_PATIENTS, len(pictures), dtype=torch.bool)
+    outputs = [*OUTPUTS, *([f"{MAPS}{name}" for name in graph.sides] if len(graph.maps) else [])]
     sizes = {name: {0: "batch", 1: f"height_{name}", 2: f"width_{name}"} for name in graph.sides}
-    axes = {**sizes, **{name: {0: "batch"} for name in (PRESENT, *OUTPUTS)}}
-    return trace_module(graph, (pictures, present), [*graph.sides, PRESENT], OUTPUTS, axes)
+    axes = {**sizes, **{name: {0: "batch"} for name in (PRESENT, *outputs)}}
+    return trace_module(graph, (pictures, present), [*graph.sides, PRESENT], outputs, axes)
 
 
 def trace_module(
@@ -145,7 +151,8 @@ def attach_weights(
     import onnx
 
     held = {**dict(graph.named_parameters(remove_duplicate=False)), **dict(graph.named_buffers(remove_duplicate=False))}
-    names = [entry.name for entry in proto.graph.input if entry.name in held]
+    # Of a weight that two modules share, the tracer may list one name as an input and read another.
+    names = list(dict.fromkeys(name for node in proto.graph.node for name in node.input if name in held))
     inputs = [entry for entry in proto.graph.input if entry.name not in held]
     arrays = {name: held[name].detach().cpu().numpy() for name in names}
     casts = []
