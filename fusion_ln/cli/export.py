@@ -2,10 +2,14 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fusion_ln.cli.common import DIRECTORY, refuse_inside
+
+if TYPE_CHECKING:
+    from fusion_ln.frozen.load import FrozenModel
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -14,6 +18,15 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("model", type=DIRECTORY)
 @click.option("--onnx", type=FILE, help="ONNX file, which needs nothing of fusion_ln: pictures in, probabilities out.")
 @click.option("--half", is_flag=True, help="Keep the weights of --onnx in half precision: half the file.")
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Let the networks of --onnx compute in 8 bits, calibrated on --cohort; prints what that costs.",
+)
+@click.option("--cohort", type=DIRECTORY, help="Cohort whose pictures calibrate --int8, and measure its loss.")
+@click.option(
+    "--maps", is_flag=True, help="Add Grad-CAM maps to --onnx, where the networks and the head are CNNs and an MLP."
+)
 @click.option(
     "--timm",
     type=DIRECTORY,
@@ -27,13 +40,21 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="Folder for any web space: a page that predicts in the browser and uploads nothing.",
 )
 def export(
-    model: Path, onnx: Path | None, half: bool, timm: Path | None, hub: Path | None, csv: Path | None, page: Path | None
+    model: Path,
+    onnx: Path | None,
+    half: bool,
+    int8: bool,
+    cohort: Path | None,
+    maps: bool,
+    timm: Path | None,
+    hub: Path | None,
+    csv: Path | None,
+    page: Path | None,
 ) -> None:
     """Export MODEL, a folder of `fusionln freeze` or a run, in forms that other programs open."""
     if not (onnx or timm or hub or csv or page):
         raise click.UsageError("Give at least one form: --onnx FILE, --timm DIR, --hub DIR, --csv FILE or --page DIR.")
-    if half and onnx is None:
-        raise click.UsageError("--half belongs to --onnx.")
+    _check_onnx(onnx, half=half, int8=int8, cohort=cohort, maps=maps)
     refuse_inside(model, {"--onnx": onnx, "--timm": timm, "--hub": hub, "--csv": csv, "--page": page})
     if csv:
         from fusion_ln.export.table import write_table
@@ -46,19 +67,51 @@ def export(
         digest = export_hub(model, hub)
         click.echo(f"Hub: {hub}\nDigest: {digest}")
     if onnx or timm or page:
-        _export_networks(model, onnx, timm, page, half=half)
+        from fusion_ln.frozen.load import load_model
+
+        loaded = load_model(model)
+        if onnx and cohort:
+            _export_int8(loaded, onnx, cohort)
+        elif onnx:
+            _export_onnx(loaded, onnx, half=half, maps=maps)
+        _export_networks(loaded, timm, page)
 
 
-def _export_networks(model: Path, onnx: Path | None, timm: Path | None, page: Path | None, *, half: bool) -> None:
-    """Export what holds the networks of a model."""
-    from fusion_ln.frozen.load import load_model
+def _check_onnx(onnx: Path | None, *, half: bool, int8: bool, cohort: Path | None, maps: bool) -> None:
+    """Refuse options of --onnx that have no effect."""
+    for option, value in {"--half": half, "--int8": int8, "--maps": maps}.items():
+        if value and onnx is None:
+            raise click.UsageError(f"{option} belongs to --onnx.")
+    if int8 and (half or maps):
+        raise click.UsageError("--int8 goes with neither --half nor --maps: export twice.")
+    if int8 != bool(cohort):
+        raise click.UsageError("--int8 and --cohort DIR belong together: its pictures set the scales.")
 
-    loaded = load_model(model)
-    if onnx:
-        from fusion_ln.export.onnx_file import write_onnx
 
-        write_onnx(loaded, onnx, half=half)
-        click.echo(f"ONNX: {onnx}")
+def _export_onnx(loaded: "FrozenModel", onnx: Path, *, half: bool, maps: bool) -> None:
+    from fusion_ln.export.onnx_file import write_onnx
+
+    explained = write_onnx(loaded, onnx, half=half, explanations=maps)
+    click.echo(f"ONNX: {onnx}")
+    if maps and not explained:
+        click.echo("No maps: Grad-CAM of this model is not made of ordinary operators; `fusionln explain` has it.")
+
+
+def _export_int8(loaded: "FrozenModel", onnx: Path, cohort: Path) -> None:
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.export.int8 import write_int8
+
+    loss = write_int8(loaded, onnx, load_cohort(cohort))
+    auc = "not known (a class has fewer than two patients)" if loss.auc is None else f"{loss.auc:+.4f}"
+    click.echo(f"ONNX: {onnx}")
+    click.echo(
+        f"Of {loss.patients} patients {100 * loss.agreement:.1f} % keep their likeliest class; probabilities change by "
+        f"up to {loss.largest:.3f}; loss of AUC {auc}."
+    )
+
+
+def _export_networks(loaded: "FrozenModel", timm: Path | None, page: Path | None) -> None:
+    """Export the networks of a model for timm, and its page."""
     if timm:
         from fusion_ln.export.timm_folder import export_timm
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.explain.network import Explained, last_stage
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.fusion.concat import Concatenation
 from fusion_ln.models.fusion.gated import Gated
@@ -143,7 +144,10 @@ def trace_gradient(model: TripletModel, encode: Encode, n_classes: int) -> Graph
             stack.callback(layer.register_forward_hook(lambda module, inputs, out: shapes.append(out)).remove)
         for i, (modality, side) in enumerate(sides):
             encode(model, modality, torch.zeros(TRACED_PATIENTS, 3, side, side), present[:, i])
-    table = {**get_decompositions(BACKWARD), aten.convolution_backward.default: _pointwise_backward}
+    table: dict[Any, Callable[..., Any]] = {
+        **get_decompositions(BACKWARD),
+        aten.convolution_backward.default: _pointwise_backward,
+    }
     traced = make_fx(torch.func.functionalize(gradient), table, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
         present, target, *shapes
     )
@@ -160,8 +164,13 @@ def _is_bound(node: Node) -> bool:
 
 
 def _last_stages(model: TripletModel) -> list[nn.Module]:
-    bodies = [model.members[module_key(modality)].backbone.body for modality in model.sides]  # type: ignore[union-attr]
-    return [body.get_submodule(last_stage(body)) for body in bodies]  # type: ignore[union-attr, operator]
+    found = []
+    for modality in model.sides:
+        member = model.members[module_key(modality)]
+        assert isinstance(member, Classifier)
+        body: nn.Module = member.backbone.body
+        found.append(body.get_submodule(last_stage(body)))
+    return found
 
 
 def _pointwise_backward(

@@ -34,7 +34,7 @@ LARGEST = 2**31 - 2**24  # bytes of weights that a file holds itself: protobuf e
 
 def write_onnx(
     model: FrozenModel, path: Path, *, half: bool = False, explanations: bool = False, largest: int = LARGEST
-) -> None:
+) -> bool:
     """Write a model as one ONNX graph, see `AnswerGraph`; inputs are the modalities' names and ``present``.
 
     Args:
@@ -43,6 +43,9 @@ def write_onnx(
         half: Keep weights in half precision; the graph computes in single precision all the same.
         explanations: Add ``maps_<modality>``, Grad-CAM of each picture, where ordinary operators make it, see `fits`.
         largest: Bytes of weights in the file itself.
+
+    Returns:
+        Whether the graph has explanations.
 
     Raises:
         ModelError: If ONNX is not installed, or cannot express the model.
@@ -58,6 +61,7 @@ def write_onnx(
     proto.metadata_props.add(key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained}))
     attach_weights(proto, graph, path, half=half, largest=largest)
     write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
+    return explained
 
 
 def facts_of(model: FrozenModel) -> dict[str, object]:
@@ -151,8 +155,11 @@ def attach_weights(
     import onnx
 
     held = {**dict(graph.named_parameters(remove_duplicate=False)), **dict(graph.named_buffers(remove_duplicate=False))}
-    # Of a weight that two modules share, the tracer may list one name as an input and read another.
-    names = list(dict.fromkeys(name for node in proto.graph.node for name in node.input if name in held))
+    # Where two weights are equal the tracer copies one, at times after it is read: each gets its own value instead.
+    copies = {node.output[0] for node in proto.graph.node if node.op_type == "Identity"} & held.keys()
+    kept = [node for node in proto.graph.node if node.output[0] not in copies]
+    read = dict.fromkeys(name for node in kept for name in node.input)
+    names = [name for name in read if name in held]
     inputs = [entry for entry in proto.graph.input if entry.name not in held]
     arrays = {name: held[name].detach().cpu().numpy() for name in names}
     casts = []
@@ -161,7 +168,7 @@ def attach_weights(
             if array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max() < np.finfo(np.float16).max:
                 arrays[f"{name}.half"] = arrays.pop(name).astype(np.float16)
                 casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *proto.graph.node]
+    nodes = [*casts, *kept]
     del proto.graph.input[:], proto.graph.node[:]
     proto.graph.input.extend(inputs)
     proto.graph.node.extend(nodes)
