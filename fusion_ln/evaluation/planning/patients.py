@@ -8,6 +8,7 @@ the predictions of finished runs (they fall as 1 / n while the shares of the cla
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,7 @@ class Need:
     now: int = 0
     ends: tuple[float, float] = (np.nan, np.nan)
 
-    @property
+    @cached_property
     def patients(self) -> int | None:
         """Smallest number of patients, at least `FEWEST`, that reaches the target; None beyond `MOST`."""
         low, high = FEWEST, MOST
