@@ -88,7 +88,7 @@ def cannot_write(path: Path, error: OSError) -> RunError:
         return RunError(
             f"{path}: no space left on the device.", f"Free some space, then run the same command again{other}."
         )
-    way_out = "Choose another place (`--out DIR`), or let this account write there."
+    way_out = "Choose another place, or let this account write there."
     if in_cache:
         way_out = "It lies in the cache: set FUSIONLN_CACHE to a folder that you may write to."
     elif (path.parent / COHORT_HEAD).is_file():  # commands on a cohort write into it
