@@ -8,7 +8,7 @@ Expect    1e-3 from PNG, 1e-2 from JPEG, a triplet under 2 s, under 45 MB compre
 
 MODEL is a folder of `fusionln freeze`; of an ensemble the first model stands for a refit, which is as large. A model
 beyond the limit of `--page` is measured all the same, and named as refused. Answers of a network that learnt little
-hardly differ: `--scale-heads` multiplies its last layer, and leaves calibration out, until they do.
+hardly differ: `--spread` centres and scales its last layer, and leaves calibration out, until they do.
 """
 
 import argparse
@@ -39,22 +39,29 @@ from fusion_ln.frozen.moments import Known
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.images.prepare import prepare_picture
+from fusion_ln.models.triplet import module_key
 
 KINDS = {"png": {}, "jpeg": {"quality": 90}}
+SPREAD = 1.5  # standard deviation of a logit over the patients
 TIMED = 5  # triplets, one after the other
 
 
-def take_first(model: FrozenModel, scale: float) -> FrozenModel:
-    """Let the first model of an ensemble stand for a refit, with the weights of a page and scaled heads."""
+def take_first(model: FrozenModel, patients: list[Example], *, spread: bool) -> FrozenModel:
+    """Let the first model of an ensemble stand for a refit, with the weights of a page."""
     with torch.no_grad():
-        for member in model.models[0].members.values():
-            member.head[-1].weight.mul_(scale)
+        for modality, side in model.record.modalities.items() if spread else ():
+            member = model.models[0].members[module_key(modality)]
+            pictures = [np.asarray(patient.pictures[modality].convert("RGB")) for patient in patients]
+            logits = member(torch.from_numpy(np.stack([prepare_picture(each, side) for each in pictures])) / 255)
+            last, factor = member.head[-1], float(SPREAD / logits.std(0).mean())
+            last.weight.mul_(factor)
+            last.bias.copy_(factor * (last.bias - logits.mean(0)))
         for weights in model.models[0].parameters():
             if weights.ndim > 1:
                 weights.copy_(weights.half().float())
     scores = {name: FoldScores(np.zeros_like(s.folds), s.labels, s.scores) for name, s in model.scores.items()}
     record = model.record.model_copy(update={"answer": "refit"})
-    if scale != 1:
+    if spread:
         as_it_is = record.pooled.model_copy(update={"slope": 1.0, "offsets": (0.0,) * len(record.classes)})
         record = record.model_copy(update={"calibration": {}, "pooled": as_it_is})
     known = Known(model.known.moments[:1], model.known.threshold) if model.known else None
@@ -112,10 +119,10 @@ def time_triplets(page: Page, paths: list[Path]) -> tuple[list[float], float]:
     return seconds, time.perf_counter() - start
 
 
-def measure(root: Path, n_patients: int, scale: float) -> str:
+def measure(root: Path, n_patients: int, *, spread: bool) -> str:
     """Measure a model; returns its row."""
-    model = take_first(load_model(root), scale)
     patients = draw_examples(per_class=-(-n_patients // 3))[:n_patients]
+    model = take_first(load_model(root), patients, spread=spread)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
         out = Path(place) / "page"
         folder.MOST_BYTES, limit = 10**9, folder.MOST_BYTES
@@ -144,7 +151,7 @@ def measure(root: Path, n_patients: int, scale: float) -> str:
                 classes = np.array(model.record.classes)
                 if kind == "png":
                     sets = sum(e["set"] == classes[m].tolist() for e, m in zip(found, expected.member, strict=True))
-                    spread = np.ptp(expected.probs, axis=0).max()
+                    extent = np.ptp(expected.probs, axis=0).max()
             seconds, until_maps = time_triplets(page, paths[: len(model.modalities)])
             method = page.locator(".maps-controls span").first.inner_text()
             browser.close()
@@ -160,7 +167,7 @@ def measure(root: Path, n_patients: int, scale: float) -> str:
         f"{differences['png']:.1e}",
         f"{differences['jpeg']:.1e}",
         f"{sets} of {len(patients)}",
-        f"{spread:.2f}",
+        f"{extent:.2f}",
         f"{np.median(seconds):.2f}",
         f"{until_maps:.1f} ({method})",
     ]
@@ -171,10 +178,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL")
     parser.add_argument("--patients", type=int, default=36)
-    parser.add_argument("--scale-heads", type=float, default=1.0)
+    parser.add_argument("--spread", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    rows = [measure(root, options.patients, options.scale_heads) for root in options.models]
+    rows = [measure(root, options.patients, spread=options.spread) for root in options.models]
     head = [
         "model", "weights, MB", "folder, MB", "gzip, MB", "largest difference, PNG", "JPEG", "equal sets",
         "range of a probability", "triplet, s", "with maps, s",

@@ -4,7 +4,7 @@ import { server } from '../api/server';
 import { ProblemNote } from '../parts/ProblemNote';
 import { useWords } from '../words/words';
 
-/** How far the model of a page that answers by itself has come. */
+/** State of the model that a page fetches to answer by itself; nothing on the page of a server. */
 export function Fetched() {
   return server.fetching && <Progress fetching={server.fetching} />;
 }
