@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,11 +11,10 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from optuna.cli import main as optuna_command
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from PIL import Image
-from tiny import CPU, HEAD, started
+from tiny import CPU, HEAD, finished, started
 from tiny import FIT_TWICE as FIT
 from toy_study import Toy, conditions, toy_job
 
@@ -490,9 +488,16 @@ def test_a_trial_that_the_disk_fails_is_named_and_tried_again(tmp_path, cohort, 
     assert states(study) == [TrialState.FAIL, *[TrialState.COMPLETE] * 3]
 
 
-def test_optunas_own_command_reads_the_storage(storage, cohort, monkeypatch, capsys):
+OPTUNA = """
+import os, sys
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its log
+from optuna.cli import main
+sys.exit(main())
+"""
+
+
+def test_optunas_own_command_reads_the_storage(storage, cohort):
     run(storage, 3, toy_job(cohort.root))
-    arguments = ["trials", "--study-name", "toy", "--storage", storage, "-f", "json"]
-    monkeypatch.setattr(sys, "argv", ["optuna", *arguments])
-    assert optuna_command() == 0
-    assert [trial["state"] for trial in json.loads(capsys.readouterr().out)] == ["COMPLETE"] * 3
+    code, printed = finished(OPTUNA, "trials", "--study-name", "toy", "--storage", storage, "-f", "json")
+    assert code == 0, printed
+    assert [trial["state"] for trial in json.loads(printed)] == ["COMPLETE"] * 3
