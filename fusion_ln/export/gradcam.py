@@ -34,7 +34,7 @@ BACKWARD = [  # steps that ONNX lacks, as sums and products
     aten.slice_backward,
     aten.detach,
 ]
-TRACED_PATIENTS = 13  # a size that nothing else has: the tracer takes equal sizes for one and the same
+TRACED_PATIENTS = 97  # a size that nothing else has: the tracer takes equal sizes for one and the same
 
 
 def _scatter(x: Tensor, source: Tensor, axis: int, index: int) -> Tensor:
@@ -116,6 +116,9 @@ def trace_gradient(model: TripletModel, encode: Encode, n_classes: int) -> Graph
 
     Returns:
         A module of presence mask (B, M), marks (B, C) and planes, for any B.
+
+    Raises:
+        SettingsError: If more than points of the planes is mixed after the last stage.
     """
     model = Explained(model).model
     layers, sides = _last_stages(model), list(model.sides.items())
@@ -139,11 +142,15 @@ def trace_gradient(model: TripletModel, encode: Encode, n_classes: int) -> Graph
     present = torch.ones(TRACED_PATIENTS, len(sides), dtype=torch.bool)
     target = torch.ones(TRACED_PATIENTS, n_classes)
     shapes: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, out: Tensor) -> None:
+        shapes.append(out.new_zeros(TRACED_PATIENTS, *out.shape[1:]))
+
     with torch.no_grad(), ExitStack() as stack:
         for layer in layers:
-            stack.callback(layer.register_forward_hook(lambda module, inputs, out: shapes.append(out)).remove)
+            stack.callback(layer.register_forward_hook(keep).remove)
         for i, (modality, side) in enumerate(sides):
-            encode(model, modality, torch.zeros(TRACED_PATIENTS, 3, side, side), present[:, i])
+            encode(model, modality, torch.zeros(1, 3, side, side), present[:1, i])
     table: dict[Any, Callable[..., Any]] = {
         **get_decompositions(BACKWARD),
         aten.convolution_backward.default: _pointwise_backward,
@@ -177,5 +184,6 @@ def _pointwise_backward(
     gradient: Tensor, x: Tensor, weights: Tensor, *_: object
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Pass a gradient back through a convolution of one pixel, the only one that follows a last stage."""
-    assert tuple(weights.shape[2:]) == (1, 1)
+    if tuple(weights.shape[2:]) != (1, 1):
+        raise SettingsError("A convolution of several pixels follows the last stage.", "Leave out the maps.")
     return torch.einsum("bohw,oi->bihw", gradient, weights[:, :, 0, 0]), None, None

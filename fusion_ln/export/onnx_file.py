@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from fusion_ln import __version__
-from fusion_ln.errors import ModelError, in_short
+from fusion_ln.errors import ModelError, SettingsError, in_short
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.export.gradcam import fits
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.models.backbones import Backbone
 
 if TYPE_CHECKING:
     import onnx
@@ -55,13 +56,22 @@ def write_onnx(
         raise ModelError(
             f"{model.root}: has a modality {PRESENT!r}, the name of the presence mask.", "Rename the modality."
         )
-    explained = explanations and fits(model.models[0])
-    graph = AnswerGraph(model, explanations=explained).eval()
-    proto = trace(graph)
+    graph, proto = _trace_model(model, explanations=explanations and fits(model.models[0]))
+    explained = len(graph.maps) > 0
     proto.metadata_props.add(key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained}))
     attach_weights(proto, graph, path, half=half, largest=largest)
     write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
     return explained
+
+
+def _trace_model(model: FrozenModel, *, explanations: bool) -> tuple[AnswerGraph, "onnx.ModelProto"]:
+    """Trace a model, with explanations if every operator of theirs can be."""
+    if explanations:
+        with suppress(SettingsError, ModelError):
+            graph = AnswerGraph(model, explanations=True).eval()
+            return graph, trace(graph)
+    graph = AnswerGraph(model).eval()
+    return graph, trace(graph)
 
 
 def facts_of(model: FrozenModel) -> dict[str, object]:
@@ -129,10 +139,18 @@ def trace_module(
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
             raise ModelError(
-                f"ONNX (opset {OPSET}) cannot express a network of this model: {in_short(error)}.",
+                f"ONNX (opset {OPSET}) cannot express {_backbones(module)}: {in_short(error)}.",
                 "Use the model as it is, or train it with another backbone, such as `resnet18`.",
             ) from error
         return onnx.load(file)
+
+
+def _backbones(module: nn.Module) -> str:
+    """Name the timm networks of a module."""
+    bodies = [each.body for each in module.modules() if isinstance(each, Backbone)]
+    configs = [getattr(body, "pretrained_cfg", None) or {} for body in bodies]
+    names = [str(config.get("architecture") or "a network") for config in configs]
+    return ", ".join(dict.fromkeys(names)) or "this head"
 
 
 @contextmanager

@@ -33,18 +33,22 @@ def maps_of(model, squares, here, target):
 
 
 @pytest.mark.parametrize(
-    ("head", "backbone", "n_models"), [("late-weighted", "test_efficientnet", 1), ("gated", "test_resnet", 2)]
+    ("head", "backbone", "n_models", "modalities"),
+    [("late-weighted", "test_efficientnet", 2, ("2d",)), ("gated", "test_resnet", 1, ("2d", "elastic"))],
 )
-def test_the_maps_are_those_of_explain(make_model, rng, tmp_path, head, backbone, n_models):
-    model = make_model(head, backbone, side=SIDE, n_models=n_models, modalities=("2d", "elastic"))
+def test_the_maps_are_those_of_explain(make_model, rng, tmp_path, head, backbone, n_models, modalities):
+    model = make_model(head, backbone, side=SIDE, n_models=n_models, modalities=modalities)
     write_onnx(model, tmp_path / "model.onnx", explanations=True)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     squares = [rng.integers(0, 256, (3, 3, SIDE, SIDE), dtype=np.uint8) for _ in model.modalities]
-    present = np.array([[1, 1], [0, 1], [1, 0]], dtype=bool)
+    present = np.array([[1, 1], [0, 1], [1, 0]], dtype=bool)[:, : len(modalities)]
     inputs = {m: each.transpose(0, 2, 3, 1).copy() for m, each in zip(model.modalities, squares, strict=True)}
     names = [entry.name for entry in session.get_outputs()]
     found = dict(zip(names, session.run(None, {**inputs, "present": present}), strict=True))
     for patient, here in enumerate(present):
+        if not here.any():
+            assert all((found[f"maps_{modality}"][patient] == 0).all() for modality in modalities)
+            continue
         own = [each[patient : patient + 1] for each in squares]
         expected = maps_of(model, own, here, int(found["probabilities"][patient].argmax()))
         for i, modality in enumerate(model.modalities):
