@@ -34,6 +34,7 @@ BACKWARD = [  # steps that ONNX lacks, as sums and products
     aten.slice_backward,
     aten.detach,
 ]
+LAST = 2**31  # a range that ends beyond it ends with the axis
 TRACED_PATIENTS = 97  # a size that nothing else has: the tracer takes equal sizes for one and the same
 
 
@@ -41,6 +42,13 @@ def _scatter(x: Tensor, source: Tensor, axis: int, index: int) -> Tensor:
     """Put a slice at an index of an axis."""
     here = torch.arange(x.shape[axis]) == index
     return torch.where(here.view(-1, *[1] * (x.ndim - 1 - axis)), source.unsqueeze(axis), x)
+
+
+def _put(x: Tensor, source: Tensor, axis: int = 0, start: int | None = None, end: int | None = None) -> Tensor:
+    """Put a range at its place along an axis."""
+    before, after = ((slice(None),) * axis + (part,) for part in (slice(0, start or 0), slice(end, None)))
+    parts = [*([x[before]] if start else []), source, *([] if end is None or end > LAST else [x[after]])]
+    return torch.cat(parts, axis)
 
 
 # The tracer of TorchScript follows sizes through these alone, and ONNX lacks the others' inner names.
@@ -55,9 +63,12 @@ PLAIN: dict[object, Callable[..., object]] = {
     aten.new_ones.default: lambda x, size, **_: torch.ones(size, dtype=x.dtype),
     aten.lift_fresh_copy.default: lambda x: x,
     aten.select_scatter.default: _scatter,
+    aten.slice_scatter.default: _put,
     aten.full.default: lambda size, value, *, dtype=None, **_: torch.zeros(size, dtype=dtype) + value,
     aten.full_like.default: lambda x, value, **_: torch.zeros_like(x) + value,
     aten.fill.Scalar: lambda x, value: torch.zeros_like(x) + value,
+    aten.div.Scalar: lambda x, value: x / value,
+    aten.mul.Scalar: lambda x, value: x * value,
     aten._softmax.default: lambda x, axis, _: x.softmax(axis),
     aten._native_batch_norm_legit_no_training.default: lambda x, w, b, mean, var, _, eps: (
         nn.functional.batch_norm(x, mean, var, w, b, eps=eps),

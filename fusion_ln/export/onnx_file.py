@@ -65,9 +65,9 @@ def write_onnx(
 
 
 def _trace_model(model: FrozenModel, *, explanations: bool) -> tuple[AnswerGraph, "onnx.ModelProto"]:
-    """Trace a model, with explanations if every operator of theirs can be."""
+    """Trace a model, with explanations unless something mixes the points of the last stage's planes after it."""
     if explanations:
-        with suppress(SettingsError, ModelError):
+        with suppress(SettingsError):
             graph = AnswerGraph(model, explanations=True).eval()
             return graph, trace(graph)
     graph = AnswerGraph(model).eval()

@@ -33,11 +33,11 @@ def maps_of(model, squares, here, target):
 
 
 @pytest.mark.parametrize(
-    ("head", "backbone", "n_models", "modalities"),
-    [("late-weighted", "test_efficientnet", 2, ("2d",)), ("gated", "test_resnet", 1, ("2d", "elastic"))],
+    ("head", "backbone", "modalities"),
+    [("late-weighted", "test_efficientnet", ("2d",)), ("gated", "test_resnet", ("2d", "elastic"))],
 )
-def test_the_maps_are_those_of_explain(make_model, rng, tmp_path, head, backbone, n_models, modalities):
-    model = make_model(head, backbone, side=SIDE, n_models=n_models, modalities=modalities)
+def test_the_maps_are_those_of_explain(make_model, rng, tmp_path, head, backbone, modalities):
+    model = make_model(head, backbone, side=SIDE, modalities=modalities)
     write_onnx(model, tmp_path / "model.onnx", explanations=True)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     squares = [rng.integers(0, 256, (3, 3, SIDE, SIDE), dtype=np.uint8) for _ in model.modalities]
