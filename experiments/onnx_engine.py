@@ -33,7 +33,7 @@ def main() -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     rows = []
-    for side, n_models in ((96, 1), (224, 1)):
+    for side, n_models, batches in ((96, 1, (1, 16)), (224, 1, (1,))):
         model = random_model("late-mean", "resnet18", side=side, n_models=n_models)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
@@ -43,7 +43,7 @@ def main() -> None:
             start = time.process_time()
             session = onnxruntime.InferenceSession(path, options)
             load = time.process_time() - start
-        for patients in (1, 16):
+        for patients in batches:
             squares = np.random.default_rng(0).integers(0, 256, (patients, 3, side, side), dtype=np.uint8)
             names = np.array([f"{i:02d}" for i in range(patients)])
             pictures = gather_pictures({m: ImageBank(squares, names, np.zeros(patients)) for m in model.modalities})
