@@ -31,7 +31,7 @@ COMMANDS = {
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "export": "Export MODEL, a folder of `fusionln freeze` or a run, in forms that other programs open.",
     "evaluate": "Evaluate MODEL on another cohort, once, with everything fixed before.",
-    "bench": "Measure how fast this machine trains, keeps trials of studies and computes statistics.",
+    "bench": "Measure how fast this machine trains, answers, keeps trials of studies and computes statistics.",
 }
 
 
