@@ -1,8 +1,7 @@
 """`prepare_picture` as operators on tensors: a picture of any size becomes the square that a network takes.
 
-A resize is a matrix product along each axis. Pillow rounds its weights to 22 bits and each product to a byte, and so
-does this, which in float64 is exact. The width comes first, as in Pillow, but for some tall pictures since Pillow 12:
-there a pixel may differ by 1 of 255.
+A resize is a matrix product along each axis, of the width first. Pillow rounds its weights to 22 bits and each product
+to a byte, and so does this, which in float64 is exact.
 """
 
 import torch

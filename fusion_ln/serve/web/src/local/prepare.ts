@@ -2,8 +2,7 @@ import type { Pixels } from './facts';
 
 /**
  * Pillow's bicubic resize in its own whole numbers, so that a network sees here what it saw in training.
- *
- * The width comes first, as in Pillow, but for some tall pictures since Pillow 12: there a pixel may differ by 1 of 255.
+ * The width comes first.
  */
 
 const PRECISION = 22; // bits of a weight
@@ -14,8 +13,9 @@ export function prepare(picture: Pixels, side: number): Uint8Array {
   const { width, height } = picture;
   const rows = width > height ? roundEven((height / width) * side) : side;
   const columns = height > width ? roundEven((width / height) * side) : side;
-  const small = resize(picture, Math.max(1, columns), Math.max(1, rows));
   const square = new Uint8Array(side * side * 3);
+  if (rows === 0 || columns === 0) return square;
+  const small = resize(picture, columns, rows);
   const left = roundEven((side - small.width) / 2);
   const top = roundEven((side - small.height) / 2);
   for (let row = 0; row < small.height; row += 1) {

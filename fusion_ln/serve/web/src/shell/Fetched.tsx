@@ -12,7 +12,13 @@ export function Fetched() {
 function Progress({ fetching }: { fetching: NonNullable<Client['fetching']> }) {
   const { words, percent } = useWords();
   const { share, ready, error } = useSyncExternalStore(fetching.follow, fetching.now);
-  if (error !== null) return <ProblemNote error={error} />;
+  if (error !== null) {
+    return (
+      <div className="unfetched">
+        <ProblemNote error={error} />
+      </div>
+    );
+  }
   return (
     <p className="dim small fetched" role="status" data-ready={ready || undefined}>
       {ready ? words.local.ready : words.local.fetching(percent(Math.min(1, share)))}
