@@ -126,7 +126,7 @@ def test_predicting_patients_of_training_is_refused_with_the_honest_file(make_co
         (["run", "fusion", "--head", "concat", "--clinical", "age"], "no clinical column 'age'"),
         (["run", "experiment", "absent.toml"], "does not exist"),
         (["predict", "absent"], "Give either pictures"),
-        (["predict", "absent", "--2d", "x.png"], "not a run"),
+        (["predict", "absent", "--2d", "x.png"], "no such folder"),
     ],
 )
 def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monkeypatch, arguments, message):

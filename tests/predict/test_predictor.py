@@ -175,7 +175,7 @@ def test_an_unfinished_run_is_refused(runs, tmp_path):
     baselines[0].predictions.unlink()
     with pytest.raises(RunError, match="not finished"):
         load_predictor(baselines[0].root)
-    with pytest.raises(RunError, match="not a run"):
+    with pytest.raises(RunError, match="neither a model"):
         load_predictor(baselines[0].root / "fold_0")
 
 

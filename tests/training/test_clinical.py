@@ -260,6 +260,6 @@ def test_runs_of_pictures_with_one_name_are_refused_before_the_first_fit(make_co
     twice = [RunFolder(tmp_path / folder / "baseline-2d") for folder in "ab"]
     with pytest.raises(RunError, match=r"Two runs of pictures are called baseline-2d: .*baseline-2d-clinical"):
         run_beside(cohort, ["age"], twice, tmp_path / "out")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="no such folder"):
         run_beside(cohort, ["age"], twice[:1], tmp_path / "out")
     assert not (tmp_path / "out").exists()
