@@ -187,14 +187,18 @@ class Distance(nn.Module):
     def __init__(self, moments: FeatureMoments) -> None:
         super().__init__()
         for name in FeatureMoments.__dataclass_fields__:
-            self.register_buffer(name, torch.from_numpy(np.array(getattr(moments, name))).double())
+            value = np.array(getattr(moments, name))
+            # Transposed here: onnxruntime 1.23 fuses a transposition with the product, and then cannot compute it.
+            self.register_buffer(
+                name, torch.from_numpy(value.T if name == "directions" else value).double().contiguous()
+            )
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the distance of features (B, D) to the nearest class. Shape (B,)."""
         away = features.double()[:, None] - self.centres  # (B, C, D)
-        along = (away @ self.directions.T).square()
+        along = (away @ self.directions).square()
         squares = (along / self.variances).sum(2)
-        if len(self.directions) < self.centres.shape[1]:
+        if self.directions.shape[1] < self.centres.shape[1]:
             squares = squares + (away.square().sum(2) - along.sum(2)).clamp(min=0) / self.rest
         return (squares.amin(1) / self.centres.shape[1]).sqrt()
 

@@ -26,11 +26,11 @@ def letterbox(pictures: Tensor, side: int) -> Tensor:
     rows = torch.where(width > height, torch.round(height / width * side), full)
     columns = torch.where(height > width, torch.round(width / height * side), full)
     planes = pictures.permute(0, 3, 1, 2).double()
-    across = _whole(planes @ resize_weights(width, columns, side, pictures.shape[2]).T)
-    return _whole(resize_weights(height, rows, side, pictures.shape[1]) @ across)
+    across = _whole(planes @ resize_weights(width, columns, side, pictures.shape[2], axis=0))
+    return _whole(resize_weights(height, rows, side, pictures.shape[1], axis=1) @ across)
 
 
-def resize_weights(size: Tensor, kept: Tensor, side: int, length: int) -> Tensor:
+def resize_weights(size: Tensor, kept: Tensor, side: int, length: int, *, axis: int) -> Tensor:
     """Compute Pillow's weights of antialiased bicubic interpolation along one axis.
 
     Args:
@@ -38,19 +38,20 @@ def resize_weights(size: Tensor, kept: Tensor, side: int, length: int) -> Tensor
         kept: Pixels that it is resized to, in the middle of ``side``; for 0 every weight is 0.
         side: Pixels of the square.
         length: ``size`` as a number.
+        axis: Of the picture's pixels. A transposed matrix is none that onnxruntime 1.23 multiplies in float64.
 
     Returns:
-        From pixels of the picture to pixels of the square. float64, shape (side, length).
+        From pixels of the picture to pixels of the square. float64, shape (length, side) or, for 1, (side, length).
     """
     place = torch.arange(side, dtype=torch.float64) - torch.round((side - kept) / 2)
     scale = size / kept.clamp(min=1)
     stretch = scale.clamp(min=1)
     centre = (place + 0.5) * scale
     pixel = torch.arange(length, dtype=torch.float64) + 0.5
-    weights = _bicubic((pixel[None] - centre[:, None]).abs() / stretch)
-    weights = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
+    weights = _bicubic((pixel.unsqueeze(1 - axis) - centre.unsqueeze(axis)).abs() / stretch)
+    weights = weights / weights.sum(axis, keepdim=True).clamp(min=1e-9)
     inside = (place >= 0) & (place < kept)
-    return torch.where(inside[:, None], _half_away(weights * WEIGHT_STEPS) / WEIGHT_STEPS, 0.0)
+    return torch.where(inside.unsqueeze(axis), _half_away(weights * WEIGHT_STEPS) / WEIGHT_STEPS, 0.0)
 
 
 def _size_of(pictures: Tensor, axis: int) -> Tensor:

@@ -14,14 +14,15 @@ from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import module_key
 
-WEIGHTS, HEAD, CONFIG = "model.safetensors", "head.safetensors", "config.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+HEAD = "head/model.safetensors"  # timm 1.0.26 opens no folder with a second weight file
 
 
 def export_timm(model: FrozenModel, out: Path) -> list[Path]:
     """Write each network of a model as a folder in timm's layout, with its normalisation.
 
-    timm builds the backbone with its trained weights; the head, two linear layers with a ReLU between, lies beside it.
-    README.md holds the lines that join them.
+    timm builds the backbone with its trained weights; the head, two linear layers with a ReLU between, lies in a folder
+    beside them. README.md holds the lines that join them.
 
     Args:
         model: The model.
@@ -61,6 +62,7 @@ def _write_network(folder: Path, model: FrozenModel, place: int, modality: str) 
     write_json(folder / CONFIG, {**config, "fusion_ln": described})
     save_tensors(folder / WEIGHTS, member.backbone.body.state_dict(), {"format": "pt"})
     if not is_fine_tuned(model):
+        (folder / HEAD).parent.mkdir()
         save_tensors(folder / HEAD, member.head.state_dict(), {"format": "pt"})
 
 

@@ -70,7 +70,7 @@ def test_a_fine_tuned_network_leaves_without_a_head_of_its_own(study, tmp_path):
     model = load_model(study[2] / "refit")
     record = model.record.model_copy(update={"head": (HeadSettings(finetune=FinetuneSettings()),)})
     export_timm(type(model)(model.root, record, model.models, model.scores), tmp_path / "out")
-    assert not (tmp_path / "out" / "2d" / "head.safetensors").exists()
+    assert not (tmp_path / "out" / "2d" / "head").exists()
     readme = (tmp_path / "out" / "README.md").read_text()
     assert "has no head of its own" in readme
     assert "logits" not in snippet(readme)
