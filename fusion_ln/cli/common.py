@@ -92,11 +92,11 @@ def preset_option(command: F) -> F:
     )(command)
 
 
-def refuse_inside(model: Path, outputs: Mapping[str, Path | None]) -> None:
-    """Refuse files and folders to be written, by option, that would lie in the folder of the model."""
+def refuse_inside(root: Path, outputs: Mapping[str, Path | None]) -> None:
+    """Refuse files and folders to be written, by option, that would lie in a folder that is only read."""
     for option, path in outputs.items():
-        if path and path.resolve().is_relative_to(model.resolve()):
-            raise click.UsageError(f"{option} {path}: lies in MODEL, which must stay as it is. Name another place.")
+        if path and path.resolve().is_relative_to(root.resolve()):
+            raise click.UsageError(f"{option} {path}: lies in {root}, which must stay as it is. Name another place.")
 
 
 def print_paths(paths: Mapping[str, Path]) -> None:

@@ -33,7 +33,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     help="New folder for the networks, by modality and, of an ensemble, fold, as timm opens them (`local-dir:`).",
 )
 @click.option("--hub", type=DIRECTORY, help="New folder of MODEL, its card as README.md, ready to upload to a hub.")
-@click.option("--csv", type=FILE, help="CSV file for the out-of-fold predictions of a run.")
+@click.option("--csv", type=FILE, help="CSV file for the out-of-fold predictions of a run, not calibrated.")
 @click.option(
     "--page",
     type=DIRECTORY,
@@ -55,7 +55,10 @@ def export(
     if not (onnx or timm or hub or csv or page):
         raise click.UsageError("Give at least one form: --onnx FILE, --timm DIR, --hub DIR, --csv FILE or --page DIR.")
     _check_onnx(onnx, half=half, int8=int8, cohort=cohort, maps=maps)
-    refuse_inside(model, {"--onnx": onnx, "--timm": timm, "--hub": hub, "--csv": csv, "--page": page})
+    places = {"--onnx": onnx, "--timm": timm, "--hub": hub, "--csv": csv, "--page": page}
+    _check_places([place.resolve() for place in places.values() if place])
+    for root in filter(None, (model, cohort)):
+        refuse_inside(root, places)
     if csv:
         from fusion_ln.export.table import write_table
 
@@ -77,6 +80,12 @@ def export(
         _export_networks(loaded, timm, page)
 
 
+def _check_places(places: list[Path]) -> None:
+    """Refuse two forms in one place."""
+    if len(set(places)) < len(places):
+        raise click.UsageError("Give each form a place of its own.")
+
+
 def _check_onnx(onnx: Path | None, *, half: bool, int8: bool, cohort: Path | None, maps: bool) -> None:
     """Refuse options of --onnx that have no effect."""
     for option, value in {"--half": half, "--int8": int8, "--maps": maps}.items():
@@ -94,7 +103,7 @@ def _export_onnx(loaded: "FrozenModel", onnx: Path, *, half: bool, maps: bool) -
     explained = write_onnx(loaded, onnx, half=half, explanations=maps)
     click.echo(f"ONNX: {onnx}")
     if maps and not explained:
-        click.echo("No maps: Grad-CAM of this model is not made of ordinary operators; `fusionln explain` has it.")
+        click.echo("No maps: Grad-CAM of this model is not made of ordinary operators.")
 
 
 def _export_int8(loaded: "FrozenModel", onnx: Path, cohort: Path) -> None:

@@ -60,7 +60,9 @@ def write_croissant(cohort: Cohort, path: Path) -> None:
         CohortError: If ``path`` is a file of the cohort.
         RunError: If it cannot be written.
     """
-    if path.resolve().parent == cohort.root.resolve() and path.name in {HEAD, *map(_file_name, TABLES)}:
+    own = {cohort.root / name for name in (HEAD, *map(_file_name, TABLES))}
+    own |= {cohort.pictures / name for name in cohort.images[PATH]}
+    if path.exists() and any(each.exists() and path.samefile(each) for each in own if each.name == path.name):
         raise CohortError(f"{path}: a file of the cohort, which would be replaced.", "Name another file.")
     write_json(path, describe_cohort(cohort, path.parent))
 

@@ -17,6 +17,7 @@ from fusion_ln.frozen.answer import answer
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
+from fusion_ln.progress import say
 
 if TYPE_CHECKING:
     import onnx
@@ -61,6 +62,8 @@ def write_int8(model: FrozenModel, path: Path, cohort: Cohort) -> Loss:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     except ImportError:
         raise ModelError("--int8: ONNX and its runtime are not installed.", INSTALL_ONNX) from None
+    if cohort.fingerprint == model.record.study.fingerprint:
+        say(f"{model.root}: was trained on the patients of {cohort.root}, so the loss of AUC may be larger on others.")
     pictures = _gather(model, cohort)
     inputs = list(_inputs_of(model, pictures))
     places = np.unique(np.linspace(0, len(inputs) - 1, CALIBRATED).round().astype(int))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
 INSTALL_ONNX = 'Install it: pip install "fusion_ln[onnx]".'
+TIE = 1e-6  # a p-value of exactly the miss rate is no member, also where float32 is compared in float64
 METADATA = "fusion_ln"  # key of the facts in the file's metadata
 PRESENT, MAPS = "present", "maps_"
 OPSET = 18
@@ -52,13 +53,20 @@ def write_onnx(
         ModelError: If ONNX is not installed, or cannot express the model.
         RunError: If a file cannot be written.
     """
-    if PRESENT in model.modalities:
+    if taken := [m for m in model.modalities if m in {PRESENT, *OUTPUTS} or m.startswith(MAPS)]:
         raise ModelError(
-            f"{model.root}: has a modality {PRESENT!r}, the name of the presence mask.", "Rename the modality."
+            f"{model.root}: has a modality {taken[0]!r}, a name that the graph itself gives.", "Rename the modality."
+        )
+    if model.clinical:
+        raise ModelError(
+            f"{model.root}: its head takes {', '.join(model.clinical)}, and the graph takes pictures alone.",
+            "Use the model as it is (`fusionln predict`), or export one of pictures alone.",
         )
     graph, proto = _trace_model(model, explanations=explanations and fits(model.models[0]))
     explained = len(graph.maps) > 0
-    proto.metadata_props.add(key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained}))
+    proto.metadata_props.add(
+        key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained, "half": half})
+    )
     attach_weights(proto, graph, path, half=half, largest=largest)
     write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
     return explained
@@ -89,8 +97,7 @@ def facts_of(model: FrozenModel) -> dict[str, object]:
         "licence": record.licence,
         "warnings": ["For research only, never for a diagnosis.", *warnings_of(record)],
         "unlike_beyond": model.known.threshold if model.known else None,
-        "in_set_above": MISS_RATE,  # p-value
-        "clinical_as_mean": model.clinical,
+        "in_set_above": MISS_RATE + TIE,  # p-value
     }
 
 

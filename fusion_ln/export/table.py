@@ -16,7 +16,8 @@ CLASS = "class"  # name of the true class
 def write_table(root: Path, path: Path) -> None:
     """Write the out-of-fold predictions of a run, one row per patient.
 
-    Columns: ``patient_id, fold, label, class, logit_<class>..., prob_<class>...``.
+    Columns: ``patient_id, fold, label, class, logit_<class>..., prob_<class>...``; the probabilities are the networks'
+    own, not calibrated.
 
     Args:
         root: A run.

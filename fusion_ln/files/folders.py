@@ -22,6 +22,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         RunError: If ``out`` is a file or holds something, or cannot be written.
     """
+    if not out.name:
+        raise RunError(f"{out}: not the name of a new folder.", "Name a folder that is not there yet.")
     _refuse_occupied(out)
     made = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY}")
     held = None

@@ -54,11 +54,12 @@ def read_references(pictures: Mapping[str, Path]) -> "dict[str, Dataset]":
             "--sr: none of the pictures is a DICOM file, and a structured report belongs to a patient's DICOM study.",
             "Give at least one picture as DICOM, or write the answer with `--json FILE`.",
         )
-    if len({str(reference.PatientID) for reference in found.values()} - {""}) > 1:
-        raise PictureError(
-            f"--sr: the DICOM pictures ({', '.join(found)}) name different patients (PatientID).",
-            "Give pictures of one patient.",
-        )
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate"):
+        if len({str(reference.get(keyword)) for reference in found.values()} - {""}) > 1:
+            raise PictureError(
+                f"--sr: the DICOM pictures ({', '.join(found)}) name different patients ({keyword}).",
+                "Give pictures of one patient.",
+            )
     return found
 
 

@@ -116,7 +116,7 @@ def test_what_cannot_be_exported_is_refused_in_words(study, tmp_path):
         assert "not empty" in refused("export", folder / "refit", form, tmp_path / "full")
     assert "is not a model" in refused("export", run.root, "--hub", tmp_path / "a")
     for form in ("--timm", "--hub", "--csv"):
-        assert "lies in MODEL" in refused("export", folder / "refit", form, folder / "refit" / "new")
+        assert "which must stay as it is" in refused("export", folder / "refit", form, folder / "refit" / "new")
     assert "no patient's prediction" in refused("export", folder / "refit", "--csv", tmp_path / "a.csv")
     shutil.copytree(folder / "refit", edited := tmp_path / "edited")
     (edited / "facts.html").write_text("x")
@@ -140,7 +140,9 @@ def test_predict_writes_the_answer_as_a_report_of_the_pictures_study(study, tmp_
     assert [each.value for each in group.get_measurements()] == list(expected.values())
     assert pydicom.dcmread(tmp_path / "report.dcm").StudyInstanceUID == uids["study_instance_uid"]
     assert "has no digest" in refused("predict", run.root, *command)
-    assert "lies in MODEL" in refused("predict", folder / "ensemble", *command[:2], "--sr", folder / "ensemble" / "r")
+    assert "which must stay as it is" in refused(
+        "predict", folder / "ensemble", *command[:2], "--sr", folder / "ensemble" / "r"
+    )
     assert "a report is of one patient" in refused("predict", run.root, "--cohort", folder, *command[2:])
 
 

@@ -12,6 +12,7 @@ from fusion_ln.errors import ModelError, RunError
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
 from fusion_ln.export.onnx_file import METADATA, write_onnx
 from fusion_ln.frozen.answer import answer
+from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.images.prepare import prepare_picture
@@ -62,7 +63,8 @@ def test_the_graph_answers_as_the_model_from_every_subset(exported, rng, sizes, 
     np.testing.assert_allclose(found["alone"], expected.alone, atol=within)  # nan where absent in both
     facts = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
     np.testing.assert_allclose(found["unlike"].max(1) / facts["unlike_beyond"], expected.distance, atol=within)
-    assert ((found["p_values"] > facts["in_set_above"]) == expected.member).all()
+    for compared in (np.float32, np.float64):  # as NumPy does, and as other languages do
+        assert ((found["p_values"].astype(compared) > facts["in_set_above"]) == expected.member).all()
 
 
 def test_an_answer_depends_on_no_other_patient_of_the_batch(exported, rng):
@@ -130,10 +132,14 @@ def test_half_precision_halves_the_file_and_large_weights_lie_beside_it(make_mod
 
 
 def test_what_cannot_be_written_is_refused(make_model, tmp_path, monkeypatch):
-    model = make_model("late-mean", modalities=("2d", "present"))
-    with pytest.raises(ModelError, match="the name of the presence mask"):
-        write_onnx(model, tmp_path / "model.onnx")
+    for name in ("present", "raw", "maps_2d"):
+        with pytest.raises(ModelError, match="a name that the graph itself gives"):
+            write_onnx(make_model("late-mean", modalities=("2d", name)), tmp_path / "model.onnx")
     model = make_model("late-mean", modalities=("2d",))
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenModel, "clinical", ["age"])
+        with pytest.raises(ModelError, match="takes age, and the graph takes pictures alone"):
+            write_onnx(model, tmp_path / "model.onnx")
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):
         write_onnx(model, tmp_path / "file" / "model.onnx")

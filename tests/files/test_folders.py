@@ -1,5 +1,7 @@
 """New folders appear whole, or not at all."""
 
+from pathlib import Path
+
 import pytest
 
 from fusion_ln.errors import RunError
@@ -15,6 +17,12 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with new_folder(out) as made:
         (made / "first").write_text("x")
     assert [path.name for path in out.parent.rglob("*")] == ["out", "first"]
+
+
+def test_the_folder_of_the_command_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="not the name of a new folder"), new_folder(Path()):
+        pytest.fail("it was taken")
 
 
 def test_what_a_killed_command_left_is_removed_but_not_what_one_writes(tmp_path):

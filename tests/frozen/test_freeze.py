@@ -257,7 +257,7 @@ def test_a_freezing_holds_the_lock_of_its_folder_while_it_works(study, tmp_path,
 def test_answers_never_overwrite_what_is_read_nor_each_other(models, tmp_path):
     model, picture, costs = models["baseline-2d"].root, tmp_path / "a.png", tmp_path / "costs.csv"
     one = ("predict", model, "--2d", picture, "--costs", costs)
-    assert "lies in MODEL" in refused(*one, "--json", model / "a.json")
+    assert "which must stay as it is" in refused(*one, "--json", model / "a.json")
     assert "a.png: this file is read" in refused(*one, "--csv", tmp_path / "." / "a.png")
     assert "costs.csv: this file is read" in refused(*one, "--csv", costs)
     assert "this file is for --csv" in refused(*one, "--csv", tmp_path / "a", "--json", tmp_path / "a")

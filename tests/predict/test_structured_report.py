@@ -180,6 +180,9 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
     save_picture(tmp_path / "e.dcm", PatientID="4712")
     with pytest.raises(PictureError, match="different patients"):
         read_references({**pictures[1], "cdfi": tmp_path / "e.dcm"})
+    save_picture(tmp_path / "n.dcm", PatientID="", PatientName="Other^Person")
+    with pytest.raises(PictureError, match="PatientName"):
+        read_references({**pictures[1], "cdfi": tmp_path / "n.dcm"})
     with pytest.raises(PictureError, match=r"of elastic, and .* takes 2d, cdfi"):
         write_report(
             tmp_path / "sr.dcm",

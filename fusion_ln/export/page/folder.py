@@ -1,7 +1,10 @@
 """The folder of a page that predicts in the browser: the application, the model's parts, facts and examples."""
 
 import hashlib
+import io
+import json
 import secrets
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,8 +16,7 @@ from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.export.page.parts import PageParts, split_model
-from fusion_ln.files.atomic import write_atomically, write_bytes
-from fusion_ln.files.formats import write_json, write_text
+from fusion_ln.files.atomic import write_bytes
 from fusion_ln.frozen.describe import describe_cohort, describe_model, warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
@@ -22,6 +24,7 @@ from fusion_ln.frozen.load import FrozenModel
 BUNDLE = Path(str(files("fusion_ln"))) / "serve/static/page"
 MOST_BYTES = 40_000_000  # of a model's weights, which every visitor fetches
 INDEX, FACTS, HEADERS = "index.html", "model.json", "_headers"
+FILES = "files"  # key of the facts: all files of the page, which the next one replaces
 NONCE = "__NONCE__"
 NOT_CHECKED = "This page does not check whether a picture is one that the model was trained on."
 POLICY = (
@@ -65,39 +68,49 @@ def write_page(model: FrozenModel, out: Path) -> int:
             "The page was not built when fusion_ln was installed, since npm's registry was out of reach.",
             "Install fusion_ln again where it can be reached, or take a wheel, which carries the page.",
         )
-    _refuse_other(out)
+    earlier = _list_earlier(out)
     _refuse_large(model)
-    parts = split_model(model)
-    folder = f"model-{_hash(parts)[:12]}"  # a browser may keep it for ever
-    for name, data in {**parts.bodies, "tail": parts.tail}.items():
-        write_bytes(out / folder / f"{name}.onnx", data)
-    for path in sorted(BUNDLE.rglob("*")):
-        if path.is_file() and path.name != INDEX:
-            write_bytes(out / path.relative_to(BUNDLE), path.read_bytes())
-    policy = POLICY.format(nonce=(nonce := secrets.token_urlsafe(16)))
-    write_text(out / HEADERS, HOST_HEADERS.format(policy=policy))
-    facts = ModelFolder(model.root).facts
-    if facts.is_file():
-        write_bytes(out / facts.name, facts.read_bytes())
-    described = _describe(model, parts, folder, has_facts=facts.is_file())
-    write_json(out / FACTS, described | {"examples": _write_examples(out, model.modalities)})
-    page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
-    write_text(out / INDEX, page)  # the last one: without it the folder is no page
-    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    made = _make_files(model, split_model(model))
+    for path in earlier:
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # other files lie there, too
+            path.parent.rmdir()
+    for name, data in made.items():
+        write_bytes(out / name, data)
+    return sum(len(data) for data in made.values())
 
 
-def _refuse_other(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier page, and clear that of its model."""
+def _list_earlier(out: Path) -> list[Path]:
+    """List the files of an earlier page in a folder, as that page names them; refuses any other folder with files."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: a file, not a folder.", "Choose another folder with `--page DIR`.")
     if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not (out / HEADERS).is_file() or not (out / "assets").is_dir():
+        return []
+    held: object = None
+    with suppress(OSError, ValueError):
+        held = json.loads((out / FACTS).read_text(encoding="utf-8"))
+    names = held.get(FILES) if isinstance(held, dict) else None
+    if not isinstance(names, list):
         raise RunError(f"{out}: not empty and no page of a model.", "Choose another folder with `--page DIR`.")
-    for path in [out / INDEX, *out.glob("assets/*"), *out.glob("model-*/*.onnx"), *out.glob("examples/*.png")]:
-        path.unlink(missing_ok=True)
-    for path in out.glob("model-*"):
-        path.rmdir()
+    paths = [out / str(name) for name in names]
+    return [path for path in paths if path.is_file() and path.resolve().is_relative_to(out.resolve())]
+
+
+def _make_files(model: FrozenModel, parts: PageParts) -> dict[str, bytes]:
+    """Make a page's files by place; first the one that names all of them, last the one without which it is no page."""
+    folder = f"model-{_hash(parts)[:12]}"  # a browser may keep it for ever
+    policy = POLICY.format(nonce=(nonce := secrets.token_urlsafe(16)))
+    examples, pictures = _draw_examples(model.modalities)
+    facts = ModelFolder(model.root).facts
+    files = {f"{folder}/{name}.onnx": data for name, data in {**parts.bodies, "tail": parts.tail}.items()}
+    bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name != INDEX]
+    files |= {path.relative_to(BUNDLE).as_posix(): path.read_bytes() for path in bundle}
+    files |= pictures | ({facts.name: facts.read_bytes()} if facts.is_file() else {})
+    files[HEADERS] = HOST_HEADERS.format(policy=policy).encode()
+    page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
+    described = _describe(model, parts, folder, has_facts=facts.is_file())
+    described |= {"examples": examples, FILES: [FACTS, *files, INDEX]}
+    return {FACTS: json.dumps(described).encode(), **files, INDEX: page.encode()}
 
 
 def _refuse_large(model: FrozenModel) -> None:
@@ -148,15 +161,15 @@ def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: b
     }
 
 
-def _write_examples(out: Path, modalities: list[str]) -> list[dict[str, object]]:
-    """Write simulated patients, to try the page with; none for a model without a modality of theirs."""
+def _draw_examples(modalities: list[str]) -> tuple[list[dict[str, object]], dict[str, bytes]]:
+    """Draw simulated patients, to try the page with, and their files; none for a model without a modality of theirs."""
     listed: list[dict[str, object]] = []
+    files: dict[str, bytes] = {}
     for number, example in enumerate(draw_examples()):
-        held = {}
-        for modality, image in example.pictures.items():
-            if modality in modalities:
-                held[modality] = f"examples/{number}-{modality}.png"
-                write_atomically(out / held[modality], lambda path, image=image: image.save(path, "PNG"))  # type: ignore[misc]
+        held = {m: f"examples/{number}-{m}.png" for m in example.pictures if m in modalities}
+        for modality, name in held.items():
+            example.pictures[modality].save(buffer := io.BytesIO(), "PNG")
+            files[name] = buffer.getvalue()
         if held:
             listed.append({"name": f"{example.label}-{number}", "class": example.label, "pictures": held})
-    return listed
+    return listed, files

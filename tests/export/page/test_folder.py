@@ -44,18 +44,21 @@ def test_a_page_brings_a_policy_with_one_relaxation_and_names_nobody(bundle, con
 def test_an_earlier_page_is_replaced_and_nothing_else(bundle, convolutional, tmp_path):
     page = tmp_path / "page"
     folder.write_page(convolutional, page)
-    (page / "assets/page-0.js").write_text("of another version")
-    (page / "own.txt").write_text("kept")
+    (bundle / "assets/page-1.js").rename(bundle / "assets/page-2.js")  # another version
+    (page / "assets/own.js").write_text("kept")
     folder.write_page(convolutional, page)
-    assert [path.name for path in (page / "assets").iterdir()] == ["page-1.js"]
-    assert (page / "own.txt").read_text() == "kept"
+    assert sorted(path.name for path in (page / "assets").iterdir()) == ["own.js", "page-2.js"]
 
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other/thesis.txt").write_text("mine")
+    other = tmp_path / "other"  # another site, of the same layout
+    (other / "assets/img").mkdir(parents=True)
+    (other / "model.json").write_text('{"files": 1}')
+    for name in ("index.html", "_headers", "assets/app.js"):
+        (other / name).write_text("mine")
     with pytest.raises(RunError, match="not empty"):
-        folder.write_page(convolutional, tmp_path / "other")
+        folder.write_page(convolutional, other)
+    assert (other / "index.html").read_text() == (other / "assets/app.js").read_text() == "mine"
     with pytest.raises(RunError, match="not a folder"):
-        folder.write_page(convolutional, tmp_path / "other/thesis.txt")
+        folder.write_page(convolutional, other / "index.html")
 
 
 def test_a_model_too_large_is_refused_with_a_way_out(bundle, convolutional, attending, tmp_path, monkeypatch):
@@ -69,6 +72,13 @@ def test_a_model_too_large_is_refused_with_a_way_out(bundle, convolutional, atte
         folder.write_page(attending, tmp_path / "page")
     assert "--as refit" in refused.value.way_out
     assert not (tmp_path / "page").exists()
+    monkeypatch.setattr(folder, "MOST_BYTES", 1_000_000_000)
+    folder.write_page(convolutional, tmp_path / "page")
+    monkeypatch.setattr(folder, "MOST_BYTES", 1_000_000)
+    before = sorted((tmp_path / "page").rglob("*"))
+    with pytest.raises(ModelError):
+        folder.write_page(convolutional, tmp_path / "page")
+    assert sorted((tmp_path / "page").rglob("*")) == before
 
 
 def test_an_installation_without_the_page_says_how_to_get_it(convolutional, tmp_path, monkeypatch):

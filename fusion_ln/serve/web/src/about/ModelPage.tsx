@@ -53,7 +53,9 @@ export default function ModelPage({ model }: { model: Model }) {
               <ul className="links">
                 {pages.map((page) => (
                   <li key={page.url}>
-                    <a href={page.url}>{page.title}</a>
+                    <a href={page.url} target="_blank" rel="noreferrer">
+                      {page.title}
+                    </a>
                     <span className="dim small">{page.note}</span>
                   </li>
                 ))}

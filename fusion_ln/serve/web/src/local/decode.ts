@@ -2,6 +2,7 @@ import { Problem } from '../api/client';
 import type { Pixels } from './facts';
 
 const LEAST_SIDE = 16; // pixels
+const WEBP_EXIF = 8; // flag of the header
 const MOST_PIXELS = 36_000_000;
 const CONVERT = 'Open it in a viewer; if it shows a picture there, save it as 8-bit PNG.';
 
@@ -45,6 +46,9 @@ function refuse(head: Uint8Array): void {
   }
   if (text(0, 4) === 'II*\0' || text(0, 4) === 'MM\0*') {
     throw new Problem(422, 'TIFF, which a browser does not read.', 'Save it as 8-bit PNG, or ask `fusionln predict`.');
+  }
+  if (text(0, 4) === 'RIFF' && text(8, 16) === 'WEBPVP8X' && ((head[20] ?? 0) & WEBP_EXIF) !== 0) {
+    throw new Problem(422, 'WebP with EXIF, which browsers turn or leave as they like.', CONVERT);
   }
   if (text(1, 4) === 'PNG' && (head[24] ?? 0) > 8) {
     throw new Problem(422, 'PNG of 16 bits a sample; 8 are read.', 'Save it as 8-bit PNG, or ask `fusionln predict`.');

@@ -5,7 +5,7 @@ import type { Maps, Network } from './network';
 export type Squares = Map<number, Uint8Array>;
 
 const CHANNELS = 32; // at once
-const STEP = 0.5; // of a difference, in units of the planes' own size
+const STEP = 0.05; // of a difference, in units of the planes' own size
 const WINDOWS = 8; // along a side of the picture
 const AT_ONCE = 8; // pictures
 
