@@ -6,14 +6,18 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # networks this small lose time to a second thread
 
 import numpy as np
 import pytest
-from tiny import PRELOADED, build_cohort, draw_few, leave_blank, shorten_pages, spare_waiting
+from tiny import CHROMIUM, PRELOADED, build_cohort, draw_few, leave_blank, shorten_pages, spare_waiting
 
 from fusion_ln.cohort.cohort import Cohort
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_configure() -> None:
@@ -51,6 +55,16 @@ def cache_of_shared_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 
+CHROMIUM = Path("/usr/bin/chromium")  # Debian's
 CLASSES = ("benign", "lymphoma", "metastatic")
 MODALITIES = ("2d", "cdfi", "elastic")
 CPU = DeviceSettings(device="cpu", workers=1)

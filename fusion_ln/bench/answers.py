@@ -76,8 +76,8 @@ def _seconds(tasks: Sequence[Callable[[], object]]) -> str:
 
 def _write_examples(folder: Path, modalities: Sequence[str]) -> dict[str, Path]:
     """Write a simulated patient's pictures as PNG."""
-    files = {}
-    for modality in modalities:
-        files[modality] = folder / f"{modality}.png"
-        draw_examples(per_class=1)[0].pictures[modality].save(files[modality])
+    pictures = draw_examples(per_class=1)[0].pictures
+    files = {modality: folder / f"{modality}.png" for modality in modalities}
+    for modality, file in files.items():
+        pictures[modality].save(file)
     return files

@@ -35,7 +35,7 @@ BACKWARD = [  # steps that ONNX lacks, as sums and products
     aten.detach,
 ]
 LAST = 2**31  # a range that ends beyond it ends with the axis
-TRACED_PATIENTS = 97  # a size that nothing else has: the tracer takes equal sizes for one and the same
+DISTINCT_SIZE = 97  # a size that nothing else has: the tracer takes equal sizes for one and the same
 
 
 def _scatter(x: Tensor, source: Tensor, axis: int, index: int) -> Tensor:
@@ -150,12 +150,12 @@ def trace_gradient(model: TripletModel, encode: Encode, n_classes: int) -> Graph
         )(*planes)
         return found
 
-    present = torch.ones(TRACED_PATIENTS, len(sides), dtype=torch.bool)
-    target = torch.ones(TRACED_PATIENTS, n_classes)
+    present = torch.ones(DISTINCT_SIZE, len(sides), dtype=torch.bool)
+    target = torch.ones(DISTINCT_SIZE, n_classes)
     shapes: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: object, out: Tensor) -> None:
-        shapes.append(out.new_zeros(TRACED_PATIENTS, *out.shape[1:]))
+        shapes.append(out.new_zeros(DISTINCT_SIZE, *out.shape[1:]))
 
     with torch.no_grad(), ExitStack() as stack:
         for layer in layers:

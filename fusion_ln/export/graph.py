@@ -43,7 +43,7 @@ class AnswerGraph(nn.Module):
         super().__init__()
         self.sides = dict(model.record.modalities)
         self.models = nn.ModuleList(model.models)
-        self.finetuned = any(settings.finetune for settings in model.record.head or ())
+        self.fine_tuned = model.record.fine_tuned
         moments = model.known.moments if model.known else []
         self.distances = nn.ModuleList(
             nn.ModuleList(Distance(of[modality]) for modality in self.sides) for of in moments
@@ -95,7 +95,7 @@ class AnswerGraph(nn.Module):
         raw = probs.mean(0)
         single = torch.stack(alone).mean(0)
         unknown = torch.full_like(single, torch.nan)
-        single = unknown if self.finetuned else torch.where(present[..., None], single, unknown)
+        single = unknown if self.fine_tuned else torch.where(present[..., None], single, unknown)
         farthest = torch.stack(distances).amax(0) if distances else torch.full_like(single[..., 0], torch.nan)
         farthest = torch.where(present, farthest, 0)
         found = (self.calibration(raw, present), self.fit(probs, present), raw, single, farthest)

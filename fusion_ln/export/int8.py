@@ -15,7 +15,7 @@ from fusion_ln.export.onnx_file import INSTALL_ONNX, PRESENT, write_onnx
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.answer import answer
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.bank import empty_bank, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.progress import say
 
@@ -113,7 +113,7 @@ def _gather(model: FrozenModel, cohort: Cohort) -> PatientPictures:
             "Give a cohort of the same classes.",
         )
     sides = model.record.modalities
-    banks = {m: open_bank(cohort, m, sides[m]) if m in held else _no_pictures(sides[m]) for m in sides}
+    banks = {m: open_bank(cohort, m, sides[m]) if m in held else empty_bank(sides[m]) for m in sides}
     pictures = gather_pictures(banks)
     if pictures.rows.shape[2] > 1:
         several = pictures.patients[(pictures.rows >= 0).sum(axis=2).max(axis=1) > 1][0]
@@ -122,10 +122,6 @@ def _gather(model: FrozenModel, cohort: Cohort) -> PatientPictures:
             "Give a cohort with one picture of each modality.",
         )
     return pictures
-
-
-def _no_pictures(side: int) -> ImageBank:
-    return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))
 
 
 def _inputs_of(model: FrozenModel, pictures: PatientPictures) -> Iterator[Inputs]:

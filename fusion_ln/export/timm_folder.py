@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from fusion_ln.files.folders import new_folder
 from fusion_ln.files.formats import write_json, write_text
 from fusion_ln.files.names import as_file_name
-from fusion_ln.frozen.card import NOT_A_DEVICE, warnings_of
+from fusion_ln.frozen.describe import warnings_of
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.backbones import describe_for_timm
 from fusion_ln.models.checkpoint import save_tensors
@@ -56,19 +56,14 @@ def _write_network(folder: Path, model: FrozenModel, place: int, modality: str) 
         "digest": model.digest,
         "classes": record.classes,
         "licence": record.licence,
-        "warnings": [NOT_A_DEVICE, *warnings_of(record)],
+        "warnings": warnings_of(model),
     }
     config = describe_for_timm(member.backbone, record.modalities[modality])
     write_json(folder / CONFIG, {**config, "fusion_ln": described})
     save_tensors(folder / WEIGHTS, member.backbone.body.state_dict(), {"format": "pt"})
-    if not is_fine_tuned(model):
+    if not record.fine_tuned:
         (folder / HEAD).parent.mkdir()
         save_tensors(folder / HEAD, member.head.state_dict(), {"format": "pt"})
-
-
-def is_fine_tuned(model: FrozenModel) -> bool:
-    """Test whether the networks were fine-tuned with the fusion: their own heads then mean nothing any more."""
-    return any(settings.finetune for settings in model.record.head or ())
 
 
 def _render_readme(model: FrozenModel, places: list[Path]) -> str:
@@ -78,9 +73,9 @@ def _render_readme(model: FrozenModel, places: list[Path]) -> str:
     return environment.get_template("timm.md").render(
         record=model.record,
         digest=model.digest,
-        warnings=[NOT_A_DEVICE, *warnings_of(model.record)],
+        warnings=warnings_of(model),
         places=[place.as_posix() for place in places],
         example=places[0].as_posix(),
         side=next(iter(model.record.modalities.values())),
-        with_heads=not is_fine_tuned(model),
+        with_heads=not model.record.fine_tuned,
     )

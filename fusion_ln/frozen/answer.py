@@ -142,7 +142,7 @@ def _join(
     distances = np.max([one.distances for one in asked], axis=0)
     relative = distances / model.known.threshold if model.known else distances
     alone = np.mean([one.alone for one in asked], axis=0)
-    if any(settings.finetune for settings in model.record.head or ()):
+    if model.record.fine_tuned:
         alone = np.full_like(alone, np.nan)
     return Answers(patients, present, probs, raw, member, contributions, relative, alone)
 

@@ -131,6 +131,11 @@ class ModelRecord(Strict):
         return self
 
     @property
+    def fine_tuned(self) -> bool:
+        """Whether the networks were fine-tuned with the fusion: their own heads then mean nothing any more."""
+        return any(settings.finetune for settings in self.head or ())
+
+    @property
     def numbers(self) -> tuple[int, ...]:
         """Numbers of the models in the names of their files: their folds; of a refit, the one after the last."""
         n_folds = self.study.n_folds

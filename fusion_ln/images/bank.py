@@ -53,6 +53,11 @@ def bank_file(cohort: Cohort, modality: str, size: int) -> Path:
     return cache_folder() / "banks" / f"{key}.npy"
 
 
+def empty_bank(side: int) -> ImageBank:
+    """Make a bank of no picture, of ``side`` pixels a side."""
+    return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))
+
+
 def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     """Open the bank of one modality of a cohort; prepare it first if it is not on disk.
 

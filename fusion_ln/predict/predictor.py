@@ -23,7 +23,7 @@ from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel, load_model
 from fusion_ln.frozen.pictures import read_hashes
-from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.bank import ImageBank, empty_bank, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
@@ -179,7 +179,7 @@ class Predictor:
     def gather(self, banks: Mapping[str, ImageBank]) -> PatientPictures:
         """Gather the pictures of each patient, of every modality that the model takes and in its order."""
         return gather_pictures(
-            {m: banks.get(m) or _empty_bank(side) for m, side in self.model.record.modalities.items()}
+            {m: banks.get(m) or empty_bank(side) for m, side in self.model.record.modalities.items()}
         )
 
 
@@ -200,7 +200,3 @@ def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Pred
     if shares is not None:
         say("Shifted to the prevalence given: exact only if pictures of a class look alike there and in the study.")
     return Predictor(model, shares, parse_costs(costs, model.record.classes) if costs else None)
-
-
-def _empty_bank(side: int) -> ImageBank:
-    return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))

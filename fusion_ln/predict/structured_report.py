@@ -14,7 +14,7 @@ from fusion_ln.errors import ModelError, PictureError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.answer import Answers
-from fusion_ln.frozen.card import NOT_A_DEVICE, warnings_of
+from fusion_ln.frozen.describe import warnings_of
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.progress import say
 
@@ -268,7 +268,7 @@ def _not_ruled_out() -> str:
 
 def _comment(model: FrozenModel, answers: Answers, references: "Mapping[str, Dataset]") -> str:
     """Warn, and name the pictures that the report cannot refer to."""
-    lines = [NOT_A_DEVICE, *warnings_of(model.record)]
+    lines = warnings_of(model)
     if answers.unlike[0]:
         lines.append(UNLIKE_WARNING)
     lines.append(f"Answered from {', '.join(_used(model, answers))}.")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from tiny import CHROMIUM
 
 pytest.importorskip("django")
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-import fusion_ln.serve.page as served  # noqa: E402 (needs Django)
+import fusion_ln.serve.page as served
 
-CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parents[2] / "fusion_ln/serve/web/node_modules/axe-core/axe.min.js"
 pytestmark = [
     pytest.mark.slow,
@@ -43,14 +43,6 @@ def _png(pixels):
 
 def given(**pictures):
     return [{"name": f"{name}.png", "mimeType": "image/png", "buffer": data} for name, data in pictures.items()]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def answer_with(reply):

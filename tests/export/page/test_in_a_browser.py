@@ -5,25 +5,24 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny import CHROMIUM
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-from fusion_ln.decode.picture import read_picture  # noqa: E402 (needs nothing, but stands with the next)
-from fusion_ln.explain.frozen import FrozenExplainer  # noqa: E402
-from fusion_ln.export.page.folder import BUNDLE, write_page  # noqa: E402
-from fusion_ln.frozen.answer import answer  # noqa: E402
-from fusion_ln.images.bank import ImageBank  # noqa: E402
-from fusion_ln.images.patients import gather_pictures  # noqa: E402
-from fusion_ln.images.prepare import prepare_picture  # noqa: E402
-from fusion_ln.report.explanation.overlays import on_one_scale  # noqa: E402
+from fusion_ln.decode.picture import read_picture
+from fusion_ln.explain.frozen import FrozenExplainer
+from fusion_ln.export.page.folder import BUNDLE, write_page
+from fusion_ln.frozen.answer import answer
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.patients import gather_pictures
+from fusion_ln.images.prepare import prepare_picture
+from fusion_ln.report.explanation.overlays import on_one_scale
 
-CHROMIUM = Path("/usr/bin/chromium")
 AS_PNG, AS_JPEG = 1e-3, 1e-2  # of a probability
 LACKS = {(1, "cdfi"), (2, "2d"), (2, "elastic")}  # patient and modality
 OWN = ("http://127.0.0.1", "blob:", "data:")  # addresses that a page may ask
@@ -33,14 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: {CHROMIUM} is not there"),
     pytest.mark.skipif(not (BUNDLE / "index.html").is_file(), reason="the page was not built with the package"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
