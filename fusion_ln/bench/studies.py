@@ -15,6 +15,7 @@ from fusion_ln.bench.page import header, table_head, table_row
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.studies import SamplerName
 from fusion_ln.settings.training import FitSettings, LoopSettings, Precision
 from fusion_ln.training.fit import Epoch
 from fusion_ln.training.tasks import PatientLogits
@@ -67,7 +68,7 @@ class TrialTimes:
     cpu_milliseconds: float
 
 
-def study_page(storages: tuple[str, ...], samplers: tuple[str, ...], *, trials: int) -> Iterator[str]:
+def study_page(storages: tuple[str, ...], samplers: tuple[SamplerName, ...], *, trials: int) -> Iterator[str]:
     """Time a study per storage and sampler, and yield the lines of the page, each when it is known.
 
     Args:
@@ -93,7 +94,7 @@ def study_page(storages: tuple[str, ...], samplers: tuple[str, ...], *, trials: 
                 yield table_row([kind, sampler, *cells])
 
 
-def bench_study(storage: str, cohort: Path, *, trials: int, sampler: str) -> list[TrialTimes]:
+def bench_study(storage: str, cohort: Path, *, trials: int, sampler: SamplerName) -> list[TrialTimes]:
     """Run trivial trials in a study of their own, and time them in `GROUPS` groups.
 
     Args:

@@ -1,6 +1,7 @@
 """`fusionln bench`: measured speed."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -8,6 +9,7 @@ from fusion_ln.cli.common import DIRECTORY, Family
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.base import MOST
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.studies import SamplerName
 from fusion_ln.settings.training import FitSettings
 
 
@@ -57,14 +59,14 @@ def predict(model: Path, patients: int, out: Path | None) -> None:
 @click.option(
     "--sampler",
     "samplers",
-    type=click.Choice(["random", "tpe"]),
+    type=click.Choice(get_args(SamplerName)),
     multiple=True,
-    default=["random", "tpe"],
+    default=sorted(get_args(SamplerName)),
     show_default=True,
-    help="Sampler of the trials; repeatable.",
+    help="SamplerName of the trials; repeatable.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
-def study(trials: int, storages: tuple[str, ...], samplers: tuple[str, ...], out: Path | None) -> None:
+def study(trials: int, storages: tuple[str, ...], samplers: tuple[SamplerName, ...], out: Path | None) -> None:
     """Time trials that compute nothing, from the first to the last of a study, in milliseconds."""
     from fusion_ln.bench.page import save_page
     from fusion_ln.bench.studies import study_page

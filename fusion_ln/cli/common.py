@@ -1,6 +1,6 @@
 """Options that several commands share, and the lines that they end with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ import click
 from fusion_ln.cli.options import settings_options
 from fusion_ln.settings.base import LAST_SEED
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import PRESETS
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 SEED_RANGE = click.IntRange(0, LAST_SEED)
@@ -85,18 +86,30 @@ def preset_option(command: F) -> F:
     """Add the option of the preset."""
     return click.option(
         "--preset",
-        type=click.Choice(["fast", "paper"]),
-        default="fast",
+        type=click.Choice(list(PRESETS)),
+        default=next(iter(PRESETS)),
         show_default=True,
         help="Settings that other options change: fast suits two CPU cores; paper is Jiang et al. 2025.",
     )(command)
 
 
-def refuse_inside(root: Path, outputs: Mapping[str, Path | None]) -> None:
-    """Refuse files and folders to be written, by option, that would lie in a folder that is only read."""
+def check_outputs(outputs: Mapping[str, Path | None], read: Sequence[Path | None]) -> None:
+    """Refuse places to be written, by option, that are read, lie in a folder that is read, or are given twice."""
+    options: dict[Path, str] = {}
     for option, path in outputs.items():
-        if path and path.resolve().is_relative_to(root.resolve()):
-            raise click.UsageError(f"{option} {path}: lies in {root}, which must stay as it is. Name another place.")
+        if path is None:
+            continue
+        place = path.resolve()
+        for root in filter(None, read):
+            if place == root.resolve():
+                raise click.UsageError(f"{option} {path}: is read. Name another place.")
+            if place.is_relative_to(root.resolve()):
+                raise click.UsageError(
+                    f"{option} {path}: lies in {root}, which must stay as it is. Name another place."
+                )
+        if place in options:
+            raise click.UsageError(f"{option} {path}: is the place of {options[place]}. Name another one.")
+        options[place] = option
 
 
 def print_paths(paths: Mapping[str, Path]) -> None:

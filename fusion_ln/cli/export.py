@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, refuse_inside
+from fusion_ln.cli.common import DIRECTORY, check_outputs
 
 if TYPE_CHECKING:
     from fusion_ln.frozen.load import FrozenModel
@@ -56,9 +56,7 @@ def export(
         raise click.UsageError("Give at least one form: --onnx FILE, --timm DIR, --hub DIR, --csv FILE or --page DIR.")
     _check_onnx(onnx, half=half, int8=int8, cohort=cohort, maps=maps)
     places = {"--onnx": onnx, "--timm": timm, "--hub": hub, "--csv": csv, "--page": page}
-    _check_places([place.resolve() for place in places.values() if place])
-    for root in filter(None, (model, cohort)):
-        refuse_inside(root, places)
+    check_outputs(places, [model, cohort])
     if csv:
         from fusion_ln.export.table import write_table
 
@@ -78,12 +76,6 @@ def export(
         elif onnx:
             _export_onnx(loaded, onnx, half=half, maps=maps)
         _export_networks(loaded, timm, page)
-
-
-def _check_places(places: list[Path]) -> None:
-    """Refuse two forms in one place."""
-    if len(set(places)) < len(places):
-        raise click.UsageError("Give each form a place of its own.")
 
 
 def _check_onnx(onnx: Path | None, *, half: bool, int8: bool, cohort: Path | None, maps: bool) -> None:

@@ -1,16 +1,14 @@
 """`fusionln freeze`: make a model that may leave its study."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import click
 
 from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
 from fusion_ln.cli.options import given, settings_options, take
+from fusion_ln.settings.base import Answer
 from fusion_ln.settings.devices import DeviceSettings
-
-if TYPE_CHECKING:
-    from fusion_ln.frozen.record import Answer
 
 
 @click.command()
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 @click.option(
     "--as",
     "answer",
-    type=click.Choice(["ensemble", "refit"]),
+    type=click.Choice(get_args(Answer)),
     default="ensemble",
     show_default=True,
     help="The mean of the folds' models, or one model that is trained once more, on all patients, for the median of "
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--licence", required=True, metavar="NAME", help="Licence of the weights, as in `CC-BY-4.0`.")
 @moved_cohort_option
 @settings_options(DeviceSettings, "device", "workers")
-def freeze(run: Path, out: Path, answer: "Answer", licence: str, cohort: Path | None, **device: object) -> None:
+def freeze(run: Path, out: Path, answer: Answer, licence: str, cohort: Path | None, **device: object) -> None:
     """Freeze RUN, a study, as a model: a folder of its own, which names no patient.
 
     It holds weights, calibration and the scores behind its sets of classes, for every subset of the modalities, and

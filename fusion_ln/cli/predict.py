@@ -7,7 +7,7 @@ from typing import ParamSpec
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, frame_option, population_options, refuse_inside
+from fusion_ln.cli.common import DIRECTORY, check_outputs, frame_option, population_options
 from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
@@ -83,7 +83,7 @@ def predict(
         raise click.UsageError("--clinical belongs to pictures; a cohort has its own columns.")
     values = _parse_pairs(clinical, "--clinical age=54")
     inputs = [*pictures.values(), *([Path(costs)] if costs else [])]
-    _refuse_overwriting({"--csv": out, "--json": json_out, "--sr": sr}, model, inputs)
+    check_outputs({"--csv": out, "--json": json_out, "--sr": sr}, [model, cohort, *inputs])
     if server and (model or cohort or frame or prevalence or costs or out or sr):
         raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
     if server:
@@ -156,20 +156,6 @@ def _ask_server(server: str, pictures: Mapping[str, Path], clinical: Mapping[str
         click.echo(f"Answers: {json_out}")
     else:
         click.echo(json.dumps(answer, indent=2))
-
-
-def _refuse_overwriting(outputs: Mapping[str, Path | None], model: Path | None, inputs: Sequence[Path]) -> None:
-    """Refuse answers in a file that is read, in the folder of the model, or in one file for two formats."""
-    if model:
-        refuse_inside(model, outputs)
-    taken = {path.resolve(): "is read" for path in inputs}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        place = path.resolve()
-        if place in taken:
-            raise click.UsageError(f"{option} {path}: this file {taken[place]}. Name another one.")
-        taken[place] = f"is for {option}"
 
 
 def _collect_pictures(known: Mapping[str, Path | None], named: Sequence[str]) -> dict[str, Path]:

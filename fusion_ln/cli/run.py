@@ -24,12 +24,9 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
-from fusion_ln.terms import modality_title
 
 if TYPE_CHECKING:
     from fusion_ln.training.draws import TrainingPlan
-
-QUESTION = "Does fusing the pictures tell the classes apart better than the best modality alone?"
 
 
 @click.group(cls=Family)
@@ -86,18 +83,16 @@ def baseline(
         return
     if modality is None or pictures:
         raise click.UsageError("Give --modality NAME or, for models without pictures, --clinical COLUMN[,COLUMN...].")
-    from fusion_ln.report.experiment import write_runs
+    from fusion_ln.report.experiment import baseline_heading, write_runs
     from fusion_ln.training.draws import run_draws
 
     plan = _plan(options, changes)
     if plan is None:
         return
     runs = run_draws(plan.draws, [modality], {}, plan.fit, protocol=plan.protocol, device=plan.device)
-    alone = f"{modality_title(modality)} alone"
-    question = f"How well does {alone} tell the classes apart?"
-    title = f"{plan.cohort.name}: {alone}"
+    heading = baseline_heading(plan.cohort, modality)
     out, further = runs[0][0].root, list(zip(plan.draws, runs, strict=True))[1:]
-    print_paths(write_runs(out, runs[0], plan.cohort, title=title, question=question, further=further))
+    print_paths(write_runs(out, runs[0], plan.cohort, heading, further=further))
 
 
 @run.command()
@@ -135,7 +130,7 @@ def fusion(
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
     from fusion_ln.cohort.clinical import check_encodable
-    from fusion_ln.report.experiment import write_runs
+    from fusion_ln.report.experiment import fusion_heading, write_runs
     from fusion_ln.training.clinical import run_beside
     from fusion_ln.training.draws import run_draws, teachable_heads
     from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
@@ -161,9 +156,8 @@ def fusion(
     for draw, of_draw in zip(plan.draws, runs, strict=True) if columns else ():
         first = next(run for run in of_draw if run.name == fusion_name(asked[0]))
         of_draw.extend(run_beside(draw.cohort, columns, [first], draw.folder, seed=draw.seed))
-    title = f"{cohort.name}: does fusion help?"
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
-    print_paths(write_runs(out, runs[0], cohort, title=title, question=QUESTION, further=further))
+    print_paths(write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further))
 
 
 @run.command()
@@ -176,7 +170,7 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
     An experiment with a search space is tuned first, as by `study run` and `study apply`.
     """
     from fusion_ln.compute.engines import join_as_worker, validate_compute
-    from fusion_ln.report.experiment import write_experiment
+    from fusion_ln.report.experiment import Heading, write_experiment
     from fusion_ln.training.experiment import experiment_cohort, run_experiment
     from fusion_ln.training.experiment_file import experiment_fits, experiment_heads, read_experiment
     from fusion_ln.training.preflight import check_options
@@ -196,14 +190,13 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
         return
     cohort = experiment_cohort(settings, file)
     runs = run_experiment(settings, cohort, fits, out, device)
-    print_paths(write_experiment(out, runs, cohort, title=settings.name, question=settings.question))
+    print_paths(write_experiment(out, runs, cohort, Heading(settings.name, settings.question)))
 
 
 def _run_columns(columns: tuple[str, ...], pictures: tuple[Path, ...], options: dict[str, object]) -> None:
     """Run the models without pictures, and stack each run of pictures with them."""
-    from fusion_ln.clinical.columns import columns_title
     from fusion_ln.cohort.default import open_cohort
-    from fusion_ln.report.experiment import write_runs
+    from fusion_ln.report.experiment import columns_heading, write_runs
     from fusion_ln.runs import RunFolder
     from fusion_ln.training.clinical import run_beside
 
@@ -218,12 +211,8 @@ def _run_columns(columns: tuple[str, ...], pictures: tuple[Path, ...], options: 
     place = out if isinstance(out, Path) else Path("runs") / cohort.name
     seen = [RunFolder(each) for each in pictures]
     runs = run_beside(cohort, columns, seen, place, seed=seed if isinstance(seed, int) else 0)
-    title = columns_title(columns, cohort.modalities)
-    question = (
-        "What do the pictures add to what is known without them?" if seen else "How much is known without pictures?"
-    )
-    shown = [*seen, *runs]
-    print_paths(write_runs(runs[0].root, shown, cohort, title=f"{cohort.name}: {title}", question=question))
+    heading = columns_heading(cohort, columns, with_pictures=bool(seen))
+    print_paths(write_runs(runs[0].root, [*seen, *runs], cohort, heading))
 
 
 def _plan(

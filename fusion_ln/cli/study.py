@@ -136,13 +136,13 @@ def tune_and_apply(file: Path, out: Path, device: DeviceSettings) -> None:
 
 
 def _apply(place: "StudyPlace", chosen: dict[str, int], device: DeviceSettings) -> None:
-    from fusion_ln.report.experiment import write_experiment
+    from fusion_ln.report.experiment import Heading, write_experiment
     from fusion_ln.tuning.plan import apply_tuning
 
     tuned = apply_tuning(place, chosen, device)
     click.echo(f"Tuned experiment: {tuned.file}")
     title = tuned.experiment.name
-    print_paths(write_experiment(place.out, tuned.runs, tuned.cohort, title=title, question=tuned.question))
+    print_paths(write_experiment(place.out, tuned.runs, tuned.cohort, Heading(title, tuned.question)))
 
 
 def _need_optuna() -> None:

@@ -64,10 +64,10 @@ def write_croissant(cohort: Cohort, path: Path) -> None:
     own |= {cohort.pictures / name for name in cohort.images[PATH]}
     if path.exists() and any(each.exists() and path.samefile(each) for each in own if each.name == path.name):
         raise CohortError(f"{path}: a file of the cohort, which would be replaced.", "Name another file.")
-    write_json(path, describe_cohort(cohort, path.parent))
+    write_json(path, to_croissant(cohort, path.parent))
 
 
-def describe_cohort(cohort: Cohort, folder: Path) -> dict[str, object]:
+def to_croissant(cohort: Cohort, folder: Path) -> dict[str, object]:
     """Describe a cohort in Croissant's terms.
 
     Args:

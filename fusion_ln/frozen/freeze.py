@@ -17,12 +17,13 @@ from fusion_ln.frozen.log import take_over
 from fusion_ln.frozen.moments import learn_known, write_moments
 from fusion_ln.frozen.pictures import write_hashes
 from fusion_ln.frozen.profile import profile_of
-from fusion_ln.frozen.record import Answer, ModelRecord
-from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
+from fusion_ln.frozen.record import ModelRecord
+from fusion_ln.frozen.study import ALL_PATIENTS, record_model
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.base import Answer
 from fusion_ln.settings.devices import AUTO, DeviceSettings
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def freeze(
             trained = load_run(run)
         opened = open_run_cohort(run, cohort)
         refitted = _refit(run, opened, device) if answer == "refit" else None
-        record, scores = describe_model(trained, licence, refitted)
+        record, scores = record_model(trained, licence, refitted)
         shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))

@@ -14,7 +14,7 @@ from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.moments import Known, read_moments
 from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord
-from fusion_ln.frozen.study import ALL_PATIENTS, describe_model
+from fusion_ln.frozen.study import ALL_PATIENTS, record_model
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
@@ -92,7 +92,7 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     """
     with Undrawn():
         trained = load_run(run)
-    record, scores = describe_model(trained)
+    record, scores = record_model(trained)
     say(
         f"{run.root}: a run, so its answers are calibrated now and pictures unlike its own are not found; `fusionln "
         "freeze` keeps a model once and for all."

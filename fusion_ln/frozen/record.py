@@ -14,13 +14,11 @@ from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.records.parts import LearntParameters, Share, Strict
-from fusion_ln.settings.base import Protocol
+from fusion_ln.settings.base import Answer, Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
 FORMAT_VERSION = 3
 FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
-
-Answer = Literal["ensemble", "refit"]
 
 
 class StoredCalibration(Strict):

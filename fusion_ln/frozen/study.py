@@ -36,7 +36,7 @@ ALL_PATIENTS = ""  # name of the scores of all patients, each with the pictures 
 UNSTATED = "not stated"
 
 
-def describe_model(
+def record_model(
     trained: TrainedRun, licence: str = UNSTATED, refitted: "Refit | None" = None
 ) -> tuple[ModelRecord, dict[str, FoldScores]]:
     """Describe the mean of a run's fold models, with its calibration and scores from each subset of the modalities.

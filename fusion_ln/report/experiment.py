@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from fusion_ln.clinical.columns import columns_title
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
@@ -15,15 +16,40 @@ from fusion_ln.report.seeds.page import write_seeds
 from fusion_ln.report.seeds.repeats import write_repeats
 from fusion_ln.report.starts import write_ablation
 from fusion_ln.runs import RunFolder
+from fusion_ln.terms import modality_title
+
+
+class Heading(NamedTuple):
+    """Title of a page, and the question that it answers."""
+
+    title: str
+    question: str
+
+
+def baseline_heading(cohort: Cohort, modality: str) -> Heading:
+    """Head the page of one modality."""
+    alone = f"{modality_title(modality)} alone"
+    return Heading(f"{cohort.name}: {alone}", f"How well does {alone} tell the classes apart?")
+
+
+def fusion_heading(cohort: Cohort) -> Heading:
+    """Head the page of all modalities and their fusions."""
+    question = "Does fusing the pictures tell the classes apart better than the best modality alone?"
+    return Heading(f"{cohort.name}: does fusion help?", question)
+
+
+def columns_heading(cohort: Cohort, columns: Sequence[str], *, with_pictures: bool) -> Heading:
+    """Head the page of models of the cohort's table, alone or beside runs of pictures."""
+    added, alone = "What do the pictures add to what is known without them?", "How much is known without pictures?"
+    return Heading(f"{cohort.name}: {columns_title(columns, cohort.modalities)}", added if with_pictures else alone)
 
 
 def write_runs(
     out: Path,
     runs: list[RunFolder],
     cohort: Cohort,
+    heading: Heading,
     *,
-    title: str,
-    question: str,
     further: Sequence[tuple[Draw, list[RunFolder]]] = (),
 ) -> dict[str, Path]:
     """Write the report of some runs and, where the same models ran on further draws, the page over all draws.
@@ -34,6 +60,7 @@ def write_runs(
     Raises:
         RunError, PredictionsError: See `read_results`, `write_repeats` and `write_learning_curve`.
     """
+    title, question = heading
     results = read_results(runs, cohort)
     drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
     pages = {}
@@ -43,11 +70,11 @@ def write_runs(
         repeats = [results, *(of_draw for _, of_draw in drawn)]
         pages["Repeats"] = write_repeats(out, repeats, title=title, question=question)
     report = write_results(out, results, title=title, question=question, seeds=pages.get("Repeats"))
-    _record(out, "runs", runs, title, question, further)
+    _record(out, "runs", runs, heading, further)
     return {"Runs": out, "Report": report, **pages}
 
 
-def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> dict[str, Path]:
+def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, heading: Heading) -> dict[str, Path]:
     """Write the report of an experiment and, where there are several seeds of fusions or several weights, their pages.
 
     Returns:
@@ -56,6 +83,7 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title:
     Raises:
         RunError, PredictionsError: See `read_results` and `write_ablation`.
     """
+    title, question = heading
     results = read_results(runs, cohort)
     seeds = write_seeds(out, results, title=title, question=question) if len(_fusion_seeds(runs)) > 1 else None
     paths = {"Runs": out, "Report": write_results(out, results, title=title, question=question, seeds=seeds)}
@@ -63,7 +91,7 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, *, title:
         paths["Seeds"] = seeds
     if len(_weights(runs)) > 1:
         paths["Starts"] = write_ablation(out, runs, cohort, title=title, question=question)
-    _record(out, "experiment", runs, title, question)
+    _record(out, "experiment", runs, heading)
     return paths
 
 
@@ -71,8 +99,7 @@ def _record(
     out: Path,
     kind: Literal["runs", "experiment"],
     runs: list[RunFolder],
-    title: str,
-    question: str,
+    heading: Heading,
     further: Sequence[tuple[Draw, list[RunFolder]]] = (),
 ) -> None:
     """Write the record of the pages, last."""
@@ -81,7 +108,7 @@ def _record(
         return tuple(relative(run.root, out) for run in folders)
 
     draws = tuple(DrawRecord(runs=places(of_draw), fraction=draw.fraction) for draw, of_draw in further)
-    PageRecord(kind=kind, runs=places(runs), draws=draws, title=title, question=question).write(out)
+    PageRecord(kind=kind, runs=places(runs), draws=draws, title=heading.title, question=heading.question).write(out)
 
 
 def _fusion_seeds(runs: list[RunFolder]) -> set[int]:

@@ -18,6 +18,10 @@ from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.progress import say
 
 Protocol = Literal["nested", "paper"]
+
+# Models that answer for a study: the mean of its folds' models, or one trained once more on all patients.
+Answer = Literal["ensemble", "refit"]
+
 # Marks a field that was added after the first runs: at its default it is not written, so that older studies match.
 ADDED: JsonDict = {"added": True}
 MOST = 1_000_000  # of what is counted, far beyond sense: a slip is refused before anything is allocated

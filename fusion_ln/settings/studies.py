@@ -7,6 +7,7 @@ from pydantic import Field
 from fusion_ln.settings.base import LAST_SEED, MOST, Settings
 
 Scheme = Literal["pooled", "per-fold"]
+SamplerName = Literal["tpe", "random"]
 TRIALS = 40  # where no budget is given
 
 
@@ -23,5 +24,5 @@ class StudySettings(Settings):
         min_length=1,
         description="auc, loss, recall:CLASS, seconds. With several nothing is pruned.  [default: auc]",
     )
-    sampler: Literal["tpe", "random"] = Field("tpe", description="Sampler of the trials.")
+    sampler: SamplerName = Field("tpe", description="SamplerName of the trials.")
     seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of the sampler.")

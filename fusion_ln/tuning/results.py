@@ -1,7 +1,7 @@
 """Results of a study, read from its trials; imports no torch, so that a report may read them."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from optuna import Study
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Valid
 
 from fusion_ln.errors import StudyError
 from fusion_ln.records.parts import CohortSummary
+from fusion_ln.settings.studies import SamplerName
 
 IDENTITY = "fusion_ln"  # attribute of a study: its settings, search space and cohort
 FOLD_SCORES = "scores"  # attribute of a trial: the scores of its folds
@@ -45,7 +46,7 @@ class StudyRecord(BaseModel):
     space: dict[str, RangeRecord | tuple[bool | int | float | str | None, ...]]
     objectives: tuple[str, ...]
     folds: tuple[int, ...]
-    sampler: Literal["tpe", "random"]
+    sampler: SamplerName
     seed: int
     cohort: CohortSummary
 

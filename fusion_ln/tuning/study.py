@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
 from fusion_ln.runs import differences
+from fusion_ln.settings.studies import SamplerName
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.tuning.objective import Objective
@@ -46,7 +47,7 @@ class StudyJob:
     folds: tuple[int, ...]
     objectives: tuple[str, ...] = ("auc",)
     known: tuple[dict[str, Any], ...] = ()
-    sampler: str = "tpe"
+    sampler: SamplerName = "tpe"
     seed: int = 0
 
     @property

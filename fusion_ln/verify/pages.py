@@ -9,7 +9,7 @@ from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.errors import VerifyError
 from fusion_ln.evaluation.probabilities.costs import is_table
 from fusion_ln.report.comparison import write_comparison
-from fusion_ln.report.experiment import write_experiment, write_runs
+from fusion_ln.report.experiment import Heading, write_experiment, write_runs
 from fusion_ln.report.kit.page import without_figures
 from fusion_ln.report.plan import write_plan
 from fusion_ln.report.record import DrawRecord, PageRecord, read_page_record
@@ -72,12 +72,12 @@ def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | N
         write_comparison(out, places, reference=reference, cohort=moved or named, **asked)
         return
     assert cohort is not None, "a page of runs needs their cohort"
-    runs = [RunFolder(place) for place in places]
+    runs, heading = [RunFolder(place) for place in places], Heading(record.title, record.question)
     if record.kind == "experiment":
-        write_experiment(out, runs, cohort, title=record.title, question=record.question)
+        write_experiment(out, runs, cohort, heading)
         return
     further = [_read_draw(draw, folder) for draw in record.draws]
-    write_runs(out, runs, cohort, title=record.title, question=record.question, further=further)
+    write_runs(out, runs, cohort, heading, further=further)
 
 
 def _read_draw(draw: DrawRecord, folder: Path) -> tuple[Draw, list[RunFolder]]:

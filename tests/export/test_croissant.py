@@ -9,7 +9,7 @@ import pytest
 from tiny import build_cohort, fusionln, refused
 
 from fusion_ln.cohort.folder import save_cohort
-from fusion_ln.export.croissant import describe_cohort
+from fusion_ln.export.croissant import to_croissant
 
 croissant = pytest.importorskip("mlcroissant")
 
@@ -58,22 +58,22 @@ def test_pictures_are_named_where_they_lie_beside_the_description(cohort, tmp_pa
     path = cohort.images["path"].iloc[3]
     np.testing.assert_array_equal(np.asarray(pixels[path].convert("RGB")), cohort.read_picture(path))
     scans = replace(cohort, images=cohort.images.assign(path="images/a.dcm"))
-    names = [each["name"] for each in describe_cohort(scans, cohort.root)["recordSet"]]
+    names = [each["name"] for each in to_croissant(scans, cohort.root)["recordSet"]]
     assert names == ["classes", "patients", "images", "folds", "splits"]  # no reader shows DICOM as a picture
-    beside = describe_cohort(cohort, cohort.root)["distribution"][-1]
+    beside = to_croissant(cohort, cohort.root)["distribution"][-1]
     assert beside["includes"] == ["images/*.png"]
-    assert describe_cohort(cohort, cohort.root.parent)["distribution"][-1]["includes"] == ["a b/images/*.png"]
+    assert to_croissant(cohort, cohort.root.parent)["distribution"][-1]["includes"] == ["a b/images/*.png"]
     flat = replace(cohort, images=cohort.images.assign(path="a.png"))
-    assert describe_cohort(flat, cohort.root)["distribution"][-1]["includes"] == ["*.png"]
-    assert len(describe_cohort(cohort, tmp_path)["distribution"]) == 3
+    assert to_croissant(flat, cohort.root)["distribution"][-1]["includes"] == ["*.png"]
+    assert len(to_croissant(cohort, tmp_path)["distribution"]) == 3
 
 
 def test_a_description_says_source_split_and_simulation(cohort):
-    described = describe_cohort(cohort, cohort.root)
+    described = to_croissant(cohort, cohort.root)
     assert "Trusted Dynamic Feature Fusion" in described["citeAs"]
     assert "3 outer folds, each patient in one" in described["description"]
     assert "imulated" not in json.dumps(described)
-    simulated = describe_cohort(replace(cohort, simulated=True, source="phantom"), cohort.root)
+    simulated = to_croissant(replace(cohort, simulated=True, source="phantom"), cohort.root)
     assert simulated["description"].startswith("Simulated patients, no real ones")
     assert "simulated" in simulated["keywords"]
     assert "no patient was examined" in simulated["rai:dataCollection"]

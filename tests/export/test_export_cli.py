@@ -21,7 +21,7 @@ def test_options_without_an_effect_are_refused(tmp_path):
     onnx = ("export", model, "--onnx", tmp_path / "model.onnx")
     assert "belong together" in refused(*onnx, "--int8")
     assert "belong together" in refused(*onnx, "--cohort", tmp_path)
-    assert "a place of its own" in refused(*onnx, "--csv", tmp_path / "model.onnx")
+    assert "is the place of --onnx" in refused(*onnx, "--csv", tmp_path / "model.onnx")
     assert "export twice" in refused(*onnx, "--int8", "--half", "--cohort", tmp_path)
 
 

@@ -258,9 +258,9 @@ def test_answers_never_overwrite_what_is_read_nor_each_other(models, tmp_path):
     model, picture, costs = models["baseline-2d"].root, tmp_path / "a.png", tmp_path / "costs.csv"
     one = ("predict", model, "--2d", picture, "--costs", costs)
     assert "which must stay as it is" in refused(*one, "--json", model / "a.json")
-    assert "a.png: this file is read" in refused(*one, "--csv", tmp_path / "." / "a.png")
-    assert "costs.csv: this file is read" in refused(*one, "--csv", costs)
-    assert "this file is for --csv" in refused(*one, "--csv", tmp_path / "a", "--json", tmp_path / "a")
+    assert "a.png: is read" in refused(*one, "--csv", tmp_path / "." / "a.png")
+    assert "costs.csv: is read" in refused(*one, "--csv", costs)
+    assert "is the place of --csv" in refused(*one, "--csv", tmp_path / "a", "--json", tmp_path / "a")
 
 
 @pytest.mark.parametrize("added", [0, 3])
