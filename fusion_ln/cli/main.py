@@ -18,6 +18,7 @@ INTERRUPTED = 130  # exit code after Ctrl-C, by the custom of shells: 128 and th
 # their options cost more time than the help of all commands.
 COMMANDS = {
     "cohort": "Import, download, simulate and check cohorts of patients.",
+    "weights": "Look at weight files that others publish, and import them for `--weights`.",
     "pretrain": "Train one backbone on several sets, each under a head of its own.",
     "run": "Train single-modality baselines, fuse them, and report.",
     "study": "Tune an experiment's settings on inner validation.",

@@ -155,7 +155,7 @@ def parse_changes(texts: tuple[str, ...], models: Mapping[str, type[Settings]]) 
             place = inner if isinstance(inner, dict) else {name: None}
         if name in place:
             raise SettingsError(f"--set {key}: given twice.", "Give each setting once.")
-        place[name] = _value(value)
+        place[name] = plain_value(value)
     return tables
 
 
@@ -170,7 +170,7 @@ def _keys(model: type[Settings], prefix: str) -> list[str]:
     return keys
 
 
-def _value(text: str) -> object:
+def plain_value(text: str) -> object:
     """Read a value as TOML or, failing that, as a word."""
     try:
         values: dict[str, object] = tomllib.loads(f"value = {text}")

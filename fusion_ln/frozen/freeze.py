@@ -19,8 +19,10 @@ from fusion_ln.frozen.pictures import write_hashes
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import ModelRecord
 from fusion_ln.frozen.study import ALL_PATIENTS, record_model
+from fusion_ln.models.backbones import Backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
+from fusion_ln.models.weights.network import metadata_of
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Answer
@@ -115,7 +117,9 @@ def _copy_weights(trained: TrainedRun, described: ModelRecord, folder: ModelFold
     run, record = trained.run, trained.run.read_prediction_record()
     members = [run] if isinstance(record, BaselineRecord) else [RunFolder(run.root / m) for m in record.members]
     for modality, key in zip(trained.sides, trained.models[0].sources, strict=False):
-        save_tensors(folder.source(modality), trained.models[0].sources[key].state_dict())
+        source = trained.models[0].sources[key]
+        network = source.network if isinstance(source, Backbone) else None
+        save_tensors(folder.source(modality), source.state_dict(), metadata_of(network))
     for fold in described.numbers:
         for modality, member in zip(trained.sides, members, strict=True):
             write_bytes(folder.network(modality, fold), member.checkpoint(fold).read_bytes())

@@ -19,6 +19,7 @@ from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel, assemble, load_run
+from fusion_ln.models.weights.network import read_network
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
@@ -160,8 +161,10 @@ def _load_sources(folder: ModelFolder, loaded: Sequence[tuple[Classifier, Checkp
     sources = {}
     for _, checkpoint in loaded:
         fit, path = checkpoint.settings.fit, folder.source(checkpoint.settings.modality)
-        sources[checkpoint.settings.modality] = create_backbone(fit.backbone, image_size=fit.image_size)
-        load_weights(sources[checkpoint.settings.modality], load_tensors(path), path)
+        tensors = load_tensors(path)
+        source = create_backbone(fit.backbone, image_size=fit.image_size, network=read_network(path))
+        load_weights(source, tensors, path)
+        sources[checkpoint.settings.modality] = source
     return sources
 
 

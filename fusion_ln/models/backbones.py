@@ -11,7 +11,8 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError, unknown
-from fusion_ln.models.weights import load_body
+from fusion_ln.models.weights.load import load_body
+from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.terms import PAPER_BACKBONES
 
@@ -25,15 +26,19 @@ class Backbone(nn.Module):
     Attributes:
         n_features: D, width of the pooled features.
         n_token_features: D', width of the tokens.
+        network: Constructor and normalisation that its weights brought along; None: those of its name.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, network: Network | None = None) -> None:
         super().__init__()
         statistics = resolve_model_data_config(body)  # type: ignore[no-untyped-call]
+        if network is not None:
+            statistics = {"mean": network.mean, "std": network.std}
         self.body = body
+        self.network = network
         self.n_token_features = int(body.num_features)
         self.n_features = int(getattr(body, "head_hidden_size", None) or body.num_features)
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
@@ -87,21 +92,24 @@ class Backbone(nn.Module):
         return planes
 
 
-def create_backbone(name: str, *, image_size: int, weights: str = "scratch") -> Backbone:
+def create_backbone(
+    name: str, *, image_size: int, weights: str = "scratch", network: Network | None = None
+) -> Backbone:
     """Build a backbone by name.
 
     Args:
         name: One of `PAPER_BACKBONES` or any timm name.
         image_size: Pixels a side; networks with position embeddings are built for it.
-        weights: ``scratch``, ``imagenet``, the path of a weight file (timm's own format, or a checkpoint of ours), or
-            the folder of a pre-training.
+        weights: ``scratch``, ``imagenet``, the path of a weight file (of others, or a checkpoint of ours), or the
+            folder of a pre-training or of a network that timm opens.
+        network: Of a network from scratch into which trained weights are loaded: what their file says of it.
 
     Raises:
         SettingsError: If the name is unknown; the nearest known ones are named.
         WeightsError: If the weights cannot be had, or are another network's.
         RunError: If the folder is not that of a finished pre-training.
     """
-    return Backbone(load_body(find_network(name), weights, image_size))
+    return Backbone(*load_body(find_network(name), weights, image_size, network))
 
 
 def describe_for_timm(backbone: Backbone, image_size: int) -> dict[str, object]:
@@ -114,6 +122,7 @@ def describe_for_timm(backbone: Backbone, image_size: int) -> dict[str, object]:
         dict(body.pretrained_cfg), remove_source=True, remove_null=True
     )
     architecture, fixed = held.pop("architecture"), bool(held.get("fixed_input_size"))
+    arguments = backbone.network.arguments if backbone.network else {}
     gone = ("tag", "label_offset", "test_input_size", "test_crop_pct", "pool_size", "license", "origin_url")
     config = {
         **{key: value for key, value in held.items() if key not in gone},
@@ -130,7 +139,7 @@ def describe_for_timm(backbone: Backbone, image_size: int) -> dict[str, object]:
         "architecture": architecture,
         "num_classes": 0,
         "num_features": body.num_features,
-        "model_args": {"img_size": image_size} if fixed else {},
+        "model_args": {**({"img_size": image_size} if fixed else {}), **arguments},
         "pretrained_cfg": config,
     }
 

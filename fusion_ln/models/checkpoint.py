@@ -16,7 +16,8 @@ from fusion_ln.errors import RunError, in_short
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
-from fusion_ln.models.weights import first_not_finite
+from fusion_ln.models.weights.fit import first_not_finite
+from fusion_ln.models.weights.network import Network, metadata_of, read_network
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.runs import RunFolder, differences
 from fusion_ln.settings.base import RECORDED, Settings
@@ -86,14 +87,16 @@ def load_head(path: Path, fold: int, expected: HeadSettings) -> tuple[HeadEnsemb
     return head.eval(), described.clinical
 
 
-def save_checkpoint(path: Path, weights: dict[str, Tensor], checkpoint: Checkpoint) -> None:
-    """Write weights and description in one file, atomically."""
+def save_checkpoint(
+    path: Path, weights: dict[str, Tensor], checkpoint: Checkpoint, network: Network | None = None
+) -> None:
+    """Write weights and description in one file, atomically; ``network`` is what the first weights brought along."""
     described = {
         "settings": checkpoint.settings.model_dump(),
         "classes": checkpoint.classes,
         "fold": checkpoint.fold,
     }
-    _save(path, weights, METADATA_KEY, described)
+    _save(path, weights, METADATA_KEY, described, network)
 
 
 def load_checkpoint(path: Path) -> tuple[Classifier, Checkpoint]:
@@ -132,7 +135,8 @@ def load_member(run: RunFolder, fold: int, part: int | None = None) -> tuple[Cla
 
 
 def _rebuild(path: Path, checkpoint: Checkpoint) -> Classifier:
-    model = build_classifier(checkpoint.settings.fit, len(checkpoint.classes), weights="scratch")
+    fit, network = checkpoint.settings.fit, read_network(path)
+    model = build_classifier(fit, len(checkpoint.classes), weights="scratch", network=network)
     load_weights(model, load_tensors(path), path)
     return model.eval()
 
@@ -188,8 +192,10 @@ def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, 
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
-def _save(path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any]) -> None:
-    save_tensors(path, weights, {key: json.dumps(described)})
+def _save(
+    path: Path, weights: dict[str, Tensor], key: str, described: dict[str, Any], network: Network | None = None
+) -> None:
+    save_tensors(path, weights, {key: json.dumps(described), **metadata_of(network)})
 
 
 def _describe(path: Path, key: str, kind: type[D]) -> D:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from fusion_ln.models.backbones import Backbone, create_backbone
+from fusion_ln.models.weights.network import Network
 from fusion_ln.settings.training import FitSettings
 
 
@@ -43,16 +44,19 @@ class MultiTaskClassifier(nn.Module):
         return logits
 
 
-def build_classifier(fit: FitSettings, n_classes: int, *, weights: str | None = None) -> Classifier:
+def build_classifier(
+    fit: FitSettings, n_classes: int, *, weights: str | None = None, network: Network | None = None
+) -> Classifier:
     """Build the network of a baseline, its weights drawn from torch's global generator.
 
     Args:
         fit: Its settings.
         n_classes: C.
         weights: Instead of ``fit.weights``: ``scratch`` where a checkpoint is loaded over it anyway.
+        network: What that checkpoint says of its network.
 
     Raises:
         SettingsError, WeightsError: See `create_backbone`.
     """
-    backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=weights or fit.weights)
+    backbone = create_backbone(fit.backbone, image_size=fit.image_size, weights=weights or fit.weights, network=network)
     return Classifier(backbone, mlp_head(backbone.n_features, fit.head_width, n_classes, fit.head_dropout))

@@ -15,7 +15,8 @@ from fusion_ln.compute.device import precision_of
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
-from fusion_ln.models.classifier import build_classifier
+from fusion_ln.models.classifier import Classifier, build_classifier
+from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
@@ -160,7 +161,8 @@ def run_fold(job: FoldJob, fabric: Fabric, on_epoch: Callable[[Epoch], None]) ->
     settings = job.settings.model_copy(update={"fit": job.settings.fit.of_fold(number)})
     fitted = fit_fold(cohort, settings, number, fabric, folder, on_epoch, part=job.part, stop=job.stop)
     if fabric.is_global_zero:
-        save_checkpoint(job.checkpoint, fitted.result.weights, Checkpoint(settings, cohort.classes, number))
+        described = Checkpoint(settings, cohort.classes, number)
+        save_checkpoint(job.checkpoint, fitted.result.weights, described, fitted.network)
     if fabric.is_global_zero and (job.part is not None or job.stop is not None):
         clear_states(folder)
     elif fabric.is_global_zero:
@@ -178,6 +180,12 @@ class FittedFold:
     bank: ImageBank
     settings: FitSettings
     result: FitResult
+
+    @property
+    def network(self) -> Network | None:
+        """What the first weights brought along."""
+        model = self.task.model
+        return model.backbone.network if isinstance(model, Classifier) else None
 
     def predict(self, patients: list[str], fabric: Fabric) -> PatientLogits:
         """Predict the logits of those of ``patients`` who have a picture."""

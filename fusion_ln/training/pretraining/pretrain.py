@@ -24,10 +24,11 @@ from fusion_ln.files.atomic import write_atomically
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import locked
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
-from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
 from fusion_ln.models.rehearsal import check_network
-from fusion_ln.models.weights import BACKBONE_PREFIX
+from fusion_ln.models.weights.load import BACKBONE_PREFIX
+from fusion_ln.models.weights.network import metadata_of
 from fusion_ln.predictions import write_predictions
 from fusion_ln.progress import progress, say
 from fusion_ln.records.kinds import PretrainingRecord
@@ -288,6 +289,8 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
     tensors = {
         name: t.detach().cpu().contiguous() for name, t in result.weights.items() if name.startswith(BACKBONE_PREFIX)
     }
-    described = {"pretraining": settings.model_dump_json()}
+    backbone = pretrained.learning.model.backbone
+    network = backbone.network if isinstance(backbone, Backbone) else None
+    described = {"pretraining": settings.model_dump_json(), **metadata_of(network)}
     write_atomically(run.backbone, lambda temporary: save_file(tensors, temporary, described))
     shutil.rmtree(pretrained.scores.folder)

@@ -1,0 +1,137 @@
+"""Import of public weights: a file of others becomes one of ours, with its network in the metadata."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from fusion_ln.errors import WeightsError
+from fusion_ln.files.atomic import write_atomically
+from fusion_ln.models.backbones import find_network
+from fusion_ln.models.weights.describe import normalisation_of, statistics_of
+from fusion_ln.models.weights.fit import Fit, body_on_meta, fit_tensors, floating, own_size
+from fusion_ln.models.weights.match import match
+from fusion_ln.models.weights.network import Argument, Network, metadata_of, read_network, read_timm_folder
+from fusion_ln.models.weights.presets import PRESETS, Channels, find_preset, network_of, networks_of
+from fusion_ln.models.weights.unwrap import Unwrapped, read_weight_file
+from fusion_ln.runs import weight_file
+from fusion_ln.terms import PAPER_BACKBONES
+
+# Networks that `inspect` tries where nobody names one, beside those of the presets and the paper.
+USUAL = (
+    "resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "convnext_tiny", "convnext_small", "convnext_base",
+    "efficientnet_b0", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_large_patch16_224",
+    "swin_tiny_patch4_window7_224",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """Choices of an import.
+
+    Attributes:
+        preset: Publication that the file is of.
+        backbone: Network; needed where the preset does not tell it.
+        arguments: Constructor arguments, which go before the preset's.
+        mean, std: Normalisation, which goes before the preset's.
+        allowed: Tensors that the file may lack, by their names or the first parts of these.
+    """
+
+    preset: str | None = None
+    backbone: str | None = None
+    arguments: dict[str, Argument] = field(default_factory=dict)
+    mean: Channels | None = None
+    std: Channels | None = None
+    allowed: tuple[str, ...] = ()
+
+
+def inspect_weights(given: Path, request: ImportRequest) -> tuple[str, Fit]:
+    """Fit a file to the network that is chosen or, of several, the one that most of its tensors match.
+
+    Returns:
+        timm's name of the network, and the fit at the file's own size of pictures.
+
+    Raises:
+        WeightsError: If the file is none, or fits no network that was tried.
+        SettingsError: If there is no such network or preset.
+    """
+    path = weight_file(given)
+    read = read_weight_file(path)
+    known = read_timm_folder(given) or read_network(path)
+    name, network = _choose(path, read, request, known)
+    size = own_size(name, read, network)
+    fit = fit_tensors(name, read, path, size, network, allowed=request.allowed)
+    return name, fit
+
+
+def import_weights(given: Path, out: Path, request: ImportRequest) -> tuple[str, Fit]:
+    """Write a file of others as one of ours, under timm's names and with its network as metadata.
+
+    Returns:
+        See `inspect_weights`.
+
+    Raises:
+        WeightsError: Or if ``out`` exists, or no network is named.
+        SettingsError: See `inspect_weights`.
+    """
+    if out.suffix != ".safetensors":
+        raise WeightsError(f"--out {out}: not a name of a .safetensors file.", "End it with `.safetensors`.")
+    if out.exists():
+        raise WeightsError(f"--out {out}: exists already.", "Choose another name, or delete it.")
+    if not (request.preset or request.backbone or given.is_dir()):
+        raise WeightsError(
+            f"{given}: of which network is not said.",
+            f"Give `--as NAME` ({', '.join(PRESETS)}) or `--backbone NAME`; `fusionln weights inspect` tries some.",
+        )
+    name, fit = inspect_weights(given, request)
+    mean, std = normalisation_of(fit)
+    base = fit.network or Network(backbone=name, mean=mean, std=std)
+    network = base.model_copy(update={"backbone": name, "missing": fit.missing})
+    tensors = {n: t.contiguous() for n, t in fit.body.state_dict().items() if n not in fit.missing}
+    write_atomically(out, lambda temporary: save_file(tensors, temporary, {"format": "pt", **metadata_of(network)}))
+    return name, fit
+
+
+def _choose(path: Path, read: Unwrapped, request: ImportRequest, known: Network | None) -> tuple[str, Network | None]:
+    """Choose the network: of those that may be meant, the one that the most tensors match."""
+    asked = find_network(request.backbone) if request.backbone else None
+    networks: dict[str, Network | None]
+    if request.preset:
+        preset = find_preset(request.preset)
+        networks = {each: network_of(preset, request.preset, each) for each in networks_of(request.preset, asked)}
+    elif asked or known:
+        networks = {asked or find_network(known.backbone if known else ""): known}
+    else:
+        of_presets = [network for preset in PRESETS.values() for network in preset.networks]
+        networks = dict.fromkeys([*map(find_network, PAPER_BACKBONES), *USUAL, *of_presets])
+    described = {name: _described(request, network, name) for name, network in networks.items()}
+    if len(described) == 1:
+        return next(iter(described.items()))
+    shares = {name: _share(read, name, network) for name, network in described.items()}
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] < 1 and not request.preset:
+        raise WeightsError(
+            f"{path}: fits none of {len(shares)} networks that were tried; {best} is nearest "
+            f"({shares[best]:.0%} of its tensors match).",
+            "Name its network with `--backbone NAME`.",
+        )
+    return best, described[best]
+
+
+def _described(request: ImportRequest, network: Network | None, name: str) -> Network | None:
+    """Let the options go before what the preset or the file tells; None where nothing is told."""
+    if request.mean is None and request.std is None and not request.arguments:
+        return network
+    mean, std = statistics_of(body_on_meta(name, None, {}))
+    base = network or Network(backbone=name, mean=mean, std=std)
+    changes = {
+        "arguments": {**base.arguments, **request.arguments},
+        "mean": request.mean or base.mean,
+        "std": request.std or base.std,
+    }
+    return base.model_copy(update=changes)
+
+
+def _share(read: Unwrapped, name: str, network: Network | None) -> float:
+    shapes = {n: t.shape for n, t in floating(body_on_meta(name, None, network.arguments if network else {})).items()}
+    return len(match(read.tensors, shapes).matched) / len(shapes)
