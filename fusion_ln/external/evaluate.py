@@ -33,6 +33,7 @@ from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, entered, hash_place
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
+from fusion_ln.progress import say
 from fusion_ln.report.external.page import write_evaluation
 from fusion_ln.terms import LABEL, PATIENT, SITE
 
@@ -99,6 +100,9 @@ def _evaluate(
         if protocol
         else None
     )
+    for network in model.models[0].networks:
+        if warning := network.learnt_from(cohort.name, cohort.source):
+            say(f"Warning: the weights that {root} began from: {warning}")
     labels = None if label_free else _labels_of(cohort, model)
     groups = _groups_of(cohort, bound)
     if cases is not None and labels is not None:

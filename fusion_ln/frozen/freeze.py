@@ -15,7 +15,7 @@ from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.load import Undrawn, scores_table
 from fusion_ln.frozen.log import take_over
 from fusion_ln.frozen.moments import learn_known, write_moments
-from fusion_ln.frozen.pictures import write_hashes
+from fusion_ln.frozen.pictures import name_presets, write_hashes
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.frozen.record import ModelRecord
 from fusion_ln.frozen.study import ALL_PATIENTS, record_model
@@ -83,7 +83,10 @@ def freeze(
         beginnings = write_hashes(folder, opened, list(record.modalities), run.read_prediction_record())
         known = learn_known(opened, trained.models, load_refit(run, refitted.learnt) if refitted else None)
         write_moments(folder.moments, known.moments)
-        added = {"profile": profile_of(opened, record.modalities), "weights": beginnings}
+        added = {
+            "profile": profile_of(opened, record.modalities),
+            "weights": name_presets(beginnings, trained.models[0].networks),
+        }
         study = record.study.model_copy(update=added)
         record = record.model_copy(update={"study": study, "farthest": known.threshold})
         write_json(folder.record, record.model_dump(mode="json"))

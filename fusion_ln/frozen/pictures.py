@@ -1,6 +1,6 @@
 """What a model knows of the pictures that its networks learnt from: hashes, of its study and of its pre-trainings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,14 @@ from fusion_ln.files.formats import write_parquet
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
+from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.terms import MODALITY, SHA256
 
 SOURCE = "source"
+UNTOLD = "weights that tell no pictures"
 OF_ANY = ""  # modality of the pictures of a pre-training, which serve every network that began from it
 BEGINNINGS = {"scratch": "random weights", "imagenet": "ImageNet, whose pictures are not known here"}
 
@@ -45,13 +47,20 @@ def write_hashes(
         known = None if weights in BEGINNINGS else _hash_pretraining(weights)
         if known:
             found.setdefault(OF_ANY, []).append(known)
-        other = f"{known.source}, {len(known.table)} pictures" if known else "weights that tell no pictures"
+        other = f"{known.source}, {len(known.table)} pictures" if known else UNTOLD
         beginnings.append(BEGINNINGS.get(weights, other))
     parts = [(modality, each) for modality, collections in found.items() for each in collections]
     tables = [each.table.assign(**{MODALITY: modality, SOURCE: each.source}) for modality, each in parts]
     write_parquet(folder.pictures, pd.concat(tables, ignore_index=True))
     save_tensors(folder.hash_centres, {_key(m, each.source): torch.from_numpy(each.centre) for m, each in parts})
     return tuple(dict.fromkeys(beginnings))
+
+
+def name_presets(beginnings: tuple[str, ...], networks: Sequence[Network]) -> tuple[str, ...]:
+    """Name the publications of weights that tell no pictures, with what they learnt from and their licence."""
+    named = [f"{n.preset} ({n.licence}), which learnt from {n.trained_on}" for n in networks if n.preset]
+    others = [each for each in beginnings if each != UNTOLD or not named]
+    return (*others, *named)
 
 
 def read_hashes(folder: ModelFolder, modality: str) -> KnownHashes:

@@ -10,6 +10,8 @@ import torch
 from fusion_ln.errors import FusionLNError, SettingsError, in_short
 from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
+from fusion_ln.models.weights.load import check_file
+from fusion_ln.progress import say
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 
@@ -80,14 +82,16 @@ def check_network(name: str, image_size: int) -> None:
 
 @cache
 def check_weights(name: str, image_size: int, weights: str) -> None:
-    """Refuse weights that cannot be had or are another network's, by loading them once.
+    """Refuse weights that cannot be had or are another network's, by loading them once; say how a file fits.
 
     Raises:
         WeightsError, RunError: See `create_backbone`.
     """
     if weights != "scratch":
         with torch.random.fork_rng(devices=[]):
-            create_backbone(name, image_size=image_size, weights=weights)
+            fits = check_file(find_network(name), weights, image_size)
+        if fits:
+            say(f"{fits}.")
 
 
 def sizes_of(name: str) -> list[int]:

@@ -17,6 +17,7 @@ from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
 from fusion_ln.models.late.base import Learnt, ModalityLogits, load_late_head
+from fusion_ln.models.weights.network import Network
 from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
@@ -89,6 +90,16 @@ class TripletModel(nn.Module):
     @property
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.sides)
+
+    @property
+    def networks(self) -> list[Network]:
+        """What the first weights of the members brought along, each once."""
+        found: list[Network] = []
+        for member in self.members.values():
+            network = member.backbone.network if isinstance(member, Classifier) else None
+            if network and network not in found:
+                found.append(network)
+        return found
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode, but keep batch normalisation on the baselines' statistics: batches of triplets are small."""

@@ -8,6 +8,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.files.locks import locked
 from fusion_ln.files.names import as_file_name
+from fusion_ln.models.rehearsal import check_weights
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import AUTO, DeviceSettings
@@ -51,6 +52,9 @@ def run_planned(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], devi
         modalities = [settings.modality for settings in planned.values() if settings.fit.weights == weights]
         refuse_shared_pictures(cohort, modalities, weights)
     check_networks((settings.fit for settings in planned.values()), cohort.n_folds)
+    for run, settings in planned.items():
+        if not run.finished:
+            check_weights(settings.fit.backbone, settings.fit.image_size, settings.fit.weights)
     check_room(baseline_needs(cohort, planned))
     train_baselines(cohort, planned, device)
     return list(planned)

@@ -22,6 +22,7 @@ from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import save_tensors
+from fusion_ln.models.weights.network import Network
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.predict.present import as_json, as_table
 from fusion_ln.predictions import (
@@ -343,9 +344,15 @@ def test_a_model_is_verified_to_the_figures_of_its_card(models, tmp_path):
         shutil.rmtree(model.root)
 
 
-def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp_path):
+def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp_path, capsys):
+    """And so do the normalisation and the origin that the weights brought along."""
     cohort, weights = make_cohort(12), tmp_path / "weights.safetensors"
-    save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict())
+    network = Network(
+        backbone="test_resnet", mean=(0.1, 0.1, 0.1), std=(0.2, 0.2, 0.2), preset="made",
+        trained_on="a test's pictures",
+        licence="MIT", sources=("test",),
+    )  # fmt: skip
+    save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict(), network.metadata)
     fit = FIT_TWICE.model_copy(update={"weights": str(weights), "epochs": 1})
     heads = {"concat": FUSIONS["concat"].model_copy(update={"tokens": "pretrained"})}
     run = run_baselines_and_fusions(
@@ -355,8 +362,13 @@ def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp
     expected = load_predictor(run.root).predict_cohort(new)
     freeze(run, tmp_path / "model", licence="MIT")
     weights.unlink()
-    answers = load_predictor(tmp_path / "model").predict_cohort(new)
-    np.testing.assert_array_equal(answers.probs, expected.probs)
+    predictor = load_predictor(tmp_path / "model")
+    np.testing.assert_array_equal(predictor.predict_cohort(new).probs, expected.probs)
+    model = predictor.model.models[0]
+    for backbone in (*model.sources.values(), *(member.backbone for member in model.members.values())):
+        assert backbone.mean.flatten().tolist() == pytest.approx([0.1] * 3)
+    assert predictor.model.record.study.weights == ("made (MIT), which learnt from a test's pictures",)
+    assert "made learnt from a test's pictures: among them is test, the source of tiny" in capsys.readouterr().err
 
 
 def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, models, tmp_path):

@@ -10,8 +10,9 @@ from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.backbones import find_network
 from fusion_ln.models.weights.describe import normalisation_of, statistics_of
 from fusion_ln.models.weights.fit import Fit, body_on_meta, fit_tensors, floating, own_size
+from fusion_ln.models.weights.load import known_network
 from fusion_ln.models.weights.match import match
-from fusion_ln.models.weights.network import Argument, Network, metadata_of, read_network, read_timm_folder
+from fusion_ln.models.weights.network import Argument, Network, metadata_of
 from fusion_ln.models.weights.presets import PRESETS, Channels, find_preset, network_of, networks_of
 from fusion_ln.models.weights.unwrap import Unwrapped, read_weight_file
 from fusion_ln.runs import weight_file
@@ -57,7 +58,7 @@ def inspect_weights(given: Path, request: ImportRequest) -> tuple[str, Fit]:
     """
     path = weight_file(given)
     read = read_weight_file(path)
-    known = read_timm_folder(given) or read_network(path)
+    known = known_network(str(given))
     name, network = _choose(path, read, request, known)
     size = own_size(name, read, network)
     fit = fit_tensors(name, read, path, size, network, allowed=request.allowed)

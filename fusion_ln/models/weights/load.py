@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from fusion_ln.errors import WeightsError, in_short
-from fusion_ln.models.weights.fit import Fit, build_body, constructor, fit_file, refuse_not_finite
+from fusion_ln.models.weights.describe import describe_fit
+from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file, refuse_not_finite
 from fusion_ln.models.weights.network import Network, read_network, read_timm_folder
 from fusion_ln.runs import weight_file
 from fusion_ln.terms import cache_folder
 
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints
+NAMES = ("scratch", "imagenet")  # weights that are no file
 BODY_PREFIX = f"{BACKBONE_PREFIX}body."  # of those of its timm network
 
 
@@ -41,7 +43,7 @@ def load_body(
     if weights == "imagenet":
         return _load_imagenet(timm_name, image_size), None
     path = weight_file(Path(weights))
-    if path.is_file() and _is_ours(path):
+    if _is_ours(path):
         return _load_ours(timm_name, path, image_size)
     fit = fit_weights(timm_name, weights, image_size)
     return fit.body, fit.network
@@ -53,9 +55,31 @@ def fit_weights(timm_name: str, weights: str, image_size: int | None) -> Fit:
     Raises:
         WeightsError: See `fit_file`.
     """
-    path = weight_file(Path(weights))
-    known = read_timm_folder(Path(weights)) if Path(weights).is_dir() else None
-    return fit_file(timm_name, path, image_size, known or (read_network(path) if path.is_file() else None))
+    return fit_file(timm_name, weight_file(Path(weights)), image_size, known_network(weights))
+
+
+def known_network(weights: str) -> Network | None:
+    """Read what a weight file, as given to ``--weights``, tells beyond its tensors; None: nothing, or it is missing.
+
+    Raises:
+        WeightsError, RunError: If its description cannot be read.
+    """
+    given = Path(weights)
+    path = weight_file(given)
+    return (read_timm_folder(given) if given.is_dir() else None) or (read_network(path) if path.is_file() else None)
+
+
+def check_file(timm_name: str, weights: str, image_size: int) -> str:
+    """Load weights once, and describe in a line how a file of others fits; empty for ImageNet's and ours.
+
+    Raises:
+        WeightsError, RunError: See `load_body`.
+    """
+    if weights in NAMES or _is_ours(path := weight_file(Path(weights))):
+        load_body(timm_name, weights, image_size)
+        return ""
+    lines = describe_fit(fit_weights(timm_name, weights, image_size), timm_name)
+    return "; ".join([f"{path}: {lines['Matched']} match", lines["Pictures"], *filter(None, [lines.get("Network")])])
 
 
 def _load_imagenet(timm_name: str, image_size: int) -> nn.Module:
@@ -83,6 +107,8 @@ def _load_imagenet(timm_name: str, image_size: int) -> nn.Module:
 def _load_ours(timm_name: str, path: Path, image_size: int) -> tuple[nn.Module, Network | None]:
     """Load the backbone of a checkpoint or a pre-training of ours."""
     network = read_network(path)
+    if network:
+        body_on_meta(timm_name, image_size, network.arguments)  # refused, where they are another network's
     body = build_body(timm_name, image_size, network.arguments if network else {})
     tensors = {k.removeprefix(BODY_PREFIX): v for k, v in load_file(path).items() if k.startswith(BODY_PREFIX)}
     try:
@@ -97,7 +123,7 @@ def _load_ours(timm_name: str, path: Path, image_size: int) -> tuple[nn.Module, 
 
 
 def _is_ours(path: Path) -> bool:
-    if path.suffix != ".safetensors":
+    if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
         with safe_open(path, framework="pt") as file:

@@ -39,6 +39,15 @@ class Network(Settings):
     sources: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
+    def learnt_from(self, cohort: str, source: str) -> str:
+        """Warn that the weights learnt from the source of a cohort; empty where that is not known of them."""
+        if source not in self.sources:
+            return ""
+        return (
+            f"{self.preset or 'These weights'} learnt from {self.trained_on}: among them is {source}, the source of "
+            f"{cohort}. Its patients may be known to them, so figures on it are flattered; other weights would not be."
+        )
+
     @property
     def metadata(self) -> dict[str, str]:
         """Entries of a safetensors file."""

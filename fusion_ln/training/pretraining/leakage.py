@@ -15,6 +15,7 @@ from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE
 from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files.formats import write_csv, write_parquet, write_rows
+from fusion_ln.models.weights.load import NAMES, known_network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import PretrainingRecord
 from fusion_ln.runs import RunFolder, weight_file
@@ -56,10 +57,12 @@ def refuse_shared_pictures(cohort: Cohort, modalities: Sequence[str], weights: s
             the cohort lacks a modality.
         RunError: If the pre-training lost the record of its pictures.
     """
-    if weights in ("scratch", "imagenet"):
+    if weights in NAMES:
         return
     if not weight_file(Path(weights)).is_file():
         return  # loading it says so
+    if (network := known_network(weights)) and (warning := network.learnt_from(cohort.name, cohort.source)):
+        say(f"Warning: {weights}: {warning}")
     run = pretraining_of(weights)
     if run is None:
         say(f"{weights}: tells no pictures that it learnt from, so none could be looked for in {cohort.name}.")
