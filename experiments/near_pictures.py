@@ -55,7 +55,7 @@ ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def pictures_of(cohort: Cohort, modality: str) -> list[np.ndarray]:
     """Pictures of a modality."""
-    return [cohort.read_picture(path) for path in cohort.images_of(modality)["path"]]
+    return [cohort.read_picture(image) for image in cohort.images_of(modality)["image_id"]]
 
 
 def hashed(pictures: list[np.ndarray]) -> PictureHashes:

@@ -91,6 +91,20 @@ def _build_import(name: str) -> click.Command:
     @FOLDS
     @seed_option
     @common.frame_option
+    @click.option(
+        "--crop",
+        default="none",
+        show_default=True,
+        metavar="auto|dicom|none|BOX",
+        help="Cut pictures out of their screens: the regions that DICOM files name; `auto`: else the picture part, "
+        "found by its pixels; BOX: X,Y,WIDTH,HEIGHT. Boxes go to images.parquet; files stay as they are.",
+    )
+    @click.option("--mask-text", is_flag=True, help="Fill texts and signs within the pictures from their surroundings.")
+    @click.option(
+        "--accept",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Boxes that were looked at: the crops.csv that `check` wrote, corrected.",
+    )
     @click.option("--skip-unreadable", is_flag=True, help="Skip and name pictures without a label or unreadable.")
     @click.option(
         "--leave-out", multiple=True, metavar="PATH", help="Picture to leave out, relative to SRC; * and ? match."
@@ -103,11 +117,17 @@ def _build_import(name: str) -> click.Command:
         frame: int,
         skip_unreadable: bool,
         leave_out: tuple[str, ...],
+        crop: str,
+        mask_text: bool,
+        accept: Path | None,
         **options: object,
     ) -> None:
         from fusion_ln.cohort.importing import import_cohort
+        from fusion_ln.cohort.regions.cropping import Cropping, read_accepted
+        from fusion_ln.cohort.regions.rule import CropRule
         from fusion_ln.cohort.source import open_source
 
+        cropping = Cropping(CropRule.parse(crop), read_accepted(accept) if accept else {}, mask_text)
         given = {key: value for key, value in options.items() if value is not None}
         cohort = import_cohort(
             open_source(name, src, **given),
@@ -117,6 +137,7 @@ def _build_import(name: str) -> click.Command:
             frame=frame,
             skip_unreadable=skip_unreadable,
             leave_out=leave_out,
+            cropping=cropping,
         )
         _describe_written(cohort)
         click.echo(f"Next: fusionln cohort check {out}")

@@ -2,17 +2,22 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.head import CohortDetails
+from fusion_ln.cohort.regions.box import Box
+from fusion_ln.cohort.regions.text import mask_text
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files.hashes import hash_table
 from fusion_ln.records.parts import CohortSummary
-from fusion_ln.terms import FOLD, IMAGE, INNER, LABEL, MODALITY, PATIENT, SHA256, UNLABELLED, UNUSED, VIEW
+from fusion_ln.terms import CROP, FOLD, IMAGE, INNER, LABEL, MODALITY, PATH, PATIENT, SHA256, UNLABELLED, UNUSED, VIEW
+
+MASKED = ":masked"  # in what is said of a picture whose texts are filled
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Cohort:
         modalities: Modality names in the order in which they are shown.
         patients: ``patient_id, label, site`` and any clinical columns, sorted by patient.
         images: ``image_id, patient_id, modality, view, path, width, height, sha256``, sorted by
-            patient, modality, view.
+            patient, modality, view. Of a cropped cohort also ``crop_x, crop_y, crop_width, crop_height, crop_by,
+            mm_per_pixel``: the box of the picture in its file, which has ``width`` and ``height``.
         folds: See `draw_folds`.
         simulated: True for a phantom cohort; every page made from it says so.
         details: Further entries of its source: frame, remarks, settings of a phantom.
@@ -51,10 +57,12 @@ class Cohort:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of patients, labels and pictures; not of paths nor of clinical columns."""
+        """SHA-256 of patients, labels and pictures with their boxes; not of paths nor of clinical columns."""
         patients = hash_table(self.patients[[PATIENT, LABEL]])
-        pictures = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256]])
-        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, patients, pictures]}))
+        boxes = CROP if self.is_cropped else ()
+        pictures = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256, *boxes]])
+        masked = [MASKED] if self.details.mask_text else []
+        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, patients, pictures, *masked]}))
 
     @cached_property
     def folds_fingerprint(self) -> str:
@@ -87,6 +95,23 @@ class Cohort:
                 f"cohort {self.name}: no picture of modality {modality!r}.", f"It has {held}: choose one of them."
             )
         return rows.reset_index(drop=True)
+
+    @property
+    def is_cropped(self) -> bool:
+        """True if its pictures are boxes of their files."""
+        return CROP[0] in self.images
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, Box | None]]:
+        """Path and box of every picture."""
+        boxes = map(Box._make, self.images[list(CROP)].to_numpy().tolist()) if self.is_cropped else repeat(None)
+        return dict(zip(self.images[IMAGE], zip(self.images[PATH], boxes, strict=False), strict=True))
+
+    def contents_of(self, modality: str) -> list[str]:
+        """Describe what each picture of a modality shows: hash of its file, box, and whether texts are filled."""
+        images, masked = self.images_of(modality), MASKED if self.details.mask_text else ""
+        boxes = [f":{self._places[image][1]}" if self.is_cropped else "" for image in images[IMAGE]]
+        return [f"{sha256}{box}{masked}" for sha256, box in zip(images[SHA256], boxes, strict=True)]
 
     @property
     def is_unlabelled(self) -> bool:
@@ -147,14 +172,39 @@ class Cohort:
         """List the patients of an outer fold."""
         return self.folds.loc[self.folds[FOLD] == fold, PATIENT].tolist()
 
-    def read_picture(self, path: str) -> np.ndarray:
-        """Read a picture of ``images.path``; of a file with several frames, the imported one. uint8, shape (H, W, 3).
+    def read_picture(self, image: str) -> np.ndarray:
+        """Read a picture by its ``image_id``, cut to its box, texts filled if asked. uint8, shape (H, W, 3).
 
         Raises:
-            CohortError: If the path leads out of the pictures' folder.
+            CohortError: If its path leads out of the pictures' folder, or its box out of the picture.
             PictureError: If the picture cannot be read.
         """
+        picture = self.crop(image, self.read_file(image))
+        return mask_text(picture) if self.details.mask_text else picture
+
+    def read_file(self, image: str) -> np.ndarray:
+        """Read the whole file of a picture; of one with several frames, the imported frame. uint8, shape (H, W, 3).
+
+        Raises:
+            CohortError, PictureError: See `read_picture`.
+        """
+        path, _ = self._places[image]
         return read_picture(self.picture_path(path), frame=self.details.frame)
+
+    def crop(self, image: str, pixels: np.ndarray) -> np.ndarray:
+        """Cut a picture out of the pixels of its file.
+
+        Raises:
+            CohortError: If its box leads out of them.
+        """
+        path, box = self._places[image]
+        if box is None:
+            return pixels
+        if problem := box.within(pixels.shape[1], pixels.shape[0]):
+            raise CohortError(
+                f"cohort {self.name}: {path}: {problem}.", "Restore the file, or import the cohort again."
+            )
+        return box.cut(pixels)
 
     def picture_path(self, path: str) -> Path:
         """Locate a picture of ``images.path``.

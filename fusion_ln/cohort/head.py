@@ -47,6 +47,10 @@ class CohortDetails(BaseModel):
         left_out: Patterns of paths that were not imported.
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
+        crop: Rule by which pictures were cut out of their files, see `CropRule`; ``none``: they were not.
+        accepted: Number of boxes that somebody looked at.
+        mask_text: Whether texts within pictures are filled.
+        burned_in: Number of files that say that text stands in their pixels.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
         shift: Differences of a simulated hospital from the home ones, and their sizes.
         attainable: Figures of the exact probabilities; empty where the truth behind the pictures is unknown.
@@ -59,6 +63,10 @@ class CohortDetails(BaseModel):
     left_out: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     folds: str = ""
+    crop: str = "none"
+    accepted: int = 0
+    mask_text: bool = False
+    burned_in: int = 0
     n_patients: int | None = None
     image_size: int | None = None
     seed: int | None = None

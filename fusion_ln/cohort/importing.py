@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
@@ -17,15 +18,31 @@ from fusion_ln.cohort.raw_pictures import (
     name_patients,
     number_views,
     read_pictures,
-    remark_on_burned_in_text,
+    refuse_burned_in_text,
     remark_on_frames,
     with_leftovers,
 )
+from fusion_ln.cohort.regions.cropping import Cropping, describe_boxes, refuse_shared_boxes
 from fusion_ln.cohort.source import Archive, Source
 from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
-from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, UNLABELLED, VIEW, WIDTH
+from fusion_ln.terms import (
+    CROP,
+    CROP_BY,
+    HEIGHT,
+    IMAGE,
+    LABEL,
+    MM_PER_PIXEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SHA256,
+    SITE,
+    UNLABELLED,
+    VIEW,
+    WIDTH,
+)
 
 
 def import_cohort(
@@ -38,6 +55,7 @@ def import_cohort(
     frame: int = 0,
     skip_unreadable: bool = False,
     leave_out: Sequence[str] = (),
+    cropping: Cropping | None = None,
 ) -> Cohort:
     """Read every picture that ``source`` finds and write a cohort that describes them; the raw files stay as they are.
 
@@ -49,6 +67,7 @@ def import_cohort(
         skip_unreadable: Go on without pictures that cannot be read or have no label; they are named here and in the
             cohort's details.
         leave_out: Patterns (``*`` and ``?``) of paths, relative to the archive, to leave out.
+        cropping: How pictures are cut out of their files; None: they are taken whole.
 
     Frames of videos are written to ``out/frames`` as PNG, so that the cohort needs no video reader.
 
@@ -57,21 +76,24 @@ def import_cohort(
         PictureError: If pictures cannot be read or have no label; names the first ten of them.
         CohortError: If ``out`` holds something, or the folds cannot be drawn. Nothing is written then.
     """
+    cropping = cropping or Cropping()
     with new_cohort(out):
         archive = source.read()
         if source.root.is_dir():  # a table names its pictures; others beside them are not meant
             archive = with_leftovers(archive)
         archive = _without(archive, leave_out)
+        _refuse_unknown_boxes(archive, cropping)
         _refuse_modality_names(archive.modalities)
-        pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable)
+        pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable, cropping=cropping)
         pictures = number_views(name_patients(pictures))
+        n_burned_in = refuse_burned_in_text(pictures, cropping)
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
         patients = _patient_table(pictures, classes, archive.clinical)
         remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
-        remarks += [*remark_on_frames(pictures, frame), *remark_on_burned_in_text(pictures)]
+        remarks += [*remark_on_frames(pictures, frame), *_remark_on_boxes(pictures, cropping)]
         for remark in remarks:
             say(remark)
         folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
@@ -81,6 +103,7 @@ def import_cohort(
             left_out=tuple(leave_out),
             skipped=tuple(skipped),
             folds=folds_origin(k, by_site, seed),
+            **_cropping_details(cropping, n_burned_in),
         )
         manifest = _manifest(source.name)
         cohort = Cohort(
@@ -145,11 +168,50 @@ def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinica
     return patients.merge(clinical, on=PATIENT, how="left")
 
 
+def _refuse_unknown_boxes(archive: Archive, cropping: Cropping) -> None:
+    """Refuse a box of no picture: it would be lost in silence."""
+    known = {(row.path.relative_to(archive.root).as_posix(), row.modality) for row in archive.images}
+    if unknown := sorted(cropping.accepted.keys() - known):
+        path, modality = unknown[0]
+        raise SettingsError(
+            f"--accept: {path} of {modality} is no picture of SRC ({len(unknown)} such lines).",
+            "Paths are relative to SRC; remove the lines of pictures that are left out.",
+        )
+
+
+def _cropping_details(cropping: Cropping, n_burned_in: int) -> dict[str, Any]:
+    """Collect what a cohort says of its cropping; entries that say nothing are left out."""
+    held = {
+        "crop": str(cropping.rule) if cropping.cuts else None,
+        "accepted": len(cropping.accepted),
+        "mask_text": cropping.mask_text,
+        "burned_in": n_burned_in,
+    }
+    return {name: value for name, value in held.items() if value}
+
+
+def _remark_on_boxes(pictures: Sequence[RawPicture], cropping: Cropping) -> list[str]:
+    """Say how the pictures were found in their files; refuse two modalities of one file that have the same box."""
+    found = [picture.found for picture in pictures if picture.found]
+    if not found:
+        given = sum(picture.row.box is not None for picture in pictures)
+        return [f"Warning: {given} boxes of the table are not applied: `--crop auto` takes them."] if given else []
+    boxes = [(picture.path, picture.row.modality, picture.found.box) for picture in pictures if picture.found]
+    refuse_shared_boxes(boxes)
+    return [f"Cut out of their files (`--crop {cropping.rule}`): {describe_boxes(found)}."]
+
+
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:
     columns = [IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256]
-    rows = [
-        (p.path, p.row.patient_id, p.row.modality, p.row.view, p.path, p.width, p.height, p.sha256) for p in pictures
-    ]
+    cropped = pictures[0].found is not None
+    if cropped:
+        columns += [*CROP, CROP_BY, MM_PER_PIXEL]
+    rows = []
+    for p in pictures:
+        image = f"{p.path}#{p.row.modality}" if p.shared else p.path
+        row = (image, p.row.patient_id, p.row.modality, p.row.view, p.path, p.width, p.height, p.sha256)
+        box = (*p.found.box, p.found.by, p.found.mm_per_pixel or np.nan) if p.found else ()
+        rows.append((*row, *box))
     return pd.DataFrame(rows, columns=columns).sort_values([PATIENT, MODALITY, VIEW], ignore_index=True)
 
 

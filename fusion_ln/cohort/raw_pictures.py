@@ -1,7 +1,8 @@
 """Pictures of a raw archive: decoded once, then assigned to patients and numbered by view."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fusion_ln.cohort.checks.duplicates import clusters, near_pairs, thumbnail
+from fusion_ln.cohort.regions.cropping import Cropping, SharedFrame
+from fusion_ln.cohort.regions.rule import Found
 from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_list
 from fusion_ln.cohort.video import with_frames
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
@@ -16,6 +19,8 @@ from fusion_ln.errors import RENAME, PictureError, SourceError, is_text, printab
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.progress import say
 from fusion_ln.threads import map_with_progress
+
+Group = tuple[str, tuple[int, int]]  # modality, and size of the screen
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,17 @@ class RawPicture:
     thumbnail: np.ndarray | None  # only where the archive names no patients
     burned_in: bool  # its file says that text stands in its pixels
     n_frames: int  # of its file, which gives one; `UNCOUNTED` of very many
+    found: Found | None = None  # its box, where pictures are cut out of their files
+    shared: bool = False  # its file shows another modality, too
+
+    @property
+    def group(self) -> Group:
+        """Screens of which may have a frame in common."""
+        return self.row.modality, (self.width, self.height)
 
 
 def read_pictures(
-    archive: Archive, frames: Path, frame: int, *, skip: bool
+    archive: Archive, frames: Path, frame: int, *, skip: bool, cropping: Cropping
 ) -> tuple[list[RawPicture], list[str], Path]:
     """Decode every picture; frames of videos become PNG files in ``frames`` first.
 
@@ -42,13 +54,17 @@ def read_pictures(
     """
     if any(row.frames for row in archive.images):
         archive = with_frames(archive, frames)
-    pictures, unreadable = [], list(archive.unusable)
-    results = map_with_progress("Reading pictures", partial(_read_picture, archive.root, frame), archive.images)
+    shared = _files_of_two(archive.images, cropping)
+    pictures, unreadable = list[RawPicture](), list(archive.unusable)
+    screens = defaultdict[Group, SharedFrame](SharedFrame)
+    read = partial(_read_picture, archive.root, frame, cropping, shared)
+    results = map_with_progress("Reading pictures", read, archive.images)
     for row, result in zip(archive.images, results, strict=True):
         if isinstance(result, PictureError):
             unreadable.append((printable(row.path.relative_to(archive.root)), result))
         else:
-            pictures.append(result)
+            pictures.append(_add(result, screens))
+    pictures = [_without_frame(picture, screens) for picture in pictures]
     if unreadable:
         _report_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
     return pictures, [printable(path) for path, _ in unreadable], archive.root
@@ -96,7 +112,40 @@ def _dangling(path: Path) -> PictureError:
     return PictureError(f"{path}: a link to nothing ({path.readlink()}).", "Mend or remove the link.")
 
 
-def _read_picture(root: Path, frame: int, row: ImageRow) -> RawPicture | PictureError:
+def _add(picture: RawPicture, screens: Mapping[Group, SharedFrame]) -> RawPicture:
+    """Add a picture to those of its group."""
+    if picture.found is None:
+        return picture
+    patient = picture.row.patient_id or picture.path
+    return replace(picture, found=screens[picture.group].add(patient, picture.found))
+
+
+def _without_frame(picture: RawPicture, screens: Mapping[Group, SharedFrame]) -> RawPicture:
+    """Cut off the frame that a picture shares with its group."""
+    if picture.found is None:
+        return picture
+    return replace(picture, found=screens[picture.group].cut(picture.found, picture.group[1]))
+
+
+def _files_of_two(rows: Sequence[ImageRow], cropping: Cropping) -> set[Path]:
+    """List the files that stand for two modalities; refuse them where they are not cut."""
+    first: dict[Path, ImageRow] = {}
+    shared = set()
+    for row in rows:
+        if (other := first.setdefault(row.path, row)) is not row:
+            shared.add(row.path)
+            if not cropping.cuts:
+                raise SourceError(
+                    f"{row.path}: is both {other.modality} and {row.modality} of patient {row.patient_id}.",
+                    "A file shows one modality: import with `--crop auto`, which finds the two panes of a screen, or "
+                    "leave one of them out.",
+                )
+    return shared
+
+
+def _read_picture(
+    root: Path, frame: int, cropping: Cropping, shared: Collection[Path], row: ImageRow
+) -> RawPicture | PictureError:
     """Decode a picture and describe it; an error states why it cannot be used."""
     if not row.path.resolve().is_relative_to(root.resolve()):
         return PictureError(f"{row.path}: a link that leads out of {root}.", "Give the folder with the files as SRC.")
@@ -106,23 +155,33 @@ def _read_picture(root: Path, frame: int, row: ImageRow) -> RawPicture | Picture
     try:
         pixels = read_picture(row.path, frame=frame)
         burned_in = bool(burned_in_text(row.path))
+        dual = row.path in shared
+        found = cropping.find(row.path, (path, row.modality), pixels, row.box, shared=dual) if cropping.cuts else None
     except PictureError as error:
         return error
     height, width, _ = pixels.shape
-    small = thumbnail(pixels) if row.patient_id is None else None
-    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in, count_frames(row.path))
+    seen = found.box.cut(pixels) if found else pixels
+    small = thumbnail(seen) if row.patient_id is None else None
+    n_frames = count_frames(row.path)
+    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in, n_frames, found, dual)
 
 
-def remark_on_burned_in_text(pictures: Sequence[RawPicture]) -> list[str]:
-    """Name the pictures whose files say that text stands in their pixels, in one line; none without such a file."""
+def refuse_burned_in_text(pictures: Sequence[RawPicture], cropping: Cropping) -> int:
+    """Count the pictures whose files say that text stands in their pixels; refuse them as they are.
+
+    Raises:
+        PictureError: If there are such, and they are neither cut nor masked.
+    """
     named = [picture.path for picture in pictures if picture.burned_in]
-    if not named:
-        return []
-    paths = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
-    return [
-        f"Warning: {len(named)} pictures hold burned-in text, as their files say (BurnedInAnnotation YES): {paths}. "
-        "It may name a patient, and a model may read it: `fusionln audit` tells whether one does."
-    ]
+    if named and not (cropping.cuts or cropping.mask_text):
+        paths = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
+        raise PictureError(
+            f"{len(named)} of {len(pictures)} pictures hold burned-in text, as their files say (BurnedInAnnotation "
+            f"YES): {paths}. It may name a patient, and a model may read it.",
+            "Cut the pictures out of their screens (`--crop auto`), fill texts within them (`--mask-text`), or do "
+            "both; or leave them out (`--leave-out PATH`).",
+        )
+    return len(named)
 
 
 def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:

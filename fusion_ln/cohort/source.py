@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fusion_ln.cohort.regions.box import Box
 from fusion_ln.decode.picture import looks_like_picture
 from fusion_ln.errors import PictureError, SettingsError, SourceError, unknown
 
@@ -33,6 +34,7 @@ class ImageRow:
         label: A class name.
         view: None: numbered from 0 in the order of the paths.
         frames: 0 for a picture; of a video, how many of its frames become pictures.
+        box: Part of the file that is the picture, where the archive says it.
     """
 
     patient_id: str | None
@@ -42,6 +44,7 @@ class ImageRow:
     view: int | None = None
     site: str = ""
     frames: int = 0
+    box: Box | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,12 @@ MEANINGS = {
     "width": "Pixels.",
     "height": "Pixels.",
     "sha256": "Hash of the picture file.",
+    "crop_x": "Left edge of the picture in its file, in pixels.",
+    "crop_y": "Upper edge of the picture in its file, in pixels.",
+    "crop_width": "Width of the picture in its file, in pixels.",
+    "crop_height": "Height of the picture in its file, in pixels.",
+    "crop_by": "How the picture was found in its file.",
+    "mm_per_pixel": "Size of a pixel, as a DICOM file says.",
     FOLD: "Outer fold that holds the patient out.",
 }
 

@@ -17,7 +17,7 @@ from fusion_ln.files.formats import write_rows
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.images.prepare import PREPARATION, prepare_picture
-from fusion_ln.terms import LABEL, PATH, PATIENT, SHA256, cache_folder
+from fusion_ln.terms import IMAGE, LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
 
 
@@ -48,7 +48,7 @@ class ImageBank:
 
 def bank_file(cohort: Cohort, modality: str, size: int) -> Path:
     """Locate the bank of one modality of a cohort, on disk or not; see `open_bank`."""
-    parts = [PREPARATION, str(size), str(cohort.details.frame), *cohort.images_of(modality)[SHA256]]
+    parts = [PREPARATION, str(size), str(cohort.details.frame), *cohort.contents_of(modality)]
     key = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:24]
     return cache_folder() / "banks" / f"{key}.npy"
 
@@ -82,17 +82,18 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
 
 
 def _prepare_all(cohort: Cohort, images: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
-    def prepare(row: tuple[str, str]) -> np.ndarray:
-        file = cohort.picture_path(row[0])
-        if file.is_file() and hash_file(file) != row[1]:
+    def prepare(row: tuple[str, str, str]) -> np.ndarray:
+        image, path, sha256 = row
+        file = cohort.picture_path(path)
+        if file.is_file() and hash_file(file) != sha256:
             raise CohortError(
                 f"{file}: changed since it was imported.",
                 f"Restore it, or import the cohort {cohort.name} again.",
             )
-        return prepare_picture(cohort.read_picture(row[0]), size)
+        return prepare_picture(cohort.read_picture(image), size)
 
     title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
-    return map_with_progress(title, prepare, list(zip(images[PATH], images[SHA256], strict=True)))
+    return map_with_progress(title, prepare, list(zip(images[IMAGE], images[PATH], images[SHA256], strict=True)))
 
 
 def balanced_rows(rows: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

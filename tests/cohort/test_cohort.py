@@ -136,9 +136,11 @@ def test_pictures_that_were_moved_away_are_missed_with_their_old_place(make_coho
 
 def test_a_cohort_of_animations_reads_the_imported_frame(make_cohort, tmp_path):
     frames = [Image.new("RGB", (40, 36), (value, value, value)) for value in (0, 200)]
-    cohort = dataclasses.replace(make_cohort(), pictures=tmp_path, details=CohortDetails(frame=1))
+    made = make_cohort()
+    images = made.images.assign(path="two.gif")
+    cohort = dataclasses.replace(made, images=images, pictures=tmp_path, details=CohortDetails(frame=1))
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
-    assert (cohort.read_picture("two.gif") == 200).all()
+    assert (cohort.read_picture(images["image_id"].iloc[0]) == 200).all()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_repeats_have_own_folds_and_seeds_and_the_first_the_cohorts(make_cohort,
         assert held.folds_fingerprint == draw.cohort.folds_fingerprint
         assert held.fingerprint == cohort.fingerprint
         assert held.n_folds == cohort.n_folds
-        assert held.read_picture(held.images["path"].iloc[0]).size
+        assert held.read_picture(held.images["image_id"].iloc[0]).size
 
 
 def test_the_same_repeats_again_are_the_same_and_others_are_refused(make_cohort, tmp_path):

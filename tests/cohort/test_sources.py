@@ -286,10 +286,6 @@ HEADER = "patient_id,label,2d\n"
         (HEADER + "1,0,pictures/a.png\n2,1,pictures/a.png\n", "a.png stands in line 2 and in line 3"),
         (HEADER + "1,0,pictures/a.png\n2,1,pictures/zz.png\n", "pictures that do not exist (1):\n    line 3: "),
         (HEADER + "1,0,pictures/a.png\n2,1,./pictures/../pictures/a.png\n", "stands in line 2 and in line 3"),
-        (
-            "patient_id,label,2d,swe\n1,0,pictures/a.png,pictures/a.png\n",
-            "{tmp}/pictures/a.png is both 2d and swe",
-        ),
         (HEADER + "NA,0,pictures/a.png\n", "line 2: no patient_id ('NA')"),
         (HEADER + "1,n/a,pictures/a.png\n", "line 2: no label ('n/a')"),
         (HEADER + "1,0,NA\n", "line 2: patient 1 has no picture"),

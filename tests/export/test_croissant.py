@@ -55,8 +55,8 @@ def test_pictures_are_named_where_they_lie_beside_the_description(cohort, tmp_pa
     records = croissant.Dataset(cohort.root / "with.json").records("pixels")
     pixels = {record["pixels/path"].decode(): record["pixels/content"] for record in records}
     assert pixels.keys() == set(cohort.images["path"])
-    path = cohort.images["path"].iloc[3]
-    np.testing.assert_array_equal(np.asarray(pixels[path].convert("RGB")), cohort.read_picture(path))
+    image, path = cohort.images[["image_id", "path"]].iloc[3]
+    np.testing.assert_array_equal(np.asarray(pixels[path].convert("RGB")), cohort.read_picture(image))
     scans = replace(cohort, images=cohort.images.assign(path="images/a.dcm"))
     names = [each["name"] for each in to_croissant(scans, cohort.root)["recordSet"]]
     assert names == ["classes", "patients", "images", "folds", "splits"]  # no reader shows DICOM as a picture

@@ -36,7 +36,7 @@ def test_pictures_of_the_pre_training_are_found_in_another_cohort(pretraining, m
     known = read_hashes(folder, "2d")
     assert known.n_own == 6
     image = livers.images_of("elastic").iloc[0]
-    pixels = livers.read_picture(image["path"])
+    pixels = livers.read_picture(image["image_id"])
     assert known.recognise(pixels, image["sha256"]) == "the same file of the pre-training on livers"
     assert set(known.find(livers, "cdfi").values()) == {"the same file of the pre-training on livers"}
     assert read_hashes(folder, "2d").find(make_cohort(6, name="other", seed=9), "2d") == {}

@@ -183,7 +183,7 @@ def _patients(cohort: Cohort) -> pd.DataFrame:
 def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
     try:
         path = cohort.picture_path(row[PATH])
-        pixels = cohort.read_picture(row[PATH])
+        pixels = cohort.read_picture(row[IMAGE])
     except FusionLNError as error:
         return error
     digest = hashlib.sha256(repr(pixels.shape).encode())

@@ -9,7 +9,7 @@ import pandas as pd
 from fusion_ln.cohort.checks.duplicates import near_pairs_between, normalised_thumbnails
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.thumbnail import grey_copy
-from fusion_ln.terms import IMAGE, PATH, SHA256
+from fusion_ln.terms import IMAGE, SHA256
 from fusion_ln.threads import map_with_progress
 
 ORIGIN = "origin"
@@ -38,7 +38,7 @@ def known_pictures(cohort: Cohort, modality: str) -> KnownPictures:
 def grey_copies(cohort: Cohort, images: pd.DataFrame) -> np.ndarray:
     """Read the grey copies of some rows of a cohort's ``images``. uint8, shape (K, 1024)."""
     title = f"Looking at pictures of {cohort.name}"
-    return np.stack(list(map_with_progress(title, partial(_read_grey_copy, cohort), list(images[PATH]))))
+    return np.stack(list(map_with_progress(title, partial(_read_grey_copy, cohort), list(images[IMAGE]))))
 
 
 def find_shared_pictures(cohort: Cohort, modality: str, known: KnownPictures) -> dict[str, str]:
@@ -58,5 +58,5 @@ def find_shared_pictures(cohort: Cohort, modality: str, known: KnownPictures) ->
     return found
 
 
-def _read_grey_copy(cohort: Cohort, path: str) -> np.ndarray:
-    return grey_copy(cohort.read_picture(path))
+def _read_grey_copy(cohort: Cohort, image: str) -> np.ndarray:
+    return grey_copy(cohort.read_picture(image))

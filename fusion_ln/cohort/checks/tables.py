@@ -5,9 +5,25 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.head import TABLES
+from fusion_ln.cohort.regions.box import Box
 from fusion_ln.decode.readers import find_readers
 from fusion_ln.errors import CohortError
-from fusion_ln.terms import FOLD, HEIGHT, IMAGE, INNER, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
+from fusion_ln.terms import (
+    CROP,
+    CROP_BY,
+    FOLD,
+    HEIGHT,
+    IMAGE,
+    INNER,
+    LABEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SHA256,
+    SITE,
+    VIEW,
+    WIDTH,
+)
 
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
@@ -19,6 +35,8 @@ def check_tables(cohort: Cohort) -> None:
     check_patients(where["patients"], patients, cohort.classes)
     find_readers(patients, cohort.classes, where["patients"])
     _need_columns(where["images"], images, IMAGE_COLUMNS)
+    if cohort.is_cropped:
+        _check_boxes(where["images"], images)
     _need_columns(where["folds"], folds, (PATIENT, FOLD))
     _refuse_repeats(where["images"], images[IMAGE])
     _refuse_repeats(where["folds"], folds[PATIENT])
@@ -41,6 +59,15 @@ def check_patients(where: str, patients: pd.DataFrame, classes: tuple[str, ...])
     _refuse_unknown(where, patients[LABEL], set(range(len(classes))), "a label 0..C-1")
     if patients.empty:
         raise CohortError(f"{where} holds no patient.", "Import the cohort again.")
+
+
+def _check_boxes(where: str, images: pd.DataFrame) -> None:
+    """Refuse boxes that are no part of their file's picture."""
+    _need_columns(where, images, (*CROP, CROP_BY))
+    sizes = images[[WIDTH, HEIGHT]].to_numpy().tolist()
+    for path, corners, size in zip(images[PATH], images[list(CROP)].to_numpy().tolist(), sizes, strict=True):
+        if problem := Box(*corners).within(*size):
+            raise CohortError(f"{where}: {path}: {problem}.", "Import the cohort again.")
 
 
 def _need_columns(where: str, table: pd.DataFrame, columns: tuple[str, ...]) -> None:

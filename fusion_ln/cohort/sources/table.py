@@ -6,18 +6,31 @@ from pathlib import Path
 
 import pandas as pd
 
+from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, find_picture, is_gap, read_columns
 from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
 from fusion_ln.decode.table import label_key, read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
 from fusion_ln.progress import say
-from fusion_ln.terms import KNOWN_MODALITIES, LABEL, MODALITY, PATH, PATIENT, SITE, UNLABELLED, VIEW, is_reader_column
+from fusion_ln.terms import (
+    KNOWN_MODALITIES,
+    LABEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SITE,
+    UNLABELLED,
+    VIEW,
+    is_reader_column,
+    listed,
+)
 
 LAYOUT = (
     "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
     "one per picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow."
 )
+BOX = "box"  # alone, or with a colon and a modality
 OWN_COLUMNS = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
 TableLine = tuple[int, dict[str, str]]  # number in the file, cells by column
 
@@ -52,6 +65,9 @@ class Table(Source):
     Readers: a column ``reader:NAME`` holds the class that a reader called, ``reader:NAME:CLASS`` ordered suspicion of
     that class, higher for more (1 to 5, 0 to 100); an empty cell was not read.
 
+    Boxes, which `--crop auto` takes: a column ``box``, or ``box:MODALITY`` in a table with a row per patient, holds the
+    part of the file that is the picture as X,Y,WIDTH,HEIGHT in pixels; an empty cell leaves it to the rule.
+
     Attributes:
         classes: The classes in the order of their labels, so that a label may be a name, in any case, or a number;
             without them, the labels of the file in natural order; `UNLABELLED` alone: labels are not looked at.
@@ -80,7 +96,9 @@ class Table(Source):
             (int(number), dict(zip(table.columns, map(str, cells), strict=True)) | unlabelled)
             for number, *cells in table.cells.itertuples()
         ]
-        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured)}
+        boxes = {name for name in table.columns if name == BOX or name.startswith(f"{BOX}:")}
+        self._refuse_boxes(boxes, {BOX} if per_image else {f"{BOX}:{name}" for name in pictured})
+        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured), *boxes}
         further = [column for column in described if column.name not in used]
         self._refuse_further_pictures(further, values, per_image=per_image)
         classes = self.classes or self._classes(lines)
@@ -129,7 +147,8 @@ class Table(Source):
                 continue  # the patient has no picture of this modality
             view = self._view(number, cells[VIEW]) if per_image and VIEW in cells else None
             name = known.get(spelling_key(modality), modality)
-            rows.append((number, ImageRow(cells[PATIENT], label, name, self._place(number, path), view, site)))
+            place, box = self._place(number, path), self._box(number, cells, BOX if per_image else f"{BOX}:{modality}")
+            rows.append((number, ImageRow(cells[PATIENT], label, name, place, view, site, box=box)))
         if not rows:
             raise SourceError(f"{self._at(number)}: patient {cells[PATIENT]} has no picture.", "Remove the line.")
         return rows
@@ -143,6 +162,21 @@ class Table(Source):
         if not text.isdecimal():
             raise SourceError(f"{self._at(number)}: view {text!r} is not a whole number.", "Number the views from 0.")
         return int(text)
+
+    def _box(self, number: int, cells: dict[str, str], column: str) -> Box | None:
+        if is_gap(text := cells.get(column, "")):
+            return None
+        try:
+            return parse_box(text)
+        except ValueError as error:
+            raise SourceError(f"{self._at(number)}: column {column}: {error}.", "Mend it, or empty the cell.") from None
+
+    def _refuse_boxes(self, boxes: Collection[str], known: Collection[str]) -> None:
+        if unknown := sorted(set(boxes) - set(known)):
+            raise SourceError(
+                f"{self.root}: column {unknown[0]!r} belongs to no picture.",
+                f"Expected: {listed(sorted(known))}; remove or rename the column.",
+            )
 
     def _place(self, number: int, text: str) -> Path:
         """Find a picture by a path, relative to the table's folder or absolute; backslashes may separate its parts."""
@@ -190,13 +224,8 @@ class Table(Source):
         first: dict[Path, tuple[int, ImageRow]] = {}
         for number, row in rows:
             before, other = first.setdefault(row.path.resolve(), (number, row))
-            if other is row:
-                continue
-            if before == number:
-                raise SourceError(
-                    f"{self._at(number)}: picture {row.path} is both {other.modality} and {row.modality}.",
-                    "A file holds one modality: cut a screen that shows two into two files, or empty one of the cells.",
-                )
+            if other is row or (other.patient_id == row.patient_id and other.modality != row.modality):
+                continue  # a screen of two panes, which the import cuts or refuses
             raise SourceError(
                 f"{self.root}: picture {row.path} stands in line {before} and in line {number}.",
                 "A picture belongs to one patient and one modality: mend one of the lines.",

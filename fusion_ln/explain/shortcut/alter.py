@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
+from fusion_ln.cohort.regions.text import fill
 from fusion_ln.explain.shortcut.regions import BURNED_IN, NODE, PICTURE
 from fusion_ln.images.patients import PatientPictures
 
@@ -57,40 +57,6 @@ def mean_picture(pixels: np.ndarray, regions: np.ndarray) -> np.ndarray:
         total += picture * tissue
         count += tissue
     return (total / np.maximum(count, 1)).round().astype(np.uint8)
-
-
-def fill(picture: np.ndarray, hole: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Fill a hole smoothly from its surroundings; nothing of its content remains.
-
-    Each pixel becomes a weighted mean of source pixels within twice the hole's depth, nearer ones weighing more
-    (normalised convolution, Knutsson & Westin 1993, by two box filters, whose time is independent of their width).
-
-    Args:
-        picture: uint8, shape (3, S, S).
-        hole: Mask of the pixels to fill. bool, shape (S, S).
-        source: Mask of the pixels to fill from; those in the hole are ignored. If none is left, the hole becomes
-            black. bool, shape (S, S).
-
-    Returns:
-        uint8, shape (3, S, S).
-    """
-    source = source & ~hole
-    filled = picture.copy()
-    filled[:, hole] = 0
-    if not hole.any() or not source.any():
-        return filled
-    depth = float(ndimage.distance_transform_edt(~source)[hole].max())
-    width = 2 * int(np.ceil(depth)) + 1
-    kept = source.astype(np.float64)
-    weight = np.maximum(_blur(kept, width)[hole], 1e-9)
-    for channel, original in zip(filled, picture, strict=True):
-        channel[hole] = (_blur(original * kept, width)[hole] / weight).round().clip(0, 255)
-    return filled
-
-
-def _blur(values: np.ndarray, width: int) -> np.ndarray:
-    once = ndimage.uniform_filter(values, width)
-    return np.asarray(ndimage.uniform_filter(once, width))
 
 
 def swap_within_class(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int) -> PatientPictures:

@@ -2,8 +2,7 @@
 
 They come from the truth of a phantom. Other cohorts have no masks; there three rules serve, on the original pixels:
 
-- *Burned-in* is a stroke at most 4 pixels thick (in larger pictures 1 % of the shorter side) that stands out sharply
-  against both sides along the row. Tissue hardly can: a beam blurs it sideways, so bright fibres lie along the rows.
+- *Burned-in* is a stroke, see `fusion_ln.cohort.regions.text`.
 - *Picture* (of tissue) is the longest run of rows, and within them of columns, in which grey values vary, strokes left
   out. The rest is the frame.
 - *Node* is the middle of the picture, `MIDDLE` of its width and height.
@@ -19,9 +18,10 @@ from scipy import ndimage
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.marks import Box, Screen
 from fusion_ln.cohort.phantom.truth import load_truth
+from fusion_ln.cohort.regions.text import find_strokes
 from fusion_ln.errors import CohortError
 from fusion_ln.images.prepare import prepare_picture
-from fusion_ln.terms import HEIGHT, IMAGE, PATH, WIDTH
+from fusion_ln.terms import HEIGHT, IMAGE, WIDTH
 from fusion_ln.threads import map_with_progress
 
 # One bit each, so that one byte per pixel holds all.
@@ -30,10 +30,6 @@ NODE, PICTURE, BURNED_IN = 1, 2, 4
 MIDDLE = 0.8  # contains 98 % of the area of the 61 lesions with masks in our sample of BUSI
 NODE_MARGIN = 0.02  # of the width, around the largest node of a phantom
 
-THICKEST = 5  # pixels: a stroke is thinner than this
-STANDS_OUT, BRIGHT = 70, 130  # grey values of 255
-SHARP_SHARE = 0.3  # share of a group of strokes that must stand out along the row
-FEWEST_PIXELS = 6  # pixels of a group
 VARIES = 4.0  # standard deviation of grey values: more than compression leaves of an even ground
 
 
@@ -66,10 +62,10 @@ def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
         ]
         return np.stack([_prepare(each, side) for each in regions])
 
-    def by_rule(path: str) -> np.ndarray:
-        return _prepare(regions_by_rule(cohort.read_picture(path)), side)
+    def by_rule(image: str) -> np.ndarray:
+        return _prepare(regions_by_rule(cohort.read_picture(image)), side)
 
-    return np.stack(list(map_with_progress(f"Finding texts, {modality}", by_rule, images[PATH].tolist())))
+    return np.stack(list(map_with_progress(f"Finding texts, {modality}", by_rule, images[IMAGE].tolist())))
 
 
 def knows_truth(cohort: Cohort) -> bool:
@@ -87,24 +83,6 @@ def regions_by_rule(picture: np.ndarray) -> np.ndarray:
     _add(regions, NODE, (left + across, top + down, right - across, bottom - down))
     regions[ndimage.binary_dilation(strokes, iterations=2)] |= BURNED_IN  # with their soft edges
     return regions
-
-
-def find_strokes(picture: np.ndarray) -> np.ndarray:
-    """Find the pixels of burned-in texts and graphics, by the rule of this module. bool, shape (H, W)."""
-    values = picture.max(axis=2).astype(np.int16)
-    reach = max(THICKEST, min(values.shape) // 100 | 1)
-    height = (values - ndimage.grey_opening(values, (reach, reach))) * (values >= BRIGHT)
-    thin = height >= STANDS_OUT
-    sharp = thin & (values - ndimage.grey_opening(values, (1, reach)) >= STANDS_OUT)
-    near = ndimage.binary_closing(np.pad(thin, 3), np.ones((3, 3), dtype=bool))[3:-3, 3:-3]
-    groups, n_groups = ndimage.label(near, np.ones((3, 3)))
-    numbers = np.arange(n_groups + 1)
-    size, sharp_size = (ndimage.sum_labels(part, groups, numbers) for part in (thin, sharp))
-    kept = (size >= FEWEST_PIXELS) & (sharp_size >= SHARP_SHARE * size)
-    kept[0] = False
-    strokes = thin & kept[groups]
-    beside = ndimage.binary_dilation(strokes, iterations=reach)  # fainter letters of a text
-    return np.asarray(strokes | (beside & (height >= STANDS_OUT / 2)))
 
 
 def _find_picture(picture: np.ndarray, strokes: np.ndarray) -> tuple[int, int, int, int]:

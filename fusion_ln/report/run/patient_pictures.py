@@ -9,7 +9,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import PictureError
 from fusion_ln.report.kit.style import LINE, MUTED
 from fusion_ln.report.run.results import Results
-from fusion_ln.terms import MODALITY, PATH, PATIENT, short_title
+from fusion_ln.terms import IMAGE, MODALITY, PATIENT, short_title
 
 PICTURE_SIDE = 224  # pixels in the report; the cohort keeps the full ones
 
@@ -44,7 +44,7 @@ def show_picture(axes: Axes, cohort: Cohort, patient: str, modality: str) -> Non
     word = "no picture"
     if len(rows):
         try:
-            picture = Image.fromarray(cohort.read_picture(rows[PATH].iloc[0]))
+            picture = Image.fromarray(cohort.read_picture(rows[IMAGE].iloc[0]))
         except PictureError:
             word = "unreadable"
         else:

@@ -28,7 +28,7 @@ from fusion_ln.models.fusion.base import Triplets
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import TokenSettings
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.terms import SHA256, cache_folder
+from fusion_ln.terms import cache_folder
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.parts import training_parts
 
@@ -100,7 +100,7 @@ def token_files(cohort: Cohort, modality: str, checkpoint: Path, settings: Token
     """Locate logits and tokens of a network's pictures, on disk or not."""
     source = "pretrained" if settings.tokens == "pretrained" else "fitted"
     parts = [VERSION, hash_file(checkpoint), source, str(settings.copies), str(settings.grid)]
-    key = hashlib.sha256(" ".join([*parts, *cohort.images_of(modality)[SHA256]]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(" ".join([*parts, *cohort.contents_of(modality)]).encode()).hexdigest()[:24]
     return {name: cache_folder() / "tokens" / f"{key}.{name}.npy" for name in ("logits", "tokens")}
 
 

@@ -7,7 +7,9 @@ from PIL import Image
 from fusion_ln.cohort.checks.check import FINDING_COLUMNS, check_pictures, describe_check
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
+from fusion_ln.cohort.regions.cropping import Cropping
 from fusion_ln.cohort.source import open_source
+from fusion_ln.errors import PictureError
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
 
@@ -16,8 +18,8 @@ SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "sha
 def audit(tmp_path):
     """Import an archive, damage it with ``after``, and audit it."""
 
-    def run(source, raw, after=lambda: None, k=2):
-        cohort = import_cohort(open_source(source, raw), tmp_path / "cohort", k=k)
+    def run(source, raw, after=lambda: None, k=2, cropping=None):
+        cohort = import_cohort(open_source(source, raw), tmp_path / "cohort", k=k, cropping=cropping)
         after()
         return check_pictures(cohort)
 
@@ -127,7 +129,7 @@ def test_pictures_that_show_next_to_nothing_are_problems(cv4lymphnode, audit):
     assert "2d/0/8-2.png: 98 % of its pixels are between 128 and 128 of 255" in describe_check(result)
 
 
-def test_burned_in_text_is_said_by_import_and_check(cv4lymphnode, audit, capsys):
+def test_burned_in_text_is_refused_by_import_unless_masked_and_said_by_check(cv4lymphnode, audit):
     pydicom = pytest.importorskip("pydicom")
     path = pydicom.data.get_testdata_file("examples_ybr_color.dcm", download=False)
     if path is None:
@@ -136,9 +138,12 @@ def test_burned_in_text_is_said_by_import_and_check(cv4lymphnode, audit, capsys)
     for name, answer in (("7-1.dcm", "YES"), ("8-1.dcm", "NO")):
         header.BurnedInAnnotation = answer
         header.save_as(cv4lymphnode / "2d" / "0" / name)
-    result = audit("cv4lymphnode", cv4lymphnode)
-    assert "1 pictures hold burned-in text" in capsys.readouterr().err
-    assert any("2d/0/7-1.dcm" in remark for remark in result.cohort.details.remarks)
+    with pytest.raises(PictureError, match=r"1 of 47 pictures hold burned-in text.*2d/0/7-1.dcm") as caught:
+        audit("cv4lymphnode", cv4lymphnode)
+    assert "`--crop auto`" in caught.value.way_out
+    assert "`--mask-text`" in caught.value.way_out
+    result = audit("cv4lymphnode", cv4lymphnode, cropping=Cropping(mask_text=True))
+    assert result.cohort.details.burned_in == 1
     assert [name for _, kind, name, _ in found(result) if kind == "burned-in text"] == ["2d/0/7-1.dcm"]
     assert "BurnedInAnnotation of 2 DICOM files" in describe_check(result)
 

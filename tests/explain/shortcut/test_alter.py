@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from fusion_ln.cohort.regions.text import fill
 from fusion_ln.explain.shortcut.alter import (
-    fill,
     grey_out,
     hide_node,
     keep_frame,

@@ -7,13 +7,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
+from fusion_ln.cohort.regions.text import find_strokes
 from fusion_ln.explain.shortcut.regions import (
     BURNED_IN,
     MIDDLE,
     NODE,
     PICTURE,
     find_regions,
-    find_strokes,
     regions_by_rule,
 )
 from fusion_ln.images.bank import open_bank

@@ -1,0 +1,124 @@
+"""Cropping of a whole archive: given boxes before rules, frames that pictures share, files that show two modalities."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fusion_ln.cohort.regions.box import Box
+from fusion_ln.cohort.regions.rule import CropRule, Found, checked
+from fusion_ln.cohort.regions.screen import FEWEST, find_unframed
+from fusion_ln.decode.limits import MIN_SIDE
+from fusion_ln.decode.table import read_table
+from fusion_ln.errors import SourceError
+from fusion_ln.terms import MODALITY, PATH
+
+Key = tuple[str, str]  # path, relative to the archive, and modality
+BOX_COLUMNS = ("x", "y", "width", "height")
+OVERLAP = 0.1  # largest share of the smaller of two panes that also lies in the other
+LAYOUT = f"Expected: columns {PATH}, {MODALITY}, {', '.join(BOX_COLUMNS)}, as `fusionln cohort check` writes crops.csv."
+
+
+@dataclass(frozen=True)
+class Cropping:
+    """How the pictures of an archive are cut out of their files.
+
+    Attributes:
+        rule: Of pictures for which no box was given.
+        accepted: Boxes that somebody looked at.
+        mask_text: Fill texts within the pictures.
+    """
+
+    rule: CropRule = field(default_factory=CropRule)
+    accepted: Mapping[Key, Box] = field(default_factory=dict)
+    mask_text: bool = False
+
+    @property
+    def cuts(self) -> bool:
+        """True if the cohort's pictures have boxes."""
+        return self.rule.method != "none" or bool(self.accepted)
+
+    def find(self, path: Path, key: Key, pixels: np.ndarray, given: Box | None, *, shared: bool) -> Found:
+        """Find a picture in its file; a box of ``accepted`` or of the table goes before the rule.
+
+        Raises:
+            PictureError: See `CropRule.find`.
+        """
+        if box := self.accepted.get(key):
+            return Found(checked(path, box, pixels), "accepted")
+        if given:
+            return Found(checked(path, given, pixels), "table")
+        return self.rule.find(path, pixels, key[1], shared=shared)
+
+
+@dataclass
+class SharedFrame:
+    """What never changes between the screens of one size and modality, gathered picture by picture."""
+
+    patients: set[str] = field(default_factory=set)
+    extremes: tuple[np.ndarray, np.ndarray] | None = None
+
+    def add(self, patient: str, found: Found) -> Found:
+        """Look at the first picture of each patient; returns what was found without its cells."""
+        if found.cells is not None and patient not in self.patients:
+            self.patients.add(patient)
+            lowest, highest = self.extremes or (found.cells, found.cells)
+            self.extremes = np.minimum(lowest, found.cells), np.maximum(highest, found.cells)
+        return replace(found, cells=None)
+
+    def cut(self, found: Found, size: tuple[int, int]) -> Found:
+        """Take off what the pictures share."""
+        if found.by not in ("screen", "whole") or self.extremes is None or len(self.patients) < FEWEST:
+            return found
+        inner = find_unframed(*self.extremes, size)
+        common = found.box.intersection(inner) if inner else found.box
+        if common == found.box or min(common.width, common.height) < MIN_SIDE:
+            return found
+        return replace(found, box=common, by="screen")
+
+
+def refuse_shared_boxes(boxes: Sequence[tuple[str, str, Box]]) -> None:
+    """Refuse two modalities that have next to the same box of one file.
+
+    Args:
+        boxes: Path, modality and box of every picture.
+
+    Raises:
+        SourceError: Naming the first pair.
+    """
+    by_path: dict[str, list[tuple[str, Box]]] = defaultdict(list)
+    for path, modality, box in boxes:
+        for other, taken in by_path[path]:
+            if box.common(taken) > OVERLAP * min(box.area, taken.area):
+                raise SourceError(
+                    f"{path}: box {taken} of {other} and box {box} of {modality} overlap; expected two panes.",
+                    "Give each a box of its own, in the table (columns `box:MODALITY`) or with `--accept FILE`.",
+                )
+        by_path[path].append((modality, box))
+
+
+def describe_boxes(boxes: Sequence[Found]) -> str:
+    """Count the boxes by how they were found: ``screen 30, whole 12``."""
+    return ", ".join(f"{by} {count}" for by, count in Counter(found.by for found in boxes).most_common())
+
+
+def read_accepted(file: Path) -> dict[Key, Box]:
+    """Read boxes that somebody looked at and, where it was needed, corrected.
+
+    Raises:
+        SourceError: If the file is no such table; names the line.
+    """
+    table = read_table(file, LAYOUT).with_names((PATH, MODALITY, *BOX_COLUMNS))
+    if missing := [column for column in (PATH, MODALITY, *BOX_COLUMNS) if column not in table.columns]:
+        raise SourceError(f"{file}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
+    accepted: dict[Key, Box] = {}
+    for line, path, modality, *numbers in table.cells[[PATH, MODALITY, *BOX_COLUMNS]].itertuples():
+        wrong = [text for text in numbers if not (text.isascii() and text.isdecimal() and len(text) < 7)]
+        if wrong:
+            raise SourceError(f"{file}, line {line}: {wrong[0]!r} is no whole number of pixels.", LAYOUT)
+        if (path, modality) in accepted:
+            raise SourceError(f"{file}, line {line}: {path} of {modality} stands in it twice.", "Remove one line.")
+        accepted[path, modality] = Box(*map(int, numbers))
+    return accepted

@@ -1,0 +1,171 @@
+"""The picture part of a scanner's screen, by its pixels alone.
+
+A screen is looked at in cells, `CELLS` along its longer side. A cell is *textured* if its grey values spread: speckle
+is; letterboxes, banners and the ground beside a sector are even. The *core* is the largest connected patch of texture
+that is at least `THICK` of the shorter side thick, so that texts, colour bars and depth scales are no part of it. From
+the core the box grows over lines of which `GROWS` of the cells are not quite flat (shadowed depth is dark, not flat),
+and ends at the first that is. Two patches of nearly one size side by side are *panes*. Over the pictures of `FEWEST`
+patients or more that have one size, what never changes is the screen's *frame* and no texture.
+
+A text that touches the picture stays; and where less than `LEAST` of a screen is found, it stays whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from fusion_ln.cohort.checks.colours import COLOURED_FROM, coloured_share
+from fusion_ln.cohort.regions.box import Box, span
+
+CELLS = 160
+EVEN = 6  # grey values of 255 within an even cell: more than JPEG leaves of an even ground
+FLAT = 1  # within a flat one
+THICK = 0.06  # of the shorter side
+BLOCK = 8  # pixels by which JPEG smears the edge of a picture
+GROWS = 0.12  # share of cells that are not flat: the ticks of a depth scale have less
+LEAST = 0.1  # of the screen's area
+ALIKE = 0.75  # least ratio of the sides of two panes, and least share of the lines that they have in common
+STRAIN = 0.02  # least share of coloured pixels in a coloured pane
+FEWEST = 10
+CHANGES = 2  # grey values by which a cell that is no frame differs between pictures
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A screen in cells.
+
+    Attributes:
+        side: Pixels a side of a cell.
+        grey: Grey value of each pixel. uint8, shape (H, W).
+        means: Mean of each cell. uint8, shape (R, C).
+        spread: Largest less smallest grey value of each cell. uint8, shape (R, C).
+        patches: Thick patches of texture, the largest first, in cells.
+    """
+
+    side: int
+    grey: np.ndarray
+    means: np.ndarray
+    spread: np.ndarray
+    patches: list[Box]
+
+
+def look_at(pixels: np.ndarray) -> Cells:
+    """Divide a screen (H, W, 3) into cells."""
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    height, width = grey.shape
+    side = _cell_side(width, height)
+    padded = np.pad(grey, ((0, -height % side), (0, -width % side)), mode="edge")
+    highest, lowest = (_by_cell(extreme, padded, side) for extreme in (np.maximum, np.minimum))
+    means = np.asarray(Image.fromarray(padded).reduce(side))
+    spread = highest - lowest
+    return Cells(side, grey, means, spread, _patches(spread, EVEN, FLAT))
+
+
+def find_part(cells: Cells) -> Box:
+    """Find the box of the picture part; of two panes, of both. The whole screen where there is nothing to cut."""
+    height, width = cells.grey.shape
+    if not cells.patches:
+        return Box(0, 0, width, height)
+    first_two = cells.patches[:2]
+    box = _pixels(span(first_two if _side_by_side(first_two) else first_two[:1]), cells)
+    return box if box.area >= LEAST * width * height else Box(0, 0, width, height)
+
+
+def find_panes(pixels: np.ndarray, cells: Cells) -> tuple[Box, Box] | None:
+    """Find a grey and a coloured pane of nearly one size side by side, in this order; None if there are none."""
+    first_two = cells.patches[:2]
+    if not _side_by_side(first_two):
+        return None
+    return grey_and_coloured(pixels, [_pixels(box, cells) for box in first_two])
+
+
+def grey_and_coloured(pixels: np.ndarray, panes: Sequence[Box]) -> tuple[Box, Box] | None:
+    """Order two boxes of a picture as the grey and the coloured one; None unless they are that."""
+    (least, grey), (most, coloured) = sorted((coloured_share(box.cut(pixels)), box) for box in panes)
+    return (grey, coloured) if least < COLOURED_FROM and most >= STRAIN else None
+
+
+def find_unframed(lowest: np.ndarray, highest: np.ndarray, size: tuple[int, int]) -> Box | None:
+    """Find the part that changes between screens of one size.
+
+    Args:
+        lowest, highest: Extremes of the mean of each cell. Shape (R, C).
+        size: Width and height of the screens in pixels.
+
+    Returns:
+        Its box, to a cell; None if too little changes.
+    """
+    found = _patches(highest - lowest, CHANGES, CHANGES)
+    side, (width, height) = _cell_side(*size), size
+    if not found or found[0].area * side**2 < LEAST * width * height:
+        return None
+    return Box(*(edge * side for edge in found[0])).intersection(Box(0, 0, width, height))
+
+
+def _cell_side(width: int, height: int) -> int:
+    return max(2, round(max(width, height) / CELLS))
+
+
+def _by_cell(extreme: np.ufunc, grey: np.ndarray, side: int) -> np.ndarray:
+    rows = reduce(extreme, [grey[start::side] for start in range(side)])
+    return reduce(extreme, [rows[:, start::side] for start in range(side)])
+
+
+def _patches(spread: np.ndarray, even: int, flat: int) -> list[Box]:
+    """Find the thick patches of cells that are not even, grown over those not flat, largest first; in cells."""
+    rows, columns = spread.shape
+    thick = max(3, round(THICK * min(rows, columns)) | 1)
+    dense = ndimage.uniform_filter((spread > even).astype(np.float32), 3, mode="nearest") > 0.5
+    thinned = ndimage.minimum_filter(dense.view(np.uint8), thick, mode="nearest")
+    core = ndimage.maximum_filter(thinned, thick, mode="nearest")
+    labels, _ = ndimage.label(core)
+    counts = np.bincount(labels.ravel())
+    boxes = [
+        Box(across.start, down.start, across.stop - across.start, down.stop - down.start)
+        for down, across in ndimage.find_objects(labels)
+    ]
+    order = sorted(range(len(boxes)), key=lambda number: -counts[number + 1])
+    return [_grow(spread > flat, boxes[number]) for number in order]
+
+
+def _grow(lively: np.ndarray, box: Box) -> Box:
+    """Move each side outwards over lines with enough cells that are not flat."""
+    left, top, right, bottom = box.x, box.y, box.right, box.bottom
+    rows, columns = lively.shape
+    while top > 0 and lively[top - 1, left:right].mean() >= GROWS:
+        top -= 1
+    while bottom < rows and lively[bottom, left:right].mean() >= GROWS:
+        bottom += 1
+    while left > 0 and lively[top:bottom, left - 1].mean() >= GROWS:
+        left -= 1
+    while right < columns and lively[top:bottom, right].mean() >= GROWS:
+        right += 1
+    return Box(left, top, right - left, bottom - top)
+
+
+def _side_by_side(boxes: Sequence[Box]) -> bool:
+    """Test for two boxes of nearly one size beside each other."""
+    if len(boxes) != 2:
+        return False
+    one, other = boxes
+    lines = min(one.bottom, other.bottom) - max(one.y, other.y)
+    ratios = [min(a, b) / max(a, b) for a, b in ((one.width, other.width), (one.height, other.height))]
+    apart = one.right <= other.x or other.right <= one.x
+    return apart and min(ratios) >= ALIKE and lines >= ALIKE * max(one.height, other.height)
+
+
+def _pixels(box: Box, cells: Cells) -> Box:
+    """Convert a box from cells to pixels, less even lines at its sides: the edge lies within the outermost cells."""
+    height, width = cells.grey.shape
+    left, top = box.x * cells.side, box.y * cells.side
+    found = Box(left, top, min(box.right * cells.side, width) - left, min(box.bottom * cells.side, height) - top)
+    part = found.cut(cells.grey)
+    top, bottom, left, right = (
+        next((n for n in range(max(cells.side, BLOCK + 1)) if np.ptp(lines[n]) > EVEN), 0)
+        for lines in (part, part[::-1], part.T, part.T[::-1])
+    )
+    return Box(found.x + left, found.y + top, found.width - left - right, found.height - top - bottom)
