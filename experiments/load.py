@@ -140,46 +140,10 @@ def crowd(title: str, urls: Callable[[int], str], users: int, seconds: float, pi
     return found
 
 
-def run_litserve(model: Path, port: int) -> None:
-    """Serve the same model under LitServe, with batches of the same size and wait."""
-    import litserve
-
-    from fusion_ln.decode.picture import read_picture
-    from fusion_ln.images.prepare import prepare_picture
-    from fusion_ln.predict.predictor import load_predictor
-    from fusion_ln.serve.room import ModelRoom, Question
-
-    class Triplets(litserve.LitAPI):
-        def setup(self, device):
-            self.room = ModelRoom(load_predictor(model), 10_000)
-
-        def decode_request(self, request):
-            pictures = {}
-            for modality, side in self.room.predictor.model.record.modalities.items():
-                with tempfile.NamedTemporaryFile() as file:
-                    file.write(request[modality].file.read())
-                    file.flush()
-                    pictures[modality] = prepare_picture(read_picture(Path(file.name)), side)
-            return Question(pictures)
-
-        def batch(self, inputs):
-            return list(inputs)
-
-        def predict(self, inputs):
-            return [each.result() for each in [self.room.ask(question) for question in inputs]]
-
-        def unbatch(self, output):
-            return list(output)
-
-        def encode_response(self, output):
-            return output
-
-    api = Triplets(max_batch_size=16, batch_timeout=0.004)
-    litserve.LitServer(api, accelerator="cpu", timeout=120).run(port=port, generate_client_file=False)
-
-
 def measure_litserve(model: Path, users: int, seconds: float) -> list[Measured]:
     """Measure the same model under LitServe."""
+    from litserve_server import run_litserve
+
     process = multiprocessing.get_context("spawn").Process(target=run_litserve, args=(model, LITSERVE_PORT))
     process.start()
     url = f"http://127.0.0.1:{LITSERVE_PORT}/predict"
