@@ -1,5 +1,6 @@
 """The model of `load.py` under LitServe, which sends its class to other processes and so wants a module for it."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -44,5 +45,6 @@ class Triplets(litserve.LitAPI):
 
 
 def run_litserve(model: Path, port: int) -> None:
-    """Serve a model until the process is ended."""
+    """Serve a model until its process group, which is its own, is killed: LitServe leaves processes behind."""
+    os.setsid()
     litserve.LitServer(Triplets(model), accelerator="cpu", timeout=120).run(port=port, generate_client_file=False)

@@ -9,6 +9,9 @@ With --litserve, the same model under LitServe beside it (install it by hand: pi
 import argparse
 import io
 import multiprocessing
+import os
+import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -36,7 +39,6 @@ from fusion_ln.training.run import run_baselines_and_fusions
 
 PAGE = Path(__file__).parent / "benchmarks" / "load.md"
 ALONE = 20  # requests of one user by itself
-LITSERVE_PORT = 8123
 
 
 @dataclass
@@ -144,13 +146,15 @@ def measure_litserve(model: Path, users: int, seconds: float) -> list[Measured]:
     """Measure the same model under LitServe."""
     from litserve_server import run_litserve
 
-    process = multiprocessing.get_context("spawn").Process(target=run_litserve, args=(model, LITSERVE_PORT))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=run_litserve, args=(model, port))
     process.start()
-    url = f"http://127.0.0.1:{LITSERVE_PORT}/predict"
+    url = f"http://127.0.0.1:{port}/predict"
     try:
         while True:
             with suppress(requests.ConnectionError):
-                if requests.get(f"http://127.0.0.1:{LITSERVE_PORT}/health", timeout=5).ok:
+                if requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
                     break
             if not process.is_alive():
                 sys.exit("LitServe did not start.")
@@ -160,7 +164,7 @@ def measure_litserve(model: Path, users: int, seconds: float) -> list[Measured]:
             crowd(f"LitServe, {users} users", lambda _: url, users, seconds, process.pid or 0),
         ]
     finally:
-        process.terminate()
+        os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
 
 

@@ -29,6 +29,7 @@ def django_settings(options: ServeOptions) -> dict[str, object]:
             "django.middleware.csrf.CsrfViewMiddleware",
             "django.middleware.clickjacking.XFrameOptionsMiddleware",
             "fusion_ln.serve.gate.middleware.admit",
+            "fusion_ln.serve.gate.middleware.answer_head",
         ],
         "USE_TZ": True,
         "FILE_UPLOAD_HANDLERS": ["django.core.files.uploadhandler.MemoryFileUploadHandler"],

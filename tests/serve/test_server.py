@@ -170,6 +170,14 @@ def test_headers_keep_pages_of_others_out(server):
     assert headers["Cache-Control"] == "no-store"
 
 
+def test_a_head_answers_as_a_get_does_without_its_body(server):
+    for path in ("/", "/facts", "/healthz", "/api/v1/models", "/api/v1/openapi.json"):
+        whole, head = (requests.request(method, server[0] + path, timeout=60) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["Content-Type"] == whole.headers["Content-Type"], path
+    assert requests.head(f"{server[0]}/api/v1/predict", timeout=60).status_code == 405
+
+
 def test_a_token_is_needed_where_it_is_set_and_too_many_requests_wait(model, starter, tmp_path):
     with starter(model, tmp_path / "log", token="let-me-in", per_minute=3) as address:
         url, key = f"{address}/api/v1/models", {"Authorization": "Bearer let-me-in"}

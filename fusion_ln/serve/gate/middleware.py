@@ -79,6 +79,21 @@ def admit(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+@async_only_middleware
+def answer_head(get_response: GetResponse) -> GetResponse:
+    """Answer HEAD as GET; the server leaves the body out (RFC 9110, 9.3.2)."""
+
+    async def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.method != "HEAD":
+            return await get_response(request)
+        request.method = "GET"
+        response = await get_response(request)
+        request.method = "HEAD"
+        return response
+
+    return middleware
+
+
 def _refuse_origin(request: HttpRequest) -> ProblemError | None:
     """Refuse a browser's request that another site's page makes."""
     host, origin = request.get_host(), request.headers.get("Origin")  # the first refuses names that are not its own
@@ -89,7 +104,7 @@ def _refuse_origin(request: HttpRequest) -> ProblemError | None:
 
 def _refuse_token(request: HttpRequest) -> ProblemError | None:
     """Refuse a request without the token; in its place counts a cookie, with the page's own mark against forgery."""
-    if has_token(request) or (request.method == "GET" and request.path.startswith(ASSETS)):
+    if has_token(request) or (request.method in {"GET", "HEAD"} and request.path.startswith(ASSETS)):
         return None
     open_to_all = request.path in WITHOUT_TOKEN
     if (open_to_all or has_cookie(request)) and check_csrf(request) is None:
