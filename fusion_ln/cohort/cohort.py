@@ -14,8 +14,22 @@ from fusion_ln.cohort.regions.text import mask_text
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.errors import CohortError
 from fusion_ln.files.hashes import hash_table
-from fusion_ln.records.parts import CohortSummary
-from fusion_ln.terms import CROP, FOLD, IMAGE, INNER, LABEL, MODALITY, PATH, PATIENT, SHA256, UNLABELLED, UNUSED, VIEW
+from fusion_ln.records.parts import CohortSummary, Preparation
+from fusion_ln.terms import (
+    CROP,
+    CROP_BY,
+    FOLD,
+    IMAGE,
+    INNER,
+    LABEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SHA256,
+    UNLABELLED,
+    UNUSED,
+    VIEW,
+)
 
 MASKED = ":masked"  # in what is said of a picture whose texts are filled
 
@@ -80,6 +94,22 @@ class Cohort:
             fingerprint=self.fingerprint,
             folds=self.folds_fingerprint,
             n_folds=self.n_folds,
+            preparation=self.preparation,
+        )
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What was done to its pictures; None if they are taken whole."""
+        held = self.details
+        if not (self.is_cropped or held.mask_text):
+            return None
+        boxes = self.images[CROP_BY].value_counts().sort_index().to_dict() if self.is_cropped else {}
+        return Preparation(
+            crop=held.crop,
+            accepted=held.accepted,
+            mask_text=held.mask_text,
+            burned_in=held.burned_in,
+            boxes={str(by): int(count) for by, count in boxes.items()},
         )
 
     def images_of(self, modality: str) -> pd.DataFrame:

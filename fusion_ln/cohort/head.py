@@ -47,7 +47,7 @@ class CohortDetails(BaseModel):
         left_out: Patterns of paths that were not imported.
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
-        crop: Rule by which pictures were cut out of their files, see `CropRule`; ``none``: they were not.
+        crop: Rule by which pictures were cut out of their files, see `Preparation`; ``none``: they were not.
         accepted: Number of boxes that somebody looked at.
         mask_text: Whether texts within pictures are filled.
         burned_in: Number of files that say that text stands in their pixels.

@@ -182,7 +182,7 @@ def _refuse_unknown_boxes(archive: Archive, cropping: Cropping) -> None:
 def _cropping_details(cropping: Cropping, n_burned_in: int) -> dict[str, Any]:
     """Collect what a cohort says of its cropping; entries that say nothing are left out."""
     held = {
-        "crop": str(cropping.rule) if cropping.cuts else None,
+        "crop": cropping.word if cropping.cuts else None,
         "accepted": len(cropping.accepted),
         "mask_text": cropping.mask_text,
         "burned_in": n_burned_in,
@@ -198,7 +198,7 @@ def _remark_on_boxes(pictures: Sequence[RawPicture], cropping: Cropping) -> list
         return [f"Warning: {given} boxes of the table are not applied: `--crop auto` takes them."] if given else []
     boxes = [(picture.path, picture.row.modality, picture.found.box) for picture in pictures if picture.found]
     refuse_shared_boxes(boxes)
-    return [f"Cut out of their files (`--crop {cropping.rule}`): {describe_boxes(found)}."]
+    return [f"Cut out of their files ({cropping.word}): {describe_boxes(found)}."]
 
 
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:

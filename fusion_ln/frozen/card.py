@@ -12,6 +12,7 @@ from markupsafe import Markup
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE, FoldScores
 from fusion_ln.frozen.record import ModelRecord
+from fusion_ln.records.parts import GIVEN, Preparation
 from fusion_ln.terms import mark_commands, modality_title
 
 CardRow = tuple[str, str, str, str]  # of the table of figures: what, class, value, interval
@@ -86,7 +87,18 @@ def _head(record: ModelRecord) -> str:
 def warnings_of(record: ModelRecord) -> list[str]:
     """List what a user of the model must know first."""
     paper = record.study.protocol == "paper"
-    return [PAPER] * paper + [SIMULATED_MODEL] * record.study.simulated
+    return [PAPER] * paper + [SIMULATED_MODEL] * record.study.simulated + _preparation(record.study.preparation)
+
+
+def _preparation(preparation: Preparation | None) -> list[str]:
+    """Say what was done to the pictures that the model learnt from."""
+    if preparation is None:
+        return []
+    if preparation.crop == GIVEN:
+        how = "give it pictures that are cut alike by hand"
+    else:
+        how = "`predict` and `serve` do the same to each picture; elsewhere give it pictures prepared alike"
+    return [f"The pictures of its study were {preparation}: {how}."]
 
 
 def _facts(record: ModelRecord, scores: FoldScores) -> Facts:

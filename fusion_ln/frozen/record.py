@@ -13,7 +13,7 @@ from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
 from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS
-from fusion_ln.records.parts import LearntParameters, Share, Strict
+from fusion_ln.records.parts import LearntParameters, Preparation, Share, Strict
 from fusion_ln.settings.base import Answer, Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
@@ -51,6 +51,7 @@ class Study(Strict):
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
         weights: What its networks began from, in words.
+        preparation: What was done to its pictures; None: they are taken whole.
         profile: Its pictures, findings and gaps, of no patient in particular; None where the cohort was not at hand.
     """
 
@@ -62,6 +63,7 @@ class Study(Strict):
     folds: str
     protocol: Protocol
     weights: tuple[str, ...] = ()
+    preparation: Preparation | None = None
     profile: CohortProfile | None = None
 
 

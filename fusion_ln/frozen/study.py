@@ -92,6 +92,7 @@ def record_model(
             fingerprint=record.cohort.fingerprint,
             folds=record.cohort.folds,
             protocol=record.protocol,
+            preparation=record.cohort.preparation,
         ),
         licence=licence,
         frozen=datetime.now(UTC).date().isoformat(),

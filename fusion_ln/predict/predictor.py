@@ -12,6 +12,7 @@ import pandas as pd
 from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
+from fusion_ln.cohort.regions.alike import cut_alike
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.picture import count_frames, read_picture
 from fusion_ln.errors import CohortError, RunError
@@ -68,7 +69,8 @@ class Predictor:
         banks = {}
         for modality, side in self.model.record.modalities.items():
             if modality in pictures:
-                pixels = read_picture(pictures[modality], frame=frame)
+                path = pictures[modality]
+                pixels = cut_alike(self.model.record.study.preparation, path, read_picture(path, frame=frame), modality)
                 if (n_frames := count_frames(pictures[modality])) != 1:
                     say(f"{pictures[modality]}: holds {n_frames or 'countless'} frames; frame {frame} alone is used.")
                 self._remark_on_training_picture(pictures[modality], modality, pixels)
@@ -99,6 +101,7 @@ class Predictor:
                 f"{', '.join(cohort.modalities)} alone.",
                 "Name another cohort, or import its pictures under the model's names of modalities.",
             )
+        self._remark_on_preparation(cohort)
         self._refuse_training_pictures(cohort, present)
         return self._predict({m: open_bank(cohort, m, sides[m]) for m in present}, cohort.patients)
 
@@ -123,6 +126,19 @@ class Predictor:
             say(
                 f"Warning: {path}: {self.model.root} was trained on it ({how}), so the answer is too good. "
                 f"The patient's out-of-fold prediction is in {self._out_of_fold}."
+            )
+
+    def _remark_on_preparation(self, cohort: Cohort) -> None:
+        """Say so if the pictures of a cohort were prepared otherwise than those of the study."""
+        own, other = (
+            (held.crop, held.mask_text) if held else ("none", False)
+            for held in (self.model.record.study.preparation, cohort.preparation)
+        )
+        if own != other:
+            masked = " --mask-text" * own[1]
+            say(
+                f"Warning: {self.model.root}: the pictures of its study were imported with `--crop {own[0]}{masked}`, "
+                f"those of {cohort.name} were not: import it anew alike, or its answers may mean nothing."
             )
 
     def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:

@@ -25,11 +25,39 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+GIVEN = "given"  # in place of a rule: boxes that somebody looked at
+
+
+class Preparation(Recorded):
+    """Preparation of pictures that are not taken whole, as their files hold them.
+
+    Attributes:
+        crop: Rule by which they were cut out, see `fusion_ln.cohort.regions.rule.CropRule`; or `GIVEN`.
+        accepted: Number of boxes that somebody looked at.
+        mask_text: Whether texts within them are filled.
+        burned_in: Number of files that say that text stands in their pixels.
+        boxes: Number of pictures by how their box was found.
+    """
+
+    crop: str = "none"
+    accepted: int = 0
+    mask_text: bool = False
+    burned_in: int = 0
+    boxes: dict[str, int] = {}
+
+    def __str__(self) -> str:
+        """Describe it in a clause: "cut out of their screens (`--crop auto`) and their texts filled"."""
+        how = "boxes given by hand" if self.crop == GIVEN else f"`--crop {self.crop}`"
+        parts = [f"cut out of their screens ({how})"] * (self.crop != "none")
+        return " and ".join([*parts, *["their texts filled (`--mask-text`)"] * self.mask_text])
+
+
 class CohortSummary(Recorded):
     """A cohort as a run records it.
 
     Attributes:
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
+        preparation: Of its pictures; None: they are taken whole.
     """
 
     name: str
@@ -40,6 +68,7 @@ class CohortSummary(Recorded):
     fingerprint: str
     folds: str
     n_folds: int
+    preparation: Preparation | None = None
 
 
 class TaskSummaries(Recorded):

@@ -18,11 +18,13 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
+from fusion_ln.cohort.regions.alike import cut_alike
 from fusion_ln.decode.limits import DamagedError
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
+from fusion_ln.records.parts import Preparation
 
 MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
 LONGEST = 640  # pixels of the longer side of a preview
@@ -38,11 +40,13 @@ class Upload:
     Attributes:
         name: Word for it in messages: its modality, never the name of the sender's file.
         side: Pixels a side of the square that it becomes.
+        preparation: What the model's study did to its pictures; None: they are taken whole.
     """
 
     name: str
     data: bytes
     side: int
+    preparation: Preparation | None = None
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,8 @@ def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
-        return read_picture(path), warnings_of(upload.name, path)
+        pixels = cut_alike(upload.preparation, path, read_picture(path), upload.name)
+        return pixels, warnings_of(upload.name, path)
     except DamagedError as error:
         raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out) from None
     except PictureError as error:

@@ -19,6 +19,7 @@ from fusion_ln.models.triplet import TripletModel
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predict.present import as_table
 from fusion_ln.predictions import read_inner_predictions, read_predictions
+from fusion_ln.records.parts import Preparation
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.training.fusion.heads import train_head
@@ -268,3 +269,24 @@ def test_probabilities_that_are_not_numbers_are_not_handed_out(runs, monkeypatch
     monkeypatch.setattr(TripletModel, "fuse", lambda *inputs: torch.full((1, 3), torch.nan))
     with pytest.raises(ModelError, match="values that are not finite numbers"):
         predictor.predict_pictures(pictures_of(cohort, "P001"))
+
+
+def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsys):
+    """The whole screen gives the answer of its part that was cut by hand; a cohort of whole ones is warned of."""
+    cohort, _, [fusion, *_] = runs
+    predictor = load_predictor(fusion.root)
+    study = predictor.model.record.study.model_copy(update={"preparation": Preparation(crop="6,4,24,24")})
+    record = predictor.model.record.model_copy(update={"study": study})
+    cropping = replace(predictor, model=replace(predictor.model, record=record))
+    path = pictures_of(cohort, "P003")["2d"]
+    with Image.open(path) as image:
+        image.crop((6, 4, 30, 28)).save(tmp_path / "part.png")
+    whole, part = cropping.predict_pictures({"2d": path}), predictor.predict_pictures({"2d": tmp_path / "part.png"})
+    np.testing.assert_array_equal(probs(whole), probs(part))
+    assert "were cut out of their screens (`--crop 6,4,24,24`): `predict` and `serve` do the same" in (
+        capsys.readouterr().err
+    )
+    other = replace(cohort, patients=cohort.patients.iloc[:-1])  # another fingerprint
+    with pytest.raises(RunError, match="used to train"):
+        cropping.predict_cohort(other)
+    assert "imported with `--crop 6,4,24,24`" in capsys.readouterr().err

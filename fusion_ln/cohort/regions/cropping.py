@@ -13,6 +13,7 @@ from fusion_ln.cohort.regions.screen import FEWEST, find_unframed
 from fusion_ln.decode.limits import MIN_SIDE
 from fusion_ln.decode.table import read_table
 from fusion_ln.errors import SourceError
+from fusion_ln.records.parts import GIVEN
 from fusion_ln.terms import MODALITY, PATH
 
 Key = tuple[str, str]  # path, relative to the archive, and modality
@@ -39,6 +40,11 @@ class Cropping:
     def cuts(self) -> bool:
         """True if the cohort's pictures have boxes."""
         return self.rule.method != "none" or bool(self.accepted)
+
+    @property
+    def word(self) -> str:
+        """The rule as text; `GIVEN` where boxes were given alone."""
+        return GIVEN if self.rule.method == "none" and self.accepted else str(self.rule)
 
     def find(self, path: Path, key: Key, pixels: np.ndarray, given: Box | None, *, shared: bool) -> Found:
         """Find a picture in its file; a box of ``accepted`` or of the table goes before the rule.

@@ -34,7 +34,8 @@ def read_uploads(request: HttpRequest, model: FrozenModel) -> list[Upload]:
         files = request.FILES.getlist(modality)
         if len(files) > 1:
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"{modality}: {len(files)} pictures.", taken)
-        uploads += [Upload(modality, read_bytes(file), side) for file in files]
+        preparation = model.record.study.preparation
+        uploads += [Upload(modality, read_bytes(file), side, preparation) for file in files]
     if not uploads:
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "No picture.", taken)
     return uploads
