@@ -163,12 +163,14 @@ def _build_option(field: "Field[object]") -> click.Option:
 def check(ctx: click.Context, folder: Path) -> None:
     """Check every picture for damage and repeats, and test whether the absence of pictures predicts the class.
 
-    Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv.
+    Exit code 1 if something must be mended, 0 if there are only notes. All findings go to DIR/check.csv. Of pictures
+    that were cut out of their screens, DIR/crops.html shows every box, odd ones first; DIR/crops.csv takes corrections.
     """
     from fusion_ln.cohort.checks.check import check_pictures, describe_check
     from fusion_ln.cohort.folder import load_cohort
     from fusion_ln.errors import PredictionsError
     from fusion_ln.files.formats import write_csv
+    from fusion_ln.report.cohort.crops import write_crops
     from fusion_ln.report.cohort.presence import audit_cohort, describe_presence
 
     result = check_pictures(load_cohort(folder))
@@ -180,6 +182,9 @@ def check(ctx: click.Context, folder: Path) -> None:
         click.echo(f"\nWhich pictures exist: not tested, {error.problem}")
     write_csv(folder / "check.csv", result.findings)
     click.echo(f"\nWrote {folder / 'check.csv'} ({len(result.findings)} findings)")
+    if result.cohort.is_cropped:
+        page, table = write_crops(folder, result)
+        click.echo(f"Wrote {page}: look at the boxes. Correct {table}, then import again with `--accept {table}`.")
     ctx.exit(1 if result.has_problems else 0)
 
 

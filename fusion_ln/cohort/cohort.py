@@ -209,8 +209,7 @@ class Cohort:
             CohortError: If its path leads out of the pictures' folder, or its box out of the picture.
             PictureError: If the picture cannot be read.
         """
-        picture = self.crop(image, self.read_file(image))
-        return mask_text(picture) if self.details.mask_text else picture
+        return self.prepare(image, self.read_file(image))
 
     def read_file(self, image: str) -> np.ndarray:
         """Read the whole file of a picture; of one with several frames, the imported frame. uint8, shape (H, W, 3).
@@ -221,20 +220,19 @@ class Cohort:
         path, _ = self._places[image]
         return read_picture(self.picture_path(path), frame=self.details.frame)
 
-    def crop(self, image: str, pixels: np.ndarray) -> np.ndarray:
-        """Cut a picture out of the pixels of its file.
+    def prepare(self, image: str, pixels: np.ndarray) -> np.ndarray:
+        """Cut a picture out of the pixels of its file, and fill its texts if asked.
 
         Raises:
             CohortError: If its box leads out of them.
         """
         path, box = self._places[image]
-        if box is None:
-            return pixels
-        if problem := box.within(pixels.shape[1], pixels.shape[0]):
+        if box and (problem := box.within(pixels.shape[1], pixels.shape[0])):
             raise CohortError(
                 f"cohort {self.name}: {path}: {problem}.", "Restore the file, or import the cohort again."
             )
-        return box.cut(pixels)
+        picture = box.cut(pixels) if box else pixels
+        return mask_text(picture) if self.details.mask_text else picture
 
     def picture_path(self, path: str) -> Path:
         """Locate a picture of ``images.path``.

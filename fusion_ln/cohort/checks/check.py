@@ -1,8 +1,9 @@
 """Reads every picture of a cohort and lists what is wrong or odd: damaged, changed, empty, repeated, misfiled."""
 
 import hashlib
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fusion_ln.cohort.checks.boxes import odd_boxes
 from fusion_ln.cohort.checks.colours import COLOURED_FROM, GREY_BELOW, coloured_share
 from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
 from fusion_ln.cohort.cohort import Cohort
@@ -64,6 +66,10 @@ FINDING_KINDS = {
     "grey": ("Grey pictures under a colour modality", ""),
     "coloured": ("Coloured pictures under the grey-scale modality", ""),
     "burned-in text": ("DICOM files that say that text stands in their pixels (BurnedInAnnotation)", ""),
+    "odd box": (
+        "Boxes to be looked at",
+        "See crops.html; correct crops.csv and import again with `--accept crops.csv`.",
+    ),
     "missing modality": ("Patients who lack a modality", ""),
 }  # fmt: skip
 
@@ -71,6 +77,7 @@ FINDING_KINDS = {
 # pictures and of simulated ones the 99th is 124 or more, the 1st 53 or less and their distance 119 or more; 12 bits
 # shown as if they were 16 reach 15.
 BLACK_BELOW, WHITE_ABOVE, FLAT_WITHIN = 32, 223, 16
+SCREEN_SIDE = 190  # pixels of the longer side of a screen made small
 LOOKED_AT = (
     "the file as it was imported (SHA-256); nearly black, nearly white and flat pictures; colours where there should "
     "be none, and none where there should be; the same and nearly the same picture under another label, patient or "
@@ -86,11 +93,13 @@ class CheckResult:
         findings: One row per finding, problems first; columns `FINDING_COLUMNS`. Those of the second picture are empty
             where there is none.
         n_dicom: DICOM files whose BurnedInAnnotation was looked at.
+        screens: Of a cropped cohort, each picture's whole file made small, as JPEG, by image.
     """
 
     cohort: Cohort
     findings: pd.DataFrame
     n_dicom: int = 0
+    screens: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def has_problems(self) -> bool:
@@ -107,6 +116,7 @@ class _Look:
     brightness: tuple[int, int]  # 1st and 99th percentile
     burned_in: bool | None  # None where the file cannot say it
     changed: bool
+    screen: bytes  # see `CheckResult`
 
 
 def check_pictures(cohort: Cohort) -> CheckResult:
@@ -134,12 +144,16 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     findings += _near_repeats(looks, cohort.modalities)
     findings += _misfiled(looks)
     findings += [_finding(NOTE, "burned-in text", row, "BurnedInAnnotation is YES") for row, k in looks if k.burned_in]
+    by_image = {row[IMAGE]: row for row in rows}
+    odd = odd_boxes(cohort.images) if cohort.is_cropped else {}
+    findings += [_finding(NOTE, "odd box", by_image[image], why) for image, why in odd.items()]
     findings += _missing(cohort)
     table = pd.DataFrame(findings, columns=list(FINDING_COLUMNS))
     order = {kind: number for number, kind in enumerate(FINDING_KINDS)}
     rank = (table["severity"] != PROBLEM) * len(FINDING_KINDS) + table["kind"].map(order)
     n_dicom = sum(look.burned_in is not None for _, look in looks)
-    return CheckResult(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True), n_dicom)
+    screens = {row[IMAGE]: look.screen for row, look in looks if look.screen}
+    return CheckResult(cohort, table.iloc[np.argsort(rank, kind="stable")].reset_index(drop=True), n_dicom, screens)
 
 
 def describe_check(result: CheckResult, *, at_most: int = 10) -> str:
@@ -183,7 +197,8 @@ def _patients(cohort: Cohort) -> pd.DataFrame:
 def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
     try:
         path = cohort.picture_path(row[PATH])
-        pixels = cohort.read_picture(row[IMAGE])
+        whole = cohort.read_file(row[IMAGE])
+        pixels = cohort.prepare(row[IMAGE], whole)
     except FusionLNError as error:
         return error
     digest = hashlib.sha256(repr(pixels.shape).encode())
@@ -195,7 +210,16 @@ def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
         burned_in=burned_in_text(path),
         coloured=coloured_share(pixels),
         changed=hash_file(path) != row[SHA256],
+        screen=_small(whole) if cohort.is_cropped else b"",
     )
+
+
+def _small(pixels: np.ndarray) -> bytes:
+    """Make a picture small, as JPEG."""
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((SCREEN_SIDE, SCREEN_SIDE), reducing_gap=1)
+    image.save(buffer, "JPEG", quality=60)
+    return buffer.getvalue()
 
 
 def _finding(severity: str, kind: str, row: FindingRow, detail: str, other: FindingRow | None = None) -> FindingRow:
