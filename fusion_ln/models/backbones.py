@@ -8,6 +8,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.data import resolve_model_data_config
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError, unknown
@@ -70,6 +71,22 @@ class Backbone(nn.Module):
         planes = self.planes(feature_map)
         height, width = planes.shape[2:]
         return F.adaptive_avg_pool2d(planes, (min(grid, height), min(grid, width))).flatten(2).transpose(1, 2)
+
+    def layer_rates(self, decay: float) -> dict[str, float]:
+        """Give each parameter of the network its share of the rate, which falls by ``decay`` from layer to layer.
+
+        The head above is the layer that learns at all of it (Bao et al. 2022, BEiT), so the network's last has one
+        ``decay``.
+
+        Raises:
+            SettingsError: If timm knows no layers of the network.
+        """
+        groups = param_groups_layer_decay(self.body, 0.0, weight_decay_exclude_1d=False, layer_decay=decay)
+        names = {id(parameter): f"body.{name}" for name, parameter in self.body.named_parameters()}
+        rates = {names[id(each)]: decay * float(group["lr_scale"]) for group in groups for each in group["params"]}
+        if len(set(rates.values())) < 2:
+            raise SettingsError("layer_decay: timm knows no layers of this backbone.", "Leave it at 1.")
+        return rates
 
     def planes(self, feature_map: Tensor) -> Tensor:
         """Turn a feature map into planes (B, D', h, w).

@@ -61,6 +61,16 @@ class FitSettings(LoopSettings):
     augmentation: float = Field(
         1.0, ge=0, le=3, description="Strength of augmentation; 0 only mirrors.", json_schema_extra=ADDED
     )
+    frozen_epochs: int = Field(
+        0, ge=0, le=MOST, description="First epochs in which the head learns alone.", json_schema_extra=ADDED
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Rate of each layer of the backbone as a share of the next one's (Bao et al. 2022).",
+        json_schema_extra=ADDED,
+    )
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 

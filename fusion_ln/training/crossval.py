@@ -26,6 +26,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
 from fusion_ln.training.fold_files import FOLD_RECORD, clear_states, write_fold
+from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.parts import CROSS_PARTS, check_patients, training_parts
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
@@ -234,6 +235,8 @@ def fit_fold(
         name=f"{settings.modality}, fold {number}" + ("" if part is None else f" without part {part}"),
         on_epoch=on_epoch,
         stop=stop,
+        lr_scale=layer_rates(model.backbone, settings.fit),
+        rests=resting_backbone(model.backbone, settings.fit),
     )
     task.model.load_state_dict(result.weights)
     return FittedFold(task, bank, settings.fit, result)

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from fusion_ln.compute.memory import memory_named
 from fusion_ln.errors import DivergedError, in_short
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.progress import say
 from fusion_ln.settings.training import LoopSettings
+from fusion_ln.training.optimizer import Rests, build_optimizer, build_schedule, drop_gradients, resting
 from fusion_ln.training.tasks import BatchLoader, Labelled, Task, ValidationScore
 
 B = TypeVar("B", bound=Labelled)
@@ -83,6 +84,7 @@ def fit(
     lr_scale: Mapping[str, float] = MappingProxyType({}),
     accumulate: int = 1,
     stop: int | None = None,
+    rests: Rests | None = None,
 ) -> FitResult:
     """Train one task and keep the weights of its best epoch.
 
@@ -92,7 +94,8 @@ def fit(
     A state that is damaged, or of a fit with another ``name``, seed or settings, is not used: the fit starts anew.
     ``on_epoch`` may raise (pruning does); it is also called for epochs that were found finished. Parameters whose
     names begin with a key of ``lr_scale`` learn at that multiple of the rate. A step follows ``accumulate`` batches.
-    Without ``val``, as in a refit, the weights are those of the last epoch, after ``stop`` epochs.
+    Without ``val``, as in a refit, the weights are those of the last epoch, after ``stop`` epochs. What ``rests``
+    stays as it is in the first epochs.
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
@@ -101,9 +104,9 @@ def fit(
     held = partial(memory_named, name or "Training", settings.batch_size)
     with held():
         model, optimizer = fabric.setup(
-            task.model.to(memory_format=torch.channels_last), _optimizer(task.model, settings, lr_scale)
+            task.model.to(memory_format=torch.channels_last), build_optimizer(task.model, settings, lr_scale)
         )
-    schedule = _schedule(optimizer, settings, -(-len(train) // accumulate))
+    schedule = build_schedule(optimizer, settings, -(-len(train) // accumulate))
     fit_id = {"name": name, "seed": seed, "settings": settings.model_dump(mode="json")}
     state = _State(folder, fit_id, task.model, optimizer, schedule)
     history = state.resume()
@@ -114,7 +117,8 @@ def fit(
         started, number = time.monotonic(), len(history)
         torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
         with held():
-            train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate)
+            part = rests.part if rests and number < rests.epochs else None
+            train_loss = train_epoch(task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate, part)
             score = _validate(task, val, fabric) if val is not None else ValidationScore(math.nan, math.nan)
         history.append(
             Epoch(
@@ -140,26 +144,6 @@ def _best_or_start(history: list[Epoch]) -> int:
     return best_epoch(history) if history else 0
 
 
-def _optimizer(model: nn.Module, settings: LoopSettings, lr_scale: Mapping[str, float]) -> torch.optim.Optimizer:
-    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in ("", *lr_scale)}
-    for name, parameter in model.named_parameters():
-        groups[next((prefix for prefix in lr_scale if name.startswith(prefix)), "")].append(parameter)
-    rates = [
-        {"params": parameters, "lr": settings.lr * lr_scale.get(prefix, 1.0)}
-        for prefix, parameters in groups.items()
-        if parameters
-    ]
-    return torch.optim.AdamW(rates, lr=settings.lr, weight_decay=settings.weight_decay)
-
-
-def _schedule(optimizer: Any, settings: LoopSettings, steps_per_epoch: int) -> LRScheduler | None:
-    """Build the schedule: None for a constant rate, or one-cycle (Smith & Topin 2018, arXiv 1708.07120)."""
-    if settings.schedule == "constant":
-        return None
-    rates = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer.optimizer, rates, total_steps=settings.epochs * steps_per_epoch)
-
-
 def train_epoch(
     task: Task[B],
     model: nn.Module,
@@ -168,20 +152,23 @@ def train_epoch(
     schedule: LRScheduler | None,
     fabric: Fabric,
     accumulate: int = 1,
+    resting_part: nn.Module | None = None,
 ) -> float:
     """Train for one pass over the training part and return the mean loss of its batches."""
     model.train()
     losses, patients = [], []
-    while group := list(islice(batches, accumulate)):
-        optimizer.zero_grad()
-        for batch in group:
-            loss = task.loss(model, batch, fabric.device)
-            fabric.backward(loss / len(group))
-            losses.append(loss.detach())
-            patients.append(batch.patients)
-        optimizer.step()
-        if schedule is not None:
-            schedule.step()
+    with resting(resting_part, alone=fabric.world_size == 1):
+        while group := list(islice(batches, accumulate)):
+            optimizer.zero_grad()
+            for batch in group:
+                loss = task.loss(model, batch, fabric.device)
+                fabric.backward(loss / len(group))
+                losses.append(loss.detach())
+                patients.append(batch.patients)
+            drop_gradients(resting_part)
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
     # One wait for the device per epoch, not per batch. The mean over the processes of a fit is the loss of the batch.
     shared = fabric.all_reduce(torch.stack(losses), reduce_op="mean")
     assert isinstance(shared, Tensor)

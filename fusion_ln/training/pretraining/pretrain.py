@@ -39,6 +39,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
 from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.room import check_room, pretraining_needs
@@ -208,6 +209,8 @@ def _fit(
             folder=scores.folder,
             name=", ".join(scores.names),
             on_epoch=scores.on_epoch if fabric.is_global_zero else lambda epoch: None,
+            lr_scale=layer_rates(learning.model.backbone, settings.fit),
+            rests=resting_backbone(learning.model.backbone, settings.fit),
         )
 
 
