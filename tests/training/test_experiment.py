@@ -5,7 +5,10 @@ from tiny import CPU
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
+from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.settings.training import FitSettings
+from fusion_ln.terms import cache_folder
 from fusion_ln.training.experiment import run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.tuning.experiment import Tuning, budget_of, tune
@@ -34,6 +37,9 @@ def test_every_experiment_loads_and_runs(path, make_cohort, tmp_path, monkeypatc
             changes["finetune"] = {**changes["finetune"], "epochs": 1, "batch_size": 8}
     changes = {"head": TINY_HEAD, "variants": variants, "seeds": experiment.seeds[:1]}
     experiment = experiment.model_copy(update=changes)
+    if "imagenet" in experiment.weights:
+        weights = cache_folder() / "weights" / "test_resnet.safetensors"
+        save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict())
     fits = experiment_fits(experiment, str(path))
     tiny = {name: FitSettings(**{**fit.model_dump(), **TINY, "backbone": "test_resnet"}) for name, fit in fits.items()}
     if experiment.space:
