@@ -12,6 +12,7 @@ OWN = {
     "cv4lymphnode": ["patient_pattern"],
     "ddti": ["malignant_from"],
     "edcu": ["cut_points", "frames"],
+    "lymphus": [],
     "ocau": [],
     "table": ["classes"],
     "us3m": [],

@@ -5,6 +5,7 @@ import pytest
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.sources.busi import BUSI
 from fusion_ln.cohort.sources.cv4lymphnode import CV4LymphNode
+from fusion_ln.cohort.sources.lymphus import LymphUs
 from fusion_ln.cohort.sources.table import Table, parse_classes
 from fusion_ln.cohort.sources.us3m import US3M
 from fusion_ln.errors import CohortError, SettingsError, SourceError
@@ -356,7 +357,31 @@ def test_a_nearly_numeric_column_and_ids_that_nearly_repeat_are_remarked(write_t
 # --- all folders -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", [CV4LymphNode, US3M, BUSI])
+# --- lymphus ---------------------------------------------------------------------------------------------------------
+
+
+def test_lymphus_reads_pictures_alone_with_the_centre_as_site(tmp_path, draw):
+    for centre, label in (("1", "Benign"), ("1", "Malignant"), ("2", "Benign")):
+        for part in ("Image.bmp", "Mask.tif", "Lesion.bmp"):
+            draw(tmp_path / "LymphUs" / f"Center {centre}" / label / f"12 {label} {part}")
+    (tmp_path / "LymphUs" / "Center 1" / "Findings.xlsx").write_bytes(b"")
+    archive = LymphUs(tmp_path).read()
+    assert as_tuples(archive) == [
+        ("1/Benign/12", "benign", "2d", "Center 1/Benign/12 Benign Image.bmp"),
+        ("1/Malignant/12", "malignant", "2d", "Center 1/Malignant/12 Malignant Image.bmp"),
+        ("2/Benign/12", "benign", "2d", "Center 2/Benign/12 Benign Image.bmp"),
+    ]
+    assert [row.site for row in archive.images] == ["Center 1", "Center 1", "Center 2"]
+    assert "Center 1/Findings.xlsx" in archive.remarks[0]
+
+
+def test_lymphus_names_a_picture_in_the_folder_of_the_other_class(tmp_path, draw):
+    draw(tmp_path / "Center 1" / "Benign" / "3 Malignant Image.bmp")
+    with pytest.raises(SourceError, match="unknown name '3 Malignant Image'"):
+        LymphUs(tmp_path).read()
+
+
+@pytest.mark.parametrize("source", [CV4LymphNode, US3M, BUSI, LymphUs])
 def test_missing_empty_and_foreign_folders_get_the_expected_layout(tmp_path, source):
     (tmp_path / "empty").mkdir()
     (tmp_path / "foreign" / "holiday").mkdir(parents=True)
