@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.errors import SettingsError
+from fusion_ln.export.trunks import installed
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import AnswerEngine
 
 TIMES = 9  # that a short task is repeated; its row gives their median
 SEED = 20_260_001  # of patients whom no command draws by default
@@ -40,7 +43,9 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         if not ModelFolder(root).record.is_file():
             model = Path(folder) / "model"
             freezing = _seconds([lambda: freeze(RunFolder(root), model, licence="none")])
-        predictor = load_predictor(model)
+        engines: dict[str, AnswerEngine] = {"torch": "torch", **({"onnxruntime": "onnx"} if installed() else {})}
+        predictors = {name: load_predictor(model, engine=engine) for name, engine in engines.items()}
+        predictor = predictors["torch"]
         record = predictor.model.record
         known = tables().modalities
         present = [modality for modality in record.modalities if modality in known]
@@ -51,16 +56,19 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
             )
         size = max(record.modalities.values())
         taken = f"{len(predictor.model.models)} models of {', '.join(record.modalities)} at {size} pixels"
-        yield from header("How fast a model answers", ["fusion_ln", "torch", "timm"], f"{record.title}: {taken}.")
-        yield from table_head(["Task", "Seconds"])
+        yield from header("How fast a model answers", ["fusion_ln", "timm", *engines], f"{record.title}: {taken}.")
+        yield from table_head(["Task", *(f"Seconds, {name}" for name in engines)])
         if freezing:
-            yield table_row(["freezing", freezing])
-        yield table_row(["loading", _seconds([lambda: load_predictor(model)] * TIMES)])
+            yield table_row(["freezing", *[freezing] * len(engines)])
+        loads = [partial(load_predictor, model, engine=engine) for engine in engines.values()]
+        yield table_row(["loading", *(_seconds([load] * TIMES) for load in loads)])
         files = _write_examples(Path(folder), present)
-        yield table_row(["one patient", _seconds([lambda: predictor.predict_pictures(files)] * TIMES)])
+        one = [partial(each.predict_pictures, files) for each in predictors.values()]
+        yield table_row(["one patient", *(_seconds([ask] * TIMES) for ask in one)])
         settings = PhantomSettings(patients=patients, image_size=size, seed=SEED)
         cohort = simulate_phantom(Path(folder) / "cohort", settings)
-        yield table_row([f"{patients} patients", _seconds([lambda: predictor.predict_cohort(cohort)])])
+        many = [partial(each.predict_cohort, cohort) for each in predictors.values()]
+        yield table_row([f"{patients} patients", *(_seconds([ask]) for ask in many)])
 
 
 def _seconds(tasks: Sequence[Callable[[], object]]) -> str:

@@ -8,6 +8,8 @@ from typing import ParamSpec
 import click
 
 from fusion_ln.cli.common import DIRECTORY, check_outputs, frame_option, population_options
+from fusion_ln.cli.options import settings_options
+from fusion_ln.settings.devices import AnswerEngine, AnswerSettings
 from fusion_ln.terms import KNOWN_MODALITIES
 
 P = ParamSpec("P")
@@ -42,6 +44,7 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
 @click.option("--server", metavar="URL", help="Server of `fusionln serve` to ask in place of MODEL.")
 @population_options
+@settings_options(AnswerSettings, defaults=True)
 @click.option("--csv", "out", type=ANSWER_FILE, help="CSV file for the answers.")
 @click.option(
     "--json", "json_out", type=ANSWER_FILE, help="JSON file for the answers; of one patient an object, else a list."
@@ -60,6 +63,7 @@ def predict(
     server: str | None,
     prevalence: str,
     costs: str,
+    engine: AnswerEngine,
     out: Path | None,
     json_out: Path | None,
     sr: Path | None,
@@ -84,13 +88,13 @@ def predict(
     values = _parse_pairs(clinical, "--clinical age=54")
     inputs = [*pictures.values(), *([Path(costs)] if costs else [])]
     check_outputs({"--csv": out, "--json": json_out, "--sr": sr}, [model, cohort, *inputs])
-    if server and (model or cohort or frame or prevalence or costs or out or sr):
+    if server and (model or cohort or frame or prevalence or costs or out or sr or engine != "auto"):
         raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
     if server:
         _ask_server(server, pictures, values, json_out)
     elif model:
         asked = (cohort or pictures, frame, values)
-        _ask_model(model, asked, prevalence=prevalence, costs=costs, out=out, json_out=json_out, sr=sr)
+        _ask_model(model, asked, prevalence=prevalence, costs=costs, engine=engine, out=out, json_out=json_out, sr=sr)
     else:
         raise click.UsageError("Give MODEL, or --server URL.")
 
@@ -101,6 +105,7 @@ def _ask_model(
     *,
     prevalence: str,
     costs: str,
+    engine: AnswerEngine,
     out: Path | None,
     json_out: Path | None,
     sr: Path | None,
@@ -120,7 +125,9 @@ def _ask_model(
 
     patients, frame, values = asked
     references = read_references(patients) if sr and not isinstance(patients, Path) else {}
-    predictor = load_predictor(model, prevalence=prevalence, costs=costs)
+    predictor = load_predictor(
+        model, prevalence=prevalence, costs=costs, engine=engine, lasting=isinstance(patients, Path)
+    )
     if sr:
         require_digest(predictor.model)
     if isinstance(patients, Path):

@@ -11,7 +11,8 @@ import numpy as np
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import ModelError, in_short
 from fusion_ln.evaluation.limits.auc import aucs
-from fusion_ln.export.onnx_file import INSTALL_ONNX, PRESENT, write_onnx
+from fusion_ln.export.onnx_file import PRESENT, write_onnx
+from fusion_ln.export.runtime import INSTALL_ONNX
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.answer import answer
 from fusion_ln.frozen.load import FrozenModel

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fusion_ln import __version__
 from fusion_ln.errors import ModelError, SettingsError, in_short
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.export.gradcam import fits
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
+from fusion_ln.export.runtime import INSTALL_ONNX
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.load import FrozenModel
@@ -25,7 +26,6 @@ from fusion_ln.models.backbones import Backbone
 if TYPE_CHECKING:
     import onnx
 
-INSTALL_ONNX = 'Install it: pip install "fusion_ln[onnx]".'
 TIE = 1e-6  # a p-value of exactly the miss rate is no member, also where float32 is compared in float64
 METADATA = "fusion_ln"  # key of the facts in the file's metadata
 PRESENT, MAPS = "present", "maps_"
@@ -179,29 +179,50 @@ def attach_weights(
     """Turn those inputs of a traced graph that are its module's weights into stored values, see `write_onnx`."""
     import onnx
 
-    held = {**dict(graph.named_parameters(remove_duplicate=False)), **dict(graph.named_buffers(remove_duplicate=False))}
-    # Where two weights are equal the tracer copies one, at times after it is read: each gets its own value instead.
-    copies = {node.output[0] for node in proto.graph.node if node.op_type == "Identity"} & held.keys()
-    kept = [node for node in proto.graph.node if node.output[0] not in copies]
-    read = dict.fromkeys(name for node in kept for name in node.input)
-    names = [name for name in read if name in held]
-    inputs = [entry for entry in proto.graph.input if entry.name not in held]
-    arrays = {name: held[name].detach().cpu().numpy() for name in names}
+    arrays = adopt_weights(proto, graph)
     casts = []
     if half:
         for name, array in list(arrays.items()):
             if array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max() < np.finfo(np.float16).max:
                 arrays[f"{name}.half"] = arrays.pop(name).astype(np.float16)
                 casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *kept]
-    del proto.graph.input[:], proto.graph.node[:]
-    proto.graph.input.extend(inputs)
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     if sum(array.nbytes for array in arrays.values()) <= largest:
         proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
         return
     data = path.with_name(f"{path.name}.data")
     write_atomically(data, lambda temporary: _write_arrays(temporary, arrays))
+    place_outside(proto, arrays, data.name)
+
+
+def adopt_weights(proto: "onnx.ModelProto", graph: nn.Module) -> dict[str, np.ndarray]:
+    """Take the weights of a traced module off the inputs of its graph, and return those that are read, by name."""
+    held = weights_of(graph)
+    # Where two weights are equal the tracer copies one, at times after it is read: each gets its own value instead.
+    copies = {node.output[0] for node in proto.graph.node if node.op_type == "Identity"} & held.keys()
+    kept = [node for node in proto.graph.node if node.output[0] not in copies]
+    inputs = [entry for entry in proto.graph.input if entry.name not in held]
+    del proto.graph.input[:], proto.graph.node[:]
+    proto.graph.input.extend(inputs)
+    proto.graph.node.extend(kept)
+    read = dict.fromkeys(name for node in kept for name in node.input)
+    return {name: held[name].detach().cpu().numpy() for name in read if name in held}
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Collect parameters and buffers, by name, shared ones under each of their names."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+
+
+def place_outside(proto: "onnx.ModelProto", arrays: Mapping[str, np.ndarray], location: str) -> None:
+    """Declare weights that lie one behind the other in another file."""
+    import onnx
+
     offset = 0
     for name, array in arrays.items():
         stored = proto.graph.initializer.add(
@@ -210,7 +231,7 @@ def attach_weights(
             data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype),
             data_location=onnx.TensorProto.EXTERNAL,
         )
-        place = {"location": data.name, "offset": offset, "length": array.nbytes}
+        place = {"location": location, "offset": offset, "length": array.nbytes}
         for key, value in place.items():
             stored.external_data.add(key=key, value=str(value))
         offset += array.nbytes

@@ -16,7 +16,7 @@ from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.images.patients import PatientBatch, PatientPictures
-from fusion_ln.models.triplet import TripletModel
+from fusion_ln.models.triplet import TripletModel, Trunk
 from fusion_ln.terms import PATIENT
 
 ANSWERED_AT_ONCE = 16  # patients
@@ -79,7 +79,8 @@ def answer(
         start, place = job
         batch = pictures.cut(np.arange(start, min(start + ANSWERED_AT_ONCE, len(pictures.patients))))
         known = model.known.moments[place] if model.known else None
-        return _ask(model.models[place], batch.with_clinical(clinical[place]), known)
+        trunks = model.trunks[place] if model.trunks else {}
+        return _ask(model.models[place], batch.with_clinical(clinical[place]), known, trunks)
 
     with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
         asked = dict(zip(jobs, pool.map(ask, jobs), strict=True))
@@ -147,7 +148,12 @@ def _join(
     return Answers(patients, present, probs, raw, member, contributions, relative, alone)
 
 
-def _ask(model: TripletModel, batch: PatientBatch, known: Mapping[str, FeatureMoments] | None) -> _Asked:
+def _ask(
+    model: TripletModel,
+    batch: PatientBatch,
+    known: Mapping[str, FeatureMoments] | None,
+    trunks: Mapping[str, Trunk],
+) -> _Asked:
     """Ask a model about some patients, from each subset of the modalities; encodes every picture once.
 
     A patient with none of a subset's pictures is asked about with those of all.
@@ -158,7 +164,7 @@ def _ask(model: TripletModel, batch: PatientBatch, known: Mapping[str, FeatureMo
     encoded, probs = [], {}
     with torch.inference_mode():
         for modality, pictures, mask in zip(batch.modalities, views, present.unbind(1), strict=True):
-            tokens, logits, features = model.encode_with_features(modality, pictures, mask)
+            tokens, logits, features = model.encode_with_features(modality, pictures, mask, trunks.get(modality))
             encoded.append((tokens, logits))
             if known and mask.any():
                 here = mask.numpy()

@@ -18,7 +18,7 @@ from fusion_ln.frozen.study import ALL_PATIENTS, record_model
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
-from fusion_ln.models.triplet import LateFusion, Single, TripletModel, assemble, load_run
+from fusion_ln.models.triplet import LateFusion, Single, TripletModel, Trunk, assemble, load_run
 from fusion_ln.models.weights.network import read_network
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
@@ -39,6 +39,7 @@ class FrozenModel:
         scores: Out-of-fold scores by subset of the modalities; under `ALL_PATIENTS` those of all patients.
         known: What the models are used to; None in memory.
         digest: Names the folder's content; None in memory.
+        trunks: By modality, what computes its network's feature maps, one mapping per model; empty: the network.
     """
 
     root: Path
@@ -47,6 +48,7 @@ class FrozenModel:
     scores: Mapping[str, FoldScores]
     known: Known | None = None
     digest: str | None = None
+    trunks: Sequence[Mapping[str, Trunk]] = ()
 
     @property
     def modalities(self) -> list[str]:

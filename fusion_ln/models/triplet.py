@@ -1,6 +1,6 @@
 """A fold's whole model, from a patient's pictures to logits, for every kind of run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,6 +25,8 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings
 
 CPU = torch.device("cpu")
+
+Trunk = Callable[[Tensor], Tensor]  # pictures (B, 3, S, S) to the feature maps of a network
 
 
 class Single(nn.Module):
@@ -141,13 +143,18 @@ class TripletModel(nn.Module):
         """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
         return self.encode_with_features(modality, views, present)[:2]
 
-    def encode_with_features(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute tokens and logits as `encode` does, and the features (B, V, D) that the head reads."""
+    def encode_with_features(
+        self, modality: str, views: Tensor, present: Tensor, trunk: Trunk | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute tokens and logits as `encode` does, and the features (B, V, D) that the head reads.
+
+        ``trunk`` computes the feature maps in place of the network itself.
+        """
         member: Any = self.members[module_key(modality)]
         pictures = views[present].contiguous(memory_format=torch.channels_last)
         # Without any picture, a black one gives the shapes.
         inputs = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
-        maps = member.backbone.feature_map(inputs)
+        maps = (trunk or member.backbone.feature_map)(inputs)
         features = member.backbone.pool(maps)
         parts = [inputs.new_zeros(len(inputs), 0, 0), member.head(features), features]
         if isinstance(self.fusion, HeadEnsemble):

@@ -18,6 +18,7 @@ from fusion_ln.decode.picture import count_frames, read_picture
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
+from fusion_ln.export.trunks import choose_trunks
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.card import warnings_of
@@ -29,6 +30,7 @@ from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import AnswerEngine
 from fusion_ln.terms import PATIENT, SHA256
 
 
@@ -199,19 +201,23 @@ class Predictor:
         )
 
 
-def load_predictor(root: Path, *, prevalence: str = "", costs: str = "") -> Predictor:
+def load_predictor(
+    root: Path, *, prevalence: str = "", costs: str = "", engine: AnswerEngine = "torch", lasting: bool = True
+) -> Predictor:
     """Load a model's folder or, in its place, a finished run.
 
     Args:
         root: The folder.
         prevalence: Shares of the classes among the new patients, see `parse_prevalence`; empty: those of the study.
         costs: Costs of decisions, see `parse_costs`; empty: none.
+        engine: What computes the networks, see `choose_trunks`.
+        lasting: Whether many patients are to be predicted.
 
     Raises:
-        ModelError, RunError: See `load_model`.
+        ModelError, RunError: See `load_model` and `choose_trunks`.
         SettingsError: If prevalence or costs do not fit the model's classes.
     """
-    model = load_model(root)
+    model = choose_trunks(load_model(root), engine, lasting=lasting)
     shares = parse_prevalence(prevalence, model.record.classes) if prevalence else None
     if shares is not None:
         say("Shifted to the prevalence given: exact only if pictures of a class look alike there and in the study.")

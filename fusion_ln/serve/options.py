@@ -8,13 +8,13 @@ from ipaddress import ip_address
 from pydantic import Field, ValidationError
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.settings.base import Settings
+from fusion_ln.settings.devices import AnswerSettings
 
 PREFIX = "FUSIONLN_SERVE_"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class ServeOptions(Settings):
+class ServeOptions(AnswerSettings):
     """Options of the server: its address and what it admits. Each is also the variable ``FUSIONLN_SERVE_<FIELD>``.
 
     Attributes:

@@ -40,7 +40,7 @@ def serve(model: Path | None, options: ServeOptions) -> None:
     if options.keep:
         open_keep(Path(options.keep))
     listener, own_token = _listen(options), not os.environ.get(f"{PREFIX}TOKEN")
-    config = open_site(load_predictor(model or choose_model(Path())), options)
+    config = open_site(load_predictor(model or choose_model(Path()), engine=options.engine), options)
     from fusion_ln.serve.gate.bodies import BoundedBodies
     from fusion_ln.serve.gate.logs import log_to_stderr
     from fusion_ln.serve.page import is_built

@@ -6,6 +6,18 @@ from pydantic import Field
 
 from fusion_ln.settings.base import Settings
 
+AnswerEngine = Literal["auto", "torch", "onnx"]
+
+
+class AnswerSettings(Settings):
+    """What computes the networks of a model that answers; no part of the model's identity."""
+
+    engine: AnswerEngine = Field(
+        "auto",
+        description="What computes the networks: torch, or onnxruntime (the extra onnx), which agrees with it to 1e-4; "
+        "auto takes onnxruntime for a cohort or a server where it is installed and faster.",
+    )
+
 
 class DeviceSettings(Settings):
     """The devices that compute fits; no part of a run's identity."""
