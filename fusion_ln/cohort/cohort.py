@@ -224,15 +224,23 @@ class Cohort:
         """Cut a picture out of the pixels of its file, and fill its texts if asked.
 
         Raises:
-            CohortError: If its box leads out of them.
+            CohortError: See `cut`.
+        """
+        picture = self.cut(image, pixels)
+        return mask_text(picture) if self.details.mask_text else picture
+
+    def cut(self, image: str, pixels: np.ndarray) -> np.ndarray:
+        """Cut the box of a picture out of what belongs to the pixels of its file, shape (H, W, ...).
+
+        Raises:
+            CohortError: If the box leads out of them.
         """
         path, box = self._places[image]
         if box and (problem := box.within(pixels.shape[1], pixels.shape[0])):
             raise CohortError(
                 f"cohort {self.name}: {path}: {problem}.", "Restore the file, or import the cohort again."
             )
-        picture = box.cut(pixels) if box else pixels
-        return mask_text(picture) if self.details.mask_text else picture
+        return box.cut(pixels) if box else pixels
 
     def picture_path(self, path: str) -> Path:
         """Locate a picture of ``images.path``.

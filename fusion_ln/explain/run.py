@@ -72,7 +72,7 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
     patients = choose_patients(predictions, settings)
     held_out = HeldOut(trained, cohort, predictions)
     methods = settings.methods or tuple(fitting_methods(held_out.explained(0)))
-    truth = load_truth(cohort) if cohort.simulated else None
+    truth = load_truth(cohort) if cohort.simulated and not cohort.is_cropped else None
     with locked(out.lock):
         _claim(out, run, held_out, methods, settings)
         _Explainer(held_out, out, truth, trust=settings.trust).explain(patients, methods)

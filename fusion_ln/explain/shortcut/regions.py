@@ -57,7 +57,7 @@ def find_regions(cohort: Cohort, modality: str, side: int) -> np.ndarray:
     if known is not None:
         truth, half = known
         regions = [
-            _regions_by_truth(truth.loc[image], half, (int(height), int(width)))
+            cohort.cut(image, _regions_by_truth(truth.loc[image], half, (int(height), int(width))))
             for image, height, width in zip(images[IMAGE], images[HEIGHT], images[WIDTH], strict=True)
         ]
         return np.stack([_prepare(each, side) for each in regions])
