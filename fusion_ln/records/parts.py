@@ -51,6 +51,13 @@ class Preparation(Recorded):
         parts = [f"cut out of their screens ({how})"] * (self.crop != "none")
         return " and ".join([*parts, *["their texts filled (`--mask-text`)"] * self.mask_text])
 
+    def counts(self) -> str:
+        """Describe it in sentences, with how many pictures were prepared how."""
+        boxes = ", ".join(f"{by} {count}" for by, count in self.boxes.items())
+        accepted = f" {self.accepted} boxes were looked at." * bool(self.accepted)
+        named = f" {self.burned_in} files say that text stands in their pixels." * bool(self.burned_in)
+        return f"Pictures {self}{f' ({boxes})' * bool(boxes)}.{accepted}{named}"
+
 
 class CohortSummary(Recorded):
     """A cohort as a run records it.

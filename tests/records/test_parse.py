@@ -13,7 +13,7 @@ from fusion_ln.records.kinds import (
 )
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parse import parse_record
-from fusion_ln.records.parts import CohortSummary, PatientCounts, PretrainingFit, TaskSummaries
+from fusion_ln.records.parts import CohortSummary, PatientCounts, Preparation, PretrainingFit, TaskSummaries
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings, LateSettings, TrainedFusionSettings
 from fusion_ln.settings.pretraining import PretrainSettings
@@ -171,3 +171,11 @@ def test_paths_of_cohorts_that_earlier_versions_recorded_are_read_over():
     record = RECORDS["pretraining"]
     old = json.dumps({**record.model_dump(mode="json"), "cohort_paths": ["/there"]})
     assert parse_record(old, Path("run.json")) == record
+
+
+def test_a_preparation_is_counted_in_sentences():
+    held = Preparation(crop="auto", accepted=2, mask_text=True, burned_in=3, boxes={"accepted": 2, "screen": 9})
+    assert held.counts() == (
+        "Pictures cut out of their screens (`--crop auto`) and their texts filled (`--mask-text`) (accepted 2, "
+        "screen 9). 2 boxes were looked at. 3 files say that text stands in their pixels."
+    )

@@ -41,6 +41,7 @@ class Patients:
         label: Column of the class.
         classes: Names of the labels 0..C-1; empty where the labels are names.
         simulated: Every page and table says so.
+        prepared: What was done to the pictures of a cohort, in sentences; empty: they are taken whole.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Patients:
     label: str = LABEL
     classes: tuple[str, ...] = ()
     simulated: bool = False
+    prepared: str = ""
 
     def by_class(self, variable: str) -> dict[str, pd.Series]:
         """Split a variable's values by class, in label order."""
@@ -77,7 +79,8 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
         cohort = load_cohort(place)
         classes = cohort.classes if label in (None, LABEL) else ()
         patients = cohort.patients.assign(**{SITE: cohort.patients[SITE].replace("", None)})  # none was given
-        return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated)
+        prepared = cohort.preparation.counts() if cohort.preparation else ""
+        return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated, prepared)
     held = read_table(place, EXPECTED_INPUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
     if label is None and LABEL not in held.columns:
         raise CohortError(

@@ -68,13 +68,15 @@ def _of_runs(results: Results) -> dict[str, str]:
     nested = main.protocol == "nested"
     inside = "inside each training part an inner validation set" if nested else "early stopping on the held-out fold"
     by_site = sites_as_folds(results)
+    prepared = held.counts() if (held := main.record.cohort.preparation) else ""
     return {
         "partition": f"{main.record.cohort.n_folds} outer folds by {'site' if by_site else 'patient'}; {inside}.",
         "disjoint": "Site and patient." if by_site else "Patient.",
         "missing": f"A model predicts whoever has a picture that it reads: {predicted} of {len(cohort.patients)}.",
         "flow": f"{len(cohort.patients)} patients. Predicted: {predicted}.",
         "model": f"{', '.join(m.title for m in results.models)}; {_settings(fits, 'backbone')}. Cross-validated.",
-        "preparation": _settings(fits, "image_size"),
+        "preparation": f"{_settings(fits, 'image_size')}. {prepared}".removesuffix(". "),
+        "deidentification": prepared,
         "training": _settings(fits, "epochs", "batch_size", "lr", "schedule", "patience"),
         "weights": _settings(fits, "weights", "backbone"),
         "specification": "Settings and, where something was trained, weights of every fold lie in the run folders.",

@@ -92,7 +92,7 @@ CLAIM_2024 = (
     Item("8", "Inclusion and exclusion criteria"),
     Item("9", "Pre-processing", "preparation", "Steps before the import, such as cropping"),
     Item("10", "Selection of parts of the data", "selected"),
-    Item("11", "De-identification"),
+    Item("11", "De-identification", "deidentification", "How names left headers, tables and pictures"),
     Item("12", "Missing data", "missing", "Reasons for missing data"),
     Item("13", "Acquisition protocol: devices, probes, settings"),
     Item("14", "Reference standard: how it was obtained", "classes", "How it was obtained"),
