@@ -301,8 +301,11 @@ def weight_file(weights: Path) -> Path:
     run = RunFolder(weights)
     if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
         found = "a run, but not a pre-training" if run.record.is_file() else "a folder without run.json"
+        if (weights / TIMM_CONFIG).is_file():
+            found = f"holds {TIMM_CONFIG}, but none of {', '.join(TIMM_WEIGHTS)}"
         raise RunError(
-            f"{weights}: {found}; `--weights` takes `scratch`, `imagenet`, a file or the folder of a pre-training.",
+            f"{weights}: {found}; `--weights` takes `scratch`, `imagenet`, a file, or the folder of a pre-training or "
+            "of a network that timm opens.",
             "Make a pre-training with `fusionln pretrain --out DIR`, or give a file.",
         )
     if not run.backbone.is_file():

@@ -2,12 +2,14 @@
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PosixPath
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,7 +22,12 @@ WRAPPERS = (
     "state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "model", "module", "net", "network_weights",
     "student",
 )  # fmt: skip
-HARMLESS: list[Any] = [argparse.Namespace]  # a training script's options beside its weights: a class without code
+# What training scripts leave beside their weights: options, paths and scores, which run no code.
+_SCALAR = np.float64(0).__reduce__()[0]
+HARMLESS: list[Any] = [
+    argparse.Namespace, PosixPath, np.dtype, _SCALAR, (_SCALAR, "numpy.core.multiarray.scalar"),
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "bool")),
+]  # fmt: skip
 LOAD_ELSEWHERE = (
     "Give a .safetensors file, or a state dictionary as `torch.save(model.state_dict(), FILE)` writes it: on a machine "
     "where you trust the file, load it, and save its tensors alone."
@@ -65,7 +72,8 @@ def read_weight_file(path: Path) -> Unwrapped:
 
 def _load_pickle(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of files that are refused below
             held: object = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling, zip files and torch each raise their own
         if isinstance(error, UnpicklingError) or "weights_only" in str(error):  # which advise to load it unsafely

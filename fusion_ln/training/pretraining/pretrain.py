@@ -26,7 +26,7 @@ from fusion_ln.files.locks import locked
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
-from fusion_ln.models.rehearsal import check_network
+from fusion_ln.models.rehearsal import check_network, check_weights
 from fusion_ln.models.weights.load import BACKBONE_PREFIX
 from fusion_ln.models.weights.network import metadata_of
 from fusion_ln.predictions import write_predictions
@@ -78,6 +78,7 @@ def pretrain(cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, 
     """
     _check(cohorts)
     check_network(settings.fit.backbone, settings.fit.image_size)
+    check_weights(settings.fit.backbone, settings.fit.image_size, settings.fit.weights)
     check_room(pretraining_needs(cohorts, settings.fit, run))
     record = PretrainingRecord(
         settings=settings,

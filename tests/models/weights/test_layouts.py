@@ -4,7 +4,9 @@ import argparse
 import json
 import re
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -70,7 +72,9 @@ def in_chunk(block):
 
 DECODER = {"mask_token": torch.ones(1, 1, 8), "decoder_blocks.0.norm1.weight": torch.ones(8)}
 VIT_FILES = {
-    "MAE with its training": lambda own: {"model": own | DECODER, "optimizer": {}, "args": argparse.Namespace(lr=1.0)},
+    "MAE with its training": lambda own: {
+        "model": own | DECODER, "optimizer": {}, "args": argparse.Namespace(out=Path("x")), "best": np.float64(1),
+    },
     "MAE, flat": lambda own: own | DECODER,
     "DINO": lambda own: {
         "student": under("module.backbone.", {k: v + 1 for k, v in own.items()}),
