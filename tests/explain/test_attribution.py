@@ -1,10 +1,12 @@
 """Maps of every method: against an independent library, and against models whose sensitive pixels are known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import timm
 import torch
-from captum.attr import GuidedGradCam
+from captum.attr import GuidedGradCam, LayerGradCam
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
@@ -80,6 +82,20 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
     other = GradCAM(model=classifier, target_layers=layers, reshape_transform=planes)
     theirs = other(input_tensor=case.pictures[0][0], targets=[ClassifierOutputTarget(case.target)])[0]
     np.testing.assert_allclose(normalised(ours), normalised(theirs), atol=1e-4)
+
+
+@pytest.mark.parametrize("head", ["late-mean", "cross-attention"])
+def test_grad_cam_of_a_triplet_is_captums_of_each_modality(make_model, make_case, head):
+    explained, total = Explained(make_model(head=head)), 0.0
+    for case in map(make_case((2, 1, 1)).of, range(3)):
+        maps, encoded = grad_cam(explained, case).maps, explained.encode(case)
+        for m, name in enumerate(explained.modalities):
+            cam = LayerGradCam(partial(explained.fuse, case, encoded, m), explained.planes(name))
+            theirs = cam.attribute(case.pictures[m], case.target, relu_attributions=True)
+            full = torch.nn.functional.interpolate(theirs, size=(SIDE, SIDE), mode="bilinear")[:, 0]
+            torch.testing.assert_close(maps[m][case.present[0, m]], full.detach())
+            total += float(full.detach().sum())
+    assert total > 0
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:captum")
