@@ -20,6 +20,7 @@ from fusion_ln.files.hashes import hash_file
 from fusion_ln.progress import say
 from fusion_ln.threads import map_with_progress
 
+UNUSABLE, CANNOT_BE_CUT = "cannot be read or have no label", "cannot be read or cut out, or have no label"
 Group = tuple[str, tuple[int, int]]  # modality, and size of the screen
 
 
@@ -66,7 +67,8 @@ def read_pictures(
             pictures.append(_add(result, screens))
     pictures = [_without_frame(picture, screens) for picture in pictures]
     if unreadable:
-        _report_unreadable(unreadable, n_found=len(pictures) + len(unreadable), skip=skip)
+        n_found = len(pictures) + len(unreadable)
+        _report_unreadable(unreadable, n_found=n_found, skip=skip, fault=CANNOT_BE_CUT if cropping.cuts else UNUSABLE)
     return pictures, [printable(path) for path, _ in unreadable], archive.root
 
 
@@ -198,11 +200,11 @@ def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:
     ]
 
 
-def _report_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_found: int, skip: bool) -> None:
+def _report_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_found: int, skip: bool, fault: str) -> None:
     """Refuse unreadable pictures, or name them if they are to be skipped and others are left."""
     problem = (
-        f"{len(unreadable)} of {n_found} pictures cannot be read or have no label:\n"
-        f"{bullet_list([error.problem for _, error in unreadable])}"
+        f"{len(unreadable)} of {n_found} pictures {fault}:\n"
+        f"{bullet_list(dict.fromkeys(error.problem for _, error in unreadable))}"
     )
     if not skip:
         ways = sorted({error.way_out for _, error in unreadable if error.way_out})

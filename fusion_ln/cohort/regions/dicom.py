@@ -15,7 +15,10 @@ TISSUE, COLOUR_FLOW = 1, 2  # RegionDataType
 TWO_DIMENSIONS = 1  # RegionSpatialFormat
 CENTIMETRES = 3  # PhysicalUnits
 NESTED = 0.9  # least share of a colour box that lies in the tissue around it
-WAY_OUT = "Give its box in the table (column `box`) or with `--accept FILE`, or leave it out (`--leave-out PATH`)."
+WAY_OUT = (
+    "Give its box in the table (column `box` or `box:MODALITY`) or with `--accept FILE`, or leave it out "
+    "(`--leave-out PATH`)."
+)
 
 
 @dataclass(frozen=True)

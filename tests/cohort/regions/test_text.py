@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -5,6 +8,8 @@ from PIL import Image, ImageDraw
 from fusion_ln.cohort.phantom.marks import Screen, burn_in
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.regions.text import mask_text
+
+SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 
 
 @pytest.fixture
@@ -41,3 +46,16 @@ def test_the_phantoms_planted_mark_is_gone(tissue, stamp):
     after = mask_text(np.asarray(stamped))[top:bottom, left:right]
     assert before.max() == 255
     assert after.max() < 60
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
+def test_a_real_text_is_filled_and_a_real_cyst_stays():
+    folder = SHARED / "busi" / "Dataset_BUSI_with_GT"
+    with Image.open(folder / "malignant" / "malignant (12).png") as image:
+        written = np.asarray(image.convert("RGB"))
+    text = (slice(360, 385), slice(118, 225))  # "RT AXILLA", by eye
+    assert written[text].max() > 200
+    assert mask_text(written)[text].max() < 140
+    with Image.open(folder / "benign" / "benign (19).png") as image:
+        cyst = np.asarray(image.convert("RGB"))
+    assert (mask_text(cyst) != cyst).any(axis=2).mean() < 0.005
