@@ -81,7 +81,7 @@ class Backbone(nn.Module):
         Raises:
             SettingsError: If timm knows no layers of the network.
         """
-        groups = param_groups_layer_decay(self.body, 0.0, weight_decay_exclude_1d=False, layer_decay=decay)
+        groups = param_groups_layer_decay(self.body, layer_decay=decay)
         names = {id(parameter): f"body.{name}" for name, parameter in self.body.named_parameters()}
         rates = {names[id(each)]: decay * float(group["lr_scale"]) for group in groups for each in group["params"]}
         if len(set(rates.values())) < 2:

@@ -20,6 +20,8 @@ from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
 from fusion_ln.frozen.log import read_log
+from fusion_ln.models.triplet import TripletModel
+from fusion_ln.models.weights.network import Network
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import Predictions
 from fusion_ln.report.external import text
@@ -303,3 +305,12 @@ def test_a_model_explains_its_answers_to_patients_it_has_not_seen(study, model, 
         ("--cohort", other.root, "--method", "attention"): "do not allow it",
     }.items():
         assert problem in refused("explain", model, *arguments, "--out", tmp_path / "no")
+
+
+def test_a_cohort_whose_set_the_weights_learnt_from_is_warned_of(study, model, tmp_path, monkeypatch, capsys, pageless):
+    network = Network(
+        backbone="x", mean=(0, 0, 0), std=(1, 1, 1), preset="usf-mae", trained_on="sets", sources=("test",)
+    )
+    monkeypatch.setattr(TripletModel, "networks", property(lambda model: [network]))
+    evaluate(model, study[2], tmp_path / "out")
+    assert "usf-mae learnt from sets: among them is test, the source of other" in capsys.readouterr().err
