@@ -93,7 +93,8 @@ def import_file(file: Path, out: Path, **options: object) -> None:
 
     name, fit = import_weights(file, out, _request(options))
     _print_lines({**describe_fit(fit, name), "Written": str(out)})
-    click.echo(f"Next:       fusionln run fusion --weights {out} --backbone {name}")
+    size = f" --image-size {side}" if (side := fit.side) else ""
+    click.echo(f"Next:       fusionln run fusion --weights {out} --backbone {name}{size}")
 
 
 def _print_lines(lines: dict[str, str]) -> None:

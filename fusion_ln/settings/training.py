@@ -54,7 +54,9 @@ class FitSettings(LoopSettings):
     """Training of one network on one modality; the defaults are the ``fast`` preset, sized for two CPU cores."""
 
     backbone: str = Field("resnet10t", description=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
-    weights: str = Field("scratch", description="scratch, imagenet, a weight file, or the folder of a pre-training.")
+    weights: str = Field(
+        "scratch", description="scratch, imagenet, a file, or the folder of a pre-training or of timm."
+    )
     image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
     head_width: int = Field(256, ge=1, le=65536, description="Width of the classifier's hidden layer.")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the last layer.", json_schema_extra=ADDED)

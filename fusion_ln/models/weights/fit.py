@@ -46,6 +46,12 @@ class Fit:
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
 
+    @property
+    def side(self) -> int | None:
+        """Pixels a side that the network is built for; None: it takes any."""
+        size = getattr(getattr(self.body, "patch_embed", None), "img_size", None)
+        return int(size[0]) if size else None
+
 
 def build_body(timm_name: str, image_size: int | None, arguments: Mapping[str, Argument]) -> nn.Module:
     """Build a timm network without its classifier, its weights drawn.

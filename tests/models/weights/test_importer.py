@@ -136,7 +136,7 @@ def test_an_import_says_what_it_wrote_and_what_comes_next(published, tmp_path):
     out = tmp_path / "w.safetensors"
     options = ("--backbone", "test_vit", "--argument", "num_heads=4", "--mean", "0.2", "--std", "0.1,0.2,0.3")
     lines = fusionln("weights", "import", published[0], *options, "--out", out)
-    assert f"Next:       fusionln run fusion --weights {out} --backbone test_vit" in lines
+    assert f"Next:       fusionln run fusion --weights {out} --backbone test_vit --image-size 160" in lines
     assert "mean 0.2, 0.2, 0.2, std 0.1, 0.2, 0.3 (as the file or the options tell)" in lines
     network = read_network(out)
     assert (network.arguments, network.std) == ({"num_heads": 4}, (0.1, 0.2, 0.3))
