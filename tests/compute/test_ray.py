@@ -19,7 +19,7 @@ from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.crossval import begin
 from fusion_ln.training.fold_files import finish
 
-EPOCHS = 40
+EPOCHS = 20
 LONG = FIT.model_copy(update={"epochs": EPOCHS, "patience": EPOCHS})
 SETTINGS = BaselineSettings(modality="2d", fit=LONG)
 LONG_OPTIONS = [*OPTIONS, "--epochs", EPOCHS, "--patience", EPOCHS, "--precision", "32-true"]
