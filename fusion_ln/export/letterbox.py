@@ -55,8 +55,12 @@ def resize_weights(size: Tensor, kept: Tensor, side: int, length: int, *, axis: 
 
 
 def _size_of(pictures: Tensor, axis: int) -> Tensor:
-    """Count the pixels along an axis in a tensor, so that it may differ from picture to picture. float64, shape ()."""
-    return torch.ones_like(pictures.select(0, 0).select(-1, 0).select(2 - axis, 0), dtype=torch.float64).sum()
+    """Count the pixels along an axis in a tensor, so that it may differ from picture to picture. float64, shape (1,).
+
+    The tracer would compute with a tensor without axes in float32.
+    """
+    line = pictures.select(0, 0).select(-1, 0).select(2 - axis, 0)
+    return torch.ones_like(line, dtype=torch.float64).sum(0, keepdim=True)
 
 
 def _bicubic(away: Tensor) -> Tensor:
