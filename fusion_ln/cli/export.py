@@ -9,6 +9,7 @@ import click
 from fusion_ln.cli.common import DIRECTORY, check_outputs
 
 if TYPE_CHECKING:
+    from fusion_ln.export.loss import Loss
     from fusion_ln.frozen.load import FrozenModel
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -23,7 +24,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     is_flag=True,
     help="Let the networks of --onnx compute in 8 bits, calibrated on --cohort; prints what that costs.",
 )
-@click.option("--cohort", type=DIRECTORY, help="Cohort whose pictures calibrate --int8, and measure its loss.")
+@click.option(
+    "--cohort",
+    type=DIRECTORY,
+    help="Cohort whose patients show the loss of --half or --int8; a third, at most 64, calibrate --int8 instead.",
+)
 @click.option(
     "--maps", is_flag=True, help="Add Grad-CAM maps to --onnx, where the networks and the head are CNNs and an MLP."
 )
@@ -71,10 +76,10 @@ def export(
         from fusion_ln.frozen.load import load_model
 
         loaded = load_model(model)
-        if onnx and cohort:
+        if onnx and int8 and cohort:
             _export_int8(loaded, onnx, cohort)
         elif onnx:
-            _export_onnx(loaded, onnx, half=half, maps=maps)
+            _export_onnx(loaded, onnx, cohort, half=half, maps=maps)
         _export_networks(loaded, timm, page)
 
 
@@ -85,17 +90,27 @@ def _check_onnx(onnx: Path | None, *, half: bool, int8: bool, cohort: Path | Non
             raise click.UsageError(f"{option} belongs to --onnx.")
     if int8 and (half or maps):
         raise click.UsageError("--int8 goes with neither --half nor --maps: export twice.")
-    if int8 != bool(cohort):
+    if int8 and not cohort:
         raise click.UsageError("--int8 and --cohort DIR belong together: its pictures set the scales.")
+    if cohort and not (int8 or half):
+        raise click.UsageError("--cohort belongs to --int8 or --half: it shows their loss.")
 
 
-def _export_onnx(loaded: "FrozenModel", onnx: Path, *, half: bool, maps: bool) -> None:
+def _export_onnx(loaded: "FrozenModel", onnx: Path, cohort: Path | None, *, half: bool, maps: bool) -> None:
+    from fusion_ln.cohort.folder import load_cohort
+    from fusion_ln.export.loss import measure_loss
     from fusion_ln.export.onnx_file import write_onnx
+
+    opened = load_cohort(cohort) if cohort else None
 
     explained = write_onnx(loaded, onnx, half=half, explanations=maps)
     click.echo(f"ONNX: {onnx}")
     if maps and not explained:
         click.echo("No maps: Grad-CAM of this model is not made of ordinary operators.")
+    if opened:
+        _print_loss(measure_loss(loaded, onnx, opened))
+    elif half:
+        click.echo("Not known what half precision costs: --cohort DIR names patients to measure it on.")
 
 
 def _export_int8(loaded: "FrozenModel", onnx: Path, cohort: Path) -> None:
@@ -103,11 +118,17 @@ def _export_int8(loaded: "FrozenModel", onnx: Path, cohort: Path) -> None:
     from fusion_ln.export.int8 import write_int8
 
     loss = write_int8(loaded, onnx, load_cohort(cohort))
-    auc = "not known (a class has fewer than two patients)" if loss.auc is None else f"{loss.auc:+.4f}"
     click.echo(f"ONNX: {onnx}")
+    _print_loss(loss)
+
+
+def _print_loss(loss: "Loss") -> None:
+    auc = "not known (a class has fewer than two patients)" if loss.auc is None else f"{loss.auc:+.4f}"
+    others = f"{loss.calibrated} patients set the scales. " if loss.calibrated else ""
+    noun = "others" if loss.calibrated else "patients"
     click.echo(
-        f"Of {loss.patients} patients {100 * loss.agreement:.1f} % keep their likeliest class; probabilities change by "
-        f"up to {loss.largest:.3f}; loss of AUC {auc}."
+        f"{others}Of {loss.patients} {noun} {100 * loss.agreement:.1f} % keep their likeliest class; probabilities "
+        f"change by up to {loss.largest:.3f}; loss of AUC {auc}."
     )
 
 

@@ -17,7 +17,7 @@ from fusion_ln.errors import ModelError, SettingsError, in_short
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.export.gradcam import fits
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
-from fusion_ln.export.runtime import INSTALL_ONNX
+from fusion_ln.export.runtime import INSTALL_ONNX, open_session
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.load import FrozenModel
@@ -30,6 +30,8 @@ TIE = 1e-6  # a p-value of exactly the miss rate is no member, also where float3
 METADATA = "fusion_ln"  # key of the facts in the file's metadata
 PRESENT, MAPS = "present", "maps_"
 OPSET = 18
+CLOSE = 1e-3  # of a probability to torch's
+AS_IT_IS = "Use the model as it is: `fusionln predict`, `fusionln serve`."
 TRACED_PATIENTS = 2  # a batch of one would be taken for the only size there is
 LARGEST = 2**31 - 2**24  # bytes of weights that a file holds itself: protobuf ends at 2 GB
 
@@ -68,8 +70,47 @@ def write_onnx(
         key=METADATA, value=json.dumps({**facts_of(model), "explanations": explained, "half": half})
     )
     attach_weights(proto, graph, path, half=half, largest=largest)
-    write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
+    content = proto.SerializeToString()
+    outside = any(each.data_location == each.EXTERNAL for each in proto.graph.initializer)
+    if not outside:
+        check_graph(content, path, graph, half=half)
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    if outside:
+        check_graph(path, path, graph, half=half)
     return explained
+
+
+def check_graph(source: Path | bytes, path: Path, graph: AnswerGraph, *, half: bool) -> None:
+    """Check a graph by ONNX's own rules, open it, and compare an answer with torch's.
+
+    Args:
+        source: The file, or what is to be written to it.
+        path: The file.
+        graph: What it was traced from.
+        half: Whether weights are in half precision there.
+
+    Raises:
+        ModelError: If it breaks a rule, cannot be opened or answers otherwise; weights in another file stay there.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(source if isinstance(source, bytes) else str(source))
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{path}: would be no sound ONNX file: {in_short(error)}.", AS_IT_IS) from error
+    rng = np.random.default_rng(0)
+    pictures = [torch.from_numpy(rng.integers(0, 256, (2, 50, 40, 3), dtype=np.uint8)) for _ in graph.sides]
+    present = torch.ones(2, len(pictures), dtype=torch.bool)
+    present[1, 1:] = False
+    weights = weights_of(graph)
+    if half:
+        weights = {name: _as_half(each) for name, each in weights.items()}
+    with plain_operators():
+        expected = torch.func.functional_call(graph, weights, (pictures, present), tie_weights=False)[0].numpy()
+    inputs = {name: each.numpy() for name, each in zip(graph.sides, pictures, strict=True)}
+    found = open_session(source, str(path)).run(["probabilities"], {**inputs, PRESENT: present.numpy()})[0]
+    if not (away := float(np.abs(found - expected).max())) <= CLOSE:
+        raise ModelError(f"{path}: the graph would answer otherwise than the model, by up to {away:.2g}.", AS_IT_IS)
 
 
 def _trace_model(model: FrozenModel, *, explanations: bool) -> tuple[AnswerGraph, "onnx.ModelProto"]:
@@ -144,11 +185,13 @@ def trace_module(
                 do_constant_folding=False,
                 dynamo=False,
             )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        except torch.onnx.errors.OnnxExporterError as error:
             raise ModelError(
                 f"ONNX (opset {OPSET}) cannot express {_backbones(module)}: {in_short(error)}.",
                 "Use the model as it is, or train it with another backbone, such as `resnet18`.",
             ) from error
+        except RuntimeError as error:
+            raise ModelError(f"Tracing for ONNX ended in an error of torch: {in_short(error)}.", AS_IT_IS) from error
         return onnx.load(file)
 
 
@@ -182,8 +225,8 @@ def attach_weights(
     arrays = adopt_weights(proto, graph)
     casts = []
     if half:
-        for name, array in list(arrays.items()):
-            if array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max() < np.finfo(np.float16).max:
+        for name in list(arrays):
+            if fits_half(arrays[name]):
                 arrays[f"{name}.half"] = arrays.pop(name).astype(np.float16)
                 casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *proto.graph.node]
@@ -235,6 +278,16 @@ def place_outside(proto: "onnx.ModelProto", arrays: Mapping[str, np.ndarray], lo
         for key, value in place.items():
             stored.external_data.add(key=key, value=str(value))
         offset += array.nbytes
+
+
+def fits_half(array: np.ndarray) -> bool:
+    """Test if weights are many, and within the range of half precision."""
+    return array.dtype == np.float32 and array.ndim > 1 and np.abs(array).max() < np.finfo(np.float16).max
+
+
+def _as_half(weights: Tensor) -> Tensor:
+    """Round weights as the file does."""
+    return weights.half().float() if fits_half(weights.detach().numpy()) else weights
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

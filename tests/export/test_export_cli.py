@@ -20,16 +20,19 @@ def test_options_without_an_effect_are_refused(tmp_path):
         assert f"{option} belongs to --onnx" in refused("export", model, "--hub", tmp_path / "hub", option)
     onnx = ("export", model, "--onnx", tmp_path / "model.onnx")
     assert "belong together" in refused(*onnx, "--int8")
-    assert "belong together" in refused(*onnx, "--cohort", tmp_path)
+    assert "--cohort belongs to --int8 or --half" in refused(*onnx, "--cohort", tmp_path)
     assert "is the place of --onnx" in refused(*onnx, "--csv", tmp_path / "model.onnx")
     assert "export twice" in refused(*onnx, "--int8", "--half", "--cohort", tmp_path)
 
 
 def test_an_onnx_file_is_written_and_named(loaded, make_cohort, tmp_path):
     path = tmp_path / "model.onnx"
-    assert f"ONNX: {path}" in fusionln("export", tmp_path / "model", "--onnx", path, "--half")
+    said = fusionln("export", tmp_path / "model", "--onnx", path, "--half")
+    assert f"ONNX: {path}" in said
+    assert "Not known what half precision costs" in said
     assert onnxruntime.InferenceSession(path).get_inputs()[0].name == "2d"
     cohort = make_cohort(6, modalities=("2d",))
     said = fusionln("export", tmp_path / "model", "--onnx", path, "--int8", "--cohort", cohort.root)
-    assert "Of 6 patients" in said
+    assert "2 patients set the scales. Of 4 others" in said
     assert "loss of AUC" in said
+    assert "Of 6 patients" in fusionln("export", tmp_path / "model", "--onnx", path, "--half", "--cohort", cohort.root)

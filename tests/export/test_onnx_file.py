@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
 import torch
 
 from fusion_ln.errors import ModelError, RunError
+from fusion_ln.export import onnx_file
 from fusion_ln.export.graph import OUTPUTS, AnswerGraph
 from fusion_ln.export.onnx_file import METADATA, write_onnx
 from fusion_ln.frozen.answer import answer
@@ -144,10 +146,35 @@ def test_what_cannot_be_written_is_refused(make_model, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="cannot be written"):
         write_onnx(model, tmp_path / "file" / "model.onnx")
     with monkeypatch.context() as patch:
-        patch.setattr("torch.nn.Linear.forward", lambda layer, x: torch.linalg.eigvals(x @ layer.weight.T).real)
-        with pytest.raises(ModelError, match=r"cannot express test_resnet: .*eigvals"):
+        patch.setattr("torch.nn.Linear.forward", lambda layer, x: torch.special.bessel_j0(x @ layer.weight.T))
+        with pytest.raises(ModelError, match=r"cannot express test_resnet: .*bessel_j0"):
             write_onnx(model, tmp_path / "model.onnx")
+        patch.setattr("torch.nn.Linear.forward", lambda layer, x: x @ layer.weight)
+        with pytest.raises(ModelError, match=r"Tracing for ONNX ended in an error of torch: .*shapes") as caught:
+            write_onnx(model, tmp_path / "model.onnx")
+        assert "resnet" not in str(caught.value)
     with monkeypatch.context() as patch:
         patch.setitem(__import__("sys").modules, "onnx", None)
         with pytest.raises(ModelError, match="not installed"):
             write_onnx(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_file_that_would_answer_otherwise_is_not_written(make_model, tmp_path, monkeypatch, half):
+    model = make_model("late-mean", modalities=("2d",))
+    trace = onnx_file.trace
+
+    def trace_otherwise(graph):
+        """Trace a graph whose classes come in another order."""
+        proto = trace(graph)
+        (last,) = [node for node in proto.graph.node if "probabilities" in node.output]
+        last.output[0] = "turned"
+        order = onnx.helper.make_node("Constant", [], ["order"], value_ints=[1, 2, 0])
+        turn = onnx.helper.make_node("Gather", ["turned", "order"], ["probabilities"], axis=1)
+        proto.graph.node.extend([order, turn])
+        return proto
+
+    monkeypatch.setattr(onnx_file, "trace", trace_otherwise)
+    with pytest.raises(ModelError, match=r"model\.onnx: the graph would answer otherwise than the model, by up to 0"):
+        write_onnx(model, tmp_path / "model.onnx", half=half)
+    assert not (tmp_path / "model.onnx").exists()
