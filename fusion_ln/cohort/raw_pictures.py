@@ -162,8 +162,9 @@ def _read_picture(
     except PictureError as error:
         return error
     height, width, _ = pixels.shape
-    seen = found.box.cut(pixels) if found else pixels
-    small = thumbnail(seen) if row.patient_id is None else None
+    small = None
+    if row.patient_id is None:
+        small = thumbnail(found.box.cut(pixels) if found else pixels)
     n_frames = count_frames(row.path)
     return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in, n_frames, found, dual)
 
