@@ -46,7 +46,7 @@ def snippet(readme):
 
 def test_the_lines_of_the_readme_give_our_logits_of_every_network(study, tmp_path, monkeypatch):
     _, _, folder = study
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 37, 3), np.uint8)).save(tmp_path / "picture.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 37, 4), np.uint8)).save(tmp_path / "picture.png")
     square = prepare_picture(read_picture(tmp_path / "picture.png"), 32)
     for answer, places in (("ensemble", ["2d/fold_0", "2d/fold_1"]), ("refit", ["2d"])):
         model, out = load_model(folder / answer), tmp_path / answer
