@@ -15,11 +15,12 @@ from fusion_ln.cohort.default import simulate_phantom
 from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.settings import PhantomSettings
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import ModelError, SettingsError
 from fusion_ln.export.trunks import installed
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AnswerEngine
 
@@ -43,7 +44,7 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         if not ModelFolder(root).record.is_file():
             model = Path(folder) / "model"
             freezing = _seconds([lambda: freeze(RunFolder(root), model, licence="none")])
-        engines: dict[str, AnswerEngine] = {"torch": "torch", **({"onnxruntime": "onnx"} if installed() else {})}
+        engines = _engines(model)
         predictors = {name: load_predictor(model, engine=engine) for name, engine in engines.items()}
         predictor = predictors["torch"]
         record = predictor.model.record
@@ -69,6 +70,18 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         cohort = simulate_phantom(Path(folder) / "cohort", settings)
         many = [partial(each.predict_cohort, cohort) for each in predictors.values()]
         yield table_row([f"{patients} patients", *(_seconds([ask]) for ask in many)])
+
+
+def _engines(model: Path) -> dict[str, AnswerEngine]:
+    """Name the engines that can compute a model's networks here."""
+    if not installed():
+        return {"torch": "torch"}
+    try:
+        load_predictor(model, engine="onnx")  # traces the networks, once and for all
+    except ModelError as error:
+        say(f"Timed in torch alone: {error}")
+        return {"torch": "torch"}
+    return {"torch": "torch", "onnxruntime": "onnx"}
 
 
 def _seconds(tasks: Sequence[Callable[[], object]]) -> str:
