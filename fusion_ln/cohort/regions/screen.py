@@ -55,12 +55,13 @@ class Cells:
 
 def look_at(pixels: np.ndarray) -> Cells:
     """Divide a screen (H, W, 3) into cells."""
-    grey = np.asarray(Image.fromarray(pixels).convert("L"))
-    height, width = grey.shape
-    side = _cell_side(width, height)
-    padded = np.pad(grey, ((0, -height % side), (0, -width % side)), mode="edge")
+    image = Image.fromarray(pixels).convert("L")
+    side = _cell_side(*image.size)
+    means = np.asarray(image.reduce(side))
+    grey = np.asarray(image)
+    beyond = [(0, -length % side) for length in grey.shape]
+    padded = np.pad(grey, beyond, mode="edge") if any(after for _, after in beyond) else grey
     highest, lowest = (_by_cell(extreme, padded, side) for extreme in (np.maximum, np.minimum))
-    means = np.asarray(Image.fromarray(padded).reduce(side))
     spread = highest - lowest
     return Cells(side, grey, means, spread, _patches(spread, EVEN, FLAT))
 
