@@ -8,6 +8,7 @@ Expect    benchmarks/cropping_speed.md: seconds of the clock and of the processo
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -86,7 +87,11 @@ def main() -> None:
     lines += [table_row([title, f"{clock:.1f}", f"{used:.1f}"]) for title, (clock, used) in found.items()]
     lines += ["", f"An import of {options.imported} screens takes {with_it / without:.2f} times as long with cutting."]
     lines += [f"Least of {options.repeats} imports each, in turn. The sheet: {size:.1f} MB."]
-    lines += [f"PNG, {WIDTH} x {HEIGHT} pixels.", "", describe_origin("numpy", "pillow", "scipy")]
+    lines += [
+        f"PNG, {WIDTH} x {HEIGHT} pixels. Load of the machine at the end: {os.getloadavg()[0]:.1f}.",
+        "",
+        describe_origin("numpy", "pillow", "scipy"),
+    ]
     write_text(options.out, "\n".join(lines) + "\n")
     print("\n".join(lines))
 

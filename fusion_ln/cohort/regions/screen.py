@@ -21,7 +21,7 @@ from scipy import ndimage
 from fusion_ln.cohort.checks.colours import COLOURED_FROM, coloured_share
 from fusion_ln.cohort.regions.box import Box, span
 
-CELLS = 160
+CELLS = 128
 EVEN = 6  # grey values of 255 within an even cell: more than JPEG leaves of an even ground
 FLAT = 1  # within a flat one
 THICK = 0.06  # of the shorter side
