@@ -283,36 +283,6 @@ class ExplanationFolder:
         return self.root / "maps" / method / f"{as_file_name(patient)}.npz"
 
 
-# Folder that timm opens as `local-dir:`: its description, and the names that its weights may have.
-TIMM_CONFIG, TIMM_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
-
-
-def weight_file(weights: Path) -> Path:
-    """Find the file of weights: ``weights`` itself, the backbone of a pre-training's folder, or that of timm's.
-
-    Raises:
-        RunError: If it is a folder, but neither of a finished pre-training nor one that timm opens.
-    """
-    if not weights.is_dir():
-        return weights
-    for name in TIMM_WEIGHTS:
-        if (weights / TIMM_CONFIG).is_file() and (weights / name).is_file():
-            return weights / name
-    run = RunFolder(weights)
-    if not run.record.is_file() or not isinstance(run.read_record(), PretrainingRecord):
-        found = "a run, but not a pre-training" if run.record.is_file() else "a folder without run.json"
-        if (weights / TIMM_CONFIG).is_file():
-            found = f"holds {TIMM_CONFIG}, but none of {', '.join(TIMM_WEIGHTS)}"
-        raise RunError(
-            f"{weights}: {found}; `--weights` takes `scratch`, `imagenet`, a file, or the folder of a pre-training or "
-            "of a network that timm opens.",
-            "Make a pre-training with `fusionln pretrain --out DIR`, or give a file.",
-        )
-    if not run.backbone.is_file():
-        raise RunError(f"{weights}: an unfinished pre-training.", "Run the same command again: it resumes.")
-    return run.backbone
-
-
 def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
     """List the dotted keys at which two nested dictionaries differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):

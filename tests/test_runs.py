@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 
 from fusion_ln.errors import RunError
+from fusion_ln.models.weights.places import weight_file
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, PretrainingRecord, TrainedFusionRecord
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parts import TaskSummaries
-from fusion_ln.runs import RunFolder, RunKey, weight_file
+from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.settings.fusion import HeadSettings, LateSettings, TrainedFusionSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings

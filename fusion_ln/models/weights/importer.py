@@ -13,9 +13,9 @@ from fusion_ln.models.weights.fit import Fit, body_on_meta, fit_tensors, floatin
 from fusion_ln.models.weights.load import known_network
 from fusion_ln.models.weights.match import match
 from fusion_ln.models.weights.network import Argument, Network, metadata_of
+from fusion_ln.models.weights.places import weight_file
 from fusion_ln.models.weights.presets import PRESETS, Channels, find_preset, network_of, networks_of
 from fusion_ln.models.weights.unwrap import Unwrapped, read_weight_file
-from fusion_ln.runs import weight_file
 from fusion_ln.terms import PAPER_BACKBONES
 
 # Networks that `inspect` tries where nobody names one, beside those of the presets and the paper.

@@ -12,7 +12,7 @@ from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.models.weights.describe import describe_fit
 from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file, refuse_not_finite
 from fusion_ln.models.weights.network import Network, read_network, read_timm_folder
-from fusion_ln.runs import weight_file
+from fusion_ln.models.weights.places import weight_file
 from fusion_ln.terms import cache_folder
 
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints

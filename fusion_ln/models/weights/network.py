@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from fusion_ln.errors import WeightsError, in_short
-from fusion_ln.runs import TIMM_CONFIG
+from fusion_ln.models.weights.places import TIMM_CONFIG
 from fusion_ln.settings.base import Settings
 
 NETWORK_KEY = "fusion_ln.network"  # in the metadata of a safetensors file

@@ -16,9 +16,10 @@ from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE
 from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files.formats import write_csv, write_parquet, write_rows
 from fusion_ln.models.weights.load import NAMES, known_network
+from fusion_ln.models.weights.places import weight_file
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import PretrainingRecord
-from fusion_ln.runs import RunFolder, weight_file
+from fusion_ln.runs import RunFolder
 from fusion_ln.terms import IMAGE, SHA256
 
 # In the folder of a pre-training, row by row: task, image_id and sha256 of every picture; its 32 x 32 grey copy.
