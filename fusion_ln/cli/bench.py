@@ -63,7 +63,7 @@ def predict(model: Path, patients: int, out: Path | None) -> None:
     multiple=True,
     default=sorted(get_args(SamplerName)),
     show_default=True,
-    help="SamplerName of the trials; repeatable.",
+    help="Sampler of the trials; repeatable.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table (Markdown).")
 def study(trials: int, storages: tuple[str, ...], samplers: tuple[SamplerName, ...], out: Path | None) -> None:

@@ -170,21 +170,22 @@ def _read_picture(
 
 
 def refuse_burned_in_text(pictures: Sequence[RawPicture], cropping: Cropping) -> int:
-    """Count the pictures whose files say that text stands in their pixels; refuse them as they are.
+    """Count the pictures whose files say that text stands in their pixels; refuse those that are taken whole.
 
     Raises:
-        PictureError: If there are such, and they are neither cut nor masked.
+        PictureError: If there are such, and texts are not masked.
     """
-    named = [picture.path for picture in pictures if picture.burned_in]
-    if named and not (cropping.cuts or cropping.mask_text):
+    burned_in = [picture for picture in pictures if picture.burned_in]
+    named = [each.path for each in burned_in if each.found is None or each.found.by == "whole"]
+    if named and not cropping.mask_text:
         paths = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
         raise PictureError(
             f"{len(named)} of {len(pictures)} pictures hold burned-in text, as their files say (BurnedInAnnotation "
-            f"YES): {paths}. It may name a patient, and a model may read it.",
-            "Cut the pictures out of their screens (`--crop auto`), fill texts within them (`--mask-text`), or do "
-            "both; or leave them out (`--leave-out PATH`).",
+            f"YES), and are taken whole: {paths}. It may name a patient, and a model may read it.",
+            "Cut the pictures out of their screens (`--crop auto`, or boxes with `--accept FILE`), fill texts within "
+            "them (`--mask-text`), or do both; or leave them out (`--leave-out PATH`).",
         )
-    return len(named)
+    return len(burned_in)
 
 
 def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:

@@ -24,5 +24,5 @@ class StudySettings(Settings):
         min_length=1,
         description="auc, loss, recall:CLASS, seconds. With several nothing is pruned.  [default: auc]",
     )
-    sampler: SamplerName = Field("tpe", description="SamplerName of the trials.")
+    sampler: SamplerName = Field("tpe", description="Sampler of the trials.")
     seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of the sampler.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fusion_ln.cohort.regions.box import Box
-from fusion_ln.cohort.regions.rule import CropRule, Found, checked
+from fusion_ln.cohort.regions.rule import CropRule, Found, given
 from fusion_ln.cohort.regions.screen import FEWEST, find_unframed
 from fusion_ln.decode.limits import MIN_SIDE
 from fusion_ln.decode.table import read_table
@@ -46,16 +46,16 @@ class Cropping:
         """The rule as text; `GIVEN` where boxes were given alone."""
         return GIVEN if self.rule.method == "none" and self.accepted else str(self.rule)
 
-    def find(self, path: Path, key: Key, pixels: np.ndarray, given: Box | None, *, shared: bool) -> Found:
-        """Find a picture in its file; a box of ``accepted`` or of the table goes before the rule.
+    def find(self, path: Path, key: Key, pixels: np.ndarray, stated: Box | None, *, shared: bool) -> Found:
+        """Find a picture in its file; a box of ``accepted``, or ``stated`` in the table, goes before the rule.
 
         Raises:
             PictureError: See `CropRule.find`.
         """
         if box := self.accepted.get(key):
-            return Found(checked(path, box, pixels), "accepted")
-        if given:
-            return Found(checked(path, given, pixels), "table")
+            return given(path, box, pixels, "accepted")
+        if stated:
+            return given(path, stated, pixels, "table")
         return self.rule.find(path, pixels, key[1], shared=shared)
 
 

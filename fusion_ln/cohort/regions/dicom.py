@@ -63,6 +63,16 @@ def read_regions(path: Path) -> list[Region]:
     return sorted(found, key=lambda region: region.box.x)
 
 
+def spacing_at(path: Path, box: Box) -> float | None:
+    """Read the millimetres per pixel of the region that a box lies in; None where no sound region says them."""
+    try:
+        regions = read_regions(path)
+    except PictureError:
+        return None
+    around = [region for region in regions if region.box.common(box) >= NESTED * box.area]
+    return around[0].mm_per_pixel if around else None
+
+
 def _shows_tissue(item: "Dataset") -> bool:
     kind = int(item.get("RegionDataType") or 0)
     return kind in (TISSUE, COLOUR_FLOW) and int(item.get("RegionSpatialFormat") or TWO_DIMENSIONS) == TWO_DIMENSIONS

@@ -7,11 +7,11 @@ from typing import Literal, Self
 import numpy as np
 
 from fusion_ln.cohort.regions.box import EXPECTED_BOX, Box, parse_box, whole
-from fusion_ln.cohort.regions.dicom import WAY_OUT, read_regions
+from fusion_ln.cohort.regions.dicom import WAY_OUT, read_regions, spacing_at
 from fusion_ln.cohort.regions.screen import EVEN, LEAST, find_panes, find_part, grey_and_coloured, look_at
 from fusion_ln.decode.picture import is_dicom
 from fusion_ln.errors import PictureError, SettingsError
-from fusion_ln.terms import COLOUR_MODALITIES
+from fusion_ln.terms import COLOUR_MODALITIES, KNOWN_MODALITIES
 
 Method = Literal["none", "dicom", "auto", "box"]
 # How a box was found: named by the file, one of two panes, the picture part of the screen, given, or nothing was cut.
@@ -72,7 +72,7 @@ class CropRule:
         Args:
             path: The file.
             pixels: All its pixels. uint8, shape (H, W, 3).
-            modality: Of two panes, the grey one is B-mode, the coloured one any modality of colours.
+            modality: Of two panes, the grey one is B-mode, the coloured one Doppler or elastography.
             shared: The file shows another modality, too, so that it must have two panes.
 
         Raises:
@@ -82,7 +82,7 @@ class CropRule:
         if self.method == "none":
             return Found(whole(pixels), "whole")
         if self.box:
-            return Found(checked(path, self.box, pixels), "box")
+            return given(path, self.box, pixels, "box")
         if regions := read_regions(path) if is_dicom(path) else []:
             spacing = regions[0].mm_per_pixel
             boxes = [region.box for region in regions]
@@ -97,18 +97,22 @@ class CropRule:
             )
         cells = look_at(pixels)
         if panes := find_panes(pixels, cells):
-            return Found(panes[modality in COLOUR_MODALITIES], "pane")
+            return Found(_pane_of(path, panes, modality), "pane")
         if shared:
             raise PictureError(f"{path}: stands for two modalities, but {_not_dual(cells.spread)}.", WAY_OUT)
         box = find_part(cells)
         return Found(box, "whole" if box == whole(pixels) else "screen", cells=cells.means)
 
 
-def checked(path: Path, box: Box, pixels: np.ndarray) -> Box:
-    """Refuse a box that is no part of a picture."""
+def given(path: Path, box: Box, pixels: np.ndarray, by: FoundBy) -> Found:
+    """Take a box that was given; a DICOM file that names the region around it tells its spacing.
+
+    Raises:
+        PictureError: If the box is no part of the picture.
+    """
     if problem := box.within(pixels.shape[1], pixels.shape[0]):
         raise PictureError(f"{path}: {problem}.", f"Expected {EXPECTED_BOX}, within the picture.")
-    return box
+    return Found(box, by, spacing_at(path, box) if is_dicom(path) else None)
 
 
 def _of_modality(path: Path, pixels: np.ndarray, boxes: list[Box], modality: str) -> Box:
@@ -120,6 +124,15 @@ def _of_modality(path: Path, pixels: np.ndarray, boxes: list[Box], modality: str
             f"{path}: names {len(boxes)} region{'s' * (len(boxes) > 1)} of tissue ({listed}); expected one, or a grey "
             "and a coloured one of two modalities.",
             WAY_OUT,
+        )
+    return _pane_of(path, panes, modality)
+
+
+def _pane_of(path: Path, panes: tuple[Box, Box], modality: str) -> Box:
+    """Choose the pane of a modality: the first is grey, the second coloured."""
+    if modality not in KNOWN_MODALITIES:
+        raise PictureError(
+            f"{path}: shows a grey and a coloured pane, and nothing says which of them {modality} is.", WAY_OUT
         )
     return panes[modality in COLOUR_MODALITIES]
 

@@ -84,6 +84,7 @@ class Table(Source):
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(OWN_COLUMNS)
+        table = table.with_names([BOX, *(f"{BOX}:{name}" for name in table.columns)])
         names = (PATIENT, LABEL, SITE, *call_columns(table.columns))
         values, described = read_columns(table.cells, self.root.parent, texts=names, separator=table.separator)
         for line in (*table.remarks, describe_columns(described)):
@@ -96,7 +97,7 @@ class Table(Source):
             (int(number), dict(zip(table.columns, map(str, cells), strict=True)) | unlabelled)
             for number, *cells in table.cells.itertuples()
         ]
-        boxes = {name for name in table.columns if name == BOX or name.startswith(f"{BOX}:")}
+        boxes = {name for name in table.columns if name == BOX or spelling_key(name).startswith(f"{BOX}:")}
         self._refuse_boxes(boxes, {BOX} if per_image else {f"{BOX}:{name}" for name in pictured})
         used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured), *boxes}
         further = [column for column in described if column.name not in used]

@@ -9,7 +9,7 @@ from fusion_ln.cohort.regions.box import Box
 from fusion_ln.cohort.regions.cropping import Cropping, SharedFrame, read_accepted, refuse_shared_boxes
 from fusion_ln.cohort.regions.rule import CropRule, Found
 from fusion_ln.cohort.source import open_source
-from fusion_ln.errors import FusionLNError, SourceError
+from fusion_ln.errors import FusionLNError, PictureError, SourceError
 from fusion_ln.images.bank import open_bank
 
 AUTO = Cropping(CropRule("auto"))
@@ -111,6 +111,28 @@ def test_boxes_of_a_table_that_are_none_are_refused(duals, box, problem):
     (duals / "patients.csv").write_text(text)
     with pytest.raises(FusionLNError, match=problem):
         imported(duals, "cut", AUTO)
+
+
+def test_a_column_of_boxes_may_be_spelt_in_any_case(duals):
+    text = (duals / "patients.csv").read_text().replace("box:2d", "BOX:2D")
+    (duals / "patients.csv").write_text(text.replace("0,0,0.png,0.png,,", '0,0,0.png,0.png,"6,11,80,90",', 1))
+    assert boxes_of(imported(duals, "cut", AUTO))["0.png#2d"] == Box(6, 11, 80, 90)
+
+
+def test_burned_in_text_is_refused_where_the_whole_file_is_the_picture(scan, rng, tmp_path):
+    pixels = rng.rayleigh(60, (120, 200, 1)).clip(0, 255).astype(np.uint8).repeat(3, 2)
+    lines = ["patient_id,label,2d\n"]
+    for number in range(4):
+        scan(pixels, name=f"{number}.dcm", BurnedInAnnotation="YES" if number == 3 else "NO")
+        lines.append(f"{number},{number % 2},{number}.dcm\n")
+    (tmp_path / "patients.csv").write_text("".join(lines))
+    (tmp_path / "crops.csv").write_text("path,modality,x,y,width,height\n0.dcm,2d,0,0,99,99\n")
+    for name, cropping in (("auto", AUTO), ("accepted", Cropping(accepted=read_accepted(tmp_path / "crops.csv")))):
+        with pytest.raises(PictureError, match=r"1 of 4 pictures hold burned-in text.*taken whole: 3\.dcm"):
+            imported(tmp_path, name, cropping)
+    (tmp_path / "crops.csv").write_text("path,modality,x,y,width,height\n3.dcm,2d,0,0,99,99\n")
+    cohort = imported(tmp_path, "cut", Cropping(accepted=read_accepted(tmp_path / "crops.csv")))
+    assert cohort.details.burned_in == 1
 
 
 def test_a_file_of_two_modalities_is_refused_without_cutting(duals):

@@ -4,7 +4,7 @@ from PIL import Image
 
 from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.regions.dicom import read_regions
-from fusion_ln.cohort.regions.rule import CropRule
+from fusion_ln.cohort.regions.rule import CropRule, given
 from fusion_ln.errors import PictureError, SettingsError
 
 
@@ -38,6 +38,8 @@ def test_a_files_region_is_the_picture_with_its_spacing(scan, rng):
     assert region.mm_per_pixel == pytest.approx(0.125)
     found = CropRule("dicom").find(path, pixels, "cdfi")
     assert (found.box, found.by, found.mm_per_pixel) == (region.box, "dicom", region.mm_per_pixel)
+    within, beside = (given(path, box, pixels, "accepted") for box in (Box(25, 15, 99, 80), Box(0, 0, 60, 60)))
+    assert (within.box, within.mm_per_pixel, beside.mm_per_pixel) == (Box(25, 15, 99, 80), region.mm_per_pixel, None)
     [full] = read_regions(scan(pixels, (1, 0, 0, 200, 120)))  # scanners write the first line beyond it, too
     assert full.box == Box(0, 0, 200, 120)
 
@@ -74,6 +76,8 @@ def test_panes_go_to_the_modality_of_their_colour(tmp_path, dual):
     assert (grey.box, coloured.box) == (Box(5, 10, 90, 100), Box(105, 10, 90, 100))
     assert grey.by == coloured.by == "pane"
     assert rule.find(path, pixels, "2d").box == grey.box  # also where the file stands for one modality alone
+    with pytest.raises(PictureError, match=r"a\.png: shows a grey and a coloured pane.*which of them swe is"):
+        rule.find(path, pixels, "swe")
 
 
 @pytest.mark.parametrize(
