@@ -22,6 +22,7 @@ WRAPPERS = (
     "state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "model", "module", "net", "network_weights",
     "student",
 )  # fmt: skip
+OPTIMIZER = "param_groups"  # key of the state of a torch optimizer
 # What training scripts leave beside their weights: options, paths and scores, which run no code.
 _SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: list[Any] = [
@@ -87,18 +88,24 @@ def _load_pickle(path: Path) -> object:
 
 
 def unwrap(held: object) -> Unwrapped:
-    """Take off wrappers until tensors are reached: known keys first, then the part that holds the most tensors."""
+    """Take off wrappers until tensors are reached: known keys first, then the part that holds the most tensors.
+
+    A known key with less than half of the tensors of another holds no network, but a few values beside it; nor does
+    the state of an optimizer.
+    """
     keys: list[str] = []
     beside: tuple[str, ...] = ()
     while isinstance(held, Mapping):
         parts = {str(key): part for key, part in held.items() if isinstance(part, Mapping) and _count(part)}
-        known = [key for key in WRAPPERS if key in parts]
+        parts = {key: part for key, part in parts.items() if OPTIMIZER not in part}
+        most = max((_count(parts[key]) for key in WRAPPERS if key in parts), default=0)
+        known = [key for key in WRAPPERS if key in parts and 2 * _count(parts[key]) >= most]
         if not known and any(isinstance(value, Tensor) for value in held.values()):
             break
         if not parts:
             break
         chosen = known[0] if known else max(parts, key=lambda key: _count(parts[key]))
-        beside = tuple(key for key in known[1:] if _count(parts[key]))
+        beside = tuple(known[1:])
         keys.append(chosen)
         held = parts[chosen]
     named = held.items() if isinstance(held, Mapping) else ()

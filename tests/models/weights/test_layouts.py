@@ -107,6 +107,12 @@ RESNET_FILES = {
         | under("module.momentum_encoder.", {k: v + 1 for k, v in own.items()}),
     },
     "MoCo v2": lambda own: {"state_dict": under("module.encoder_q.", own), "arch": "resnet50"},
+    "a key of its own, beside an optimizer": lambda own: {
+        "encoder": own,
+        "optimizer": {"state": {i: {"exp_avg": v, "step": v, "max": v} for i, v in enumerate(own.values())},
+                      "param_groups": [{"lr": 1.0}]},
+    },
+    "values of an average, beside": lambda own: {"state_dict": own, "ema": {"decay": torch.ones(1)}},
 }  # fmt: skip
 
 
