@@ -96,6 +96,12 @@ def _preparation(preparation: Preparation | None) -> list[str]:
         return []
     if preparation.crop == GIVEN:
         how = "give it pictures that are cut alike by hand"
+    elif preparation.untold:
+        how = (
+            f"`predict` and `serve` apply the rule to each picture by itself; {preparation.untold} of "
+            f"{sum(preparation.boxes.values())} boxes were given by hand or leave out what all screens share, which it "
+            "does not find: cut such pictures alike by hand"
+        )
     else:
         how = "`predict` and `serve` do the same to each picture; elsewhere give it pictures prepared alike"
     return [f"The pictures of its study were {preparation}: {how}."]

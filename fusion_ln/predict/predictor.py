@@ -133,14 +133,12 @@ class Predictor:
     def _remark_on_preparation(self, cohort: Cohort) -> None:
         """Say so if the pictures of a cohort were prepared otherwise than those of the study."""
         own, other = (
-            (held.crop, held.mask_text) if held else ("none", False)
-            for held in (self.model.record.study.preparation, cohort.preparation)
+            str(held) if held else "taken whole" for held in (self.model.record.study.preparation, cohort.preparation)
         )
         if own != other:
-            masked = " --mask-text" * own[1]
             say(
-                f"Warning: {self.model.root}: the pictures of its study were imported with `--crop {own[0]}{masked}`, "
-                f"those of {cohort.name} were not: import it anew alike, or its answers may mean nothing."
+                f"Warning: {self.model.root}: the pictures of its study were {own}, those of {cohort.name} {other}: "
+                "import them alike, or its answers may mean nothing."
             )
 
     def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:

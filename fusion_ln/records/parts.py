@@ -51,6 +51,11 @@ class Preparation(Recorded):
         parts = [f"cut out of their screens ({how})"] * (self.crop != "none")
         return " and ".join([*parts, *["their texts filled (`--mask-text`)"] * self.mask_text])
 
+    @property
+    def untold(self) -> int:
+        """Number of boxes that no rule finds in a picture by itself: of shared frames, or given one by one."""
+        return sum(self.boxes.get(by, 0) for by in ("frame", "table", "accepted"))
+
     def counts(self) -> str:
         """Describe it in sentences, with how many pictures were prepared how."""
         boxes = ", ".join(f"{by} {count}" for by, count in self.boxes.items())

@@ -289,4 +289,4 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
     other = replace(cohort, patients=cohort.patients.iloc[:-1])  # another fingerprint
     with pytest.raises(RunError, match="used to train"):
         cropping.predict_cohort(other)
-    assert "imported with `--crop 6,4,24,24`" in capsys.readouterr().err
+    assert "(`--crop 6,4,24,24`), those of tiny taken whole" in capsys.readouterr().err

@@ -82,7 +82,7 @@ class SharedFrame:
         common = found.box.intersection(inner) if inner else found.box
         if common == found.box or min(common.width, common.height) < MIN_SIDE:
             return found
-        return replace(found, box=common, by="screen")
+        return replace(found, box=common, by="frame")
 
 
 def refuse_shared_boxes(boxes: Sequence[tuple[str, str, Box]]) -> None:

@@ -1,5 +1,6 @@
 """Regions that a DICOM file names (SequenceOfUltrasoundRegions, PS3.3 C.8.5.5): tissue, colour flow, their spacing."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,4 +86,6 @@ def _read(item: "Dataset", width: int, height: int) -> Region:
     right, bottom = (size if edge == size + 1 else edge for edge, size in ((right, width), (bottom, height)))
     spacing = abs(float(item.get("PhysicalDeltaX") or 0)) * 10
     in_centimetres = int(item.get("PhysicalUnitsXDirection") or 0) == CENTIMETRES
-    return Region(Box(left, top, right - left, bottom - top), spacing if in_centimetres and spacing > 0 else None)
+    return Region(
+        Box(left, top, right - left, bottom - top), spacing if in_centimetres and 0 < spacing < math.inf else None
+    )

@@ -14,8 +14,9 @@ from fusion_ln.errors import PictureError, SettingsError
 from fusion_ln.terms import COLOUR_MODALITIES, KNOWN_MODALITIES
 
 Method = Literal["none", "dicom", "auto", "box"]
-# How a box was found: named by the file, one of two panes, the picture part of the screen, given, or nothing was cut.
-FoundBy = Literal["dicom", "pane", "screen", "box", "table", "accepted", "whole"]
+# How a box was found: named by the file, one of two panes, the picture part of the screen, that without what the
+# screens of a cohort share, given, or nothing was cut.
+FoundBy = Literal["dicom", "pane", "screen", "frame", "box", "table", "accepted", "whole"]
 
 
 @dataclass(frozen=True)

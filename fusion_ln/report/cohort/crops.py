@@ -19,6 +19,7 @@ FOUND_BY = {
     "dicom": "region of the DICOM file",
     "pane": "one of two panes",
     "screen": "picture part of the screen",
+    "frame": "the screen without what all share",
     "box": "the same box for all",
     "table": "given in the table",
     "accepted": "looked at",

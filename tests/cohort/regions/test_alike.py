@@ -38,6 +38,11 @@ def test_a_picture_that_the_studys_rule_cannot_cut_is_refused(panes, scan):
         cut_alike(Preparation(crop="dicom"), scan(pixels), pixels, "2d")
 
 
+def test_boxes_that_no_picture_tells_by_itself_are_counted():
+    assert Preparation(crop="auto", boxes={"screen": 5, "pane": 2}).untold == 0
+    assert Preparation(crop="auto", boxes={"screen": 5, "frame": 4, "accepted": 2, "table": 1}).untold == 7
+
+
 def test_a_preparation_is_told_in_a_clause():
     assert str(Preparation(crop="auto", mask_text=True)) == (
         "cut out of their screens (`--crop auto`) and their texts filled (`--mask-text`)"

@@ -153,7 +153,7 @@ def test_a_frame_is_what_ten_patients_share(rng):
     assert screens.cut(whole, (320, 240)) == whole  # of nine
     assert screens.add("9", Found(whole.box, "whole", cells=cells)).cells is None
     found = screens.cut(whole, (320, 240))
-    assert found.by == "screen"
+    assert found.by == "frame"
     assert np.abs(np.subtract(found.box, (80, 40, 200, 160))).max() <= 6
     assert screens.cut(Found(whole.box, "pane"), (320, 240)).box == whole.box
 
