@@ -47,7 +47,7 @@ def save_picture(path, *, frames=1, without=(), **tags):
 
 @pytest.fixture
 def model(tmp_path):
-    study = SimpleNamespace(protocol="nested", simulated=True)
+    study = SimpleNamespace(protocol="nested", simulated=True, preparation=None)
     record = SimpleNamespace(title="Cross-attention", classes=CLASSES, study=study)
     return SimpleNamespace(root=tmp_path / "model", digest="ab" * 32, record=record, modalities=list(MODALITIES))
 

@@ -205,8 +205,8 @@ def test_a_stack_takes_a_run_of_pictures_and_one_of_columns(cohort, runs, tmp_pa
 def test_the_command_runs_all_three_and_names_findings_in_the_title(cohort, tmp_path, monkeypatch):
     pictures, reported = pictures_run(cohort, tmp_path / "baseline-2d"), []
 
-    def write_runs(out, runs, cohort, *, title, question):
-        reported.append((out, [run.name for run in runs], title))
+    def write_runs(out, runs, cohort, heading):
+        reported.append((out, [run.name for run in runs], heading.title))
         return {"Report": out / "report.html"}
 
     monkeypatch.setattr("fusion_ln.report.experiment.write_runs", write_runs)

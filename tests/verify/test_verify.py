@@ -21,7 +21,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, write_pr
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parts import FoldRecord, PatientCounts
-from fusion_ln.report.experiment import write_runs
+from fusion_ln.report.experiment import Heading, write_runs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.clinical import run_beside
@@ -82,7 +82,7 @@ def original(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         leave_blank(patch)
         draw_few(patch)
-        write_runs(runs, [*members, *fusions], cohort, title="Does it?", question="Q?")
+        write_runs(runs, [*members, *fusions], cohort, Heading("Does it?", "Q?"))
         run_beside(cohort, ["age"], [fusions[1]], root / "columns")
         fusionln("plan", fusions[0].root, members[0].predictions, "--out", root / "plan")
         fusionln("compare", fusions[0].root, members[0].predictions, "--out", root / "comparison")
