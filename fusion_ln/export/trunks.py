@@ -117,9 +117,12 @@ def _graph_of(model: FrozenModel, modality: str) -> "onnx.ModelProto":
     path = _place_of(model, modality)
     if path and path.is_file():
         try:
-            return onnx.load(path, load_external_data=False)
+            kept = onnx.load(path, load_external_data=False)
         except Exception:  # protobuf's own errors: written by a disk that lost a part
-            path.unlink(missing_ok=True)
+            kept = onnx.ModelProto()
+        if kept.graph.node:  # an empty file is a sound message without a graph
+            return kept
+        path.unlink(missing_ok=True)
     body, side = TrunkBody(model.models[0], modality).eval(), model.record.modalities[modality]
     pictures = torch.rand(TRACED_PATIENTS, 3, side, side, generator=torch.Generator().manual_seed(0))
     axes = {name: {0: "batch"} for name in ("pictures", "maps")}

@@ -22,6 +22,9 @@ from fusion_ln.models.weights.unwrap import Unwrapped, read_weight_file
 WEIGHT_MARK = 1000.0  # above any weight that is drawn; float32 tells some millions of marks apart
 ANOTHER = "Give the file of that network, or choose it with `--backbone`."
 NAMED = 5  # tensors that a message lists
+NO_WEIGHTS = ("attn_mask", "relative_position_index", "relative_coords_table", "total_ops", "total_params")  # computed
+# Parts of transformers that stand beside the blocks and change what reaches them.
+BEFORE_BLOCKS = ("reg_token", "register_tokens", "storage_tokens", "dist_token", "norm_pre", "ln_pre")
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def fit_tensors(
     try:
         body = build(found.tensors)
         missing, used = _check_complete(build, found.tensors, may_lack)
-        _check_depth(found, shapes)
+        _check_nothing_dropped(found, shapes, timm_name)
     except Exception as error:  # load_state_dict and timm's own conversions each raise their own
         raise _wrong_network(path, timm_name, error, found, len(shapes), network) from None
     refuse_not_finite(path, body.state_dict())
@@ -207,16 +210,25 @@ def _check_complete(
     return tuple(absent), used
 
 
-def _check_depth(found: Match, shapes: Collection[str]) -> None:
-    """Check that a file holds no further blocks, beyond those of the network, as ResNet-101's does for ResNet-50.
+def _check_nothing_dropped(found: Match, shapes: Collection[str], timm_name: str) -> None:
+    """Check that a file holds nothing more of the network itself: further blocks, or parts within its blocks.
+
+    ResNet-101's file has the first for ResNet-50; that of a transformer with layer scale or registers has the second
+    for one without.
 
     Raises:
-        ValueError: Naming the first tensor of such a block.
+        ValueError: Naming the first such tensor.
     """
     kinds = {re.sub(r"\d+", "0", name) for name in shapes}
+    modules = {name[: dot.start()] for name in shapes for dot in re.finditer(r"\.", name)}
+    classifier = getattr(timm.get_pretrained_cfg(timm_name), "classifier", None) or ()
+    heads = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
     for name in found.left_over:
         own = found.layout.rename(name.removeprefix(found.prefix)) or ""
-        if own not in shapes and re.sub(r"\d+", "0", own) in kinds:
+        if own in shapes or own.startswith(heads) or own.endswith(NO_WEIGHTS):
+            continue
+        within = any(own[: dot.start()] in modules for dot in re.finditer(r"\.", own))
+        if within or own.partition(".")[0] in BEFORE_BLOCKS or re.sub(r"\d+", "0", own) in kinds:
             raise ValueError(f"all {len(shapes)} tensors match, but its {name} has no place in the network")
 
 

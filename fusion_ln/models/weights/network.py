@@ -2,8 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 
 from fusion_ln.errors import WeightsError, in_short
@@ -13,6 +14,12 @@ from fusion_ln.settings.base import Settings
 NETWORK_KEY = "fusion_ln.network"  # in the metadata of a safetensors file
 
 Argument = bool | int | float | str | tuple[int, ...]
+BUILT_HERE = ("img_size", "in_chans", "num_classes")  # arguments that this package sets itself
+OF_LOADING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class Network(Settings):
@@ -30,14 +37,21 @@ class Network(Settings):
 
     backbone: str
     arguments: dict[str, Argument] = Field(default_factory=dict)
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Share, Share, Share]
+    std: tuple[Spread, Spread, Spread]
     preset: str = ""
     licence: str = ""
     citation: str = ""
     trained_on: str = ""
     sources: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @field_validator("arguments")
+    @classmethod
+    def _check(cls, arguments: dict[str, Argument]) -> dict[str, Argument]:
+        if taken := [name for name in (*BUILT_HERE, *OF_LOADING) if name in arguments]:
+            raise ValueError(f"{taken[0]} is no argument of a network's shape")
+        return arguments
 
     def learnt_from(self, cohort: str, source: str) -> str:
         """Warn that the weights learnt from the source of a cohort; empty where that is not known of them."""
@@ -87,7 +101,7 @@ def read_timm_folder(folder: Path) -> Network | None:
     try:
         config = json.loads(file.read_bytes())
         held, arguments = config.get("pretrained_cfg", config), dict(config.get("model_args") or {})
-        for built_here in ("img_size", "in_chans", "num_classes"):
+        for built_here in BUILT_HERE:
             arguments.pop(built_here, None)
         return Network.model_validate(
             {

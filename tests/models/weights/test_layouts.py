@@ -236,6 +236,13 @@ def test_a_folder_that_timm_opens_is_a_file_with_its_network(tmp_path, vit):
     backbone = create_backbone("vit_base_patch16_224", image_size=224, weights=str(tmp_path))
     assert_arrived(argparse.Namespace(body=backbone.body), vit)
     torch.testing.assert_close(backbone.std.flatten(), torch.tensor([0.4, 0.5, 0.6]))
+    for wrong in (
+        {"model_args": {"pretrained": True}},
+        {"pretrained_cfg": config["pretrained_cfg"] | {"std": [0, 1, 1]}},
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | wrong))
+        with pytest.raises(WeightsError, match="cannot be read as timm's description of a network"):
+            create_backbone("vit_base_patch16_224", image_size=224, weights=str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="cannot be read as timm's description of a network"):
         create_backbone("vit_base_patch16_224", image_size=224, weights=str(tmp_path))
@@ -252,6 +259,14 @@ def test_a_deeper_networks_file_is_refused(tmp_path, vit):
     torch.save(vit, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"all 30 tensors match, but its blocks\.2\.\S+ has no place in the network"):
         fitted(tmp_path / "w.pth", "vit_base_patch16_224", VIT | {"depth": 2})
+
+
+@pytest.mark.parametrize("name", ["blocks.0.ls1.gamma", "blocks.1.attn.q_norm.weight", "norm_pre.weight", "reg_token"])
+def test_a_part_that_the_network_lacks_is_not_dropped(tmp_path, vit, name):
+    """A file of DINOv2 has layer scale, which a plain transformer would leave out in silence."""
+    torch.save(under("backbone.", vit | {name: torch.ones(24)}), tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=rf"all 42 tensors match, but its backbone\.{name} has no place"):
+        fitted(tmp_path / "w.pth", "vit_base_patch16_224", VIT)
 
 
 def test_a_norm_may_be_missing_where_that_is_allowed(tmp_path, vit):
