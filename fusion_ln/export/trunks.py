@@ -9,6 +9,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from fusion_ln.compute.device import cores
-from fusion_ln.errors import ModelError
+from fusion_ln.errors import ModelError, RunError
 from fusion_ln.export.onnx_file import (
     OPSET,
     TRACED_PATIENTS,
@@ -138,7 +139,8 @@ def _graph_of(model: FrozenModel, modality: str) -> "onnx.ModelProto":
             "Answer with `--engine torch`.",
         )
     if path:
-        write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
+        with suppress(RunError):  # a cache that takes no file: the graph is traced again next time
+            write_atomically(path, lambda temporary: temporary.write_bytes(proto.SerializeToString()))
     return proto
 
 

@@ -58,6 +58,9 @@ def test_a_graph_is_kept_and_holds_no_weights(make_model, cache, monkeypatch):
         kept.write_bytes(damaged)
         np.testing.assert_array_equal(ask(with_trunks(model)).raw, expected)
         assert kept.stat().st_size > 1000
+    with monkeypatch.context() as patch:
+        patch.setenv("FUSIONLN_CACHE", str(kept))  # a file, in which no graph can be kept
+        np.testing.assert_array_equal(ask(with_trunks(model)).raw, expected)
     with_trunks(dataclasses.replace(model, digest="e" * 64))
     assert len(list(cache.iterdir())) == 2
 

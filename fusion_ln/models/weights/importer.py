@@ -130,7 +130,7 @@ def _described(request: ImportRequest, network: Network | None, name: str) -> Ne
         "mean": request.mean or base.mean,
         "std": request.std or base.std,
     }
-    return base.model_copy(update=changes)
+    return Network.read(base.model_dump() | changes, "options")
 
 
 def _share(read: Unwrapped, name: str, network: Network | None) -> float:

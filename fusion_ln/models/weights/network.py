@@ -50,7 +50,7 @@ class Network(Settings):
     @classmethod
     def _check(cls, arguments: dict[str, Argument]) -> dict[str, Argument]:
         if taken := [name for name in (*BUILT_HERE, *OF_LOADING) if name in arguments]:
-            raise ValueError(f"{taken[0]} is no argument of a network's shape")
+            raise ValueError(f"{taken[0]} is set by the options of a run, or loads weights: leave it out")
         return arguments
 
     def learnt_from(self, cohort: str, source: str) -> str:
