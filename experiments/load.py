@@ -202,6 +202,7 @@ def main() -> None:
         "",
         f"Pictures of {side} x {side} pixels as PNG over loopback, clients on the same machine. Memory: the server and "
         "its decoders [MB], at the beginning and at most. Times in milliseconds, of answered requests.",
+        "Networks answer in onnxruntime where it is installed (`--engine auto`); those under LitServe in torch.",
         "",
         *table_head(["", "answered", "a second", "p50", "p95", "503", "failed", "memory"]),
         *(each.row() for each in measured),
