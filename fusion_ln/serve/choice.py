@@ -15,7 +15,7 @@ from fusion_ln.training.run import run_baselines_and_fusions
 
 DEPTH = 4  # folders below the working one that are looked into, as in runs/COHORT/backbone/fusion-late-mean
 # Small enough for a minute on two cores; it shows what an answer looks like, and answers poorly.
-PATIENTS, FIT = 90, FitSettings(backbone="resnet10t", image_size=64, epochs=5, batch_size=16)
+PATIENTS, FIT = 60, FitSettings(backbone="resnet10t", image_size=64, epochs=4, batch_size=16)
 HEAD = "late-mean"
 
 
