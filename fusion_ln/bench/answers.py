@@ -19,12 +19,13 @@ from fusion_ln.errors import ModelError, SettingsError
 from fusion_ln.export.trunks import installed
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
-from fusion_ln.predict.predictor import load_predictor
+from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AnswerEngine
 
 TIMES = 9  # that a short task is repeated; its row gives their median
+ENGINES: dict[str, AnswerEngine] = {"torch": "torch", "onnxruntime": "onnx"}  # by package
 SEED = 20_260_001  # of patients whom no command draws by default
 
 
@@ -44,8 +45,7 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         if not ModelFolder(root).record.is_file():
             model = Path(folder) / "model"
             freezing = _seconds([lambda: freeze(RunFolder(root), model, licence="none")])
-        engines = _engines(model)
-        predictors = {name: load_predictor(model, engine=engine) for name, engine in engines.items()}
+        predictors = _load_predictors(model)
         predictor = predictors["torch"]
         record = predictor.model.record
         known = tables().modalities
@@ -57,11 +57,11 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
             )
         size = max(record.modalities.values())
         taken = f"{len(predictor.model.models)} models of {', '.join(record.modalities)} at {size} pixels"
-        yield from header("How fast a model answers", ["fusion_ln", "timm", *engines], f"{record.title}: {taken}.")
-        yield from table_head(["Task", *(f"Seconds, {name}" for name in engines)])
+        yield from header("How fast a model answers", ["fusion_ln", "timm", *predictors], f"{record.title}: {taken}.")
+        yield from table_head(["Task", *(f"Seconds, {name}" for name in predictors)])
         if freezing:
-            yield table_row(["freezing", *[freezing] * len(engines)])
-        loads = [partial(load_predictor, model, engine=engine) for engine in engines.values()]
+            yield table_row(["freezing", *[freezing] * len(predictors)])
+        loads = [partial(load_predictor, model, engine=engine) for engine in (ENGINES[name] for name in predictors)]
         yield table_row(["loading", *(_seconds([load] * TIMES) for load in loads)])
         files = _write_examples(Path(folder), present)
         one = [partial(each.predict_pictures, files) for each in predictors.values()]
@@ -72,16 +72,15 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         yield table_row([f"{patients} patients", *(_seconds([ask]) for ask in many)])
 
 
-def _engines(model: Path) -> dict[str, AnswerEngine]:
-    """Name the engines that can compute a model's networks here."""
-    if not installed():
-        return {"torch": "torch"}
-    try:
-        load_predictor(model, engine="onnx")  # traces the networks, once and for all
-    except ModelError as error:
-        say(f"Timed in torch alone: {error}")
-        return {"torch": "torch"}
-    return {"torch": "torch", "onnxruntime": "onnx"}
+def _load_predictors(model: Path) -> dict[str, Predictor]:
+    """Load a model once per engine that can compute its networks here, by the engine's package."""
+    predictors = {"torch": load_predictor(model)}
+    if installed():
+        try:
+            predictors["onnxruntime"] = load_predictor(model, engine=ENGINES["onnxruntime"])  # traces, once and for all
+        except ModelError as error:
+            say(f"Timed in torch alone: {error}")
+    return predictors
 
 
 def _seconds(tasks: Sequence[Callable[[], object]]) -> str:

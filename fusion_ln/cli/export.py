@@ -102,7 +102,6 @@ def _export_onnx(loaded: "FrozenModel", onnx: Path, cohort: Path | None, *, half
     from fusion_ln.export.onnx_file import write_onnx
 
     opened = load_cohort(cohort) if cohort else None
-
     explained = write_onnx(loaded, onnx, half=half, explanations=maps)
     click.echo(f"ONNX: {onnx}")
     if maps and not explained:

@@ -7,12 +7,10 @@ import click
 
 from fusion_ln.cli.common import F, Family, together
 from fusion_ln.cli.options import plain_value
-from fusion_ln.models.weights.presets import PRESETS
+from fusion_ln.models.weights.presets import PRESETS, Channels
 
 if TYPE_CHECKING:
     from fusion_ln.models.weights.importer import ImportRequest
-
-Channels = tuple[float, float, float]
 
 
 @click.group(cls=Family)

@@ -99,7 +99,7 @@ class Cohort:
 
     @property
     def preparation(self) -> Preparation | None:
-        """What was done to its pictures; None if they are taken whole."""
+        """Preparation of its pictures; None if they are taken whole."""
         held = self.details
         if not (self.is_cropped or held.mask_text):
             return None

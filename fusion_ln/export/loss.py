@@ -1,4 +1,4 @@
-"""What less exact numbers cost an exported graph: answers to a cohort's patients, beside those of the model."""
+"""Loss of an exported graph by less exact numbers: answers to a cohort's patients, beside those of the model."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Inputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Loss:
-    """What a graph loses on patients of a cohort.
+    """Loss of a graph on patients of a cohort.
 
     Attributes:
         patients: Number of patients compared.

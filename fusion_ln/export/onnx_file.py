@@ -197,9 +197,7 @@ def trace_module(
 
 def _backbones(module: nn.Module) -> str:
     """Name the timm networks of a module."""
-    bodies = [each.body for each in module.modules() if isinstance(each, Backbone)]
-    configs = [getattr(body, "pretrained_cfg", None) or {} for body in bodies]
-    names = [str(config.get("architecture") or "a network") for config in configs]
+    names = [each.architecture or "a network" for each in module.modules() if isinstance(each, Backbone)]
     return ", ".join(dict.fromkeys(names)) or "this head"
 
 

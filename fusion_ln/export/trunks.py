@@ -60,7 +60,8 @@ def choose_trunks(model: FrozenModel, engine: AnswerEngine, *, lasting: bool) ->
     """
     if engine == "onnx":
         return with_trunks(model)
-    names = {_architecture(each) for one in model.models for each in one.members.values()}
+    members: list[Any] = [each for one in model.models for each in one.members.values()]
+    names = {each.backbone.architecture for each in members}
     if engine == "torch" or not lasting or not installed() or not all(name.startswith(FASTER) for name in names):
         return model
     try:
@@ -103,12 +104,6 @@ class TrunkBody(nn.Module):
         """Compute the maps, in the network's own layout."""
         maps: Tensor = self.backbone.feature_map(pictures)
         return maps
-
-
-def _architecture(member: Any) -> str:
-    """Name the timm network of a member."""
-    config = getattr(member.backbone.body, "pretrained_cfg", None) or {}
-    return str(config.get("architecture") or "")
 
 
 def _graph_of(model: FrozenModel, modality: str) -> "onnx.ModelProto":

@@ -132,7 +132,7 @@ class ModelRecord(Strict):
 
     @property
     def fine_tuned(self) -> bool:
-        """Whether the networks were fine-tuned with the fusion: their own heads then mean nothing any more."""
+        """True if the networks were fine-tuned with the fusion: their own heads then mean nothing any more."""
         return any(settings.finetune for settings in self.head or ())
 
     @property

@@ -45,6 +45,11 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics["std"]).view(3, 1, 1), persistent=False)
 
+    @property
+    def architecture(self) -> str:
+        """Name of the timm network, without a tag; empty for a body that timm did not build."""
+        return str((getattr(self.body, "pretrained_cfg", None) or {}).get("architecture") or "")
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Compute pooled features (B, D) of pictures in [0, 1], shape (B, 3, H, W)."""
         return self.pool(self.feature_map(pictures))

@@ -95,7 +95,7 @@ class TripletModel(nn.Module):
 
     @property
     def networks(self) -> list[Network]:
-        """What the first weights of the members brought along, each once."""
+        """Networks that the first weights of the members brought along, each once."""
         found: list[Network] = []
         for member in self.members.values():
             network = member.backbone.network if isinstance(member, Classifier) else None

@@ -10,7 +10,7 @@ AnswerEngine = Literal["auto", "torch", "onnx"]
 
 
 class AnswerSettings(Settings):
-    """What computes the networks of a model that answers; no part of the model's identity."""
+    """Engine of the networks of a model that answers; no part of the model's identity."""
 
     engine: AnswerEngine = Field(
         "auto",

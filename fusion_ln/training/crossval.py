@@ -184,7 +184,7 @@ class FittedFold:
 
     @property
     def network(self) -> Network | None:
-        """What the first weights brought along."""
+        """Network that the first weights brought along; None: its name says all."""
         model = self.task.model
         return model.backbone.network if isinstance(model, Classifier) else None
 

@@ -55,7 +55,7 @@ class Box(NamedTuple):
 
 
 def whole(pixels: np.ndarray) -> Box:
-    """Make the box of a whole picture (H, W, 3)."""
+    """Make the box of a whole picture (H, W, ...)."""
     return Box(0, 0, pixels.shape[1], pixels.shape[0])
 
 
@@ -65,6 +65,11 @@ def span(boxes: list[Box]) -> Box:
     return Box(x, y, max(box.right for box in boxes) - x, max(box.bottom for box in boxes) - y)
 
 
+def is_pixels(text: str) -> bool:
+    """Test if a text is a whole number of pixels, such as no picture goes beyond."""
+    return text.isascii() and text.isdecimal() and len(text) < 7
+
+
 def parse_box(text: str) -> Box:
     """Read ``x,y,width,height``.
 
@@ -72,6 +77,6 @@ def parse_box(text: str) -> Box:
         ValueError: If it is none, saying why.
     """
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isascii() and part.isdecimal() and len(part) < 7 for part in parts):
+    if len(parts) != 4 or not all(map(is_pixels, parts)):
         raise ValueError(f"{text!r} is no box; expected {EXPECTED_BOX}")
     return Box(*map(int, parts))

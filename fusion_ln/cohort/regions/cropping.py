@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusion_ln.cohort.regions.box import Box
+from fusion_ln.cohort.regions.box import Box, is_pixels
 from fusion_ln.cohort.regions.rule import CropRule, Found, given
 from fusion_ln.cohort.regions.screen import FEWEST, find_unframed
 from fusion_ln.decode.limits import MIN_SIDE
@@ -24,7 +24,7 @@ LAYOUT = f"Expected: columns {PATH}, {MODALITY}, {', '.join(BOX_COLUMNS)}, as `f
 
 @dataclass(frozen=True)
 class Cropping:
-    """How the pictures of an archive are cut out of their files.
+    """Rules and boxes by which the pictures of an archive are cut out of their files.
 
     Attributes:
         rule: Of pictures for which no box was given.
@@ -61,7 +61,7 @@ class Cropping:
 
 @dataclass
 class SharedFrame:
-    """What never changes between the screens of one size and modality, gathered picture by picture."""
+    """Frame that never changes between the screens of one size and modality, gathered picture by picture."""
 
     patients: set[str] = field(default_factory=set)
     extremes: tuple[np.ndarray, np.ndarray] | None = None
@@ -121,7 +121,7 @@ def read_accepted(file: Path) -> dict[Key, Box]:
         raise SourceError(f"{file}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
     accepted: dict[Key, Box] = {}
     for line, path, modality, *numbers in table.cells[[PATH, MODALITY, *BOX_COLUMNS]].itertuples():
-        wrong = [text for text in numbers if not (text.isascii() and text.isdecimal() and len(text) < 7)]
+        wrong = [text for text in numbers if not is_pixels(text)]
         if wrong:
             raise SourceError(f"{file}, line {line}: {wrong[0]!r} is no whole number of pixels.", LAYOUT)
         if (path, modality) in accepted:

@@ -85,11 +85,9 @@ class CropRule:
         if self.box:
             return given(path, self.box, pixels, "box")
         if regions := read_regions(path) if is_dicom(path) else []:
-            spacing = regions[0].mm_per_pixel
             boxes = [region.box for region in regions]
-            if len(boxes) == 1 and not shared:
-                return Found(boxes[0], "dicom", spacing)
-            box = _of_modality(path, pixels, boxes, modality)
+            alone = len(boxes) == 1 and not shared
+            box = boxes[0] if alone else _of_modality(path, pixels, boxes, modality)
             return Found(box, "dicom", regions[boxes.index(box)].mm_per_pixel)
         if self.method == "dicom":
             raise PictureError(

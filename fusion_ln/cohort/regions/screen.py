@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fusion_ln.cohort.checks.colours import COLOURED_FROM, coloured_share
-from fusion_ln.cohort.regions.box import Box, span
+from fusion_ln.cohort.regions.box import Box, span, whole
 
 CELLS = 128
 EVEN = 6  # grey values of 255 within an even cell: more than JPEG leaves of an even ground
@@ -68,12 +68,12 @@ def look_at(pixels: np.ndarray) -> Cells:
 
 def find_part(cells: Cells) -> Box:
     """Find the box of the picture part; of two panes, of both. The whole screen where there is nothing to cut."""
-    height, width = cells.grey.shape
+    everything = whole(cells.grey)
     if not cells.patches:
-        return Box(0, 0, width, height)
+        return everything
     first_two = cells.patches[:2]
     box = _pixels(span(first_two if _side_by_side(first_two) else first_two[:1]), cells)
-    return box if box.area >= LEAST * width * height else Box(0, 0, width, height)
+    return box if box.area >= LEAST * everything.area else everything
 
 
 def find_panes(pixels: np.ndarray, cells: Cells) -> tuple[Box, Box] | None:

@@ -32,7 +32,7 @@ def mask_text(pixels: np.ndarray) -> np.ndarray:
 def find_signs(picture: np.ndarray) -> np.ndarray:
     """Find the pixels of signs, by the rule of this module. bool, shape (H, W)."""
     values = picture.max(axis=2)
-    groups, _ = ndimage.label(values >= WHITE, np.ones((3, 3)))
+    groups, _ = ndimage.label(values >= WHITE, SQUARE)
     found = np.zeros(values.shape, dtype=bool)
     largest = LARGEST_SIGN * values.size
     sizes = np.bincount(groups.ravel())
@@ -41,9 +41,7 @@ def find_signs(picture: np.ndarray) -> np.ndarray:
             continue
         around = tuple(slice(max(edge.start - 3, 0), edge.stop + 3) for edge in place)
         sign = groups[around] == number
-        ring = ndimage.binary_dilation(sign, np.ones((3, 3), dtype=bool), 3) & ~ndimage.binary_dilation(
-            sign, np.ones((3, 3), dtype=bool)
-        )
+        ring = ndimage.binary_dilation(sign, SQUARE, 3) & ~ndimage.binary_dilation(sign, SQUARE)
         if (values[around][ring] <= DARK).mean() >= ON_DARK:
             found[around] |= sign
     return found
@@ -56,8 +54,8 @@ def find_strokes(picture: np.ndarray) -> np.ndarray:
     height = (values - ndimage.grey_opening(values, (reach, reach))) * (values >= BRIGHT)
     thin = height >= STANDS_OUT
     sharp = thin & (values - ndimage.grey_opening(values, (1, reach)) >= STANDS_OUT)
-    near = ndimage.binary_closing(np.pad(thin, 3), np.ones((3, 3), dtype=bool))[3:-3, 3:-3]
-    groups, n_groups = ndimage.label(near, np.ones((3, 3)))
+    near = ndimage.binary_closing(np.pad(thin, 3), SQUARE)[3:-3, 3:-3]
+    groups, n_groups = ndimage.label(near, SQUARE)
     numbers = np.arange(n_groups + 1)
     size, sharp_size = (ndimage.sum_labels(part, groups, numbers) for part in (thin, sharp))
     kept = (size >= FEWEST_PIXELS) & (sharp_size >= SHARP_SHARE * size)

@@ -8,7 +8,6 @@ alone. Large weights are stored in half precision and computed with in float32.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +16,9 @@ from fusion_ln.errors import ModelError, SettingsError
 from fusion_ln.explain.network import Explained
 from fusion_ln.export.graph import AnswerGraph, read_maps
 from fusion_ln.export.onnx_file import PRESENT, TRACED_PATIENTS, attach_weights, trace_module
+from fusion_ln.export.trunks import TrunkBody
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.models.triplet import TripletModel, module_key
+from fusion_ln.models.triplet import TripletModel
 
 OUTPUTS = ("probabilities", "p_values", "alone", "unlike", "logits")
 
@@ -50,18 +50,12 @@ def body_name(modality: int, fold: int) -> str:
     return f"body-{modality}-{fold}"
 
 
-class Body(nn.Module):
+class Body(TrunkBody):
     """From prepared pictures, uint8 (B, S, S, 3), to the feature maps of a network."""
-
-    def __init__(self, model: TripletModel, modality: str) -> None:
-        super().__init__()
-        member: Any = model.members[module_key(modality)]
-        self.backbone = member.backbone
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Compute the maps, in the network's own layout."""
-        maps: Tensor = self.backbone.feature_map(pictures.permute(0, 3, 1, 2).float() / 255)
-        return maps
+        return super().forward(pictures.permute(0, 3, 1, 2).float() / 255)
 
 
 class Tail(AnswerGraph):

@@ -5,7 +5,8 @@ from collections import Counter
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from fusion_ln.models.weights.fit import Fit, listed
+from fusion_ln.models.weights.fit import Fit, first_names
+from fusion_ln.models.weights.layouts import SAME
 from fusion_ln.models.weights.network import Network
 from fusion_ln.models.weights.presets import Channels
 
@@ -18,13 +19,13 @@ def describe_fit(fit: Fit, timm_name: str) -> dict[str, str]:
     inside = read.wrapper + (f" (beside it, not taken: {', '.join(read.beside)})" if read.beside else "")
     prefix = f"prefix `{match.prefix}` taken off" if match.prefix else ""
     rivals = f"; as many tensors lie under {', '.join(f'`{each}`' for each in match.rivals)}" if match.rivals else ""
-    layout = "" if match.layout.title.startswith("names as") else f"layout: {match.layout.title}"
+    layout = "" if match.layout is SAME else f"layout: {match.layout.title}"
     lines = {
         "Taken from": inside,
         "Names": "; ".join(filter(None, (prefix + rivals, layout))),
         "Rules": "; ".join(match.rules),
         "Matched": f"{fit.total - len(fit.missing)} of {fit.total} tensors of {timm_name}",
-        "Missing": f"{listed(fit.missing)} (allowed; they begin as drawn)" if fit.missing else "",
+        "Missing": f"{first_names(fit.missing)} (allowed; they begin as drawn)" if fit.missing else "",
         "Left over": _groups([name.removeprefix(match.prefix) for name in fit.left_over]),
         "Pictures": _normalisation(fit),
         "Network": _constructor(fit),

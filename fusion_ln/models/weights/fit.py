@@ -201,7 +201,9 @@ def _check_complete(
     absent = [name for name, value in highest.items() if value < WEIGHT_MARK - 1]
     lacking = [name for name in absent if not any(name == each or name.startswith(f"{each}.") for each in allowed)]
     if lacking:
-        raise ValueError(f"{len(tensors) - len(absent)} of {len(tensors)} tensors match; it lacks {listed(lacking)}")
+        raise ValueError(
+            f"{len(tensors) - len(absent)} of {len(tensors)} tensors match; it lacks {first_names(lacking)}"
+        )
     seen = {round(value) for value in (*highest.values(), *(float(tensor.min()) for tensor in tensors.values()))}
     used = frozenset(name for name, mark in marks.items() if round(mark) in seen)
     for name in held:
@@ -232,7 +234,7 @@ def _check_nothing_dropped(found: Match, shapes: Collection[str], timm_name: str
             raise ValueError(f"all {len(shapes)} tensors match, but its {name} has no place in the network")
 
 
-def listed(names: Collection[str]) -> str:
+def first_names(names: Collection[str]) -> str:
     """List the first of some tensors, and count the others."""
     first = list(names)[:NAMED]
     return ", ".join(first) + (f" and {len(names) - len(first)} more" if len(names) > len(first) else "")

@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save_file
+from torch import nn
 
 from fusion_ln.errors import WeightsError
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.backbones import find_network
-from fusion_ln.models.weights.describe import normalisation_of, statistics_of
+from fusion_ln.models.weights.describe import statistics_of
 from fusion_ln.models.weights.fit import Fit, body_on_meta, fit_tensors, floating, own_size
 from fusion_ln.models.weights.load import known_network
 from fusion_ln.models.weights.match import match
@@ -85,8 +86,7 @@ def import_weights(given: Path, out: Path, request: ImportRequest) -> tuple[str,
             f"Give `--as NAME` ({', '.join(PRESETS)}) or `--backbone NAME`; `fusionln weights inspect` tries some.",
         )
     name, fit = inspect_weights(given, request)
-    mean, std = normalisation_of(fit)
-    base = fit.network or Network(backbone=name, mean=mean, std=std)
+    base = fit.network or _by_name(name, fit.body)
     network = base.model_copy(update={"backbone": name, "missing": fit.missing})
     tensors = {n: t.contiguous() for n, t in fit.body.state_dict().items() if n not in fit.missing}
     write_atomically(out, lambda temporary: save_file(tensors, temporary, {"format": "pt", **metadata_of(network)}))
@@ -123,14 +123,19 @@ def _described(request: ImportRequest, network: Network | None, name: str) -> Ne
     """Let the options go before what the preset or the file tells; None where nothing is told."""
     if request.mean is None and request.std is None and not request.arguments:
         return network
-    mean, std = statistics_of(body_on_meta(name, None, {}))
-    base = network or Network(backbone=name, mean=mean, std=std)
+    network = network or _by_name(name, body_on_meta(name, None, {}))
     changes = {
-        "arguments": {**base.arguments, **request.arguments},
-        "mean": request.mean or base.mean,
-        "std": request.std or base.std,
+        "arguments": {**network.arguments, **request.arguments},
+        "mean": request.mean or network.mean,
+        "std": request.std or network.std,
     }
-    return Network.read(base.model_dump() | changes, "options")
+    return Network.read(network.model_dump() | changes, "options")
+
+
+def _by_name(name: str, body: nn.Module) -> Network:
+    """Describe a network of which its name says all."""
+    mean, std = statistics_of(body)
+    return Network(backbone=name, mean=mean, std=std)
 
 
 def _share(read: Unwrapped, name: str, network: Network | None) -> float:

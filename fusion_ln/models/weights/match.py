@@ -46,7 +46,7 @@ class Match:
 
 @dataclass
 class _Draft:
-    """Match in the making: tensors by the network's names, and the names in the file that they came from."""
+    """Match in the making: tensors by the network's names, and the rules that brought them there, in words."""
 
     shapes: Shapes
     tensors: dict[str, Tensor] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.models.weights.places import TIMM_CONFIG
+from fusion_ln.records.parts import Share
 from fusion_ln.settings.base import Settings
 
 NETWORK_KEY = "fusion_ln.network"  # in the metadata of a safetensors file
@@ -16,9 +17,6 @@ NETWORK_KEY = "fusion_ln.network"  # in the metadata of a safetensors file
 Argument = bool | int | float | str | tuple[int, ...]
 BUILT_HERE = ("img_size", "in_chans", "num_classes")  # arguments that this package sets itself
 OF_LOADING = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "features_only")
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -62,15 +60,10 @@ class Network(Settings):
             f"{cohort}. Its patients may be known to them, so figures on it are flattered; other weights would not be."
         )
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Entries of a safetensors file."""
-        return {NETWORK_KEY: self.model_dump_json()}
-
 
 def metadata_of(network: Network | None) -> dict[str, str]:
     """Describe a network in the metadata of a safetensors file; nothing where its name says all."""
-    return network.metadata if network else {}
+    return {NETWORK_KEY: network.model_dump_json()} if network else {}
 
 
 def read_network(path: Path) -> Network | None:
@@ -100,13 +93,11 @@ def read_timm_folder(folder: Path) -> Network | None:
         return None
     try:
         config = json.loads(file.read_bytes())
-        held, arguments = config.get("pretrained_cfg", config), dict(config.get("model_args") or {})
-        for built_here in BUILT_HERE:
-            arguments.pop(built_here, None)
+        held, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
         return Network.model_validate(
             {
                 "backbone": config["architecture"],
-                "arguments": arguments,
+                "arguments": {key: value for key, value in arguments.items() if key not in BUILT_HERE},
                 "mean": held["mean"],
                 "std": held["std"],
                 "licence": str(held.get("license") or ""),
