@@ -160,7 +160,7 @@ class Metric:
         shown: The table of models on a page has it, not the CSV file alone.
         of: Patients that the metric is a share of, shaped as ``compute``; None where it is no share.
         needs: Patients of each class from which on resampling gives an interval that holds, by simulation
-            (``experiments/evidence_calibration.py``); of no account where the interval has a closed form.
+            (``experiments/evidence/evidence_calibration.py``); of no account where the interval has a closed form.
         caveat: Why it has no interval; empty where it may have one.
     """
 

@@ -1,10 +1,9 @@
 """Confidence intervals of every metric, for one model and for pairs of models, over patients.
 
-Which interval a metric gets was decided by simulation (``experiments/evidence_calibration.py``): shares of patients
+Simulation decided which interval a metric gets (``experiments/evidence/evidence_calibration.py``): shares of patients
 Wilson's, their means over the classes MOVER's, AUCs the limits of `fusion_ln.evaluation.limits.auc`, F1, MCC and losses
-the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models,
-a mean over seeds MOVER's from the limits of each.
-Each takes the trained models as given: only the patients vary.
+the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models, a
+mean over seeds MOVER's from the limits of each. Each takes the trained models as given: only the patients vary.
 """
 
 from collections.abc import Iterator, Sequence

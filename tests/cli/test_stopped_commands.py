@@ -1,7 +1,7 @@
 """Every command that writes, stopped at its writes by a full disk or by Ctrl-C and started again: the same files.
 
 With FUSIONLN_EVERY_WRITE=FILE each is stopped at every single write, and FILE gets a line of each: see
-`experiments/stopped_writes.py`. Without, at few of them.
+`experiments/faults/stopped_writes.py`. Without, at few of them.
 """
 
 import errno

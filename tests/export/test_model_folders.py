@@ -164,7 +164,7 @@ def test_r_reads_the_table_and_proc_gives_our_auc(study, tmp_path):
         pytest.skip("no R with pROC")
     _, run, _ = study
     fusionln("export", run.root, "--csv", tmp_path / "p.csv")
-    script = Path(__file__).parents[2] / "experiments" / "auc.R"
+    script = Path(__file__).parents[2] / "experiments" / "evidence" / "auc.R"
     printed = subprocess.run([rscript, script, tmp_path / "p.csv"], capture_output=True, text=True, check=True).stdout
     found = {line.split()[0]: float(line.split()[1]) for line in printed.splitlines()[1:]}
     held = read_predictions(run.predictions)

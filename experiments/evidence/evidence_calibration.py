@@ -2,7 +2,7 @@
 
 Question  Do the printed intervals hold the true value 95 times in 100, and do tests reject 5 times in 100 where nothing
           differs? Do corrections keep their promise for whole families?
-Command   python experiments/evidence_calibration.py [--replicates 4000] [--workers 16]
+Command   python experiments/evidence/evidence_calibration.py [--replicates 4000] [--workers 16]
 Time      about 50 minutes of one core with 4,000 replicates
 Expect    coverage of at least 0.93 (above 0.97: named wide), single tests from 0.04 to 0.06, families and the
           intersection-union test at most 0.06; benchmarks/evidence_calibration.md names what falls outside, and why
@@ -42,7 +42,7 @@ UNSTABLE_SIZES = (240, 586)
 CHUNK = 400  # replicates of one task of a worker
 BOUNDS = {"coverage": (0.93, 0.97), "rejection": (0.04, 0.06), "family": (0.0, 0.06)}
 TESTED = {"recall 0.65": (0.6, 0.7), "same": (0.74, 0.84), "recall 0.9": (0.85, 0.95), "recall 0.95": (0.9, 0.99)}
-TABLE = Path(__file__).parent / "benchmarks" / "evidence_calibration.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "evidence_calibration.csv"
 
 
 def calibrate(*, replicates: int, draws: int, seed: int, workers: int = 1) -> pd.DataFrame:

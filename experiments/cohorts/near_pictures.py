@@ -2,7 +2,7 @@
 
 Question  Of phantoms of two seeds, how many pictures are alike by chance; and of altered copies of a picture, phantom
           or real, how many are recognised?
-Command   python experiments/near_pictures.py --busi shared/data/busi_256
+Command   python experiments/cohorts/near_pictures.py --busi shared/data/busi_256
 Time      about 2 minutes on one core, most of it for simulating
 Expect    no chance likeness; most copies but those that move the picture by more than its thumbnail's pixel
 """
@@ -27,7 +27,7 @@ from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.files.formats import write_text
 
 COPIED = 100  # pictures of each modality that are altered
-TABLE = Path(__file__).parent / "benchmarks" / "near_pictures.md"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "near_pictures.md"
 
 
 def as_jpeg(picture: np.ndarray, scale: float, quality: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Question  Of 100 intervals of the corrected resampled t, do 95 hold the difference that the two procedures have on the
           average over training sets, seeds and patients? And of those that take one set of trainings as given?
-Command   python experiments/repeats_coverage.py [--replicates 2000]
+Command   python experiments/evidence/repeats_coverage.py [--replicates 2000]
 Time      about 10 minutes on one core
 Expect    at least 0.93 for the corrected resampled t in every row; less for "given these trainings" where the learner
           is unstable
@@ -33,7 +33,7 @@ FEATURES, SHIFT = 12, 0.55  # of a modality; distance of the class means in each
 LEARNERS = ("stable", "unstable")
 SEEN = {"gain": (slice(0, FEATURES), slice(0, 2 * FEATURES)), "none": (slice(0, FEATURES), slice(FEATURES, None))}
 FEW, HALF = 6, 0.5  # training patients per class and share of the features that an unstable fit sees
-TABLE = Path(__file__).parent / "benchmarks" / "repeats_coverage.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "repeats_coverage.csv"
 LEAST = 0.93
 
 

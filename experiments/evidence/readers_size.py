@@ -1,7 +1,7 @@
 """Size and power of the test of a stand-alone model against readers, on simulated readers and patients.
 
 Question  Does the test reject 5 times in 100 where the model equals the mean of the readers it may meet?
-Command   python experiments/readers_size.py [--replicates 2000] [--workers 16]
+Command   python experiments/evidence/readers_size.py [--replicates 2000] [--workers 16]
 Time      about 12 minutes on one core with 2,000 replicates
 Expect    rejection from 0.03 to 0.06 with 3 to 10 readers; benchmarks/readers_size.md names what falls outside
 
@@ -33,7 +33,7 @@ CUTS = np.array([-0.2, 0.5, 1.0, 1.8])  # of a reader's suspicion
 READER_SDS = (0.1, 0.35)  # of a reader's separation
 PATIENT_SHARE = 0.3  # of the variance of a score: what all see in the patient
 SELDOM, ASKED = 0.5, (0.03, 0.06)
-TABLE = Path(__file__).parent / "benchmarks" / "readers_size.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "readers_size.csv"
 
 
 def separation(auc: float) -> float:

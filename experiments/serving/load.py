@@ -1,6 +1,6 @@
 """How many users does a server bear: three ResNet-18 at 96 px in five folds, many users at once, for some minutes.
 
-Command: python experiments/load.py [--users 50] [--seconds 300] [--model DIR] [--litserve] [--explain 0.1]
+Command: python experiments/serving/load.py [--users 50] [--seconds 300] [--model DIR] [--litserve] [--explain 0.1]
 Expect: benchmarks/load.md: requests a second, medians and 95th percentiles, refusals (503), memory; first one user by
 itself (a triplet under 300 ms, with Grad-CAM under 1 s). Without --model one is trained for an epoch (two minutes).
 With --litserve, the same model under LitServe beside it (install it by hand: pip install litserve).
@@ -37,7 +37,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.run import run_baselines_and_fusions
 
-PAGE = Path(__file__).parent / "benchmarks" / "load.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "load.md"
 ALONE = 20  # requests of one user by itself
 
 

@@ -1,7 +1,7 @@
 """Does the shortcut audit tell models with a shortcut from models without one? Positive and negative control.
 
 Question  Is every model that had a planted shortcut caught, and no model that had none, over five seeds each?
-Command   python experiments/shortcut_control.py
+Command   python experiments/evidence/shortcut_control.py
 Time      about 25 minutes on two cores; one seed of one modality (--seeds 1 --modality elastic) 2 to 3
 Expect    with `--shortcut 0.9` every run "relies on something outside the node", without it none does; of simulated
           audits of models that rely on nothing fewer than 1 in 100 raise an alarm
@@ -47,7 +47,7 @@ from fusion_ln.training.run import run_baselines, run_fusions
 PLANTED = 0.9
 PATIENTS, IMAGE_SIZE, EPOCHS = 160, 64, 12
 CLASSES = ("benign", "lymphoma", "metastatic")
-TABLE = Path(__file__).parent / "benchmarks" / "shortcut_audit.md"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "shortcut_audit.md"
 
 
 def cohort_of(folder: Path, seed: int, shortcut: float) -> Cohort:

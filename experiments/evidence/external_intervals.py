@@ -2,7 +2,7 @@
 
 Question  Of 100 sites drawn from phantom hospitals of five shifts, how many intervals of each figure hold the frozen
           model's figure on the hospital's whole population?
-Command   python experiments/external_intervals.py --device cuda --workers 16
+Command   python experiments/evidence/external_intervals.py --device cuda --workers 16
 Time      about 5 minutes on one GPU and 16 cores, about an hour of two cores
 Expect    at least 90 of 100 for every figure
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 PART = 50  # patients that one process simulates and answers at a time
 SITES = 100  # of each hospital
 SHIFT_SEED = 7  # of the hospitals
-TABLE = Path(__file__).parent / "benchmarks" / "external_intervals.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "external_intervals.csv"
 
 
 def take_core(cores: "Queue[int]") -> None:

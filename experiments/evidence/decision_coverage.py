@@ -1,7 +1,7 @@
 """Do the intervals of what one acts on hold? Net benefit, costs, predictive values, calibration, means over seeds.
 
 Question  Do the 95 % intervals that `evidence_calibration.py` does not cover hold the true value 95 times in 100?
-Command   python experiments/decision_coverage.py [--replicates 1000] [--workers 16]
+Command   python experiments/evidence/decision_coverage.py [--replicates 1000] [--workers 16]
 Time      about 50 minutes of one core with 1,000 replicates
 Expect    coverage of at least 0.93 in every row (above 0.97: named wide); what falls below gets no interval, and
           benchmarks/decision_coverage.md says so
@@ -49,7 +49,7 @@ OF_SEEDS = ("auc_ovr", "auc", "accuracy", "recall", "precision", "f1", "mcc")
 TRUTH_PATIENTS = 60_000
 CHUNK = 50
 LEAST, WIDE, SELDOM = 0.93, 0.97, 0.5
-TABLE = Path(__file__).parent / "benchmarks" / "decision_coverage.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "decision_coverage.csv"
 TRUTHS: dict[tuple[str, int], dict[tuple[str, str], float]] = {}  # by kind of models and skill
 Found = dict[tuple[str, str], tuple[float, float, float]]  # value and limits, by figure and of what
 

@@ -2,7 +2,7 @@
 
 Question  Do calibrated probabilities, sets and AUC of an ensemble and of a refit hold on patients whom the study never
           met?
-Command   python experiments/frozen_validity.py --device cuda --workers 16
+Command   python experiments/evidence/frozen_validity.py --device cuda --workers 16
 Time      about 6 minutes on one GPU and 16 cores
 Expect    coverage at 90 % of benign 0.85 to 0.95, lymphoma 0.84 to 0.95, metastatic 0.86 to 0.94; each slope's interval
           holds 1; AUC not below the out-of-fold one by more than its interval
@@ -57,7 +57,7 @@ HEADINGS = (
 HEADS = {"late-mean": None, "concat": HeadSettings(head="concat"), "cross-attention": HeadSettings()}
 PART = 125  # fresh patients that one process simulates
 RESAMPLES = 40  # of the study's patients, for the calibration's own error
-TABLE = Path(__file__).parent / "benchmarks" / "frozen_validity.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "frozen_validity.csv"
 
 
 def simulate_part(folder: Path, seed: int, n: int) -> Path:

@@ -1,7 +1,7 @@
 # AUC of each class against the others, with DeLong's 95 % interval, by pROC (Robin et al. 2011).
 #
 #   fusionln export RUN --csv predictions.csv
-#   Rscript experiments/auc.R predictions.csv
+#   Rscript experiments/evidence/auc.R predictions.csv
 suppressMessages(library(pROC))
 
 file <- commandArgs(trailingOnly = TRUE)[1]

@@ -1,7 +1,7 @@
 """Do sets and calibration of frozen models hold on the average over studies? Simulated studies of scores alone.
 
 Question  Over many studies, what do the sets of an ensemble and of a refit cover, and what are the calibration slopes?
-Command   python experiments/frozen_scores.py
+Command   python experiments/evidence/frozen_scores.py
 Time      about 2 minutes on 2 cores
 Expect    of the ensemble, mean coverage at 90 % of each class 0.89 to 0.95 and mean slopes 0.95 to 1.05; a refit is
           less sure than it might be, with slopes above 1
@@ -31,7 +31,7 @@ from fusion_ln.terms import FOLD
 
 ALPHA, FOLDS = 0.1, 5
 SIZES = (240, 586)  # patients of a study
-TABLE = Path(__file__).parent / "benchmarks" / "frozen_scores.md"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "frozen_scores.md"
 # Shares and centres of the classes, shift by over-sampling, scale and error of a model.
 SHARES = np.array([0.28, 0.21, 0.51])
 CENTRES = 1.2 * np.array([[2, 0, 0], [0, 1.3, 0.3], [0, 0.2, 1.8]])

@@ -2,7 +2,7 @@
 
 Question  How often does the interval of the mean hold the mean AUC of all sites, and the prediction interval the AUC of
           a new site, with 5 or 8 sites that differ little or much?
-Command   python experiments/site_prediction_coverage.py
+Command   python experiments/evidence/site_prediction_coverage.py
 Time      about 3 minutes on 6 cores
 Expect    0.93 or more of the mean; 0.92 or more of the new site
 
@@ -30,7 +30,7 @@ SHARES = np.array([0.28, 0.21, 0.51])  # of benign, lymphoma and metastatic pati
 SKILL = 2.0  # mean over sites: an AUC of about 0.92
 SPREADS = (0.0, 0.2, 0.5)  # standard deviation of the skill between sites
 PATIENTS = (60, 140)  # of a site, evenly
-TABLE = Path(__file__).parent / "benchmarks" / "site_prediction_coverage.md"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "site_prediction_coverage.md"
 
 
 def draw_site(n: int, skill: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Does filling texts and signs take a planted mark away, so that the audit finds nothing that a model relies on?
 
 Question  Is a model caught that saw the marks, and none that learnt from the same pictures with `--mask-text`?
-Command   python experiments/masked_marks.py [--seeds 1 2 3 4 5] [--work DIR]
+Command   python experiments/evidence/masked_marks.py [--seeds 1 2 3 4 5] [--work DIR]
 Time      about 2 minutes a seed on a core; what is in --work is used again, so that it may be run seed by seed
 Expect    benchmarks/masked_marks.md: "no sign" for every masked seed; the same pictures unmasked are those of
           benchmarks/shortcut_audit.md, where every model was caught
@@ -28,7 +28,7 @@ from fusion_ln.records.origin import RECORDED_PACKAGES
 from fusion_ln.report.shortcut import read_audit
 from fusion_ln.settings.devices import DeviceSettings
 
-PAGE = Path(__file__).parent / "benchmarks" / "masked_marks.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "masked_marks.md"
 MODALITY = "elastic"
 
 

@@ -1,7 +1,7 @@
 """Coverage of the intervals on the readers' page: kappas, and paired differences between a model and a reader.
 
 Question  How often does each 95 % interval hold the true figure, and from how many patients on may it be printed?
-Command   python experiments/readers_intervals.py [--replicates 4000] [--workers 16]
+Command   python experiments/evidence/readers_intervals.py [--replicates 4000] [--workers 16]
 Time      about 4 minutes on one core with 1,000 replicates
 Expect    coverage of 0.93 or more wherever the page prints an interval; printed says how often it does
 
@@ -33,7 +33,7 @@ AUCS = ((0.8, 0.75), (0.92, 0.92), (0.96, 0.9))
 CUTS = np.array([-0.2, 0.5, 1.0, 1.8])  # of a reader's suspicion
 CORRELATION = 0.5
 LOWEST = 0.93
-TABLE = Path(__file__).parent / "benchmarks" / "readers_intervals.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "readers_intervals.csv"
 
 
 def kappas(kind: str, setting: tuple, n: int, replicates: int, rng: np.random.Generator) -> list:

@@ -2,7 +2,7 @@
 
 Question  A curve over parts of a cohort is extrapolated to twice and four times its training patients. How often does
           the 95 % interval hold the AUC that the learner has there?
-Command   python experiments/learning_curve_coverage.py [--replicates 300] [--workers 16]
+Command   python experiments/evidence/learning_curve_coverage.py [--replicates 300] [--workers 16]
 Time      about 15 minutes on one core
 Expect    coverage from 0.93; less for a learner whose curve is no power law
 
@@ -28,7 +28,7 @@ FOLDS, FRACTIONS = 5, np.array([0.125, 0.25, 0.5, 1.0])
 FEATURES, SHIFT = 60, 0.25  # standard deviations between the class means of each feature
 SIZES = (240, 580)
 DRAWS = 500
-TABLE = Path(__file__).parent / "benchmarks" / "learning_curve_coverage.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "learning_curve_coverage.csv"
 
 
 def true_auc(per_class: int, rng: np.random.Generator, trainings: int = 4000) -> float:

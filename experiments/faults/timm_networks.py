@@ -1,6 +1,6 @@
 """Networks of timm that can be trained, fused by a trained head, and explained by Grad-CAM.
 
-Command: python experiments/timm_networks.py   (again, if it was stopped: it goes on; a new timm adds its modules)
+Command: python experiments/faults/timm_networks.py   (again, it goes on; a new timm adds its modules)
 Expect: one row per module of timm in benchmarks/timm_networks.csv and .md, for the smallest network of the module at
 the first size it takes. The answers are those of the commands themselves, before anything is prepared; small networks
 are also trained for a step. Weights are random, so nothing is downloaded. Some 5 minutes on one core.
@@ -25,7 +25,7 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import cache_folder
 
-TABLE = Path(__file__).parent / "benchmarks" / "timm_networks.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "timm_networks.csv"
 PAGE = TABLE.with_suffix(".md")
 FIRST = 96  # pixels, the size of the fast preset
 TRAINED = 30_000_000  # parameters of the networks that are trained for a step, at most

@@ -1,6 +1,6 @@
 """Does every command end with the same files if it is stopped at any of its writes and started again?
 
-Command: python experiments/stopped_writes.py [NAME ...]   (names as in tests/cli/test_stopped_commands.py)
+Command: python experiments/faults/stopped_writes.py [NAME ...]   (names as in tests/cli/test_stopped_commands.py)
 Expect: benchmarks/stopped_writes.md, a row per command: stopped at each of its writes, by a full disk and by Ctrl-C in
 turn, and every time the same files in the end. Some 20 minutes on two cores.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.files.formats import write_text
 
-PAGE = Path(__file__).parent / "benchmarks" / "stopped_writes.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "stopped_writes.md"
 TEST = "tests/cli/test_stopped_commands.py"
 
 

@@ -1,6 +1,6 @@
 """What do files that were made to hold or fill a reader cost, beyond a sound file, through the real commands?
 
-Command: python experiments/hostile_files.py [NAME ...]
+Command: python experiments/faults/hostile_files.py [NAME ...]
 Expect: benchmarks/hostile_files.md, a row per file: seconds of processor and peak memory of `cohort import`,
 `cohort check` and `predict` beyond those of a sound file, and how the commands ended. Some 5 minutes, two cores.
 """
@@ -28,7 +28,7 @@ from fusion_ln.bench.page import describe_origin
 from fusion_ln.cli.main import cli
 from fusion_ln.files.formats import write_text
 
-PAGE = Path(__file__).parent / "benchmarks" / "hostile_files.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "hostile_files.md"
 SECONDS, MEGABYTES = 2.0, 300  # beyond a sound file
 GIGA, MEGA = 10**9, 10**6
 DEFLATED, JPEG, JPEG_2000 = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"

@@ -1,6 +1,6 @@
 """Does a server survive files that are no sound pictures: no 500, no crash, flat memory, nothing kept?
 
-Command: python experiments/hostile_uploads.py MODEL [--uploads 2000]
+Command: python experiments/serving/hostile_uploads.py MODEL [--uploads 2000]
 Expect: benchmarks/hostile_uploads.md: answers by kind of file, memory of the server and its decoders, places where a
 sent byte was found (none). About five minutes on two cores.
 """
@@ -25,7 +25,7 @@ from server_process import memory_of, start_server
 from fusion_ln.bench.page import describe_origin, table_head, table_row
 from fusion_ln.files.formats import write_text
 
-PAGE = Path(__file__).parent / "benchmarks" / "hostile_uploads.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "hostile_uploads.md"
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 MARK = b"Mrs-Unforgettable"  # in every file: looked for on the disk and in the log
 

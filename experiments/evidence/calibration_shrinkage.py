@@ -3,7 +3,7 @@
 Question  With which ridge do calibrated probabilities come nearest to the best map, whatever bent them and however
           few inner validation patients teach it? And is a calibrated fusion then never worse to act on than the best
           single modality?
-Command   python experiments/calibration_shrinkage.py
+Command   python experiments/evidence/calibration_shrinkage.py
 Time      about 4 minutes on one core
 Expect    the row of `fusion_ln.evaluation.probabilities.maps.SHRINKAGE` among the lowest mean regrets; no negative
           net benefit difference after calibration, clearly negative ones before (benchmarks/calibration_shrinkage.md)
@@ -36,7 +36,7 @@ NEVER = 1e9  # a ridge that leaves the part out
 CANDIDATES = tuple(
     Shrinkage(slope=both, offsets=both, mixing=mixing) for both, mixing in product((1, 2, 4), (10, 30, 100, 300, NEVER))
 )
-TABLE = Path(__file__).parent / "benchmarks" / "calibration_shrinkage.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "calibration_shrinkage.csv"
 SHIFT = TABLE.with_name("prevalence_shift.csv")
 BENEFIT = TABLE.with_name("calibrated_net_benefit.csv")
 

@@ -2,7 +2,7 @@
 
 Question  Is a planted link found in every one of five seeds, none where none was planted, and how often is one found
           by chance?
-Command   python experiments/presence_control.py
+Command   python experiments/evidence/presence_control.py
 Time      about 10 minutes on two cores
 Expect    every seed found with `--missing-link 0.5`, none without; by chance at most 1 in 100 cohorts
 
@@ -31,7 +31,7 @@ from fusion_ln.report.cohort.presence import audit_cohort
 MISSING, PATIENTS, IMAGE_SIZE = 0.3, 240, 32
 LINKS = (0.0, 0.3, 0.5, 0.8)
 SEEDS = (1, 2, 3, 4, 5)
-TABLE = Path(__file__).parent / "benchmarks" / "presence_audit.md"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "presence_audit.md"
 
 
 def control(seeds: list[int]) -> pd.DataFrame:

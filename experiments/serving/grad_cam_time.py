@@ -1,6 +1,6 @@
 """Time of Grad-CAM of one triplet: ResNet-152 at 384 pixels, late fusion, on two cores.
 
-Command: python experiments/grad_cam_time.py
+Command: python experiments/serving/grad_cam_time.py
 Expect: the second line below 15 s on two free cores; the first also pays for what torch sets up once. The weights are
 new ones, which takes as long as trained ones.
 """

@@ -1,6 +1,6 @@
 """Does every command that writes survive kill -9 and a disk that is too small, in real processes?
 
-Command: sudo python experiments/interrupted.py [NAME ...]   (it mounts small tmpfs disks, so it needs root)
+Command: sudo python experiments/faults/interrupted.py [NAME ...]   (it mounts small tmpfs disks, so it needs root)
 Expect: benchmarks/interrupted.md, a row per command: killed twice and started again; on a disk with room for half of
 what it writes, and again with more. Every row ends with the files of an undisturbed run. Some 15 minutes, two cores.
 """
@@ -32,7 +32,7 @@ from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.files.formats import write_text
 from fusion_ln.tuning.storage import open_storage
 
-PAGE = Path(__file__).parent / "benchmarks" / "interrupted.md"
+PAGE = Path(__file__).parents[1] / "benchmarks" / "interrupted.md"
 TINY = "--backbone test_resnet --image-size 32 --epochs 2 --batch-size 4 --device cpu --workers 1"
 HEAD = "--set head.epochs=2 --set head.copies=1 --set head.width=16"
 BASELINES = f"run fusion --head late-mean --cohort {{made}}/cohort --out {{made}}/runs {TINY}"

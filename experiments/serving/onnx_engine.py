@@ -1,6 +1,6 @@
 """Measure what onnxruntime gains over torch, for networks of the paper's families: one patient and sixteen.
 
-    python experiments/onnx_engine.py [BACKBONE ...]
+    python experiments/serving/onnx_engine.py [BACKBONE ...]
 
 Writes experiments/benchmarks/onnx_engine.md, and leaves rows that stand in it as they are. A refit of three modalities
 under late fusion, random weights, one thread. Both answer from every subset of a patient's pictures (contributions):
@@ -29,7 +29,7 @@ from fusion_ln.images.patients import gather_pictures
 
 BACKBONES = ("resnet18", "convnext_atto", "tf_efficientnet_b0", "vit_tiny_patch16_224", "resnet50", "convnext_tiny")
 SIDES, PATIENTS = (96, 224), (1, 16)
-OUT = Path(__file__).parent / "benchmarks" / "onnx_engine.md"
+OUT = Path(__file__).parents[1] / "benchmarks" / "onnx_engine.md"
 
 
 def main(backbones: list[str]) -> None:
@@ -78,8 +78,9 @@ def median(call: Callable[[], object], repeats: int) -> float:
 def write(rows: list[str]) -> None:
     OUT.write_text(
         "# Answers by torch and by onnxruntime\n\n"
-        f"Written {date.today()} by `python experiments/onnx_engine.py` on {os.cpu_count()} cores, 1 thread, Python "
-        f"{platform.python_version()}, torch {torch.__version__},\nonnxruntime {onnxruntime.__version__}. Milliseconds "
+        f"Written {date.today()} by `python experiments/serving/onnx_engine.py` on {os.cpu_count()} cores, 1 thread, "
+        f"Python {platform.python_version()}, torch {torch.__version__},\nonnxruntime "
+        f"{onnxruntime.__version__}. Milliseconds "
         "of processor for all pictures of so many patients, three each, by a refit: median.\n\n"
         "| backbone | pixels | patients | torch | onnxruntime | factor | s to trace and open |\n"
         "| --- | --- | --- | --- | --- | --- | --- |\n" + "\n".join(rows) + "\n"

@@ -1,6 +1,6 @@
 """Measure how closely the ONNX graph follows the model: each backbone family under each head, 210 pictures each.
 
-    python experiments/onnx_parity.py [FAMILY ...]
+    python experiments/serving/onnx_parity.py [FAMILY ...]
 
 Writes experiments/benchmarks/onnx_parity.md, and leaves rows that stand in it as they are: delete those to measure
 again. Networks are the families' small members, with random weights, whose answers hardly differ from patient to
@@ -36,7 +36,7 @@ FAMILIES = ("resnet18", "convnext_atto", "tf_efficientnet_b0", "vit_tiny_patch16
 SIDE, PATIENTS, AT_ONCE = 64, 70, 32
 SPREAD = 1.5  # standard deviation of a logit over the patients
 SIZES = {"squares": [(64, 64)] * 3, "other sizes": [(75, 91), (130, 57), (41, 50)]}
-OUT = Path(__file__).parent / "benchmarks" / "onnx_parity.md"
+OUT = Path(__file__).parents[1] / "benchmarks" / "onnx_parity.md"
 
 Pictures = list[np.ndarray]  # of each modality, uint8 (P, H, W, 3)
 
@@ -64,8 +64,8 @@ def main(families: list[str]) -> None:
 def write(lines: list[str]) -> None:
     OUT.write_text(
         "# Largest difference between the ONNX graph and the model\n\n"
-        f"Written {date.today()} by `python experiments/onnx_parity.py` on {os.cpu_count()} cores, 1 thread, Python "
-        f"{platform.python_version()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}.\n\n"
+        f"Written {date.today()} by `python experiments/serving/onnx_parity.py` on {os.cpu_count()} cores, 1 thread, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}.\n\n"
         f"{PATIENTS} simulated patients ({3 * PATIENTS} pictures), every subset of three modalities, {SIDE} px, random "
         "weights,\nanswers spread by the calibration's factor to logits of standard deviation "
         f"{SPREAD}, over which any difference\ngrows, too: largest difference of a calibrated probability, share of "

@@ -2,7 +2,7 @@
 
 Question  For simulated patients whom the model has not seen: the largest difference of any probability from `predict`
           at the page's precision, from PNG and from JPEG; the time of a triplet and of its maps; the bytes of a folder.
-Command   python experiments/page_parity.py MODEL [MODEL...] --out experiments/benchmarks/page_parity.md
+Command   python experiments/serving/page_parity.py MODEL [MODEL...] --out experiments/benchmarks/page_parity.md
 Time      about 2 minutes a model on two cores
 Expect    1e-3 from PNG, 1e-2 from JPEG, a triplet under 2 s, under 45 MB compressed
 

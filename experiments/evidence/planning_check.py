@@ -1,7 +1,7 @@
 """Does a study of the planned size have what was planned? Width of intervals and power, on the phantom's posteriors.
 
 Question  With as many patients as `fusionln plan` says, how wide is the interval, and how often is the gain found?
-Command   python experiments/planning_check.py [--replicates 1000] [--workers 16]
+Command   python experiments/evidence/planning_check.py [--replicates 1000] [--workers 16]
 Time      about 6 minutes on one core
 Expect    power from 0.80 upwards (0.83 to 0.96 in the kept table: near an AUC of 1 a plan names more patients than
           needed) and widths within 10 % of the target where the plan rests on many patients; a pilot of 240 and
@@ -35,7 +35,7 @@ PAIRS = {
 }
 CLASS = "metastatic"
 PILOTS = (4000, 240)
-TABLE = Path(__file__).parent / "benchmarks" / "planning_check.csv"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "planning_check.csv"
 
 
 def draw(n: int, pair: tuple[tuple[str, ...], ...], rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
