@@ -35,6 +35,7 @@ def test_an_answer_says_what_each_modality_alone_would_say(site, config):
     answer = site.post("/api/v1/predict", {"2d": encode_noise(0), "cdfi": encode_noise(1)}).json()
     one = site.post("/api/v1/predict", {"2d": encode_noise(0)}).json()
     assert list(answer["alone"]) == ["2d", "cdfi"]
+    assert list(answer["engine"]) == ["name", "version"]
     assert answer["alone"]["2d"] == pytest.approx(one["alone"]["2d"], abs=1e-6)
     assert list(one["alone"]) == ["2d"]
     assert sum(answer["alone"]["cdfi"].values()) == pytest.approx(1)

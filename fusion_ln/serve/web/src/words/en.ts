@@ -92,6 +92,7 @@ export const en = {
     pdf: 'Print or save as PDF',
     model: 'Model',
     digest: 'Digest',
+    engine: 'Computed by',
     asked: (when: string, files: string) => `Answered on ${when}, from ${files}.`,
   },
   maps: {

@@ -94,6 +94,7 @@ export const zh: Words = {
     pdf: '打印或存为 PDF',
     model: '模型',
     digest: '摘要值',
+    engine: '计算引擎',
     asked: (when, files) => `结果生成于 ${when}，所用图像：${files}。`,
   },
   maps: {
