@@ -43,6 +43,7 @@ COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
 MODEL_RECORD = "model.json"  # file that makes a folder a model
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
+NODE = "node_id"  # unique in the cohort, whose unit it then is
 LABEL = "label"
 SITE = "site"
 FOLD = "fold"

@@ -6,10 +6,11 @@ import numpy as np
 from evidence_models import CLASSES, labels_of, simulate, skills_for, truth_at
 from scipy.special import softmax
 
-from fusion_ln.evaluation.intervals import Resampled, resample_counts
+from fusion_ln.evaluation.intervals import Resampled
 from fusion_ln.evaluation.limits.auc import aucs, covariance, one_vs_one
 from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
+from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import METRICS, Metric, Resamples, score
 
 BLOCK = 200  # replicates ranked at once
