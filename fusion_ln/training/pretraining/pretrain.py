@@ -38,11 +38,12 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
-from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.fit import FitResult, derive_seed, fit
 from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.room import check_room, pretraining_needs
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import ValidationScore
 
 STATES = "fit"  # folder of the run in which the unfinished fit keeps its state
