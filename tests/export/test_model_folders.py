@@ -113,7 +113,7 @@ def test_what_cannot_be_exported_is_refused_in_words(study, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("dear")
     for form in ("--timm", "--hub"):
-        assert "not empty" in refused("export", folder / "refit", form, tmp_path / "full")
+        assert "holds other files" in refused("export", folder / "refit", form, tmp_path / "full")
     assert "is not a model" in refused("export", run.root, "--hub", tmp_path / "a")
     for form in ("--timm", "--hub", "--csv"):
         assert "which must stay as it is" in refused("export", folder / "refit", form, folder / "refit" / "new")
