@@ -10,13 +10,6 @@ class ModelName(Schema):
     digest: str | None
 
 
-class Engine(Schema):
-    """What computed the networks of an answer: torch or onnxruntime, and its version."""
-
-    name: str
-    version: str
-
-
 class Prediction(Schema):
     """The answer for a patient, as in the JSON of `fusionln predict`, with what a reader must know."""
 
@@ -28,7 +21,6 @@ class Prediction(Schema):
     kind: str
     unlike: bool | None
     model: ModelName
-    engine: Engine
     warnings: list[str]
 
 
