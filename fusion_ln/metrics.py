@@ -160,7 +160,7 @@ class Metric:
         shown: The table of models on a page has it, not the CSV file alone.
         of: Patients that the metric is a share of, shaped as ``compute``; None where it is no share.
         needs: Patients of each class from which on resampling gives an interval that holds, by simulation
-            (``experiments/evidence_calibration.py``); of no account where the interval has a closed form.
+            (``experiments/evidence/evidence_calibration.py``); of no account where the interval has a closed form.
         caveat: Why it has no interval; empty where it may have one.
     """
 
@@ -250,16 +250,19 @@ def score(
     return scores
 
 
-def need_patients(labels: np.ndarray, classes: tuple[str, ...], at_least: int = 1) -> None:
-    """Refuse a sample that has fewer than ``at_least`` patients of some class.
+def need_patients(
+    labels: np.ndarray, classes: tuple[str, ...], at_least: int = 1, clusters: np.ndarray | None = None
+) -> None:
+    """Refuse a sample that has fewer than ``at_least`` patients with some class; ``clusters`` as in the predictions.
 
     Raises:
         PredictionsError: With the class and its count.
     """
     for c, name in enumerate(classes):
-        if (count := int(np.sum(labels == c))) < at_least:
+        of_class = labels == c if clusters is None else np.bincount(clusters, labels == c) > 0
+        if (count := int(np.sum(of_class))) < at_least:
             raise PredictionsError(
-                f"class {name!r} has {count} of the {len(labels)} patients; at least {at_least} of each class "
+                f"class {name!r} has {count} of the {len(of_class)} patients; at least {at_least} of each class "
                 f"({', '.join(classes)}) must be there.",
                 "Take predictions of a larger cohort, or leave the class out of the cohort.",
             )

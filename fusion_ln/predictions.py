@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fusion_ln.decode.stored import Kind, load_table, read_stored_table, wrong_c
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
+from fusion_ln.units import are_nodes, number_patients
 
 REMAKE = (
     "Restore it. Or delete the run's predictions.parquet and give the command that made the run again: it writes its "
@@ -23,11 +25,12 @@ TOLERANCE = 1e-3  # how far a patient's probabilities may be from summing to 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of P patients over C classes, sorted by patient.
+    """Predictions of P patients, or nodes of patients, over C classes, sorted by patient.
 
     Attributes:
         classes: Class names, in label order.
-        table: Columns ``patient_id, fold, label, logit_<class>..., prob_<class>...``.
+        table: Columns ``patient_id, fold, label, logit_<class>..., prob_<class>...``; of a node ``patient_id`` is its
+            name as a unit, see `fusion_ln.units`.
     """
 
     classes: tuple[str, ...]
@@ -36,6 +39,14 @@ class Predictions:
     @property
     def patients(self) -> list[str]:
         return self.table[PATIENT].tolist()
+
+    @cached_property
+    def clusters(self) -> np.ndarray | None:
+        """Number of each node's patient, from 0; None where no patient has several nodes. Shape (P,)."""
+        if not are_nodes(self.patients):
+            return None
+        clusters = number_patients(self.patients)
+        return clusters if int(clusters.max()) + 1 < len(clusters) else None
 
     @property
     def folds(self) -> np.ndarray:

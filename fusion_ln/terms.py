@@ -38,12 +38,12 @@ MODALITY_TABLE = (
 )
 KNOWN_MODALITIES = {modality.name: modality for modality in MODALITY_TABLE}
 COLOUR_MODALITIES = frozenset(modality.name for modality in MODALITY_TABLE if modality.hue_is_measurement)
-FLOW_MODALITIES = frozenset({"cdfi"})  # whose colour is flow
 
 COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
 MODEL_RECORD = "model.json"  # file that makes a folder a model
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
+NODE = "node_id"  # unique in the cohort, whose unit it then is
 LABEL = "label"
 SITE = "site"
 FOLD = "fold"
@@ -52,8 +52,6 @@ MODALITY = "modality"
 VIEW = "view"
 MODALITIES_USED = "modalities"  # of which a prediction saw pictures, as in "2d+elastic"
 PATH = "path"
-CINE = "cine"  # file of several frames that a picture was taken from; empty of others
-FRAME = "frame"  # number of the frame in it, from 0
 WIDTH = "width"
 HEIGHT = "height"
 CROP = ("crop_x", "crop_y", "crop_width", "crop_height")  # box of the picture in its file, in pixels

@@ -17,7 +17,7 @@ from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.studies import SamplerName
 from fusion_ln.settings.training import FitSettings, LoopSettings, Precision
-from fusion_ln.training.fit import Epoch
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range
 from fusion_ln.tuning.storage import Budget

@@ -17,7 +17,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("model", type=DIRECTORY)
-@click.option("--onnx", type=FILE, help="ONNX file, which needs nothing of fusion_ln: pictures in, probabilities out.")
+@click.option(
+    "--onnx",
+    type=FILE,
+    help="ONNX file, which needs nothing of fusion_ln: one picture of each modality in, probabilities out.",
+)
 @click.option("--half", is_flag=True, help="Keep the weights of --onnx in half precision: half the file.")
 @click.option(
     "--int8",

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from fusion_ln import __version__
 from fusion_ln.errors import RENAME, FusionLNError, is_text, printable
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # of what is printed, too
-INTERRUPTED = 130  # exit code after Ctrl-C, by the custom of shells: 128 and the signal's number
+# Exit codes after Ctrl-C and SIGTERM, by the custom of shells: 128 and the signal's number.
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 # Each command is an object of this name in the module of this name, imported only when it is called: settings and
 # their options cost more time than the help of all commands.
 COMMANDS = {
@@ -65,15 +69,37 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            with _ended_by_sigterm():
+                return super().invoke(ctx)
         except FusionLNError as error:
             click.echo(f"Error: {error}", err=True)
         except OSError as error:
             _tell_unwritten(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as end:
             click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
-            sys.exit(INTERRUPTED)
+            sys.exit(TERMINATED if isinstance(end, _Terminated) else INTERRUPTED)
         sys.exit(1)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The end that a scheduler or a container asks for."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that fits write their states and temporary files go."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _refuse_empty(ctx: click.Context, args: list[str]) -> None:

@@ -97,8 +97,8 @@ def _forward(notes: "Queue[str]", step: Step) -> None:
             return
 
 
-class _StoppedError(Exception):
-    """Another fit failed, or the user interrupted."""
+class _StoppedError(KeyboardInterrupt):
+    """Another fit failed, or the user interrupted: a fit writes its state and ends."""
 
 
 def _init_pool_worker(notes: "Queue[str]", stop: Event, threads: int, environment: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from threading import Thread
 import torch
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
 # Workers are forked from a process that has imported torch and begun no thread: a fork of this one would inherit its
 # threads as locks, and a fresh interpreter would take seconds to import the same again.
 WORKERS = multiprocessing.get_context("forkserver")
@@ -24,25 +25,30 @@ def preload(modules: Iterable[str]) -> None:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back until the body is done; processes that it starts are deaf to it from their first instant.
+    """Hold Ctrl-C and SIGTERM back until the body is done; processes that it starts are deaf from their first instant.
 
-    They would else die of it while they load torch, each with a traceback. For the main thread.
+    They would else die while they load torch, and a forkserver would take the workers of a fit along before their
+    states are written. For the main thread.
     """
     resource_tracker.ensure_running()  # it lets interrupts through again when it starts
     heard: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))  # other threads may receive it
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which new processes inherit
+    # Other threads may receive them.
+    handlers = {end: signal.signal(end, lambda number, _: heard.append(number)) for end in ENDS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if heard:
-        raise KeyboardInterrupt
+        for end, handler in handlers.items():
+            signal.signal(end, handler)
+    for number in heard:
+        signal.raise_signal(number)
 
 
 def init_worker(environment: Mapping[str, str], threads: int) -> None:
     """Set a worker process up: variables and threads, deaf to Ctrl-C, and unable to outlive the command.
+
+    SIGTERM ends it again, at the end of an epoch if it fits: see `termination_held_back`.
 
     Args:
         environment: Variables of the process of the command, which hears Ctrl-C and tells the worker to stop.
@@ -51,6 +57,7 @@ def init_worker(environment: Mapping[str, str], threads: int) -> None:
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     torch.set_num_threads(threads)
     Thread(target=_die_with_command, daemon=True).start()
 

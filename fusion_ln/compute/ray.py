@@ -17,7 +17,7 @@ from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 
-FIT_RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes after the last finished epoch
+FIT_RETRIES = 5  # further attempts of a fit whose node or process is lost; each resumes from the last state written
 POLL_SECONDS = 0.2
 REACH_SECONDS = 5.0
 STARTED = -1  # number of the note that a fit sends when it starts
@@ -191,7 +191,7 @@ def _outcome(ray: Any, reference: Any, job: Job) -> None:
     except ray.exceptions.RayError as lost:
         raise RunError(
             f"{job}: its node or process was lost {FIT_RETRIES + 1} times ({in_short(lost)}).",
-            "Look at the nodes' memory and at Ray's logs; the same command goes on from the last finished epoch.",
+            "Look at the nodes' memory and at Ray's logs; the same command goes on from the last state written.",
         ) from None
     if error is not None:
         raise error

@@ -10,6 +10,7 @@ from pandas.api.types import is_bool_dtype, is_complex_dtype, is_integer_dtype, 
 
 from fusion_ln.errors import RunError, in_short
 from fusion_ln.progress import say
+from fusion_ln.units import join_units
 
 Kind = Literal["text", "whole", "number", "yes"]
 # Kinds of columns: as a message names them, and their test.
@@ -33,7 +34,7 @@ def wrong_column(table: pd.DataFrame, columns: Mapping[str, Kind]) -> str | None
 
 
 def load_table(path: Path, *, lists: Collection[str] = ()) -> pd.DataFrame:
-    """Read a parquet file; only the columns ``lists`` may hold lists.
+    """Read a parquet file, nodes under their names as units; only the columns ``lists`` may hold lists.
 
     Raises:
         ValueError: If it is missing or damaged.
@@ -52,7 +53,7 @@ def load_table(path: Path, *, lists: Collection[str] = ()) -> pd.DataFrame:
             and table[name].map(lambda value: isinstance(value, list | dict | np.ndarray)).any()
         ):
             raise ValueError(f"its column {name!r} holds lists")
-    return table
+    return join_units(table)
 
 
 def read_stored_table(path: Path, way_out: str, columns: Mapping[str, Kind]) -> pd.DataFrame:

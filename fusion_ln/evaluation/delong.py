@@ -21,7 +21,8 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
     Of a class it is the test of DeLong, DeLong & Clarke-Pearson 1988. The variance of the mean is that of each
     patient's influence, averaged over the classes and centred within true class: with two classes the same test. The
     limits of single AUCs are DeLong's own and too narrow for small classes; tables give
-    `fusion_ln.evaluation.limits.auc`.
+    `fusion_ln.evaluation.limits.auc`. With several nodes of a patient it is the test of Obuchowski 1997, in which what
+    a patient's nodes add is one summand.
 
     Where nearly all pairs are in order it rejects too rarely: the difference rests on the few patients whom one model
     alone misplaces, and |z| cannot pass the square root of their number. In simulations of equal models with a recall
@@ -35,8 +36,8 @@ def delong(a: Predictions, b: Predictions) -> pd.DataFrame:
         PredictionsError: If the two do not fit together (see `align`), or a class has fewer than 2 patients.
     """
     a, b = align(a, b)
-    need_patients(a.labels, a.classes, at_least=2)
-    of_a, of_b = aucs(a.labels, a.probs), aucs(b.labels, b.probs)
+    need_patients(a.labels, a.classes, at_least=2, clusters=a.clusters)
+    of_a, of_b = (aucs(model.labels, model.probs, model.clusters) for model in (a, b))
     table = pd.DataFrame({"class": [*a.classes, MACRO]})
     for name, own in (("a", of_a), ("b", of_b)):
         auc = np.append(own.by_class, own.macro)
@@ -65,7 +66,7 @@ def delong_of_means(a: Sequence[Predictions], b: Sequence[Predictions]) -> float
     of_a, of_b = (aucs(labels, np.stack([each.probs for each in model])) for model in (a, b))
     influence = (of_a.macro_influence.mean(axis=0) - of_b.macro_influence.mean(axis=0))[None]
     difference = np.array([of_a.macro.mean() - of_b.macro.mean()])
-    return float(z_test(difference, covariance(influence, influence, labels))[1][0])
+    return float(z_test(difference, covariance(influence, influence, labels, a[0].clusters))[1][0])
 
 
 def auc_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,13 +1,12 @@
 """Confidence intervals of every metric, for one model and for pairs of models, over patients.
 
-Which interval a metric gets was decided by simulation (``experiments/evidence_calibration.py``): shares of patients
+Simulation decided which interval a metric gets (``experiments/evidence/evidence_calibration.py``): shares of patients
 Wilson's, their means over the classes MOVER's, AUCs the limits of `fusion_ln.evaluation.limits.auc`, F1, MCC and losses
-the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models,
-a mean over seeds MOVER's from the limits of each.
-Each takes the trained models as given: only the patients vary.
+the BCa bootstrap where there are patients and errors enough, a difference MOVER's from the limits of its two models, a
+mean over seeds MOVER's from the limits of each. Each takes the trained models as given: only the patients vary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +17,7 @@ from scipy.special import ndtr, ndtri
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
 from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle, wilson
+from fusion_ln.evaluation.resampling import BLOCK, resample_counts, strata
 from fusion_ln.metrics import METRICS, Metric, need_patients, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -26,7 +26,6 @@ from fusion_ln.terms import FOLD, LABEL
 ALL_CLASSES = "all"
 # The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
 _JACKKNIFE_GROUPS = 500
-_BLOCK = 1 << 23  # counts held at once: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -190,15 +189,15 @@ def resample(
     Raises:
         PredictionsError: If a class has fewer than 2 patients: no draw could then vary it.
     """
-    labels, classes = models[0].labels, models[0].classes
-    need_patients(labels, classes, at_least=2)
+    labels, classes, clusters = models[0].labels, models[0].classes, models[0].clusters
+    need_patients(labels, classes, at_least=2, clusters=clusters)
     probs = [model.probs for model in models]
     values = [_columns(score(labels, p, classes, metrics=metrics)) for p in probs]
     draws: list[list[np.ndarray]] = [[] for _ in models]
-    for counts in resample_counts(labels, n_resamples, seed):
+    for counts in resample_counts(labels, n_resamples, seed, clusters):
         for drawn, p in zip(draws, probs, strict=True):
             drawn.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
-    influences = _influences(labels, probs, classes, metrics)
+    influences = _influences(labels, probs, classes, metrics, clusters)
     names = tuple(score(labels, probs[0], classes, metrics=metrics))
     return [
         Resampled(
@@ -206,8 +205,8 @@ def resample(
             value[0],
             np.concatenate(drawn),
             influence,
-            resampling_holds(labels, p, classes, metrics),
-            closed_limits(labels, p, classes, metrics, share_limits),
+            resampling_holds(labels, p, classes, metrics, clusters),
+            closed_limits(labels, p, classes, metrics, share_limits, clusters),
         )
         for value, drawn, influence, p in zip(values, draws, influences, probs, strict=True)
     ]
@@ -226,26 +225,6 @@ def mean_of(resampled: Sequence[Resampled]) -> Resampled:
     r = np.stack([[a._correlation(b, undefined=1) for b in resampled] for a in resampled])
     closed = mean_limits(np.stack([each.value for each in resampled]), (low, high), r)
     return replace(resampled[0], **means, has_interval=np.zeros_like(resampled[0].has_interval), closed=closed)
-
-
-def resample_counts(labels: np.ndarray, n: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw ``n`` bootstrap resamples of the patients, with replacement within each class.
-
-    Yields:
-        How often each patient stands in each resample, in blocks of shape (R, P), float32; the blocks' R add up
-        to ``n``. Same labels and seed, same draws.
-    """
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
-    step = max(1, _BLOCK // len(labels))
-    for start in range(0, n, step):
-        rows = min(step, n - start)
-        counts = np.empty((rows, len(labels)), dtype=np.float32)
-        for patients in members:
-            size = len(patients)
-            cells = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
-            counts[:, patients] = np.bincount(cells.ravel(), minlength=rows * size).reshape(rows, size)
-        yield counts
 
 
 def align(
@@ -289,25 +268,33 @@ def align(
 
 
 def _influences(
-    labels: np.ndarray, probs: list[np.ndarray], classes: tuple[str, ...], metrics: Sequence[Metric]
+    labels: np.ndarray,
+    probs: list[np.ndarray],
+    classes: tuple[str, ...],
+    metrics: Sequence[Metric],
+    clusters: np.ndarray | None,
 ) -> list[np.ndarray]:
-    """Compute each model's `Resampled.influence`: jackknife influence over the class's number of groups."""
+    """Compute each model's `Resampled.influence`: jackknife influence over the number of groups of its stratum."""
     influences: list[list[np.ndarray]] = [[] for _ in probs]
-    for c in range(len(classes)):
-        members = np.flatnonzero(labels == c)
+    n_patients = len(labels) if clusters is None else int(clusters.max()) + 1
+    for members in strata(labels, clusters):
+        if len(members) == 1:
+            continue  # its only patient stands in every resample
         n_groups = min(len(members), _JACKKNIFE_GROUPS)
         left_out: list[list[np.ndarray]] = [[] for _ in probs]
-        for first in range(0, n_groups, step := max(1, _BLOCK // len(labels))):
+        for first in range(0, n_groups, step := max(1, BLOCK // len(labels))):
             groups = range(first, min(first + step, n_groups))
-            counts = np.ones((len(groups), len(labels)), dtype=np.float32)
+            counts = np.ones((len(groups), n_patients), dtype=np.float32)
             for row, group in enumerate(groups):
                 counts[row, members[group::n_groups]] = 0
+            counts = counts if clusters is None else counts[:, clusters]
             for values, p in zip(left_out, probs, strict=True):
                 values.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
         for influence, values in zip(influences, left_out, strict=True):
             without = np.concatenate(values)
             influence.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
-    return [np.concatenate(influence) for influence in influences]
+    nothing = np.zeros((0, sum(len(metric.titles(classes)) for metric in metrics)))
+    return [np.concatenate([nothing, *influence]) for influence in influences]
 
 
 def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:

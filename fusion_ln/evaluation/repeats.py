@@ -3,7 +3,7 @@
 A patient bootstrap takes the trained networks as given: it says what other patients would change, not what other
 training patients and another seed would. The corrected resampled t looks at the differences of single folds, whose
 spread holds all three; its variance is widened, since the training parts overlap (Nadeau & Bengio 2003, Mach. Learn.
-52, eq. 9). Its coverage was simulated: ``experiments/repeats_coverage.py``.
+52, eq. 9). Its coverage was simulated: ``experiments/evidence/repeats_coverage.py``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.limits.shares import middle
+from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 
@@ -32,7 +32,7 @@ def roc_band(predictions: Predictions, of_class: str, *, n_resamples: int = 500,
     curves = [_curves(np.ones((1, len(positive)), dtype=np.float32), positive, order, last_of_ties)]
     curves += [
         _curves(counts, positive, order, last_of_ties)
-        for counts in resample_counts(predictions.labels, n_resamples, seed)
+        for counts in resample_counts(predictions.labels, n_resamples, seed, predictions.clusters)
     ]
     drawn = np.concatenate(curves)
     low, high = middle(drawn[1:])

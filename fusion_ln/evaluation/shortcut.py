@@ -9,7 +9,8 @@ A model relies on something outside the node if, beyond the sampling error,
 
 The tests and the margin were set before the first model was audited. The margin has two reasons: an AUC of 0.55 is of
 no use to a shortcut and may come from what a hidden part leaves over; and with it the three tests together need no
-further correction (no alarm in 300 simulated audits of models that tell nothing, ``experiments/shortcut_control.py``).
+further correction (no alarm in 300 simulated audits of models that tell nothing:
+``experiments/evidence/shortcut_control.py``).
 
 All AUCs here are of logits from which each fold's mean was taken. Shown strange pictures, a model leans to one class or
 another as a whole, and the five models of a run lean differently; pooled as they are, that alone would hide what they

@@ -128,10 +128,11 @@ def facts_of(model: FrozenModel) -> dict[str, object]:
     record = model.record
     return {
         "format": 1,
-        "engine": f"fusion_ln {__version__}",
+        "made_by": f"fusion_ln {__version__}",
         "title": record.title,
         "answer": record.answer,
         "modalities": dict(record.modalities),  # pixels a side, by name of the input
+        "pictures": "one of each modality",  # the package itself also answers for several
         "classes": list(record.classes),
         "shares": list(record.pooled.shares),
         "digest": model.digest,

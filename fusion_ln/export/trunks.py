@@ -75,6 +75,15 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime"))
 
 
+def engine_of(model: FrozenModel) -> dict[str, str]:
+    """Name what computes a model's networks, with its version; heads and calibration are torch's in any case."""
+    if not model.trunks:
+        return {"name": "torch", "version": str(torch.__version__)}
+    import onnxruntime
+
+    return {"name": "onnxruntime", "version": onnxruntime.__version__}
+
+
 def with_trunks(model: FrozenModel) -> FrozenModel:
     """Let the networks of a model answer in onnxruntime.
 

@@ -1,6 +1,7 @@
 """A new folder that appears whole, or not at all."""
 
 import fcntl
+import filecmp
 import glob
 import os
 import shutil
@@ -16,15 +17,18 @@ from fusion_ln.files.atomic import TEMPORARY, cannot_write
 def new_folder(out: Path) -> Iterator[Path]:
     """Fill a new folder, which takes its place when the body ends; nothing is left of it if the body fails.
 
+    A folder that holds the same files already stays, so that a command that was stopped after it may be given again.
+
     Yields:
         The folder to fill: hidden, beside ``out``.
 
     Raises:
-        RunError: If ``out`` is a file or holds something, or cannot be written.
+        RunError: If ``out`` is a file or holds something else, or cannot be written.
     """
     if not out.name:
         raise RunError(f"{out}: not the name of a new folder.", "Name a folder that is not there yet.")
-    _refuse_occupied(out)
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file, and a new folder was to be written.", "Name another folder.")
     made = out.with_name(f".{out.name}.{os.getpid()}{TEMPORARY}")
     held = None
     try:
@@ -34,6 +38,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         with suppress(OSError):  # storage that knows no locks
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield made
+        if out.is_dir() and any(out.iterdir()):
+            if not _hold_the_same(out, made):
+                raise RunError(f"{out}: holds other files.", "Name a new folder, or remove this one first.")
+            return
         with suppress(FileNotFoundError):
             out.rmdir()  # an empty one
         made.rename(out)
@@ -45,11 +53,13 @@ def new_folder(out: Path) -> Iterator[Path]:
             os.close(held)
 
 
-def _refuse_occupied(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out}: is a file, and a new folder was to be written.", "Name another folder.")
-    if out.is_dir() and any(out.iterdir()):
-        raise RunError(f"{out}: not empty.", "Name a new folder, or remove this one first.")
+def _hold_the_same(one: Path, other: Path) -> bool:
+    """Test if two folders hold the same files, byte by byte."""
+    names = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in (one, other)]
+    if names[0] != names[1]:
+        return False
+    files = [str(name) for name in names[0] if (one / name).is_file()]
+    return len(filecmp.cmpfiles(one, other, files, shallow=False)[0]) == len(files)
 
 
 def _sweep(out: Path) -> None:

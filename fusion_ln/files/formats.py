@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.files.atomic import reserve, write_atomically
+from fusion_ln.units import split_units
 
 T = TypeVar("T")
 # A spreadsheet runs a cell that begins so; plain numbers and a sign alone are none of these.
@@ -28,8 +29,12 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write ``table`` without its index, atomically; the same table gives the same bytes."""
-    write_atomically(path, lambda temporary: table.to_parquet(temporary, index=False))
+    """Write ``table`` without its index, atomically; the same table gives the same bytes.
+
+    Nodes have a column of their own there, see `fusion_ln.units`.
+    """
+    split = split_units(table)
+    write_atomically(path, lambda temporary: split.to_parquet(temporary, index=False))
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -23,7 +23,7 @@ PAPER = (
 )
 NOT_A_DEVICE = "Research software and no medical device: never for a diagnosis."
 SIMULATED_MODEL = "It was trained on simulated patients: it says nothing about real ones."
-# Figures of `experiments/frozen_scores.py`.
+# Figures of `experiments/evidence/frozen_scores.py`.
 SIMULATED_STUDIES = "Of the procedure: in 200 simulated studies each of 240 and of 586 patients, such sets"
 SPECIAL = re.compile(r"([\\*_{}\[\]<>#|])")  # what Markdown would read
 
@@ -104,8 +104,6 @@ def _preparation(preparation: Preparation | None) -> list[str]:
         )
     else:
         how = "`predict` and `serve` do the same to each picture; elsewhere give it pictures prepared alike"
-    if preparation.frames:
-        how += "; `predict` chooses frames of a cine alike, `serve` takes single pictures"
     return [f"The pictures of its study were {preparation}: {how}."]
 
 

@@ -187,9 +187,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def save_tensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors in one file, atomically."""
+    """Write tensors in one file, atomically; the same tensors and metadata are the same bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    def write(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata)
+        if metadata and len(metadata) > 1:
+            _order_metadata(temporary)
+
+    write_atomically(path, write)
+
+
+def _order_metadata(file: Path) -> None:
+    """Sort the metadata of a safetensors file, which the library writes in any order."""
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # the tensors lie behind it
+            opened.seek(8)
+            opened.write(text.ljust(size))
 
 
 def _save(

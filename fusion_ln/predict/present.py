@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from fusion_ln.export.trunks import engine_of
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.predict.predictor import Predictor
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
@@ -56,11 +57,12 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
 
     ``probabilities`` by class, ``set``, ``contributions`` by modality, ``alone`` (by modality and class, not
     calibrated: what its baseline says by itself, where the model still holds it), ``modalities``, ``unlike`` (None
-    where the model does not tell), ``model`` with its digest, and a decision where there are costs.
+    where the model does not tell), ``model`` with its digest, ``engine`` (what computed the networks,
+    with its version), and a decision where there are costs.
     """
     model = predictor.model
     classes, modalities = np.array(model.record.classes), np.array(model.modalities)
-    described = {"title": model.record.title, "digest": model.digest}
+    described, engine = {"title": model.record.title, "digest": model.digest}, engine_of(model)
     return [
         {
             PATIENT: str(patient),
@@ -77,6 +79,7 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
             UNLIKE: None if np.isnan(distance) else bool(distance > 1),
             "kind": kind_of(predictor),
             "model": described,
+            "engine": engine,
         }
         for patient, probs, inside, shares, alone, mask, distance, decision in zip(
             answers.patients,

@@ -24,10 +24,11 @@ from fusion_ln.records.parts import PatientCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
-from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.fit import FitResult, derive_seed, fit
 from fusion_ln.training.fold_files import FOLD_RECORD, clear_states, write_fold
 from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.parts import CROSS_PARTS, check_patients, training_parts
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 

@@ -16,10 +16,10 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, LoopSettings, Precision
 from fusion_ln.training.crossval import fit_fold, read_cohort
-from fusion_ln.training.fit import Epoch
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
 from fusion_ln.training.fusion.task import PatientBatches
 from fusion_ln.training.fusion.tokens import TokenBank
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits
 
 

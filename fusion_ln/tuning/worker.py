@@ -21,7 +21,7 @@ from fusion_ln.metrics import score
 from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.crossval import read_cohort
-from fusion_ln.training.fit import Epoch
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.results import FOLD_SCORES, KNOWN, finished
 from fusion_ln.tuning.space import suggest

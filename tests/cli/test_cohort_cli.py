@@ -1,5 +1,6 @@
 """The commands as they are typed: what they print, where they write, and one message for every mistake."""
 
+import signal
 import struct
 import subprocess
 import sys
@@ -201,15 +202,16 @@ def test_check_refuses_a_changed_table_until_the_folds_are_redrawn(fusionln, raw
     assert fusionln("check", out)[0] == 0
 
 
-def test_ctrl_c_ends_an_import_cleanly(fusionln, raw, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("end", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_or_sigterm_ends_an_import_cleanly(fusionln, raw, tmp_path, monkeypatch, end, exit_code):
     from fusion_ln.cohort import raw_pictures
 
     def interrupted(path, *, frame):
-        raise KeyboardInterrupt
+        signal.raise_signal(end) if end == signal.SIGTERM else signal.default_int_handler(end, None)
 
     monkeypatch.setattr(raw_pictures, "read_picture", interrupted)
     code, printed = fusionln("import", "cv4lymphnode", raw, "--out", tmp_path / "cohort")
-    assert code == 130
+    assert code == exit_code
     assert "Interrupted" in printed
     assert not (tmp_path / "cohort").exists()
 

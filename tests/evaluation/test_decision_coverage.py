@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-PATH = Path(__file__).parents[2] / "experiments" / "decision_coverage.py"
+PATH = Path(__file__).parents[2] / "experiments" / "evidence" / "decision_coverage.py"
 
 
 def test_the_experiment_covers_every_interval_it_names(monkeypatch):

@@ -60,7 +60,7 @@ def test_a_shortcut_is_found_though_the_models_of_folds_lean_differently(rng):
 
 
 def test_models_that_tell_nothing_are_hardly_ever_caught():
-    """Three tests of 60 patients each; the rate itself is measured by experiments/shortcut_control.py."""
+    """Three tests of 60 patients each; the rate itself is measured by experiments/evidence/shortcut_control.py."""
     alarms = 0
     for seed in range(25):
         rng = np.random.default_rng(seed)

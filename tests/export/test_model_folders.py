@@ -113,7 +113,7 @@ def test_what_cannot_be_exported_is_refused_in_words(study, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter").write_text("dear")
     for form in ("--timm", "--hub"):
-        assert "not empty" in refused("export", folder / "refit", form, tmp_path / "full")
+        assert "holds other files" in refused("export", folder / "refit", form, tmp_path / "full")
     assert "is not a model" in refused("export", run.root, "--hub", tmp_path / "a")
     for form in ("--timm", "--hub", "--csv"):
         assert "which must stay as it is" in refused("export", folder / "refit", form, folder / "refit" / "new")
@@ -164,7 +164,7 @@ def test_r_reads_the_table_and_proc_gives_our_auc(study, tmp_path):
         pytest.skip("no R with pROC")
     _, run, _ = study
     fusionln("export", run.root, "--csv", tmp_path / "p.csv")
-    script = Path(__file__).parents[2] / "experiments" / "auc.R"
+    script = Path(__file__).parents[2] / "experiments" / "evidence" / "auc.R"
     printed = subprocess.run([rscript, script, tmp_path / "p.csv"], capture_output=True, text=True, check=True).stdout
     found = {line.split()[0]: float(line.split()[1]) for line in printed.splitlines()[1:]}
     held = read_predictions(run.predictions)

@@ -111,6 +111,7 @@ def test_the_file_says_what_it_is(exported):
     model, session = exported
     facts = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
     assert facts["modalities"] == {"2d": 32, "cdfi": 32, "elastic": 32}
+    assert facts["pictures"] == "one of each modality"
     assert facts["classes"] == list(model.record.classes)
     assert facts["digest"] == model.digest
     assert "never for a diagnosis" in facts["warnings"][0]

@@ -1,16 +1,18 @@
 """Networks that compute in onnxruntime: the same answers, the graph kept, and messages where it cannot be."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tiny import refused
 
 from fusion_ln.errors import ModelError
 from fusion_ln.export import trunks
-from fusion_ln.export.trunks import choose_trunks, with_trunks
+from fusion_ln.export.trunks import choose_trunks, engine_of, with_trunks
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
@@ -67,7 +69,10 @@ def test_a_graph_is_kept_and_holds_no_weights(make_model, cache, monkeypatch):
 
 def test_auto_takes_the_faster_engine_by_a_fixed_rule(make_model, cache, monkeypatch):
     model = make_model("late-mean", "resnet10t", modalities=("2d",))
-    assert choose_trunks(model, "auto", lasting=True).trunks
+    chosen = choose_trunks(model, "auto", lasting=True)
+    assert chosen.trunks
+    assert engine_of(chosen) == {"name": "onnxruntime", "version": importlib.metadata.version("onnxruntime")}
+    assert engine_of(model) == {"name": "torch", "version": torch.__version__}
     assert not choose_trunks(model, "auto", lasting=False).trunks
     assert not choose_trunks(model, "torch", lasting=True).trunks
     assert choose_trunks(model, "onnx", lasting=False).trunks

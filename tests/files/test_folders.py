@@ -43,9 +43,24 @@ def test_what_a_killed_command_left_is_removed_but_not_what_one_writes(tmp_path)
 
 def test_places_that_cannot_be_taken_are_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter").write_text("dear")
-    for name, problem in (("file", "is a file"), ("full", "not empty"), ("file/below", "cannot be written")):
+    for name, problem in (("file", "is a file"), ("file/below", "cannot be written")):
         with pytest.raises(RunError, match=problem), new_folder(tmp_path / name):
             pytest.fail("it begins")
-    assert (tmp_path / "full" / "letter").read_text() == "dear"
+
+
+def test_a_folder_of_the_same_files_stays_and_another_is_refused(tmp_path):
+    def fill(**files):
+        with new_folder(tmp_path / "out") as made:
+            (made / "below").mkdir()
+            for name, text in files.items():
+                (made / "below" / name).write_text(text)
+
+    fill(letter="dear", note="x")
+    before = (tmp_path / "out").stat().st_ino
+    fill(letter="dear", note="x")
+    assert (tmp_path / "out").stat().st_ino == before
+    for others in ({"letter": "dear"}, {"letter": "dear", "note": "y"}, {"letter": "dear", "note": "x", "more": "x"}):
+        with pytest.raises(RunError, match="holds other files"):
+            fill(**others)
+    assert (tmp_path / "out" / "below" / "note").read_text() == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -22,7 +22,7 @@ from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.checkpoint import save_tensors
-from fusion_ln.models.weights.network import Network
+from fusion_ln.models.weights.network import Network, metadata_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.predict.present import as_json, as_table
 from fusion_ln.predictions import (
@@ -353,7 +353,7 @@ def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp
         trained_on="a test's pictures",
         licence="MIT", sources=("test",),
     )  # fmt: skip
-    save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict(), network.metadata)
+    save_tensors(weights, create_backbone("test_resnet", image_size=32).body.state_dict(), metadata_of(network))
     fit = FIT_TWICE.model_copy(update={"weights": str(weights), "epochs": 1})
     heads = {"concat": FUSIONS["concat"].model_copy(update={"tokens": "pretrained"})}
     run = run_baselines_and_fusions(
@@ -409,6 +409,7 @@ def test_the_json_of_an_answer_names_the_model_by_its_digest(models, make_cohort
     fusionln("predict", models["fusion-concat"].root, "--cohort", cohort.root, "--json", tmp_path / "all.json")
     every = {each["patient_id"]: each for each in json.loads((tmp_path / "all.json").read_text())}
     assert len(every) == 9
+    assert {each["engine"]["name"] for each in every.values()} == {"torch"}  # of these networks, it is the faster
 
 
 def test_the_model_keeps_the_profile_of_its_cohort(study, models):

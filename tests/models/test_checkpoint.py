@@ -8,7 +8,15 @@ from safetensors.torch import load_file, save_file
 from tiny import FIT, HEAD
 
 from fusion_ln.errors import RunError
-from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_member, save_checkpoint, save_head
+from fusion_ln.models.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_head,
+    load_member,
+    save_checkpoint,
+    save_head,
+    save_tensors,
+)
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.triplet import load_run
@@ -49,6 +57,17 @@ def rewrite(path, change=lambda tensors: None, describe=lambda described: None):
     change(tensors)
     describe(described)
     save_file(tensors, path, {key: json.dumps(described)})
+
+
+def test_the_same_tensors_and_metadata_are_the_same_bytes(tmp_path):
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
+    metadata = {"z": 'ä "quoted"\n\x1f', "network": "{}", "format": "pt"}  # the library writes them in any order
+    for number in range(8):
+        save_tensors(tmp_path / f"{number}.safetensors", tensors, dict(sorted(metadata.items(), reverse=number % 2)))
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    with safe_open(tmp_path / "0.safetensors", framework="pt") as file:
+        assert file.metadata() == metadata
+    assert all(torch.equal(tensors[name], value) for name, value in load_file(tmp_path / "0.safetensors").items())
 
 
 def test_a_checkpoint_that_is_not_the_runs_own_is_refused(make_cohort, tmp_path):

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import timm
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "timm_networks.py"
-TABLE = pd.read_csv(SCRIPT.parent / "benchmarks" / "timm_networks.csv", keep_default_na=False)
+SCRIPT = Path(__file__).parents[2] / "experiments" / "faults" / "timm_networks.py"
+TABLE = pd.read_csv(SCRIPT.parents[1] / "benchmarks" / "timm_networks.csv", keep_default_na=False)
 SIX = ["byobnet", "convnext", "crossvit", "efficientformer_v2", "hardcorenas", "vision_transformer"]
 
 
 def test_the_table_has_every_module_of_the_installed_timm():
     lacking = set(timm.list_modules()) - set(TABLE["module"])
-    assert not lacking, "run `python experiments/timm_networks.py`, which adds them"
+    assert not lacking, "run `python experiments/faults/timm_networks.py`, which adds them"
 
 
 @pytest.mark.parametrize("row", TABLE[TABLE["module"].isin(SIX)].to_dict("records"), ids=lambda row: row["network"])

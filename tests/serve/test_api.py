@@ -35,6 +35,7 @@ def test_an_answer_says_what_each_modality_alone_would_say(site, config):
     answer = site.post("/api/v1/predict", {"2d": encode_noise(0), "cdfi": encode_noise(1)}).json()
     one = site.post("/api/v1/predict", {"2d": encode_noise(0)}).json()
     assert list(answer["alone"]) == ["2d", "cdfi"]
+    assert list(answer["engine"]) == ["name", "version"]
     assert answer["alone"]["2d"] == pytest.approx(one["alone"]["2d"], abs=1e-6)
     assert list(one["alone"]) == ["2d"]
     assert sum(answer["alone"]["cdfi"].values()) == pytest.approx(1)
@@ -186,20 +187,6 @@ def test_frames_that_nobody_looks_at_are_counted(site, config):
     shown = site.post("/api/v1/pictures", {"picture": file.getvalue()}).json()
     assert "2d: the file holds 3 frames; the first alone is used." in answer["warnings"]
     assert shown["warnings"] == ["picture: the file holds 3 frames; the first alone is used."]
-
-
-def test_a_cine_is_refused_where_the_study_chose_its_frames():
-    from fusion_ln.errors import PictureError
-    from fusion_ln.records.parts import Preparation
-    from fusion_ln.serve.decoding import Upload, decode
-
-    study = Preparation(frames="best")
-    first, second = (Image.open(io.BytesIO(encode_noise(seed))) for seed in range(2))
-    first.save(file := io.BytesIO(), "GIF", save_all=True, append_images=[second])
-    for data in (file.getvalue(), b"RIFF....AVI LIST" + bytes(600)):
-        with pytest.raises(PictureError, match=r"^2d: a file of several frames(.|\n)*Send the frame alone as PNG"):
-            decode(Upload("2d", data, 32, study))
-    assert decode(Upload("2d", encode_noise(), 32, study)).pixels.shape == (3, 32, 32)
 
 
 def test_a_decoders_own_words_are_not_repeated():

@@ -200,8 +200,10 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.crossval import begin
+from fusion_ln.training import state
 from fusion_ln.training.fold_files import finish
 
+state.STATE_SECONDS = 0  # after every epoch
 writes, rename = [], Path.replace
 def replace(self, target):
     # Die at the given write, just before the file is put in place or just after.

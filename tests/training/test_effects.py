@@ -142,7 +142,7 @@ def test_every_setting_of_a_head_has_an_effect(effects, train):
 
 @pytest.mark.slow
 def test_every_setting_of_fine_tuning_has_an_effect(effects, train):
-    base = FinetuneSettings(**{**UNSTABLE, "epochs": 4}, batch_size=4)
+    base = FinetuneSettings(**{**UNSTABLE, "epochs": 4}, batch_size=4, precision="32-true")
 
     def result(name, finetuning, **fit):
         return train(name, HEAD.with_changes({"epochs": 1, "finetune": finetuning.model_dump()}), **fit)

@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import zipfile
 from collections import OrderedDict
 
@@ -85,6 +87,24 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(batches, tmp_path, sche
     resumed_at = []
     assert_same(fit_tiny(batches, tmp_path / "cut", schedule=schedule, on_epoch=resumed_at.append), whole)
     assert [e.epoch for e in resumed_at] == [0, 1, 2, 3, 4]  # a progress bar is told of the finished ones too
+
+
+def test_a_fit_told_to_end_by_sigterm_writes_its_state_first(batches, tmp_path, monkeypatch):
+    def end(epoch):
+        if epoch.epoch == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = fit_tiny(batches, tmp_path / "whole")
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    with pytest.raises(KeyboardInterrupt):
+        fit_tiny(batches, tmp_path / "cut", on_epoch=end)
+    signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+    shuffled, shuffle = [], Batches.shuffled
+    monkeypatch.setattr(Batches, "shuffled", lambda self, epoch: shuffled.append(epoch) or shuffle(self, epoch))
+    assert_same(fit_tiny(batches, tmp_path / "cut"), whole)
+    assert shuffled == [3, 4]
 
 
 def flip(file):

@@ -17,8 +17,9 @@ from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.rehearsal import rehearse
 from fusion_ln.settings.fusion import FinetuneSettings
 from fusion_ln.terms import cache_folder
-from fusion_ln.training import fit as training_fit
+from fusion_ln.training import state as training_state
 from fusion_ln.training.crossval import begin
+from fusion_ln.training.fit import fit
 from fusion_ln.training.fusion.tokens import picture_tokens
 from fusion_ln.training.room import STATE, RoomNeeded, as_size, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines
@@ -68,14 +69,13 @@ def test_the_state_of_a_fit_never_takes_more_than_is_counted(make_cohort, tmp_pa
         held.append(sum(path.stat().st_size for path in folder.iterdir()))
         (folder / "new").replace(file)
 
-    monkeypatch.setattr(training_fit, "write_atomically", write)
+    monkeypatch.setattr(training_state, "write_atomically", write)
+    monkeypatch.setattr(training_state, "STATE_SECONDS", 0)
     bank = open_bank(make_cohort(12), "2d", 32)
     batches = Batches(bank, np.arange(12), 6)
     settings = FIT.model_copy(update={"epochs": 2, "lr": 1e-4})
     fabric = Fabric(accelerator="cpu", devices=1)
-    training_fit.fit(
-        PictureTask("2d", model, 1.0), batches, batches, settings=settings, seed=0, fabric=fabric, folder=folder
-    )
+    fit(PictureTask("2d", model, 1.0), batches, batches, settings=settings, seed=0, fabric=fabric, folder=folder)
     assert 0.9 * STATE * weights < max(held) < 1.05 * STATE * weights
 
 

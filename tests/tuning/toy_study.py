@@ -9,7 +9,7 @@ import numpy as np
 
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
-from fusion_ln.training.fit import Epoch
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits
 from fusion_ln.tuning.space import Range
 from fusion_ln.tuning.storage import Budget, Heartbeat

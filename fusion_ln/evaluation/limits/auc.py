@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
+from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
 from fusion_ln.evaluation.limits.shares import LEVEL, Limits, Z
 
 # With fewer misplaced patients than this DeLong's variance, which rests on them, is too small (by simulation).
@@ -18,18 +19,20 @@ _HALVINGS = 50
 
 @dataclass(frozen=True)
 class Aucs:
-    """One-vs-rest AUCs of models on the same P patients; ``...`` stands for any axes of samples or models.
+    """One-vs-rest AUCs of models on the same P patients, or nodes; ``...`` stands for any axes of samples or models.
 
     Attributes:
         labels: True class 0..C-1: at least two patients of each. Shape (P,).
         by_class: Shape (..., C).
         influence: A patient's placement value minus the AUC, over the size of the patient's group (those of the class,
             or the rest). Shape (..., P, C).
+        clusters: See `Predictions.clusters`.
     """
 
     labels: np.ndarray
     by_class: np.ndarray
     influence: np.ndarray
+    clusters: np.ndarray | None = None
 
     @property
     def macro(self) -> np.ndarray:
@@ -42,9 +45,12 @@ class Aucs:
         return np.asarray(self.influence.mean(axis=-1))
 
     def covariance(self, other: "Aucs") -> np.ndarray:
-        """Compute the covariance of each class's AUC with another model's (DeLong et al. 1988). Shape (..., C)."""
+        """Compute the covariance of each class's AUC with another model's (DeLong et al. 1988). Shape (..., C).
+
+        With nodes it is that of Obuchowski 1997, see `covariance`.
+        """
         parts = [
-            covariance(self.influence[..., c], other.influence[..., c], self.labels == c)
+            covariance(self.influence[..., c], other.influence[..., c], self.labels == c, self.clusters)
             for c in range(self.by_class.shape[-1])
         ]
         return np.stack(parts, axis=-1)
@@ -54,21 +60,21 @@ class Aucs:
 
         With two classes it is DeLong's covariance of their AUC.
         """
-        return covariance(self.macro_influence, other.macro_influence, self.labels)
+        return covariance(self.macro_influence, other.macro_influence, self.labels, self.clusters)
 
     @cached_property
     def limits(self) -> Limits:
         """Limits of each class's AUC: logit-transformed DeLong, or Newcombe's where few are misplaced. (..., C)."""
-        sizes = np.bincount(self.labels, minlength=self.by_class.shape[-1])
-        plain = logit_limits(self.by_class, self.covariance(self), np.minimum(sizes, len(self.labels) - sizes))
-        near_one = newcombe_limits(self.by_class, sizes, len(self.labels) - sizes)
+        sizes, rest = self._sizes
+        plain = logit_limits(self.by_class, self.covariance(self), np.minimum(sizes, rest))
+        near_one = newcombe_limits(self.by_class, sizes, rest)
         low, high = (np.where(self._misplaced < MISPLACED, n, p) for n, p in zip(near_one, plain, strict=True))
         return low, high
 
     @property
     def macro_limits(self) -> Limits:
         """Limits of the macro AUC: logit-transformed, or the means of the classes' limits where few are misplaced."""
-        plain = logit_limits(self.macro, self.macro_covariance(self), np.bincount(self.labels).min())
+        plain = logit_limits(self.macro, self.macro_covariance(self), self._sizes[0].min())
         low, high = (np.where(self.few, own.mean(axis=-1), p) for own, p in zip(self.limits, plain, strict=True))
         return low, high
 
@@ -76,6 +82,16 @@ class Aucs:
     def few(self) -> np.ndarray:
         """True if some class has fewer than `MISPLACED` misplaced patients. Shape (...)."""
         return np.asarray(self._misplaced.min(axis=-1) < MISPLACED)
+
+    @property
+    def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Patients of each class, and of the rest: of either, if the nodes of a patient differ. Two of shape (C,)."""
+        groups = [self.labels == c for c in range(self.by_class.shape[-1])]
+        sizes, rest = (
+            np.array([count_patients(each, self.clusters) for each in members])
+            for members in (groups, [~own for own in groups])
+        )
+        return sizes, rest
 
     @cached_property
     def _misplaced(self) -> np.ndarray:
@@ -85,14 +101,15 @@ class Aucs:
             of = self.labels == c
             sizes = np.where(of, of.sum(), (~of).sum())
             wrong = self.influence[..., c] * sizes + self.by_class[..., c, None] < 1 - 1e-9
-            counts.append(np.minimum(wrong[..., of].sum(axis=-1), wrong[..., ~of].sum(axis=-1)))
+            counts.append(np.minimum(*(count_patients(wrong & group, self.clusters) for group in (of, ~of))))
         return np.stack(counts, axis=-1)
 
 
-def aucs(labels: np.ndarray, probs: np.ndarray) -> Aucs:
-    """Compute the one-vs-rest AUCs of probabilities (..., P, C)."""
+def aucs(labels: np.ndarray, probs: np.ndarray, clusters: np.ndarray | None = None) -> Aucs:
+    """Compute the one-vs-rest AUCs of probabilities (..., P, C); ``clusters``: see `Predictions.clusters`."""
     found = [auc_influence(labels == c, probs[..., c]) for c in range(probs.shape[-1])]
-    return Aucs(labels, np.stack([auc for auc, _ in found], axis=-1), np.stack([each for _, each in found], axis=-1))
+    by_class, influence = (np.stack([each[part] for each in found], axis=-1) for part in (0, 1))
+    return Aucs(labels, by_class, influence, clusters)
 
 
 def auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,34 +129,39 @@ def auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
 
 
 def one_vs_one(
-    labels: np.ndarray, probs: np.ndarray, *, few: np.ndarray
+    labels: np.ndarray, probs: np.ndarray, *, few: np.ndarray, clusters: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Compute the macro one-vs-one AUC (Hand & Till 2001) of probabilities (..., P, C), its limits and influence.
 
     The limits are logit-transformed or, in samples with ``few`` misplaced patients, the means of Newcombe's limits.
     """
     n_classes = probs.shape[-1]
-    return _pairwise(labels, probs, np.full((n_classes, n_classes), 1 / (n_classes * (n_classes - 1))), few)
+    weights = np.full((n_classes, n_classes), 1 / (n_classes * (n_classes - 1)))
+    return _pairwise(labels, probs, weights, few, clusters)
 
 
-def weighted_auc(labels: np.ndarray, probs: np.ndarray, weights: np.ndarray) -> tuple[float, float, float]:
+def weighted_auc(
+    labels: np.ndarray, probs: np.ndarray, weights: np.ndarray, clusters: np.ndarray | None = None
+) -> tuple[float, float, float]:
     """Compute a weighted mean of the AUCs of pairs of classes, and its limits as `one_vs_one` does.
 
     Args:
         labels, probs: Shapes (P,) and (P, C).
         weights: Weight of the AUC of class i (row) against class j. Shape (C, C).
+        clusters: See `Predictions.clusters`.
     """
-    few = aucs(labels, probs).few
-    value, low, high, _ = _pairwise(labels, probs, weights, few)
+    few = aucs(labels, probs, clusters).few
+    value, low, high, _ = _pairwise(labels, probs, weights, few, clusters)
     return float(value), float(low), float(high)
 
 
 def _pairwise(
-    labels: np.ndarray, probs: np.ndarray, weights: np.ndarray, few: np.ndarray
+    labels: np.ndarray, probs: np.ndarray, weights: np.ndarray, few: np.ndarray, clusters: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Compute a weighted mean of AUCs of pairs of classes, its limits and influence, see `one_vs_one`."""
     influence, value = np.zeros(probs.shape[:-1]), np.zeros(probs.shape[:-2])
     near_one = np.zeros((2, *value.shape))
+    sizes = [int(count_patients(labels == c, clusters)) for c in range(probs.shape[-1])]
     for i, j in permutations(range(probs.shape[-1]), 2):
         if weights[i, j] == 0:
             continue
@@ -148,20 +170,42 @@ def _pairwise(
         auc, own = auc_influence(positive, probs[..., members, i])
         influence[..., members] += own * weights[i, j]
         value += auc * weights[i, j]
-        near_one += np.stack(newcombe_limits(auc, positive.sum(), (~positive).sum())) * weights[i, j]
-    plain = logit_limits(value, covariance(influence, influence, labels), np.bincount(labels).min())
+        near_one += np.stack(newcombe_limits(auc, sizes[i], sizes[j])) * weights[i, j]
+    plain = logit_limits(value, covariance(influence, influence, labels, clusters), min(sizes))
     low, high = (np.where(few, n, p) for n, p in zip(near_one, plain, strict=True))
     return value, low, high, influence
 
 
-def covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Sum the products of two models' influences (..., P), centred within groups (P,) of patients. Shape (...)."""
+def covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray, clusters: np.ndarray | None = None) -> np.ndarray:
+    """Sum the products of two models' influences (..., P), centred within groups (P,) of patients. Shape (...).
+
+    With ``clusters`` (see `Predictions.clusters`) the products are of what a patient's nodes add together, those of two
+    groups included: of a class against the rest the covariance of Obuchowski 1997 (Biometrics 53, 567).
+    """
+    if clusters is not None:
+        return _clustered_covariance(a, b, groups, clusters)
     total = np.zeros(a.shape[:-1])
     for group in np.unique(groups):
         x, y = a[..., groups == group], b[..., groups == group]
         n = x.shape[-1]
         products = (x - x.mean(axis=-1, keepdims=True)) * (y - y.mean(axis=-1, keepdims=True))
         total += products.sum(axis=-1) * n / (n - 1)
+    return total
+
+
+def _clustered_covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Compute `covariance` for patients with several nodes, each in a group of its own."""
+    added, total = [], np.zeros(a.shape[:-1])
+    for group in np.unique(groups):
+        own = groups == group
+        centred = [np.where(own, each - each[..., own].mean(axis=-1, keepdims=True), 0) for each in (a, b)]
+        x, y = (sum_by_patient(each, clusters) for each in centred)  # (..., I)
+        n = int(count_patients(own, clusters))
+        total += (x * y).sum(axis=-1) * n / (n - 1)
+        added.append((x, y))
+    n_patients = int(clusters.max()) + 1
+    for (x, _), (_, y) in permutations(added, 2):
+        total += (x * y).sum(axis=-1) * n_patients / (n_patients - 1)
     return total
 
 

@@ -3,7 +3,7 @@
 Widths are the mean ones of the intervals that pages print: of an AUC the logit-transformed DeLong limits or, where few
 patients are misplaced, Newcombe's (`fusion_ln.evaluation.limits.auc`), of a sensitivity Wilson's. Variances come from
 the predictions of finished runs (they fall as 1 / n while the shares of the classes stay) or from assumed AUCs (Hanley
-& McNeil 1982, Radiology 143). ``experiments/planning_check.py`` simulates the plans.
+& McNeil 1982, Radiology 143). ``experiments/evidence/planning_check.py`` simulates the plans.
 """
 
 from collections.abc import Callable, Mapping

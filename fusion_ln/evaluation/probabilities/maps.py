@@ -1,10 +1,10 @@
 """Probabilities that may be believed: a calibration map per fold, learnt on its inner validation patients.
 
-The map is Dirichlet calibration (Kull et al. 2019): logits = slope x log p + mixing log p + offsets. Alone, slope
-and offsets are temperature scaling with a shift per class, which undoes over-sampling. Off-diagonal shrinkage becomes
-a ridge on all three parts, of a weight chosen by simulation (``experiments/calibration_shrinkage.py``): few patients
-end at the temperature, many learn how fusion bends the probabilities. Mixing and offsets may change ranks, so a page
-shows the AUC of the calibrated probabilities beside that of the raw ones.
+The map is Dirichlet calibration (Kull et al. 2019): logits = slope x log p + mixing log p + offsets. Alone, slope and
+offsets are temperature scaling with a shift per class, which undoes over-sampling. Off-diagonal shrinkage becomes a
+ridge on all three parts, of a weight chosen by simulation (``experiments/evidence/calibration_shrinkage.py``): few
+patients end at the temperature, many learn how fusion bends the probabilities. Mixing and offsets may change ranks, so
+a page shows the AUC of the calibrated probabilities beside that of the raw ones.
 """
 
 import math

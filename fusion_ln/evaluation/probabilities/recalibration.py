@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from fusion_ln.evaluation.intervals import resample_counts
 from fusion_ln.evaluation.limits.shares import Z, middle
+from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.predictions import Predictions
 
 FEWEST_CALIBRATED = 10  # patients of a class, and of the rest, below which no interval and no curve is given

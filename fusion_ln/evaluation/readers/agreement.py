@@ -11,7 +11,8 @@ from fusion_ln.decode.readers import Reader
 from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.predictions import Predictions
 
-# Patients below which an interval of two raters, or of all, held too seldom (``experiments/readers_intervals.py``).
+# Patients below which an interval of two raters, or of all, held too seldom
+# (``experiments/evidence/readers_intervals.py``).
 FEWEST_OF_TWO, FEWEST_OF_ALL = 20, 100
 MODEL = "model"
 ALL_READERS = "all readers"

@@ -1,9 +1,11 @@
 """The folder of a page that predicts in the browser: the application, the model's parts, facts and examples."""
 
+import base64
 import hashlib
 import io
 import json
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -23,7 +25,7 @@ from fusion_ln.frozen.load import FrozenModel
 
 BUNDLE = Path(str(files("fusion_ln"))) / "serve/static/page"
 MOST_BYTES = 40_000_000  # of a model's weights, which every visitor fetches
-INDEX, FACTS, HEADERS = "index.html", "model.json", "_headers"
+INDEX, FACTS, HEADERS, OFFLINE = "index.html", "model.json", "_headers", "offline.js"
 FILES = "files"  # key of the facts: all files of the page, which the next one replaces
 NONCE = "__NONCE__"
 NOT_CHECKED = "This page does not check whether a picture is one that the model was trained on."
@@ -40,6 +42,9 @@ HOST_HEADERS = """\
   Referrer-Policy: no-referrer
 /index.html
   Content-Security-Policy: {policy}; frame-ancestors 'none'
+/offline.js
+  Content-Security-Policy: {policy}
+  Cache-Control: no-cache
 /assets/*
   Content-Security-Policy: {policy}
   Cache-Control: public, max-age=31536000, immutable
@@ -103,14 +108,27 @@ def _make_files(model: FrozenModel, parts: PageParts) -> dict[str, bytes]:
     examples, pictures = _draw_examples(model.modalities)
     facts = ModelFolder(model.root).facts
     files = {f"{folder}/{name}.onnx": data for name, data in {**parts.bodies, "tail": parts.tail}.items()}
-    bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name != INDEX]
+    bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name not in {INDEX, OFFLINE}]
     files |= {path.relative_to(BUNDLE).as_posix(): path.read_bytes() for path in bundle}
     files |= pictures | ({facts.name: facts.read_bytes()} if facts.is_file() else {})
     files[HEADERS] = HOST_HEADERS.format(policy=policy).encode()
     page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
     described = _describe(model, parts, folder, has_facts=facts.is_file())
-    described |= {"examples": examples, FILES: [FACTS, *files, INDEX]}
-    return {FACTS: json.dumps(described).encode(), **files, INDEX: page.encode()}
+    described |= {"examples": examples, FILES: [FACTS, *files, OFFLINE, INDEX]}
+    files = {FACTS: json.dumps(described).encode(), **files}
+    return {**files, OFFLINE: _make_offline(files, page), INDEX: page.encode()}
+
+
+def _make_offline(files: Mapping[str, bytes], page: str) -> bytes:
+    """Make the service worker that keeps a page's files in the browser, each checked by its digest."""
+    kept = {"": page.encode()} | {name: data for name, data in files.items() if name != HEADERS}  # hosts keep that one
+    digests = {
+        name: f"sha256-{base64.b64encode(hashlib.sha256(data).digest()).decode()}" for name, data in kept.items()
+    }
+    listed = json.dumps(digests)
+    edition = hashlib.sha256(listed.encode()).hexdigest()
+    script = (BUNDLE / OFFLINE).read_text(encoding="utf-8")
+    return script.replace("__KEPT__", listed).replace("__EDITION__", json.dumps(edition)).encode()
 
 
 def _refuse_large(model: FrozenModel) -> None:

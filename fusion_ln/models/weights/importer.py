@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import nn
 
 from fusion_ln.errors import WeightsError
-from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.backbones import find_network
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.weights.describe import statistics_of
 from fusion_ln.models.weights.fit import Fit, body_on_meta, fit_tensors, floating, own_size
 from fusion_ln.models.weights.load import known_network
@@ -88,8 +87,8 @@ def import_weights(given: Path, out: Path, request: ImportRequest) -> tuple[str,
     name, fit = inspect_weights(given, request)
     base = fit.network or _by_name(name, fit.body)
     network = base.model_copy(update={"backbone": name, "missing": fit.missing})
-    tensors = {n: t.contiguous() for n, t in fit.body.state_dict().items() if n not in fit.missing}
-    write_atomically(out, lambda temporary: save_file(tensors, temporary, {"format": "pt", **metadata_of(network)}))
+    tensors = {n: t for n, t in fit.body.state_dict().items() if n not in fit.missing}
+    save_tensors(out, tensors, {"format": "pt", **metadata_of(network)})
     return name, fit
 
 

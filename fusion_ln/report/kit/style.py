@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -38,6 +39,7 @@ INK, MUTED, LINE, CARD = (LIGHT[name] for name in ("ink", "muted", "line", "card
 OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 
 PNG_DPI = 200
+POINTS_PER_INCH = 72  # the unit of SVG files
 TITLE_HEIGHT = 0.3  # inches
 TINY = 0.0005  # three digits would say 0
 FIGURE_STYLE: "dict[RcKeyType, object]" = {
@@ -90,7 +92,7 @@ def png_of(figure: Figure, title: str) -> bytes:
 
     Call it after `svg_of`, which lays the figure out.
     """
-    figure.set_layout_engine(None)  # it was laid out for the page; the title goes above
+    figure.set_layout_engine(None)
     width, height = figure.get_size_inches()
     figure.text(0.02, 1 + 0.5 * TITLE_HEIGHT / height, title, va="center", fontsize=9, fontweight="bold")
     set_fonts(figure)
@@ -115,6 +117,7 @@ def svg_of(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     set_fonts(figure)
     with mpl.rc_context({"svg.hashsalt": name}), _quiet_fonts():
+        _lay_out(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
@@ -124,6 +127,19 @@ def svg_of(figure: Figure, name: str) -> str:
     for colour, light in LIGHT.items():
         text = text.replace(light, f"var(--{colour})")
     return text
+
+
+def _lay_out(figure: Figure) -> None:
+    """Lay a figure out for its page, once: `Figure.savefig` draws all of it for that, and then draws it again."""
+    if (engine := figure.get_layout_engine()) is None:
+        return
+    dpi, canvas = figure.dpi, figure.canvas
+    FigureCanvasSVG(figure)  # measures texts as they will be written
+    figure.dpi = POINTS_PER_INCH
+    engine.execute(figure)
+    figure.dpi = dpi
+    figure.set_canvas(canvas)
+    figure.set_layout_engine(None)  # "none" would keep one, for which `savefig` draws again
 
 
 @contextmanager

@@ -10,6 +10,13 @@ class ModelName(Schema):
     digest: str | None
 
 
+class Engine(Schema):
+    """What computed the networks of an answer: torch or onnxruntime, and its version."""
+
+    name: str
+    version: str
+
+
 class Prediction(Schema):
     """The answer for a patient, as in the JSON of `fusionln predict`, with what a reader must know."""
 
@@ -21,6 +28,7 @@ class Prediction(Schema):
     kind: str
     unlike: bool | None
     model: ModelName
+    engine: Engine
     warnings: list[str]
 
 

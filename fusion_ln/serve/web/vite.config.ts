@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import react from '@vitejs/plugin-react';
 import type { Plugin } from 'vite';
+import { transformWithOxc } from 'vite';
 import { defineConfig } from 'vitest/config';
 
 const FIRST_VIEW_KB = 260; // gzip; what the page loads before anything is shown
@@ -34,7 +35,7 @@ function boundFirstView(): Plugin {
 
 const STATIC = fileURLToPath(new URL('../static', import.meta.url));
 
-/** Put the icon into the only document of the page that answers by itself, and name it as web spaces expect. */
+/** Finish the page that answers by itself: the icon in its only document, the name that web spaces expect, and `offline.js`. */
 function finishPage(): Plugin {
   return {
     name: 'finish-page',
@@ -43,6 +44,13 @@ function finishPage(): Plugin {
       handler: async (html) => {
         const icon = await readFile(fileURLToPath(new URL('src/icon.svg', import.meta.url)), 'utf8');
         return html.replace('/src/icon.svg', `data:image/svg+xml,${encodeURIComponent(icon)}`);
+      },
+    },
+    generateBundle: {
+      handler: async function () {
+        const path = fileURLToPath(new URL('src/local/offline.ts', import.meta.url));
+        const { code } = await transformWithOxc(await readFile(path, 'utf8'), path);
+        this.emitFile({ type: 'asset', fileName: 'offline.js', source: code }); // what it keeps, the export fills in
       },
     },
     writeBundle: () => rename(`${STATIC}/page/page.html`, `${STATIC}/page/index.html`),

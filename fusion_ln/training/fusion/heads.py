@@ -29,12 +29,13 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings, TrainedFusionSettings
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import LABEL, MODALITIES_USED, PATIENT, subsets
-from fusion_ln.training.fit import Epoch, derive_seed, fit
+from fusion_ln.training.fit import derive_seed, fit
 from fusion_ln.training.fold_files import epoch_table, fold_record
 from fusion_ln.training.fusion.finetune import finetune, peak_memory_mib
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
 from fusion_ln.training.fusion.tokens import TokenBank, picture_tokens, token_bank
+from fusion_ln.training.state import Epoch
 
 STATES = "states"  # folder of a fold in which its unfinished fits keep theirs
 

@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import save_file
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
@@ -20,11 +19,11 @@ from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe_folds
-from fusion_ln.files.atomic import write_atomically
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import locked
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.backbones import Backbone, create_backbone
+from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
 from fusion_ln.models.rehearsal import check_network, check_weights
 from fusion_ln.models.weights.load import BACKBONE_PREFIX
@@ -38,11 +37,12 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
-from fusion_ln.training.fit import Epoch, FitResult, derive_seed, fit
+from fusion_ln.training.fit import FitResult, derive_seed, fit
 from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.pretraining.leakage import keep_pictures
 from fusion_ln.training.pretraining.multitask import MultiTaskLearning, TaskBatches
 from fusion_ln.training.room import check_room, pretraining_needs
+from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import ValidationScore
 
 STATES = "fit"  # folder of the run in which the unfinished fit keeps its state
@@ -290,11 +290,9 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
         patients={task.cohort.name: (len(task.training), len(task.validation)) for task in tasks},
     )
     run.write_record(record.model_copy(update={"fit": summary}))
-    tensors = {
-        name: t.detach().cpu().contiguous() for name, t in result.weights.items() if name.startswith(BACKBONE_PREFIX)
-    }
+    tensors = {name: t for name, t in result.weights.items() if name.startswith(BACKBONE_PREFIX)}
     backbone = pretrained.learning.model.backbone
     network = backbone.network if isinstance(backbone, Backbone) else None
     described = {"pretraining": settings.model_dump_json(), **metadata_of(network)}
-    write_atomically(run.backbone, lambda temporary: save_file(tensors, temporary, described))
+    save_tensors(run.backbone, tensors, described)
     shutil.rmtree(pretrained.scores.folder)

@@ -65,7 +65,7 @@ def test_a_difference_in_net_benefit_is_paired_by_patient():
 
 def test_a_calibrated_mean_of_posteriors_is_never_worse_than_one_of_them():
     """Raw, it is: a mean of probabilities is not sure enough. 400 inner patients a fold teach the maps."""
-    path = Path(__file__).parents[3] / "experiments" / "calibration_shrinkage.py"
+    path = Path(__file__).parents[3] / "experiments" / "evidence" / "calibration_shrinkage.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     experiment = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(experiment)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "experiments" / "shortcut_control.py"
+SCRIPT = Path(__file__).parents[3] / "experiments" / "evidence" / "shortcut_control.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """The folder of a page: what it holds, what it replaces, and what is refused before anything is written."""
 
+import base64
+import hashlib
 import json
 import re
 
@@ -19,6 +21,7 @@ def bundle(tmp_path, monkeypatch):
     (root / "assets/page-1.js").write_text("1")
     page = '<meta http-equiv="Content-Security-Policy" content="__POLICY__" /><script nonce="__NONCE__"></script>'
     (root / "index.html").write_text(page)
+    (root / "offline.js").write_text("const [edition, kept] = [__EDITION__, __KEPT__];")
     monkeypatch.setattr(folder, "BUNDLE", root)
     parts = PageParts({"body-0-0": b"body"}, b"tail", {"body-0-0": [2, 1, 1]}, False)
     monkeypatch.setattr(folder, "split_model", lambda model: parts)
@@ -39,6 +42,20 @@ def test_a_page_brings_a_policy_with_one_relaxation_and_names_nobody(bundle, con
     assert (tmp_path / "page" / facts["folder"] / "tail.onnx").read_bytes() == b"tail"
     assert facts["model"]["methods"] == [{"name": "occlusion", "title": "Occlusion", "trusted": False}]
     assert str(tmp_path) not in files["model.json"].read_text()
+
+
+def test_what_a_browser_keeps_is_every_file_by_its_digest(bundle, convolutional, tmp_path):
+    page = tmp_path / "page"
+    folder.write_page(convolutional, page)
+    script = (page / "offline.js").read_text()
+    kept = json.loads(re.search(r", (\{.*\})\]", script)[1])
+    held = {path.relative_to(page).as_posix(): path.read_bytes() for path in page.rglob("*") if path.is_file()}
+    held[""] = held.pop("index.html")
+    assert {"_headers", "offline.js"} == held.keys() - kept.keys()
+    for name, digest in kept.items():
+        assert base64.b64decode(digest.removeprefix("sha256-")) == hashlib.sha256(held[name]).digest()
+    folder.write_page(convolutional, page)  # with another nonce, so another page
+    assert (page / "offline.js").read_text().split('"')[1] != script.split('"')[1]
 
 
 def test_an_earlier_page_is_replaced_and_nothing_else(bundle, convolutional, tmp_path):

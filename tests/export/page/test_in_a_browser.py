@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -34,22 +35,31 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    """Serve the page of a model as any web space would; returns a function from models to addresses."""
-    root = tmp_path_factory.mktemp("space")
+@contextmanager
+def web_space(root):
+    """Serve a folder as any web space would; yields its address."""
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    port = re.search(r"port (\d+)", process.stdout.readline())[1]
+    try:
+        port = re.search(r"port (\d+)", process.stdout.readline())[1]
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.kill()
+        process.wait()
 
-    def put(name, model):
-        if not (root / name).exists():
-            write_page(model, root / name)
-        return f"http://127.0.0.1:{port}/{name}/"
 
-    yield put
-    process.kill()
-    process.wait()
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """Serve the page of a model; returns a function from models to addresses."""
+    root = tmp_path_factory.mktemp("space")
+    with web_space(root) as address:
+
+        def put(name, model):
+            if not (root / name).exists():
+                write_page(model, root / name)
+            return f"{address}{name}/"
+
+        yield put
 
 
 class Visit:
@@ -66,6 +76,7 @@ class Visit:
         page.goto(address)
         page.locator(".example img").last.wait_for()
         page.locator(".fetched[data-ready]").wait_for()
+        page.locator(".fetched[data-kept]").wait_for()
         self.context.set_offline(True)
 
 
@@ -261,3 +272,22 @@ def test_what_a_browser_cannot_read_is_refused_with_a_way_out(english):
         assert reason in text
         assert re.search(r"8-bit PNG|Fetch", text)
     assert page.get_by_role("button", name="Get the answer").is_disabled()
+
+
+def test_a_page_that_was_kept_opens_when_its_web_space_is_gone(browser, convolutional, attending, tmp_path):
+    """A new export replaces what was kept of the last one."""
+    folder = tmp_path / "page"
+    with web_space(tmp_path) as address:
+        write_page(convolutional, folder)
+        visit = Visit(browser, f"{address}page/", locale="en-GB")
+        visit.context.set_offline(False)
+        write_page(attending, folder)
+        visit.page.reload()
+        visit.page.locator(".fetched[data-kept]").wait_for()
+    assert visit.complaints == []
+    visit.page.reload()
+    visit.page.locator(".fetched[data-kept]").wait_for()
+    files = draw(attending, 3, "PNG")
+    found = ask_batch(visit.page, files, tmp_path / "answers.json")
+    check_answers(attending, found, expect(attending, files, tmp_path), AS_PNG)
+    visit.context.close()

@@ -1,3 +1,6 @@
+import io
+import re
+
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -28,3 +31,20 @@ def _top(legend) -> float:
 
 def test_an_endless_number_is_a_sign():
     assert (number(float("inf")), number(float("-inf")), number(float("nan"))) == ("∞", "−∞", "–")
+
+
+def test_a_figure_is_drawn_once_for_its_page_and_once_for_its_png(monkeypatch):
+    """Layout by `savefig` itself, which draws everything twice, gives the same page."""
+    drawn: list[Figure] = []
+    draw = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer)))
+    with figure_style():
+        figure, twin = (Figure(figsize=(3, 2), layout="constrained") for _ in range(2))
+        for each in (figure, twin):
+            each.add_subplot().barh(["A long name", "B"], [1, 2])
+        svg = svg_of(figure, "a")
+        png_of(figure, "Title")
+        assert drawn == [figure, figure]
+        file = io.StringIO()
+        twin.savefig(file, format="svg", transparent=True)
+    assert re.findall(r"translate\([^)]*\)", svg) == re.findall(r"translate\([^)]*\)", file.getvalue())

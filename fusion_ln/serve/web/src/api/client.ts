@@ -44,6 +44,8 @@ export interface Fetching {
   /** Share of its bytes that are there. */
   share: number;
   ready: boolean;
+  /** Whether this browser keeps the page's files, so that it opens without network. */
+  kept: boolean;
   error: unknown;
 }
 

@@ -51,6 +51,8 @@ export interface Answer {
   kind: string;
   unlike: boolean | null;
   model: { title: string; digest: string | null };
+  /** What computed the networks. */
+  engine: { name: string; version: string };
   warnings: string[];
   alone: Record<string, Probabilities>;
 }

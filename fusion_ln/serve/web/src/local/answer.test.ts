@@ -25,13 +25,15 @@ const FACTS = {
   miss_rate: 0.1,
 } as unknown as PageFacts;
 
+const ENGINE = { name: 'onnxruntime-web', version: '1' };
+
 function reading(probability: number, change: Partial<Reading> = {}): Reading {
   const probabilities = [probability, 1 - probability];
   return { probabilities, pValues: [0.1, 0.2], alone: [[0.5, 0.5], [NaN, NaN]], unlike: [1, 3], logits: [], ...change };
 }
 
 it('keeps a class out of the set whose p-value is the rate itself, as single precision rounds it', () => {
-  const answer = assemble(FACTS, [0], [reading(0.5), reading(0.7, { pValues: [Math.fround(0.1), 0.2] })]);
+  const answer = assemble(FACTS, [0], [reading(0.5), reading(0.7, { pValues: [Math.fround(0.1), 0.2] })], ENGINE);
   expect(answer.set).toEqual(['b']);
   expect(answer.contributions['2d']).toBeCloseTo(0.2);
   expect(answer.modalities).toEqual(['2d']);
@@ -39,9 +41,9 @@ it('keeps a class out of the set whose p-value is the rate itself, as single pre
 
 it('looks at the pictures that are there, and tells nothing that it does not know', () => {
   const both = coalitions([0, 1]).map(() => reading(0.6));
-  expect(assemble(FACTS, [0], [reading(0.5), reading(0.6)]).unlike).toBe(false); // cdfi is far away, but absent
-  expect(assemble(FACTS, [0, 1], both).unlike).toBe(true);
-  expect(assemble({ ...FACTS, farthest: null }, [0, 1], both).unlike).toBeNull();
-  expect(Object.keys(assemble(FACTS, [0, 1], both).alone)).toEqual(['2d']);
-  expect(() => assemble(FACTS, [0], [reading(0.5), reading(NaN)])).toThrow('finite');
+  expect(assemble(FACTS, [0], [reading(0.5), reading(0.6)], ENGINE).unlike).toBe(false); // cdfi is far away, but absent
+  expect(assemble(FACTS, [0, 1], both, ENGINE).unlike).toBe(true);
+  expect(assemble({ ...FACTS, farthest: null }, [0, 1], both, ENGINE).unlike).toBeNull();
+  expect(Object.keys(assemble(FACTS, [0, 1], both, ENGINE).alone)).toEqual(['2d']);
+  expect(() => assemble(FACTS, [0], [reading(0.5), reading(NaN)], ENGINE)).toThrow('finite');
 });

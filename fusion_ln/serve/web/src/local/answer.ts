@@ -48,7 +48,7 @@ function countBits(bits: number): number {
 }
 
 /** The answer for a patient, as the server makes it, from the readings of its `coalitions`. */
-export function assemble(facts: PageFacts, present: number[], readings: Reading[]): Answer {
+export function assemble(facts: PageFacts, present: number[], readings: Reading[], engine: Answer['engine']): Answer {
   const { model, farthest } = facts;
   const all = readings.at(-1);
   if (!all?.probabilities.every(Number.isFinite)) throw new Error('values that are not finite numbers');
@@ -65,6 +65,7 @@ export function assemble(facts: PageFacts, present: number[], readings: Reading[
     kind: 'calibrated',
     unlike: farthest === null ? null : present.some((place) => (all.unlike[place] ?? 0) > farthest),
     model: { title: model.title, digest: model.digest },
+    engine,
     warnings: model.warnings,
     alone: Object.fromEntries(
       present.flatMap((place) => {

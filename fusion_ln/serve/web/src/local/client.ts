@@ -1,6 +1,7 @@
 import { Problem, type Client, type Fetching, type Options } from '../api/client';
 import type { Answer, Example, Explanation, PictureInfo } from '../api/types';
 import type { PageFacts } from './facts';
+import { keep } from './keep';
 import type { Painted, Question, Reply } from './messages';
 
 const base = new URL('./', document.baseURI).href;
@@ -13,7 +14,7 @@ interface Waiting {
 
 const waiting = new Map<number, Waiting>();
 let count = 0;
-let fetching: Fetching = { share: 0, ready: false, error: null };
+let fetching: Fetching = { share: 0, ready: false, kept: false, error: null };
 const followers = new Set<() => void>();
 
 function tell(next: Partial<Fetching>): void {
@@ -60,6 +61,9 @@ async function fetchFacts(): Promise<PageFacts> {
   ask({ kind: 'load', facts: read, base }).then(
     () => {
       tell({ share: 1, ready: true });
+      void examples.catch(() => undefined).then(() => keep(base)).then((kept) => {
+        tell({ kept });
+      });
     },
     (error: unknown) => {
       tell({ error });

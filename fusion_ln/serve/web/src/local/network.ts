@@ -6,6 +6,9 @@ import { bodyName, type PageFacts } from './facts';
 ort.env.wasm.wasmPaths = { wasm: new URL(runtime, self.location.href).href };
 ort.env.wasm.numThreads = 1; // more need headers that a plain web space does not send
 
+/** What computes here. */
+export const ENGINE = { name: 'onnxruntime-web', version: ort.env.versions.web ?? '' };
+
 /** Maps of B patients by body. */
 export type Maps = Record<string, { data: Float32Array; patients: number }>;
 

@@ -7,7 +7,7 @@ import { encodeAll, gradCam, occlusion, type Squares } from './explain';
 import type { PageFacts } from './facts';
 import { paint, scaleOf, smooth } from './heat';
 import type { Painted, Question, Reply } from './messages';
-import { Network } from './network';
+import { ENGINE, Network } from './network';
 import { prepare } from './prepare';
 
 const send = (reply: Reply): void => {
@@ -76,7 +76,7 @@ async function prepareAll({ facts, modalities }: Network, pictures: Record<strin
 async function predict(ready: Network, squares: Squares): Promise<Answer> {
   const present = [...squares.keys()];
   const readings = await ready.read(await encodeAll(ready, squares), coalitions(present));
-  return assemble(ready.facts, present, readings);
+  return assemble(ready.facts, present, readings, ENGINE);
 }
 
 async function explain(ready: Network, squares: Squares, id: number): Promise<Painted> {

@@ -53,6 +53,8 @@ export function SaveAnswer({ model, answer, pictures }: SaveAnswerProps) {
             {words.result.digest}: <code>{answer.model.digest.slice(0, 16)}</code>
           </>
         )}
+        {' · '}
+        {words.result.engine}: <span lang="en">{`${answer.engine.name} ${answer.engine.version}`}</span>
       </p>
       <p className="dim small on-paper">
         {words.result.asked(moment(answered.at), used.map(({ file }) => file.name).join(', '))}

@@ -12,6 +12,7 @@ const ANSWER: Answer = {
   kind: 'calibrated',
   unlike: false,
   model: { title: 'Mean', digest: 'abc' },
+  engine: { name: 'torch', version: '2' },
   warnings: [],
   alone: {},
 };

@@ -11,7 +11,7 @@ export function Fetched() {
 
 function Progress({ fetching }: { fetching: NonNullable<Client['fetching']> }) {
   const { words, percent } = useWords();
-  const { share, ready, error } = useSyncExternalStore(fetching.follow, fetching.now);
+  const { share, ready, kept, error } = useSyncExternalStore(fetching.follow, fetching.now);
   if (error !== null) {
     return (
       <div className="unfetched">
@@ -20,8 +20,8 @@ function Progress({ fetching }: { fetching: NonNullable<Client['fetching']> }) {
     );
   }
   return (
-    <p className="dim small fetched" role="status" data-ready={ready || undefined}>
-      {ready ? words.local.ready : words.local.fetching(percent(Math.min(1, share)))}
+    <p className="dim small fetched" role="status" data-ready={ready || undefined} data-kept={kept || undefined}>
+      {kept ? words.local.kept : ready ? words.local.ready : words.local.fetching(percent(Math.min(1, share)))}
     </p>
   );
 }

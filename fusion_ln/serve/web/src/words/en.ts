@@ -26,6 +26,7 @@ export const en = {
   local: {
     fetching: (percent: string) => `The model is being fetched: ${percent}`,
     ready: 'The model is here: this page needs no network any more.',
+    kept: 'The model is here, and kept in this browser: this page also opens without network.',
     stays: 'Pictures stay in this browser: nothing is uploaded.',
     drop: 'All at once: each is put where its colours suggest. PNG or JPEG.',
     unchecked: 'This page does not check whether a picture is one that the model was trained on.',
@@ -92,6 +93,7 @@ export const en = {
     pdf: 'Print or save as PDF',
     model: 'Model',
     digest: 'Digest',
+    engine: 'Computed by',
     asked: (when: string, files: string) => `Answered on ${when}, from ${files}.`,
   },
   maps: {

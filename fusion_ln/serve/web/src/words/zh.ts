@@ -33,6 +33,7 @@ export const zh: Words = {
   local: {
     fetching: (percent) => `正在获取模型：${percent}`,
     ready: '模型已就绪：此页面不再需要网络。',
+    kept: '模型已就绪并保存在本浏览器中：没有网络也可打开此页面。',
     stays: '图像只留在本浏览器中，不会上传。',
     drop: '可一次放入全部图像，系统按颜色判断其模态。支持 PNG 和 JPEG。',
     unchecked: '此页面不检查图像是否曾用于训练该模型。',
@@ -94,6 +95,7 @@ export const zh: Words = {
     pdf: '打印或存为 PDF',
     model: '模型',
     digest: '摘要值',
+    engine: '计算引擎',
     asked: (when, files) => `结果生成于 ${when}，所用图像：${files}。`,
   },
   maps: {

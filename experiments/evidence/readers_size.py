@@ -1,0 +1,135 @@
+"""Size and power of the test of a stand-alone model against readers, on simulated readers and patients.
+
+Question  Does the test reject 5 times in 100 where the model equals the mean of the readers it may meet?
+Command   python experiments/evidence/readers_size.py [--replicates 2000] [--workers 16]
+Time      about 12 minutes on one core with 2,000 replicates
+Expect    rejection from 0.03 to 0.06 with 3 to 10 readers; benchmarks/readers_size.md names what falls outside
+
+Scores follow Roe & Metz (1997): separation + reader + patient + (reader x patient). The model sees the same patients
+with noise of its own, and its separation is such that its true AUC, or its threshold such that its true sensitivity,
+equals the mean over all readers. Readers and patients are drawn anew in each replicate.
+"""
+
+import argparse
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, ndtri
+from simulation import run_jobs
+
+from fusion_ln.bench.page import describe_origin
+from fusion_ln.evaluation.readers.cases import Cases
+from fusion_ln.evaluation.readers.standalone import stand_alone_test, testable
+from fusion_ln.files.formats import write_text
+
+KINDS = ("AUC", "AUC in 5 steps", "sensitivity")
+READERS = (3, 5, 10)
+SIZES = ((20, 40), (50, 100), (300, 286))  # positive and other patients
+AUCS = (0.80, 0.92, 0.97)
+CUTS = np.array([-0.2, 0.5, 1.0, 1.8])  # of a reader's suspicion
+READER_SDS = (0.1, 0.35)  # of a reader's separation
+PATIENT_SHARE = 0.3  # of the variance of a score: what all see in the patient
+SELDOM, ASKED = 0.5, (0.03, 0.06)
+TABLE = Path(__file__).parents[1] / "benchmarks" / "readers_size.csv"
+
+
+def separation(auc: float) -> float:
+    """Distance of the classes' means at which scores of variance 1 have this AUC."""
+    return float(np.sqrt(2) * ndtri(auc))
+
+
+def cut_auc(distance: float) -> float:
+    """AUC of a score, at this distance of the classes, that is cut to five steps."""
+    edges = np.concatenate([[-np.inf], CUTS, [np.inf]])
+    others, positive = np.diff(ndtr(edges)), np.diff(ndtr(edges - distance))
+    return float(positive @ (others.cumsum() - others / 2))
+
+
+@cache
+def mean_of_readers(kind: str, distance: float, sd: float) -> float:
+    """Mean of the readers' true AUCs, over their normal distances (Gauss-Hermite)."""
+    at, weights = np.polynomial.hermite_e.hermegauss(31)
+    own = cut_auc if kind == "AUC in 5 steps" else (lambda d: float(ndtr(d / np.sqrt(2))))
+    return float(np.average([own(distance + sd * x) for x in at], weights=weights))
+
+
+def draw(kind: str, auc: float, sd: float, n_readers: int, sizes: tuple[int, int], rng: np.random.Generator) -> Cases:
+    """Draw the patients' scores by the model and by readers, whose mean true figure is the model's."""
+    positive = np.repeat([True, False], sizes)
+    distance = separation(auc)
+    patient = np.sqrt(PATIENT_SHARE) * rng.normal(size=len(positive))
+    noise = np.sqrt(1 - PATIENT_SHARE) * rng.normal(size=(1 + n_readers, len(positive)))
+    shift = np.append(0.0, sd * rng.normal(size=n_readers))[:, None]
+    if kind == "sensitivity":
+        # A reader calls a score above 0 positive: the mean over readers of ndtr(distance / 2 + shift).
+        own = distance / 2 / np.sqrt(1 + sd**2)
+        means = np.append(own, np.full(n_readers, distance / 2))[:, None] + shift
+        calls = (means + patient + noise > 0)[:, positive]
+        return Cases("sensitivity", "positive", np.ones(sizes[0], dtype=bool), calls.astype(float))
+    own = separation(mean_of_readers(kind, distance, sd))
+    means = np.where(positive, np.append(own, np.full(n_readers, distance))[:, None] + shift, 0.0)
+    held = means + patient + noise
+    if kind == "AUC in 5 steps":
+        held[1:] = np.digitize(held[1:], CUTS)
+    return Cases("auc", "positive", positive, held)
+
+
+def measure_size(job: tuple) -> list:
+    """Row of the table: rejection rates where the page prints a test, and how often it does."""
+    kind, auc, sd, sizes, n_readers, replicates, seed = job
+    rng, found, tested = np.random.default_rng([3, seed]), [], 0
+    for _ in range(replicates):
+        cases = draw(kind, auc, sd, n_readers, sizes, rng)
+        if testable(cases):
+            found.append(stand_alone_test(cases.figures, cases.influence, cases.positive))
+    tested = len(found)
+    rates = [
+        sum(p < 0.05 for p in held) / tested if tested else np.nan
+        for held in ([test.p for test in found], [test.hillis_p for test in found])
+    ]
+    df = float(np.median([test.df for test in found])) if found else np.nan
+    figure = (
+        ndtr(separation(auc) / 2 / np.sqrt(1 + sd**2))
+        if kind == "sensitivity"
+        else mean_of_readers(kind, separation(auc), sd)
+    )
+    return [kind, round(float(figure), 3), sd, *sizes, n_readers, tested / replicates, *rates, df]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicates", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    options = parser.parse_args()
+    configurations = product(KINDS, AUCS, READER_SDS, SIZES, READERS)
+    jobs = [(*each, options.replicates, seed) for seed, each in enumerate(configurations)]
+    columns = [
+        "measure", "figure", "reader_sd", "positive", "others", "readers", "tested", "size", "hillis_size", "median_df",
+    ]  # fmt: skip
+    table = pd.DataFrame(run_jobs(measure_size, jobs, options.workers, "Sizes"), columns=columns).round(4)
+    write_text(TABLE, table.to_csv(index=False))
+    shown = table[table["tested"] >= SELDOM]
+    outside = shown[(shown["size"] < ASKED[0]) | (shown["size"] > ASKED[1])]
+    lines = [
+        "# Size of the test of a model against readers\n",
+        describe_origin("numpy", "scipy", "pandas"),
+        f"{options.replicates:,} studies a row, {len(table)} rows (`readers_size.csv`): rejection",
+        "at 0.05 where the model's true figure is the mean over all readers, among the studies that get a test. Rows",
+        f"in which fewer than {SELDOM:.0%} of the studies get one are not counted: {len(table) - len(shown)}. Outside",
+        f"of {ASKED[0]} to {ASKED[1]}: {len(outside)} of {len(shown)} rows.\n",
+        "| measure | readers | p of the page: mean (lowest to highest) | p with Hillis' degrees of freedom |",
+        "| --- | --- | --- | --- |",
+    ]
+    for (kind, readers), rows in shown.groupby(["measure", "readers"], sort=False):
+        cells = [f"{c.mean():.3f} ({c.min():.3f} to {c.max():.3f})" for c in (rows["size"], rows["hillis_size"])]
+        lines.append(f"| {kind} | {readers} | {cells[0]} | {cells[1]} |")
+    lines += ["", "Rows outside:", "", *(f"- {row}" for row in outside.to_string(index=False).splitlines())]
+    write_text(TABLE.with_suffix(".md"), "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

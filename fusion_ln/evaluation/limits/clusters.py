@@ -1,0 +1,55 @@
+"""Patients with several nodes: sums by patient, and the number of independent nodes that a share is worth.
+
+``clusters`` numbers the patient of each node from 0, see `Predictions.clusters`; None: every patient is one unit.
+"""
+
+import numpy as np
+from scipy.stats import t as student
+
+from fusion_ln.evaluation.limits.shares import LEVEL, Z
+
+
+def sum_by_patient(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Sum values (..., P) over the nodes of each patient. Shape (..., I)."""
+    order = np.argsort(clusters, kind="stable")
+    starts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 1))
+    return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1))
+
+
+def count_patients(members: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
+    """Count the patients who have a node among ``members`` (..., P), bool. Shape (...)."""
+    if clusters is None:
+        return np.asarray(members.sum(axis=-1))
+    return np.asarray((sum_by_patient(members.astype(np.int64), clusters) > 0).sum(axis=-1))
+
+
+def class_sets(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Find the set of classes that each patient's nodes have, as a number. Shape (I,)."""
+    members = np.stack([labels == c for c in np.unique(labels)]).astype(np.int64)
+    sets = (sum_by_patient(members, clusters) > 0).T
+    return np.asarray(np.unique(sets, axis=0, return_inverse=True)[1]).reshape(-1)
+
+
+def effective_number(hits: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Compute how many independent nodes would tell a share as well as the nodes of these patients.
+
+    The variance of the share is that of the bootstrap over patients, in its linear form (Rao & Scott 1992, Biometrics
+    48, 577). It is never taken for less than that of independent nodes, and never for more than that of nodes which
+    are all alike in a patient; this one holds where all nodes, or none, are hits. The quantile of Student's t, with one
+    degree of freedom less than the patients, stands in it.
+
+    Args:
+        hits, of: Hits, and nodes of which they are a share, of each patient. Shapes (I, ...).
+
+    Returns:
+        Shape (...); 0 where it is a share of nobody.
+    """
+    hits, of = hits.astype(np.float64), of.astype(np.float64)
+    total, patients = of.sum(axis=0), (of > 0).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alike = total**2 / np.square(of).sum(axis=0)
+        share = hits.sum(axis=0) / total
+        variance = np.square(hits - share * of).sum(axis=0) / total**2 * patients / (patients - 1)
+        found = np.where(variance > 0, share * (1 - share) / variance, alike)
+        narrowed = (Z / student.ppf((1 + LEVEL) / 2, patients - 1)) ** 2
+        return np.where(total > 0, np.clip(found, alike, total) * narrowed, 0)
