@@ -12,8 +12,8 @@ from scipy.special import softmax
 from fusion_ln.decode.stored import Kind, load_table, read_stored_table, wrong_column
 from fusion_ln.errors import PredictionsError
 from fusion_ln.files.formats import write_parquet
-from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
-from fusion_ln.units import are_nodes, number_patients
+from fusion_ln.terms import FOLD, LABEL, LOGIT, MODALITIES_USED, NOT_MALIGNANT, PATIENT, PROB, severity
+from fusion_ln.units import are_nodes, number_patients, patient_of
 
 REMAKE = (
     "Restore it. Or delete the run's predictions.parquet and give the command that made the run again: it writes its "
@@ -72,6 +72,24 @@ class Predictions:
         """Select the rows of ``patients``, sorted; KeyError if one has no prediction."""
         rows = self.table.set_index(PATIENT).loc[sorted(patients)].reset_index(names=PATIENT)
         return Predictions(self.classes, rows)
+
+
+def by_patient(predictions: Predictions) -> Predictions:
+    """Reduce nodes to patients: each has the label of the worst node and the prediction of the most suspicious one.
+
+    That is the node with the least probability of the classes that are not malignant or, where there are none, of the
+    least severe class (see `severity`); the first of equal ones.
+    """
+    if not are_nodes(predictions.patients):
+        return predictions
+    ranks = np.array(severity(predictions.classes))
+    spared = np.isin(predictions.classes, list(NOT_MALIGNANT))
+    harmless = predictions.probs[:, spared if spared.any() and not spared.all() else ranks == 0].sum(axis=1)
+    table = predictions.table.assign(**{PATIENT: [patient_of(unit) for unit in predictions.patients]})
+    shown = table.iloc[np.lexsort((np.arange(len(table)), harmless, table[PATIENT]))].drop_duplicates(PATIENT)
+    worst = pd.Series(ranks[predictions.labels]).groupby(table[PATIENT]).max()
+    labels = np.argsort(ranks)[worst.loc[shown[PATIENT]].to_numpy()]
+    return Predictions(predictions.classes, shown.assign(**{LABEL: labels}).reset_index(drop=True))
 
 
 def predictions_from_logits(

@@ -99,6 +99,12 @@ def short_title(modality: str) -> str:
     return KNOWN_MODALITIES[modality].short_title if modality in KNOWN_MODALITIES else modality
 
 
+def severity(classes: Sequence[str]) -> list[int]:
+    """Rank the classes from 0, the least severe: normal, benign, then the others in their order."""
+    order = sorted(range(len(classes)), key=lambda c: (classes[c] != "normal", classes[c] not in NOT_MALIGNANT, c))
+    return [order.index(c) for c in range(len(classes))]
+
+
 def listed(names: Iterable[str]) -> str:
     """Join names as in "one, two and three"; at least one."""
     *first, last = names

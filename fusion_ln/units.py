@@ -4,7 +4,7 @@ The name of a node holds that of its patient, so that folds, resamples and tests
 goes. Tables on disk hold the two in columns of their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,18 @@ def are_nodes(units: Iterable[str]) -> bool:
 def number_patients(units: Iterable[str]) -> np.ndarray:
     """Find the number of each unit's patient, from 0 in the order of their names. Shape (P,)."""
     return np.unique([patient_of(unit) for unit in units], return_inverse=True)[1]
+
+
+def count_units(units: Sequence[str]) -> str:
+    """Count patients and, if they have such, their nodes."""
+    if not are_nodes(units):
+        return f"{len(units)} patients"
+    return f"{len(units)} nodes of {len({patient_of(unit) for unit in units})} patients"
+
+
+def nodes_counted(units: Sequence[str]) -> str:
+    """Count nodes and their patients; empty where the units are patients."""
+    return count_units(units) if are_nodes(units) else ""
 
 
 def split_units(table: pd.DataFrame) -> pd.DataFrame:

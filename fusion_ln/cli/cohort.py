@@ -279,8 +279,8 @@ def _describe_written(made: "Cohort") -> None:
     classes = ", ".join(f"{name} {counts.get(label, 0)}" for label, name in enumerate(made.classes))
     pictures = ", ".join(f"{name} {(made.images['modality'] == name).sum()}" for name in made.modalities)
     complete = (made.images.groupby("patient_id")["modality"].nunique() == len(made.modalities)).sum()
-    click.echo(f"{len(made.patients)} patients ({classes}); {len(made.images)} pictures ({pictures})")
+    click.echo(f"{made.count_units()} ({classes}); {len(made.images)} pictures ({pictures})")
     if len(made.modalities) > 1:
-        click.echo(f"{complete} patients have all {len(made.modalities)} modalities")
+        click.echo(f"{complete} {'nodes' if made.of_nodes else 'patients'} have all {len(made.modalities)} modalities")
     kind = "simulated cohort" if made.simulated else "cohort"
     click.echo(f"Wrote {made.root} ({kind}, {made.n_folds} folds)")

@@ -30,6 +30,7 @@ from fusion_ln.terms import (
     UNUSED,
     VIEW,
 )
+from fusion_ln.units import are_nodes, count_units, patient_of
 
 MASKED = ":masked"  # in what is said of a picture whose texts are filled
 
@@ -43,7 +44,8 @@ class Cohort:
         pictures: Folder that ``images.path`` is relative to: the cohort folder, or the raw archive it describes.
         classes: Class names; the position is the label.
         modalities: Modality names in the order in which they are shown.
-        patients: ``patient_id, label, site`` and any clinical columns, sorted by patient.
+        patients: ``patient_id, label, site`` and any clinical columns, sorted by patient; or one row per node, under
+            its name as a unit (`fusion_ln.units`), as in the other tables.
         images: ``image_id, patient_id, modality, view, path, width, height, sha256``, sorted by
             patient, modality, view. Of a cropped cohort also ``crop_x, crop_y, crop_width, crop_height, crop_by,
             mm_per_pixel``: the box of the picture in its file, which has ``width`` and ``height``.
@@ -143,6 +145,24 @@ class Cohort:
         boxes = [f":{self._places[image][1]}" if self.is_cropped else "" for image in images[IMAGE]]
         return [f"{sha256}{box}{masked}" for sha256, box in zip(images[SHA256], boxes, strict=True)]
 
+    @cached_property
+    def of_nodes(self) -> bool:
+        """True if its units are nodes of patients."""
+        return are_nodes(self.patients[PATIENT])
+
+    def count_units(self) -> str:
+        """Count its patients and, if they have such, their nodes."""
+        return count_units(self.patients[PATIENT].tolist())
+
+    def refuse_nodes(self, reason: str, way_out: str) -> None:
+        """Refuse nodes where every row must be a patient, for a ``reason`` in a few words.
+
+        Raises:
+            CohortError: If its units are nodes.
+        """
+        if self.of_nodes:
+            raise CohortError(f"cohort {self.name}: has {self.count_units()}; {reason}.", way_out)
+
     @property
     def is_unlabelled(self) -> bool:
         """True if its patients have no labels: their only class then says so."""
@@ -169,7 +189,8 @@ class Cohort:
             CohortError: Naming the first pair.
         """
         same = self.images[self.images[SHA256].isin(self.images_of(modality)[SHA256])]
-        same = same[same.groupby(SHA256)[PATIENT].transform("nunique") > 1]
+        owners = same[PATIENT].map(patient_of)
+        same = same[owners.groupby(same[SHA256]).transform("nunique") > 1]
         if len(same):
             first = same[same[SHA256] == same[SHA256].iloc[0]].drop_duplicates(PATIENT)[[PATIENT, MODALITY]]
             pair = " and ".join(f"{patient} ({kind})" for patient, kind in first[:2].itertuples(index=False))

@@ -79,6 +79,7 @@ def draw_fractions(cohort: Cohort, out: Path, *, fractions: Sequence[float], see
     Raises:
         RunError: If a folder holds other folds already.
     """
+    cohort.refuse_nodes("parts of the training are drawn of patients alone", "Leave out --fractions.")
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     drawn = [Draw(out, cohort, seed)]
     for fraction in sorted({*fractions} - {1.0}):

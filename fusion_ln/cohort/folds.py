@@ -1,10 +1,13 @@
 """Outer folds and, within each fold's training part, the inner validation patients: drawn once, then only read."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE, UNUSED
+from fusion_ln.units import are_nodes, number_patients
 
 INNER_SHARE = 0.15
 
@@ -14,8 +17,10 @@ def draw_folds(
 ) -> pd.DataFrame:
     """Assign every patient to one outer fold, and to the inner validation set of some of the others.
 
+    The nodes of a patient stay together.
+
     Args:
-        patients: One row per patient with ``patient_id``, ``label`` and, with ``by_site``, ``site``.
+        patients: One row per patient, or node, with ``patient_id``, ``label`` and, with ``by_site``, ``site``.
         k: Number of outer folds, stratified by label; not used with ``by_site``, where each site is one fold.
         seed: Same seed and same patients, same folds.
         classes: Names of the labels, for messages.
@@ -28,12 +33,12 @@ def draw_folds(
         CohortError: If a class has fewer patients than there are folds, or is absent from a training part.
     """
     patients = patients.sort_values(PATIENT, ignore_index=True)
-    labels = patients[LABEL].to_numpy()
-    fold = _site_folds(patients, classes) if by_site else _stratified_folds(labels, k, seed, classes)
+    labels, owners = patients[LABEL].to_numpy(), _owners(patients)
+    fold = _site_folds(patients, classes) if by_site else _stratified_folds(labels, k, seed, classes, owners)
     table = pd.DataFrame({PATIENT: patients[PATIENT], FOLD: fold})
     for held_out in range(int(fold.max()) + 1):
         rng = np.random.default_rng([seed, held_out])
-        table[f"{INNER}{held_out}"] = _share(labels, fold != held_out, INNER_SHARE, rng)
+        table[f"{INNER}{held_out}"] = _share(labels, fold != held_out, INNER_SHARE, rng, owners)
     return table
 
 
@@ -42,22 +47,36 @@ def folds_origin(k: int, by_site: bool, seed: int) -> str:
     return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
 
 
-def _stratified_folds(labels: np.ndarray, k: int, seed: int, classes: tuple[str, ...]) -> np.ndarray:
+def _owners(patients: pd.DataFrame) -> np.ndarray | None:
+    """Find the number of each node's patient; None in a table of patients. Shape (P,)."""
+    return number_patients(patients[PATIENT]) if are_nodes(patients[PATIENT]) else None
+
+
+def _stratified_folds(
+    labels: np.ndarray, k: int, seed: int, classes: tuple[str, ...], owners: np.ndarray | None
+) -> np.ndarray:
     if k < 2:
         raise CohortError(f"{k} folds were asked for; at least 2 are needed.")
-    for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
+    of_patients = labels if owners is None else np.unique(np.stack([labels, owners]), axis=1)[0]
+    for label, count in enumerate(np.bincount(of_patients, minlength=len(classes))):
         if count < k:
             fewer = f", or draw fewer folds (`--folds {count}`)" if count > 1 else ""
             raise CohortError(
                 f"class {_name(label, classes)!r} has {count} patients, fewer than the {k} folds.",
                 f"Add patients, leave the class out{fewer}.",
             )
-    from sklearn.model_selection import StratifiedKFold  # slow to import, and folds are mostly read
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import; folds are mostly read
 
     fold = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(k, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
+    splitter = (StratifiedKFold if owners is None else StratifiedGroupKFold)(k, shuffle=True, random_state=seed)
+    for number, (_, held_out) in enumerate(splitter.split(labels, labels, owners)):
         fold[held_out] = number
+    for number, label in product(range(k) if owners is not None else (), np.unique(labels)):
+        if not (labels[fold == number] == label).any():
+            raise CohortError(
+                f"class {_name(label, classes)!r} has no node in fold {number}: its nodes lie in too few patients.",
+                "Draw fewer folds (`--folds`), or other ones (`--seed`).",
+            )
     return fold
 
 
@@ -85,13 +104,14 @@ def draw_parts(patients: pd.DataFrame, k: int, seed: int, classes: tuple[str, ..
     Raises:
         CohortError: If a class has fewer than k patients.
     """
-    return _stratified_folds(patients[LABEL].to_numpy(), k, seed, classes)
+    return _stratified_folds(patients[LABEL].to_numpy(), k, seed, classes, _owners(patients))
 
 
 def draw_share(patients: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """Choose this share of each class, at least one patient of it, but none of a class of one. Bool, shape (P,)."""
     labels = patients[LABEL].to_numpy()
-    return _share(labels, np.ones(len(labels), dtype=bool), share, np.random.default_rng(seed))
+    everyone = np.ones(len(labels), dtype=bool)
+    return _share(labels, everyone, share, np.random.default_rng(seed), _owners(patients))
 
 
 def mark_unused(folds: pd.DataFrame, labels: pd.Series, fraction: float) -> pd.DataFrame:
@@ -118,12 +138,27 @@ def mark_unused(folds: pd.DataFrame, labels: pd.Series, fraction: float) -> pd.D
     return table
 
 
-def _share(labels: np.ndarray, among: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _share(
+    labels: np.ndarray, among: np.ndarray, share: float, rng: np.random.Generator, owners: np.ndarray | None
+) -> np.ndarray:
     chosen = np.zeros(len(labels), dtype=bool)
+    if owners is not None:
+        return np.isin(owners, _share_of_patients(labels[among], share, rng, owners[among]))
     for label in np.unique(labels):
         members = np.flatnonzero(among & (labels == label))
         if len(members) > 1:  # a class of one patient stays in training
             chosen[rng.choice(members, max(1, round(share * len(members))), replace=False)] = True
+    return chosen
+
+
+def _share_of_patients(labels: np.ndarray, share: float, rng: np.random.Generator, owners: np.ndarray) -> list[int]:
+    """Choose patients until this share of those with each class is among them, the rarest class first."""
+    chosen: list[int] = []
+    for label in np.argsort(np.bincount(labels), kind="stable"):
+        members = np.unique(owners[labels == label])
+        missing = max(1, round(share * len(members))) - int(np.isin(members, chosen).sum())
+        if len(members) > 1 and missing > 0:
+            chosen += rng.choice(np.setdiff1d(members, chosen), missing, replace=False).tolist()
     return chosen
 
 

@@ -43,6 +43,7 @@ from fusion_ln.terms import (
     VIEW,
     WIDTH,
 )
+from fusion_ln.units import SEPARATOR, patient_of
 
 
 def import_cohort(
@@ -86,6 +87,7 @@ def import_cohort(
         _refuse_modality_names(archive.modalities)
         pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable, cropping=cropping)
         pictures = number_views(name_patients(pictures))
+        _refuse_separators(pictures, archive)
         n_burned_in = refuse_burned_in_text(pictures, cropping)
         labels, modalities = {p.row.label for p in pictures}, {p.row.modality for p in pictures}
         classes = tuple(name for name in archive.classes if name in labels)
@@ -133,6 +135,17 @@ def _refuse_modality_names(modalities: Sequence[str]) -> None:
             )
 
 
+def _refuse_separators(pictures: Sequence[RawPicture], archive: Archive) -> None:
+    """Refuse patients who would be taken for nodes of others, by their names."""
+    if archive.of_nodes:
+        return
+    if held := [unit for unit in (str(picture.row.patient_id) for picture in pictures) if SEPARATOR in unit]:
+        raise SourceError(
+            f"patient {held[0]!r}: holds {SEPARATOR!r}, which stands between patient and node.",
+            "Rename it, or name nodes in the column node_id of a table.",
+        )
+
+
 def _without(archive: Archive, patterns: Sequence[str]) -> Archive:
     """Leave out the pictures whose paths match a pattern."""
     paths = [row.path.relative_to(archive.root).as_posix() for row in archive.images]
@@ -163,6 +176,9 @@ def _patient_table(pictures: list[RawPicture], classes: tuple[str, ...], clinica
     if (twice := patients[PATIENT].duplicated()).any():
         name = patients.loc[twice, PATIENT].iloc[0]
         raise SourceError(f"patient {name}: stands under two labels or two sites.", "Mend the archive's labels.")
+    sites = patients[SITE].groupby(patients[PATIENT].map(patient_of)).agg(set)
+    if torn := [patient for patient, of in sites.items() if len(of) > 1]:
+        raise SourceError(f"patient {torn[0]}: has nodes at two sites.", "Give the patient one site.")
     if clinical is None:
         return patients
     return patients.merge(clinical, on=PATIENT, how="left")

@@ -53,6 +53,7 @@ class Archive:
 
     Attributes:
         root: Folder that holds all the pictures.
+        of_nodes: Its ``patient_id`` name nodes of patients, see `fusion_ln.units`.
         clinical: Further columns, one row per ``patient_id``.
         remarks: Lines for the person who imports: what was found, what was left out.
         unusable: Path, relative to ``root``, and reason of each file that cannot become a picture with a label.
@@ -65,6 +66,7 @@ class Archive:
     clinical: "pd.DataFrame | None" = None
     remarks: tuple[str, ...] = field(default=())
     unusable: tuple[tuple[str, PictureError], ...] = field(default=())
+    of_nodes: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fusion_ln.metrics import confusion, score
-from fusion_ln.predictions import Predictions
+from fusion_ln.predictions import Predictions, by_patient
 
 
 def score_folds(predictions: Predictions) -> dict[int, dict[str, float]]:
@@ -20,15 +20,20 @@ def score_folds(predictions: Predictions) -> dict[int, dict[str, float]]:
 def describe_folds(predictions: Predictions) -> dict[str, object]:
     """Compute what metrics.json holds: every metric and the confusion matrix, pooled over the folds and in each.
 
-    A metric that a fold leaves undefined, for want of patients of a class, is None there.
+    A metric that a fold leaves undefined, for want of patients of a class, is None there. Of nodes also every metric by
+    patient, see `by_patient`.
 
     Raises:
         PredictionsError: If no fold has a patient of some class.
     """
     classes, labels, probs = predictions.classes, predictions.labels, predictions.probs
     parts = {fold: predictions.folds == fold for fold in np.unique(predictions.folds).tolist()}
+    whole = by_patient(predictions)
+    patients = score(whole.labels, whole.probs, classes, np.ones((1, len(whole.labels))))
+    of_nodes = {"by_patient": _none_for_nan({name: float(value[0]) for name, value in patients.items()})}
     return {
         "pooled": {name: float(value[0]) for name, value in score(labels, probs, classes).items()},
+        **(of_nodes if whole is not predictions else {}),
         "folds": [
             {"fold": fold, "n": int(parts[fold].sum()), **_none_for_nan(scores)}
             for fold, scores in score_folds(predictions).items()

@@ -63,9 +63,10 @@ def write_croissant(cohort: Cohort, path: Path) -> None:
     """Write the description of a cohort, whose tables it names relative to its own folder.
 
     Raises:
-        CohortError: If ``path`` is a file of the cohort.
+        CohortError: If ``path`` is a file of the cohort, or its units are nodes.
         RunError: If it cannot be written.
     """
+    cohort.refuse_nodes("the description knows one row per patient", "There is no other form of it.")
     own = {cohort.root / name for name in (HEAD, *map(_file_name, TABLES))}
     own |= {cohort.pictures / name for name in cohort.images[PATH]}
     if path.exists() and any(each.exists() and path.samefile(each) for each in own if each.name == path.name):

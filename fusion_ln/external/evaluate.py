@@ -164,9 +164,14 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
     """Give each patient's class in the model's order of them, indexed by patient.
 
     Raises:
-        CohortError: If there are no labels, the classes are not those of the model, or one has too few patients.
+        CohortError: If there are no labels, the units are nodes, the classes are not those of the model, or one has too
+            few patients.
     """
     cohort.refuse_unlabelled()
+    cohort.refuse_nodes(
+        "intervals of a model's answers take one row per patient",
+        "Import one node of each patient, or let the model answer alone (`fusionln predict`).",
+    )
     classes = model.record.classes
     if set(cohort.classes) != set(classes):
         raise CohortError(

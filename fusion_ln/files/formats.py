@@ -39,6 +39,7 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 def csv_text(table: pd.DataFrame) -> str:
     """Write ``table`` without its index as CSV for people: a text that a spreadsheet would run gets an apostrophe."""
+    table = split_units(table)
     texts = [name for name in table.columns if not pd.api.types.is_numeric_dtype(table[name])]
     table = table.assign(**{str(name): table[name].astype(object).map(_as_no_formula) for name in texts})
     text: str = table.rename(columns=_as_no_formula).to_csv(index=False, lineterminator="\n")

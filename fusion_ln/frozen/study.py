@@ -28,6 +28,7 @@ from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import FOLD, modality_title
+from fusion_ln.units import are_nodes
 
 if TYPE_CHECKING:
     from fusion_ln.training.fusion.refit import Refit
@@ -55,6 +56,11 @@ def record_model(
     """
     run, record = trained.run, trained.run.read_prediction_record()
     held_out, inner = read_predictions(run.predictions), read_inner_predictions(run.inner_predictions)
+    if are_nodes(held_out.patients):
+        raise ModelError(
+            f"{run.root}: its study is of nodes, several of a patient; a model for new patients is not made of it.",
+            "Freeze, predict, evaluate, export and serve take runs on a cohort with one row per patient.",
+        )
     stacked = isinstance(record, LateFusionRecord) and record.is_stacked
     if refitted or stacked:  # a stack is fitted to its inner patients: they would make it too sure
         inner = Predictions(inner.classes, inner.table.iloc[:0])

@@ -20,6 +20,7 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, MUTED, OTHERS, cell, number, signed, signed_spread
 from fusion_ln.report.record import RECORD, PageRecord, read_page_record, refuse_taken, relative
 from fusion_ln.runs import RunFolder
+from fusion_ln.units import are_nodes
 
 MOST_RUNS = 2
 TITLES = {
@@ -93,6 +94,12 @@ def _read(paths: list[Path]) -> tuple[dict[str, Predictions], bool]:
                 run.check_cohort(summaries[0])
             summaries.append(record.cohort)
         models[_name(path, paths)] = read_predictions(place)
+        if are_nodes(models[_name(path, paths)].patients):
+            raise PredictionsError(
+                f"{path}: predicts nodes, several of a patient; how many patients a study of these needs is not "
+                "computed.",
+                "Plan from runs with one prediction per patient, or from assumptions.",
+            )
     return models, any(summary.simulated for summary in summaries)
 
 

@@ -37,6 +37,7 @@ from fusion_ln.report.kit.sheets import Fact, Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
 from fusion_ln.runs import AUDIT_PAGE
 from fusion_ln.terms import short_title
+from fusion_ln.units import nodes_counted
 
 LIMIT = CHANCE + AUC_MARGIN
 FIGURE_WIDTH = 7.6  # inches, of the figure of example pictures
@@ -80,6 +81,7 @@ class ShortcutAudit:
         assessment: By the fixed rule of `fusion_ln.evaluation.shortcut`.
         examples: Files of altered pictures by patient, then alteration, then modality.
         labels: True class of each example patient.
+        nodes: Count of nodes and their patients; empty where the units are patients.
     """
 
     folder: Path
@@ -87,6 +89,7 @@ class ShortcutAudit:
     assessment: ShortcutAssessment
     examples: dict[str, dict[str, dict[str, Path]]]
     labels: dict[str, str]
+    nodes: str = ""
 
     @property
     def simulated(self) -> bool:
@@ -124,7 +127,8 @@ def read_audit(folder: Path) -> ShortcutAudit:
         }
     unaltered = predictions[UNALTERED].of(record.examples)
     labels = {p: classes[label] for p, label in zip(unaltered.patients, unaltered.labels, strict=True)}
-    return ShortcutAudit(folder, record, assess_shortcuts(predictions), examples, labels)
+    nodes = nodes_counted(predictions[UNALTERED].patients)
+    return ShortcutAudit(folder, record, assess_shortcuts(predictions), examples, labels, nodes)
 
 
 def write_audit_page(audit: ShortcutAudit) -> Path:
@@ -144,6 +148,7 @@ def write_audit_page(audit: ShortcutAudit) -> Path:
         drawn,
         [Sheet("audit", "AUC on altered pictures", table)],
         simulated=audit.simulated,
+        nodes=audit.nodes,
         audit=audit,
         plates={each.name: each for each in drawn},
         verdict=shortcut_verdict(audit),

@@ -70,3 +70,23 @@ def test_a_class_that_only_one_site_has_cannot_be_held_out_with_it():
     )
     with pytest.raises(CohortError, match="fewer than 2 patients outside site 'B'"):
         draw_folds(patients, by_site=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), k=st.integers(2, 5))
+def test_the_nodes_of_a_patient_stay_together_in_folds_that_hold_every_class(seed, k):
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(60), rng.integers(1, 4, 60))
+    labels = np.where(rng.random(len(owners)) < 0.6, owners % 3, rng.integers(0, 3, len(owners)))
+    names = [f"P{owner:02d}::{node}" for node, owner in enumerate(owners)]
+    patients = pd.DataFrame({"patient_id": names, "label": labels, "site": ""})
+    folds = draw_folds(patients, k=k, seed=seed)
+    parts = folds.drop(columns="patient_id").to_numpy(dtype=int)
+    assert all((parts[owners == owner] == parts[owners == owner][0]).all() for owner in range(60))
+    for fold in range(k):
+        held_out, inner = folds["fold"] == fold, folds[f"inner_{fold}"]
+        assert not (held_out & inner).any()
+        for part in (held_out, inner, ~held_out & ~inner):
+            assert set(labels[part]) == {0, 1, 2}
+        share = len(set(owners[inner])) / len(set(owners[~held_out]))
+        assert 0.1 < share < 0.3

@@ -187,6 +187,18 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, list[RunFo
     return cohort, runs
 
 
+@pytest.fixture(scope="session")
+def of_nodes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, list[RunFolder]]:
+    """A cohort of 60 nodes, two of each patient, and two baselines and a fusion of it."""
+    folder, numbers = tmp_path_factory.mktemp("nodes"), np.arange(60)
+    labels = np.where(numbers % 6 == 0, 0, numbers // 2 % 3)  # of some patients the nodes differ
+    names = [f"p{number // 2:03d}::{number % 2}" for number in numbers]
+    table, rng = pd.DataFrame({PATIENT: names, LABEL: labels, "site": "a"}), np.random.default_rng(0)
+    cohort = write_cohort(folder / "cohort", table, lambda *_: rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), k=3)
+    maker = RunMaker(cohort, folder)
+    return cohort, [maker.baseline("2d"), maker.baseline("elastic"), maker.fusion()]
+
+
 @pytest.fixture
 def maker(cohort: Cohort, tmp_path: Path) -> RunMaker:
     return RunMaker(cohort, tmp_path / "runs")

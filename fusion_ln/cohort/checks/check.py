@@ -20,6 +20,7 @@ from fusion_ln.errors import FusionLNError
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
 from fusion_ln.threads import map_with_progress
+from fusion_ln.units import patient_of
 
 FindingRow = dict[str, Any]  # a picture with its patient's class and fold; or a finding
 PROBLEM, NOTE = "problem", "note"
@@ -159,7 +160,7 @@ def check_pictures(cohort: Cohort) -> CheckResult:
 def describe_check(result: CheckResult, *, at_most: int = 10) -> str:
     """Describe the findings: counts, then each kind with its first cases and the way out."""
     cohort, findings = result.cohort, result.findings
-    lines = [f"Cohort {cohort.name}: {len(cohort.patients)} patients, {len(cohort.images)} pictures."]
+    lines = [f"Cohort {cohort.name}: {cohort.count_units()}, {len(cohort.images)} pictures."]
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
     for name in cohort.classes:
         of_class = images[images["class"] == name]
@@ -275,7 +276,7 @@ def _near_repeats(looks: list[tuple[FindingRow, _Look]], modalities: tuple[str, 
         pairs, correlations = near_pairs(np.stack([look.thumbnail for _, look in of_modality]))
         for (i, j), correlation in zip(pairs, correlations, strict=True):
             (row, look), (other, other_look) = of_modality[i], of_modality[j]
-            if row[PATIENT] != other[PATIENT] and look.digest != other_look.digest:
+            if patient_of(row[PATIENT]) != patient_of(other[PATIENT]) and look.digest != other_look.digest:
                 yield _across(row, other, f"nearly the same (correlation {correlation:.3f})", NOTE)
 
 

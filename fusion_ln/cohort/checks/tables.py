@@ -24,6 +24,7 @@ from fusion_ln.terms import (
     VIEW,
     WIDTH,
 )
+from fusion_ln.units import patient_of
 
 IMAGE_COLUMNS = (IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256)
 
@@ -50,6 +51,9 @@ def check_tables(cohort: Cohort) -> None:
     _need_columns(where["folds"], folds, tuple(columns))
     if folds[columns].to_numpy(dtype=bool)[np.arange(len(folds)), folds[FOLD]].any():
         raise CohortError(f"{where['folds']}: a held-out patient serves inner validation.", redraw)
+    drawn = folds[[FOLD, *columns]].groupby(folds[PATIENT].map(patient_of)).nunique().max(axis=1)
+    if (drawn > 1).any():
+        raise CohortError(f"{where['folds']}: the nodes of patient {drawn.idxmax()} lie in several parts.", redraw)
 
 
 def check_patients(where: str, patients: pd.DataFrame, classes: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, find_picture, is_gap, read_columns
+from fusion_ln.decode.nodes import name_nodes
 from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
 from fusion_ln.decode.table import label_key, read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
@@ -17,6 +18,7 @@ from fusion_ln.terms import (
     KNOWN_MODALITIES,
     LABEL,
     MODALITY,
+    NODE,
     PATH,
     PATIENT,
     SITE,
@@ -28,10 +30,11 @@ from fusion_ln.terms import (
 
 LAYOUT = (
     "Expected: one row per patient (patient_id,label and a column of paths per modality, such as 2d,cdfi,elastic) or "
-    "one per picture (patient_id,label,modality,path and, if wanted, view); a site and clinical columns may follow."
+    "one per picture (patient_id,label,modality,path and, if wanted, view); a node_id, a site and clinical columns may "
+    "follow."
 )
 BOX = "box"  # alone, or with a colon and a modality
-OWN_COLUMNS = (PATIENT, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
+OWN_COLUMNS = (PATIENT, NODE, LABEL, SITE, MODALITY, PATH, VIEW, *KNOWN_MODALITIES)
 TableLine = tuple[int, dict[str, str]]  # number in the file, cells by column
 
 
@@ -65,6 +68,10 @@ class Table(Source):
     Readers: a column ``reader:NAME`` holds the class that a reader called, ``reader:NAME:CLASS`` ordered suspicion of
     that class, higher for more (1 to 5, 0 to 100); an empty cell was not read.
 
+    Nodes: with a column ``node_id`` a row, or a picture, is of one node, which has a label and pictures of its own; the
+    nodes of a patient stay in one fold. A number of up to two digits counts within the patient; any other name belongs
+    to one node of the table.
+
     Boxes, which `--crop auto` takes: a column ``box``, or ``box:MODALITY`` in a table with a row per patient, holds the
     part of the file that is the picture as X,Y,WIDTH,HEIGHT in pixels; an empty cell leaves it to the rule.
 
@@ -85,7 +92,7 @@ class Table(Source):
         """Find the pictures; see `Source.read`."""
         table = read_table(self.root, LAYOUT).with_names(OWN_COLUMNS)
         table = table.with_names([BOX, *(f"{BOX}:{name}" for name in table.columns)])
-        names = (PATIENT, LABEL, SITE, *call_columns(table.columns))
+        names = (PATIENT, NODE, LABEL, SITE, *call_columns(table.columns))
         values, described = read_columns(table.cells, self.root.parent, texts=names, separator=table.separator)
         for line in (*table.remarks, describe_columns(described)):
             say(line)
@@ -97,9 +104,14 @@ class Table(Source):
             (int(number), dict(zip(table.columns, map(str, cells), strict=True)) | unlabelled)
             for number, *cells in table.cells.itertuples()
         ]
+        of_nodes = NODE in table.columns
+        if of_nodes:
+            units = name_nodes(self.root, lines)
+            lines = [(number, cells | {PATIENT: unit}) for (number, cells), unit in zip(lines, units, strict=True)]
+            values = values.assign(**{PATIENT: units})
         boxes = {name for name in table.columns if name == BOX or spelling_key(name).startswith(f"{BOX}:")}
         self._refuse_boxes(boxes, {BOX} if per_image else {f"{BOX}:{name}" for name in pictured})
-        used = {PATIENT, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured), *boxes}
+        used = {PATIENT, NODE, LABEL, SITE, *((MODALITY, PATH, VIEW) if per_image else pictured), *boxes}
         further = [column for column in described if column.name not in used]
         self._refuse_further_pictures(further, values, per_image=per_image)
         classes = self.classes or self._classes(lines)
@@ -121,7 +133,9 @@ class Table(Source):
             for group in spelt_alike(row.patient_id or "" for row in images)
         ]
         odd = [column.warning for column in further if column.warning]
-        return Archive(self.root.parent, classes, tuple(modalities), images, clinical, (*odd, *mixed, *alike))
+        return Archive(
+            self.root.parent, classes, tuple(modalities), images, clinical, (*odd, *mixed, *alike), of_nodes=of_nodes
+        )
 
     def _classes(self, lines: Sequence[TableLine]) -> tuple[str, ...]:
         """Take the labels of the file for classes."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.intervals import ALL_CLASSES
+from fusion_ln.evaluation.limits.clusters import count_patients
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.maps import inner_part
 from fusion_ln.metrics import need_patients
@@ -21,7 +22,10 @@ ConformalMethod = Literal["lac", "aps"]
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Classes that cannot be ruled out at the level ``alpha``, for each patient.
+    """Classes that cannot be ruled out at the level ``alpha``, for each patient, or node.
+
+    A patient with several nodes has one score of a class, that of the worst of the nodes that are of the class; the
+    sets then hold the classes of all these nodes at once with the probability that is asked for.
 
     Attributes:
         predictions: Predictions that the sets were made from.
@@ -38,13 +42,16 @@ class ConformalSets:
 
         Returns:
             One row per true class and a last one `ALL_CLASSES`: ``class, n, covered, coverage, ci_low, ci_high``
-            (95 %, Wilson) ``, mean_size, single, several, empty`` (patients with a set of that size).
+            (95 %, Wilson) ``, mean_size, single, several, empty`` (patients with a set of that size). ``n`` and
+            ``covered`` count patients, covered where all nodes of the class are; sizes are those of the nodes' sets.
         """
+        clusters = self.predictions.clusters
         labels, rows = self.predictions.labels, []
         held, size = self.member[np.arange(len(labels)), labels], self.member.sum(axis=1)
         groups = [(name, labels == c) for c, name in enumerate(self.predictions.classes)]
         for name, group in [*groups, (ALL_CLASSES, np.ones(len(labels), dtype=bool))]:
-            n, covered = int(group.sum()), int(held[group].sum())
+            n = int(count_patients(group, clusters))
+            covered = n - int(count_patients(group & ~held, clusters))
             low, high = share_interval(covered, n)
             sizes = [int(np.sum(part)) for part in (size[group] == 1, size[group] > 1, size[group] == 0)]
             rows.append((name, n, covered, covered / n, low, high, size[group].mean(), *sizes))
@@ -87,7 +94,7 @@ def cross_conformal_sets(
         held_out = predictions.folds == fold
         labels = predictions.labels[~held_out]
         need_patients(labels, predictions.classes)
-        p_values[held_out] = _p_values(scores[held_out], scores[~held_out], labels)
+        p_values[held_out] = _p_values(scores[held_out], scores[~held_out], labels, _part(predictions, ~held_out))
     return ConformalSets(predictions, alpha, p_values > alpha)
 
 
@@ -114,28 +121,38 @@ def split_sets(
     p_values = np.empty_like(scores)
     for fold in np.unique(predictions.folds).tolist():
         held_out, part = predictions.folds == fold, inner_part(inner, fold)
-        counts = np.bincount(inner.labels[part], minlength=len(inner.classes))
+        owners = _part(inner, part)
+        counts = np.array([count_patients(inner.labels[part] == c, owners) for c in range(len(inner.classes))])
         if counts.min() < least:
             raise PredictionsError(
                 f"split sets need {least} inner validation patients of each class and fold; fold {fold} has "
                 f"{counts.min()} of class {inner.classes[counts.argmin()]!r}.",
                 "A larger cohort has them.",
             )
-        p_values[held_out] = _p_values(scores[held_out], inner_scores[part], inner.labels[part])
+        p_values[held_out] = _p_values(scores[held_out], inner_scores[part], inner.labels[part], owners)
     return ConformalSets(predictions, alpha, p_values > alpha)
 
 
-def _p_values(scores: np.ndarray, others: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _part(predictions: Predictions, rows: np.ndarray) -> np.ndarray | None:
+    """Find the number of the patient of each of these rows; None where each is a patient."""
+    return None if predictions.clusters is None else np.unique(predictions.clusters[rows], return_inverse=True)[1]
+
+
+def _p_values(scores: np.ndarray, others: np.ndarray, labels: np.ndarray, owners: np.ndarray | None) -> np.ndarray:
     """Compute the conformal p-value of each class among other patients of that class. Shape (P, C).
 
     Args:
         scores: Of the patients in question. Shape (P, C).
         others: Scores of the patients who set the thresholds. Shape (N, C).
         labels: True class of these. Shape (N,).
+        owners: Number of the patient of each of these nodes; None: each is a patient. Shape (N,).
     """
     p_values = np.empty_like(scores)
     for c in range(scores.shape[1]):
-        known = np.sort(others[labels == c, c])
+        known = others[labels == c, c]
+        if owners is not None:
+            known = pd.Series(known).groupby(owners[labels == c]).max().to_numpy()
+        known = np.sort(known)
         at_least = len(known) - np.searchsorted(known, scores[:, c], side="left")
         p_values[:, c] = (at_least + 1) / (len(known) + 1)
     return p_values

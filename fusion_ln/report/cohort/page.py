@@ -77,6 +77,7 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
         raise CohortError(f"{place}: a cohort, whose classes have names.", "Leave `--classes` out; it is for tables.")
     if place.is_dir():
         cohort = load_cohort(place)
+        cohort.refuse_nodes("Table 1 takes one row per patient", "Give a CSV or Excel file with such rows.")
         classes = cohort.classes if label in (None, LABEL) else ()
         patients = cohort.patients.assign(**{SITE: cohort.patients[SITE].replace("", None)})  # none was given
         prepared = cohort.preparation.counts() if cohort.preparation else ""

@@ -17,6 +17,8 @@ def audit_cohort(cohort: Cohort) -> PresenceAudit | None:
     """
     if cohort.is_unlabelled:
         raise PredictionsError("its patients have no labels.")
+    if cohort.of_nodes:
+        raise PredictionsError("its units are nodes, and the test is one of patients.")
     rows = cohort.patients[[PATIENT, LABEL]].merge(cohort.folds[[PATIENT, FOLD]], on=PATIENT)
     views = count_views(cohort.images, rows[PATIENT].tolist(), cohort.modalities)
     return audit_presence(views, rows[LABEL].to_numpy(), rows[FOLD].to_numpy(), cohort.classes)

@@ -27,6 +27,7 @@ from fusion_ln.report.kit.page import write_page, write_png
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import MODALITY, PATIENT, SIMULATED, short_title
+from fusion_ln.units import nodes_counted
 
 GALLERY = 48  # patients with their pictures in the page; of all there is a panel as PNG
 
@@ -85,6 +86,7 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         [each for group in groups.values() for each in group],
         [sheet for sheet in sheets if len(sheet.table)],
         simulated=read.simulated,
+        nodes=nodes_counted(read.patients[PATIENT].tolist()),
         read=read,
         record=read.record,
         plates=groups,

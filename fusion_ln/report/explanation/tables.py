@@ -10,6 +10,7 @@ from fusion_ln.report.explanation.reading import Explanation
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.style import percent
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, RANDOM_MAPS, modality_title, short_title
+from fusion_ln.units import are_nodes, number_patients, patient_of
 
 MEAN_DRAWS = 2000  # bootstrap means over patients
 
@@ -55,8 +56,9 @@ def method_table(read: Explanation) -> pd.DataFrame:
         }
         for measure in (each.name for each in MAP_MEASURES):
             if measure in own:
-                values = own[measure].dropna().to_numpy()
-                low, high = _interval(values)
+                known = own.dropna(subset=measure)
+                values = known[measure].to_numpy()
+                low, high = _interval(values, known[PATIENT].tolist())
                 row |= {measure: values.mean() if len(values) else np.nan, f"{measure}_low": low}
                 row |= {f"{measure}_high": high}
         if "error" in own and own["error"].notna().any():
@@ -65,10 +67,17 @@ def method_table(read: Explanation) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    if len(values) < 2:
+def _interval(values: np.ndarray, units: list[str]) -> tuple[float, float]:
+    """Compute the bootstrap limits of a mean over patients, each drawn with all nodes."""
+    if len({patient_of(unit) for unit in units}) < 2:
         return np.nan, np.nan
-    means = np.random.default_rng(0).choice(values, (MEAN_DRAWS, len(values))).mean(1)
+    rng = np.random.default_rng(0)
+    if are_nodes(units):
+        sums, counts = (np.bincount(number_patients(units), of) for of in (values, None))
+        drawn = rng.integers(0, len(sums), (MEAN_DRAWS, len(sums)))
+        means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    else:
+        means = rng.choice(values, (MEAN_DRAWS, len(values))).mean(1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 

@@ -39,6 +39,7 @@ def write_page(
     /,
     *,
     simulated: bool,
+    nodes: str = "",
     titles: Mapping[str, str] = MappingProxyType({}),
     **values: object,
 ) -> Path:
@@ -50,6 +51,7 @@ def write_page(
         drawn: The plates of all figures.
         sheets: The tables that go beside the page.
         simulated: Whether page and tables must say so.
+        nodes: Count of nodes and their patients, where the page's units are nodes; see `nodes_counted`.
         titles: Texts of tables and the titles that the page shows in their place.
 
     Returns:
@@ -59,7 +61,8 @@ def write_page(
         pictures = _draw(page, drawn) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
         for sheet in sheets:
             write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
-        filled = _environment(titles).get_template(template).render(values, pictures=pictures, simulated=simulated)
+        given = {**values, "pictures": pictures, "simulated": simulated, "nodes": nodes}
+        filled = _environment(titles).get_template(template).render(given)
         write_text(page, filled)
     return page
 

@@ -13,6 +13,8 @@ from fusion_ln.report.run.figures import draw_auc
 from fusion_ln.report.run.model_card import model_card
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
+from fusion_ln.terms import PATIENT
+from fusion_ln.units import nodes_counted
 
 
 def write_results(out: Path, results: Results, *, title: str, question: str = "", seeds: Path | None = None) -> Path:
@@ -47,6 +49,7 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
         [answer, *(plate for section in built for plate in section.plates)],
         [sheet for section in built for sheet in section.tables.values()],
         simulated=results.cohort.simulated,
+        nodes=nodes_counted(results.cohort.patients[PATIENT].tolist()),
         titles={model.name: model.title for model in results.models},
         report=report,
         results=results,
@@ -58,10 +61,15 @@ def write_results(out: Path, results: Results, *, title: str, question: str = ""
 
 
 def build_sections(report: Report) -> list[Section]:
-    """Build the sections of all modules below `sections` that have something to show, in the order of their place."""
+    """Build the sections of all modules below `sections` that have something to show, in the order of their place.
+
+    Of nodes it builds those alone whose module says by ``OF_NODES = True`` that its figures hold where patients have
+    several of them.
+    """
     built = []
-    for module in walk_packages(sections.__path__, f"{sections.__name__}."):
-        if not module.ispkg:
-            build: Callable[[Report], Section | None] = import_module(module.name).build
+    for info in walk_packages(sections.__path__, f"{sections.__name__}."):
+        module = None if info.ispkg else import_module(info.name)
+        if module and (getattr(module, "OF_NODES", False) or not report.results.cohort.of_nodes):
+            build: Callable[[Report], Section | None] = module.build
             built.append(build(report))
     return sorted((section for section in built if section), key=lambda section: section.place)

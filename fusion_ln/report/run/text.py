@@ -50,8 +50,8 @@ def verdict_figures(results: Results) -> str:
         reached = _reach(results, candidate, reference)
     else:
         reached = (
-            f"On the {row.patients} held-out patients that every model predicted, {_named(candidate)} reached an AUC "
-            f"of {number(row.value_a)} and {_named(reference)} {number(row.value_b)}."
+            f"On the {row.patients} held-out {_units(results)} that every model predicted, {_named(candidate)} reached "
+            f"an AUC of {number(row.value_a)} and {_named(reference)} {number(row.value_b)}."
         )
     sentences = [reached, f"The difference is {interval}.", primary_endpoint(results), _how_sure(results, row)]
     return " ".join([*sentences, better_than_each(results)]).strip()
@@ -105,7 +105,7 @@ def weak_class_answer(results: Results) -> str:
         found, of = recognised(results, model, name)
         row = results.interval(model, "recall", name)
         recall = f"recall {number(row.value, 2)}, 95 % interval {spread(row.ci_low, row.ci_high)}"
-        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} patients ({recall}).")
+        sentences.append(f"{_sentence(_named(model))} recognised {found} of {of} {name} {_units(results)} ({recall}).")
     if results.candidate and results.reference:
         gap = results.difference(results.candidate, "recall", name)
         relation = "excludes" if gap.ci_low > 0 or gap.ci_high < 0 else "includes"
@@ -116,9 +116,9 @@ def weak_class_answer(results: Results) -> str:
 
 def how_to_read_auc(results: Results) -> str:
     """Explain an AUC to a reader who has not met one."""
-    auc = results.interval(results.main, PRIMARY).value
+    auc, unit = results.interval(results.main, PRIMARY).value, _units(results)[:-1]
     return (
-        "AUC is the chance that a patient with a diagnosis gets a higher probability of it than a patient without it, "
+        f"AUC is the chance that a {unit} with a diagnosis gets a higher probability of it than a {unit} without it, "
         f"averaged over the diagnoses: {number(auc)} means {round(100 * auc)} of 100 such pairs; 0.5 is a coin. "
         "A 95 % interval shows how much a figure would move had other patients of the same kind been studied, "
         f"{GIVEN}: other seeds or folds would move it further."
@@ -156,7 +156,7 @@ def facts(results: Results) -> list[Fact]:
     cohort = results.cohort
     counts = np.bincount(cohort.patients[LABEL], minlength=len(cohort.classes))
     counted = ", ".join(f"{count} {name}" for count, name in zip(counts, cohort.classes, strict=True))
-    kind = "simulated patients" if cohort.simulated else "patients"
+    kind = f"simulated {_units(results)}" if cohort.simulated else _units(results)
     if left_out := len(cohort.patients) - len(results.main.predictions.table):
         counted += f"; {left_out} without a prediction"
     found = [Fact(f"{kind} studied", str(len(cohort.patients)), counted)]
@@ -198,7 +198,7 @@ def limits(results: Results) -> list[str]:
     hits, of = recognised(results, results.main, results.weak_class)
     found = [
         "To diagnose or treat a patient: this is a result of research, not a medical device.",
-        f"To spare a patient the biopsy: {of - hits} of {of} {results.weak_class} patients were taken for "
+        f"To spare a patient the biopsy: {of - hits} of {of} {results.weak_class} {_units(results)} were taken for "
         "something else.",
         "To foretell results at another hospital, on another device or in another mix of diseases: every figure comes "
         f"from cross-validation inside the cohort {results.cohort.name}.",
@@ -221,7 +221,12 @@ def _reach(results: Results, *models: Model) -> str:
     for model in models:
         row = results.interval(model, PRIMARY)
         reached.append(f"{_named(model)} reached an AUC of {number(row.value)} ({spread(row.ci_low, row.ci_high)})")
-    return f"On {len(models[0].predictions.table)} held-out patients, {' and '.join(reached)}."
+    return f"On {len(models[0].predictions.table)} held-out {_units(results)}, {' and '.join(reached)}."
+
+
+def _units(results: Results) -> str:
+    """Name what has a label: patients, or nodes of them."""
+    return "nodes" if results.cohort.of_nodes else "patients"
 
 
 def _named(model: Model) -> str:

@@ -15,6 +15,8 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, number, signed, signed_spread, spread
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.seeds.reading import SeedResults, compare_seeds
+from fusion_ln.terms import PATIENT
+from fusion_ln.units import nodes_counted
 
 
 def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Path:
@@ -53,6 +55,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
             Sheet("subsets_over_seeds", "AUC by the pictures given", by_subset),
         ],
         simulated=cohort.simulated,
+        nodes=nodes_counted(cohort.patients[PATIENT].tolist()),
         title=title,
         question=question,
         cohort=cohort,

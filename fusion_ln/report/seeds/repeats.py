@@ -18,7 +18,8 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, MUTED, number, signed, signed_spread, spread
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.seeds.reading import over_seeds
-from fusion_ln.terms import FOLD
+from fusion_ln.terms import FOLD, PATIENT
+from fusion_ln.units import nodes_counted
 
 GIVEN_BELOW = 0.3  # rows between the two intervals of a model
 
@@ -56,6 +57,7 @@ def write_repeats(out: Path, repeats: Sequence[Results], *, title: str, question
         plates,
         sheets,
         simulated=first.cohort.simulated,
+        nodes=nodes_counted(first.cohort.patients[PATIENT].tolist()),
         title=title,
         question=question,
         cohort=first.cohort,

@@ -106,3 +106,41 @@ def test_a_class_that_stands_in_one_fold_only_is_refused():
     table = model().table.query("label != 1 or fold == 0")
     with pytest.raises(PredictionsError, match="'lymphoma' has 0"):
         cross_conformal_sets(Predictions(CLASSES, table))
+
+
+def of_nodes(n: int, seed: int) -> Predictions:
+    """Patients with one to three nodes of a class, which look alike."""
+    rng = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(n), rng.integers(1, 4, n))
+    labels = (np.arange(n) % 3)[owners]
+    noise = rng.normal(size=(n, 3))[owners] + 0.5 * rng.normal(size=(len(owners), 3))
+    names = [f"P{owner:05d}::{node:05d}" for node, owner in enumerate(owners)]
+    return predictions_from_logits(CLASSES, names, owners % 5, labels, noise + 1.5 * np.eye(3)[labels])
+
+
+def test_sets_hold_the_classes_of_all_nodes_of_a_patient_as_often_as_promised():
+    predictions = of_nodes(6000, 0)
+    sets = cross_conformal_sets(predictions, alpha=0.1)
+    table = sets.coverage().set_index("class")
+    assert table.loc["all", "n"] == 6000
+    np.testing.assert_allclose(table["coverage"], 0.9, atol=0.015)
+    held = sets.member[np.arange(len(predictions.labels)), predictions.labels]
+    assert held.mean() > 0.91  # of nodes, more
+
+
+def test_the_worst_node_of_a_patient_sets_the_threshold():
+    predictions = of_nodes(60, 1)
+    labels, probs, owners = predictions.labels, predictions.probs, predictions.clusters
+    found = cross_conformal_sets(predictions, alpha=0.2).member
+    others = predictions.folds != 0
+    worst = [1 - probs[others & (labels == 1) & (owners == i), 1].min() for i in set(owners[others & (labels == 1)])]
+    rank = int(np.ceil((len(worst) + 1) * 0.8 - 1e-9))
+    np.testing.assert_array_equal(found[~others, 1], 1 - probs[~others, 1] <= sorted(worst)[rank - 1])
+
+
+def test_split_sets_need_enough_inner_patients_not_nodes():
+    held, inner = of_nodes(60, 2), of_nodes(24, 3)
+    inner = Predictions(CLASSES, inner.table.assign(fold=0))
+    held = Predictions(CLASSES, held.table.assign(fold=0))
+    with pytest.raises(PredictionsError, match="fold 0 has 8 of class 'benign'"):
+        split_sets(held, inner, alpha=0.1)

@@ -13,6 +13,7 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 
+OF_NODES = True
 SET_METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
 HEADINGS = {
     "mean_size": "Classes in a set, mean",

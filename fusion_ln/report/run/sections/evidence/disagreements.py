@@ -13,6 +13,7 @@ from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.terms import PATIENT
 
+OF_NODES = True
 MOST_DISAGREEMENTS = 6  # patients shown with their pictures; the table lists all
 
 

@@ -12,6 +12,7 @@ from fusion_ln.report.run.patient_pictures import draw_pictures, name_classes
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
+OF_NODES = True
 MANY_CLASSES = 4  # from here on one patient per class has to do
 
 

@@ -13,6 +13,8 @@ from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.terms import short_title
 
+OF_NODES = True
+
 
 def build(report: Report) -> Section | None:
     """Build the section where a model was given subsets of its pictures."""

@@ -12,6 +12,7 @@ from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import training_time
 from fusion_ln.terms import LABEL, MODALITY, PATIENT, SITE, modality_title
 
+OF_NODES = True
 TIME_HEADINGS = {"pictures_per_second": "Pictures/s", "precision": "Arithmetic precision"}
 
 

@@ -15,6 +15,8 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
+OF_NODES = True
+
 
 def build(report: Report) -> Section:
     """Build the section, a matrix per model."""

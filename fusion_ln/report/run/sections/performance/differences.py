@@ -16,6 +16,7 @@ from fusion_ln.report.run.results import Results, Test
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import better_than_each, p_value
 
+OF_NODES = True
 COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "family": "Question"}
 QUESTIONS = {ENDPOINT: "primary, not corrected", SECONDARY: "secondary, Holm", EXPLORATORY: "exploratory"}
 TEST_TITLES = {

@@ -9,6 +9,8 @@ from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
+OF_NODES = True
+
 
 def build(report: Report) -> Section:
     """Build the section."""

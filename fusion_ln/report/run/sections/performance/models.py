@@ -10,6 +10,8 @@ from fusion_ln.report.run.figures import draw_auc
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
+OF_NODES = True
+
 
 def build(report: Report) -> Section:
     """Build the section; it has a figure of all models where the answer shows some of them only."""

@@ -1,0 +1,81 @@
+"""Whole patients: of a cohort of nodes, the figures of patients by their worst and most suspicious node."""
+
+import numpy as np
+import pandas as pd
+
+from fusion_ln.evaluation.delong import MACRO, delong
+from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
+from fusion_ln.metrics import PRIMARY
+from fusion_ln.predictions import by_patient
+from fusion_ln.report.kit.sheets import Sheet
+from fusion_ln.report.run.results import Results, columns_first
+from fusion_ln.report.run.section import Report, Section, attempt
+from fusion_ln.report.run.sections.performance.models import shown_metrics
+
+OF_NODES = True
+
+
+def build(report: Report) -> Section | None:
+    """Build the section where the units are nodes."""
+    results, reasons = report.results, list[str]()
+    if not results.cohort.of_nodes:
+        return None
+    figures = patient_figures(results, reasons)
+    sheets = [
+        Sheet("whole_patients", "Each model by patient", figures, {"n": "Patients"}),
+        Sheet("whole_patient_differences", "Differences by patient", patient_differences(results, reasons)),
+        Sheet("nodes_of_patients", "Nodes of a patient", count_nodes(results), {"nodes": "Nodes", "n": "Patients"}),
+    ]
+    return Section(
+        place=15,
+        anchor="whole-patients",
+        link="Whole patients",
+        title="Whole patients",
+        subtitle="the class of a patient is that of the worst node",
+        text="One row per patient: the truth is the class of the worst node, the prediction that of the node least "
+        "likely to be harmless. Every other section counts nodes. Left out where patients have several nodes are the "
+        "sections whose intervals do not take a patient's nodes together: calibration, decisions, costs, prevalence, "
+        "subgroups, sites, readers, missing pictures, clinical columns and checklists.",
+        sheets=sheets,
+        left_out=reasons,
+        is_open=True,
+    )
+
+
+def patient_figures(results: Results, reasons: list[str]) -> pd.DataFrame:
+    """Make ``model, n, metric, class, value, ci_low, ci_high`` of the metrics that the table of models shows."""
+    shown, tables = {(metric, of_class) for metric, of_class, _ in shown_metrics(results)}, []
+    for model in results.models:
+        whole = by_patient(model.predictions)
+        table = attempt(reasons, metric_intervals, whole, n_resamples=results.n_resamples)
+        if table is not None:
+            kept = [key in shown for key in zip(table["metric"], table["class"], strict=True)]
+            table = table[kept].assign(model=model.name, n=len(whole.table))
+            tables.append(columns_first(table, "model", "n"))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def patient_differences(results: Results, reasons: list[str]) -> pd.DataFrame:
+    """Make ``model, reference, metric, class, difference, ci_low, ci_high, delong_p`` of the headline's two models."""
+    a, b = results.candidate, results.reference
+    if a is None or b is None:
+        return pd.DataFrame()
+    common = set(a.predictions.patients) & set(b.predictions.patients)
+    pair = [by_patient(model.predictions.of(common)) for model in (a, b)]
+    table = attempt(reasons, paired_differences, *pair, n_resamples=results.n_resamples)
+    tests = attempt(reasons, delong, *pair)
+    if table is None or tests is None:
+        return pd.DataFrame()
+    table = table[table["metric"].isin([PRIMARY, "accuracy", "recall"])]
+    macro = tests.loc[tests["class"] == MACRO, "p"].to_numpy()
+    named = table.assign(model=a.name, reference=b.name, delong_p=np.where(table["metric"] == PRIMARY, macro, np.nan))
+    columns = ["model", "reference", "metric", "class", "difference", "ci_low", "ci_high", "delong_p"]
+    return named[columns].reset_index(drop=True)
+
+
+def count_nodes(results: Results) -> pd.DataFrame:
+    """Count the patients by the number of their nodes that the main model predicted."""
+    clusters = results.main.predictions.clusters
+    n = len(results.main.predictions.table)
+    counts = pd.Series(np.bincount(np.arange(n) if clusters is None else clusters)).value_counts().sort_index()
+    return pd.DataFrame({"nodes": counts.index, "n": counts.to_numpy()})

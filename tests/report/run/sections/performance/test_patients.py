@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusion_ln.evaluation.intervals import metric_intervals
+from fusion_ln.predictions import by_patient
+from fusion_ln.report.run.page import build_sections, write_results
+from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.run.section import Report
+from fusion_ln.report.run.sections.performance.patients import patient_differences, patient_figures
+
+
+@pytest.fixture(scope="module")
+def results(of_nodes):
+    cohort, runs = of_nodes
+    return read_results(runs, cohort)
+
+
+def test_figures_by_patient_are_those_of_predictions_with_a_row_each(results):
+    table = patient_figures(results, [])
+    own = table[(table["model"] == results.main.name) & (table["class"] == "all")].set_index("metric")
+    whole = by_patient(results.main.predictions)
+    expected = metric_intervals(whole, n_resamples=results.n_resamples)
+    expected = expected[expected["class"] == "all"].set_index("metric").loc[own.index]
+    assert (own["n"] == 30).all()
+    pd.testing.assert_frame_equal(own[["value", "ci_low", "ci_high"]], expected[["value", "ci_low", "ci_high"]])
+    found = patient_differences(results, []).iloc[0]
+    values = [by_patient(model.predictions) for model in (results.candidate, results.reference)]
+    assert found["difference"] == pytest.approx(
+        np.subtract(*(metric_intervals(each, n_resamples=2).iloc[0]["value"] for each in values))
+    )
+
+
+def test_sections_that_take_nodes_for_patients_are_left_out(results, tmp_path):
+    anchors = {section.anchor for section in build_sections(Report(results, tmp_path, "Title"))}
+    assert {"models", "differences", "whole-patients", "sets", "roc"} <= anchors
+    assert not anchors & {"calibration", "decisions", "subgroups", "sites", "readers", "costs", "prevalence"}
+
+
+def test_the_page_says_that_it_counts_nodes(results, tmp_path):
+    page = write_results(tmp_path, results, title="Nodes").read_text()
+    assert "Of 60 nodes of 30 patients." in page
+    assert "On 60 held-out nodes" in page
+    assert "Obuchowski 1997" in page
+    card = (tmp_path / "model_card.md").read_text()
+    assert "60 nodes of 30 patients" in card
+    undecided = pd.read_csv(tmp_path / "tables" / "undecided.csv")
+    assert undecided.columns[:2].tolist() == ["patient_id", "node_id"]
