@@ -103,6 +103,10 @@ def _evaluate(
     for network in model.models[0].networks:
         if warning := network.learnt_from(cohort.name, cohort.source):
             say(f"Warning: the weights that {root} began from: {warning}")
+    cohort.refuse_nodes(
+        "an evaluation takes one row per patient",
+        "Import one node of each patient, or let the model answer alone (`fusionln predict MODEL --patients DIR`).",
+    )
     labels = None if label_free else _labels_of(cohort, model)
     groups = _groups_of(cohort, bound)
     if cases is not None and labels is not None:
@@ -164,14 +168,9 @@ def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:
     """Give each patient's class in the model's order of them, indexed by patient.
 
     Raises:
-        CohortError: If there are no labels, the units are nodes, the classes are not those of the model, or one has too
-            few patients.
+        CohortError: If there are no labels, the classes are not those of the model, or one has too few patients.
     """
     cohort.refuse_unlabelled()
-    cohort.refuse_nodes(
-        "intervals of a model's answers take one row per patient",
-        "Import one node of each patient, or let the model answer alone (`fusionln predict`).",
-    )
     classes = model.record.classes
     if set(cohort.classes) != set(classes):
         raise CohortError(
