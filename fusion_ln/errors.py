@@ -4,7 +4,21 @@ import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
+PictureFault = Literal[
+    "empty",
+    "not-a-picture",
+    "damaged",
+    "too-small",
+    "too-large",
+    "too-deep",  # bits a sample
+    "too-heavy",  # in time or memory
+    "colours",
+    "no-decoder",
+    "video",
+    "not-cut",
+]
 RENAME = "Rename it; `convmv -f latin1 -t utf8 -r --notest FOLDER` mends all names below a folder."
 
 
@@ -34,7 +48,15 @@ class SourceError(FusionLNError):
 
 
 class PictureError(FusionLNError):
-    """A picture cannot be decoded, or is not one."""
+    """A picture cannot be decoded, or is not one.
+
+    Args:
+        fault: What is wrong with it, in a word for programs; None: only the problem says it.
+    """
+
+    def __init__(self, problem: str, way_out: str = "", fault: PictureFault | None = None) -> None:
+        super().__init__(problem, way_out)
+        self.fault = fault
 
 
 class SettingsError(FusionLNError):

@@ -86,6 +86,8 @@ def refuse_png_bomb(path: Path) -> None:
                 return
             profiles += head[4:] == b"iCCP"
             if profiles > 1:
-                raise PictureError(f"{path}: a PNG with several colour profiles; it may have one.", CONVERT)
+                raise PictureError(
+                    f"{path}: a PNG with several colour profiles; it may have one.", CONVERT, "too-heavy"
+                )
             file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
-    raise PictureError(f"{path}: a PNG of more than {MAX_CHUNKS} chunks.", CONVERT)
+    raise PictureError(f"{path}: a PNG of more than {MAX_CHUNKS} chunks.", CONVERT, "too-heavy")

@@ -92,7 +92,9 @@ def open_dicom(path: Path) -> DicomFile:
     try:
         from pydicom import dcmread
     except ImportError:
-        raise PictureError(f"{path}: a DICOM file, and pydicom is not installed.", INSTALL_DICOM) from None
+        raise PictureError(
+            f"{path}: a DICOM file, and pydicom is not installed.", INSTALL_DICOM, "no-decoder"
+        ) from None
     quiet_readers()
     source = _open_within_bounds(path)
     try:
@@ -109,10 +111,12 @@ def open_dicom(path: Path) -> DicomFile:
         raise
     except BoundError as error:
         source.close()
-        raise PictureError(f"{path}: {error}.", CONVERT) from None
+        raise PictureError(f"{path}: {error}.", CONVERT, "too-heavy") from None
     except Exception:
         source.close()
-        raise PictureError(f"{path}: a DICOM file without a picture (no Rows and Columns).", CONVERT) from None
+        raise PictureError(
+            f"{path}: a DICOM file without a picture (no Rows and Columns).", CONVERT, "not-a-picture"
+        ) from None
     return file
 
 
@@ -138,22 +142,26 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
         except PictureError:
             raise
         except BoundError as error:
-            raise PictureError(f"{path}: {error}.", CONVERT) from None
+            raise PictureError(f"{path}: {error}.", CONVERT, "too-heavy") from None
         except Exception as error:  # decoders meet damaged files with nearly any exception
             if _lacks_decoder(error):
-                raise PictureError(f"{path}: no decoder for {_syntax_name(file)}.", _decoder_of(file.syntax)) from None
+                raise PictureError(
+                    f"{path}: no decoder for {_syntax_name(file)}.", _decoder_of(file.syntax), "no-decoder"
+                ) from None
             raise damaged(path, error) from None
 
 
 def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
     path, header = file.path, file.header
     if file.syntax in VIDEO:
-        raise PictureError(f"{path}: a video ({_syntax_name(file)}).", "Export the frame that shows the node as PNG.")
+        raise PictureError(
+            f"{path}: a video ({_syntax_name(file)}).", "Export the frame that shows the node as PNG.", "video"
+        )
     check_frame(path, frame, int(header.get("NumberOfFrames", 1)))
     photometric = str(header.get("PhotometricInterpretation", ""))
     samples = int(header.get("SamplesPerPixel", 1))
     if samples != (1 if photometric.startswith(("MONOCHROME", "PALETTE")) else 3):
-        raise PictureError(f"{path}: {_colours_named(photometric)} with {samples} samples a pixel.", CONVERT)
+        raise PictureError(f"{path}: {_colours_named(photometric)} with {samples} samples a pixel.", CONVERT, "colours")
     if photometric.startswith("MONOCHROME"):
         return np.repeat(grey_levels(_pixels(file, frame), header)[..., None], 3, axis=2)
     if photometric == "PALETTE COLOR":
@@ -165,6 +173,7 @@ def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
         raise PictureError(
             f"{path}: its colours are of {_colours_named(photometric)}; {', '.join(known)} are read.",
             CONVERT,
+            "colours",
         )
     pixels, bits = _pixels(file, frame), int(header.BitsStored)
     if bits < 8:
@@ -234,9 +243,10 @@ def _compressed_frame(file: DicomFile, frame: int) -> bytes:
         raise PictureError(
             f"{file.path}: its compressed stream is of another size than its header's {file.width} x {file.height}.",
             CONVERT,
+            "damaged",
         )
     if has_too_many_scans(stream, file.width * file.height):
-        raise PictureError(f"{file.path}: {TOO_MANY_SCANS}", CONVERT)
+        raise PictureError(f"{file.path}: {TOO_MANY_SCANS}", CONVERT, "too-heavy")
     return stream
 
 
@@ -284,6 +294,6 @@ def _open_within_bounds(path: Path) -> Bounded:
             except zlib.error as error:
                 raise damaged(path, error) from None
             if len(body) > MAX_INFLATED:
-                raise PictureError(f"{path}: inflates to more than {MAX_INFLATED // 2**20} MiB.", CONVERT)
+                raise PictureError(f"{path}: inflates to more than {MAX_INFLATED // 2**20} MiB.", CONVERT, "too-heavy")
             packed = inflate.unconsumed_tail or file.read(CHUNK)
     return Bounded(io.BytesIO(body), path, MAX_DICOM_READS)

@@ -20,12 +20,14 @@ def check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise too_large(path, f"{width} x {height} pixels, more than")
     if min(width, height) < MIN_SIDE:
-        raise PictureError(f"{path}: {width} x {height} pixels; at least {MIN_SIDE} a side are needed.", CONVERT)
+        raise PictureError(
+            f"{path}: {width} x {height} pixels; at least {MIN_SIDE} a side are needed.", CONVERT, "too-small"
+        )
 
 
 def too_large(path: Path, found: str) -> PictureError:
     """Make the error of a picture beyond `MAX_PIXELS`; ``found`` ends in "more than"."""
-    return PictureError(f"{path}: {found} {MAX_PIXELS // 10**6} megapixels.", SHRINK)
+    return PictureError(f"{path}: {found} {MAX_PIXELS // 10**6} megapixels.", SHRINK, "too-large")
 
 
 def check_frame(path: Path, frame: int, n_frames: int) -> None:
@@ -40,4 +42,4 @@ def damaged(path: Path, error: Exception) -> DamagedError:
     """Make the error of a file whose decoder stopped with ``error``."""
     reason = (str(error).splitlines() or [type(error).__name__])[-1]
     reason = re.sub(r" ?<_io[^>]*>", "", reason).strip(" .:")
-    return DamagedError(f"{path}: truncated or damaged ({reason}).", CONVERT)
+    return DamagedError(f"{path}: truncated or damaged ({reason}).", CONVERT, "damaged")

@@ -128,11 +128,13 @@ def _open_picture(path: Path, max_reads: int | None = None) -> Iterator[Image.Im
     except PictureError:
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{path}: {guess_content(path)}, not a picture that is read.", CONVERT) from None
+        raise PictureError(
+            f"{path}: {guess_content(path)}, not a picture that is read.", CONVERT, "not-a-picture"
+        ) from None
     except Image.DecompressionBombError:
         raise too_large(path, "more than") from None
     except BoundError as error:
-        raise PictureError(f"{path}: {error}.", CONVERT) from None
+        raise PictureError(f"{path}: {error}.", CONVERT, "too-heavy") from None
     except Exception as error:  # Pillow's readers meet damaged files with nearly any exception
         raise damaged(path, error) from None
 
@@ -150,7 +152,7 @@ def _refuse_deep_colour(path: Path, image: Image.Image) -> None:
     if isinstance(image, TiffImageFile):
         bits = max(image.tag_v2.get(BITSPERSAMPLE, (1,)))
     if bits > 8:
-        raise PictureError(f"{path}: {bits} bits a sample in colour or with alpha; 8 are read.", CONVERT)
+        raise PictureError(f"{path}: {bits} bits a sample in colour or with alpha; 8 are read.", CONVERT, "too-deep")
 
 
 def _refuse_scans(path: Path, image: Image.Image) -> None:
@@ -160,14 +162,16 @@ def _refuse_scans(path: Path, image: Image.Image) -> None:
     with path.open("rb") as file:
         file.seek(image.tile[0].offset)  # of a later picture in the file
         if has_too_many_scans(file.read(MAX_BYTES), image.width * image.height):
-            raise PictureError(f"{path}: {TOO_MANY_SCANS}", CONVERT)
+            raise PictureError(f"{path}: {TOO_MANY_SCANS}", CONVERT, "too-heavy")
 
 
 def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I;16"):
         return np.repeat(own_range(np.asarray(image))[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise PictureError(f"{path}: 32-bit samples, whose range the file does not tell.", "Save it as 8-bit PNG.")
+        raise PictureError(
+            f"{path}: 32-bit samples, whose range the file does not tell.", "Save it as 8-bit PNG.", "too-deep"
+        )
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, STRIP):  # whole copies of a large picture would fill the memory
@@ -189,5 +193,5 @@ def is_dicom(path: Path) -> bool:
     if not path.is_file():
         raise PictureError(f"{path}: not a file.", "Give the path of a picture.")
     if size == 0:
-        raise PictureError(f"{path}: the file is empty (0 bytes).", "Fetch or export the file again.")
+        raise PictureError(f"{path}: the file is empty (0 bytes).", "Fetch or export the file again.", "empty")
     return path.suffix.lower() in DICOM or has_dicom_preamble(path)

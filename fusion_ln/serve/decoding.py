@@ -119,16 +119,20 @@ class Decoder:
             try:
                 return await asyncio.wrap_future(pool.schedule(function, args=[upload], timeout=self._seconds))
             except TooSlow:
-                raise PictureError(f"{upload.name}: not decoded within {self._seconds:g} s.", OPEN_IN_VIEWER) from None
+                raise PictureError(
+                    f"{upload.name}: not decoded within {self._seconds:g} s.", OPEN_IN_VIEWER, "too-heavy"
+                ) from None
             except MemoryError:
-                raise PictureError(f"{upload.name}: too large once it is decoded.", OPEN_IN_VIEWER) from None
+                raise PictureError(
+                    f"{upload.name}: too large once it is decoded.", OPEN_IN_VIEWER, "too-heavy"
+                ) from None
             except ProcessExpired:
                 break
             except RuntimeError:
                 if pool.active:
                     raise
                 await self._replace(pool)
-        raise PictureError(f"{upload.name}: its decoder stopped.", OPEN_IN_VIEWER)
+        raise PictureError(f"{upload.name}: its decoder stopped.", OPEN_IN_VIEWER, "too-heavy")
 
     async def _replace(self, broken: ProcessPool) -> None:
         """Take a new pool for one that gave up, as it does when an idle process of its is killed."""
@@ -187,12 +191,12 @@ def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
         pixels = cut_alike(upload.preparation, path, read_picture(path), upload.name)
         return pixels, warnings_of(upload.name, path)
     except DamagedError as error:
-        raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out) from None
+        raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out, error.fault) from None
     except PictureError as error:
         problem = error.problem.replace(str(path), upload.name)
         # A program has no option `--frame`.
         way_out = OPEN_IN_VIEWER if "--frame" in error.way_out else error.way_out
-        raise PictureError(problem, way_out) from None
+        raise PictureError(problem, way_out, error.fault) from None
     finally:
         os.close(descriptor)
 

@@ -141,21 +141,22 @@ def csrf_mark(site):
 
 
 @pytest.mark.parametrize(
-    ("files", "status", "words"),
+    ("files", "words", "fault"),
     [
-        ({}, 422, "No picture"),
-        ({"elastic": encode_noise()}, 422, "elastic: not a modality"),
-        ([("2d", encode_noise()), ("2d", encode_noise(1))], 422, "2d: 2 pictures"),
-        ({"2d": b"no picture at all"}, 422, "2d: holds text"),
-        ({"2d": encode_noise()[:300]}, 422, "2d: truncated"),
-        ({"2d": b""}, 422, "2d: "),
+        ({}, "No picture", None),
+        ({"elastic": encode_noise()}, "elastic: not a modality", None),
+        ([("2d", encode_noise()), ("2d", encode_noise(1))], "2d: 2 pictures", None),
+        ({"2d": b"no picture at all"}, "2d: holds text", "not-a-picture"),
+        ({"2d": encode_noise()[:300]}, "2d: truncated", "damaged"),
+        ({"2d": b""}, "2d: ", "empty"),
     ],
 )
-def test_a_refusal_names_the_field_and_the_way_out(site, files, status, words):
+def test_a_refusal_names_the_field_the_fault_and_the_way_out(site, files, words, fault):
     for resource in ("predict", "explain"):
         answer = site.post(f"/api/v1/{resource}", files)
         problem = answer.json()
-        assert answer.status_code == problem["status"] == status
+        assert answer.status_code == problem["status"] == 422
+        assert problem["fault"] == fault
         assert answer["Content-Type"] == "application/problem+json"
         assert problem["detail"].startswith(words)
         assert problem["way_out"].endswith(".")

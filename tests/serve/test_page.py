@@ -169,6 +169,14 @@ def test_chinese_on_a_phone_in_the_dark_is_remembered(opened):
     page = opened(viewport={"width": 360, "height": 740}, color_scheme="dark", ready=".example")
     page.get_by_label("Language").select_option("zh")
     page.reload()
+    page.locator(".drop-head input").set_input_files(
+        [{"name": "a.png", "mimeType": "image/png", "buffer": grey()[:300]}]
+    )
+    refused = page.get_by_role("alert")
+    refused.wait_for()
+    assert "文件不完整或已损坏" in refused.inner_text()
+    assert "truncated" in refused.locator("[lang=en]").inner_text()
+    page.get_by_role("button", name="重新开始").click()
     page.locator(".example").first.click()
     page.locator("img.slot-view").nth(1).wait_for()
     page.get_by_role("button", name="获取结果").click()

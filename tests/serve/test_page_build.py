@@ -1,9 +1,13 @@
 """The hook that builds the page: when it builds, and how it gives up."""
 
 import importlib.util
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from fusion_ln.errors import PictureFault
 
 pytest.importorskip("hatchling")
 ROOT = Path(__file__).parents[2]
@@ -57,3 +61,11 @@ def test_a_registry_out_of_reach_is_given_up_in_time_and_said(hook, sources, mon
     assert "ECONNREFUSED" in hook.build_page(sources)
     assert hook.ASK_SECONDS < 10  # where nothing answers at all
     assert not (sources / hook.BUNDLE).exists()
+
+
+def test_the_page_knows_every_fault_that_the_server_finds_in_a_picture():
+    types = ROOT / "fusion_ln/serve/web/src/api/types.ts"
+    if not types.is_file():
+        pytest.skip("not a checkout")
+    listed = re.search(r"PictureFault =([^;]+);", types.read_text())[1]
+    assert set(re.findall(r"'([a-z-]+)'", listed)) == set(get_args(PictureFault))

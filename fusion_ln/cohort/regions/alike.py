@@ -37,5 +37,5 @@ def cut_alike(preparation: Preparation | None, path: Path, pixels: np.ndarray, m
         try:
             pixels = rule.find(path, pixels, modality).box.cut(pixels)
         except PictureError as error:
-            raise PictureError(error.problem, BY_HAND) from None
+            raise PictureError(error.problem, BY_HAND, "not-cut") from None
     return mask_text(pixels) if preparation.mask_text else pixels

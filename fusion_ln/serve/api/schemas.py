@@ -2,6 +2,8 @@
 
 from ninja import Field, Schema
 
+from fusion_ln.errors import PictureFault
+
 
 class ModelName(Schema):
     """The model of an answer."""
@@ -133,9 +135,10 @@ class Health(Schema):
 
 
 class Failure(Schema):
-    """Problem of a request, and the way out (application/problem+json)."""
+    """Problem of a request, and the way out (application/problem+json); fault: of a picture, in a word."""
 
     title: str
     status: int
     detail: str
     way_out: str
+    fault: PictureFault | None

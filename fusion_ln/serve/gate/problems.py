@@ -6,7 +6,7 @@ from http import HTTPStatus
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 
-from fusion_ln.errors import FusionLNError
+from fusion_ln.errors import FusionLNError, PictureError, PictureFault
 
 KIND = "application/problem+json"
 
@@ -19,11 +19,19 @@ class ProblemError(Exception):
         detail: Where, what was found and what was expected.
         way_out: What the sender can do.
         headers: Further headers of the response.
+        fault: What is wrong with a picture.
     """
 
-    def __init__(self, status: HTTPStatus, detail: str, way_out: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        way_out: str,
+        headers: dict[str, str] | None = None,
+        fault: PictureFault | None = None,
+    ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.way_out, self.headers = status, detail, way_out, headers or {}
+        self.status, self.detail, self.way_out, self.headers, self.fault = status, detail, way_out, headers or {}, fault
 
     @property
     def body(self) -> str:
@@ -35,6 +43,7 @@ class ProblemError(Exception):
                 "status": self.status.value,
                 "detail": self.detail,
                 "way_out": self.way_out,
+                "fault": self.fault,
             }
         )
 
@@ -45,7 +54,8 @@ class ProblemError(Exception):
 
 def unprocessable(error: FusionLNError) -> ProblemError:
     """Make the problem of a request whose content does not fit the model."""
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out)
+    fault = error.fault if isinstance(error, PictureError) else None
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out, fault=fault)
 
 
 def other_method(allowed: str) -> ProblemError:

@@ -1,13 +1,27 @@
+import type { OwnFault } from '../words/en';
 import type { Answer, CohortSummary, Example, Explanation, Model, PictureInfo, Session } from './types';
 
-/** Refusal of whoever answers, with its way out. */
+/** Refusal of a server, in its own words, which are English, with its way out; of status 0: nobody answers. */
 export class Problem extends Error {
   constructor(
     readonly status: number,
     readonly detail: string,
     readonly wayOut: string,
+    /** Of a picture; empty for any other refusal. */
+    readonly fault = '',
   ) {
     super(detail);
+  }
+}
+
+/** Refusal of the page itself; the words for its fault are the reader's. */
+export class Refusal extends Error {
+  constructor(
+    readonly fault: OwnFault,
+    /** Numbers and names, which are of no language. */
+    readonly detail = '',
+  ) {
+    super(`${fault} ${detail}`);
   }
 }
 

@@ -18,7 +18,7 @@ async function readProblem(response: Response): Promise<Problem> {
     const held = isRecord(body) ? body[key] : undefined;
     return typeof held === 'string' ? held : '';
   };
-  return new Problem(response.status, text('detail') || text('title') || response.statusText, text('way_out'));
+  return new Problem(response.status, text('detail') || text('title') || response.statusText, text('way_out'), text('fault'));
 }
 
 function pause(seconds: number, signal?: AbortSignal): Promise<void> {

@@ -28,6 +28,20 @@ export interface Model {
   has_facts: boolean;
 }
 
+/** What is wrong with a picture. */
+export type PictureFault =
+  | 'empty'
+  | 'not-a-picture'
+  | 'damaged'
+  | 'too-small'
+  | 'too-large'
+  | 'too-deep'
+  | 'too-heavy'
+  | 'colours'
+  | 'no-decoder'
+  | 'video'
+  | 'not-cut';
+
 export interface Session {
   needed: boolean;
   open: boolean;

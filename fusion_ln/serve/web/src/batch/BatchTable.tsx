@@ -1,7 +1,8 @@
 import type { Model } from '../api/types';
 import { likeliest } from '../result/sets';
+import { sayProblemInLine } from '../parts/problem';
 import { useWords } from '../words/words';
-import { describeError, type Row } from './useBatch';
+import type { Row } from './useBatch';
 
 /** The patients of a batch, with their answers as they come. */
 export function BatchTable({ model, rows }: { model: Model; rows: Row[] }) {
@@ -45,10 +46,7 @@ function PatientRow({ model, row }: { model: Model; row: Row }) {
         <span className={`state-${state}`}>{words.batch.states[state]}</span>
         {answer?.unlike && <span className="caution small"> {words.batch.outside}</span>}
         {error !== null && (
-          <span className="bad small" lang="en">
-            {' '}
-            {describeError(error, words.unreachable)}
-          </span>
+          <span className="bad small"> {sayProblemInLine(error, words)}</span>
         )}
       </td>
     </tr>

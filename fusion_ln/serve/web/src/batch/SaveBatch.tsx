@@ -1,10 +1,11 @@
 import { Button } from 'antd';
 import type { Model } from '../api/types';
 import { formatCsv } from '../parts/csv';
+import { sayProblemInLine } from '../parts/problem';
 import { saveText } from '../parts/save';
 import { answerRows, type Outcome } from '../result/rows';
 import { useWords } from '../words/words';
-import { describeError, type Row } from './useBatch';
+import type { Row } from './useBatch';
 
 /** The answers of a batch as files; patients without an answer stand there with the reason. */
 export function SaveBatch({ model, rows }: { model: Model; rows: Row[] }) {
@@ -13,7 +14,7 @@ export function SaveBatch({ model, rows }: { model: Model; rows: Row[] }) {
     rows.map(({ patient, answer, error, state }) => ({
       patient: patient.id,
       answer,
-      problem: state === 'done' ? '' : describeError(error, words.unreachable) || state,
+      problem: state === 'done' ? '' : error === null ? state : sayProblemInLine(error, words),
     }));
   return (
     <>

@@ -1,5 +1,5 @@
 import { useRef, useState } from 'react';
-import { isLocked, patientForm, Problem } from '../api/client';
+import { isLocked, patientForm } from '../api/client';
 import { server } from '../api/server';
 import type { Answer } from '../api/types';
 import type { Batch, BatchPatient, Unused } from './group';
@@ -84,10 +84,4 @@ export function useBatch(): BatchRun {
   };
 
   return { rows, unused, running, wait, prepare, start, cancel: () => control.current?.abort() };
-}
-
-/** A refusal in one line. */
-export function describeError(error: unknown, unreachable: string): string {
-  if (error === null) return '';
-  return error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}`.trim() : unreachable;
 }

@@ -1,3 +1,4 @@
+import { Refusal } from '../api/client';
 import type { Answer, Probabilities } from '../api/types';
 import type { PageFacts } from './facts';
 
@@ -51,7 +52,7 @@ function countBits(bits: number): number {
 export function assemble(facts: PageFacts, present: number[], readings: Reading[], engine: Answer['engine']): Answer {
   const { model, farthest } = facts;
   const all = readings.at(-1);
-  if (!all?.probabilities.every(Number.isFinite)) throw new Error('values that are not finite numbers');
+  if (!all?.probabilities.every(Number.isFinite)) throw new Refusal('not-finite');
   const byClass = (values: number[]): Probabilities =>
     Object.fromEntries(model.classes.map((name, c) => [name, values[c] ?? 0]));
   const name = (place: number): string => model.modalities[place] ?? '';

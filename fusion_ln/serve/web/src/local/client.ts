@@ -1,4 +1,4 @@
-import { Problem, type Client, type Fetching, type Options } from '../api/client';
+import { Refusal, type Client, type Fetching, type Options } from '../api/client';
 import type { Answer, Example, Explanation, PictureInfo } from '../api/types';
 import type { PageFacts } from './facts';
 import { keep } from './keep';
@@ -30,10 +30,10 @@ worker.addEventListener('message', ({ data }: MessageEvent<Reply>) => {
   const held = waiting.get(data.id);
   waiting.delete(data.id);
   if (data.kind === 'done') held?.done(data.value);
-  else held?.refuse(new Problem(data.status, data.detail, data.wayOut));
+  else held?.refuse(new Refusal(data.fault, data.detail));
 });
 worker.addEventListener('error', () => {
-  const problem = new Problem(500, 'The model could not be started here.', 'Load the page again, in a current browser.');
+  const problem = new Refusal('not-started');
   tell({ error: problem });
   for (const { refuse } of waiting.values()) refuse(problem);
   waiting.clear();
@@ -76,7 +76,7 @@ async function fetchFacts(): Promise<PageFacts> {
 async function reach(path: string): Promise<Response> {
   const response = await fetch(new URL(path, base)).catch(() => null);
   if (response?.ok) return response;
-  throw new Problem(503, `${path} cannot be fetched.`, 'Check that the whole folder was copied to the web space.');
+  throw new Refusal('unfetched', path);
 }
 
 const fetched = new Map<string, Blob>();

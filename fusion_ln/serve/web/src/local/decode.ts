@@ -1,10 +1,9 @@
-import { Problem } from '../api/client';
+import { Refusal } from '../api/client';
 import type { Pixels } from './facts';
 
 const LEAST_SIDE = 16; // pixels
 const WEBP_EXIF = 8; // flag of the header
 const MOST_PIXELS = 36_000_000;
-const CONVERT = 'Open it in a viewer; if it shows a picture there, save it as 8-bit PNG.';
 
 /** Decode a picture to its own pixels, turned as its file says, transparency over black, no colours changed. */
 export async function decode(file: File): Promise<Pixels> {
@@ -14,17 +13,17 @@ export async function decode(file: File): Promise<Pixels> {
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
   } catch {
-    throw new Problem(422, 'Not a picture that this browser reads: damaged, or of another kind.', CONVERT);
+    throw new Refusal('undecoded');
   }
   const { width, height } = bitmap;
   if (Math.min(width, height) < LEAST_SIDE) {
-    throw new Problem(422, `${width} x ${height} pixels; at least ${LEAST_SIDE} a side are needed.`, CONVERT);
+    throw new Refusal('too-small', `${width} x ${height}`);
   }
   if (width * height > MOST_PIXELS) {
-    throw new Problem(422, `${width} x ${height} pixels, more than ${MOST_PIXELS / 1e6} megapixels.`, 'Save it smaller.');
+    throw new Refusal('too-large', `${width} x ${height}`);
   }
   const pen = new OffscreenCanvas(width, height).getContext('2d', { alpha: false, willReadFrequently: true });
-  if (!pen) throw new Problem(500, 'This browser gives no canvas.', 'Use a current browser.');
+  if (!pen) throw new Refusal('no-canvas');
   pen.drawImage(bitmap, 0, 0);
   bitmap.close();
   const { data } = pen.getImageData(0, 0, width, height);
@@ -40,17 +39,11 @@ export async function decode(file: File): Promise<Pixels> {
 /** Refuse by its first bytes what no browser decodes, or not as `fusionln` does. */
 function refuse(head: Uint8Array): void {
   const text = (from: number, to: number): string => String.fromCharCode(...head.subarray(from, to));
-  if (head.length === 0) throw new Problem(422, 'The file is empty (0 bytes).', 'Fetch or export the file again.');
-  if (text(128, 132) === 'DICM') {
-    throw new Problem(422, 'DICOM, which a browser does not read.', 'Save it as 8-bit PNG, or ask `fusionln predict`.');
-  }
-  if (text(0, 4) === 'II*\0' || text(0, 4) === 'MM\0*') {
-    throw new Problem(422, 'TIFF, which a browser does not read.', 'Save it as 8-bit PNG, or ask `fusionln predict`.');
-  }
+  if (head.length === 0) throw new Refusal('empty');
+  if (text(128, 132) === 'DICM') throw new Refusal('dicom');
+  if (text(0, 4) === 'II*\0' || text(0, 4) === 'MM\0*') throw new Refusal('tiff');
   if (text(0, 4) === 'RIFF' && text(8, 16) === 'WEBPVP8X' && ((head[20] ?? 0) & WEBP_EXIF) !== 0) {
-    throw new Problem(422, 'WebP with EXIF, which browsers turn or leave as they like.', CONVERT);
+    throw new Refusal('webp');
   }
-  if (text(1, 4) === 'PNG' && (head[24] ?? 0) > 8) {
-    throw new Problem(422, 'PNG of 16 bits a sample; 8 are read.', 'Save it as 8-bit PNG, or ask `fusionln predict`.');
-  }
+  if (text(1, 4) === 'PNG' && (head[24] ?? 0) > 8) throw new Refusal('too-deep', `${head[24] ?? 0} > 8`);
 }

@@ -1,3 +1,4 @@
+import type { OwnFault } from '../words/en';
 import type { PageFacts } from './facts';
 
 /** Question to the worker; `pictures` by modality. */
@@ -11,7 +12,7 @@ export type Question =
 export type Reply =
   | { id: number; kind: 'share'; share: number }
   | { id: number; kind: 'done'; value: unknown }
-  | { id: number; kind: 'refused'; status: number; detail: string; wayOut: string };
+  | { id: number; kind: 'refused'; fault: OwnFault; detail: string };
 
 /** Maps and pictures as PNG, by modality; the page makes addresses of them. */
 export interface Painted {

@@ -1,4 +1,4 @@
-import { Problem } from '../api/client';
+import { Refusal } from '../api/client';
 import type { Answer } from '../api/types';
 import { assemble, coalitions, largest } from './answer';
 import { guessModality } from './colours';
@@ -29,16 +29,15 @@ self.addEventListener('message', ({ data }: MessageEvent<Question>) => {
       send({ id: data.id, kind: 'done', value });
     },
     (error: unknown) => {
-      const { status, detail, wayOut } = error instanceof Problem ? error : unable(error);
-      send({ id: data.id, kind: 'refused', status, detail, wayOut });
+      const { fault, detail } = error instanceof Refusal ? error : unable(error);
+      send({ id: data.id, kind: 'refused', fault, detail });
     },
   );
 });
 
 /** Describe a failure of the browser, or of ours. */
-function unable(error: unknown): Problem {
-  const reason = error instanceof Error ? error.message : String(error);
-  return new Problem(500, `The model could not run here: ${reason}.`, 'Load the page again, in a current browser.');
+function unable(error: unknown): Refusal {
+  return new Refusal('not-run', error instanceof Error ? error.message : String(error));
 }
 
 async function look(file: File): Promise<{ modality: string; width: number; height: number }> {
@@ -47,7 +46,7 @@ async function look(file: File): Promise<{ modality: string; width: number; heig
 }
 
 async function answer(question: Exclude<Question, { kind: 'picture' | 'cancel' }>): Promise<unknown> {
-  if (cancelled.delete(question.id)) throw new Problem(499, 'Cancelled.', '');
+  if (cancelled.delete(question.id)) throw new DOMException('', 'AbortError');
   if (question.kind === 'load') return load(question.id, question.facts, question.base);
   if (network === null) throw new Error('no model');
   const ready = await network;
@@ -69,7 +68,7 @@ async function prepareAll({ facts, modalities }: Network, pictures: Record<strin
     const file = pictures[modality];
     if (file) squares.set(place, prepare(await decode(file), facts.sides[modality] ?? 0));
   }
-  if (squares.size === 0) throw new Problem(422, 'No picture.', `The model takes ${modalities.join(', ')}.`);
+  if (squares.size === 0) throw new Refusal('no-picture', modalities.join(', '));
   return squares;
 }
 
@@ -83,7 +82,7 @@ async function explain(ready: Network, squares: Squares, id: number): Promise<Pa
   const { facts, modalities } = ready;
   const breathe = async (): Promise<void> => {
     await new Promise((resolve) => setTimeout(resolve)); // lets a cancellation come in
-    if (cancelled.delete(id)) throw new Problem(499, 'Cancelled.', '');
+    if (cancelled.delete(id)) throw new DOMException('', 'AbortError');
   };
   const [all] = await ready.read(await encodeAll(ready, squares), [[...squares.keys()]]);
   const target = largest(all?.probabilities ?? []);

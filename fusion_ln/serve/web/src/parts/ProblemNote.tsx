@@ -1,15 +1,20 @@
 import { Button } from 'antd';
-import { Problem } from '../api/client';
 import { useWords } from '../words/words';
 import { Note } from './Note';
+import { sayProblem } from './problem';
 
-/** A refusal in the server's own words, which are English, with its way out. */
+/** A refusal with its way out and, beneath, the server's own words where they are of another language. */
 export function ProblemNote({ error, onAgain }: { error: unknown; onAgain?: (() => void) | undefined }) {
   const { words } = useWords();
-  const problem = error instanceof Problem && error.status > 0 ? error : null;
+  const { title, way, original } = sayProblem(error, words);
   return (
-    <Note kind="bad" alert title={problem ? <span lang="en">{problem.detail}</span> : words.unreachable}>
-      {problem ? <p lang="en">{problem.wayOut}</p> : <p>{words.unreachableWay}</p>}
+    <Note kind="bad" alert title={title}>
+      <p>{way}</p>
+      {original && (
+        <p className="dim small" lang="en">
+          {original}
+        </p>
+      )}
       {onAgain && <Button onClick={onAgain}>{words.tryAgain}</Button>}
     </Note>
   );

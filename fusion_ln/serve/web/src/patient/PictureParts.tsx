@@ -1,5 +1,5 @@
 import { Button } from 'antd';
-import { Problem } from '../api/client';
+import { sayProblem } from '../parts/problem';
 import { useWords } from '../words/words';
 import type { Picture } from './pictures';
 
@@ -20,15 +20,17 @@ export function PictureView({ picture, label }: { picture: Picture; label: strin
   );
 }
 
-/** Why the server could not read a picture, if it could not. */
+/** Why a picture could not be read, if it could not. */
 export function PictureProblem({ picture: { error } }: { picture: Picture }) {
   const { words } = useWords();
   if (error === null) {
     return null;
   }
+  const { title, way, original } = sayProblem(error, words);
   return (
-    <p className="bad small" role="alert" lang="en">
-      {error instanceof Problem && error.status > 0 ? `${error.detail} ${error.wayOut}` : words.unreachable}
+    <p className="bad small" role="alert">
+      {title} {way}
+      {original && <span lang="en"> {original}</span>}
     </p>
   );
 }

@@ -1,5 +1,15 @@
+import type { PictureFault } from '../api/types';
+
 function count(n: number, thing: string): string {
   return n === 1 ? `1 ${thing}` : `${n} ${thing}s`;
+}
+
+const CONVERT = 'Open it in a viewer; if it shows a picture there, save it as 8-bit PNG.';
+
+/** What was refused, and the way out. */
+export interface Said {
+  title: string;
+  way: string;
 }
 
 /** Every text of the page, in English. */
@@ -20,6 +30,31 @@ export const en = {
   busy: (seconds: number) => `The server is busy. It is asked again in ${seconds} s.`,
   unreachable: 'The server does not answer.',
   unreachableWay: 'Check that it runs and that you are connected, then try again.',
+  refusals: {
+    empty: { title: 'The file is empty (0 bytes).', way: 'Fetch or export the file again.' },
+    'not-a-picture': { title: 'Not a picture that is read.', way: CONVERT },
+    damaged: { title: 'Truncated or damaged.', way: 'Fetch or export the file again.' },
+    'too-small': { title: 'Too few pixels: at least 16 a side are needed.', way: CONVERT },
+    'too-large': { title: 'More than 36 megapixels.', way: 'Save it smaller.' },
+    'too-deep': { title: 'More than 8 bits a sample.', way: 'Save it as 8-bit PNG, or ask `fusionln predict`.' },
+    'too-heavy': { title: 'It takes too much time or memory to decode.', way: CONVERT },
+    colours: { title: 'Its colours are coded in a way that is not read.', way: CONVERT },
+    'no-decoder': { title: 'Its compression is not read here.', way: 'Export it without compression, or as 8-bit PNG.' },
+    video: { title: 'A video.', way: 'Export the frame that shows the node as PNG.' },
+    'not-cut': { title: 'No picture was found on this screen.', way: 'Cut the picture out of its screen, save it as PNG, and give that.' },
+    dicom: { title: 'DICOM, which a browser does not read.', way: 'Save it as 8-bit PNG, or ask `fusionln predict`.' },
+    tiff: { title: 'TIFF, which a browser does not read.', way: 'Save it as 8-bit PNG, or ask `fusionln predict`.' },
+    webp: { title: 'WebP with EXIF, which browsers turn or leave as they like.', way: CONVERT },
+    undecoded: { title: 'Not a picture that this browser reads: damaged, or of another kind.', way: CONVERT },
+    'no-picture': { title: 'No picture.', way: 'Give one of these modalities.' },
+    'no-canvas': { title: 'This browser gives no canvas.', way: 'Use a current browser.' },
+    'not-started': { title: 'The model could not be started here.', way: 'Load the page again, in a current browser.' },
+    'not-run': { title: 'The model could not run here.', way: 'Load the page again, in a current browser.' },
+    'not-finite': { title: 'The model gives values that are not finite numbers.', way: 'Look at the pictures.' },
+    unfetched: { title: 'A file of this page cannot be fetched.', way: 'Check that the whole folder was copied to the web space.' },
+  } satisfies Record<PictureFault, Said> & Record<string, Said>,
+  /** By fault of a picture, or status; null: the server speaks this language. */
+  serverRefusals: null as Record<string, Said> & { other: Said } | null,
   tryAgain: 'Try again',
   notFound: 'This page does not exist.',
   names: {} as Record<string, string>,
@@ -193,3 +228,6 @@ export const en = {
 };
 
 export type Words = typeof en;
+
+/** What the page itself refuses. */
+export type OwnFault = keyof Words['refusals'];

@@ -1,5 +1,7 @@
 import type { Words } from './en';
 
+const CONVERT = '请用看图软件打开；若能显示图像，请另存为 8 位 PNG。';
+
 /** Every text of the page, in Chinese. */
 export const zh: Words = {
   name: '中文',
@@ -18,6 +20,40 @@ export const zh: Words = {
   busy: (seconds) => `服务器繁忙，${seconds} 秒后自动重试。`,
   unreachable: '服务器没有响应。',
   unreachableWay: '请确认服务器正在运行且网络已连接，然后重试。',
+  refusals: {
+    empty: { title: '文件为空（0 字节）。', way: '请重新获取或导出该文件。' },
+    'not-a-picture': { title: '不是可读取的图像。', way: CONVERT },
+    damaged: { title: '文件不完整或已损坏。', way: '请重新获取或导出该文件。' },
+    'too-small': { title: '像素过少：每边至少需要 16 像素。', way: CONVERT },
+    'too-large': { title: '超过 3600 万像素。', way: '请缩小后保存。' },
+    'too-deep': { title: '每个样本超过 8 位。', way: '请另存为 8 位 PNG，或使用 `fusionln predict`。' },
+    'too-heavy': { title: '解码所需的时间或内存过多。', way: CONVERT },
+    colours: { title: '无法读取其颜色编码。', way: CONVERT },
+    'no-decoder': { title: '无法读取其压缩格式。', way: '请以不压缩的形式导出，或导出为 8 位 PNG。' },
+    video: { title: '这是视频。', way: '请将显示淋巴结的一帧导出为 PNG。' },
+    'not-cut': { title: '未能在屏幕截图中找到图像区域。', way: '请从截图中裁出图像，存为 PNG 后再提供。' },
+    dicom: { title: '浏览器无法读取 DICOM。', way: '请另存为 8 位 PNG，或使用 `fusionln predict`。' },
+    tiff: { title: '浏览器无法读取 TIFF。', way: '请另存为 8 位 PNG，或使用 `fusionln predict`。' },
+    webp: { title: '带有 EXIF 的 WebP，各浏览器对其旋转方式不一。', way: CONVERT },
+    undecoded: { title: '此浏览器无法读取该图像：可能已损坏，或属于其他格式。', way: CONVERT },
+    'no-picture': { title: '没有图像。', way: '请提供以下任一模态的图像。' },
+    'no-canvas': { title: '此浏览器不支持画布。', way: '请使用较新的浏览器。' },
+    'not-started': { title: '模型无法在此启动。', way: '请用较新的浏览器重新加载此页面。' },
+    'not-run': { title: '模型无法在此运行。', way: '请用较新的浏览器重新加载此页面。' },
+    'not-finite': { title: '模型给出的数值不是有限数。', way: '请检查图像。' },
+    unfetched: { title: '无法获取此页面的某个文件。', way: '请确认整个文件夹都已复制到网站空间。' },
+  },
+  serverRefusals: {
+    400: { title: '请求无法读取。', way: '请重新加载此页面后再试。' },
+    401: { title: '服务器要求访问令牌。', way: '请输入服务器启动时显示的令牌。' },
+    403: { title: '请求不是由此服务器的页面发出的。', way: '请重新加载此页面后再试。' },
+    413: { title: '所发送的内容超过服务器允许的大小。', way: '请发送较小的图像，或一次只发送一位患者。' },
+    422: { title: '所发送的内容与模型不符。', way: '请检查图像和所填信息。' },
+    429: { title: '请求过于频繁。', way: '请稍候再试。' },
+    500: { title: '服务器出错。', way: '请再试一次，或告知服务器管理员。' },
+    503: { title: '服务器繁忙，没有空位。', way: '请几秒后再试。' },
+    other: { title: '服务器拒绝了请求。', way: '原因见下方服务器的说明。' },
+  },
   tryAgain: '重试',
   notFound: '此页面不存在。',
   names: {
