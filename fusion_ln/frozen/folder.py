@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,11 +141,9 @@ class ModelFolder:
         """Hash every file by its path in the folder, but the digest, the log, unfinished files, locks and a hub's."""
         names = sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
         own = {self.digest_file.name, LOCK, LOG, *OF_HUBS}
-        return {
-            name: hash_file(self.root / name)
-            for name in names
-            if name.split("/")[0] not in own and not name.endswith(TEMPORARY)
-        }
+        names = [name for name in names if name.split("/")[0] not in own and not name.endswith(TEMPORARY)]
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(names, pool.map(lambda name: hash_file(self.root / name), names), strict=True))
 
 
 def _digest(files: dict[str, str]) -> str:

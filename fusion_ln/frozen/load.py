@@ -1,13 +1,16 @@
 """Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
+from fusion_ln.compute.device import cores, one_thread_each
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
@@ -25,7 +28,10 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
 
 SCORE = "score"
-DRAWING = (torch.Tensor.normal_, torch.Tensor.uniform_)
+DRAWING = {
+    *(torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.trunc_normal_),
+    *(init.kaiming_normal_, init.kaiming_uniform_, init.xavier_normal_, init.xavier_uniform_),
+}
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,13 @@ def load_model(root: Path) -> FrozenModel:
         return freeze_in_memory(RunFolder(root))
     digest = folder.check_digest()
     record = folder.read_record()
-    with Undrawn():
-        models = [_load_one(folder, record, place) for place in range(len(record.numbers))]
+
+    def load(place: int) -> TripletModel:
+        with Undrawn():  # in this thread
+            return _load_one(folder, record, place)
+
+    with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
+        models = list(pool.map(load, range(len(record.numbers))))
     known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
     return FrozenModel(root, record, models, read_scores(folder.scores, len(record.classes)), known, digest)
 
@@ -114,7 +125,8 @@ class Undrawn(TorchFunctionMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         """Leave a tensor as it is where it would be filled with random numbers."""
-        return args[0] if func in DRAWING else func(*args, **(kwargs or {}))
+        named = dict(kwargs or {})  # some functions of `torch.nn.init` hand on their tensor by name
+        return (*args, *named.values())[0] if func in DRAWING else func(*args, **named)
 
 
 def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:

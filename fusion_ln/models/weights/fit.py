@@ -278,7 +278,12 @@ def refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Find the first tensor that holds NaN or infinity."""
-    return next((k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all())), None)
+    return next((name for name, tensor in tensors.items() if not _is_finite(tensor)), None)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Test if all values are finite. A finite sum says so, and takes a fraction of the time of looking at each."""
+    return not tensor.is_floating_point() or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def own_size(timm_name: str, read: Unwrapped, network: Network | None) -> int | None:
