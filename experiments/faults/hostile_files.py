@@ -295,12 +295,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(Path(folder))
         trial.prepare()
-        sound = trial.run(dicom(SOUND))
         for name, make in FILES.items():
             if options.names and not any(word in name for word in options.names):
                 continue
             content, started = make(), time.monotonic()
-            found = trial.run(content)
+            sound, found = trial.run(dicom(SOUND)), trial.run(content)
             held["rows"][name] = {
                 command: (seconds - sound[command][0], memory - sound[command][1], code, text.replace(folder, "DIR"))
                 for command, (seconds, memory, code, text) in found.items()
