@@ -7,8 +7,9 @@ from sklearn import metrics as sk
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.folds import describe_folds, score_folds
-from fusion_ln.metrics import METRICS, confusion, equal_mass_bins, score
+from fusion_ln.metrics import METRICS, confusion, score
 from fusion_ln.predictions import Predictions, predictions_from_logits
+from fusion_ln.resamples import equal_mass_bins
 
 CLASSES = ("benign", "lymphoma", "metastatic")
 

@@ -11,7 +11,8 @@ from fusion_ln.evaluation.limits.auc import aucs, covariance, one_vs_one
 from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
 from fusion_ln.evaluation.resampling import resample_counts
-from fusion_ln.metrics import METRICS, Metric, Resamples, score
+from fusion_ln.metrics import METRICS, Metric, score
+from fusion_ln.resamples import Resamples
 
 BLOCK = 200  # replicates ranked at once
 DRAWN = ("f1", "mcc", "brier", "log_loss")  # what the product resamples

@@ -11,8 +11,8 @@ from fusion_ln.bench.page import header, table_head, table_row
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.intervals import metric_intervals, resample
 from fusion_ln.evaluation.resampling import resample_counts
-from fusion_ln.metrics import Resamples
 from fusion_ln.predictions import Predictions, predictions_from_logits
+from fusion_ln.resamples import Resamples
 
 BENCH_CLASSES = ("benign", "lymphoma", "metastatic")
 CLASS_SHARES = (164 / 586, 122 / 586, 300 / 586)  # of Jiang et al. 2025

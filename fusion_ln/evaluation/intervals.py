@@ -15,10 +15,11 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
+from fusion_ln.evaluation import large
 from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
 from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle, wilson
 from fusion_ln.evaluation.resampling import BLOCK, resample_counts, strata
-from fusion_ln.metrics import METRICS, Metric, need_patients, score
+from fusion_ln.metrics import METRICS, Metric, need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
 
@@ -183,7 +184,8 @@ def resample(
 ) -> list[Resampled]:
     """Compute metrics of models that predicted the same patients, on the same bootstrap draws.
 
-    Memory does not grow with patients x draws: counts are made and used block by block. Models whose mean is to be
+    Memory does not grow with patients x draws: counts are made and used block by block, and samples from
+    `fusion_ln.evaluation.large.LARGE` patients on are drawn by their sums. Models whose mean is to be
     taken (see `mean_of`) need `wilson_of_few`: near 1 the mean of limits is Wilson's own where the seeds agree.
 
     Raises:
@@ -193,17 +195,19 @@ def resample(
     need_patients(labels, classes, at_least=2, clusters=clusters)
     probs = [model.probs for model in models]
     values = [_columns(score(labels, p, classes, metrics=metrics)) for p in probs]
-    draws: list[list[np.ndarray]] = [[] for _ in models]
-    for counts in resample_counts(labels, n_resamples, seed, clusters):
-        for drawn, p in zip(draws, probs, strict=True):
-            drawn.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
-    influences = _influences(labels, probs, classes, metrics, clusters)
+    if large.draws_by_sums(labels, clusters):
+        draws, influences = _from_sums(labels, probs, classes, metrics, n_resamples, seed)
+    else:
+        blocks = resample_counts(labels, n_resamples, seed, clusters)
+        scored = [[_columns(score(labels, p, classes, block, metrics=metrics)) for p in probs] for block in blocks]
+        draws = [np.concatenate(parts) for parts in zip(*scored, strict=True)]
+        influences = _influences(labels, probs, classes, metrics, clusters)
     names = tuple(score(labels, probs[0], classes, metrics=metrics))
     return [
         Resampled(
             names,
             value[0],
-            np.concatenate(drawn),
+            drawn,
             influence,
             resampling_holds(labels, p, classes, metrics, clusters),
             closed_limits(labels, p, classes, metrics, share_limits, clusters),
@@ -295,6 +299,30 @@ def _influences(
             influence.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
     nothing = np.zeros((0, sum(len(metric.titles(classes)) for metric in metrics)))
     return [np.concatenate([nothing, *influence]) for influence in influences]
+
+
+def _from_sums(
+    labels: np.ndarray,
+    probs: list[np.ndarray],
+    classes: tuple[str, ...],
+    metrics: Sequence[Metric],
+    n_resamples: int,
+    seed: int,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Compute the draws (R, M) and influences (G, M) of each model of a large sample."""
+    terms = [large.terms_of(labels, p) for p in probs]
+    drawn = large.bootstrap_sums(terms, n_resamples, seed)
+    draws = [_columns(score_summary(sums, classes, metrics=metrics)) for sums in drawn]
+    influences = []
+    for model in terms:
+        parts = []
+        for members in strata(labels, None):
+            n_groups = min(len(members), _JACKKNIFE_GROUPS)
+            left = large.sums_without_groups(model, members, n_groups)
+            without = _columns(score_summary(left, classes, metrics=metrics))
+            parts.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
+        influences.append(np.concatenate(parts))
+    return draws, influences
 
 
 def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:

@@ -9,9 +9,10 @@ from scipy.stats import rankdata
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from fusion_ln.evaluation import large
 from fusion_ln.evaluation.intervals import align, name_columns
 from fusion_ln.evaluation.limits.clusters import sum_by_patient
-from fusion_ln.metrics import need_patients, score
+from fusion_ln.metrics import need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
 
 _BLOCK = 1 << 23  # counts held at once: 32 MiB
@@ -85,9 +86,16 @@ def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 20
     owner = np.arange(len(a.labels)) if a.clusters is None else a.clusters
     observed = _swapped_differences(a, b, np.zeros((1, len(a.labels)), dtype=bool))
     extreme = dict.fromkeys(observed, 1)  # the observed order is one of the possible ones
+    if by_sums := large.draws_by_sums(a.labels, a.clusters):
+        step = n_permutations
     for start in range(0, n_permutations, step):
-        swaps = rng.random((min(step, n_permutations - start), int(owner.max()) + 1)) < 0.5
-        for name, differences in _swapped_differences(a, b, swaps[:, owner]).items():
+        rows = min(step, n_permutations - start)
+        if by_sums:
+            permuted = _swapped_sums(a, b, rows, rng)
+        else:
+            swaps = rng.random((rows, int(owner.max()) + 1)) < 0.5
+            permuted = _swapped_differences(a, b, swaps[:, owner])
+        for name, differences in permuted.items():
             # Equal differences may differ in the last bit, by the order of their sums.
             extreme[name] += int(np.sum(np.abs(differences) >= abs(observed[name][0]) - 1e-12))
     table = name_columns(tuple(observed))
@@ -136,4 +144,19 @@ def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> d
     ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
     first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)  # (R, 2P)
     scores = [score(labels, probs, a.classes, half, ranking=ranks) for half in (first, 1 - first)]
+    return {name: scores[0][name] - scores[1][name] for name in scores[0]}
+
+
+def _swapped_sums(a: Predictions, b: Predictions, n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Compute what `_swapped_differences` does for ``n`` random swaps in a large sample."""
+    n_patients, classes = len(a.labels), a.classes
+    probs = np.concatenate([a.probs, b.probs])
+    ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
+    joint = large.terms_of(np.concatenate([a.labels, a.labels]), probs, ranks)
+    halves = []
+    for part in (slice(None, n_patients), slice(n_patients, None)):
+        values = joint.each[part].copy()
+        values[:, : len(joint.auc)] *= 2  # influence on a half is that on the whole, twice
+        halves.append(large.Terms(joint.labels[part], joint.predicted[part], joint.auc, values))
+    scores = [score_summary(half, classes) for half in large.swapped_sums(halves[0], halves[1], n, rng)]
     return {name: scores[0][name] - scores[1][name] for name in scores[0]}

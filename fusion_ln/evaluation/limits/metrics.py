@@ -7,7 +7,8 @@ import numpy as np
 from fusion_ln.evaluation.limits.auc import aucs, one_vs_one
 from fusion_ln.evaluation.limits.clusters import count_patients, effective_number
 from fusion_ln.evaluation.limits.shares import Limits, mean_limits, mean_share_limits, wilson
-from fusion_ln.metrics import PRIMARY, Metric, Resamples
+from fusion_ln.metrics import PRIMARY, Metric
+from fusion_ln.resamples import Resamples
 
 NEEDS_WRONG = 5  # with fewer wrong predictions the draws vary too little
 _BLOCK = 1 << 22  # counts held at once: 16 MiB

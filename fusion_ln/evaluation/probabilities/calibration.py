@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.limits.shares import share_interval
-from fusion_ln.metrics import equal_mass_bins
 from fusion_ln.predictions import Predictions
+from fusion_ln.resamples import equal_mass_bins
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:

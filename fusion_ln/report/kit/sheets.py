@@ -34,6 +34,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
+MOST_ROWS = 2000  # of a table on a page, which a browser must lay out; the CSV file has all
+
+
 @dataclass(frozen=True)
 class Fact:
     """A figure of a page's answer: its heading, the figure itself, and a detail below it."""
@@ -71,19 +74,29 @@ class Sheet:
 
     @property
     def columns(self) -> list[SheetColumn]:
-        """The columns as the page shows them; the two ends of an interval, ``<x>_low`` and ``<x>_high``, make one."""
-        shown = []
+        """The columns as the page shows them; the two ends of an interval, ``<x>_low`` and ``<x>_high``, make one.
+
+        They hold the first `MOST_ROWS` rows.
+        """
+        shown, text_columns = [], self.text_columns
         for name in map(str, self.table.columns):
-            values = self.table[name]
+            values = self.table[name][:MOST_ROWS]
             if (high := f"{name.removesuffix('_low')}_high") in self.table and name.endswith("_low"):
-                cells = [style.interval(*ends) for ends in zip(values, self.table[high], strict=True)]
+                cells = [style.interval(*ends) for ends in zip(values, self.table[high][:MOST_ROWS], strict=True)]
                 shown.append(SheetColumn(name, self.headings.get(name, INTERVAL), False, cells))
             elif not (name.endswith("_high") and f"{name.removesuffix('_high')}_low" in self.table):
                 heading = self.headings.get(name) or heading_of(name)
                 words = self.words.get(name) or WORDS.get(name, {})
                 cells = [words.get(value, value) if isinstance(value, str) else value for value in values.tolist()]
-                shown.append(SheetColumn(name, heading, name in self.text_columns, cells))
+                shown.append(SheetColumn(name, heading, name in text_columns, cells))
         return shown
+
+    @property
+    def cut(self) -> str:
+        """The sentence on a table that the page does not show whole; empty where it does."""
+        if len(self.table) <= MOST_ROWS:
+            return ""
+        return f"The first {MOST_ROWS:,} of {len(self.table):,} rows; all are in tables/{self.name}.csv."
 
     @property
     def text_columns(self) -> frozenset[str]:

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
+from fusion_ln.report.kit.sheets import MOST_ROWS, Sheet, csv_of, heading_of
 
 TABLE = pd.DataFrame(
     {"model": ["a", "b"], "auc_b": [0.5, 0.75], "ci_low": [-0.25, None], "ci_high": [0.5, None], "class": ["x", "y"]}
@@ -12,6 +12,14 @@ def test_columns_of_a_page_have_headings_and_one_cell_per_interval():
     assert [c.heading for c in columns] == ["Model", "AUC of reference", "95 % interval", "Class"]
     assert columns[2].cells == ["−0.250 to 0.500", "–"]
     assert [c.is_text for c in columns] == [True, False, False, True]
+
+
+def test_a_page_shows_the_first_rows_of_a_long_table_and_says_where_all_are():
+    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(MOST_ROWS + 1)], "auc_low": 0.1, "auc_high": 0.2})
+    sheet = Sheet("undecided", "Undecided", table)
+    assert [len(column.cells) for column in sheet.columns] == [MOST_ROWS, MOST_ROWS]
+    assert sheet.cut == "The first 2,000 of 2,001 rows; all are in tables/undecided.csv."
+    assert Sheet("s", "S", table[1:]).cut == ""
 
 
 def test_the_csv_keeps_the_columns_of_the_table():

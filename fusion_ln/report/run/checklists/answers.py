@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from fusion_ln.metrics import LEAST_PROB, PRIMARY
+from fusion_ln.metrics import PRIMARY
 from fusion_ln.records.kinds import BaselineRecord, TableRecord
 from fusion_ln.report.kit.style import number, spread
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.evidence.subgroups import by_variable
 from fusion_ln.report.run.text import limits, recognised, verdict_figures
+from fusion_ln.resamples import LEAST_PROB
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import LABEL, PATIENT, SITE, modality_title
 

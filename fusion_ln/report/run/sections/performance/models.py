@@ -3,6 +3,7 @@
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES, split_name
+from fusion_ln.evaluation.large import draws_by_sums
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import METRICS
 from fusion_ln.report.kit.sheets import Sheet
@@ -30,6 +31,7 @@ def build(report: Report) -> Section:
         values={
             "metrics": shown_metrics(results),
             "given": GIVEN,
+            "by_sums": any(draws_by_sums(m.predictions.labels, m.predictions.clusters) for m in results.models),
             "explanations": {m.title: report.link(m.explanation) for m in results.models if m.explanation},
             "audits": {m.title: report.link(m.audit) for m in results.models if m.audit},
         },
