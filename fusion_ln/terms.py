@@ -38,6 +38,7 @@ MODALITY_TABLE = (
 )
 KNOWN_MODALITIES = {modality.name: modality for modality in MODALITY_TABLE}
 COLOUR_MODALITIES = frozenset(modality.name for modality in MODALITY_TABLE if modality.hue_is_measurement)
+FLOW_MODALITIES = frozenset({"cdfi"})  # whose colour is flow
 
 COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
 MODEL_RECORD = "model.json"  # file that makes a folder a model
@@ -52,6 +53,8 @@ MODALITY = "modality"
 VIEW = "view"
 MODALITIES_USED = "modalities"  # of which a prediction saw pictures, as in "2d+elastic"
 PATH = "path"
+CINE = "cine"  # file of several frames that a picture was taken from; empty of others
+FRAME = "frame"  # number of the frame in it, from 0
 WIDTH = "width"
 HEIGHT = "height"
 CROP = ("crop_x", "crop_y", "crop_width", "crop_height")  # box of the picture in its file, in pixels

@@ -73,7 +73,7 @@ class ImportGroup(click.Group):
 def import_() -> None:
     """Describe a raw archive as a cohort.
 
-    The pictures of the archive SRC stay in place; of videos, frames are written to the cohort. See
+    The pictures of the archive SRC stay in place; the frames that `--frames` takes are written to the cohort. See
     `fusionln cohort import SOURCE --help` for the layout and the options of a source.
     """
 
@@ -91,6 +91,13 @@ def _build_import(name: str) -> click.Command:
     @FOLDS
     @seed_option
     @common.frame_option
+    @click.option(
+        "--frames",
+        metavar="N|best|best:N",
+        help="Frames of each video, multi-frame DICOM file or animation that become views: N evenly spaced ones; the "
+        "best, among the half that move least, with most flow (colour Doppler) or sharpest; or the best of each of N "
+        "equal parts." + (f"  [default: {source.default_frames}]" if source.default_frames else ""),
+    )
     @click.option(
         "--crop",
         default="none",
@@ -114,7 +121,8 @@ def _build_import(name: str) -> click.Command:
         out: Path,
         folds: Folds,
         seed: int,
-        frame: int,
+        frame: int | None,
+        frames: str | None,
         skip_unreadable: bool,
         leave_out: tuple[str, ...],
         crop: str,
@@ -122,11 +130,14 @@ def _build_import(name: str) -> click.Command:
         accept: Path | None,
         **options: object,
     ) -> None:
+        from fusion_ln.cohort.frames import FrameRule
         from fusion_ln.cohort.importing import import_cohort
         from fusion_ln.cohort.regions.cropping import Cropping, read_accepted
         from fusion_ln.cohort.regions.rule import CropRule
         from fusion_ln.cohort.source import open_source
 
+        if frames is not None and frame is not None:
+            raise click.UsageError("--frame takes one frame of every file, --frames chooses: give one of them.")
         cropping = Cropping(CropRule.parse(crop), read_accepted(accept) if accept else {}, mask_text)
         given = {key: value for key, value in options.items() if value is not None}
         cohort = import_cohort(
@@ -134,7 +145,8 @@ def _build_import(name: str) -> click.Command:
             out,
             **folds,
             seed=seed,
-            frame=frame,
+            frame=frame or 0,
+            frames=FrameRule.parse(frames) if frames is not None else None,
             skip_unreadable=skip_unreadable,
             leave_out=leave_out,
             cropping=cropping,

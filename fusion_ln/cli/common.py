@@ -36,7 +36,7 @@ moved_cohort_option = click.option(
 def frame_option(command: F) -> F:
     """Add the option of the frame to take from files with several."""
     return click.option(
-        "--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Frame of files with several frames."
+        "--frame", type=click.IntRange(min=0), help="Frame of files with several frames, counted from 0.  [default: 0]"
     )(command)
 
 

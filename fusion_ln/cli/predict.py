@@ -58,7 +58,7 @@ def predict(
     model: Path | None,
     named: tuple[str, ...],
     clinical: tuple[str, ...],
-    frame: int,
+    frame: int | None,
     cohort: Path | None,
     server: str | None,
     prevalence: str,
@@ -79,7 +79,7 @@ def predict(
     if bool(pictures) == bool(cohort):
         options = ", ".join(f"--{modality}" for modality in KNOWN_MODALITIES)
         raise click.UsageError(f"Give either pictures ({options}, --picture) or --cohort DIR.")
-    if frame and cohort:
+    if frame is not None and cohort:
         raise click.UsageError("--frame belongs to pictures; a cohort was imported with a frame of its own.")
     if sr and cohort:
         raise click.UsageError("--sr belongs to pictures: a report is of one patient.")
@@ -88,7 +88,7 @@ def predict(
     values = _parse_pairs(clinical, "--clinical age=54")
     inputs = [*pictures.values(), *([Path(costs)] if costs else [])]
     check_outputs({"--csv": out, "--json": json_out, "--sr": sr}, [model, cohort, *inputs])
-    if server and (model or cohort or frame or prevalence or costs or out or sr or engine != "auto"):
+    if server and (model or cohort or frame is not None or prevalence or costs or out or sr or engine != "auto"):
         raise click.UsageError("With --server only pictures, --clinical and --json are taken.")
     if server:
         _ask_server(server, pictures, values, json_out)
@@ -101,7 +101,7 @@ def predict(
 
 def _ask_model(
     model: Path,
-    asked: tuple[Path | dict[str, Path], int, dict[str, str]],
+    asked: tuple[Path | dict[str, Path], int | None, dict[str, str]],
     *,
     prevalence: str,
     costs: str,
@@ -119,7 +119,7 @@ def _ask_model(
     from fusion_ln.files.formats import write_csv, write_json
     from fusion_ln.predict.predictor import load_predictor
     from fusion_ln.predict.present import as_json, as_table, kind_of
-    from fusion_ln.predict.structured_report import read_references, require_digest, write_report
+    from fusion_ln.predict.structured_report import read_references, refuse_chosen_frames, require_digest, write_report
     from fusion_ln.progress import say
     from fusion_ln.terms import RAW
 
@@ -130,6 +130,7 @@ def _ask_model(
     )
     if sr:
         require_digest(predictor.model)
+        refuse_chosen_frames(predictor.model, references, frame)
     if isinstance(patients, Path):
         opened = load_cohort(patients)
         answers = predictor.predict_cohort(opened)
@@ -142,7 +143,7 @@ def _ask_model(
         write_json(json_out, described if isinstance(patients, Path) else described[0])
         click.echo(f"Answers: {json_out}")
     if sr:
-        write_report(sr, predictor.model, answers, references, kind=kind_of(predictor), frame=frame)
+        write_report(sr, predictor.model, answers, references, kind=kind_of(predictor), frame=frame or 0)
         click.echo(f"Report: {sr}")
     if out:
         write_csv(out, table)

@@ -16,6 +16,7 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files.hashes import hash_table
 from fusion_ln.records.parts import CohortSummary, Preparation
 from fusion_ln.terms import (
+    CINE,
     CROP,
     CROP_BY,
     FOLD,
@@ -48,7 +49,9 @@ class Cohort:
             its name as a unit (`fusion_ln.units`), as in the other tables.
         images: ``image_id, patient_id, modality, view, path, width, height, sha256``, sorted by
             patient, modality, view. Of a cropped cohort also ``crop_x, crop_y, crop_width, crop_height, crop_by,
-            mm_per_pixel``: the box of the picture in its file, which has ``width`` and ``height``.
+            mm_per_pixel``: the box of the picture in its file, which has ``width`` and ``height``. Where frames of
+            cines became pictures also ``cine, frame``: their file, relative to the archive, and number in it; the
+            ``path`` of such a picture is relative to the cohort folder.
         folds: See `draw_folds`.
         simulated: True for a phantom cohort; every page made from it says so.
         details: Further entries of its source: frame, remarks, settings of a phantom.
@@ -103,13 +106,14 @@ class Cohort:
     def preparation(self) -> Preparation | None:
         """Preparation of its pictures; None if they are taken whole."""
         held = self.details
-        if not (self.is_cropped or held.mask_text):
+        if not (self.is_cropped or held.mask_text or held.frames):
             return None
         boxes = self.images[CROP_BY].value_counts().sort_index().to_dict() if self.is_cropped else {}
         return Preparation(
             crop=held.crop,
             accepted=held.accepted,
             mask_text=held.mask_text,
+            frames=held.frames,
             burned_in=held.burned_in,
             boxes={str(by): int(count) for by, count in boxes.items()},
         )
@@ -162,6 +166,15 @@ class Cohort:
         """
         if self.of_nodes:
             raise CohortError(f"cohort {self.name}: has {self.count_units()}; {reason}.", way_out)
+
+    @cached_property
+    def _stored(self) -> frozenset[str]:
+        """Paths of the pictures that are frames of cines."""
+        return frozenset(self.images.loc[self.images[CINE] != "", PATH] if CINE in self.images else ())
+
+    def folder_of(self, path: str) -> Path:
+        """Return the folder that a path of ``images.path`` is relative to."""
+        return self.root if path in self._stored else self.pictures
 
     @property
     def is_unlabelled(self) -> bool:
@@ -269,7 +282,7 @@ class Cohort:
         Raises:
             CohortError: If the path leads out of the pictures' folder.
         """
-        folder = self.pictures.resolve()
+        folder = self.folder_of(path).resolve()
         found = (folder / path).resolve()
         if not found.is_relative_to(folder):
             raise CohortError(

@@ -15,10 +15,25 @@ from fusion_ln.files.formats import write_parquet
 from fusion_ln.files.hashes import hash_table
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import CROP, CROP_BY, FOLD, HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, VIEW, WIDTH
+from fusion_ln.terms import (
+    CINE,
+    CROP,
+    CROP_BY,
+    FOLD,
+    FRAME,
+    HEIGHT,
+    IMAGE,
+    LABEL,
+    MODALITY,
+    PATH,
+    PATIENT,
+    SHA256,
+    VIEW,
+    WIDTH,
+)
 
-TEXTS = (PATIENT, IMAGE, MODALITY, PATH, SHA256, CROP_BY)
-NUMBERS = (LABEL, FOLD, VIEW, WIDTH, HEIGHT, *CROP)
+TEXTS = (PATIENT, IMAGE, MODALITY, PATH, SHA256, CINE, CROP_BY)
+NUMBERS = (LABEL, FOLD, VIEW, WIDTH, HEIGHT, FRAME, *CROP)
 
 
 def save_cohort(cohort: Cohort) -> None:

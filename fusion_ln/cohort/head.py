@@ -17,7 +17,7 @@ from fusion_ln.terms import COHORT_HEAD
 FORMAT_VERSION = 1
 HEAD = COHORT_HEAD
 TABLES = ("patients", "images", "folds")
-FRAMES = "frames"  # folder in the cohort for pictures that are frames of videos
+FRAMES = "frames"  # folder in the cohort for pictures that are frames of cines
 UNFINISHED = ".unfinished"  # in a folder while it becomes a cohort
 OURS = ("images", FRAMES, "truth.parquet", "posteriors.parquet")  # besides the tables
 
@@ -43,6 +43,7 @@ class CohortDetails(BaseModel):
 
     Attributes:
         frame: Frame of animations and multi-frame DICOM files that was imported.
+        frames: Rule by which frames of cines became pictures, see `Preparation`; empty: there are none.
         remarks: Oddities found by the import.
         left_out: Patterns of paths that were not imported.
         skipped: Pictures that could not be read or had no label.
@@ -59,6 +60,7 @@ class CohortDetails(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     frame: int = Field(0, ge=0)
+    frames: str = ""
     remarks: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()

@@ -12,15 +12,17 @@ import pandas as pd
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds, folds_origin
-from fusion_ln.cohort.head import FRAMES, CohortDetails, new_cohort
+from fusion_ln.cohort.frames import FrameRule
+from fusion_ln.cohort.head import CohortDetails, new_cohort
+from fusion_ln.cohort.leftovers import with_leftovers
 from fusion_ln.cohort.raw_pictures import (
     RawPicture,
+    Reading,
     name_patients,
     number_views,
     read_pictures,
     refuse_burned_in_text,
     remark_on_frames,
-    with_leftovers,
 )
 from fusion_ln.cohort.regions.cropping import Cropping, describe_boxes, refuse_shared_boxes
 from fusion_ln.cohort.source import Archive, Source
@@ -28,8 +30,10 @@ from fusion_ln.errors import SettingsError, SourceError, printable
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.progress import say
 from fusion_ln.terms import (
+    CINE,
     CROP,
     CROP_BY,
+    FRAME,
     HEIGHT,
     IMAGE,
     LABEL,
@@ -54,6 +58,7 @@ def import_cohort(
     by_site: bool = False,
     seed: int = 0,
     frame: int = 0,
+    frames: FrameRule | None = None,
     skip_unreadable: bool = False,
     leave_out: Sequence[str] = (),
     cropping: Cropping | None = None,
@@ -65,19 +70,27 @@ def import_cohort(
         out: The cohort folder to make.
         k, by_site, seed: See `draw_folds`.
         frame: Frame of animations and of multi-frame DICOM files.
+        frames: Frames of such files and of videos that become pictures; None: those of the source by itself, if it has
+            such, else ``frame`` alone. They are written to ``out/frames`` as PNG, so that the cohort needs no video
+            reader.
         skip_unreadable: Go on without pictures that cannot be read or have no label; they are named here and in the
             cohort's details.
         leave_out: Patterns (``*`` and ``?``) of paths, relative to the archive, to leave out.
         cropping: How pictures are cut out of their files; None: they are taken whole.
 
-    Frames of videos are written to ``out/frames`` as PNG, so that the cohort needs no video reader.
-
     Raises:
         SourceError: If the archive is not laid out as expected.
+        SettingsError: If both ``frame`` and ``frames`` are given.
         PictureError: If pictures cannot be read or have no label; names the first ten of them.
         CohortError: If ``out`` holds something, or the folds cannot be drawn. Nothing is written then.
     """
     cropping = cropping or Cropping()
+    reading = Reading(cropping, frame, frames or _default_frames(source), out)
+    if frame and reading.frames:
+        raise SettingsError(
+            f"--frame {frame} beside --frames {reading.frames}: one frame of every file, or chosen ones.",
+            "Give one of them.",
+        )
     with new_cohort(out):
         archive = source.read()
         if source.root.is_dir():  # a table names its pictures; others beside them are not meant
@@ -85,7 +98,7 @@ def import_cohort(
         archive = _without(archive, leave_out)
         _refuse_unknown_boxes(archive, cropping)
         _refuse_modality_names(archive.modalities)
-        pictures, skipped, root = read_pictures(archive, out / FRAMES, frame, skip=skip_unreadable, cropping=cropping)
+        pictures, skipped = read_pictures(archive, reading, skip=skip_unreadable)
         pictures = number_views(name_patients(pictures))
         _refuse_separators(pictures, archive)
         n_burned_in = refuse_burned_in_text(pictures, cropping)
@@ -95,7 +108,7 @@ def import_cohort(
         remarks = [*map(printable, archive.remarks), *_compare_with_stated(source.name, pictures, archive.classes)]
         remarks += [f"Class {name} has no picture: left out." for name in archive.classes if name not in labels]
         remarks += [f"No picture of modality {name}." for name in archive.modalities if name not in modalities]
-        remarks += [*remark_on_frames(pictures, frame), *_remark_on_boxes(pictures, cropping)]
+        remarks += [*remark_on_frames(pictures, reading), *_remark_on_boxes(pictures, cropping)]
         for remark in remarks:
             say(remark)
         folds = draw_folds(patients, k=k, by_site=by_site, seed=seed, classes=classes)
@@ -105,7 +118,7 @@ def import_cohort(
             left_out=tuple(leave_out),
             skipped=tuple(skipped),
             folds=folds_origin(k, by_site, seed),
-            **_cropping_details(cropping, n_burned_in),
+            **_preparation_details(pictures, reading, n_burned_in),
         )
         manifest = _manifest(source.name)
         cohort = Cohort(
@@ -118,7 +131,7 @@ def import_cohort(
             patients=patients,
             images=_image_table(pictures),
             folds=folds,
-            pictures=root,
+            pictures=out if all(picture.stored for picture in pictures) else archive.root,
             details=details,
         )
         save_cohort(cohort)
@@ -195,9 +208,15 @@ def _refuse_unknown_boxes(archive: Archive, cropping: Cropping) -> None:
         )
 
 
-def _cropping_details(cropping: Cropping, n_burned_in: int) -> dict[str, Any]:
-    """Collect what a cohort says of its cropping; entries that say nothing are left out."""
+def _default_frames(source: Source) -> FrameRule | None:
+    return FrameRule.parse(source.default_frames) if source.default_frames else None
+
+
+def _preparation_details(pictures: Sequence[RawPicture], reading: Reading, n_burned_in: int) -> dict[str, Any]:
+    """Collect what a cohort says of its frames and its cropping; entries that say nothing are left out."""
+    cropping = reading.cropping
     held = {
+        "frames": str(reading.frames) if any(picture.stored for picture in pictures) else None,
         "crop": cropping.word if cropping.cuts else None,
         "accepted": len(cropping.accepted),
         "mask_text": cropping.mask_text,
@@ -212,22 +231,30 @@ def _remark_on_boxes(pictures: Sequence[RawPicture], cropping: Cropping) -> list
     if not found:
         given = sum(picture.row.box is not None for picture in pictures)
         return [f"Warning: {given} boxes of the table are not applied: `--crop auto` takes them."] if given else []
-    boxes = [(picture.path, picture.row.modality, picture.found.box) for picture in pictures if picture.found]
-    refuse_shared_boxes(boxes)
+    boxes = {
+        (each.path, each.row.modality, "" if each.stored else f"{each.row.patient_id} {each.row.view}"): each.found.box
+        for each in pictures
+        if each.found
+    }  # one of all frames of a cine
+    refuse_shared_boxes([(path, modality, box) for (path, modality, _), box in boxes.items()])
     return [f"Cut out of their files ({cropping.word}): {describe_boxes(found)}."]
 
 
 def _image_table(pictures: list[RawPicture]) -> pd.DataFrame:
     columns = [IMAGE, PATIENT, MODALITY, VIEW, PATH, WIDTH, HEIGHT, SHA256]
-    cropped = pictures[0].found is not None
+    cropped, of_cines = pictures[0].found is not None, any(picture.stored for picture in pictures)
+    if of_cines:
+        columns += [CINE, FRAME]
     if cropped:
         columns += [*CROP, CROP_BY, MM_PER_PIXEL]
     rows = []
     for p in pictures:
-        image = f"{p.path}#{p.row.modality}" if p.shared else p.path
-        row = (image, p.row.patient_id, p.row.modality, p.row.view, p.path, p.width, p.height, p.sha256)
+        path = p.stored or p.path
+        image = f"{path}#{p.row.modality}" if p.shared else path
+        row = (image, p.row.patient_id, p.row.modality, p.row.view, path, p.width, p.height, p.sha256)
+        cine = (p.path if p.stored else "", p.frame) if of_cines else ()
         box = (*p.found.box, p.found.by, p.found.mm_per_pixel or np.nan) if p.found else ()
-        rows.append((*row, *box))
+        rows.append((*row, *cine, *box))
     return pd.DataFrame(rows, columns=columns).sort_values([PATIENT, MODALITY, VIEW], ignore_index=True)
 
 

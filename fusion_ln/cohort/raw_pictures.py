@@ -1,7 +1,6 @@
 """Pictures of a raw archive: decoded once, then assigned to patients and numbered by view."""
 
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from fusion_ln.cohort.checks.duplicates import clusters, near_pairs, thumbnail
+from fusion_ln.cohort.frames import FrameRule, store_frame
 from fusion_ln.cohort.regions.cropping import Cropping, SharedFrame
 from fusion_ln.cohort.regions.rule import Found
 from fusion_ln.cohort.source import NAMED_AT_MOST, Archive, ImageRow, bullet_list
-from fusion_ln.cohort.video import with_frames
+from fusion_ln.decode.cine import open_cine
+from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.errors import RENAME, PictureError, SourceError, is_text, printable
 from fusion_ln.files.hashes import hash_file
@@ -21,7 +22,25 @@ from fusion_ln.progress import say
 from fusion_ln.threads import map_with_progress
 
 UNUSABLE, CANNOT_BE_CUT = "cannot be read or have no label", "cannot be read or cut out, or have no label"
+TAKE_FRAMES = "Take frames of it: `--frames N`, evenly spaced, or `--frames best`."
 Group = tuple[str, tuple[int, int]]  # modality, and size of the screen
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of an archive become pictures.
+
+    Attributes:
+        cropping: How pictures are cut out of their files.
+        frame: Frame of files with several, where ``frames`` is None.
+        frames: Frames of cines that become pictures.
+        out: The cohort, in whose folder they are kept.
+    """
+
+    cropping: Cropping
+    frame: int
+    frames: FrameRule | None
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,8 @@ class RawPicture:
     n_frames: int  # of its file, which gives one; `UNCOUNTED` of very many
     found: Found | None = None  # its box, where pictures are cut out of their files
     shared: bool = False  # its file shows another modality, too
+    frame: int = 0  # of its file
+    stored: str = ""  # of a frame of a cine: its own file, relative to the cohort
 
     @property
     def group(self) -> Group:
@@ -45,73 +66,28 @@ class RawPicture:
         return self.row.modality, (self.width, self.height)
 
 
-def read_pictures(
-    archive: Archive, frames: Path, frame: int, *, skip: bool, cropping: Cropping
-) -> tuple[list[RawPicture], list[str], Path]:
-    """Decode every picture; frames of videos become PNG files in ``frames`` first.
+def read_pictures(archive: Archive, reading: Reading, *, skip: bool) -> tuple[list[RawPicture], list[str]]:
+    """Decode every picture; the frames of cines that become pictures are written to the cohort.
 
     Returns:
-        The pictures in order, the paths that were skipped, and the folder that holds the pictures.
+        The pictures in order, and the paths that were skipped.
     """
-    if any(row.frames for row in archive.images):
-        archive = with_frames(archive, frames)
-    shared = _files_of_two(archive.images, cropping)
+    shared = _files_of_two(archive.images, reading.cropping)
     pictures, unreadable = list[RawPicture](), list(archive.unusable)
     screens = defaultdict[Group, SharedFrame](SharedFrame)
-    read = partial(_read_picture, archive.root, frame, cropping, shared)
+    read = partial(_read_file, archive.root, reading, shared)
     results = map_with_progress("Reading pictures", read, archive.images)
     for row, result in zip(archive.images, results, strict=True):
         if isinstance(result, PictureError):
             unreadable.append((printable(row.path.relative_to(archive.root)), result))
         else:
-            pictures.append(_add(result, screens))
+            pictures += [_add(picture, screens) for picture in result]
     pictures = [_without_frame(picture, screens) for picture in pictures]
     if unreadable:
-        n_found = len(pictures) + len(unreadable)
-        _report_unreadable(unreadable, n_found=n_found, skip=skip, fault=CANNOT_BE_CUT if cropping.cuts else UNUSABLE)
-    return pictures, [printable(path) for path, _ in unreadable], archive.root
-
-
-def with_leftovers(archive: Archive) -> Archive:
-    """Name what lies in the archive's folder and did not become one of its pictures, so that nothing is lost unsaid.
-
-    A link to nothing becomes one of ``unusable``; other files are counted by suffix in a remark, and another names
-    links to folders of which no picture was taken.
-    """
-    taken = {row.path for row in archive.images} | {archive.root / path for path, _ in archive.unusable}
-    unusable, others, linked = list(archive.unusable), dict[str, list[str]](), list[Path]()
-    for folder, names, files in os.walk(archive.root):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        links = [name for name in names if Path(folder, name).is_symlink()]  # to folders, which walk() does not enter
-        for path in (Path(folder, name) for name in sorted([*files, *links]) if not name.startswith(".")):
-            if path.is_symlink() and not path.exists():
-                unusable.append((printable(path.relative_to(archive.root)), _dangling(path)))
-            elif path not in taken and path.is_file():
-                others.setdefault(path.suffix.lower(), []).append(printable(path.relative_to(archive.root)))
-            elif path.is_dir():
-                linked.append(path)
-    remarks = list(archive.remarks)
-    if others:
-        counts = (f"{len(paths)} {suffix or 'without a suffix'} ({paths[0]})" for suffix, paths in others.items())
-        remarks.append(f"Not among the pictures of {archive.root}, and left out: {', '.join(sorted(counts))}.")
-    if untaken := _untaken(linked, taken):
-        names = [printable(path.relative_to(archive.root)) for path in untaken]
-        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-        listed = ", ".join(names[:NAMED_AT_MOST]) + more
-        remarks.append(f"Links to folders in {archive.root} that no picture was taken of: {listed}.")
-    return replace(archive, remarks=tuple(remarks), unusable=tuple(unusable))
-
-
-def _untaken(linked: Sequence[Path], taken: Collection[Path]) -> list[Path]:
-    """List the linked folders that hold no picture that was taken, by the link's name or by the folder's own."""
-    if not linked:
-        return []
-    holding = {parent for path in taken for parent in (*path.parents, *path.resolve().parents)}
-    return [path for path in linked if path not in holding and path.resolve() not in holding]
-
-
-def _dangling(path: Path) -> PictureError:
-    return PictureError(f"{path}: a link to nothing ({path.readlink()}).", "Mend or remove the link.")
+        n_found = len(archive.images) + len(archive.unusable)
+        fault = CANNOT_BE_CUT if reading.cropping.cuts else UNUSABLE
+        _report_unreadable(unreadable, n_found=n_found, skip=skip, fault=fault)
+    return pictures, [printable(path) for path, _ in unreadable]
 
 
 def _add(picture: RawPicture, screens: Mapping[Group, SharedFrame]) -> RawPicture:
@@ -145,28 +121,50 @@ def _files_of_two(rows: Sequence[ImageRow], cropping: Cropping) -> set[Path]:
     return shared
 
 
-def _read_picture(
-    root: Path, frame: int, cropping: Cropping, shared: Collection[Path], row: ImageRow
-) -> RawPicture | PictureError:
-    """Decode a picture and describe it; an error states why it cannot be used."""
+def _read_file(
+    root: Path, reading: Reading, shared: Collection[Path], row: ImageRow
+) -> list[RawPicture] | PictureError:
+    """Decode a file and describe its pictures; an error states why it cannot be used."""
     if not row.path.resolve().is_relative_to(root.resolve()):
         return PictureError(f"{row.path}: a link that leads out of {root}.", "Give the folder with the files as SRC.")
     path = row.path.relative_to(root).as_posix()
     if not is_text(path):
         return PictureError(f"{row.path}: its name is not UTF-8 text.", RENAME)
     try:
-        pixels = read_picture(row.path, frame=frame)
-        burned_in = bool(burned_in_text(row.path))
-        dual = row.path in shared
-        found = cropping.find(row.path, (path, row.modality), pixels, row.box, shared=dual) if cropping.cuts else None
+        return _pictures_of(path, row, reading, dual=row.path in shared)
     except PictureError as error:
+        if reading.frames is None and row.path.is_file() and is_video(row.path):
+            return PictureError(error.problem, TAKE_FRAMES)
         return error
-    height, width, _ = pixels.shape
-    small = None
-    if row.patient_id is None:
-        small = thumbnail(found.box.cut(pixels) if found else pixels)
-    n_frames = count_frames(row.path)
-    return RawPicture(row, path, width, height, hash_file(row.path), small, burned_in, n_frames, found, dual)
+
+
+def _pictures_of(path: str, row: ImageRow, reading: Reading, *, dual: bool) -> list[RawPicture]:
+    """Decode a still picture, or those frames of a cine that become pictures; all of them have one box.
+
+    It is found in the cine's middle frame, before the frames are chosen by what they show within it.
+    """
+    cropping, rule = reading.cropping, reading.frames
+    find = partial(cropping.find, row.path, (path, row.modality), stated=row.box, shared=dual)
+    cine = open_cine(row.path) if rule else None
+    if cine and rule:
+        found = find(cine.middle()) if cropping.cuts else None
+        taken = rule.take(cine, row.modality, found.box if found else None)
+    else:
+        whole = read_picture(row.path, frame=reading.frame)
+        found = find(whole) if cropping.cuts else None
+        taken = [(reading.frame, whole)]
+    burned_in, n_frames = bool(burned_in_text(row.path)), cine.n_frames if cine else count_frames(row.path)
+    pictures = []
+    for number, pixels in taken:
+        height, width, _ = pixels.shape
+        stored = store_frame(reading.out, path, number, pixels) if cine else ""
+        sha256 = hash_file(reading.out / stored if cine else row.path)
+        small = None
+        if row.patient_id is None:
+            small = thumbnail(found.box.cut(pixels) if found else pixels)
+        held = (row, path, width, height, sha256, small, burned_in, n_frames, found, dual, number, stored)
+        pictures.append(RawPicture(*held))
+    return pictures
 
 
 def refuse_burned_in_text(pictures: Sequence[RawPicture], cropping: Cropping) -> int:
@@ -176,20 +174,26 @@ def refuse_burned_in_text(pictures: Sequence[RawPicture], cropping: Cropping) ->
         PictureError: If there are such, and texts are not masked.
     """
     burned_in = [picture for picture in pictures if picture.burned_in]
-    named = [each.path for each in burned_in if each.found is None or each.found.by == "whole"]
+    files = {each.path for each in pictures}
+    named = list(dict.fromkeys(each.path for each in burned_in if each.found is None or each.found.by == "whole"))
     if named and not cropping.mask_text:
         paths = ", ".join(named[:NAMED_AT_MOST]) + (", ..." if len(named) > NAMED_AT_MOST else "")
         raise PictureError(
-            f"{len(named)} of {len(pictures)} pictures hold burned-in text, as their files say (BurnedInAnnotation "
+            f"{len(named)} of {len(files)} pictures hold burned-in text, as their files say (BurnedInAnnotation "
             f"YES), and are taken whole: {paths}. It may name a patient, and a model may read it.",
             "Cut the pictures out of their screens (`--crop auto`, or boxes with `--accept FILE`), fill texts within "
             "them (`--mask-text`), or do both; or leave them out (`--leave-out PATH`).",
         )
-    return len(burned_in)
+    return len({each.path for each in burned_in})
 
 
-def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:
-    """Count the files of several frames, of which one was taken, in one line; none without such a file."""
+def remark_on_frames(pictures: Sequence[RawPicture], reading: Reading) -> list[str]:
+    """Count the files of several frames and what was taken of them, in one line; none without such a file."""
+    if rule := reading.frames:
+        frames = [picture.path for picture in pictures if picture.stored]
+        if not frames:
+            return [f"Warning: no file has several frames: `--frames {rule}` took none."]
+        return [f"Frames of cines: {len(frames)} of {len(set(frames))} files (`--frames {rule}`)."]
     several = [picture for picture in pictures if picture.n_frames != 1]
     if not several:
         return []
@@ -198,7 +202,8 @@ def remark_on_frames(pictures: Sequence[RawPicture], frame: int) -> list[str]:
     count = f"{at_least}{sum(picture.n_frames for picture in several)}"
     return [
         f"Files of several frames: {len(several)} with {count} in all, of which "
-        f"only frame {frame} of each is taken (`--frame`): {named}{', ...' if len(several) > NAMED_AT_MOST else ''}."
+        f"only frame {reading.frame} of each is taken (`--frame`; `--frames N` or `best` takes others or several): "
+        f"{named}{', ...' if len(several) > NAMED_AT_MOST else ''}."
     ]
 
 
@@ -225,6 +230,8 @@ def name_patients(pictures: list[RawPicture]) -> list[RawPicture]:
     if not unknown:
         return pictures
     pairs, _ = near_pairs(np.stack([pictures[index].thumbnail for index in unknown]))  # type: ignore[misc]
+    of_one = [n for n in range(1, len(unknown)) if pictures[unknown[n]].path == pictures[unknown[n - 1]].path]
+    pairs = np.concatenate([pairs, [(n - 1, n) for n in of_one]]) if of_one else pairs  # frames of a cine
     labels = np.array([pictures[index].row.label for index in unknown])
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
     groups = clusters(len(unknown), pairs[same])
@@ -260,4 +267,17 @@ def number_views(pictures: list[RawPicture]) -> list[RawPicture]:
                 "Give each picture a view of its own.",
             )
         numbered.append(replace(picture, row=replace(row, view=view)))
+    return _with_frames_in_order(numbered)
+
+
+def _with_frames_in_order(pictures: list[RawPicture]) -> list[RawPicture]:
+    """Count the views of a patient and modality anew, in their order, where some are frames of a cine."""
+    anew = {(p.row.patient_id, p.row.modality) for p in pictures if p.stored}
+    counts = Counter[tuple[str | None, str]]()
+    numbered = list(pictures)
+    for at in sorted(range(len(pictures)), key=lambda at: (pictures[at].row.view or 0, at)):
+        row = pictures[at].row
+        if (key := (row.patient_id, row.modality)) in anew:
+            numbered[at] = replace(pictures[at], row=replace(row, view=counts[key]))
+            counts[key] += 1
     return numbered

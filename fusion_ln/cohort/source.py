@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from fusion_ln.cohort.regions.box import Box
 from fusion_ln.decode.picture import looks_like_picture
@@ -33,7 +33,6 @@ class ImageRow:
         patient_id: None where the archive names no patients: pictures that look alike then become one patient.
         label: A class name.
         view: None: numbered from 0 in the order of the paths.
-        frames: 0 for a picture; of a video, how many of its frames become pictures.
         box: Part of the file that is the picture, where the archive says it.
     """
 
@@ -43,7 +42,6 @@ class ImageRow:
     path: Path
     view: int | None = None
     site: str = ""
-    frames: int = 0
     box: Box | None = None
 
 
@@ -75,9 +73,11 @@ class Source(ABC):
 
     Attributes:
         root: The raw folder or file.
+        default_frames: Frames of each cine that become pictures without `--frames`; empty: `--frame` of each.
     """
 
     root: Path
+    default_frames: ClassVar[str] = ""
 
     @property
     def name(self) -> str:

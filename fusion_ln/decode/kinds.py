@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fusion_ln.errors import PictureError
 
+VIDEO = "a video"
 DICOM = frozenset({".dcm", ".dicom", ".ima"})
 READ = DICOM | {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 # Pictures that Pillow reads not at all, only with a plug-in, or by starting an outside program.
@@ -13,8 +14,8 @@ NOT_READ = {
     ".jls": "JPEG-LS", ".jxl": "JPEG XL", ".mha": "MetaImage", ".mhd": "MetaImage", ".nii": "NIfTI", ".nrrd": "NRRD",
     ".pbm": "Netpbm", ".pdf": "PDF", ".pgm": "Netpbm", ".pnm": "Netpbm", ".ppm": "Netpbm", ".psd": "Photoshop",
     ".svg": "SVG", ".tga": "Targa",
-    ".avi": "a video", ".flv": "a video", ".m4v": "a video", ".mkv": "a video", ".mov": "a video", ".mp4": "a video",
-    ".mpeg": "a video", ".mpg": "a video", ".webm": "a video", ".wmv": "a video",
+    ".avi": VIDEO, ".flv": VIDEO, ".m4v": VIDEO, ".mkv": VIDEO, ".mov": VIDEO, ".mp4": VIDEO,
+    ".mpeg": VIDEO, ".mpg": VIDEO, ".webm": VIDEO, ".wmv": VIDEO,
 }  # fmt: skip
 # Place and bytes that tell a kind, whatever the suffix says.
 SIGNATURES = (
@@ -25,10 +26,10 @@ SIGNATURES = (
     (4, b"ftypavif", "AVIF"),
     (4, b"ftyphe", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
-    (4, b"ftyp", "a video"),
-    (8, b"AVI ", "a video"),
-    (0, b"\x1a\x45\xdf\xa3", "a video"),
-    (0, b"\0\0\x01\xba", "a video"),
+    (4, b"ftyp", VIDEO),
+    (8, b"AVI ", VIDEO),
+    (0, b"\x1a\x45\xdf\xa3", VIDEO),
+    (0, b"\0\0\x01\xba", VIDEO),
     (0, b"%PDF", "PDF"),
     (0, b"8BPS", "Photoshop"),
     (0, b"%!PS", "PostScript"),
@@ -48,6 +49,11 @@ def has_dicom_preamble(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError as error:
         raise PictureError(f"{path}: cannot be read ({error.strerror}).", "Check the file's permissions.") from None
+
+
+def is_video(path: Path) -> bool:
+    """Test for a video by the file's suffix or, since people rename files, by its first bytes."""
+    return NOT_READ.get(path.suffix.lower()) == VIDEO or guess_content(path) == f"holds {VIDEO}"
 
 
 def guess_content(path: Path) -> str:

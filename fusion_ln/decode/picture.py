@@ -1,6 +1,6 @@
 """A picture file (PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM) becomes RGB pixels, or one clear message."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -63,11 +63,33 @@ def read_picture(path: Path, *, frame: int = 0) -> np.ndarray:
         if frame:
             check_frame(path, frame, getattr(image, "n_frames", 1))
             image.seek(frame)
-            check_size(path, *image.size)  # a later frame may be larger
-        _refuse_deep_colour(path, image)
-        _refuse_scans(path, image)
+        _check_current(path, image)
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(path, image)
+
+
+def read_frames(path: Path, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode frames of an animation or of a file of several pages, not of DICOM, in rising order and opened once.
+
+    Yields:
+        The number of each, counted from 0, and its pixels as `read_picture` returns them.
+
+    Raises:
+        PictureError: As `read_picture`.
+    """
+    with _open_picture(path) as image:
+        for number in sorted(numbers):
+            check_frame(path, number, getattr(image, "n_frames", 1))
+            image.seek(number)
+            _check_current(path, image)
+            yield number, _to_rgb(path, ImageOps.exif_transpose(image))
+
+
+def _check_current(path: Path, image: Image.Image) -> None:
+    """Refuse the frame that a file stands at before it is decoded, if it may not be."""
+    check_size(path, *image.size)  # a later frame may be larger
+    _refuse_deep_colour(path, image)
+    _refuse_scans(path, image)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -98,18 +120,27 @@ def burned_in_text(path: Path) -> bool | None:
 
 
 def count_frames(path: Path) -> int:
-    """Count the frames of an animation or of a multi-frame file as its headers tell; 1 where they cannot be read.
-
-    `UNCOUNTED` of those that take too long to count.
-    """
+    """Count the frames of an animation or of a multi-frame file as `read_n_frames`; 1 where they cannot be read."""
     with suppress(PictureError):
-        if not is_dicom(path):
-            with _open_picture(path, MAX_COUNTING_READS) as image:
-                with suppress(BoundError):
-                    return int(getattr(image, "n_frames", 1))
-                return UNCOUNTED
-        with open_dicom(path) as file, suppress(TypeError, ValueError):
-            return int(file.header.get("NumberOfFrames", 1))
+        return read_n_frames(path)
+    return 1
+
+
+def read_n_frames(path: Path) -> int:
+    """Read the number of frames of an animation or of a multi-frame file, as its headers tell.
+
+    `UNCOUNTED` of those that take too long to count; 1 of a DICOM file whose number is none.
+
+    Raises:
+        PictureError: If they cannot be read.
+    """
+    if not is_dicom(path):
+        with _open_picture(path, MAX_COUNTING_READS) as image:
+            with suppress(BoundError):
+                return int(getattr(image, "n_frames", 1))
+            return UNCOUNTED
+    with open_dicom(path) as file, suppress(TypeError, ValueError):
+        return int(file.header.get("NumberOfFrames", 1))
     return 1
 
 

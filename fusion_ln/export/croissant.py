@@ -15,7 +15,7 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files.formats import write_json
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
-from fusion_ln.terms import FOLD, INNER, LABEL, PATH, PATIENT, SIMULATED, UNUSED, listed
+from fusion_ln.terms import CINE, FOLD, FRAME, INNER, LABEL, PATH, PATIENT, SIMULATED, UNUSED, listed
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 # The context of the standard, as its specification prints it.
@@ -53,6 +53,8 @@ MEANINGS = {
     "crop_y": "Upper edge of the picture in its file, in pixels.",
     "crop_width": "Width of the picture in its file, in pixels.",
     "crop_height": "Height of the picture in its file, in pixels.",
+    CINE: "File of several frames that the picture was taken from, relative to the archive; empty of others.",
+    FRAME: "Number of the frame in it, from 0.",
     "crop_by": "How the picture was found in its file.",
     "mm_per_pixel": "Size of a pixel, as a DICOM file says.",
     FOLD: "Outer fold that holds the patient out.",
@@ -68,7 +70,7 @@ def write_croissant(cohort: Cohort, path: Path) -> None:
     """
     cohort.refuse_nodes("the description knows one row per patient", "There is no other form of it.")
     own = {cohort.root / name for name in (HEAD, *map(_file_name, TABLES))}
-    own |= {cohort.pictures / name for name in cohort.images[PATH]}
+    own |= {cohort.folder_of(name) / name for name in cohort.images[PATH]}
     if path.exists() and any(each.exists() and path.samefile(each) for each in own if each.name == path.name):
         raise CohortError(f"{path}: a file of the cohort, which would be replaced.", "Name another file.")
     write_json(path, to_croissant(cohort, path.parent))
@@ -159,12 +161,13 @@ def _describe_file(root: Path, place: str, name: str) -> dict[str, object]:
 
 def _patterns(cohort: Cohort, folder: Path) -> list[str]:
     """List the patterns of the picture files in ``folder``; none of an archive elsewhere, which has no place there."""
-    root = cohort.pictures.resolve()
-    if not root.is_relative_to(folder.resolve()):
-        return []
-    above, found = root.relative_to(folder.resolve()), set()
-    for path in map(Path, cohort.images[PATH]):
-        parts = (*above.parts, *path.parts[:-1][:1])  # readers let a star reach into folders
+    base, found = folder.resolve(), set[str]()
+    roots = {root: root.resolve() for root in (cohort.root, cohort.pictures)}
+    for name in cohort.images[PATH]:
+        root, path = roots[cohort.folder_of(name)], Path(name)
+        if not root.is_relative_to(base):
+            return []
+        parts = (*root.relative_to(base).parts, *path.parts[:-1][:1])  # readers let a star reach into folders
         found.add("".join(f"{escape(part)}/" for part in parts) + f"*{path.suffix}")
     return sorted(found)
 

@@ -104,6 +104,8 @@ def _preparation(preparation: Preparation | None) -> list[str]:
         )
     else:
         how = "`predict` and `serve` do the same to each picture; elsewhere give it pictures prepared alike"
+    if preparation.frames:
+        how += "; `predict` chooses frames of a cine alike, `serve` takes single pictures"
     return [f"The pictures of its study were {preparation}: {how}."]
 
 

@@ -1,7 +1,7 @@
 """Prediction of new patients by a model or, frozen for the occasion, by the models of a run."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,14 +12,14 @@ import pandas as pd
 from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
-from fusion_ln.cohort.regions.alike import cut_alike
+from fusion_ln.cohort.regions.alike import Taken, take_alike
 from fusion_ln.cohort.source import bullet_list
-from fusion_ln.decode.picture import count_frames, read_picture
+from fusion_ln.decode.kinds import is_video
+from fusion_ln.decode.picture import count_frames
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
 from fusion_ln.export.trunks import choose_trunks
-from fusion_ln.files.hashes import hash_file
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.folder import ModelFolder
@@ -31,7 +31,7 @@ from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AnswerEngine
-from fusion_ln.terms import PATIENT, SHA256
+from fusion_ln.terms import PATIENT, SHA256, listed
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,18 @@ class Predictor:
     costs: Costs | None = None
 
     def predict_pictures(
-        self, pictures: Mapping[str, Path], *, frame: int = 0, clinical: Mapping[str, str] = MappingProxyType({})
+        self,
+        pictures: Mapping[str, Path],
+        *,
+        frame: int | None = None,
+        clinical: Mapping[str, str] = MappingProxyType({}),
     ) -> Answers:
         """Predict one patient.
 
         Args:
             pictures: Picture file by modality; one that the model does not take is not used.
-            frame: Frame of a multi-frame picture.
+            frame: Frame of files of several; None: those that the model's study would choose or, if it chose none, the
+                first.
             clinical: Value by clinical column; an unknown value is replaced by the mean of the training patients.
 
         Raises:
@@ -71,13 +76,12 @@ class Predictor:
         banks = {}
         for modality, side in self.model.record.modalities.items():
             if modality in pictures:
-                path = pictures[modality]
-                pixels = cut_alike(self.model.record.study.preparation, path, read_picture(path, frame=frame), modality)
-                if (n_frames := count_frames(pictures[modality])) != 1:
-                    say(f"{pictures[modality]}: holds {n_frames or 'countless'} frames; frame {frame} alone is used.")
-                self._remark_on_training_picture(pictures[modality], modality, pixels)
-                picture = prepare_picture(pixels, side)
-                banks[modality] = ImageBank(picture[None], np.array(["patient"]), np.zeros(1, dtype=np.int64))
+                views = take_alike(self.model.record.study.preparation, pictures[modality], modality, frame)
+                self._remark_on_frames(pictures[modality], views)
+                self._remark_on_training_picture(pictures[modality], modality, views)
+                prepared = np.stack([prepare_picture(each.pixels, side) for each in views])
+                patients = np.repeat("patient", len(views))
+                banks[modality] = ImageBank(prepared, patients, np.zeros(len(views), dtype=np.int64))
         return self._predict(banks, pd.DataFrame({PATIENT: ["patient"], **clinical}))
 
     def predict_cohort(self, cohort: Cohort) -> Answers:
@@ -113,17 +117,26 @@ class Predictor:
             return str(RunFolder(self.model.root).predictions)
         return "the predictions.parquet of the run that the model was frozen from"
 
-    def _remark_on_training_picture(self, path: Path, modality: str, pixels: np.ndarray) -> None:
+    def _remark_on_frames(self, path: Path, taken: Sequence[Taken]) -> None:
+        """Say which frames of a file of several are used."""
+        if is_video(path) or (n_frames := count_frames(path)) != 1:
+            held = "is a video" if is_video(path) else f"holds {n_frames or 'countless'} frames"
+            frames, verb = ("frames", "are") if len(taken) > 1 else ("frame", "is")
+            say(f"{path}: {held}; {frames} {listed(str(each.frame) for each in taken)} alone {verb} used.")
+
+    def _remark_on_training_picture(self, path: Path, modality: str, taken: Sequence[Taken]) -> None:
         """Say so if a picture was trained on; the pictures of a run are compared by their files alone."""
         if self.model.digest:
-            how = read_hashes(ModelFolder(self.model.root), modality).recognise(pixels, hash_file(path))
+            known = read_hashes(ModelFolder(self.model.root), modality)
+            how = next(filter(None, (known.recognise(each.pixels, each.sha256) for each in taken)), "")
         else:
             try:
                 training = open_run_cohort(RunFolder(self.model.root), None)
             except (CohortError, RunError):
                 say(f"{self.model.root}: its cohort is not where it was; whether {path} was trained on is unknown.")
                 return
-            how = "the same file" if hash_file(path) in set(training.images_of(modality)[SHA256]) else ""
+            held = set(training.images_of(modality)[SHA256])
+            how = "the same file" if held & {each.sha256 for each in taken} else ""
         if how:
             say(
                 f"Warning: {path}: {self.model.root} was trained on it ({how}), so the answer is too good. "
@@ -133,7 +146,8 @@ class Predictor:
     def _remark_on_preparation(self, cohort: Cohort) -> None:
         """Say so if the pictures of a cohort were prepared otherwise than those of the study."""
         own, other = (
-            str(held) if held else "taken whole" for held in (self.model.record.study.preparation, cohort.preparation)
+            held.of_each if held else "taken whole"
+            for held in (self.model.record.study.preparation, cohort.preparation)
         )
         if own != other:
             say(

@@ -17,6 +17,7 @@ from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.describe import warnings_of
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.progress import say
+from fusion_ln.terms import listed
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept, ComprehensiveSR, MeasurementReport
@@ -152,6 +153,22 @@ def require_digest(model: FrozenModel) -> str:
             f"Freeze it first: `fusionln freeze {model.root} --out MODEL --licence NAME`.",
         )
     return model.digest
+
+
+def refuse_chosen_frames(model: FrozenModel, references: "Mapping[str, Dataset]", frame: int | None) -> None:
+    """Refuse a cine whose frames the model's study would choose: a report names the frame that was looked at.
+
+    Raises:
+        PictureError: If there is one, and no frame was named.
+    """
+    rule = (held := model.record.study.preparation) and held.frames
+    several = [m for m, each in references.items() if each.NumberOfFrames > 1 and m in model.modalities]
+    if rule and several and frame is None:
+        raise PictureError(
+            f"--sr: {listed(several)} of several frames, among which the model chooses (`--frames {rule}`); a report "
+            "names the frame that was looked at.",
+            "Name it with `--frame N`.",
+        )
 
 
 def _build(

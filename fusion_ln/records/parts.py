@@ -35,6 +35,7 @@ class Preparation(Recorded):
         crop: Rule by which they were cut out, see `fusion_ln.cohort.regions.rule.CropRule`; or `GIVEN`.
         accepted: Number of boxes that somebody looked at.
         mask_text: Whether texts within them are filled.
+        frames: Rule by which they were taken from cines, see `fusion_ln.cohort.frames.FrameRule`; empty: none was.
         burned_in: Number of files that say that text stands in their pixels.
         boxes: Number of pictures by how their box was found.
     """
@@ -42,6 +43,7 @@ class Preparation(Recorded):
     crop: str = "none"
     accepted: int = 0
     mask_text: bool = False
+    frames: str = ""
     burned_in: int = 0
     boxes: dict[str, int] = {}
 
@@ -49,7 +51,13 @@ class Preparation(Recorded):
         """Describe it in a clause: "cut out of their screens (`--crop auto`) and their texts filled"."""
         how = "boxes given by hand" if self.crop == GIVEN else f"`--crop {self.crop}`"
         parts = [f"cut out of their screens ({how})"] * (self.crop != "none")
-        return " and ".join([*parts, *["their texts filled (`--mask-text`)"] * self.mask_text])
+        parts += ["their texts filled (`--mask-text`)"] * self.mask_text
+        return " and ".join([*[f"taken from cines (`--frames {self.frames}`)"] * bool(self.frames), *parts])
+
+    @property
+    def of_each(self) -> str:
+        """Describe what was done to each picture, wherever it came from; "taken whole" for nothing."""
+        return str(self.model_copy(update={"frames": ""})) or "taken whole"
 
     @property
     def untold(self) -> int:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
 from fusion_ln.cohort.regions.alike import cut_alike
+from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.limits import DamagedError
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.decode.thumbnail import grey_copy
@@ -188,6 +189,7 @@ def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
+        _refuse_choice(upload, path)
         pixels = cut_alike(upload.preparation, path, read_picture(path), upload.name)
         return pixels, warnings_of(upload.name, path)
     except DamagedError as error:
@@ -199,6 +201,17 @@ def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
         raise PictureError(problem, way_out, error.fault) from None
     finally:
         os.close(descriptor)
+
+
+def _refuse_choice(upload: Upload, path: Path) -> None:
+    """Refuse a cine where the model's study chose its frames among many: that takes longer than a request may."""
+    rule = upload.preparation.frames if upload.preparation else ""
+    if rule and (is_video(path) or count_frames(path) != 1):
+        raise PictureError(
+            f"{upload.name}: a file of several frames, and the model learnt from chosen ones (`--frames {rule}`).",
+            "Send the frame alone as PNG; `fusionln predict MODEL` chooses it from the file.",
+            "video",
+        )
 
 
 def warnings_of(name: str, path: Path) -> list[str]:

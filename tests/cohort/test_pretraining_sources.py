@@ -1,21 +1,21 @@
 """AULI, OCAU, DDTI and EDCU: small archives with the quirks of the real ones."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cines import write_video
 from PIL import Image
 
 from fusion_ln.cohort.folder import load_cohort
+from fusion_ln.cohort.frames import FrameRule
 from fusion_ln.cohort.importing import import_cohort
-from fusion_ln.cohort.source import Archive, ImageRow, open_source
+from fusion_ln.cohort.source import open_source
 from fusion_ln.cohort.sources.auli import AULI
 from fusion_ln.cohort.sources.ddti import DDTI
 from fusion_ln.cohort.sources.edcu import EDCU
 from fusion_ln.cohort.sources.ocau import CLASSES, OCAU
-from fusion_ln.cohort.video import sample_frames, with_frames
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "shared"))
@@ -175,20 +175,12 @@ def test_a_case_without_pictures_is_named_and_can_be_left_out(ddti, tmp_path):
 # --- edcu ------------------------------------------------------------------------------------------------------------
 
 
-def write_video(path, n_frames, seed):
-    """Moving squares whose grey tells the frame: 10 times its number."""
-    import av
-
-    path.parent.mkdir(parents=True, exist_ok=True)
+def number_frames(n_frames, seed):
+    """Squares on noise whose grey tells the frame: 10 times its number."""
     noise = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=20, width=64, height=64, pix_fmt="yuvj420p")
-        for number in range(n_frames):
-            pixels = noise.copy()
-            pixels[16:48, 16:48] = 10 * number
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+    frames = np.stack([noise] * n_frames)
+    frames[:, 16:48, 16:48] = 10 * np.arange(n_frames)[:, None, None, None]
+    return frames
 
 
 @pytest.fixture
@@ -198,14 +190,14 @@ def edcu(tmp_path):
     root = tmp_path / "raw"
     lines = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
     for number, ef in enumerate([22.5, 31, 39.99, 40, 44, 49.5, 50, 61.2, 77]):
-        write_video(root / "Videos" / f"0X{number}.avi", 20, number)
+        write_video(root / "Videos" / f"0X{number}.avi", number_frames(20, number))
         lines.append(f"0X{number}{'.avi' if number == 1 else ''},{ef},1,2,64,64,20,{17 if number == 2 else 20},TRAIN")
     (root / "FileList.csv").write_text("\n".join(lines))
     return root
 
 
 def test_edcu_takes_frames_of_videos_and_classes_by_ejection_fraction(edcu, tmp_path):
-    cohort = import_cohort(open_source("edcu", edcu, frames=5), tmp_path / "cohort", k=3)
+    cohort = import_cohort(open_source("edcu", edcu), tmp_path / "cohort", k=3, frames=FrameRule(5))
     assert cohort.classes == ("EF below 40", "EF 40 to 50", "EF from 50")
     assert cohort.patients["label"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert len(cohort.images) == 9 * 5
@@ -223,18 +215,6 @@ def test_the_cut_points_between_the_classes_can_be_changed(edcu, tmp_path):
     assert cohort.patients["label"].tolist() == [0] * 5 + [1] * 4
     with pytest.raises(SettingsError, match="rising numbers"):
         open_source("edcu", edcu, cut_points=(50.0, 40.0)).read()
-
-
-def test_videos_of_one_name_in_two_folders_keep_their_own_frames(tmp_path):
-    pytest.importorskip("av")
-    rows = []
-    for number, place in enumerate(("a/x.avi", "b/x.avi", "y.avi")):
-        path = write_video(tmp_path / place, 5 + 5 * number, number)
-        rows.append(ImageRow(place, "benign", "2d", path, frames=1))
-    taken = with_frames(Archive(tmp_path, ("benign",), ("2d",), rows), tmp_path / "frames")
-    greys = [np.asarray(Image.open(row.path))[32, 32].mean() for row in taken.images]
-    np.testing.assert_allclose(greys, [20, 50, 70], atol=4)  # the middles of videos of 5, 10 and 15 frames
-    assert [row.path.parent.name for row in taken.images] == ["a~2Fx.avi", "b~2Fx.avi", "y"]
 
 
 def halve(path):
@@ -281,29 +261,3 @@ def test_frames_are_removed_when_the_folds_cannot_be_drawn(edcu, tmp_path):
     with pytest.raises(CohortError, match="fewer than the 5 folds"):
         import_cohort(open_source("edcu", edcu), tmp_path / "cohort", k=5)
     assert not (tmp_path / "cohort" / "frames").exists()
-
-
-def test_without_pyav_the_way_to_install_it_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    (tmp_path / "a.avi").touch()
-    with pytest.raises(PictureError, match=r"PyAV is not installed.*\n.*fusion_ln\[video\]"):
-        sample_frames(tmp_path / "a.avi", 2)
-
-
-def test_a_video_shorter_than_the_frames_wanted_gives_all_it_has(tmp_path):
-    pytest.importorskip("av")
-    assert len(sample_frames(write_video(tmp_path / "v.avi", 3, 0), 8)) == 3
-
-
-@pytest.mark.real_data
-@pytest.mark.skipif(not (SHARED / "data" / "pocus").is_dir(), reason="no real videos here")
-def test_real_videos_of_five_formats_decode_to_frames():
-    """Three of them state fewer frames than they hold."""
-    pytest.importorskip("av")
-    videos = sorted((SHARED / "data" / "pocus" / "pocus_videos").rglob("*.*"))
-    assert len(videos) == 10
-    for path in videos:
-        frames = sample_frames(path, 4)
-        assert len(frames) == 4
-        assert all(frame.ndim == 3 and min(frame.shape[:2]) > 200 and frame.std() > 5 for frame in frames)
-        assert not np.array_equal(frames[0], frames[3])

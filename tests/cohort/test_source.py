@@ -11,7 +11,7 @@ OWN = {
     "busi": [],
     "cv4lymphnode": ["patient_pattern"],
     "ddti": ["malignant_from"],
-    "edcu": ["cut_points", "frames"],
+    "edcu": ["cut_points"],
     "lymphus": [],
     "ocau": [],
     "table": ["classes"],
@@ -42,13 +42,13 @@ def test_the_list_of_sources_has_their_titles():
     assert "breast ultrasound with masks" in text
 
 
-@pytest.mark.parametrize(("name", "options"), [("edcu", ["--frames", "0"]), ("edcu", ["--cut-points", "40,x"])])
+@pytest.mark.parametrize(("name", "options"), [("busi", ["--frames", "0"]), ("edcu", ["--cut-points", "40,x"])])
 def test_a_value_that_a_source_cannot_use_is_one_message(tmp_path, name, options):
     assert options[0] in refused("cohort", "import", name, tmp_path, "--out", tmp_path / "c", *options)
 
 
 def test_an_option_of_another_source_is_refused_from_python_too(tmp_path):
-    with pytest.raises(SettingsError, match="source busi: takes no `--frames`"):
-        open_source("busi", tmp_path, frames=3)
+    with pytest.raises(SettingsError, match="source busi: takes no `--cut-points`"):
+        open_source("busi", tmp_path, cut_points=(3.0,))
     with pytest.raises(SettingsError, match="takes no `--root`"):
         open_source("busi", tmp_path, root=tmp_path)

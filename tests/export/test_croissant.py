@@ -50,6 +50,15 @@ def test_the_reader_of_the_format_finds_no_error_and_every_record(cohort, place)
     assert rows(data, "splits")["splits/patients"].tolist() == sizes.tolist()
 
 
+def test_frames_of_cines_are_named_in_the_cohort_and_others_in_the_archive(cohort):
+    images = cohort.images.assign(path="scans/a.jpg", cine="")
+    images.loc[0, ["path", "cine"]] = "frames/a/3.png", "scans/a.avi"
+    mixed = replace(cohort, images=images, pictures=cohort.root / "images")
+    described = to_croissant(mixed, cohort.root)["distribution"]
+    [files] = [each for each in described if each["@type"] == "cr:FileSet"]
+    assert files["includes"] == ["frames/*.png", "images/scans/*.jpg"]
+
+
 def test_pictures_are_named_where_they_lie_beside_the_description(cohort, tmp_path):
     fusionln("cohort", "export", cohort.root, "--croissant", cohort.root / "with.json")
     records = croissant.Dataset(cohort.root / "with.json").records("pixels")

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cines import draw_cine, write_animation
 from PIL import Image
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from tiny import CPU, build_cohort, encode_noise
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
+from fusion_ln.decode.cine import open_cine
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files.hashes import hash_file
@@ -135,6 +137,32 @@ def test_frames_that_are_not_looked_at_are_counted(runs, capsys, tmp_path):
     first.save(tmp_path / "moving.gif", save_all=True, append_images=rest)
     load_predictor(runs[1][0].root).predict_pictures({"2d": tmp_path / "moving.gif"}, frame=1)
     assert "moving.gif: holds 3 frames; frame 1 alone is used." in capsys.readouterr().err
+
+
+def test_a_cine_gives_the_frames_that_its_import_would_choose(runs, capsys, tmp_path):
+    """As views of one patient; or the frame that is named."""
+    _, [baseline, *_], _ = runs
+    path = write_animation(tmp_path / "a.tiff", draw_cine(8, sharp={1: 0, 6: 1}))
+    predictor = load_predictor(baseline.root)
+    cutting = with_preparation(predictor, Preparation(crop="4,4,40,40", frames="best:2"))
+    for number, pixels in open_cine(path).read([1, 6]):
+        Image.fromarray(pixels[4:44, 4:44]).save(tmp_path / f"{number}.png")
+    alone = [probs(predictor.predict_pictures({"2d": tmp_path / f"{number}.png"})) for number in (1, 6)]
+    np.testing.assert_allclose(np.log(probs(cutting.predict_pictures({"2d": path}))), mean_logits(alone), atol=1e-5)
+    assert "a.tiff: holds 8 frames; frames 1 and 6 alone are used." in capsys.readouterr().err
+    np.testing.assert_array_equal(probs(cutting.predict_pictures({"2d": path}, frame=6)), alone[1])
+    assert "frame 6 alone is used." in capsys.readouterr().err
+
+
+def mean_logits(probabilities):
+    """Logarithms of the softmax of the mean of two answers' logits."""
+    return log_softmax(np.mean(np.log(probabilities), axis=0), axis=1)
+
+
+def with_preparation(predictor, preparation):
+    study = predictor.model.record.study.model_copy(update={"preparation": preparation})
+    record = predictor.model.record.model_copy(update={"study": study})
+    return replace(predictor, model=replace(predictor.model, record=record))
 
 
 def test_a_picture_and_a_column_that_the_run_does_not_take_are_named(runs, capsys):
@@ -275,9 +303,7 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
     """The whole screen gives the answer of its part that was cut by hand; a cohort of whole ones is warned of."""
     cohort, _, [fusion, *_] = runs
     predictor = load_predictor(fusion.root)
-    study = predictor.model.record.study.model_copy(update={"preparation": Preparation(crop="6,4,24,24")})
-    record = predictor.model.record.model_copy(update={"study": study})
-    cropping = replace(predictor, model=replace(predictor.model, record=record))
+    cropping = with_preparation(predictor, Preparation(crop="6,4,24,24"))
     path = pictures_of(cohort, "P003")["2d"]
     with Image.open(path) as image:
         image.crop((6, 4, 30, 28)).save(tmp_path / "part.png")

@@ -11,7 +11,8 @@ from PIL import Image
 
 from fusion_ln.errors import ModelError, PictureError, RunError
 from fusion_ln.frozen.answer import Answers
-from fusion_ln.predict.structured_report import read_references, require_digest, write_report
+from fusion_ln.predict.structured_report import read_references, refuse_chosen_frames, require_digest, write_report
+from fusion_ln.records.parts import Preparation
 
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
@@ -194,6 +195,16 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
         )
     with pytest.raises(RunError, match="cannot be written"):
         write(tmp_path / "b.png" / "sr.dcm", model, answers(), pictures[1])
+
+
+def test_a_report_on_a_cine_needs_the_frame_where_the_model_chooses(pictures):
+    references = read_references(pictures[1])
+    study = SimpleNamespace(preparation=Preparation(frames="best"))
+    chooses = SimpleNamespace(modalities=["2d", "elastic"], record=SimpleNamespace(study=study))
+    with pytest.raises(PictureError, match=r"elastic of several frames(.|\n)*Name it with `--frame N`"):
+        refuse_chosen_frames(chooses, references, None)
+    refuse_chosen_frames(chooses, references, 2)
+    refuse_chosen_frames(chooses, {"2d": references["2d"]}, None)
 
 
 def test_a_run_has_no_digest_to_be_named_by(model):

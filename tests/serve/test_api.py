@@ -190,6 +190,20 @@ def test_frames_that_nobody_looks_at_are_counted(site, config):
     assert shown["warnings"] == ["picture: the file holds 3 frames; the first alone is used."]
 
 
+def test_a_cine_is_refused_where_the_study_chose_its_frames():
+    from fusion_ln.errors import PictureError
+    from fusion_ln.records.parts import Preparation
+    from fusion_ln.serve.decoding import Upload, decode
+
+    study = Preparation(frames="best")
+    first, second = (Image.open(io.BytesIO(encode_noise(seed))) for seed in range(2))
+    first.save(file := io.BytesIO(), "GIF", save_all=True, append_images=[second])
+    for data in (file.getvalue(), b"RIFF....AVI LIST" + bytes(600)):
+        with pytest.raises(PictureError, match=r"^2d: a file of several frames(.|\n)*Send the frame alone as PNG"):
+            decode(Upload("2d", data, 32, study))
+    assert decode(Upload("2d", encode_noise(), 32, study)).pixels.shape == (3, 32, 32)
+
+
 def test_a_decoders_own_words_are_not_repeated():
     from fusion_ln.errors import PictureError
     from fusion_ln.serve.decoding import Upload, decode

@@ -13,14 +13,16 @@ STRAIN_FROM = 0.15
 
 def coloured_share(pixels: np.ndarray) -> float:
     """Compute the share of coloured pixels of a picture, uint8 (H, W, 3)."""
-    coloured = sum(_count_coloured(pixels[top : top + STRIP]) for top in range(0, len(pixels), STRIP))
-    return float(coloured / (pixels.shape[0] * pixels.shape[1]))
+    count = sum(int(coloured(pixels[top : top + STRIP]).sum()) for top in range(0, len(pixels), STRIP))
+    height, width, _ = pixels.shape
+    return float(count / (height * width))
 
 
-def _count_coloured(pixels: np.ndarray) -> int:
+def coloured(pixels: np.ndarray) -> np.ndarray:
+    """Find the coloured pixels of a picture, uint8 (H, W, 3). Bool, shape (H, W)."""
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # a maximum over an axis of 3 is slow
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return int((spread > COLOUR_SPREAD).sum())
+    return np.asarray(spread > COLOUR_SPREAD)
 
 
 def guess_modality(pixels: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 from fusion_ln.cohort.source import Archive, ImageRow, Source, find_layout, option
 from fusion_ln.decode.table import read_table
@@ -25,23 +26,20 @@ def parse_cut_points(text: str) -> tuple[float, ...]:
 class EDCU(Source):
     """EchoNet-Dynamic (Ouyang et al. 2020): ``FileList.csv`` with the ejection fraction, ``Videos/<FileName>.avi``.
 
-    One video per patient; ``frames`` of each, evenly spaced, become pictures.
+    One video per patient.
 
     Attributes:
         cut_points: Ejection fractions [%] between the classes, rising; a value on a cut point belongs above it.
             Without them the manifest's.
-        frames: Pictures per video.
     """
 
     cut_points: tuple[float, ...] = option(
         (), "Ejection fractions between the classes.  [default: 40,50]", parse=parse_cut_points, metavar="EF,..."
     )
-    frames: int = option(4, "Pictures per video.", parse=int, metavar="N")
+    default_frames: ClassVar[str] = "4"
 
     def read(self) -> Archive:
         """Find the pictures; see `Source.read`."""
-        if self.frames < 1:
-            raise SettingsError(f"--frames {self.frames}: at least one picture per video is needed.")
         cuts = self._cuts()
         root = find_layout(self.root, lambda folder: (folder / TABLE).is_file(), LAYOUT)
         classes = _class_names(cuts)
@@ -52,8 +50,8 @@ class EDCU(Source):
                 unusable.append((f"{VIDEOS}/{path.name}", PictureError(f"{root / TABLE}, line {line}: {problem}.", "")))
             else:
                 label = classes[sum(float(ef) >= cut for cut in cuts)]
-                images.append(ImageRow(name, label, "2d", path, frames=self.frames))
-        remark = f"Labels by ejection fraction: {', '.join(classes)} %; {self.frames} frames of each video."
+                images.append(ImageRow(name, label, "2d", path))
+        remark = f"Labels by ejection fraction: {', '.join(classes)} %."
         return Archive(root, classes, ("2d",), images, remarks=(remark,), unusable=tuple(unusable))
 
     def _cuts(self) -> tuple[float, ...]:

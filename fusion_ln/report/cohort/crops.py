@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from fusion_ln.cohort.checks.boxes import one_a_file
 from fusion_ln.cohort.checks.check import CheckResult
 from fusion_ln.cohort.regions.box import Box
 from fusion_ln.cohort.regions.cropping import BOX_COLUMNS
@@ -55,6 +56,7 @@ def write_crops(folder: Path, result: CheckResult) -> tuple[Path, Path]:
     order = {image: number for number, image in enumerate(dict.fromkeys(findings[IMAGE]))}
     images = result.cohort.images
     images = images.iloc[images[IMAGE].map(lambda image: order.get(image, len(order))).argsort(kind="stable")]
+    images = one_a_file(images)
     shown = [_show(row, result.screens.get(row[IMAGE]), why.get(row[IMAGE], "")) for _, row in images.iterrows()]
     table = pd.DataFrame(
         [(each.path, each.modality, *each.box, each.by, each.why, each.patient) for each in shown],
