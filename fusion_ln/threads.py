@@ -1,21 +1,60 @@
-"""A function on many files at once: decoding and hashing release the interpreter lock, so threads suffice."""
+"""Cores of this process, and a function on many files at once: decoding and hashing release the interpreter lock."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from fusion_ln.progress import progress
 
 T = TypeVar("T")
 R = TypeVar("R")
+# Files of a control group below its mount, by version: quota and period in microseconds, in one file or in two.
+QUOTA_FILES = {2: ("cpu.max",), 1: ("cpu.cfs_quota_us", "cpu.cfs_period_us")}
+UNLIMITED = ("max", "-1")
+
+
+def cores(root: Path = Path("/")) -> int:
+    """Count the cores that this process may use: those it may run on, or fewer by the quota of its container.
+
+    Args:
+        root: Folder in which ``proc`` and ``sys`` are.
+    """
+    quotas = [quota for folder, version in _control_groups(root) if (quota := _read_quota(folder, version))]
+    return max(1, int(min([len(os.sched_getaffinity(0)), *quotas])))
+
+
+def _control_groups(root: Path) -> Iterator[tuple[Path, int]]:
+    """List the folders of this process's control group, and of those around it, that may limit its time on cores."""
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            # In a container the path may be that of its host: then the mount itself is the group.
+            mount = root / "sys/fs/cgroup" / controllers
+            group = mount / path.strip("/")
+            for folder in (group, *group.parents):
+                yield folder, 1 if controllers else 2
+                if folder == mount:
+                    break
+
+
+def _read_quota(folder: Path, version: int) -> float | None:
+    """Read how many cores' time a control group gets; None: no limit, or not a group of this machine."""
+    with suppress(OSError, ValueError):
+        quota, period = " ".join((folder / name).read_text() for name in QUOTA_FILES[version]).split()
+        return None if quota in UNLIMITED else int(quota) / int(period)
+    return None
 
 
 def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield ``function`` of every item, in order; shows progress, and Ctrl-C cancels the rest."""
-    n_threads = len(os.sched_getaffinity(0))
+    n_threads = cores()
     pool = ThreadPoolExecutor(n_threads)
     running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up
     left = iter(items)

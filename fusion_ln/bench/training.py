@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from fusion_ln.compute.device import cores, make_fabric, precision_of, threads_per_fit
+from fusion_ln.compute.device import make_fabric, precision_of, threads_per_fit
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.progress import progress
 from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
+from fusion_ln.threads import cores
 from fusion_ln.training.fit import train_epoch
 from fusion_ln.training.tasks import PictureTask
 

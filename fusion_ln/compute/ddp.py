@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from fusion_ln.compute.device import accelerator_of, cores, make_fabric
+from fusion_ln.compute.device import accelerator_of, make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.processes import die_with_parent, interrupts_held_back
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.threads import cores
 
 _rank0: list[Fabric] = []  # Fabric of rank 0, while it can broadcast fits
 

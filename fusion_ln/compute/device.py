@@ -1,7 +1,6 @@
 """Device and precision of a computation."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import Precision
+from fusion_ln.threads import cores
 
 RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
@@ -46,11 +46,6 @@ def check_batch(settings: DeviceSettings, batch_size: int) -> None:
             f"(--devices {settings.devices} --nodes {settings.nodes}).",
             f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
         )
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def threads_per_fit(shares: int) -> int:

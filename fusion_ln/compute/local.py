@@ -14,6 +14,7 @@ import torch
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
 from fusion_ln.compute.job import Job, Step
+from fusion_ln.compute.memory import keep_freed_memory
 from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.devices import DeviceSettings
@@ -43,6 +44,7 @@ def run(jobs: list[J], threads: int, step: Step) -> None:
 def _run_in_turn(jobs: list[J], threads: int, step: Step) -> None:
     if accelerator_of(jobs[0].device) == "cpu" and jobs[0].device.processes == 1:
         torch.set_num_threads(threads)
+        keep_freed_memory()
     for job in jobs:
         _execute(job, step)
 

@@ -11,6 +11,8 @@ from threading import Thread
 
 import torch
 
+from fusion_ln.compute.memory import keep_freed_memory
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
 # Workers are forked from a process that has imported torch and begun no thread: a fork of this one would inherit its
@@ -59,6 +61,7 @@ def init_worker(environment: Mapping[str, str], threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     torch.set_num_threads(threads)
+    keep_freed_memory()
     Thread(target=_die_with_command, daemon=True).start()
 
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fusion_ln.compute.device import cores
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.export.onnx_file import (
     OPSET,
@@ -36,6 +35,7 @@ from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.triplet import TripletModel, Trunk, module_key
 from fusion_ln.settings.devices import AnswerEngine
 from fusion_ln.terms import cache_folder
+from fusion_ln.threads import cores
 
 if TYPE_CHECKING:
     import onnx

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from fusion_ln.cohort.clinical import standardise
-from fusion_ln.compute.device import cores, one_thread_each
+from fusion_ln.compute.device import one_thread_each
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values
@@ -18,6 +18,7 @@ from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.images.patients import PatientBatch, PatientPictures
 from fusion_ln.models.triplet import TripletModel, Trunk
 from fusion_ln.terms import PATIENT
+from fusion_ln.threads import cores
 
 ANSWERED_AT_ONCE = 16  # patients
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-from fusion_ln.compute.device import cores, one_thread_each
+from fusion_ln.compute.device import one_thread_each
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
@@ -26,6 +26,7 @@ from fusion_ln.models.weights.network import read_network
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
+from fusion_ln.threads import cores
 
 SCORE = "score"
 DRAWING = {

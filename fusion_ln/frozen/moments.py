@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import cores, one_thread_each
+from fusion_ln.compute.device import one_thread_each
 from fusion_ln.errors import ModelError
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.frozen.unlike import FeatureMoments, learn_moments, learn_threshold
 from fusion_ln.images.bank import ImageBank, as_network_input, open_bank
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.models.triplet import TripletModel
+from fusion_ln.threads import cores
 
 MOST_PICTURES = 96  # training pictures of a modality and fold: most of the time of a freezing
 MEASURED_AT_ONCE = 64  # pictures

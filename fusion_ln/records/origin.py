@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from fusion_ln.records.parts import Recorded
+from fusion_ln.threads import cores
 
 RECORDED_PACKAGES = ("fusion_ln", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "pandas", "scikit-learn")
 PASSWORD = re.compile(r"(://[^/@:\s]*):[^@\s]*@")  # in the URL of a database
@@ -61,7 +62,7 @@ def hardware() -> Hardware:
     return Hardware(
         system=platform.platform(terse=True),
         processor=_processor(),
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores(),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     )
 

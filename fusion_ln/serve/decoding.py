@@ -26,6 +26,7 @@ from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.records.parts import Preparation
+from fusion_ln.threads import cores
 
 MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
 LONGEST = 640  # pixels of the longer side of a preview
@@ -95,7 +96,7 @@ class Decoder:
     @staticmethod
     def _open_pool() -> ProcessPool:
         context = multiprocessing.get_context("spawn")
-        n_processes = len(os.sched_getaffinity(0))
+        n_processes = cores()
         return ProcessPool(n_processes, max_tasks=TASKS, initializer=_bound_memory, context=context)
 
     async def decode(self, upload: Upload) -> Decoded:

@@ -1,7 +1,6 @@
 """Drawing of all pictures of a phantom cohort, on several threads."""
 
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from fusion_ln.cohort.phantom.truth import Row, truth_of
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.progress import progress
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
+from fusion_ln.threads import cores
 
 PNG_LEVEL = 1  # speckle hardly compresses: higher levels cost time and save little
 
@@ -45,7 +45,7 @@ class Studio:
         # Threads serve as well as processes: NumPy, SciPy and Pillow let go of the interpreter while they compute.
         with (
             progress("Simulated pictures", len(jobs)) as step,
-            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+            ThreadPoolExecutor(cores()) as pool,
         ):
             for row in pool.map(lambda job: self._draw_picture(*job), jobs):
                 step("")
