@@ -23,6 +23,7 @@ from fusion_ln.evaluation.external.record import (
     EvaluatedModel,
     EvaluationRecord,
     judge_endpoint,
+    read_record,
     write_record,
 )
 from fusion_ln.evaluation.subgroups import age_bands
@@ -34,11 +35,12 @@ from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, enter
 from fusion_ln.frozen.profile import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
-from fusion_ln.report.external.page import write_evaluation
+from fusion_ln.report.external.page import PAGE, write_evaluation
 from fusion_ln.terms import LABEL, PATIENT, SITE
 
 SUBGROUPS = (SITE, "sex", "age")  # those of the cohort, where no protocol names others
 AGE = "age"
+ANOTHER_FOLDER = "Choose another folder with `--out DIR`."
 FEWEST_TO_SCORE = 2  # patients of each class, for any figure
 
 
@@ -68,6 +70,8 @@ def evaluate(
     label_free: bool = False,
 ) -> Evaluation:
     """Evaluate a model on another cohort, once, and write the figures, the predictions and the page.
+
+    An evaluation that was stopped before its page was written gets its page.
 
     Args:
         root: A model's folder or, in its place, a finished run, which is frozen for the occasion.
@@ -111,6 +115,12 @@ def _evaluate(
     groups = _groups_of(cohort, bound)
     if cases is not None and labels is not None:
         check_cases(cases, len(labels), len(model.record.classes))
+    if (out / EVALUATION_FILE).is_file():
+        held, figures = read_record(out)
+        asked = (_describe_model(model), cohort.fingerprint, bound, cases, not label_free)
+        if asked != (held.model, held.cohort.fingerprint, held.protocol, held.cases, held.labels):
+            raise RunError(f"{out}: holds another evaluation, without its page.", ANOTHER_FOLDER)
+        return Evaluation(held, figures, write_evaluation(out))
     answers = predictor.predict_cohort(cohort)
     table = _tabulate(predictor, answers, labels, groups)
     figures = score_external(table, model.record.operating_points) if table.has_labels else None
@@ -154,14 +164,12 @@ def _entry_of(record: EvaluationRecord, out: Path) -> LogEntry:
 
 def _refuse_occupied(out: Path) -> None:
     if out.is_file():
-        raise RunError(f"{out}: is a file.", "Choose another folder with `--out DIR`.")
+        raise RunError(f"{out}: is a file.", ANOTHER_FOLDER)
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if EVALUATION_FILE in names:
-        raise RunError(
-            f"{out}: holds an evaluation already, which stands as it is.", "Choose another folder with `--out DIR`."
-        )
+    if {EVALUATION_FILE, PAGE} <= names:
+        raise RunError(f"{out}: holds an evaluation already, which stands as it is.", ANOTHER_FOLDER)
     if names & {"run.json", "model.json", "cohort.toml", "report.json"}:
-        raise RunError(f"{out}: holds something else.", "Choose another folder with `--out DIR`.")
+        raise RunError(f"{out}: holds something else.", ANOTHER_FOLDER)
 
 
 def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:

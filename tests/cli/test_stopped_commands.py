@@ -138,8 +138,8 @@ def quick(made, monkeypatch):
 
 def write_short_page(out):
     """Stand for the page of an evaluation, which takes most of its time."""
-    write_text(out / "report.html", "page")
     write_text(out / "tables.csv", "cells")
+    write_text(out / "report.html", "page")
     return out / "report.html"
 
 

@@ -126,6 +126,24 @@ def test_an_evaluation_that_could_not_be_written_is_no_look(study, model, tmp_pa
     assert not (tmp_path / "out" / LOCK).exists()
 
 
+@pytest.mark.usefixtures("pageless")
+def test_an_evaluation_stopped_at_its_page_gets_it_and_stays_one_look(study, model, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    done = evaluate(model, study[2], out)
+    held = (out / "evaluation.json").read_bytes()
+    monkeypatch.setattr(
+        "fusion_ln.external.evaluate.write_evaluation", lambda folder: (folder / "report.html").write_text("x")
+    )
+    for changes in ({"label_free": True}, {"cases": 8}):
+        with pytest.raises(RunError, match="holds another evaluation, without its page"):
+            evaluate(model, study[2], out, **changes)
+    assert evaluate(model, study[2], out).record == done.record
+    assert (out / "evaluation.json").read_bytes() == held
+    assert len(read_log(model)) == 1
+    with pytest.raises(RunError, match="stands as it is"):
+        evaluate(model, study[2], out)
+
+
 def test_a_log_that_cannot_be_written_is_refused_before_any_prediction(study, model, tmp_path, monkeypatch):
     def fail(**where):
         raise PermissionError(13, "Permission denied")
@@ -221,9 +239,6 @@ def test_choices_that_do_not_fit_are_refused_before_anything_is_seen(study, mode
             evaluate(model, with_columns(other, age_days=np.linspace(1, 2, 63)), tmp_path / "out", protocol=protocol)
     with pytest.raises(SettingsError, match="from 3 to 32"):
         evaluate(model, other, tmp_path / "out", cases=60)
-    evaluate(model, other, tmp_path / "out")
-    with pytest.raises(RunError, match="holds an evaluation already"):
-        evaluate(model, other, tmp_path / "out")
     with pytest.raises(RunError, match="holds something else"):
         evaluate(model, other, other.root)
     ModelFolder(model).record.write_text("{}")
