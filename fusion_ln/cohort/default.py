@@ -47,6 +47,7 @@ def simulate_phantom(folder: Path, settings: PhantomSettings, *, k: int = 5, by_
         missing_link=settings.missing_link,
         shortcut=settings.shortcut,
         n_readers=settings.readers,
+        most_nodes=settings.nodes,
         shift=settings.shift,
         k=k,
         by_site=by_site,

@@ -53,6 +53,7 @@ class CohortDetails(BaseModel):
         mask_text: Whether texts within pictures are filled.
         burned_in: Number of files that say that text stands in their pixels.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
+        nodes: Most nodes of a simulated patient; None where the units are patients.
         shift: Differences of a simulated hospital from the home ones, and their sizes.
         attainable: Figures of the exact probabilities; empty where the truth behind the pictures is unknown.
     """
@@ -74,6 +75,7 @@ class CohortDetails(BaseModel):
     seed: int | None = None
     missing: float | None = None
     missing_link: float | None = None
+    nodes: int | None = None
     sites: tuple[str, ...] = ()
     shortcut: float | None = None
     shift: dict[str, float | dict[str, float]] = {}

@@ -27,7 +27,7 @@ def draw_patients(n: int, sites: Sequence[str], rng: np.random.Generator, known:
         }
     )
     findings = draw_findings(labels, rng)
-    return pd.concat([named, _draw_clinical(labels, rng), _draw_axes(findings, rng), findings], axis=1)
+    return pd.concat([named, _draw_clinical(labels, rng), draw_axes(findings, rng), findings], axis=1)
 
 
 def _draw_clinical(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def _draw_clinical(labels: np.ndarray, rng: np.random.Generator) -> pd.DataFrame
     )
 
 
-def _draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+def draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """Draw the long and the short axis: their ratio by the shape, their product by chance alone."""
     node = load_manifest("phantom")["node"]
     low, high = np.array([node["ratio"][shape] for shape in findings["shape"]]).T

@@ -9,6 +9,7 @@ from fusion_ln.settings.base import ADDED, LAST_SEED, MOST, Settings
 SMALLEST_SIDE, LARGEST_SIDE = 32, 2048  # pixels a side
 MOST_READERS = 50
 ShiftName = Literal["gain", "depth", "prevalence", "scanner", "missing"]
+MOST_NODES = 9  # of a patient
 SHIFTS: tuple[ShiftName, ...] = get_args(ShiftName)
 
 
@@ -26,6 +27,13 @@ class PhantomSettings(Settings):
     )
     readers: int = Field(
         0, ge=0, le=MOST_READERS, description="Simulated readers, who call every patient.", json_schema_extra=ADDED
+    )
+    nodes: int = Field(
+        1,
+        ge=1,
+        le=MOST_NODES,
+        description="Most nodes of a patient, with labels of their own; from 2 on the units are nodes.",
+        json_schema_extra=ADDED,
     )
     shift: tuple[ShiftName, ...] = Field(
         (),

@@ -11,6 +11,7 @@ from fusion_ln.cohort.folds import draw_folds, folds_origin
 from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
+from fusion_ln.cohort.phantom.nodes import draw_nodes
 from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
 from fusion_ln.cohort.phantom.readers import draw_readers
 from fusion_ln.cohort.phantom.settings import LARGEST_SIDE, SHIFTS, SMALLEST_SIDE
@@ -22,7 +23,7 @@ from fusion_ln.files.formats import write_parquet
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
 
-READERS_KEY = 3  # of the readers' random numbers, beside those of patients, pictures and organs
+READERS_KEY, NODES_KEY = 3, 4  # of their random numbers, beside those of patients, pictures and organs
 
 
 def simulate_cohort(
@@ -36,12 +37,13 @@ def simulate_cohort(
     missing_link: float = 0.0,
     shortcut: float = 0.0,
     n_readers: int = 0,
+    most_nodes: int = 1,
     shift: Collection[str] = (),
     shift_seed: int | None = None,
     k: int = 5,
     by_site: bool = False,
 ) -> Cohort:
-    """Simulate patients with three pictures each and write them as a cohort folder.
+    """Simulate patients, or nodes of them, with three pictures each and write them as a cohort folder.
 
     Args:
         out: The cohort folder to make.
@@ -54,6 +56,7 @@ def simulate_cohort(
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
         n_readers: Number of simulated readers, see `draw_readers`.
+        most_nodes: From 2 on each patient has one to as many nodes, see `draw_nodes`, and the units are nodes.
         shift: Names of `SHIFTS` in which these hospitals differ from the home ones; sizes by `draw_shift`. Attainable
             figures and posteriors are those of the shifted law.
         shift_seed: Seed of these sizes, for several cohorts of one hospital; by default ``seed``.
@@ -75,6 +78,9 @@ def simulate_cohort(
     with new_cohort(out):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng, other.law)
+        if most_nodes > 1:  # with a generator of their own, as the readers
+            own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(NODES_KEY,)))
+            patients = draw_nodes(patients, most_nodes, own, other.law)
         classes = tables().classes
         folds = draw_folds(
             patients, k=k, by_site=by_site, seed=seed, classes=classes
@@ -92,6 +98,8 @@ def simulate_cohort(
         )
         if missing_link:
             details = details.model_copy(update={"missing_link": missing_link})
+        if most_nodes > 1:
+            details = details.model_copy(update={"nodes": most_nodes})
         if shift:
             details = details.model_copy(update={"shift": other.describe()})
         if by_site:
@@ -100,12 +108,13 @@ def simulate_cohort(
             own = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(READERS_KEY,)))
             patients = patients.join(draw_readers(patients, n_readers, own, other.law))
         manifest = load_manifest("phantom")
+        kinds = [*(["nodes"] if most_nodes > 1 else []), *(name for name in SHIFTS if name in shift)]
         images, truth = studio.draw(present)
         write_parquet(out / TRUTH_FILE, truth)
         write_parquet(out / POSTERIORS_FILE, posterior_table(patients, other.law))
         cohort = Cohort(
             root=out,
-            name="-".join(["phantom", str(n_patients), *(name for name in SHIFTS if name in shift)]),
+            name="-".join(["phantom", str(n_patients), *kinds]),
             classes=classes,
             modalities=tables().modalities,
             source=manifest["source"],

@@ -19,6 +19,7 @@ from fusion_ln.files.atomic import write_bytes
 from fusion_ln.progress import progress
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
 from fusion_ln.threads import cores
+from fusion_ln.units import SEPARATOR
 
 PNG_LEVEL = 1  # speckle hardly compresses: higher levels cost time and save little
 
@@ -64,8 +65,9 @@ class Studio:
             stamp=self.draw_stamp(int(patient[LABEL]), rng),
             rng=rng,
         )
-        keys: Row = {IMAGE: f"{patient[PATIENT]}-{modality}", PATIENT: patient[PATIENT], MODALITY: modality}
-        path = f"images/{modality}/{patient[PATIENT]}.png"
+        stem = patient[PATIENT].replace(SEPARATOR, "-")
+        keys: Row = {IMAGE: f"{stem}-{modality}", PATIENT: patient[PATIENT], MODALITY: modality}
+        path = f"images/{modality}/{stem}.png"
         digest = save_picture(self.out / path, picture.image)
         size: Row = {WIDTH: picture.image.width, HEIGHT: picture.image.height}
         return keys | {VIEW: 0, PATH: path} | size | {SHA256: digest}, keys | truth_of(picture)
