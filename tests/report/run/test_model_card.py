@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,8 @@ def test_the_model_card_has_metadata_and_says_simulated(cohort, seven, real):
     assert reported["roc_auc"] == pytest.approx(results.interval(results.main, "auc_ovr").value, abs=1e-4)
     assert "simulated" in metadata["tags"]
     assert "**Simulated.**" in text
+    assert "patients (simulated); source" in text
+    assert not re.search(r"\w[,;](?=[^\W\d])", text)  # a space behind each
     assert "imulated" not in model_card(read_results([real[1]], real[0]))
 
 
