@@ -18,11 +18,12 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.compare import align_all
 from fusion_ln.evaluation.folds import score_folds
 from fusion_ln.evaluation.intervals import name_columns, split_name
+from fusion_ln.evaluation.limits.clusters import count_patients
 from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.seeds import ModelOverSeeds, SeedComparison
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
-from fusion_ln.terms import FOLD, LABEL
+from fusion_ln.terms import FOLD
 
 REPEATED = (PRIMARY, "auc")  # the metrics whose interval's coverage was simulated
 LEAST_OF_CLASS = 5  # held-out patients of each class in each fold, for an interval
@@ -119,8 +120,10 @@ class RepeatComparison:
         least = ("", -1)
         for aligned in self._by_repeat:
             held = next(iter(aligned.values()))
-            for _, labels in held.table.groupby(FOLD)[LABEL]:
-                counts = np.bincount(labels, minlength=len(held.classes))
+            for _, rows in held.table.groupby(FOLD):
+                part = Predictions(held.classes, rows)
+                of_classes = part.labels == np.arange(len(held.classes))[:, None]
+                counts = count_patients(of_classes, part.clusters)
                 if least[1] < 0 or counts.min() < least[1]:
                     least = (held.classes[int(counts.argmin())], int(counts.min()))
         return least

@@ -203,6 +203,11 @@ def test_a_cohort_that_the_model_cannot_answer_for_is_refused(study, model, tmp_
         (replace(other, classes=("benign", "malignant", "normal")), CohortError, "its classes are benign, malignant"),
         (with_columns(other, label=[0, *[1, 2] * 31]), CohortError, "1 patient of class 'benign'"),
         (doppler, RunError, "has pictures of cdfi alone"),
+        (
+            with_columns(other, patient_id=other.patients["patient_id"] + "::1"),
+            CohortError,
+            "takes one row per patient",
+        ),
         (own, RunError, "trained on the patients"),
         (replace(other, classes=("unlabelled",), patients=other.patients.assign(label=0)), CohortError, "no labels"),
     ]

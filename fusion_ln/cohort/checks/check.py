@@ -56,7 +56,7 @@ FINDING_KINDS = {
         "Find out which label is right, and import again without the other (`--leave-out PATH`).",
     ),
     "two patients": (
-        "The same or nearly the same picture under two patients",
+        "The same or nearly the same picture under two patients, or nodes",
         "Give the patient one name (`--patient-pattern`, patient_id of a table), or use one only (`--leave-out PATH`).",
     ),
     "two modalities": (
@@ -282,6 +282,8 @@ def _near_repeats(looks: list[tuple[FindingRow, _Look]], modalities: tuple[str, 
 
 def _across(row: FindingRow, other: FindingRow, detail: str, severity: str) -> FindingRow:
     """Report a picture of two patients: a problem if it has two labels or lies in two folds."""
+    if patient_of(row[PATIENT]) == patient_of(other[PATIENT]):
+        detail += ", of two nodes of one patient"
     if row[FOLD] != other[FOLD]:
         detail += f", in folds {row[FOLD]} and {other[FOLD]}"
     leaks = row[FOLD] != other[FOLD] or row["class"] != other["class"]

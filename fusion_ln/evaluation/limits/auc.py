@@ -203,7 +203,7 @@ def _clustered_covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray, clus
         n = int(count_patients(own, clusters))
         total += (x * y).sum(axis=-1) * n / (n - 1)
         added.append((x, y))
-    n_patients = int(clusters.max()) + 1
+    n_patients = len(np.unique(clusters))
     for (x, _), (_, y) in permutations(added, 2):
         total += (x * y).sum(axis=-1) * n_patients / (n_patients - 1)
     return total

@@ -12,7 +12,7 @@ from fusion_ln.evaluation.limits.shares import LEVEL, Z
 def sum_by_patient(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     """Sum values (..., P) over the nodes of each patient. Shape (..., I)."""
     order = np.argsort(clusters, kind="stable")
-    starts = np.searchsorted(clusters[order], np.arange(int(clusters.max()) + 1))
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
     return np.asarray(np.add.reduceat(values[..., order], starts, axis=-1))
 
 
