@@ -16,8 +16,8 @@ from fusion_ln.errors import RunError, in_short
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
-from fusion_ln.models.weights.fit import first_not_finite
 from fusion_ln.models.weights.network import Network, metadata_of, read_network
+from fusion_ln.models.weights.sound import first_not_finite
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.runs import RunFolder, differences
 from fusion_ln.settings.base import RECORDED, Settings

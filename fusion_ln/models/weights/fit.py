@@ -17,6 +17,7 @@ from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.models.weights.match import NORMS, Match, match
 from fusion_ln.models.weights.network import Argument, Network
 from fusion_ln.models.weights.presets import TORCHVISION, network_of
+from fusion_ln.models.weights.sound import refuse_no_weights, refuse_oblong
 from fusion_ln.models.weights.unwrap import Unwrapped, read_weight_file
 
 WEIGHT_MARK = 1000.0  # above any weight that is drawn; float32 tells some millions of marks apart
@@ -141,6 +142,7 @@ def fit_tensors(
             raise WeightsError(f"{path}: not weights of {timm_name} ({error.problem})", way_out) from None
         raise
     found = match(read.tensors, shapes)
+    refuse_oblong(path, found, shapes)
     if found.layout.torchvision:
         added = dict(found.layout.arguments(timm_name))
         network = _with_arguments(network, added) or network_of(TORCHVISION, "torchvision", timm_name, added)
@@ -153,7 +155,7 @@ def fit_tensors(
         _check_nothing_dropped(found, shapes, timm_name)
     except Exception as error:  # load_state_dict and timm's own conversions each raise their own
         raise _wrong_network(path, timm_name, error, found, len(shapes), network) from None
-    refuse_not_finite(path, body.state_dict())
+    refuse_no_weights(path, body.state_dict())
     left_over = tuple(name for name in found.left_over if name.removeprefix(found.prefix) not in used)
     return Fit(body, network, read, found, len(shapes), missing, left_over)
 
@@ -264,26 +266,6 @@ def _other_network(name: str, network: Network | None) -> str:
 
 def _sides(shape: torch.Size) -> str:
     return " x ".join(map(str, shape)) or "one number"
-
-
-def refuse_not_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights that hold NaN or infinity.
-
-    Raises:
-        WeightsError: Naming the first such tensor.
-    """
-    if name := first_not_finite(tensors):
-        raise WeightsError(f"{path}: {name} holds values that are not finite numbers.", "Give another weight file.")
-
-
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Find the first tensor that holds NaN or infinity."""
-    return next((name for name, tensor in tensors.items() if not _is_finite(tensor)), None)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Test if all values are finite. A finite sum says so, and takes a fraction of the time of looking at each."""
-    return not tensor.is_floating_point() or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def own_size(timm_name: str, read: Unwrapped, network: Network | None) -> int | None:

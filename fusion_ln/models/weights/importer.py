@@ -1,5 +1,7 @@
 """Import of public weights: a file of others becomes one of ours, with its network in the metadata."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,8 @@ USUAL = (
     "efficientnet_b0", "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_large_patch16_224",
     "swin_tiny_patch4_window7_224",
 )  # fmt: skip
+# Side of the first convolution, by the beginning of the name; that of transformers stands in it.
+STEMS = {"resnet": 7, "densenet": 7, "convnext": 4, "efficientnet": 3, "tf_efficientnet": 3}
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,13 @@ def inspect_weights(given: Path, request: ImportRequest) -> tuple[str, Fit]:
         SettingsError: If there is no such network or preset.
     """
     path = weight_file(given)
-    read = read_weight_file(path)
     known = known_network(str(given))
+    if request.allowed and not (request.preset or request.backbone or known):
+        raise WeightsError(
+            f"{given}: `--allow-missing {request.allowed[0]}` without a network: what is tried must match whole.",
+            "Name it with `--backbone NAME` or `--as NAME`.",
+        )
+    read = read_weight_file(path)
     name, network = _choose(path, read, request, known)
     size = own_size(name, read, network)
     fit = fit_tensors(name, read, path, size, network, allowed=request.allowed)
@@ -103,16 +112,18 @@ def _choose(path: Path, read: Unwrapped, request: ImportRequest, known: Network 
         networks = {asked or find_network(known.backbone if known else ""): known}
     else:
         of_presets = [network for preset in PRESETS.values() for network in preset.networks]
-        networks = dict.fromkeys([*map(find_network, PAPER_BACKBONES), *USUAL, *of_presets])
+        usual = list(dict.fromkeys([*map(find_network, PAPER_BACKBONES), *USUAL, *of_presets]))
+        networks = dict.fromkeys(_with_stem(read, usual) or usual)
     described = {name: _described(request, network, name) for name, network in networks.items()}
     if len(described) == 1:
         return next(iter(described.items()))
     shares = {name: _share(read, name, network) for name, network in described.items()}
-    best = max(shares, key=lambda name: shares[name])
-    if shares[best] < 1 and not request.preset:
+    best = max(shares, key=lambda name: shares[name])  # of several whole ones the largest: it holds the others
+    share, *_ = shares[best]
+    if share < 1 and not request.preset:
         raise WeightsError(
             f"{path}: fits none of {len(shares)} networks that were tried; {best} is nearest "
-            f"({shares[best]:.0%} of its tensors match).",
+            f"({share:.0%} of its tensors match).",
             "Name its network with `--backbone NAME`.",
         )
     return best, described[best]
@@ -137,6 +148,23 @@ def _by_name(name: str, body: nn.Module) -> Network:
     return Network(backbone=name, mean=mean, std=std)
 
 
-def _share(read: Unwrapped, name: str, network: Network | None) -> float:
+def _with_stem(read: Unwrapped, names: Sequence[str]) -> list[str]:
+    """Choose the networks whose first convolution has a side that one of the file's has: building all takes long."""
+    convolutions = [tensor.shape for tensor in read.tensors.values() if tensor.ndim == 4]
+    of_colour = {shape[-1] for shape in convolutions if shape[1] == 3}
+    sides = of_colour or {shape[-1] for shape in convolutions if shape[1] == 1}  # depthwise ones, too
+    return [name for name in names if (side := _stem_side(name)) is None or side in sides]
+
+
+def _stem_side(name: str) -> int | None:
+    """Tell the side of a usual network's first convolution by its name; None of others."""
+    if patch := re.search(r"patch(\d+)", name):
+        return int(patch[1])
+    return next((side for family, side in STEMS.items() if name.startswith(family)), None)
+
+
+def _share(read: Unwrapped, name: str, network: Network | None) -> tuple[float, int, int]:
+    """Compute the share of a network's tensors that a file holds, their number, and that of those resized, negative."""
     shapes = {n: t.shape for n, t in floating(body_on_meta(name, None, network.arguments if network else {})).items()}
-    return len(match(read.tensors, shapes).matched) / len(shapes)
+    found = match(read.tensors, shapes)
+    return len(found.matched) / len(shapes), len(found.matched), -len(found.resized)

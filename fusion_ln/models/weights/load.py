@@ -10,9 +10,10 @@ from torch import nn
 
 from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.models.weights.describe import describe_fit
-from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file, refuse_not_finite
+from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file
 from fusion_ln.models.weights.network import Network, read_network, read_timm_folder
 from fusion_ln.models.weights.places import weight_file
+from fusion_ln.models.weights.sound import refuse_no_weights
 from fusion_ln.terms import cache_folder
 
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints
@@ -118,7 +119,7 @@ def _load_ours(timm_name: str, path: Path, image_size: int) -> tuple[nn.Module, 
             f"{path}: not weights of {timm_name} ({in_short(error, most=300)}).",
             "Give the file of that network, or choose it with `--backbone`.",
         ) from None
-    refuse_not_finite(path, tensors)
+    refuse_no_weights(path, tensors)
     return body, network
 
 

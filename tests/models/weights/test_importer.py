@@ -11,7 +11,8 @@ from fusion_ln.models.backbones import create_backbone, describe_for_timm
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.weights import presets
-from fusion_ln.models.weights.importer import ImportRequest, import_weights, inspect_weights
+from fusion_ln.models.weights.fit import body_on_meta, floating
+from fusion_ln.models.weights.importer import ImportRequest, _stem_side, import_weights, inspect_weights
 from fusion_ln.models.weights.network import Network, read_network
 from fusion_ln.models.weights.presets import PRESETS, Preset
 from fusion_ln.settings.training import BaselineSettings
@@ -110,6 +111,29 @@ def test_the_network_is_found_where_nobody_names_it(published, monkeypatch):
     assert (name, fit.total) == ("test_vit", len(list(fit.body.parameters())))
 
 
+def test_only_networks_with_the_files_first_convolution_are_built(tmp_path, monkeypatch):
+    """A deeper network holds the tensors of a shallower one: the deeper is meant."""
+    body = timm.create_model("resnet34", num_classes=0)
+    save_file(body.state_dict(), tmp_path / "w.safetensors")
+    built = []
+
+    def build(name, *rest):
+        built.append(name)
+        return body_on_meta(name, *rest)
+
+    monkeypatch.setattr("fusion_ln.models.weights.importer.body_on_meta", build)
+    name, _ = inspect_weights(tmp_path / "w.safetensors", ImportRequest())
+    assert name == "resnet34"
+    known = {each for each in built if not each.startswith("test_")}
+    assert known == {"resnet152", "resnet18", "resnet34", "resnet50", "resnet101", "densenet121"}
+
+
+@pytest.mark.parametrize("name", ["densenet121", "convnext_tiny", "efficientnet_b0", "swin_tiny_patch4_window7_224"])
+def test_the_side_of_a_first_convolution_is_as_timm_builds_it(name):
+    first = next(tensor for tensor in floating(body_on_meta(name, None, {})).values() if tensor.ndim == 4)
+    assert _stem_side(name) == first.shape[-1]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_of_networks_that_timm_builds_with_its_arguments(name):
     preset = PRESETS[name]
@@ -158,6 +182,7 @@ def test_an_import_that_cannot_be_is_refused_in_one_message(published, tmp_path)
     assert "pretrained is set by the options of a run" in refused("weights", "inspect", path, *options)
     assert "less than or equal to 1" in refused("weights", "inspect", path, "--backbone", "test_vit", "--mean", "123")
     assert "neither one number nor three" in refused("weights", "inspect", path, "--mean", "0.1,0.2")
+    assert "Name it with `--backbone NAME`" in refused("weights", "inspect", path, "--allow-missing", "norm")
     assert "above 0" in refused("weights", "inspect", path, "--std", "0")
     assert not out[1].exists()
 

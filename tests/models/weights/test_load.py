@@ -120,6 +120,24 @@ def test_weights_of_another_size_are_complete_after_timm_has_fitted_them(tmp_pat
     assert create_backbone("test_vit", image_size=48, weights=str(tmp_path / "weights.safetensors"))
 
 
+def test_a_variance_below_zero_is_refused(tmp_path):
+    weights = timm.create_model("test_resnet").state_dict()
+    name = next(name for name in weights if name.endswith("running_var"))
+    weights[name][1] = -0.5
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=rf"{name} holds variances below 0"):
+        create_backbone("test_resnet", image_size=32, weights=str(tmp_path / "weights.safetensors"))
+
+
+@pytest.mark.parametrize("n_places", [51, 200])  # 5 x 10 and the class token; 10 x 20 without
+def test_a_position_table_of_no_square_is_refused(tmp_path, n_places):
+    weights = timm.create_model("test_vit").state_dict()
+    weights["pos_embed"] = torch.zeros(1, n_places, weights["pos_embed"].shape[-1])
+    save_file(weights, tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match=rf"pos_embed has {n_places} places, which are no square grid"):
+        create_backbone("test_vit", image_size=48, weights=str(tmp_path / "weights.safetensors"))
+
+
 def test_weights_that_are_not_numbers_are_refused(tmp_path):
     weights = timm.create_model("test_resnet").state_dict()
     weights["conv1.0.weight" if "conv1.0.weight" in weights else "conv1.weight"][0] = float("nan")
