@@ -1,5 +1,7 @@
 import io
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -316,3 +318,16 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
     with pytest.raises(RunError, match="used to train"):
         cropping.predict_cohort(other)
     assert "(`--crop 6,4,24,24`), those of tiny taken whole" in capsys.readouterr().err
+
+
+UNUSED = (
+    "captum", "django", "highdicom", "matplotlib", "onnx", "onnxruntime", "optuna", "pydicom", "ray", "scipy.ndimage",
+    "scipy.optimize", "scipy.sparse.csgraph", "scipy.stats", "sklearn", "statsmodels",
+)  # fmt: skip
+
+
+def test_what_one_patients_answer_does_not_use_is_not_imported():
+    modules = ("cli.predict", "cohort.folder", "predict.predictor", "predict.present", "predict.structured_report")
+    code = f"import sys, {', '.join(f'fusion_ln.{module}' for module in modules)}\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(UNUSED) & set(loaded) == set()

@@ -1,8 +1,7 @@
 """Near-duplicate pictures, found by the correlation of small grey copies."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy  # its parts load when they are first used
 
 from fusion_ln.decode.thumbnail import grey_copy
 
@@ -95,8 +94,8 @@ def near_pairs_between(grey_copies: np.ndarray, thumbnails: np.ndarray) -> tuple
 
 def clusters(n: int, pairs: np.ndarray) -> np.ndarray:
     """Label the groups of pictures that pairs join, directly or through others. Shapes (K, 2) -> (n,)."""
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    groups: np.ndarray = connected_components(graph, directed=False)[1]
+    graph = scipy.sparse.coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    groups: np.ndarray = scipy.sparse.csgraph.connected_components(graph, directed=False)[1]
     return groups
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+import scipy  # its parts load when they are first used
 from PIL import Image
-from scipy import ndimage
 
 from fusion_ln.cohort.checks.colours import COLOURED_FROM, coloured_share
 from fusion_ln.cohort.regions.box import Box, span, whole
@@ -120,14 +120,14 @@ def _patches(spread: np.ndarray, even: int, flat: int) -> list[Box]:
     """Find the thick patches of cells that are not even, grown over those not flat, largest first; in cells."""
     rows, columns = spread.shape
     thick = max(3, round(THICK * min(rows, columns)) | 1)
-    dense = ndimage.uniform_filter((spread > even).astype(np.float32), 3, mode="nearest") > 0.5
-    thinned = ndimage.minimum_filter(dense.view(np.uint8), thick, mode="nearest")
-    core = ndimage.maximum_filter(thinned, thick, mode="nearest")
-    labels, _ = ndimage.label(core)
+    dense = scipy.ndimage.uniform_filter((spread > even).astype(np.float32), 3, mode="nearest") > 0.5
+    thinned = scipy.ndimage.minimum_filter(dense.view(np.uint8), thick, mode="nearest")
+    core = scipy.ndimage.maximum_filter(thinned, thick, mode="nearest")
+    labels, _ = scipy.ndimage.label(core)
     counts = np.bincount(labels.ravel())
     boxes = [
         Box(across.start, down.start, across.stop - across.start, down.stop - down.start)
-        for down, across in ndimage.find_objects(labels)
+        for down, across in scipy.ndimage.find_objects(labels)
     ]
     order = sorted(range(len(boxes)), key=lambda number: -counts[number + 1])
     return [_grow(spread > flat, boxes[number]) for number in order]

@@ -9,7 +9,7 @@ The rules miss dotted lines of callipers, letters on equally bright tissue, and 
 """
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts load when they are first used
 
 THICKEST = 5  # pixels: a stroke is thinner than this
 STANDS_OUT, BRIGHT = 70, 130  # grey values of 255
@@ -23,7 +23,9 @@ ON_DARK = 0.9  # least share of a sign's ring, two pixels away, that is dark
 
 def mask_text(pixels: np.ndarray) -> np.ndarray:
     """Fill the texts and signs of a picture, uint8 (H, W, 3), from their surroundings; same shape."""
-    found = ndimage.binary_dilation(find_strokes(pixels) | find_signs(pixels), iterations=2)  # with their soft edges
+    found = scipy.ndimage.binary_dilation(
+        find_strokes(pixels) | find_signs(pixels), iterations=2
+    )  # with their soft edges
     if not found.any():
         return pixels
     return np.ascontiguousarray(fill(np.ascontiguousarray(pixels.transpose(2, 0, 1)), found, ~found).transpose(1, 2, 0))
@@ -32,16 +34,16 @@ def mask_text(pixels: np.ndarray) -> np.ndarray:
 def find_signs(picture: np.ndarray) -> np.ndarray:
     """Find the pixels of signs, by the rule of this module. bool, shape (H, W)."""
     values = picture.max(axis=2)
-    groups, _ = ndimage.label(values >= WHITE, SQUARE)
+    groups, _ = scipy.ndimage.label(values >= WHITE, SQUARE)
     found = np.zeros(values.shape, dtype=bool)
     largest = LARGEST_SIGN * values.size
     sizes = np.bincount(groups.ravel())
-    for number, place in enumerate(ndimage.find_objects(groups), start=1):
+    for number, place in enumerate(scipy.ndimage.find_objects(groups), start=1):
         if not FEWEST_PIXELS <= sizes[number] <= largest:
             continue
         around = tuple(slice(max(edge.start - 3, 0), edge.stop + 3) for edge in place)
         sign = groups[around] == number
-        ring = ndimage.binary_dilation(sign, SQUARE, 3) & ~ndimage.binary_dilation(sign, SQUARE)
+        ring = scipy.ndimage.binary_dilation(sign, SQUARE, 3) & ~scipy.ndimage.binary_dilation(sign, SQUARE)
         if (values[around][ring] <= DARK).mean() >= ON_DARK:
             found[around] |= sign
     return found
@@ -51,17 +53,17 @@ def find_strokes(picture: np.ndarray) -> np.ndarray:
     """Find the pixels of burned-in texts and graphics, thin and sharp. bool, shape (H, W)."""
     values = picture.max(axis=2).astype(np.int16)
     reach = max(THICKEST, min(values.shape) // 100 | 1)
-    height = (values - ndimage.grey_opening(values, (reach, reach))) * (values >= BRIGHT)
+    height = (values - scipy.ndimage.grey_opening(values, (reach, reach))) * (values >= BRIGHT)
     thin = height >= STANDS_OUT
-    sharp = thin & (values - ndimage.grey_opening(values, (1, reach)) >= STANDS_OUT)
-    near = ndimage.binary_closing(np.pad(thin, 3), SQUARE)[3:-3, 3:-3]
-    groups, n_groups = ndimage.label(near, SQUARE)
+    sharp = thin & (values - scipy.ndimage.grey_opening(values, (1, reach)) >= STANDS_OUT)
+    near = scipy.ndimage.binary_closing(np.pad(thin, 3), SQUARE)[3:-3, 3:-3]
+    groups, n_groups = scipy.ndimage.label(near, SQUARE)
     numbers = np.arange(n_groups + 1)
-    size, sharp_size = (ndimage.sum_labels(part, groups, numbers) for part in (thin, sharp))
+    size, sharp_size = (scipy.ndimage.sum_labels(part, groups, numbers) for part in (thin, sharp))
     kept = (size >= FEWEST_PIXELS) & (sharp_size >= SHARP_SHARE * size)
     kept[0] = False
     strokes = thin & kept[groups]
-    beside = ndimage.binary_dilation(strokes, iterations=reach)  # fainter letters of a text
+    beside = scipy.ndimage.binary_dilation(strokes, iterations=reach)  # fainter letters of a text
     return np.asarray(strokes | (beside & (height >= STANDS_OUT / 2)))
 
 
@@ -85,7 +87,7 @@ def fill(picture: np.ndarray, hole: np.ndarray, source: np.ndarray) -> np.ndarra
     filled[:, hole] = 0
     if not hole.any() or not source.any():
         return filled
-    depth = float(ndimage.distance_transform_edt(~source)[hole].max())
+    depth = float(scipy.ndimage.distance_transform_edt(~source)[hole].max())
     width = 2 * int(np.ceil(depth)) + 1
     kept = source.astype(np.float64)
     weight = np.maximum(_blur(kept, width)[hole], 1e-9)
@@ -95,5 +97,5 @@ def fill(picture: np.ndarray, hole: np.ndarray, source: np.ndarray) -> np.ndarra
 
 
 def _blur(values: np.ndarray, width: int) -> np.ndarray:
-    once = ndimage.uniform_filter(values, width)
-    return np.asarray(ndimage.uniform_filter(once, width))
+    once = scipy.ndimage.uniform_filter(values, width)
+    return np.asarray(scipy.ndimage.uniform_filter(once, width))

@@ -6,11 +6,9 @@ from itertools import permutations
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import rankdata
-from scipy.stats import t as student
 
 from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
-from fusion_ln.evaluation.limits.shares import LEVEL, Limits, Z
+from fusion_ln.evaluation.limits.shares import Limits, Z, student_quantile
 
 # With fewer misplaced patients than this DeLong's variance, which rests on them, is too small (by simulation).
 MISPLACED = 3
@@ -118,14 +116,28 @@ def auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     The placement values come from mid-ranks, in O(P log P): Sun & Xu 2014, IEEE Signal Process. Lett. 21, eq. 5-10.
     """
     m, n = int(positive.sum()), int((~positive).sum())
-    overall = rankdata(scores, axis=-1)
+    overall = mid_ranks(scores)
     # Share of negatives that each positive outranks, and of positives that outrank each negative.
-    above = (overall[..., positive] - rankdata(scores[..., positive], axis=-1)) / n
-    below = 1 - (overall[..., ~positive] - rankdata(scores[..., ~positive], axis=-1)) / m
+    above = (overall[..., positive] - mid_ranks(scores[..., positive])) / n
+    below = 1 - (overall[..., ~positive] - mid_ranks(scores[..., ~positive])) / m
     auc = above.mean(axis=-1)
     influence = np.empty(scores.shape)
     influence[..., positive], influence[..., ~positive] = (above - auc[..., None]) / m, (below - auc[..., None]) / n
     return auc, influence
+
+
+def mid_ranks(scores: np.ndarray) -> np.ndarray:
+    """Rank scores (..., P) from 1 on; equal ones get the mean of their ranks. Those of SciPy, without its import."""
+    order = np.argsort(scores, axis=-1)
+    ordered = np.take_along_axis(scores, order, axis=-1)
+    first = np.ones(scores.shape, dtype=bool)
+    first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    starts = np.flatnonzero(first)  # of ties, none of which goes on in the next row
+    sizes = np.diff(starts, append=first.size)
+    middles = np.repeat(starts % scores.shape[-1] + (sizes + 1) / 2, sizes)
+    ranks = np.empty(scores.shape)
+    np.put_along_axis(ranks, order, middles.reshape(scores.shape), axis=-1)
+    return ranks
 
 
 def one_vs_one(
@@ -216,7 +228,7 @@ def logit_limits(value: np.ndarray, variance: np.ndarray, smallest: np.ndarray |
     patients. With the normal quantile the AUC of 50 patients with unstable learners held in 0.926 to 0.932.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        quantile = student.ppf((1 + LEVEL) / 2, smallest - 1)
+        quantile = student_quantile(smallest - 1)
         half = quantile * np.sqrt(variance) / (value * (1 - value))
         return expit(logit(value) - half), expit(logit(value) + half)
 

@@ -4,9 +4,8 @@
 """
 
 import numpy as np
-from scipy.stats import t as student
 
-from fusion_ln.evaluation.limits.shares import LEVEL, Z
+from fusion_ln.evaluation.limits.shares import Z, student_quantile
 
 
 def sum_by_patient(values: np.ndarray, clusters: np.ndarray) -> np.ndarray:
@@ -51,5 +50,5 @@ def effective_number(hits: np.ndarray, of: np.ndarray) -> np.ndarray:
         share = hits.sum(axis=0) / total
         variance = np.square(hits - share * of).sum(axis=0) / total**2 * patients / (patients - 1)
         found = np.where(variance > 0, share * (1 - share) / variance, alike)
-        narrowed = (Z / student.ppf((1 + LEVEL) / 2, patients - 1)) ** 2
+        narrowed = (Z / student_quantile(patients - 1)) ** 2
         return np.where(total > 0, np.clip(found, alike, total) * narrowed, 0)

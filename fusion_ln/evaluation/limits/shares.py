@@ -1,12 +1,17 @@
 """Limits of shares of patients, of their means, and of differences of anything that has limits of its own."""
 
 import numpy as np
-from scipy.special import betainc, gammaincinv, ndtri
+from scipy.special import betainc, gammaincinv, ndtri, stdtrit
 
 LEVEL = 0.95
 Z = float(ndtri((1 + LEVEL) / 2))
 Limits = tuple[np.ndarray, np.ndarray]
 MANY = 50  # patients, above which 3 are few
+
+
+def student_quantile(freedom: np.ndarray | int) -> np.ndarray:
+    """Compute the quantile of Student's t with so many degrees of freedom, which replaces `Z`; NaN without any."""
+    return np.asarray(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def middle(draws: np.ndarray) -> Limits:

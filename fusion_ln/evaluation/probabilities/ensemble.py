@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
+import scipy  # its parts load when they are first used
 from scipy.special import log_softmax
 
 from fusion_ln.errors import PredictionsError
@@ -93,7 +93,9 @@ def calibrate_mean(held_out: Predictions, inner: Predictions, n_models: int) -> 
 
     start = np.concatenate([[1.0, 0.0], np.zeros(2 * c)])
     bounds = [SLOPES, (0, MOST_NOISE), *[(None, None)] * (2 * c)]
-    solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
+    solution = scipy.optimize.minimize(
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500}
+    )
     if not np.isfinite(solution.x).all():
         raise PredictionsError("the calibration of the mean of the fold models does not converge.")
     offsets = solution.x[2 : 2 + c] - solution.x[2 : 2 + c].mean()

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # its parts load when they are first used
 from scipy.special import log_softmax, softmax
 
 from fusion_ln.errors import PredictionsError
@@ -144,7 +144,7 @@ def fit_map(
         return value / n, (np.array(slopes) + weights * away) / n
 
     bounds: list[tuple[float | None, float | None]] = [SLOPES, *([(None, None)] * (len(weights) - 1))]
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-8, "maxiter": 1000}
     ).x
     slope, offsets, mixing = _split(found, n_classes)

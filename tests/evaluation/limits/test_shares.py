@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
-from scipy.stats import beta, binom, chi2
+from scipy.stats import beta, binom, chi2, t
 from statsmodels.stats.proportion import proportion_confint
 
-from fusion_ln.evaluation.limits.shares import difference_limits, false_claim, mean_share_limits, wilson, wilson_of_few
+from fusion_ln.evaluation.limits.shares import (
+    difference_limits,
+    false_claim,
+    mean_share_limits,
+    student_quantile,
+    wilson,
+    wilson_of_few,
+)
 
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 10), (48, 48), (17, 40), (1, 3)])
@@ -71,3 +78,8 @@ def test_a_false_claim_is_a_draw_of_the_posterior(rng):
     assert false_claim(np.array(a_alone), np.array(b_alone)) == pytest.approx(expected, abs=0.004)
     assert false_claim(np.array(5), np.array(5)) == pytest.approx(0.5)
     assert false_claim(np.array(9), np.array(0)) == pytest.approx(beta.cdf(0.5, 10, 1))
+
+
+def test_quantile_of_students_t_is_that_of_scipy():
+    freedom = np.array([0, 1, 2.5, 40, np.inf])
+    assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), nan_ok=True)
