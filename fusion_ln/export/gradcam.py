@@ -112,14 +112,18 @@ def fits(model: TripletModel) -> bool:
     fuses = [head.fuse for head in model.fusion.heads] if isinstance(model.fusion, HeadEnsemble) else []
     if len(model.sources) or not all(isinstance(fuse, Concatenation | Gated | LowRank) for fuse in fuses):
         return False
+    return all(gives_planes(model, modality) for modality in model.sides)
+
+
+def gives_planes(model: TripletModel, modality: str) -> bool:
+    """Test whether the last stage of a modality's network gives the planes that Grad-CAM weights: that of a CNN."""
     explained = Explained(model)
     try:
-        for modality in model.sides:
-            explained.planes(modality)
+        explained.planes(modality)
     except SettingsError:
         return False
-    bodies = [explained.backbone(modality).body for modality in model.sides]
-    return not any(hasattr(body, "num_prefix_tokens") or hasattr(body, "output_fmt") for body in bodies)
+    body = explained.backbone(modality).body
+    return not (hasattr(body, "num_prefix_tokens") or hasattr(body, "output_fmt"))
 
 
 def trace_gradient(model: TripletModel, encode: Encode, n_classes: int) -> GraphModule:

@@ -1,19 +1,22 @@
 """A frozen model in the parts that a browser runs: the body of each network, and one tail for all of them.
 
-A body turns a picture into its feature maps, which is nearly all of the work; the tail answers from the maps of all
-modalities. So the answers from every subset of the modalities, and the differences that Grad-CAM needs, cost the tail
-alone. Large weights are stored in half precision and computed with in float32.
+A body turns a picture into its maps, which is nearly all of the work; the tail answers from the maps of all modalities.
+So the answers from every subset of the modalities, and the differences that Grad-CAM needs, cost the tail alone. The
+maps of a CNN are the planes of its last stage, which Grad-CAM weights: what follows them, as the last convolution of
+an EfficientNet, belongs to the tail. Large weights are stored in half precision and computed with in float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from fusion_ln.errors import ModelError, SettingsError
-from fusion_ln.explain.network import Explained
+from fusion_ln.errors import ModelError
+from fusion_ln.explain.network import last_stage
+from fusion_ln.export.gradcam import gives_planes
 from fusion_ln.export.graph import AnswerGraph, read_maps
 from fusion_ln.export.onnx_file import PRESENT, TRACED_PATIENTS, attach_weights, trace_module
 from fusion_ln.export.trunks import TrunkBody
@@ -51,15 +54,25 @@ def body_name(modality: int, fold: int) -> str:
 
 
 class Body(TrunkBody):
-    """From prepared pictures, uint8 (B, S, S, 3), to the feature maps of a network."""
+    """From prepared pictures, uint8 (B, S, S, 3), to the maps of a network: planes of its last stage, or tokens."""
+
+    def __init__(self, model: TripletModel, modality: str) -> None:
+        super().__init__(model, modality)
+        self.stage = _stage_of(model, modality)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Compute the maps, in the network's own layout."""
-        return super().forward(pictures.permute(0, 3, 1, 2).float() / 255)
+        """Compute the maps; without a stage of planes, in the network's own layout."""
+        scaled = pictures.permute(0, 3, 1, 2).float() / 255
+        if self.stage is None:
+            return super().forward(scaled)
+        found: list[Tensor] = []
+        with _hooked(self.stage, found.append):
+            super().forward(scaled)
+        return found[0]
 
 
 class Tail(AnswerGraph):
-    """From the feature maps of all modalities and fold models to the answer, see `OUTPUTS`.
+    """From the maps of all modalities and fold models to the answer, see `OUTPUTS`.
 
     ``logits`` are those of each fold model, (B, K, C); the other outputs are those of `AnswerGraph`.
     """
@@ -69,9 +82,39 @@ class Tail(AnswerGraph):
         masks, left, encoded = present.unbind(1), iter(maps), []
         for model in self.models:
             assert isinstance(model, TripletModel)
-            encoded.append([read_maps(model, m, next(left), mask) for m, mask in zip(self.sides, masks, strict=True)])
+            own = [_finish(model, modality, next(left)) for modality in self.sides]
+            encoded.append([read_maps(model, *each) for each in zip(self.sides, own, masks, strict=True)])
         probabilities, p_values, _, alone, unlike, logits = self.join(encoded, present)
         return probabilities, p_values, alone, unlike, logits
+
+
+def _stage_of(model: TripletModel, modality: str) -> nn.Module | None:
+    """Find the last stage of a modality's network; None where its output is not planes."""
+    if not gives_planes(model, modality):
+        return None
+    body: nn.Module = TrunkBody(model, modality).backbone.body
+    return body.get_submodule(last_stage(body))
+
+
+def _finish(model: TripletModel, modality: str, maps: Tensor) -> Tensor:
+    """Compute the feature maps of a network from the maps of its body."""
+    stage = _stage_of(model, modality)
+    if stage is None:
+        return maps
+    side = model.sides[modality]
+    with _hooked(stage, lambda out: maps):  # what comes before is dead: the tracer leaves it out
+        finished: Tensor = TrunkBody(model, modality)(maps.new_zeros(maps.shape[0], 3, side, side))
+    return finished
+
+
+@contextmanager
+def _hooked(layer: nn.Module, change: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    """Change the output of a layer, where ``change`` gives another, while the context is open."""
+    hook = layer.register_forward_hook(lambda module, inputs, out: change(out))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def split_model(model: FrozenModel) -> PageParts:
@@ -94,7 +137,7 @@ def split_model(model: FrozenModel) -> PageParts:
     present = torch.ones(TRACED_PATIENTS, len(modalities), dtype=torch.bool)
     tail = _write(Tail(model).eval(), (maps, present), [*bodies, PRESENT], OUTPUTS)
     shapes = {name: list(each.shape[1:]) for name, each in zip(bodies, maps, strict=True)}
-    return PageParts(bodies, tail, shapes, all(_has_planes(model.models[0], m) for m in modalities))
+    return PageParts(bodies, tail, shapes, all(gives_planes(model.models[0], m) for m in modalities))
 
 
 def _refuse_more_than_pictures(model: FrozenModel) -> None:
@@ -105,22 +148,6 @@ def _refuse_more_than_pictures(model: FrozenModel) -> None:
         raise ModelError(
             f"{model.root}: its head reads tokens of other networks, so a page would hold two each.", serve
         )
-
-
-def _has_planes(model: TripletModel, modality: str) -> bool:
-    """Test whether the maps of a network are the planes that Grad-CAM weights, channels first."""
-    explained = Explained(model)
-    try:
-        layer = explained.planes(modality)
-    except SettingsError:
-        return False
-    found: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda module, inputs, out: found.append(out))
-    side = model.sides[modality]
-    with torch.no_grad():
-        maps = explained.backbone(modality).feature_map(torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side))
-    hook.remove()
-    return bool(found) and found[0].shape == maps.shape and torch.equal(found[0], maps)
 
 
 def _write(module: nn.Module, inputs: tuple[object, ...], names: Sequence[str], outputs: Sequence[str]) -> bytes:

@@ -25,6 +25,12 @@ def convolutional(make_model):
 
 
 @pytest.fixture(scope="package")
+def efficient(make_model):
+    """One model whose networks have a convolution after their last stage."""
+    return for_pages(make_model("concat", "test_efficientnet", side=64))
+
+
+@pytest.fixture(scope="package")
 def attending(make_model):
     """Two models with a trained head, whose networks are transformers."""
     return for_pages(make_model("concat", "test_vit", n_models=2))

@@ -95,10 +95,13 @@ def visits(browser, host):
         each.context.close()
 
 
+DESK = {"locale": "en-GB", "viewport": {"width": 1280, "height": 900}}
+
+
 @pytest.fixture
 def english(visits, convolutional):
     """The page of the first model on a desk; nothing may fail in it, or break its policy."""
-    visit = visits("convolutional", convolutional, locale="en-GB", viewport={"width": 1280, "height": 900})
+    visit = visits("convolutional", convolutional, **DESK)
     yield visit.page
     assert visit.complaints == []
 
@@ -191,16 +194,20 @@ PIXELS = """async picture => {
 }"""
 
 
-def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(english, convolutional, tmp_path):
-    page, model, side = english, convolutional, 64
+@pytest.mark.parametrize("name", ["convolutional", "efficient"])
+def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(visits, request, tmp_path, name):
+    """Also where a convolution and an MLP head follow the last stage."""
+    model, side = request.getfixturevalue(name), 64
+    visit = visits(name, model, **DESK)
+    page = visit.page
     page.get_by_role("link", name="Patient", exact=True).click()
     files = {n: data for n, data in draw(model, 2, "PNG").items() if n.startswith("P3")}
     page.locator(".drop-head input").set_input_files(
         [{"name": n, "mimeType": "image/png", "buffer": data} for n, data in files.items()]
     )
     page.locator(".slot-facts select, .unplaced select").nth(2).wait_for()
-    for name in files:
-        page.get_by_label(f"Modality of {name}").select_option(name[3:-4])
+    for file in files:
+        page.get_by_label(f"Modality of {file}").select_option(file[3:-4])
     page.get_by_role("button", name="Get the answer").click()
     page.locator(".figure .map").nth(2).wait_for()
     assert "Grad-CAM" in page.locator(".maps-controls").inner_text()
@@ -226,6 +233,8 @@ def test_maps_are_grad_cam_over_the_picture_that_the_network_saw(english, convol
         alpha = np.array(figure.locator(".map").evaluate(PIXELS)).reshape(side, side, 4)[..., 3] / 255
         expected = np.clip(heat[modality]["gradcam"] / scale["gradcam"], 0, 1)
         np.testing.assert_allclose(alpha**2, expected, atol=0.02)
+    assert expected.max() > 0.5
+    assert visit.complaints == []
 
 
 def test_several_models_with_a_head_answer_in_chinese_on_a_phone(chinese, attending, tmp_path):

@@ -1,6 +1,7 @@
 """The parts of a model answer as the model does, in a runtime that knows nothing of us."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
 import pytest
@@ -15,11 +16,20 @@ from fusion_ln.images.patients import gather_pictures
 SUBSETS = np.array([[number >> m & 1 for m in range(3)] for number in range(1, 8)], dtype=bool)
 
 
-@pytest.mark.parametrize(("name", "planes"), [("convolutional", True), ("attending", False)])
+def weights_of_body(part):
+    """Name the weights of networks that a part holds, as the networks do."""
+    names = [each.name for each in onnx.load_from_string(part).graph.initializer]
+    return {name.partition("body.")[2] for name in names if "body." in name}
+
+
+@pytest.mark.parametrize(("name", "planes"), [("convolutional", True), ("efficient", True), ("attending", False)])
 def test_the_parts_answer_as_the_model_from_every_subset(request, rng, name, planes):
     model = request.getfixturevalue(name)
     parts = split_model(model)
     assert parts.has_planes == planes
+    first, last = (weights_of_body(parts.bodies[body_name(0, 0)]), weights_of_body(parts.tail))
+    assert not first & last  # a visitor fetches each once
+    assert bool(last) == (name == "efficient")
     pictures = {
         m: rng.integers(0, 256, (1, 3, side, side), dtype=np.uint8) for m, side in model.record.modalities.items()
     }
