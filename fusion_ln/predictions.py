@@ -115,7 +115,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     Raises:
         PredictionsError: If a logit or probability is not a finite number.
     """
-    _refuse_no_weights(path, predictions.table, predictions.classes)
+    _refuse_not_finite(path, predictions.table, predictions.classes)
     write_parquet(path, predictions.table)
 
 
@@ -203,7 +203,7 @@ def _checked_rows(path: Path, table: pd.DataFrame, classes: tuple[str, ...], key
     if not table[LABEL].isin(range(len(classes))).all():
         wrong = table.loc[~table[LABEL].isin(range(len(classes))), LABEL].iloc[0]
         raise PredictionsError(f"{path}: label {wrong!r}; expected 0..{len(classes) - 1} ({', '.join(classes)}).")
-    _refuse_no_weights(path, table, classes)
+    _refuse_not_finite(path, table, classes)
     probs = table[[PROB + c for c in classes]].to_numpy(dtype=np.float64)
     valid = (np.abs(probs.sum(axis=1) - 1) <= TOLERANCE) & (probs >= 0).all(axis=1)
     if not valid.all():
@@ -220,7 +220,7 @@ def _values(classes: tuple[str, ...]) -> list[str]:
     return [prefix + c for prefix in (LOGIT, PROB) for c in classes]
 
 
-def _refuse_no_weights(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
+def _refuse_not_finite(path: Path, table: pd.DataFrame, classes: tuple[str, ...]) -> None:
     for column in _values(classes):
         finite = np.isfinite(table[column].to_numpy(dtype=np.float64))
         if not finite.all():
