@@ -49,7 +49,7 @@ class CohortDetails(BaseModel):
         skipped: Pictures that could not be read or had no label.
         folds: Rule by which the folds were drawn.
         crop: Rule by which pictures were cut out of their files, see `Preparation`; ``none``: they were not.
-        accepted: Number of boxes that somebody looked at.
+        accepted: Number of boxes that somebody gave or corrected.
         mask_text: Whether texts within pictures are filled.
         burned_in: Number of files that say that text stands in their pixels.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.

@@ -218,7 +218,7 @@ def _preparation_details(pictures: Sequence[RawPicture], reading: Reading, n_bur
     held = {
         "frames": str(reading.frames) if any(picture.stored for picture in pictures) else None,
         "crop": cropping.word if cropping.cuts else None,
-        "accepted": len(cropping.accepted),
+        "accepted": cropping.n_corrected,
         "mask_text": cropping.mask_text,
         "burned_in": n_burned_in,
     }

@@ -33,7 +33,7 @@ class Preparation(Recorded):
 
     Attributes:
         crop: Rule by which they were cut out, see `fusion_ln.cohort.regions.rule.CropRule`; or `GIVEN`.
-        accepted: Number of boxes that somebody looked at.
+        accepted: Number of boxes that somebody gave or corrected.
         mask_text: Whether texts within them are filled.
         frames: Rule by which they were taken from cines, see `fusion_ln.cohort.frames.FrameRule`; empty: none was.
         burned_in: Number of files that say that text stands in their pixels.
@@ -67,7 +67,7 @@ class Preparation(Recorded):
     def counts(self) -> str:
         """Describe it in sentences, with how many pictures were prepared how."""
         boxes = ", ".join(f"{by} {count}" for by, count in self.boxes.items())
-        accepted = f" {self.accepted} boxes were looked at." * bool(self.accepted)
+        accepted = f" {self.accepted} boxes were given or corrected by hand." * bool(self.accepted)
         named = f" {self.burned_in} files say that text stands in their pixels." * bool(self.burned_in)
         return f"Pictures {self}{f' ({boxes})' * bool(boxes)}.{accepted}{named}"
 

@@ -177,5 +177,5 @@ def test_a_preparation_is_counted_in_sentences():
     held = Preparation(crop="auto", accepted=2, mask_text=True, burned_in=3, boxes={"accepted": 2, "screen": 9})
     assert held.counts() == (
         "Pictures cut out of their screens (`--crop auto`) and their texts filled (`--mask-text`) (accepted 2, "
-        "screen 9). 2 boxes were looked at. 3 files say that text stands in their pixels."
+        "screen 9). 2 boxes were given or corrected by hand. 3 files say that text stands in their pixels."
     )

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from fusion_ln.cohort.regions.box import Box, is_pixels
-from fusion_ln.cohort.regions.rule import CropRule, Found, given
+from fusion_ln.cohort.regions.rule import CropRule, Found, FoundBy, given
 from fusion_ln.cohort.regions.screen import FEWEST, find_unframed
 from fusion_ln.decode.limits import MIN_SIDE
 from fusion_ln.decode.table import read_table
@@ -18,8 +19,16 @@ from fusion_ln.terms import MODALITY, PATH
 
 Key = tuple[str, str]  # path, relative to the archive, and modality
 BOX_COLUMNS = ("x", "y", "width", "height")
+FOUND_BOX, FOUND_AS = "found_box", "found_as"  # as it was before somebody looked at it
 OVERLAP = 0.1  # largest share of the smaller of two panes that also lies in the other
 LAYOUT = f"Expected: columns {PATH}, {MODALITY}, {', '.join(BOX_COLUMNS)}, as `fusionln cohort check` writes crops.csv."
+
+
+class Accepted(NamedTuple):
+    """A box that somebody looked at; ``by`` is how it was found if it was left as it was."""
+
+    box: Box
+    by: FoundBy
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,18 @@ class Cropping:
     """
 
     rule: CropRule = field(default_factory=CropRule)
-    accepted: Mapping[Key, Box] = field(default_factory=dict)
+    accepted: Mapping[Key, Accepted] = field(default_factory=dict)
     mask_text: bool = False
 
     @property
     def cuts(self) -> bool:
         """True if the cohort's pictures have boxes."""
         return self.rule.method != "none" or bool(self.accepted)
+
+    @property
+    def n_corrected(self) -> int:
+        """Number of boxes that somebody gave or changed."""
+        return sum(each.by == "accepted" for each in self.accepted.values())
 
     @property
     def word(self) -> str:
@@ -52,8 +66,8 @@ class Cropping:
         Raises:
             PictureError: See `CropRule.find`.
         """
-        if box := self.accepted.get(key):
-            return given(path, box, pixels, "accepted")
+        if known := self.accepted.get(key):
+            return replace(given(path, known.box, pixels, known.by), is_fixed=True)
         if stated:
             return given(path, stated, pixels, "table")
         return self.rule.find(path, pixels, key[1], shared=shared)
@@ -76,7 +90,8 @@ class SharedFrame:
 
     def cut(self, found: Found, size: tuple[int, int]) -> Found:
         """Take off what the pictures share."""
-        if found.by not in ("screen", "whole") or self.extremes is None or len(self.patients) < FEWEST:
+        by_pixels = found.by in ("screen", "whole") and not found.is_fixed
+        if not by_pixels or self.extremes is None or len(self.patients) < FEWEST:
             return found
         inner = find_unframed(*self.extremes, size)
         common = found.box.intersection(inner) if inner else found.box
@@ -110,21 +125,27 @@ def describe_boxes(boxes: Sequence[Found]) -> str:
     return ", ".join(f"{by} {count}" for by, count in Counter(found.by for found in boxes).most_common())
 
 
-def read_accepted(file: Path) -> dict[Key, Box]:
+def read_accepted(file: Path) -> dict[Key, Accepted]:
     """Read boxes that somebody looked at and, where it was needed, corrected.
+
+    Where the table tells the box that was found (`FOUND_BOX`, `FOUND_AS`), those that are still the same keep how they
+    were found.
 
     Raises:
         SourceError: If the file is no such table; names the line.
     """
-    table = read_table(file, LAYOUT).with_names((PATH, MODALITY, *BOX_COLUMNS))
+    table = read_table(file, LAYOUT).with_names((PATH, MODALITY, *BOX_COLUMNS, FOUND_BOX, FOUND_AS))
     if missing := [column for column in (PATH, MODALITY, *BOX_COLUMNS) if column not in table.columns]:
         raise SourceError(f"{file}: no column {missing[0]!r}; it has {', '.join(table.columns)}.", LAYOUT)
-    accepted: dict[Key, Box] = {}
-    for line, path, modality, *numbers in table.cells[[PATH, MODALITY, *BOX_COLUMNS]].itertuples():
+    accepted: dict[Key, Accepted] = {}
+    cells = table.cells.reindex(columns=[PATH, MODALITY, FOUND_BOX, FOUND_AS, *BOX_COLUMNS], fill_value="")
+    for line, path, modality, before, found_as, *numbers in cells.itertuples():
         wrong = [text for text in numbers if not is_pixels(text)]
         if wrong:
             raise SourceError(f"{file}, line {line}: {wrong[0]!r} is no whole number of pixels.", LAYOUT)
         if (path, modality) in accepted:
             raise SourceError(f"{file}, line {line}: {path} of {modality} stands in it twice.", "Remove one line.")
-        accepted[path, modality] = Box(*map(int, numbers))
+        box = Box(*map(int, numbers))
+        kept = [by for by in get_args(FoundBy) if by == found_as and str(box) == before]
+        accepted[path, modality] = Accepted(box, kept[0] if kept else "accepted")
     return accepted

@@ -1,7 +1,9 @@
 """Regions that a DICOM file names (SequenceOfUltrasoundRegions, PS3.3 C.8.5.5): tissue, colour flow, their spacing."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,33 +30,36 @@ class Region:
 
     Attributes:
         mm_per_pixel: Across; None where the file does not say it in centimetres.
+        is_tissue: It is no colour flow alone.
     """
 
     box: Box
     mm_per_pixel: float | None
+    is_tissue: bool
 
 
 def read_regions(path: Path) -> list[Region]:
     """Read the regions of tissue of a DICOM file, from left to right; none where it names none.
 
-    Colour flow within tissue is part of it; traces, spectra and bars are no pictures.
+    Colour flow within tissue is part of it; a region that holds two others side by side, one of them tissue, is their
+    screen; traces, spectra and bars are no pictures.
 
     Raises:
         PictureError: If a region is no part of the picture, or two overlap.
     """
     with open_dicom(path) as file:
         width, height, held = file.width, file.height, file.header.get("SequenceOfUltrasoundRegions") or []
-    found: list[Region] = []
     try:
-        items = [item for item in held if _shows_tissue(item)]
-        for item in sorted(items, key=lambda item: int(item.RegionDataType)):  # tissue first
-            region = _read(item, width, height)
-            if problem := region.box.within(width, height):
+        read = [_read(item, width, height) for item in held if _shows_tissue(item)]
+        for region in read:
+            if problem := _swapped(region.box) or region.box.within(width, height):
                 raise PictureError(f"{path}: SequenceOfUltrasoundRegions: {problem}.", WAY_OUT)
-            if not any(region.box.common(other.box) >= NESTED * region.box.area for other in found):
-                found.append(region)
     except (AttributeError, TypeError, ValueError) as error:
         raise PictureError(f"{path}: SequenceOfUltrasoundRegions is damaged ({error}).", WAY_OUT) from None
+    found: list[Region] = []
+    for region in sorted(read, key=lambda region: (not region.is_tissue, -region.box.area)):
+        if not _is_screen(region, read) and not any(_lies_in(region, other) for other in found):
+            found.append(region)
     for number, region in enumerate(found):
         for other in found[:number]:
             if region.box.common(other.box):
@@ -87,5 +92,28 @@ def _read(item: "Dataset", width: int, height: int) -> Region:
     spacing = abs(float(item.get("PhysicalDeltaX") or 0)) * 10
     in_centimetres = int(item.get("PhysicalUnitsXDirection") or 0) == CENTIMETRES
     return Region(
-        Box(left, top, right - left, bottom - top), spacing if in_centimetres and 0 < spacing < math.inf else None
+        Box(left, top, right - left, bottom - top),
+        spacing if in_centimetres and 0 < spacing < math.inf else None,
+        int(item.RegionDataType) == TISSUE,
     )
+
+
+def _swapped(box: Box) -> str:
+    """Describe a region whose last corner lies before its first; empty where it does not."""
+    if box.width > 0 and box.height > 0:
+        return ""
+    return f"the last corner {box.right - 1},{box.bottom - 1} of a region lies before its first, {box.x},{box.y}"
+
+
+def _lies_in(region: Region, other: Region) -> bool:
+    return region.box.common(other.box) >= NESTED * region.box.area
+
+
+def _is_screen(region: Region, regions: Sequence[Region]) -> bool:
+    """Test for a region that holds two others which do not touch the same pixels, one of them tissue."""
+    held = [
+        other for other in regions
+        if other is not region and other.box.area < region.box.area and _lies_in(other, region)
+    ]  # fmt: skip
+    pairs = combinations(held, 2)
+    return any((one.is_tissue or two.is_tissue) and not one.box.common(two.box) for one, two in pairs)

@@ -25,12 +25,14 @@ class Found:
 
     Attributes:
         mm_per_pixel: Across, as a DICOM file says; None where nothing says it.
+        is_fixed: Somebody looked at it, so that nothing is taken off it.
         cells: Mean grey of each cell of the screen, where it was looked at. uint8, shape (R, C).
     """
 
     box: Box
     by: FoundBy
     mm_per_pixel: float | None = None
+    is_fixed: bool = False
     cells: np.ndarray | None = None
 
 
@@ -95,7 +97,7 @@ class CropRule:
                 f"Find it by its pixels (`--crop auto`). {WAY_OUT}",
             )
         cells = look_at(pixels)
-        if panes := find_panes(pixels, cells):
+        if panes := find_panes(pixels, cells, stated=shared):
             return Found(_pane_of(path, panes, modality), "pane")
         if shared:
             raise PictureError(f"{path}: stands for two modalities, but {_not_dual(cells.spread)}.", WAY_OUT)
@@ -142,4 +144,4 @@ def _not_dual(spread: np.ndarray) -> str:
     textured = [bool((half > EVEN).mean() > LEAST) for half in (spread[:, :middle], spread[:, middle:])]
     if sum(textured) == 1:
         return f"its {'right' if textured[0] else 'left'} half is empty"
-    return "no grey and coloured pane of nearly one size lie side by side in it"
+    return "no grey and coloured pane of nearly one size lie beside or above each other in it, with a gap between"

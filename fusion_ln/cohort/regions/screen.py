@@ -4,8 +4,9 @@ A screen is looked at in cells, `CELLS` along its longer side. A cell is *textur
 is; letterboxes, banners and the ground beside a sector are even. The *core* is the largest connected patch of texture
 that is at least `THICK` of the shorter side thick, so that texts, colour bars and depth scales are no part of it. From
 the core the box grows over lines of which `GROWS` of the cells are not quite flat (shadowed depth is dark, not flat),
-and ends at the first that is. Two patches of nearly one size side by side are *panes*. Over the pictures of `FEWEST`
-patients or more that have one size, what never changes is the screen's *frame* and no texture.
+and ends at the first that is. Two patches of nearly one size side by side are *panes*; in a file that is known to show
+two, so are two above each other. Over the pictures of `FEWEST` patients or more that have one size, what never changes
+is the screen's *frame* and no texture.
 
 A text that touches the picture stays; and where less than `LEAST` of a screen is found, it stays whole.
 """
@@ -76,12 +77,16 @@ def find_part(cells: Cells) -> Box:
     return box if box.area >= LEAST * everything.area else everything
 
 
-def find_panes(pixels: np.ndarray, cells: Cells) -> tuple[Box, Box] | None:
-    """Find a grey and a coloured pane of nearly one size side by side, in this order; None if there are none."""
+def find_panes(pixels: np.ndarray, cells: Cells, *, stated: bool = False) -> tuple[Box, Box] | None:
+    """Find a grey and a coloured pane of nearly one size, in this order; None if there are none.
+
+    They lie side by side or, where it is ``stated`` that there are two, one above the other: a picture above a spectrum
+    looks like such panes. Panes that touch are one patch: no seam tells them from one picture with dark sides.
+    """
     first_two = cells.patches[:2]
-    if not _side_by_side(first_two):
-        return None
-    return grey_and_coloured(pixels, [_pixels(box, cells) for box in first_two])
+    if _side_by_side(first_two) or (stated and _side_by_side([_turned(box) for box in first_two])):
+        return grey_and_coloured(pixels, [_pixels(box, cells) for box in first_two])
+    return None
 
 
 def grey_and_coloured(pixels: np.ndarray, panes: Sequence[Box]) -> tuple[Box, Box] | None:
@@ -157,6 +162,11 @@ def _side_by_side(boxes: Sequence[Box]) -> bool:
     ratios = [min(a, b) / max(a, b) for a, b in ((one.width, other.width), (one.height, other.height))]
     apart = one.right <= other.x or other.right <= one.x
     return apart and min(ratios) >= ALIKE and lines >= ALIKE * max(one.height, other.height)
+
+
+def _turned(box: Box) -> Box:
+    """Exchange the axes of a box."""
+    return Box(box.y, box.x, box.height, box.width)
 
 
 def _pixels(box: Box, cells: Cells) -> Box:

@@ -9,7 +9,7 @@ import pandas as pd
 from fusion_ln.cohort.checks.boxes import one_a_file
 from fusion_ln.cohort.checks.check import CheckResult
 from fusion_ln.cohort.regions.box import Box
-from fusion_ln.cohort.regions.cropping import BOX_COLUMNS
+from fusion_ln.cohort.regions.cropping import BOX_COLUMNS, FOUND_AS, FOUND_BOX
 from fusion_ln.files.formats import write_csv
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.terms import CROP, CROP_BY, HEIGHT, IMAGE, MM_PER_PIXEL, MODALITY, PATH, PATIENT, WIDTH
@@ -23,7 +23,7 @@ FOUND_BY = {
     "frame": "the screen without what all share",
     "box": "the same box for all",
     "table": "given in the table",
-    "accepted": "looked at",
+    "accepted": "given or corrected by hand",
     "whole": "the whole file",
 }
 
@@ -35,6 +35,7 @@ class Shown:
     Attributes:
         screen: Its whole file made small, as an address of its data; empty where the file cannot be read.
         place: The box in percent of the screen: left, top, width, height.
+        by, how: How the box was found, as in the table of pictures and in words.
         why: Why it should be looked at; empty for no reason.
     """
 
@@ -45,6 +46,7 @@ class Shown:
     box: Box
     place: tuple[float, float, float, float]
     by: str
+    how: str
     screen: str
     why: str
 
@@ -59,8 +61,8 @@ def write_crops(folder: Path, result: CheckResult) -> tuple[Path, Path]:
     images = one_a_file(images)
     shown = [_show(row, result.screens.get(row[IMAGE]), why.get(row[IMAGE], "")) for _, row in images.iterrows()]
     table = pd.DataFrame(
-        [(each.path, each.modality, *each.box, each.by, each.why, each.patient) for each in shown],
-        columns=[PATH, MODALITY, *BOX_COLUMNS, "found_by", "look_at_it", PATIENT],
+        [(each.path, each.modality, *each.box, each.by, str(each.box), each.why, each.patient) for each in shown],
+        columns=[PATH, MODALITY, *BOX_COLUMNS, FOUND_AS, FOUND_BOX, "look_at_it", PATIENT],
     )
     write_csv(folder / TABLE, table)
     page = write_page(
@@ -83,8 +85,8 @@ def _show(row: pd.Series, screen: bytes | None, why: str) -> Shown:
     width, height = int(row[WIDTH]), int(row[HEIGHT])
     box = Box(*(int(row[column]) for column in CROP))
     place = (100 * box.x / width, 100 * box.y / height, 100 * box.width / width, 100 * box.height / height)
-    by = FOUND_BY[row[CROP_BY]]
+    how = FOUND_BY[row[CROP_BY]]
     if not pd.isna(row[MM_PER_PIXEL]):
-        by = f"{by}, {row[MM_PER_PIXEL]:.3g} mm a pixel"
+        how = f"{how}, {row[MM_PER_PIXEL]:.3g} mm a pixel"
     address = f"data:image/jpeg;base64,{base64.b64encode(screen).decode()}" if screen else ""
-    return Shown(row[PATH], row[PATIENT], row[MODALITY], (width, height), box, place, by, address, why)
+    return Shown(row[PATH], row[PATIENT], row[MODALITY], (width, height), box, place, row[CROP_BY], how, address, why)

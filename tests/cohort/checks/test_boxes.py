@@ -32,3 +32,11 @@ def test_few_boxes_of_a_size_have_nothing_to_be_compared_with(images):
     few = images.iloc[:4].copy()
     few.loc[2, ["crop_x", "crop_width"]] = 190, 170
     assert odd_boxes(few) == {}
+
+
+def test_boxes_of_a_rare_size_are_compared_with_all_of_their_modality(images):
+    sides = ["width", "height", "crop_x", "crop_y", "crop_width", "crop_height"]
+    images.loc[[1, 3], sides] = 2 * images.loc[[1, 3], sides]
+    assert odd_boxes(images) == {}
+    images.loc[3, ["crop_x", "crop_width"]] = 400, 322
+    assert odd_boxes(images) == {"3": "unlike the others of its modality: an edge is 39% off"}

@@ -51,12 +51,21 @@ def test_two_regions_of_a_file_are_its_grey_and_its_coloured_pane(scan, dual):
     assert boxes == [Box(5, 10, 90, 100), Box(105, 10, 90, 100), Box(105, 10, 90, 100)]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (1, 0, 2)])
+@pytest.mark.parametrize("right", [1, 2])  # tissue, or colour flow alone
+def test_a_region_of_the_whole_screen_is_not_one_of_its_panes(scan, dual, order, right):
+    regions = [(1, 0, 0, 199, 119), (1, 5, 10, 94, 109), (right, 105, 10, 194, 109)]
+    boxes = [region.box for region in read_regions(scan(dual(), *(regions[at] for at in order)))]
+    assert boxes == [Box(5, 10, 90, 100), Box(105, 10, 90, 100)]
+
+
 @pytest.mark.parametrize(
     ("regions", "problem"),
     [
         ([(1, 20, 10, 300, 109)], "box 20,10,281,100 lies outside the picture, which is 200 x 120"),
         ([(1, 20, 10, 119, 109), (1, 100, 10, 190, 109)], "regions 20,10,100,100 and 100,10,91,100 overlap"),
-        ([(1, 20, 10, 10, 109)], "box 20,10,-9,100 is smaller than 16"),
+        ([(1, 20, 10, 10, 109)], "the last corner 10,109 of a region lies before its first, 20,10"),
+        ([(1, 20, 10, 25, 109)], "box 20,10,6,100 is smaller than 16"),
         ([(1, 0, 0, 49, 119), (1, 60, 0, 109, 119), (1, 120, 0, 169, 119)], "names 3 regions of tissue"),
         ([], "names no region of tissue or colour flow"),
     ],
@@ -78,6 +87,26 @@ def test_panes_go_to_the_modality_of_their_colour(tmp_path, dual):
     assert rule.find(path, pixels, "2d").box == grey.box  # also where the file stands for one modality alone
     with pytest.raises(PictureError, match=r"a\.png: shows a grey and a coloured pane.*which of them swe is"):
         rule.find(path, pixels, "swe")
+
+
+def test_panes_above_each_other_are_told_apart_where_two_are_stated(tmp_path, dual):
+    """Else the lower one may be a spectrum."""
+    pixels = dual()
+    stacked = np.concatenate([pixels[:, 100:], pixels[:, :100]])  # the coloured one above
+    Image.fromarray(stacked).save(tmp_path / "a.png")
+    rule, path = CropRule("auto"), tmp_path / "a.png"
+    boxes = [rule.find(path, stacked, modality, shared=True).box for modality in ("2d", "elastic")]
+    assert boxes == [Box(5, 130, 90, 100), Box(5, 10, 90, 100)]
+    assert rule.find(path, stacked, "elastic").by == "screen"
+
+
+def test_panes_that_touch_are_refused_with_the_way_to_give_boxes(tmp_path, dual):
+    pixels = dual()
+    touching = np.concatenate([pixels[:, :95], pixels[:, 105:]], axis=1)
+    Image.fromarray(touching).save(tmp_path / "a.png")
+    with pytest.raises(PictureError, match="with a gap between") as caught:
+        CropRule("auto").find(tmp_path / "a.png", touching, "2d", shared=True)
+    assert "column `box` or `box:MODALITY`" in caught.value.way_out
 
 
 @pytest.mark.parametrize(

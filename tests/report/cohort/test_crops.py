@@ -50,5 +50,9 @@ def test_the_sheet_shows_odd_boxes_first_and_takes_corrections(archive):
     fusionln(*command, archive / "b", "--accept", archive / "a" / "crops.csv")
     corrected = load_cohort(archive / "b")
     assert corrected.read_picture("2.png").shape == (100, 80, 3)
-    assert corrected.preparation.boxes == {"accepted": 6}
+    assert corrected.preparation.boxes == {"accepted": 1, "screen": 5}  # others keep how they were found
+    assert corrected.details.accepted == 1
+    before = load_cohort(archive / "a")
+    for image in (f"{number}.png" for number in (0, 1, 3, 4, 5)):
+        np.testing.assert_array_equal(corrected.read_picture(image), before.read_picture(image))
     assert corrected.fingerprint != load_cohort(archive / "a").fingerprint
