@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.limits.auc import mid_ranks
 from fusion_ln.evaluation.limits.shares import LEVEL
 from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import need_patients
@@ -197,7 +197,7 @@ def _cross_validate(
     for c in range(n_classes):
         positive = labels == c
         n = positive.sum(axis=1)
-        ranks = mid_ranks(scores[..., c].round(12))
+        ranks = rankdata(scores[..., c].round(12), axis=1)
         wins = (ranks * positive).sum(axis=1) - n * (n + 1) / 2
         aucs.append(wins / (n * (labels.shape[1] - n)))
     return np.mean(aucs, axis=0), scores

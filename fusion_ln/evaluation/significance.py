@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
+from scipy.stats import rankdata
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from fusion_ln.evaluation import large
 from fusion_ln.evaluation.intervals import align, name_columns
-from fusion_ln.evaluation.limits.auc import mid_ranks
 from fusion_ln.evaluation.limits.clusters import sum_by_patient
 from fusion_ln.metrics import need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
@@ -141,7 +141,7 @@ def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> d
     """Compute every metric's difference after swaps (R, P): both models are halves of one sample of 2P."""
     labels = np.concatenate([a.labels, a.labels])
     probs = np.concatenate([a.probs, b.probs])
-    ranks = np.concatenate([mid_ranks(model.probs.T).T for model in (a, b)])
+    ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
     first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)  # (R, 2P)
     scores = [score(labels, probs, a.classes, half, ranking=ranks) for half in (first, 1 - first)]
     return {name: scores[0][name] - scores[1][name] for name in scores[0]}
@@ -151,7 +151,7 @@ def _swapped_sums(a: Predictions, b: Predictions, n: int, rng: np.random.Generat
     """Compute what `_swapped_differences` does for ``n`` random swaps in a large sample."""
     n_patients, classes = len(a.labels), a.classes
     probs = np.concatenate([a.probs, b.probs])
-    ranks = np.concatenate([mid_ranks(model.probs.T).T for model in (a, b)])
+    ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
     joint = large.terms_of(np.concatenate([a.labels, a.labels]), probs, ranks)
     halves = []
     for part in (slice(None, n_patients), slice(n_patients, None)):

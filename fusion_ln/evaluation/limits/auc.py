@@ -5,6 +5,7 @@ from functools import cached_property
 from itertools import permutations
 
 import numpy as np
+import scipy  # its parts load when they are first used
 from scipy.special import expit, logit
 
 from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
@@ -116,28 +117,14 @@ def auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray,
     The placement values come from mid-ranks, in O(P log P): Sun & Xu 2014, IEEE Signal Process. Lett. 21, eq. 5-10.
     """
     m, n = int(positive.sum()), int((~positive).sum())
-    overall = mid_ranks(scores)
+    overall = scipy.stats.rankdata(scores, axis=-1)
     # Share of negatives that each positive outranks, and of positives that outrank each negative.
-    above = (overall[..., positive] - mid_ranks(scores[..., positive])) / n
-    below = 1 - (overall[..., ~positive] - mid_ranks(scores[..., ~positive])) / m
+    above = (overall[..., positive] - scipy.stats.rankdata(scores[..., positive], axis=-1)) / n
+    below = 1 - (overall[..., ~positive] - scipy.stats.rankdata(scores[..., ~positive], axis=-1)) / m
     auc = above.mean(axis=-1)
     influence = np.empty(scores.shape)
     influence[..., positive], influence[..., ~positive] = (above - auc[..., None]) / m, (below - auc[..., None]) / n
     return auc, influence
-
-
-def mid_ranks(scores: np.ndarray) -> np.ndarray:
-    """Rank scores (..., P) from 1 on; equal ones get the mean of their ranks. Those of SciPy, without its import."""
-    order = np.argsort(scores, axis=-1)
-    ordered = np.take_along_axis(scores, order, axis=-1)
-    first = np.ones(scores.shape, dtype=bool)
-    first[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
-    starts = np.flatnonzero(first)  # of ties, none of which goes on in the next row
-    sizes = np.diff(starts, append=first.size)
-    middles = np.repeat(starts % scores.shape[-1] + (sizes + 1) / 2, sizes)
-    ranks = np.empty(scores.shape)
-    np.put_along_axis(ranks, order, middles.reshape(scores.shape), axis=-1)
-    return ranks
 
 
 def one_vs_one(

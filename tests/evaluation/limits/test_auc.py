@@ -5,7 +5,7 @@ from scipy.optimize import brentq
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from fusion_ln.evaluation.limits.auc import aucs, logit_limits, mid_ranks, newcombe_limits, one_vs_one
+from fusion_ln.evaluation.limits.auc import aucs, logit_limits, newcombe_limits, one_vs_one
 from fusion_ln.metrics import score
 
 LABELS = np.arange(45) % 3
@@ -78,8 +78,3 @@ def test_limits_on_the_logit_scale_stay_inside(rng):
     assert found.macro_limits == (low, high)
     error = np.sqrt(found.macro_covariance(found)) / (found.macro * (1 - found.macro))
     assert logit(high) - logit(found.macro) == pytest.approx(stats.t.ppf(0.975, 14) * error)  # 15 of each class
-
-
-def test_mid_ranks_are_those_of_scipy(rng):
-    for scores in (rng.integers(0, 5, 30).astype(float), rng.integers(0, 9, (2, 3, 40)) / 8, np.zeros((2, 1))):
-        assert (mid_ranks(scores) == stats.rankdata(scores, axis=-1)).all()
