@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fusion_ln.cohort.checks import duplicates
 from fusion_ln.cohort.checks.duplicates import (
     clusters,
     near_pairs,
@@ -32,6 +33,20 @@ def slow_near_pairs(thumbnails):
             if thumbnails[i] @ thumbnails[j] >= 0.95 and content >= 0.80:
                 found.append((i, j))
     return found
+
+
+def test_near_pairs_of_many_pictures_are_those_of_all_products(rng, monkeypatch):
+    """Pictures of one layout, some of them twice, with more or less noise."""
+    coarse = rng.normal(size=(200, 8, 8)) + rng.normal(size=(8, 8))
+    pictures = coarse.repeat(4, 1).repeat(4, 2).reshape(200, -1)
+    pictures[150:] = pictures[:50] + np.linspace(0, 0.8, 50)[:, None] * rng.normal(size=(50, 1024))
+    thumbnails = normalised_thumbnails(pictures)
+    pairs, correlations = near_pairs(thumbnails)
+    monkeypatch.setattr(duplicates, "MANY", 100)
+    sought = near_pairs(thumbnails)
+    assert 10 < len(pairs) < 50
+    assert sought[0].tolist() == pairs.tolist()
+    assert sought[1] == pytest.approx(correlations, abs=1e-5)
 
 
 def test_near_pairs_match_their_definition(rng):
