@@ -196,7 +196,10 @@ def resample(
     probs = [model.probs for model in models]
     values = [_columns(score(labels, p, classes, metrics=metrics)) for p in probs]
     if large.draws_by_sums(labels, clusters):
-        draws, influences = _from_sums(labels, probs, classes, metrics, n_resamples, seed)
+        terms = [large.terms_of(labels, p) for p in probs]
+        drawn = large.bootstrap_sums(terms, n_resamples, seed)
+        draws = [_columns(score_summary(sums, classes, metrics=metrics)) for sums in drawn]
+        influences = [_influence_by_sums(each, classes, metrics) for each in terms]
     else:
         blocks = resample_counts(labels, n_resamples, seed, clusters)
         scored = [[_columns(score(labels, p, classes, block, metrics=metrics)) for p in probs] for block in blocks]
@@ -301,28 +304,14 @@ def _influences(
     return [np.concatenate([nothing, *influence]) for influence in influences]
 
 
-def _from_sums(
-    labels: np.ndarray,
-    probs: list[np.ndarray],
-    classes: tuple[str, ...],
-    metrics: Sequence[Metric],
-    n_resamples: int,
-    seed: int,
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Compute the draws (R, M) and influences (G, M) of each model of a large sample."""
-    terms = [large.terms_of(labels, p) for p in probs]
-    drawn = large.bootstrap_sums(terms, n_resamples, seed)
-    draws = [_columns(score_summary(sums, classes, metrics=metrics)) for sums in drawn]
-    influences = []
-    for model in terms:
-        parts = []
-        for members in strata(labels, None):
-            n_groups = min(len(members), _JACKKNIFE_GROUPS)
-            left = large.sums_without_groups(model, members, n_groups)
-            without = _columns(score_summary(left, classes, metrics=metrics))
-            parts.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
-        influences.append(np.concatenate(parts))
-    return draws, influences
+def _influence_by_sums(terms: large.Terms, classes: tuple[str, ...], metrics: Sequence[Metric]) -> np.ndarray:
+    parts = []
+    for members in strata(terms.labels, None):
+        n_groups = min(len(members), _JACKKNIFE_GROUPS)
+        left = large.sums_without_groups(terms, members, n_groups)
+        without = _columns(score_summary(left, classes, metrics=metrics))
+        parts.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
+    return np.concatenate(parts)
 
 
 def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:
