@@ -1,5 +1,6 @@
 """Cines whose best frame is known, and the files that hold them."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,30 @@ def write_dicom(path: Path, frames: np.ndarray, **elements: object) -> Path:
     for name, value in elements.items():
         setattr(header, name, value)
     header.PixelData = frames.tobytes()
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_dicom_video(path: Path, frames: np.ndarray) -> Path:
+    """Write an MPEG-2 video within DICOM."""
+    import av
+    import pydicom
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import MPEG2MPML
+
+    height, width = frames.shape[1:3]
+    with av.open(buffer := io.BytesIO(), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=25, width=width, height=height, pix_fmt="yuv420p")
+        stream.bit_rate = 20_000_000
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    header = pydicom.dcmread(write_dicom(path, frames))
+    header.file_meta.TransferSyntaxUID = MPEG2MPML
+    header.PhotometricInterpretation = "YBR_PARTIAL_420"
+    header.PixelData = encapsulate([buffer.getvalue()])
+    header["PixelData"].VR = "OB"
+    header["PixelData"].is_undefined_length = True
     header.save_as(path, enforce_file_format=True)
     return path
 

@@ -133,7 +133,7 @@ def _read_file(
     try:
         return _pictures_of(path, row, reading, dual=row.path in shared)
     except PictureError as error:
-        if reading.frames is None and row.path.is_file() and is_video(row.path):
+        if reading.frames is None and (error.fault == "video" or (row.path.is_file() and is_video(row.path))):
             return PictureError(error.problem, TAKE_FRAMES)
         return error
 

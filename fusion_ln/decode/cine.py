@@ -1,5 +1,6 @@
 """Frames of a cine: a video, a multi-frame DICOM file or an animation, whose end shows that it is whole."""
 
+import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusion_ln.decode.dicom import read_video_stream
 from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.limits import check_size
 from fusion_ln.decode.picture import is_dicom, read_frames, read_n_frames, read_picture
@@ -27,10 +29,12 @@ class Cine:
 
     Attributes:
         n_frames: Of a video, counted by decoding, since the count that it states is often wrong.
+        video: File or, of a video within DICOM, stream for PyAV; None of what is no video.
     """
 
     path: Path
     n_frames: int
+    video: Path | bytes | None = None
 
     def read(self, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decode frames, counted from 0, in rising order; only one of them is held.
@@ -57,9 +61,11 @@ class Cine:
         return pixels
 
     def _decode(self, numbers: frozenset[int]) -> Iterator[tuple[int, np.ndarray]]:
+        if self.video is not None:
+            return _decode_video(self.path, self.video, numbers)
         if is_dicom(self.path):
             return ((number, read_picture(self.path, frame=number)) for number in sorted(numbers))
-        return _decode_video(self.path, numbers) if is_video(self.path) else read_frames(self.path, numbers)
+        return read_frames(self.path, numbers)
 
 
 def open_cine(path: Path) -> Cine | None:
@@ -72,8 +78,10 @@ def open_cine(path: Path) -> Cine | None:
     if not path.is_file():
         return None
     if is_video(path):
-        return Cine(path, _count_video_frames(path))
+        return Cine(path, _count_video_frames(path, path), path)
     n_frames = read_n_frames(path)
+    if is_dicom(path) and (video := read_video_stream(path)):
+        return Cine(path, _count_video_frames(path, video, n_frames), video)
     if n_frames == 1:
         return None
     if n_frames < 1:
@@ -82,18 +90,18 @@ def open_cine(path: Path) -> Cine | None:
     return Cine(path, n_frames)
 
 
-def _decode_video(path: Path, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
-    with _decoding(path) as container:
+def _decode_video(path: Path, video: Path | bytes, numbers: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+    with _decoding(path, video) as container:
         for number, frame in enumerate(container.decode(video=0)):
             if number in numbers:
                 check_size(path, frame.width, frame.height)
                 yield number, np.asarray(frame.to_ndarray(format="rgb24"))
 
 
-def _count_video_frames(path: Path) -> int:
+def _count_video_frames(path: Path, video: Path | bytes, stated: int = 0) -> int:
     count = 0
-    with _decoding(path) as container:
-        stated = container.streams.video[0].frames  # 0 where the format does not tell
+    with _decoding(path, video) as container:
+        stated = stated or container.streams.video[0].frames  # 0 where the format does not tell
         try:
             for _ in container.decode(video=0):
                 count += 1
@@ -107,13 +115,13 @@ def _count_video_frames(path: Path) -> int:
 
 
 @contextmanager
-def _decoding(path: Path) -> Iterator["InputContainer"]:
+def _decoding(path: Path, video: Path | bytes) -> Iterator["InputContainer"]:
     try:
         import av
     except ImportError:
         raise PictureError(f"{path}: a video, and PyAV is not installed.", INSTALL_VIDEO) from None
     try:
-        container = av.open(str(path))
+        container = av.open(io.BytesIO(video) if isinstance(video, bytes) else str(video), mode="r")
     except Exception as error:
         raise PictureError(f"{path}: cannot be opened as a video ({_reason(error)}).", FETCH) from None
     with container:

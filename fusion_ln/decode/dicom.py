@@ -151,6 +151,19 @@ def read_dicom(path: Path, frame: int) -> np.ndarray:
             raise damaged(path, error) from None
 
 
+def read_video_stream(path: Path) -> bytes | None:
+    """Read the stream of a DICOM file whose pixels are one video (MPEG-2, MPEG-4, HEVC); None of another DICOM file.
+
+    Raises:
+        PictureError: As `open_dicom`; also if it is damaged.
+    """
+    with open_dicom(path) as file:
+        try:
+            return _stream(file, 0, 1) if file.syntax in VIDEO else None
+        except Exception as error:  # damaged items are met with nearly any exception
+            raise damaged(path, error) from None
+
+
 def _read_frame(file: DicomFile, frame: int) -> np.ndarray:
     path, header = file.path, file.header
     if file.syntax in VIDEO:
@@ -232,12 +245,7 @@ def _jpeg_colours(file: DicomFile, frame: int) -> np.ndarray:
 
 def _compressed_frame(file: DicomFile, frame: int) -> bytes:
     """Read the stream of a frame; one that does not state the header's size is refused before a decoder obeys it."""
-    from pydicom.encaps import get_frame
-
-    file.source.seek(file.pixels_at)
-    explicit = file.source.read(6)[4:].isalpha()  # OB or OW; then the length has four bytes of its own
-    file.source.seek(file.pixels_at + (12 if explicit else 8))
-    stream = get_frame(file.source, frame, number_of_frames=int(file.header.get("NumberOfFrames", 1)))
+    stream = _stream(file, frame, int(file.header.get("NumberOfFrames", 1)))
     size = stream_size(stream)
     if size not in (None, (file.width, file.height)) or n_tiles(stream) > MAX_TILES:
         raise PictureError(
@@ -248,6 +256,15 @@ def _compressed_frame(file: DicomFile, frame: int) -> bytes:
     if has_too_many_scans(stream, file.width * file.height):
         raise PictureError(f"{file.path}: {TOO_MANY_SCANS}", CONVERT, "too-heavy")
     return stream
+
+
+def _stream(file: DicomFile, frame: int, n_frames: int) -> bytes:
+    from pydicom.encaps import get_frame
+
+    file.source.seek(file.pixels_at)
+    explicit = file.source.read(6)[4:].isalpha()  # OB or OW; then the length has four bytes of its own
+    file.source.seek(file.pixels_at + (12 if explicit else 8))
+    return get_frame(file.source, frame, number_of_frames=n_frames)
 
 
 def _pixels(file: DicomFile, frame: int) -> np.ndarray:

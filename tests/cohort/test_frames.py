@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cines import WRITERS, draw_cine, write_animation
+from cines import WRITERS, draw_cine, write_animation, write_dicom_video
 from tiny import fusionln, refused
 
 from fusion_ln.cohort.folder import load_cohort
@@ -155,6 +155,17 @@ def test_without_the_option_a_cine_keeps_its_message_and_names_the_option(mixed,
         import_cohort(open_source("cv4lymphnode", mixed), tmp_path / "cohort", k=2)
     cohort = import_cohort(open_source("cv4lymphnode", mixed), tmp_path / "cohort", k=2, leave_out=["*.avi"])
     assert any("only frame 0 of each is taken (`--frame`; `--frames N`" in line for line in cohort.details.remarks)
+
+
+def test_a_video_within_dicom_names_the_option_too(cv4lymphnode, tmp_path):
+    pytest.importorskip("av")
+    pytest.importorskip("pydicom")
+    write_dicom_video(cv4lymphnode / "2d/0/0-7.dcm", draw_cine(6, sharp={2: 0}))
+    with pytest.raises(PictureError, match=r"0-7\.dcm: a video \(MPEG2(.|\n)*`--frames best`"):
+        import_cohort(open_source("cv4lymphnode", cv4lymphnode), tmp_path / "cohort", k=2)
+    cohort = import_frames(cv4lymphnode, tmp_path / "cohort", "best")
+    frames = cohort.images.loc[cohort.images["cine"] != "", ["cine", "frame"]]
+    assert frames.to_numpy().tolist() == [["2d/0/0-7.dcm", 2]]
 
 
 def test_options_of_frames_that_clash_or_do_nothing_are_told(cv4lymphnode, tmp_path):

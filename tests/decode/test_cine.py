@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cines import WRITERS, draw_cine, write_dicom, write_video
+from cines import WRITERS, draw_cine, write_dicom, write_dicom_video, write_video
 from PIL import Image
 
 from fusion_ln.decode.cine import open_cine
@@ -36,6 +36,20 @@ def test_a_cine_that_ends_early_is_refused(tmp_path, suffix):
     path = WRITERS[suffix](tmp_path / f"a{suffix}", draw_cine(9, sharp={}))
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     with pytest.raises(PictureError, match=rf"a\{suffix}: (ends|stops|truncated|holds other)"):
+        open_cine(path)
+
+
+def test_a_video_within_dicom_is_a_cine(tmp_path):
+    pytest.importorskip("av")
+    pytest.importorskip("pydicom")
+    frames = draw_cine(6, sharp={}, flow=(0, 10, 20, 30, 40, 50))
+    path = write_dicom_video(tmp_path / "a.dcm", frames)
+    cine = open_cine(path)
+    assert cine.n_frames == 6
+    for number, pixels in cine.read([1, 5]):
+        assert np.abs(pixels.astype(float) - frames[number]).mean() < 6
+    path.write_bytes(path.read_bytes()[:1500])
+    with pytest.raises(PictureError, match=r"a\.dcm: (ends|stops|truncated|cannot|holds no)"):
         open_cine(path)
 
 
