@@ -1,11 +1,12 @@
 """Cohorts whose units are nodes, several of a patient."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from fusion_ln.cohort.checks.check import check_pictures
+from fusion_ln.cohort.checks.check import check_pictures, describe_check
 from fusion_ln.cohort.draws import draw_fractions, draw_repeats
 from fusion_ln.cohort.folder import load_cohort, redraw_folds, save_cohort
 from fusion_ln.cohort.importing import import_cohort
@@ -121,7 +122,9 @@ def test_parts_of_the_training_are_not_drawn_of_nodes(raw, tmp_path):
 def test_a_picture_under_two_nodes_of_a_patient_is_found_by_the_check(raw, tmp_path):
     (raw.parent / "2-1.png").write_bytes((raw.parent / "2-0.png").read_bytes())
     (raw.parent / "5-1.png").write_bytes((raw.parent / "5-2.png").read_bytes())  # of another class
-    findings = check_pictures(imported(raw, tmp_path / "cohort")).findings
+    checked = check_pictures(imported(raw, tmp_path / "cohort"))
+    findings = checked.findings
+    assert re.search(r"benign: \d+ nodes of \d+ patients; pictures", describe_check(checked))
     same = findings[findings["detail"].str.contains("of two nodes of one patient")]
     assert sorted(same["kind"]) == ["two labels", "two patients"]
     assert (same["severity"] == "problem").all()

@@ -20,7 +20,7 @@ from fusion_ln.errors import FusionLNError
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
 from fusion_ln.threads import map_with_progress
-from fusion_ln.units import patient_of
+from fusion_ln.units import count_units, patient_of
 
 FindingRow = dict[str, Any]  # a picture with its patient's class and fold; or a finding
 PROBLEM, NOTE = "problem", "note"
@@ -165,7 +165,7 @@ def describe_check(result: CheckResult, *, at_most: int = 10) -> str:
     for name in cohort.classes:
         of_class = images[images["class"] == name]
         counts = ", ".join(f"{m} {(of_class[MODALITY] == m).sum()}" for m in cohort.modalities)
-        lines.append(f"  {name}: {of_class[PATIENT].nunique()} patients; pictures: {counts}")
+        lines.append(f"  {name}: {count_units(of_class[PATIENT].unique().tolist())}; pictures: {counts}")
     dicom = f"; BurnedInAnnotation of {result.n_dicom} DICOM files" if result.n_dicom else ""
     lines += ["", f"Looked at, for every picture: {LOOKED_AT}{dicom}."]
     for (severity, kind), cases in findings.groupby(["severity", "kind"], sort=False):
