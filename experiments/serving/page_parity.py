@@ -140,7 +140,7 @@ def measure(root: Path, n_patients: int, *, spread: bool) -> str:
             page = context.new_page()
             page.set_default_timeout(600_000)
             page.goto(f"http://127.0.0.1:{port}/")
-            page.locator(".fetched[data-ready]").wait_for()
+            page.locator(".fetched[data-kept]").wait_for()
             context.set_offline(True)
             differences, sets = {}, 0
             for kind in KINDS:

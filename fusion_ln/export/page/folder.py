@@ -68,9 +68,10 @@ def write_page(model: FrozenModel, out: Path) -> int:
         RunError: If the application was not built with the package, or ``out`` holds something else or cannot be
             written.
     """
-    if not (BUNDLE / INDEX).is_file():
+    if not all((BUNDLE / name).is_file() for name in (INDEX, OFFLINE)):
         raise RunError(
-            "The page was not built when fusion_ln was installed, since npm's registry was out of reach.",
+            "The page was not built when fusion_ln was installed, since npm's registry was out of reach, or an earlier "
+            "version built it.",
             "Install fusion_ln again where it can be reached, or take a wheel, which carries the page.",
         )
     earlier = _list_earlier(out)

@@ -98,11 +98,15 @@ def test_a_model_too_large_is_refused_with_a_way_out(bundle, convolutional, atte
     assert sorted((tmp_path / "page").rglob("*")) == before
 
 
-def test_an_installation_without_the_page_says_how_to_get_it(convolutional, tmp_path, monkeypatch):
+def test_an_installation_without_the_page_says_how_to_get_it(bundle, convolutional, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "BUNDLE", tmp_path / "none")
     with pytest.raises(RunError, match="npm") as refused:
         folder.write_page(convolutional, tmp_path / "page")
     assert "Install" in refused.value.way_out
+    monkeypatch.setattr(folder, "BUNDLE", bundle)
+    (bundle / "offline.js").unlink()  # as an earlier version left it
+    with pytest.raises(RunError, match="earlier version"):
+        folder.write_page(convolutional, tmp_path / "page")
 
 
 def test_the_command_says_how_to_try_the_page(bundle, convolutional, tmp_path, monkeypatch):
