@@ -4,8 +4,8 @@ Question  What do folds, import, check and comparison cost with so many patients
           their number?
 Command   python experiments/cohorts/cost_by_size.py --sizes 1000 10000 100000 --tables 1000000
 Time      about 15 minutes on two cores; with --sizes 300 1000 3000 two
-Expect    exponents near 1 between the two largest sizes; a comparison of 100,000 patients in 20 s, of 1,000,000 in 120 s
-          and 4 GB
+Expect    exponents near 1 between the two largest sizes; a comparison of 100,000 patients in 20 s, of 1,000,000 in
+          120 s and 4 GB
 """
 
 import argparse
@@ -95,6 +95,9 @@ def draw(table: pd.DataFrame) -> bytes:
         axes = figure.add_subplot(xscale="log", yscale="log", xlabel="Patients", ylabel="CPU seconds")
         for work, rows in table.groupby("work", sort=False):
             axes.plot(rows["patients"], rows["cpu_seconds"], marker="o", ms=4, lw=1.4, label=work)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_formatter("")
         axes.legend()
         svg_of(figure, "cost_by_size")
         return png_of(figure, "CPU seconds by number of patients")
@@ -105,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 3000], help="patients, with pictures")
     parser.add_argument("--tables", type=int, nargs="*", default=[], help="further sizes, of tables alone")
-    asked, rows = parser.parse_args(), []
+    asked, rows, load = parser.parse_args(), [], os.getloadavg()[0]
     for n in sorted({*asked.sizes, *asked.tables}):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -119,7 +122,8 @@ def main() -> None:
     write_csv(PLACE / "cost_by_size.csv", table)
     write_png(PLACE / "cost_by_size.png", draw(table))
     lines = ["# Cost by number of patients", "", describe_origin("numpy", "pandas", "scipy"), ""]
-    lines += [f"One picture of {SIDE} px per patient; comparison of two tables of predictions, three classes.", ""]
+    lines += [f"One picture of {SIDE} px per patient; comparison of two tables of predictions, three classes."]
+    lines += [f"Load of the machine at the start: {load:.1f}.", ""]
     lines += [*table_head(COLUMNS), *(table_row(map(str, row)) for row in table.itertuples(index=False)), ""]
     grown = ", ".join(f"{work} {exponent(table[table['work'] == work]):.2f}" for work in (*PICTURES, *TABLES))
     lines += [f"CPU seconds grow with this power of the number, between the two largest sizes: {grown}.", ""]
