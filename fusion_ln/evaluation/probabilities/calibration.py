@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.limits.shares import share_interval
+from fusion_ln.evaluation.limits.clusters import effective_number, sum_by_patient
+from fusion_ln.evaluation.limits.shares import share_interval, wilson
 from fusion_ln.predictions import Predictions
 from fusion_ln.resamples import equal_mass_bins
 
@@ -12,8 +13,8 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
     """Tabulate predicted probability against observed share, for each class, in bins of equal mass.
 
     Returns:
-        ``class, bin, n, predicted`` (mean in the bin) ``, observed, ci_low, ci_high`` (95 %, Wilson). Bins that tied
-        probabilities leave empty are not listed.
+        ``class, bin, n, predicted`` (mean in the bin) ``, observed, ci_low, ci_high`` (95 %, Wilson, of nodes at their
+        `effective_number`). Bins that tied probabilities leave empty are not listed.
     """
     rows = []
     for c, name in enumerate(predictions.classes):
@@ -22,9 +23,21 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
         for number in np.unique(bins).tolist():
             inside = bins == number
             n, count = int(inside.sum()), int(events[inside].sum())
-            low, high = share_interval(count, n)
+            low, high = _limits(count, n, events, inside, predictions.clusters)
             rows.append((name, number, n, probs[inside].mean(), count / n, low, high))
     return pd.DataFrame(rows, columns=["class", "bin", "n", "predicted", "observed", "ci_low", "ci_high"])
+
+
+def _limits(
+    count: int, n: int, events: np.ndarray, inside: np.ndarray, clusters: np.ndarray | None
+) -> tuple[float, float]:
+    """Compute the limits of the share of events in a bin."""
+    if clusters is None:
+        return share_interval(count, n)
+    hits, of = (sum_by_patient(each.astype(np.int64), clusters) for each in (events & inside, inside))
+    effective = effective_number(hits, of)
+    low, high = wilson(count / n * effective, effective)
+    return float(low), float(high)
 
 
 def calibration_by_class(predictions: Predictions) -> pd.DataFrame:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from scipy.special import expit, logit
+from scipy.stats import t as student
 
-from fusion_ln.evaluation.probabilities.recalibration import calibration_curves, recalibration
+from fusion_ln.evaluation.probabilities.recalibration import calibration_curves, fit_logistic, recalibration
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 Z = 1.959963984540054
@@ -53,3 +54,35 @@ def test_too_few_patients_or_a_separated_class_have_no_interval():
     stacked = np.stack([np.zeros(40), np.linspace(-2, 2, 40)], axis=1)
     apart = predictions_from_logits(CLASSES, [f"P{i}" for i in range(40)], labels * 0, labels, stacked)
     assert recalibration(apart)[["slope", "slope_low"]].isna().all().all()
+
+
+def of_nodes(n: int, copies: int) -> Predictions:
+    """Patients with as many nodes, all alike."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(n) % 2
+    logits = rng.normal(size=(n, 2)) + np.eye(2)[labels]
+    owners = np.repeat(np.arange(n), copies)
+    names = [f"P{owner:03d}::{node:04d}" for node, owner in enumerate(owners)]
+    return predictions_from_logits(CLASSES, names, owners * 0, labels[owners], logits[owners])
+
+
+def test_nodes_that_are_all_alike_narrow_no_interval_of_the_slope():
+    once, thrice = (recalibration(of_nodes(120, copies)).set_index("class") for copies in (1, 3))
+    for figure in ("intercept", "slope"):
+        np.testing.assert_allclose(thrice[figure].astype(float), once[figure].astype(float), atol=1e-5)
+        widths = [(each[f"{figure}_high"] - each[f"{figure}_low"]).astype(float) for each in (once, thrice)]
+        assert (widths[1] > 0.8 * widths[0]).all()  # of independent nodes 0.58
+
+
+def test_the_jackknife_is_that_of_fits_without_each_patient():
+    """To first order: fits anew without a patient, all nodes."""
+    predictions = of_nodes(200, 2)
+    noisy = predictions.logits + 0.5 * np.random.default_rng(1).normal(size=(400, 2))
+    predictions = predictions_from_logits(CLASSES, predictions.patients, np.zeros(400), predictions.labels, noisy)
+    found = recalibration(predictions).set_index("class").loc["benign"]
+    events, x = predictions.labels == 0, logit(predictions.probs[:, 0])
+    without = (predictions.clusters != np.arange(200)[:, None]).astype(np.float32)
+    slopes = fit_logistic(np.column_stack([np.ones(400), x]), events, iter([without]))[1:, -1]
+    spread = np.sqrt(np.square(slopes - np.mean(slopes)).sum() * 199 / 200)
+    quantile = student.ppf(0.975, 100 - 1)  # 100 patients are benign
+    assert found["slope_high"] - found["slope"] == pytest.approx(quantile * spread, rel=0.05)

@@ -34,8 +34,8 @@ def build(report: Report) -> Section | None:
         subtitle="the class of a patient is that of the worst node",
         text="One row per patient: the truth is the class of the worst node, the prediction that of the node least "
         "likely to be harmless. Every other section counts nodes. Left out where patients have several nodes are the "
-        "sections whose intervals do not take a patient's nodes together: calibration, decisions, costs, prevalence, "
-        "subgroups, sites, readers, missing pictures, clinical columns and checklists.",
+        "sections whose intervals do not take a patient's nodes together: decisions, costs, prevalence, subgroups, "
+        " sites, readers, missing pictures, clinical columns and checklists.",
         sheets=sheets,
         left_out=reasons,
         is_open=True,
