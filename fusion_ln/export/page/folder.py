@@ -108,7 +108,7 @@ def _make_files(model: FrozenModel, parts: PageParts) -> dict[str, bytes]:
     policy = POLICY.format(nonce=(nonce := secrets.token_urlsafe(16)))
     examples, pictures = _draw_examples(model.modalities)
     facts = ModelFolder(model.root).facts
-    files = {f"{folder}/{name}.onnx": data for name, data in {**parts.bodies, "tail": parts.tail}.items()}
+    files = {f"{folder}/{name}.onnx": data for name, data in parts.files.items()}
     bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name not in {INDEX, OFFLINE}]
     files |= {path.relative_to(BUNDLE).as_posix(): path.read_bytes() for path in bundle}
     files |= pictures | ({facts.name: facts.read_bytes()} if facts.is_file() else {})
@@ -148,15 +148,15 @@ def _refuse_large(model: FrozenModel) -> None:
 
 
 def _hash(parts: PageParts) -> str:
-    digest = hashlib.sha256(parts.tail)
-    for data in parts.bodies.values():
+    digest = hashlib.sha256()
+    for data in parts.files.values():
         digest.update(data)
     return digest.hexdigest()
 
 
 def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: bool) -> dict[str, object]:
     """Describe what the page must know: what the server's interface answers, and how to run the parts."""
-    method = "gradcam" if parts.has_planes else "occlusion"
+    method = "gradcam" if parts.gradients else "occlusion"
     served = {
         **describe_model(model),
         "methods": [{"name": method, "title": METHODS[method].title, "trusted": False}],

@@ -1,9 +1,9 @@
 """A frozen model in the parts that a browser runs: the body of each network, and one tail for all of them.
 
 A body turns a picture into its maps, which is nearly all of the work; the tail answers from the maps of all modalities.
-So the answers from every subset of the modalities, and the differences that Grad-CAM needs, cost the tail alone. The
-maps of a CNN are the planes of its last stage, which Grad-CAM weights: what follows them, as the last convolution of
-an EfficientNet, belongs to the tail. Large weights are stored in half precision and computed with in float32.
+So the answers from every subset of the modalities cost the tail alone. The maps of a CNN are the planes of its last
+stage, which Grad-CAM weights by their gradients, a part of its own: what follows them, as the last convolution of an
+EfficientNet, belongs to the tail. Large weights are stored in half precision and computed with in float32.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import ModelError
 from fusion_ln.explain.network import last_stage
-from fusion_ln.export.gradcam import gives_planes
-from fusion_ln.export.graph import AnswerGraph, read_maps
+from fusion_ln.export.gradcam import GradCam, fits, gives_planes
+from fusion_ln.export.graph import AnswerGraph, encode, read_maps
 from fusion_ln.export.onnx_file import PRESENT, TRACED_PATIENTS, attach_weights, trace_module
 from fusion_ln.export.trunks import TrunkBody
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.triplet import TripletModel
 
+TARGET = "target"  # input of the gradients
 OUTPUTS = ("probabilities", "p_values", "alone", "unlike", "logits")
 
 
@@ -34,23 +35,34 @@ class PageParts:
         bodies: By file name, a body for each modality and fold model, see `body_name`.
         tail: Reads the bodies' maps, each under its body's name, and `PRESENT`.
         shapes: By body, of the maps of one picture.
-        has_planes: Whether all maps are the planes that Grad-CAM weights; else the model is explained by occlusion.
+        gradients: Computes the maps of Grad-CAM, `cam_name` each, from the same inputs and the class to explain, marked
+            by 1 in `TARGET`; None where ordinary operators do not, see `fits`: then occlusion explains.
     """
 
     bodies: Mapping[str, bytes]
     tail: bytes
     shapes: Mapping[str, Sequence[int]]
-    has_planes: bool
+    gradients: bytes | None
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(map(len, self.bodies.values())) + len(self.tail)
+        return sum(map(len, self.files.values()))
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """All files by name."""
+        return {**self.bodies, "tail": self.tail} | ({"gradients": self.gradients} if self.gradients else {})
 
 
 def body_name(modality: int, fold: int) -> str:
     """Name the body of the modality at a place, in the fold model at a place."""
     return f"body-{modality}-{fold}"
+
+
+def cam_name(modality: int) -> str:
+    """Name the map of the modality at a place."""
+    return f"cam-{modality}"
 
 
 class Body(TrunkBody):
@@ -86,6 +98,20 @@ class Tail(AnswerGraph):
             encoded.append([read_maps(model, *each) for each in zip(self.sides, own, masks, strict=True)])
         probabilities, p_values, _, alone, unlike, logits = self.join(encoded, present)
         return probabilities, p_values, alone, unlike, logits
+
+
+class Gradients(nn.Module):
+    """From the maps of all modalities and fold models, which are planes, to Grad-CAM in the mean over the models."""
+
+    def __init__(self, model: FrozenModel) -> None:
+        super().__init__()
+        self.cams = nn.ModuleList(GradCam(one, encode, len(model.record.classes)) for one in model.models)
+
+    def forward(self, maps: Sequence[Tensor], present: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Compute the map (B, h, w) of each modality, see `GradCam`."""
+        n = present.shape[1]
+        found = [cam(maps[k * n : (k + 1) * n], present, target) for k, cam in enumerate(self.cams)]
+        return tuple(torch.stack(of).mean(0) for of in zip(*found, strict=True))
 
 
 def _stage_of(model: TripletModel, modality: str) -> nn.Module | None:
@@ -137,7 +163,12 @@ def split_model(model: FrozenModel) -> PageParts:
     present = torch.ones(TRACED_PATIENTS, len(modalities), dtype=torch.bool)
     tail = _write(Tail(model).eval(), (maps, present), [*bodies, PRESENT], OUTPUTS)
     shapes = {name: list(each.shape[1:]) for name, each in zip(bodies, maps, strict=True)}
-    return PageParts(bodies, tail, shapes, all(gives_planes(model.models[0], m) for m in modalities))
+    gradients = None
+    if fits(model.models[0]):
+        target = torch.zeros(TRACED_PATIENTS, len(model.record.classes))
+        names = [cam_name(m) for m in range(len(modalities))]
+        gradients = _write(Gradients(model).eval(), (maps, present, target), [*bodies, PRESENT, TARGET], names)
+    return PageParts(bodies, tail, shapes, gradients)
 
 
 def _refuse_more_than_pictures(model: FrozenModel) -> None:

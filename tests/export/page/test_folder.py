@@ -23,7 +23,7 @@ def bundle(tmp_path, monkeypatch):
     (root / "index.html").write_text(page)
     (root / "offline.js").write_text("const [edition, kept] = [__EDITION__, __KEPT__];")
     monkeypatch.setattr(folder, "BUNDLE", root)
-    parts = PageParts({"body-0-0": b"body"}, b"tail", {"body-0-0": [2, 1, 1]}, False)
+    parts = PageParts({"body-0-0": b"body"}, b"tail", {"body-0-0": [2, 1, 1]}, None)
     monkeypatch.setattr(folder, "split_model", lambda model: parts)
     monkeypatch.setattr(folder, "draw_examples", list)
     return root

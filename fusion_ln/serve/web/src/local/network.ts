@@ -12,6 +12,13 @@ export const ENGINE = { name: 'onnxruntime-web', version: ort.env.versions.web ?
 /** Maps of B patients by body. */
 export type Maps = Record<string, { data: Float32Array; patients: number }>;
 
+/** A coarse map over a picture. */
+export interface Cam {
+  values: Float64Array;
+  rows: number;
+  columns: number;
+}
+
 /** The model's parts, each an ONNX graph that runs in this browser. */
 export class Network {
   readonly modalities: string[];
@@ -20,6 +27,7 @@ export class Network {
     readonly facts: PageFacts,
     private readonly bodies: Record<string, ort.InferenceSession>,
     private readonly tail: ort.InferenceSession,
+    private readonly gradients: ort.InferenceSession | null,
   ) {
     this.modalities = Object.keys(facts.sides);
   }
@@ -36,7 +44,8 @@ export class Network {
     };
     const bodies: Record<string, ort.InferenceSession> = {};
     for (const name of Object.keys(facts.shapes)) bodies[name] = await open(name);
-    return new Network(facts, bodies, await open('tail'));
+    const tail = await open('tail');
+    return new Network(facts, bodies, tail, facts.model.methods[0]?.name === 'gradcam' ? await open('gradients') : null);
   }
 
   /** Maps of B pictures of the modality at a place, each prepared: by every model's body. */
@@ -59,17 +68,7 @@ export class Network {
 
   /** Ask the tail about B patients with these modalities each; maps of one patient serve for all, missing ones are zero. */
   async read(maps: Maps, present: number[][]): Promise<Reading[]> {
-    const n = present.length;
-    const mask = new Uint8Array(n * this.modalities.length);
-    present.forEach((places, row) => {
-      for (const place of places) mask[row * this.modalities.length + place] = 1;
-    });
-    const feeds: Record<string, ort.Tensor> = { present: new ort.Tensor('bool', mask, [n, this.modalities.length]) };
-    for (const [name, shape] of Object.entries(this.facts.shapes)) {
-      const length = shape.reduce((product, each) => product * each, 1);
-      feeds[name] = new ort.Tensor('float32', spread(maps[name]?.data, n, length), [n, ...shape]);
-    }
-    const found = await this.tail.run(feeds);
+    const found = await this.tail.run(this.feed(maps, present));
     const rows = (output: string, width: number): number[][] => {
       const data = found[output]?.data as Float32Array;
       return Array.from({ length: data.length / width }, (_, row) => [...data.subarray(row * width, (row + 1) * width)]);
@@ -88,6 +87,36 @@ export class Network {
       unlike: unlike[row] ?? [],
       logits: logits.slice(row * k, (row + 1) * k),
     }));
+  }
+
+  /** Inputs of the tail, and of the gradients. */
+  private feed(maps: Maps, present: number[][]): Record<string, ort.Tensor> {
+    const n = present.length;
+    const mask = new Uint8Array(n * this.modalities.length);
+    present.forEach((places, row) => {
+      for (const place of places) mask[row * this.modalities.length + place] = 1;
+    });
+    const feeds: Record<string, ort.Tensor> = { present: new ort.Tensor('bool', mask, [n, this.modalities.length]) };
+    for (const [name, shape] of Object.entries(this.facts.shapes)) {
+      const length = shape.reduce((product, each) => product * each, 1);
+      feeds[name] = new ort.Tensor('float32', spread(maps[name]?.data, n, length), [n, ...shape]);
+    }
+    return feeds;
+  }
+
+  /** Maps of Grad-CAM of a patient with these modalities, by place; null where the model has none. */
+  async cams(maps: Maps, present: number[], target: number): Promise<Map<number, Cam> | null> {
+    if (this.gradients === null) return null;
+    const marks = Float32Array.from(this.facts.model.classes, (_, place) => (place === target ? 1 : 0));
+    const feeds = { ...this.feed(maps, [present]), target: new ort.Tensor('float32', marks, [1, marks.length]) };
+    const found = await this.gradients.run(feeds);
+    return new Map(
+      present.map((place) => {
+        const cam = found[`cam-${place}`];
+        const [, rows = 0, columns = 0] = cam?.dims ?? [];
+        return [place, { values: Float64Array.from(cam?.data as Float32Array), rows, columns }];
+      }),
+    );
   }
 }
 
