@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -76,7 +77,10 @@ def write_page(model: FrozenModel, out: Path) -> int:
         )
     earlier = _list_earlier(out)
     _refuse_large(model)
-    made = _make_files(model, split_model(model))
+    parts = split_model(model)
+    if parts.size > MOST_BYTES:  # what follows the last stage stands in the gradients, too
+        parts = replace(parts, gradients=None)
+    made = _make_files(model, parts)
     for path in earlier:
         path.unlink(missing_ok=True)
         with suppress(OSError):  # other files lie there, too

@@ -98,6 +98,20 @@ def test_a_model_too_large_is_refused_with_a_way_out(bundle, convolutional, atte
     assert sorted((tmp_path / "page").rglob("*")) == before
 
 
+@pytest.mark.parametrize(("limit", "method"), [(1_000_000, "occlusion"), (2_000_000, "gradcam")])
+def test_gradients_that_make_a_page_too_large_give_way_to_occlusion(
+    bundle, convolutional, tmp_path, monkeypatch, limit, method
+):
+    parts = PageParts({"body-0-0": b"body"}, b"tail", {"body-0-0": [2, 1, 1]}, bytes(1_500_000))
+    monkeypatch.setattr(folder, "split_model", lambda model: parts)
+    monkeypatch.setattr(folder, "_refuse_large", lambda model: None)
+    monkeypatch.setattr(folder, "MOST_BYTES", limit)
+    folder.write_page(convolutional, tmp_path / "page")
+    facts = json.loads((tmp_path / "page/model.json").read_text())
+    assert facts["model"]["methods"][0]["name"] == method
+    assert (tmp_path / "page" / facts["folder"] / "gradients.onnx").is_file() == (method == "gradcam")
+
+
 def test_an_installation_without_the_page_says_how_to_get_it(bundle, convolutional, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "BUNDLE", tmp_path / "none")
     with pytest.raises(RunError, match="npm") as refused:
