@@ -22,7 +22,7 @@ HASH, CONTENT_HASH = "perceptual_hash", "content_hash"
 BITS = 1024
 AGREEING = 0.92  # share of equal bits: thumbnails that correlate by 0.97
 # Share of equal bits of contents, which then correlate by 0.88. Of 350,000 pairs of phantoms of two seeds none is above
-# 0.78; of BUSI's pictures cropped by 1 % nine in ten are above 0.90 (`experiments/cohorts/near_pictures.py`).
+# 0.78; of BUSI's pictures cropped by 1 % nine in ten are above 0.90 (`experiments/cohort/near_pictures.py`).
 SAME_CONTENT = 0.84
 FEWEST_KNOWN = 10  # known pictures of a common layout; the median of fewer is that of single pictures
 

@@ -2,7 +2,7 @@
 
 Question  Of phantoms of two seeds, how many pictures are alike by chance; and of altered copies of a picture, phantom
           or real, how many are recognised?
-Command   python experiments/cohorts/near_pictures.py --busi shared/data/busi_256
+Command   python experiments/cohort/near_pictures.py --busi shared/data/busi_256
 Time      about 2 minutes on one core, most of it for simulating
 Expect    no chance likeness; most copies but those that move the picture by more than its thumbnail's pixel
 """

@@ -2,7 +2,7 @@
 
 Question  Is an import with `--crop auto` at most 1.3 times as slow, and does `cohort check` write the contact sheet of
           1,000 screens in 20 s on two cores?
-Command   python experiments/cohorts/cropping_speed.py [--screens 1000]
+Command   python experiments/cohort/cropping_speed.py [--screens 1000]
 Time      about 2 minutes on two idle cores
 Expect    benchmarks/cropping_speed.md: seconds of the clock and of the processors
 """
