@@ -46,6 +46,12 @@ def nodes_counted(units: Sequence[str]) -> str:
     return count_units(units) if are_nodes(units) else ""
 
 
+def unit_columns(unit: str) -> dict[str, str]:
+    """Split the name of a unit by column: the patient and, of a node, the node."""
+    patient, separator, node = unit.partition(SEPARATOR)
+    return {PATIENT: patient, **({NODE: node} if separator else {})}
+
+
 def split_units(table: pd.DataFrame) -> pd.DataFrame:
     """Split the names of nodes into columns of the patient and the node, for the disk."""
     if PATIENT not in table or not are_nodes(map(str, table[PATIENT])):

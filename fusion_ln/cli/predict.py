@@ -122,6 +122,7 @@ def _ask_model(
     from fusion_ln.predict.structured_report import read_references, refuse_chosen_frames, require_digest, write_report
     from fusion_ln.progress import say
     from fusion_ln.terms import RAW
+    from fusion_ln.units import split_units
 
     patients, frame, values = asked
     references = read_references(patients) if sr and not isinstance(patients, Path) else {}
@@ -134,7 +135,7 @@ def _ask_model(
     if isinstance(patients, Path):
         opened = load_cohort(patients)
         answers = predictor.predict_cohort(opened)
-        say(f"{len(answers.patients)} of {len(opened.patients)} patients predicted.")
+        say(f"{len(answers.patients)} of {opened.count_units()} predicted.")
     else:
         answers = predictor.predict_pictures(patients, frame=frame, clinical=values)
     table = as_table(predictor, answers)
@@ -149,7 +150,7 @@ def _ask_model(
         write_csv(out, table)
         click.echo(f"Probabilities: {out}")
     elif not json_out and not sr:
-        shown = table.drop(columns=[column for column in table if str(column).startswith(RAW)])
+        shown = split_units(table.drop(columns=[column for column in table if str(column).startswith(RAW)]))
         click.echo(shown.to_string(index=False, float_format="{:.3f}".format))
 
 

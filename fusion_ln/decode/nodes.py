@@ -1,18 +1,23 @@
 """Column of nodes in a table of patients: each line of a node, which has a label and pictures of its own."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from fusion_ln.decode.columns import GAPS
 from fusion_ln.errors import SourceError
+from fusion_ln.progress import say
 from fusion_ln.terms import NODE, PATIENT
 from fusion_ln.units import SEPARATOR, node_name
 
 MOST_DIGITS = 2  # of a number that counts within the patient
+_WHOLE = re.compile(r"(\d+)(?:\.0*)?", re.ASCII)  # as spreadsheets write whole numbers of a column with gaps, too
 
 
 def name_nodes(path: Path, lines: Sequence[tuple[int, Mapping[str, str]]]) -> list[str]:
     """Name the unit of each line of a table with a column of nodes.
+
+    Where all nodes are whole numbers, ``1.0`` is read as ``1``.
 
     Args:
         path: The table, for messages.
@@ -23,8 +28,9 @@ def name_nodes(path: Path, lines: Sequence[tuple[int, Mapping[str, str]]]) -> li
             what stands between patient and node.
     """
     units, first = [], dict[str, tuple[int, str]]()
+    spelt = _spell_alike(path, [cells[NODE] for _, cells in lines])
     for number, cells in lines:
-        patient, node, where = cells[PATIENT], cells[NODE], f"{path}, line {number}"
+        patient, node, where = cells[PATIENT], spelt[cells[NODE]], f"{path}, line {number}"
         if node.casefold() in GAPS:
             raise SourceError(
                 f"{where}: no {NODE} of patient {patient or '(none)'}.",
@@ -43,3 +49,14 @@ def name_nodes(path: Path, lines: Sequence[tuple[int, Mapping[str, str]]]) -> li
             )
         units.append(node_name(patient, node) if patient.casefold() not in GAPS else patient)
     return units
+
+
+def _spell_alike(path: Path, nodes: Collection[str]) -> dict[str, str]:
+    """Spell each node: where all are whole numbers, without the decimals of some."""
+    known = {node for node in nodes if node.casefold() not in GAPS}
+    whole = {node: found[1] for node in sorted(known) if (found := _WHOLE.fullmatch(node))}
+    if len(whole) < len(known):
+        whole = {}
+    if read := next((f"{node} as {short}" for node, short in whole.items() if node != short), ""):
+        say(f"{path}: column {NODE} holds whole numbers with decimals: read without ({read}).")
+    return {node: whole.get(node, node) for node in nodes}

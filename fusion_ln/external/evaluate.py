@@ -109,7 +109,7 @@ def _evaluate(
             say(f"Warning: the weights that {root} began from: {warning}")
     cohort.refuse_nodes(
         "an evaluation takes one row per patient",
-        "Import one node of each patient, or let the model answer alone (`fusionln predict MODEL --patients DIR`).",
+        "Import one node of each patient, or let the model answer alone (`fusionln predict MODEL --cohort DIR`).",
     )
     labels = None if label_free else _labels_of(cohort, model)
     groups = _groups_of(cohort, bound)

@@ -32,6 +32,7 @@ from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AnswerEngine
 from fusion_ln.terms import PATIENT, SHA256, listed
+from fusion_ln.units import count_units
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ class Predictor:
         answers = self.predict_prepared(banks, patients)
         if n := int(answers.unlike.sum()):
             say(
-                f"{n} of {len(answers.patients)} patients have a picture unlike all that the model learnt from "
+                f"{n} of {count_units(answers.patients.tolist())} have a picture unlike all that the model learnt from "
                 "(column `unlike`): their answers mean nothing."
             )
         return answers

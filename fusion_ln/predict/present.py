@@ -7,6 +7,7 @@ from fusion_ln.export.trunks import engine_of
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.predict.predictor import Predictor
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
+from fusion_ln.units import unit_columns
 
 PREDICTED, DECISION, EXPECTED_COST, PROBABILITIES, SET = (
     "predicted",
@@ -53,19 +54,19 @@ def kind_of(predictor: Predictor) -> str:
 
 
 def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
-    """Describe each patient's answer in JSON's types.
+    """Describe the answer of each patient, or node, in JSON's types.
 
-    ``probabilities`` by class, ``set``, ``contributions`` by modality, ``alone`` (by modality and class, not
-    calibrated: what its baseline says by itself, where the model still holds it), ``modalities``, ``unlike`` (None
-    where the model does not tell), ``model`` with its digest, ``engine`` (what computed the networks,
-    with its version), and a decision where there are costs.
+    ``patient_id`` and, of a node, ``node_id``; ``probabilities`` by class, ``set``, ``contributions`` by modality,
+    ``alone`` (by modality and class, not calibrated: what its baseline says by itself, where the model still holds
+    it), ``modalities``, ``unlike`` (None where the model does not tell), ``model`` with its digest, ``engine`` (what
+    computed the networks, with its version), and a decision where there are costs.
     """
     model = predictor.model
     classes, modalities = np.array(model.record.classes), np.array(model.modalities)
     described, engine = {"title": model.record.title, "digest": model.digest}, engine_of(model)
     return [
         {
-            PATIENT: str(patient),
+            **unit_columns(str(unit)),
             PROBABILITIES: dict(zip(classes.tolist(), probs.tolist(), strict=True)),
             **decision,
             SET: classes[inside].tolist(),
@@ -81,7 +82,7 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
             "model": described,
             "engine": engine,
         }
-        for patient, probs, inside, shares, alone, mask, distance, decision in zip(
+        for unit, probs, inside, shares, alone, mask, distance, decision in zip(
             answers.patients,
             answers.probs,
             answers.member,

@@ -100,6 +100,15 @@ def test_a_node_under_two_patients_is_refused_unless_it_is_counted_within_each(r
     assert "belongs to one patient" in caught.value.way_out
 
 
+def test_whole_numbers_with_decimals_name_nodes_as_those_without(raw, tmp_path, capsys):
+    raw.write_text(re.sub(r"^(P\d+,\d),", r"\1.0,", raw.read_text(), flags=re.MULTILINE))
+    assert set(imported(raw, tmp_path / "cohort").patients["patient_id"].str[5:]) == {"1", "2", "3"}
+    assert "column node_id holds whole numbers with decimals: read without (1.0 as 1)" in capsys.readouterr().err
+    raw.write_text(raw.read_text().replace("P02,3.0,", "P02,1.2,"))  # no whole number: names as they stand
+    with pytest.raises(SourceError, match=r"node 1\.0 is of patient P00 in line 2, of P01"):
+        imported(raw, tmp_path / "other")
+
+
 def test_a_patient_who_would_pass_for_a_node_is_refused(tmp_path, draw):
     draw(tmp_path / "raw" / "2d" / "0" / "a::1-1.jpg")
     draw(tmp_path / "raw" / "2d" / "1" / "b-1.jpg")

@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from cines import draw_cine, write_animation
 from PIL import Image
 from scipy.special import log_softmax, softmax
-from tiny import CPU, build_cohort, encode_noise
+from tiny import CPU, build_cohort, encode_noise, fusionln, refused, write_cohort
 from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
@@ -291,6 +292,24 @@ def test_a_cohort_without_training_pictures_is_predicted(runs, make_cohort):
     _, _, fusions = runs
     other = make_cohort(9, name="other", seed=11)
     assert len(load_predictor(fusions[0].root).predict_cohort(other).patients) == 9
+
+
+def test_nodes_are_counted_as_such_and_named_apart_from_their_patients(runs, rng, tmp_path):
+    names = [f"P{number // 2}::{number % 2 + 1}" for number in range(6)] + ["P3::1", "P4::1", "P5::1"]
+    table = pd.DataFrame({"patient_id": names, "label": np.arange(9) % 3, "site": "a"})
+    table["label"] = table.groupby(table["patient_id"].str[:2])["label"].transform("first")
+    nodes = write_cohort(
+        tmp_path / "nodes", table, lambda *_: rng.integers(0, 256, (40, 40, 3), np.uint8), modalities=("2d",), k=2
+    )
+    run, out = runs[1][0].root, tmp_path / "answers.json"
+    assert "9 of 9 nodes of 6 patients predicted." in fusionln("predict", run, "--cohort", nodes.root, "--json", out)
+    assert [f"{each['patient_id']}::{each['node_id']}" for each in json.loads(out.read_text())] == names
+    shown = fusionln("predict", run, "--cohort", nodes.root)
+    assert "node_id" in shown
+    assert "::" not in shown
+    assert "fusionln predict MODEL --cohort DIR" in refused(
+        "evaluate", run, "--cohort", nodes.root, "--out", tmp_path / "e"
+    )
 
 
 def test_probabilities_that_are_not_numbers_are_not_handed_out(runs, monkeypatch):
