@@ -3,15 +3,14 @@
 import os
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_address
 
 from pydantic import Field, ValidationError
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.settings.addresses import LOOPBACK, is_loopback
 from fusion_ln.settings.devices import AnswerSettings
 
 PREFIX = "FUSIONLN_SERVE_"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class ServeOptions(AnswerSettings):
@@ -35,12 +34,7 @@ class ServeOptions(AnswerSettings):
     @property
     def loopback(self) -> bool:
         """True if only this machine can reach the server."""
-        if self.host in LOOPBACK:
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def everywhere(self) -> bool:
