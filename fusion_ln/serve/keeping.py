@@ -1,12 +1,13 @@
 """Keeping of what is sent, where `--keep` asks for it: pictures as they came, with their answer."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fusion_ln.errors import SettingsError
-from fusion_ln.files.atomic import write_bytes
+from fusion_ln.errors import RunError, SettingsError
+from fusion_ln.files.atomic import cannot_write, write_bytes
 from fusion_ln.files.formats import write_json
 from fusion_ln.files.names import as_file_name
 from fusion_ln.serve.decoding import Upload
@@ -29,9 +30,21 @@ def open_keep(folder: Path) -> None:
 
 
 def keep(folder: Path, uploads: Sequence[Upload], clinical: Mapping[str, str], answer: Mapping[str, object]) -> None:
-    """Write a patient's pictures, clinical values and answer into a folder of their own."""
+    """Write a patient's pictures, clinical values and answer into a folder of their own.
+
+    Raises:
+        RunError: If they cannot be written; then nothing of the patient stays.
+    """
     place = folder / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
-    place.mkdir(mode=0o700)
-    for upload in uploads:
-        write_bytes(place / as_file_name(upload.name), upload.data)
-    write_json(place / "answer.json", {"clinical": dict(clinical), **answer})
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # someone may have removed it since the start
+        place.mkdir(mode=0o700)
+    except OSError as error:
+        raise cannot_write(place, error) from error
+    try:
+        for upload in uploads:
+            write_bytes(place / as_file_name(upload.name), upload.data)
+        write_json(place / "answer.json", {"clinical": dict(clinical), **answer})
+    except RunError:
+        shutil.rmtree(place, ignore_errors=True)
+        raise

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from ninja import NinjaAPI
 
 from fusion_ln.cohort.checks.hashes import KnownHashes
-from fusion_ln.errors import CohortError
+from fusion_ln.errors import CohortError, RunError
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.pictures import read_hashes
@@ -19,12 +19,13 @@ from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
 from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.gate.logs import LOGGER
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 from fusion_ln.serve.keeping import keep
 from fusion_ln.serve.room import Question, RoomFullError
 
 RETRY = "2"  # seconds
-FAILURES = dict.fromkeys((400, 401, 403, 413, 422, 429, 503), Failure)
+FAILURES = dict.fromkeys((400, 401, 403, 413, 422, 429, 503, 507), Failure)
 T = TypeVar("T")
 
 
@@ -47,7 +48,15 @@ async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str,
     found = await asyncio.to_thread(picture_warnings, uploads, decoded, known)
     answer["warnings"] = [*warnings_of(model), *found]
     if folder := serve_config().options.keep:
-        await asyncio.to_thread(keep, Path(folder), uploads, clinical, answer)
+        try:
+            await asyncio.to_thread(keep, Path(folder), uploads, clinical, answer)
+        except RunError as error:
+            LOGGER.error(error.problem)  # names the keeper's folder alone
+            raise ProblemError(
+                HTTPStatus.INSUFFICIENT_STORAGE,
+                "This server keeps what is sent to it, and could not keep this: no answer.",
+                "Tell its keeper, who finds the reason in its log: make room, or start it without `--keep`.",
+            ) from None
     return answer
 
 
