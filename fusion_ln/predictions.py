@@ -74,14 +74,21 @@ class Predictions:
         return Predictions(self.classes, rows)
 
 
-def by_patient(predictions: Predictions) -> Predictions:
+def by_patient(predictions: Predictions, units: Iterable[str]) -> Predictions:
     """Reduce nodes to patients: each has the label of the worst node and the prediction of the most suspicious one.
 
     That is the node with the least probability of the classes that are not malignant or, where there are none, of the
-    least severe class (see `severity`); the first of equal ones.
+    least severe class (see `severity`); the first of equal ones. A patient of whom a node has no prediction is left
+    out: that one may be the worst.
+
+    Args:
+        predictions: Of patients or of nodes.
+        units: Names of all units of the cohort.
     """
     if not are_nodes(predictions.patients):
         return predictions
+    missing = {patient_of(unit) for unit in set(units).difference(predictions.patients)}
+    predictions = predictions.of(unit for unit in predictions.patients if patient_of(unit) not in missing)
     ranks = np.array(severity(predictions.classes))
     spared = np.isin(predictions.classes, list(NOT_MALIGNANT))
     harmless = predictions.probs[:, spared if spared.any() and not spared.all() else ranks == 0].sum(axis=1)

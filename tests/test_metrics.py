@@ -156,7 +156,7 @@ def test_describe_is_json_without_nan_even_where_a_fold_lacks_a_class():
     labels = np.array([0, 1, 2, 0, 1, 1, 0, 0])
     folds = np.array([0, 0, 0, 0, 0, 1, 1, 1])  # fold 1 has no metastasis
     logits = np.random.default_rng(3).normal(size=(8, 3))
-    found = json.loads(json.dumps(describe_folds(predictions(labels, logits, folds)), allow_nan=False))
+    found = json.loads(json.dumps(describe_folds(predictions(labels, logits, folds), []), allow_nan=False))
     assert [fold["n"] for fold in found["folds"]] == [5, 3]
     assert found["folds"][1]["auc_ovr"] is None
     assert found["folds"][1]["recall:metastatic"] is None
@@ -167,6 +167,6 @@ def test_describe_is_json_without_nan_even_where_a_fold_lacks_a_class():
 
 def test_describe_works_on_a_fold_of_one_class():
     labels = np.array([0, 1, 2, 1, 1])
-    found = describe_folds(predictions(labels, np.zeros((5, 3)), np.array([0, 0, 0, 1, 1])))
+    found = describe_folds(predictions(labels, np.zeros((5, 3)), np.array([0, 0, 0, 1, 1])), [])
     assert found["folds"][1]["auc:lymphoma"] is None
     assert found["folds"][1]["accuracy"] == 0

@@ -55,7 +55,8 @@ class Comparison:
             bootstrap_p, permutation_p``.
         tests: McNemar's test of the accuracy of each model that is asked about: ``model_a, model_b, test, class,
             a_alone, b_alone`` (patients whom one model alone recognised) ``, statistic, p, p_holm, false_claim``: the
-            probability that a claimed gain is none (see `false_claim`), nothing where none is to be claimed.
+            probability that a claimed gain is none (see `false_claim`); nothing where none is to be claimed, or where
+            patients have several nodes, which are not independent.
         better_than_each: The model of the headline against each of ``alone``; None without both.
     """
 
@@ -196,6 +197,7 @@ def _accuracy_tests(aligned: dict[str, Predictions], reference: str, questions: 
     results = [mcnemar(aligned[name], aligned[reference]) for name in questions]
     a_alone, b_alone = (np.array([r.table[i][1 - i] for r in results], dtype=np.int64) for i in (0, 1))
     p_values = np.array([result.p for result in results])
+    claims = (a_alone > b_alone) & (aligned[reference].clusters is None)
     return pd.DataFrame(
         {
             "model_a": questions,
@@ -207,6 +209,6 @@ def _accuracy_tests(aligned: dict[str, Predictions], reference: str, questions: 
             "statistic": [result.chi2 for result in results],
             "p": p_values,
             "p_holm": holm(p_values) if len(p_values) else p_values,
-            "false_claim": np.where(a_alone > b_alone, false_claim(a_alone, b_alone), np.nan),
+            "false_claim": np.where(claims, false_claim(a_alone, b_alone), np.nan),
         }
     )

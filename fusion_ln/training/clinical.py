@@ -274,7 +274,7 @@ def _write(
     inner = Predictions(cohort.classes, pd.concat([inner for _, inner in tables.values()], ignore_index=True))
     run.write_record(record.model_copy(update={"learnt": tuple(learnt)}))
     write_predictions(run.inner_predictions, inner)
-    write_json(run.metrics, describe_folds(predictions))
+    write_json(run.metrics, describe_folds(predictions, cohort.patients[PATIENT]))
     write_predictions(run.predictions, predictions)
 
 

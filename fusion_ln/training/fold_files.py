@@ -1,6 +1,6 @@
 """Files of a finished fold, and the run's tables that are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,8 +42,11 @@ def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_m
     )
 
 
-def finish(run: RunFolder) -> None:
-    """Join the folds' tables and write the run; predictions come last, because a run that has them is finished."""
+def finish(run: RunFolder, units: Iterable[str]) -> None:
+    """Join the folds' tables and write the run of a cohort of these ``units``.
+
+    Predictions come last, because a run that has them is finished.
+    """
     if run.finished:
         return
     record = run.read_prediction_record()
@@ -55,7 +58,7 @@ def finish(run: RunFolder) -> None:
     classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
     predictions = join_tables(classes, [out])
-    write_json(run.metrics, describe_folds(predictions))
+    write_json(run.metrics, describe_folds(predictions, units))
     write_predictions(run.predictions, predictions)
 
 

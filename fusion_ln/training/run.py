@@ -14,6 +14,7 @@ from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import AUTO, DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.terms import PATIENT
 from fusion_ln.training.crossval import begin, cross_fit_jobs
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fold_files import finish
@@ -85,7 +86,7 @@ def train_baselines(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], 
         jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
         run_jobs(jobs, shares=cohort.n_folds)
         for run in planned:
-            finish(run)
+            finish(run, cohort.patients[PATIENT])
 
 
 def run_fusions(

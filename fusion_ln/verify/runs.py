@@ -11,7 +11,7 @@ from scipy.special import softmax
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import VerifyError
-from fusion_ln.evaluation.folds import describe_folds
+from fusion_ln.evaluation.folds import OF_WHOLE_PATIENTS, describe_folds
 from fusion_ln.files.formats import parse
 from fusion_ln.predictions import REMAKE, Predictions, check_table, read_inner_predictions, read_predictions
 from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, LateFusionRecord
@@ -19,6 +19,7 @@ from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, INNER, LABEL, LOGIT, MODALITIES_USED, PATIENT, PROB
+from fusion_ln.units import are_nodes
 from fusion_ln.verify.deviations import DIGITS, WAY_OUT, compare_frames, compare_values, deviation, same
 
 KEYS = {
@@ -34,7 +35,8 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
 
     Args:
         run: The run.
-        cohort: The cohort that it was made on; without it labels, folds and late fusions are not checked.
+        cohort: The cohort that it was made on; without it labels, folds, late fusions and the figures of whole
+            patients are not checked.
 
     Raises:
         VerifyError: Naming the first figure that does not follow.
@@ -60,8 +62,7 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
             _check_patients(path, table, cohort, inner=path == run.inner_predictions)
         checked.append("folds")
     if run.metrics.is_file():
-        compare_values(run.metrics, _read_json(run.metrics), describe_folds(predictions))
-        checked.append(run.metrics.name)
+        checked.append(_check_metrics(run.metrics, predictions, cohort))
     if isinstance(record, BaselineRecord) and run.history.is_file():
         _check_history(run, record)
         checked.append("history")
@@ -71,6 +72,16 @@ def verify_run(run: RunFolder, cohort: Cohort | None) -> str:
         _make_again(run, record, cohort)
         checked.append("fused again" if isinstance(record, LateFusionRecord) else "fitted again")
     return ", ".join(checked)
+
+
+def _check_metrics(path: Path, predictions: Predictions, cohort: Cohort | None) -> str:
+    """Compare metrics.json with the predictions, figures by patient only with a cohort; returns what was checked."""
+    held = _read_json(path)
+    expected = describe_folds(predictions, predictions.patients if cohort is None else cohort.patients[PATIENT])
+    if cohort is None and are_nodes(predictions.patients) and isinstance(held, dict):
+        expected |= {name: held[name] for name in OF_WHOLE_PATIENTS if name in held}
+    compare_values(path, held, expected)
+    return path.name
 
 
 def _read_json(path: Path) -> object:

@@ -117,7 +117,7 @@ class _Cohorts:
             if not named and not (Path(record.cohort_path or "") / HEAD).is_file():
                 self.opened[key] = None
                 found.left.append(
-                    f"labels, folds and pictures of the cohort {record.cohort.name}: it is not at "
+                    f"labels, folds, pictures and whole patients of the cohort {record.cohort.name}: it is not at "
                     f"{record.cohort_path}; name it with --cohort DIR"
                 )
             else:

@@ -1,6 +1,7 @@
 """A cohort of nodes from training to the page and its verification; what does not take nodes says so."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from tiny import OPTIONS, draw_few, fusionln, leave_blank, refused, write_cohort
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.errors import VerifyError
+from fusion_ln.runs import RunFolder
+from fusion_ln.verify.runs import verify_run
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,17 @@ def test_a_study_of_nodes_is_trained_written_and_verified(study, undrawn):
     metrics = json.loads((run / "metrics.json").read_text())
     assert set(metrics["by_patient"]) == set(metrics["pooled"])
     assert "every figure that follows from its tables agrees" in fusionln("verify", run)
+
+
+def test_whole_patients_are_recomputed_with_the_cohort_alone(study, tmp_path):
+    cohort, run = study
+    copy = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    metrics = json.loads(copy.metrics.read_text())
+    metrics["by_patient"]["accuracy"] = 0.123
+    copy.metrics.write_text(json.dumps(metrics))
+    assert "metrics.json" in verify_run(copy, None)
+    with pytest.raises(VerifyError, match=r"by_patient\.accuracy"):
+        verify_run(copy, cohort)
 
 
 @pytest.mark.parametrize(

@@ -126,13 +126,13 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
             cluster.remove_node(doomed, allow_graceful=False)
 
     engine.run(jobs, threads_per_fit(cohort.n_folds), step)
-    finish(run)
+    finish(run, cohort.patients["patient_id"])
     assert "was lost; goes on" in capfd.readouterr().err
     assert len(notes) == 2 * EPOCHS  # an epoch that was reported before the loss is not reported again
 
     here = RunFolder(tmp_path / "here")
     run_jobs(begin(cohort, SETTINGS, here, CPU), shares=cohort.n_folds)
-    finish(here)
+    finish(here, cohort.patients["patient_id"])
     assert digests(run) == digests(here)
 
 

@@ -108,6 +108,18 @@ def test_accuracy_is_tested_by_mcnemar_over_the_models_asked_about(found, models
     assert (tests["false_claim"][claims] < 0.5).all()
 
 
+def test_no_false_claim_is_computed_from_nodes_that_go_together(models):
+    def of_nodes(of: Predictions) -> Predictions:
+        names = [f"{place // 2:03d}::{place % 2}" for place in range(len(of.patients))]
+        return predictions_from_logits(CLASSES, names, of.folds, of.labels, of.logits)
+
+    nodes = {name: of_nodes(each) for name, each in models.items()}
+    tests = compare(nodes, "elastic", n_resamples=20, n_permutations=10).tests
+    assert (tests["a_alone"] > tests["b_alone"]).any()
+    assert tests["false_claim"].isna().all()
+    assert tests["p"].notna().all()
+
+
 def test_common_patients_of_all_models_only_when_asked_for(models):
     fewer = {**models, "late": models["late"].of(models["late"].patients[6:])}
     with pytest.raises(PredictionsError, match="elastic predicts 60 patients and late 54; 54 are in both"):

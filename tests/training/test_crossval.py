@@ -34,7 +34,7 @@ def run_baseline(cohort, folder, **changes):
     settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update=changes.pop("fit", {})), **changes)
     run = RunFolder(folder)
     run_jobs(begin(cohort, settings, run, device), shares=cohort.n_folds)
-    finish(run)
+    finish(run, cohort.patients["patient_id"])
     return run, read_predictions(run.predictions)
 
 
@@ -221,8 +221,9 @@ for at, after in {kills}:
     if child := os.fork():  # torch was loaded once, and has not begun any thread
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         continue
-    run_jobs(begin(load_cohort(Path({cohort!r})), settings, run, DeviceSettings(device="cpu", workers=1)), shares=2)
-    finish(run)
+    cohort = load_cohort(Path({cohort!r}))
+    run_jobs(begin(cohort, settings, run, DeviceSettings(device="cpu", workers=1)), shares=2)
+    finish(run, cohort.patients["patient_id"])
     os._exit(0)
 """
 

@@ -63,7 +63,7 @@ def write_baseline(cohort: Cohort, root: Path, modality: str, seed: int) -> RunF
         run.inner_predictions,
         Predictions(cohort.classes, pd.concat([predict(cohort.training_part(f)[1], f) for f in folds])),
     )
-    write_json(run.metrics, describe_folds(out))
+    write_json(run.metrics, describe_folds(out, out.patients))
     write_predictions(run.predictions, out)
     return run
 

@@ -96,7 +96,7 @@ def train_head(
     write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
     write_parquet(run.inner_subset_predictions, pd.concat([f.inner_subsets for f in folds]))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat([f.inner for f in folds])))
-    write_json(run.metrics, describe_folds(predictions))
+    write_json(run.metrics, describe_folds(predictions, cohort.patients[PATIENT]))
     write_predictions(run.predictions, predictions)
     _clear_states(run, cohort.n_folds)
     return predictions

@@ -76,7 +76,7 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     write_parquet(run.subset_predictions, pd.concat(fused_subsets))
     write_parquet(run.inner_subset_predictions, pd.concat(fused_inner_subsets))
     write_predictions(run.inner_predictions, Predictions(cohort.classes, pd.concat(fused_inner)))
-    write_json(run.metrics, describe_folds(predictions))
+    write_json(run.metrics, describe_folds(predictions, cohort.patients[PATIENT]))
     write_predictions(run.predictions, predictions)
     return predictions
 

@@ -277,7 +277,7 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
     for task, logits in zip(tasks, predicted, strict=True):
         predictions = logits.of_fold(task.cohort.classes, 0)
         write_predictions(run.task(task.cohort.name) / run.predictions.name, predictions)
-        metrics[task.cohort.name] = describe_folds(predictions)
+        metrics[task.cohort.name] = describe_folds(predictions, task.cohort.patients[PATIENT])
     write_json(run.metrics, metrics)
     write_parquet(run.history, pretrained.scores.history(result.history))
     seconds = sum(epoch.seconds for epoch in result.history)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from fusion_ln.predictions import by_patient
 from fusion_ln.report.run.page import build_sections, write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.section import Report
-from fusion_ln.report.run.sections.performance.patients import patient_differences, patient_figures
+from fusion_ln.report.run.sections.performance.patients import build, patient_differences, patient_figures
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +21,30 @@ def results(of_nodes):
 def test_figures_by_patient_are_those_of_predictions_with_a_row_each(results):
     table = patient_figures(results, [])
     own = table[(table["model"] == results.main.name) & (table["class"] == "all")].set_index("metric")
-    whole = by_patient(results.main.predictions)
+    units = results.cohort.patients["patient_id"]
+    whole = by_patient(results.main.predictions, units)
     expected = metric_intervals(whole, n_resamples=results.n_resamples)
     expected = expected[expected["class"] == "all"].set_index("metric").loc[own.index]
     assert (own["n"] == 30).all()
     pd.testing.assert_frame_equal(own[["value", "ci_low", "ci_high"]], expected[["value", "ci_low", "ci_high"]])
     found = patient_differences(results, []).iloc[0]
-    values = [by_patient(model.predictions) for model in (results.candidate, results.reference)]
+    values = [by_patient(model.predictions, units) for model in (results.candidate, results.reference)]
     assert found["difference"] == pytest.approx(
         np.subtract(*(metric_intervals(each, n_resamples=2).iloc[0]["value"] for each in values))
     )
+
+
+def test_a_patient_whom_a_model_predicted_in_part_is_counted_as_left_out(results, tmp_path):
+    first, *others = results.models
+    kept = first.predictions.of(first.predictions.patients[3:])  # nothing of p000, one node of p001
+    part = replace(results, models=(replace(first, predictions=kept), *others))
+    found = patient_figures(part, []).drop_duplicates("model").set_index("model")[["n", "left_out"]]
+    assert found.loc[first.name].tolist() == [28, 1]
+    assert found.loc[others[0].name].tolist() == [30, 0]
+    rebuilt = replace(results, cohort=replace(results.cohort, patients=results.cohort.patients.iloc[1:]))
+    section = build(Report(rebuilt, tmp_path, "Title"))
+    assert "not at hand" in section.left_out[0]
+    assert section.sheets[0].table.empty
 
 
 def test_sections_that_take_nodes_for_patients_are_left_out(results, tmp_path):
