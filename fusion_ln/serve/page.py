@@ -11,33 +11,25 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from jinja2 import Environment, PackageLoader
 
+from fusion_ln.export.page.bundle import INDEX, STATIC
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.runs import RunFolder
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.policy import of_application, of_document
 
-STATIC = Path(__file__).parent / "static"
 ASSETS = "/assets/"
 COMPRESSED = ("text/", "application/javascript", "application/json", "image/svg+xml")
 HTML = "text/html; charset=utf-8"
 
 
-def is_built() -> bool:
-    """Look for the application; an installation without the npm registry has none."""
-    return (STATIC / "index.html").is_file()
-
-
 async def index(request: HttpRequest) -> HttpResponse:
     """Return the application or, where it was not built, a page that says how to get it."""
-    if not is_built():
+    if not (STATIC / INDEX).is_file():
         return _document(_render("bare.html"))
     nonce = secrets.token_urlsafe(16)
     page = (
-        (STATIC / "index.html")
-        .read_text(encoding="utf-8")
-        .replace("__NONCE__", nonce)
-        .replace("__CSRF__", get_token(request))
+        (STATIC / INDEX).read_text(encoding="utf-8").replace("__NONCE__", nonce).replace("__CSRF__", get_token(request))
     )
     return HttpResponse(page, content_type=HTML, headers={"Content-Security-Policy": of_application(nonce)})
 

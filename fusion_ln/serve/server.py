@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.export.page.bundle import INSTALL, STATIC, lack_of_page
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
 from fusion_ln.serve.choice import choose_model
@@ -43,10 +44,9 @@ def serve(model: Path | None, options: ServeOptions) -> None:
     config = open_site(load_predictor(model or choose_model(Path()), engine=options.engine), options)
     from fusion_ln.serve.gate.bodies import BoundedBodies
     from fusion_ln.serve.gate.logs import log_to_stderr
-    from fusion_ln.serve.page import is_built
 
     config.room.warm_up()
-    _announce(listener, options, page=is_built(), own_token=own_token)
+    _announce(listener, options, lack=lack_of_page(STATIC), own_token=own_token)
     log_to_stderr()
     gc.freeze()  # what is loaded stays until the end: collections need not look through it
     settings = uvicorn.Config(
@@ -101,14 +101,14 @@ def _listen(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def _announce(listener: socket.socket, options: ServeOptions, *, page: bool, own_token: bool) -> None:
+def _announce(listener: socket.socket, options: ServeOptions, *, lack: str, own_token: bool) -> None:
     """Say what the keeper must know, and last the address."""
     if options.token:
         token = options.token if own_token else f"that {PREFIX}TOKEN holds"
         say(f"The page asks for the token {token}; programs send the header `Authorization: Bearer TOKEN`.")
     if options.keep:
         say(f"What is sent is kept in {options.keep}, with its answers; the page and every answer say so.")
-    if not page:
-        say("This installation lacks the page for browsers; the address says how to get it. The interface is there.")
+    if lack:
+        say(f"{lack} The interface is of this version. {INSTALL}")
     host = f"[{options.host}]" if ":" in options.host else options.host
     say(f"http://{host}:{listener.getsockname()[1]}/  (Ctrl-C ends the server)")

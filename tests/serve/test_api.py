@@ -1,7 +1,7 @@
 """The interface within this process: what each resource answers, and to whom."""
 
 import base64
-import errno
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 from tiny import encode_noise
 
-from fusion_ln.files.atomic import cannot_write
 from fusion_ln.serve.options import ServeOptions
 from fusion_ln.serve.site import django_settings
 
@@ -166,14 +165,14 @@ def test_a_refusal_names_the_field_the_fault_and_the_way_out(site, files, words,
 
 
 def test_pages_hold_a_policy_without_exceptions(site):
-    from fusion_ln.serve.page import is_built
+    from fusion_ln.export.page.bundle import INDEX, STATIC
 
     for path in ("/", "/facts", "/api/docs", "/api/v1/models"):
         answer = site.get(path)
         policy = answer["Content-Security-Policy"]
         assert answer.status_code == 200
         assert "unsafe" not in policy
-        source = "'self'" if path == "/" and is_built() else "'none'"
+        source = "'self'" if path == "/" and (STATIC / INDEX).is_file() else "'none'"
         assert f"default-src {source};" in policy
         assert b"style=" not in answer.content
     document = site.get("/api/v1/openapi.json").json()
@@ -224,6 +223,15 @@ def test_the_report_on_a_run_is_its_own_or_that_of_its_folder(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/report.html").touch()
     assert report_of(run) == tmp_path / "run/report.html"
+
+
+def test_a_run_says_that_its_pictures_are_not_looked_for(config):
+    from fusion_ln.serve.api.models import warnings_of
+
+    model = config.room.predictor.model
+    for digest, said in (("d", 0), (None, 1)):
+        warnings = warnings_of(dataclasses.replace(model, digest=digest))
+        assert sum("does not check whether a picture" in each for each in warnings) == said
 
 
 def test_other_methods_and_forged_requests_are_problems(site):
@@ -289,48 +297,6 @@ def test_a_decoder_that_dies_is_replaced(site, config):
     answers = [site.post("/api/v1/pictures", {"picture": encode_noise()}) for _ in range(3)]
     assert [answer.status_code for answer in answers[1:]] == [200, 200]
     assert answers[0].status_code in {200, 422}
-
-
-def test_what_is_sent_is_kept_where_the_keeper_asks_for_it(config, site, monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "options", config.options.model_copy(update={"keep": str(tmp_path)}))
-    answer = site.post("/api/v1/predict", {"2d": encode_noise(3)}).json()
-    [place] = tmp_path.iterdir()
-    assert (place / "2d").read_bytes() == encode_noise(3)
-    assert json.loads((place / "answer.json").read_text())["probabilities"] == answer["probabilities"]
-    assert any("keeps what is sent" in each for each in answer["warnings"])
-    [described] = site.get("/api/v1/models").json()
-    assert described["keeps_uploads"]
-    assert any("keeps what is sent" in each for each in described["warnings"])
-
-
-def test_a_folder_of_kept_pictures_that_was_removed_is_made_again(config, site, monkeypatch, tmp_path):
-    folder = tmp_path / "removed" / "kept"
-    monkeypatch.setattr(config, "options", config.options.model_copy(update={"keep": str(folder)}))
-    assert site.post("/api/v1/predict", {"2d": encode_noise(3)}).status_code == 200
-    [place] = folder.iterdir()
-    assert (place / "2d").read_bytes() == encode_noise(3)
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("full", ["folder", "disk"])
-def test_what_cannot_be_kept_is_refused_and_leaves_nothing(config, site, monkeypatch, tmp_path, caplog, full):
-    folder = tmp_path / "kept"
-    monkeypatch.setattr(config, "options", config.options.model_copy(update={"keep": str(folder)}))
-    if full == "folder":
-        folder.touch()  # a file in its place
-    else:
-        monkeypatch.setattr("fusion_ln.serve.keeping.write_json", refuse_as_a_full_disk)
-    refused = site.post("/api/v1/predict", {"2d": encode_noise(3)})
-    assert (refused.status_code, refused["Content-Type"]) == (507, "application/problem+json")
-    assert "could not keep" in refused.json()["detail"]
-    assert "`--keep`" in refused.json()["way_out"]
-    assert str(tmp_path) not in refused.content.decode()
-    assert str(folder) in caplog.text
-    assert not folder.is_dir() or not list(folder.iterdir())
-
-
-def refuse_as_a_full_disk(path, value):
-    raise cannot_write(path, OSError(errno.ENOSPC, ""))
 
 
 def test_the_settings_pass_django_s_deployment_check_behind_tls(config):

@@ -14,13 +14,13 @@ from tiny import CHROMIUM
 pytest.importorskip("django")
 pytest.importorskip("playwright.sync_api")
 
-import fusion_ln.serve.page as served
+from fusion_ln.export.page.bundle import INDEX, STATIC
 
 AXE = Path(__file__).parents[2] / "fusion_ln/serve/web/node_modules/axe-core/axe.min.js"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: {CHROMIUM} is not there"),
-    pytest.mark.skipif(not (served.STATIC / "index.html").is_file(), reason="the page was not built with the package"),
+    pytest.mark.skipif(not (STATIC / INDEX).is_file(), reason="the page was not built with the package"),
 ]
 
 

@@ -2,12 +2,14 @@
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from fusion_ln.errors import PictureFault
+from fusion_ln.export.page.bundle import lack_of_page
 
 pytest.importorskip("hatchling")
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,26 @@ def test_a_registry_out_of_reach_is_given_up_in_time_and_said(hook, sources, mon
     assert "ECONNREFUSED" in hook.build_page(sources)
     assert hook.ASK_SECONDS < 10  # where nothing answers at all
     assert not (sources / hook.BUNDLE).exists()
+
+
+def test_a_bundle_that_stays_is_marked_until_its_sources_are_back(hook, sources, monkeypatch):
+    def fail(folder, seconds, *words):
+        raise subprocess.TimeoutExpired(["node", "npm", words[0]], seconds)
+
+    (static := sources / hook.BUNDLE).mkdir()
+    for name in ("index.html", "page/index.html", "page/offline.js"):
+        (static / name).parent.mkdir(exist_ok=True)
+        (static / name).touch()
+    (static / hook.MADE_FROM).write_text(hook.hash_sources(sources / hook.WEB))
+    assert lack_of_page(static) == ""
+    monkeypatch.setattr(hook, "_npm", fail)
+    (sources / hook.WEB / "main.tsx").touch()
+    assert "took more than" in hook.build_page(sources)
+    hook.mark_outdated(sources)
+    assert "earlier version" in lack_of_page(static)
+    (sources / hook.WEB / "main.tsx").unlink()
+    assert hook.build_page(sources) == ""
+    assert lack_of_page(static) == ""
 
 
 def test_the_page_knows_every_fault_that_the_server_finds_in_a_picture():

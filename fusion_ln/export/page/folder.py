@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 from matplotlib import colormaps
@@ -18,15 +17,16 @@ from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.explain.methods import METHODS
+from fusion_ln.export.page.bundle import INDEX, INSTALL, OFFLINE, PAGE, STATIC, lack_of_page
 from fusion_ln.export.page.parts import PageParts, split_model
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.frozen.describe import describe_cohort, describe_model, warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 
-BUNDLE = Path(str(files("fusion_ln"))) / "serve/static/page"
+BUNDLE = STATIC / PAGE
 MOST_BYTES = 40_000_000  # of a model's weights, which every visitor fetches
-INDEX, FACTS, HEADERS, OFFLINE = "index.html", "model.json", "_headers", "offline.js"
+FACTS, HEADERS = "model.json", "_headers"
 FILES = "files"  # key of the facts: all files of the page, which the next one replaces
 NONCE = "__NONCE__"
 NOT_CHECKED = "This page does not check whether a picture is one that the model was trained on."
@@ -69,12 +69,8 @@ def write_page(model: FrozenModel, out: Path) -> int:
         RunError: If the application was not built with the package, or ``out`` holds something else or cannot be
             written.
     """
-    if not all((BUNDLE / name).is_file() for name in (INDEX, OFFLINE)):
-        raise RunError(
-            "The page was not built when fusion_ln was installed, since npm's registry was out of reach, or an earlier "
-            "version built it.",
-            "Install fusion_ln again where it can be reached, or take a wheel, which carries the page.",
-        )
+    if lack := lack_of_page(BUNDLE.parent):
+        raise RunError(lack, INSTALL)
     earlier = _list_earlier(out)
     _refuse_large(model)
     parts = split_model(model)

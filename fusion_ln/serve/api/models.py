@@ -18,6 +18,8 @@ from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.page import report_of
 
+NOT_CHECKED = "This server does not check whether a picture is one that the run was trained on; a frozen model does."
+
 
 def add_to(api: NinjaAPI, model: FrozenModel) -> None:
     """Add the resource."""
@@ -31,6 +33,8 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 def warnings_of(model: FrozenModel) -> list[str]:
     """List what whoever reads an answer of the model must know."""
     warnings = describe.warnings_of(model)
+    if not model.digest:  # a run holds no hashes of its pictures
+        warnings.append(NOT_CHECKED)
     if serve_config().options.keep:
         warnings.append("This server keeps what is sent to it, with its answers.")
     return warnings

@@ -14,6 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 WEB = Path("fusion_ln/serve/web")
 BUNDLE = Path("fusion_ln/serve/static")
+OUTDATED = "outdated"  # in a bundle of other sources; see export/page/bundle.py
 MADE_FROM = "sources.sha256"  # beside index.html: hash of the sources that the bundle was made from
 NOT_SOURCES = {"node_modules", Path(__file__).name}
 QUIET = ("--no-audit", "--no-fund", "--no-update-notifier")
@@ -29,6 +30,7 @@ class PageHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the page unless it is there; say so where it cannot be built."""
         if problem := build_page(Path(self.root)):
+            mark_outdated(Path(self.root))
             self.app.display_warning(
                 f"The page of `fusionln serve` was not built ({problem}); its API works without it. "
                 "Install again where npm's registry can be reached."
@@ -42,6 +44,7 @@ def build_page(root: Path) -> str:
         return "" if made_from.is_file() else f"{WEB} is missing"
     sources = hash_sources(web)
     if made_from.is_file() and made_from.read_text() == sources:
+        made_from.with_name(OUTDATED).unlink(missing_ok=True)
         return ""
     installed, lock = web / "node_modules/.package-lock.json", web / "package-lock.json"
     try:
@@ -58,6 +61,12 @@ def build_page(root: Path) -> str:
         return f"`npm {error.cmd[2]}`: {lines[0] if lines else error.returncode}"
     made_from.write_text(sources)
     return ""
+
+
+def mark_outdated(root: Path) -> None:
+    """Mark an earlier bundle that could not be made again; the next build empties its folder, mark and all."""
+    if (root / BUNDLE / "index.html").is_file():
+        (root / BUNDLE / OUTDATED).touch()
 
 
 def hash_sources(web: Path) -> str:

@@ -16,8 +16,9 @@ from fusion_ln.export.page.parts import PageParts
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
     """An application in the place of the built one, and parts in the place of traced ones."""
-    root = tmp_path / "bundle"
+    root = tmp_path / "static/page"
     (root / "assets").mkdir(parents=True)
+    (root.parent / "index.html").touch()
     (root / "assets/page-1.js").write_text("1")
     page = '<meta http-equiv="Content-Security-Policy" content="__POLICY__" /><script nonce="__NONCE__"></script>'
     (root / "index.html").write_text(page)
@@ -112,15 +113,21 @@ def test_gradients_that_make_a_page_too_large_give_way_to_occlusion(
     assert (tmp_path / "page" / facts["folder"] / "gradients.onnx").is_file() == (method == "gradcam")
 
 
-def test_an_installation_without_the_page_says_how_to_get_it(bundle, convolutional, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "BUNDLE", tmp_path / "none")
+def test_an_installation_without_the_page_says_how_to_get_it(bundle, convolutional, tmp_path):
+    (bundle.parent / "index.html").unlink()
     with pytest.raises(RunError, match="npm") as refused:
-        folder.write_page(convolutional, tmp_path / "page")
+        folder.write_page(convolutional, tmp_path / "out")
     assert "Install" in refused.value.way_out
-    monkeypatch.setattr(folder, "BUNDLE", bundle)
-    (bundle / "offline.js").unlink()  # as an earlier version left it
+
+
+@pytest.mark.parametrize("as_left_by", ["a version without offline.js", "a build that failed"])
+def test_a_page_of_an_earlier_version_is_none(bundle, convolutional, tmp_path, as_left_by):
+    if as_left_by == "a build that failed":
+        (bundle.parent / "outdated").touch()
+    else:
+        (bundle / "offline.js").unlink()
     with pytest.raises(RunError, match="earlier version"):
-        folder.write_page(convolutional, tmp_path / "page")
+        folder.write_page(convolutional, tmp_path / "out")
 
 
 def test_the_command_says_how_to_try_the_page(bundle, convolutional, tmp_path, monkeypatch):
