@@ -109,7 +109,7 @@ def _export_onnx(loaded: "FrozenModel", onnx: Path, cohort: Path | None, *, half
     explained = write_onnx(loaded, onnx, half=half, explanations=maps)
     click.echo(f"ONNX: {onnx}")
     if maps and not explained:
-        click.echo("No maps: Grad-CAM of this model is not made of ordinary operators.")
+        click.echo("No maps: they need CNNs whose last stage has more than one cell, under late fusion or an MLP head.")
     if opened:
         _print_loss(measure_loss(loaded, onnx, opened))
     elif half:

@@ -76,7 +76,7 @@ class Group(click.Group):
         except OSError as error:
             _tell_unwritten(error)
         except KeyboardInterrupt as end:
-            click.echo("\nInterrupted. What is finished is kept: the same command goes on from there.", err=True)
+            click.echo("\nInterrupted. Finished files are kept: give the same command again to go on.", err=True)
             sys.exit(TERMINATED if isinstance(end, _Terminated) else INTERRUPTED)
         sys.exit(1)
 

@@ -1,5 +1,8 @@
 """An ONNX graph in whole numbers of 8 bits, calibrated on a cohort's pictures, and what that costs."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -70,20 +73,31 @@ def write_int8(model: FrozenModel, path: Path, cohort: Cohort) -> Loss:
         write_onnx(model, whole)
         proto = onnx.shape_inference.infer_shapes(onnx.load(whole))
         try:
-            quantize_static(
-                whole,
-                small,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                op_types_to_quantize=list(QUANTIZED),
-                nodes_to_exclude=_exact_nodes(proto),
-            )
+            with _without_advice():
+                quantize_static(
+                    whole,
+                    small,
+                    Reader(),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    op_types_to_quantize=list(QUANTIZED),
+                    nodes_to_exclude=_exact_nodes(proto),
+                )
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"--int8: cannot be calibrated: {in_short(error)}.", "Export without --int8.") from error
         found = ask(small, inputs)
         write_atomically(path, lambda temporary: temporary.write_bytes(small.read_bytes()))
     return compare(model, cohort, pictures, found, [place for place in range(len(inputs)) if place not in places])
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep the library's advice on how to call it from the user, who cannot follow it."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _exact_nodes(proto: "onnx.ModelProto") -> list[str]:

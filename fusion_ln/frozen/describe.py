@@ -6,6 +6,7 @@ from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.frozen import card
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
+from fusion_ln.frozen.log import LogEntry, read_log
 from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.terms import KNOWN_MODALITIES, modality_title
@@ -39,7 +40,12 @@ def describe_model(model: FrozenModel) -> dict[str, object]:
         "patients": record.study.patients,
         "simulated": record.study.simulated,
         "coverage": 1 - MISS_RATE,
+        "evaluations": [_describe_evaluation(entry) for entry in read_log(model.root)],
     }
+
+
+def _describe_evaluation(entry: LogEntry) -> dict[str, object]:
+    return {"date": entry.date, "cohort": entry.cohort, "patients": entry.patients, "labels": entry.labels}
 
 
 def describe_cohort(model: FrozenModel) -> dict[str, object]:

@@ -11,6 +11,7 @@ from fusion_ln.settings.addresses import LOOPBACK, is_loopback
 from fusion_ln.settings.devices import AnswerSettings
 
 PREFIX = "FUSIONLN_SERVE_"
+PROBLEMS = {"extra_forbidden": "no such variable", "string_pattern_mismatch": "expected ASCII without spaces"}
 
 
 class ServeOptions(AnswerSettings):
@@ -68,7 +69,8 @@ def read_options(given: Mapping[str, object]) -> ServeOptions:
         name = str(first["loc"][0])
         source = f"--{name}" if name in given else f"{PREFIX}{name.upper()}"
         known = ", ".join(PREFIX + field.upper() for field in ServeOptions.model_fields)
-        raise SettingsError(f"{source}: {first['msg']}.", f"Variables are {known}.") from None
+        problem = PROBLEMS.get(first["type"], first["msg"])
+        raise SettingsError(f"{source}: {problem}.", f"Variables are {known}.") from None
     if options.everywhere and not options.names:
         raise SettingsError(
             f"--host {options.host}: listens on every address, and must know the names under which it is asked.",

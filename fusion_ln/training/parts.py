@@ -27,12 +27,12 @@ def check_patients(cohort: Cohort, modality: str) -> None:
                 missing = next(c for label, c in enumerate(cohort.classes) if label not in present)
                 raise CohortError(
                     f"cohort {cohort.name}: the {part} part of fold {number} has no patient of class {missing!r} "
-                    f"with a {modality} picture.",
+                    f"with a picture of {modality}.",
                     _way_out(cohort, modality, missing),
                 )
         if not labels.index.isin(cohort.held_out(number)).any():
             raise CohortError(
-                f"cohort {cohort.name}: no patient whom fold {number} holds out has a {modality} picture.",
+                f"cohort {cohort.name}: no patient whom fold {number} holds out has a picture of {modality}.",
                 "Draw other folds (`fusionln cohort folds DIR --seed N`), or leave the modality out.",
             )
     cohort.refuse_repeated_pictures(modality)

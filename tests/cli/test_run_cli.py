@@ -164,6 +164,6 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(make_cohort, tmp_path, monkeypa
         return real(*args, **kwargs)
 
     monkeypatch.setattr(crossval, "fit", interrupted)
-    assert "the same command goes on from there" in fusionln(*arguments, code=130)
+    assert "give the same command again" in fusionln(*arguments, code=130)
     fusionln(*arguments)
     assert len(fits) == 3  # the first fold was not trained again

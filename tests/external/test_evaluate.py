@@ -16,6 +16,7 @@ from fusion_ln.evaluation.external.record import EvaluationRecord, read_record
 from fusion_ln.evaluation.intervals import metric_intervals
 from fusion_ln.external.evaluate import evaluate
 from fusion_ln.files.locks import LOCK
+from fusion_ln.frozen.describe import describe_model
 from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
@@ -106,6 +107,12 @@ def test_every_look_is_entered_and_a_second_one_is_said(study, model, tmp_path):
         ("other", True),
     ]
     assert read_log(model)[0].digest == digest == load_model(model).digest
+    shown = describe_model(load_model(model))["evaluations"]
+    assert [(entry["cohort"], entry["patients"], entry["labels"]) for entry in shown] == [
+        ("other", 62, True),
+        ("other", 62, False),
+        ("other", 62, True),
+    ]
     (model / LOG).write_text("{}")
     with pytest.raises(ModelError, match="no list of evaluations"):
         evaluate(model, study[2], tmp_path / "three")

@@ -86,6 +86,7 @@ def test_the_model_and_its_cohort_are_described_for_a_reader(site):
     assert served["coverage"] == 0.9
     assert served["has_facts"]
     assert not served["has_report"]
+    assert served["evaluations"] == []
     cohort = site.get("/api/v1/cohort").json()
     assert cohort["name"] == served["cohort"]
     assert cohort["pictures"] == {"2d": 24, "cdfi": 24}

@@ -195,3 +195,8 @@ def test_a_mistake_at_the_start_ends_in_one_message(model, monkeypatch, tmp_path
     assert "neither a model" in refused("serve", tmp_path)
     monkeypatch.setenv("FUSIONLN_SERVE_MEGABYTES", "none")
     assert "FUSIONLN_SERVE_MEGABYTES" in refused("serve", model)
+    monkeypatch.delenv("FUSIONLN_SERVE_MEGABYTES")
+    for name, problem in (("MEGABITES", "no such variable"), ("TOKEN", "expected ASCII without spaces")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"FUSIONLN_SERVE_{name}", "a b")
+            assert f"FUSIONLN_SERVE_{name}: {problem}" in refused("serve", model)

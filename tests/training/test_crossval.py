@@ -135,7 +135,7 @@ def test_patients_without_the_modality_are_left_out_and_counted(make_cohort, tmp
 
 def test_a_training_part_without_a_class_is_refused(make_cohort, tmp_path):
     absent = {number: {"2d"} for number in range(1, 20, 3)}  # no lymphoma has a grey-scale picture
-    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a 2d picture"):
+    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a picture of 2d"):
         run_baseline(make_cohort(20, absent=absent), tmp_path / "run")
 
 

@@ -38,7 +38,7 @@ def test_each_repeat_is_a_run_of_its_own_and_more_repeats_go_on(make_cohort, tmp
 def test_a_draw_without_a_class_is_refused_before_the_first_fit(make_cohort, tmp_path):
     cohort = make_cohort(24, absent={number: {"2d"} for number in range(1, 24, 3) if number > 7})
     draws = draw_fractions(cohort, tmp_path, fractions=(0.3, 0.6), seed=0)
-    with pytest.raises(CohortError, match="has no patient of class 'lymphoma' with a 2d picture"):
+    with pytest.raises(CohortError, match="has no patient of class 'lymphoma' with a picture of 2d"):
         run_draws(draws, ["2d"], {}, FIT, protocol="nested", device=CPU)
     assert not [*tmp_path.glob("fraction-*"), *tmp_path.glob("baseline-*")]
 

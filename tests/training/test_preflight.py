@@ -90,7 +90,7 @@ def test_cross_fitted_tokens_are_refused_where_a_class_is_too_small(lopsided, tm
 
 def test_a_class_without_a_picture_of_the_modality_is_named(make_cohort, tmp_path):
     cohort = make_cohort(12, absent={number: {"cdfi"} for number in (1, 4, 7, 10)})
-    with pytest.raises(CohortError, match="'lymphoma' with a cdfi picture") as refusal:
+    with pytest.raises(CohortError, match="'lymphoma' with a picture of cdfi") as refusal:
         train(cohort, {"late-mean": None}, tmp_path)
     assert refusal.value.way_out.startswith("The cohort has 0 such patients: add some")
 
@@ -99,7 +99,7 @@ def test_a_fold_that_holds_out_no_picture_of_the_modality_is_named(make_cohort, 
     whole = make_cohort(18, k=3)
     held_out = whole.images["patient_id"].isin(whole.held_out(1)) & (whole.images["modality"] == "cdfi")
     cohort = replace(whole, images=whole.images[~held_out])
-    with pytest.raises(CohortError, match="no patient whom fold 1 holds out has a cdfi picture"):
+    with pytest.raises(CohortError, match="no patient whom fold 1 holds out has a picture of cdfi"):
         check_patients(cohort, "cdfi")
 
 

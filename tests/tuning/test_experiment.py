@@ -175,7 +175,7 @@ def test_patients_that_no_baseline_could_have_are_refused_before_any_trial(make_
         tuning_of(replace(cohort, images=images), tmp_path).check()
     lymphoma = set(cohort.patients.loc[cohort.patients["label"] == 1, "patient_id"])
     without = cohort.images[(cohort.images["modality"] != "2d") | ~cohort.images["patient_id"].isin(lymphoma)]
-    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a 2d picture"):
+    with pytest.raises(CohortError, match="no patient of class 'lymphoma' with a picture of 2d"):
         tuning_of(replace(cohort, images=without), tmp_path).check()
 
 

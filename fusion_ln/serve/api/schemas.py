@@ -61,6 +61,15 @@ class Preview(Schema):
     warnings: list[str]
 
 
+class EvaluationEntry(Schema):
+    """An evaluation of the model on another cohort, from its log; labels: if the true classes were looked at."""
+
+    date: str
+    cohort: str
+    patients: int
+    labels: bool
+
+
 class ServedModel(Schema):
     """A model that this server asks; coverage: aim of its sets; colours: on a light and on a dark page."""
 
@@ -78,6 +87,7 @@ class ServedModel(Schema):
     patients: dict[str, int]
     simulated: bool
     coverage: float
+    evaluations: list[EvaluationEntry]
     methods: list[Method]
     keeps_uploads: bool
     has_report: bool

@@ -1,4 +1,4 @@
-import type { Model } from '../api/types';
+import type { Evaluation, Model } from '../api/types';
 import { server } from '../api/server';
 import { CountBars } from './CountBars';
 import { Facts } from './Facts';
@@ -30,6 +30,7 @@ export default function ModelPage({ model }: { model: Model }) {
               [w.takes, model.modalities.map((name) => title(name, model.modality_titles)).concat(model.clinical).join(words.list)],
               [w.coverage, w.coverageNote(percent(model.coverage))],
               [w.methods, model.methods.map((each) => (each.trusted ? `${each.title} (${words.maps.trusted})` : each.title)).join(words.list)],
+              [w.tests, <Evaluations key="tests" of={model.evaluations} />],
               [w.licence, <span key="licence" lang="en">{model.licence}</span>],
               [words.result.digest, model.digest && <code key="digest">{model.digest}</code>],
             ]}
@@ -65,5 +66,21 @@ export default function ModelPage({ model }: { model: Model }) {
         </div>
       </div>
     </>
+  );
+}
+
+/** The other cohorts that the model was tested on, by its log. */
+function Evaluations({ of }: { of: Evaluation[] }) {
+  const w = useWords().words.model;
+  if (of.length === 0) return <span className="dim">{w.untested}</span>;
+  return (
+    <ul>
+      {of.map((each, place) => (
+        <li key={place}>
+          {w.test(each.cohort, each.patients, each.date)}
+          {!each.labels && <span className="dim"> ({w.withoutLabels})</span>}
+        </li>
+      ))}
+    </ul>
   );
 }

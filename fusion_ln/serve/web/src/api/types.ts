@@ -6,6 +6,13 @@ export interface Method {
   trusted: boolean;
 }
 
+export interface Evaluation {
+  date: string;
+  cohort: string;
+  patients: number;
+  labels: boolean;
+}
+
 export interface Model {
   title: string;
   digest: string | null;
@@ -22,6 +29,7 @@ export interface Model {
   simulated: boolean;
   warnings: string[];
   coverage: number;
+  evaluations: Evaluation[];
   methods: Method[];
   keeps_uploads: boolean;
   has_report: boolean;
