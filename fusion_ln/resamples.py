@@ -1,4 +1,4 @@
-"""What metrics are made of: of R resamples at once, from weights of patients or from sums over them."""
+"""Parts of the metrics of R resamples at once, from weights of patients or from sums over them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

@@ -20,10 +20,10 @@ from PIL import Image
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.checks.hashes import AGREEING, SAME_CONTENT, PictureHashes, hash_copies
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.files.formats import write_text
 
 COPIED = 100  # pictures of each modality that are altered

@@ -9,8 +9,8 @@ from scipy.special import softmax
 from fusion_ln.evaluation.intervals import Resampled
 from fusion_ln.evaluation.limits.auc import aucs, covariance, one_vs_one
 from fusion_ln.evaluation.limits.metrics import NEEDS_WRONG
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import Limits, difference_limits, mean_share_limits, wilson
-from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import METRICS, Metric, score
 from fusion_ln.resamples import Resamples
 

@@ -20,8 +20,8 @@ from scipy.stats import rankdata
 from simulation import run_jobs
 
 from fusion_ln.bench.page import describe_origin
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.planning.learning import FURTHER, LearningCurve
-from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.files.formats import write_text
 
 FOLDS, FRACTIONS = 5, np.array([0.125, 0.25, 0.5, 1.0])

@@ -10,7 +10,7 @@ import numpy as np
 from fusion_ln.bench.page import header, table_head, table_row
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.intervals import metric_intervals, resample
-from fusion_ln.evaluation.resampling import resample_counts
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.resamples import Resamples
 

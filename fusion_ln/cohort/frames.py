@@ -108,7 +108,7 @@ def encode_frame(pixels: np.ndarray) -> bytes:
 
 
 class _Looks:
-    """What every frame of a cine looks like.
+    """Sharpness, motion and flow of every frame of a cine.
 
     Attributes:
         sharpness: Variance of the Laplacian. Shape (N,).

@@ -28,7 +28,7 @@ Group = tuple[str, tuple[int, int]]  # modality, and size of the screen
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of an archive become pictures.
+    """Choices by which the files of an archive become pictures.
 
     Attributes:
         cropping: How pictures are cut out of their files.

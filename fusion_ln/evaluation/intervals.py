@@ -15,10 +15,10 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation import large
+from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
+from fusion_ln.evaluation.limits.resampling import BLOCK, resample_counts, strata
 from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle, wilson
-from fusion_ln.evaluation.resampling import BLOCK, resample_counts, strata
 from fusion_ln.metrics import METRICS, Metric, need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -185,7 +185,7 @@ def resample(
     """Compute metrics of models that predicted the same patients, on the same bootstrap draws.
 
     Memory does not grow with patients x draws: counts are made and used block by block, and samples from
-    `fusion_ln.evaluation.large.LARGE` patients on are drawn by their sums. Models whose mean is to be
+    `fusion_ln.evaluation.limits.large.LARGE` patients on are drawn by their sums. Models whose mean is to be
     taken (see `mean_of`) need `wilson_of_few`: near 1 the mean of limits is Wilson's own where the seeds agree.
 
     Raises:

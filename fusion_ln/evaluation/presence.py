@@ -12,8 +12,8 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from fusion_ln.errors import PredictionsError
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import LEVEL
-from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import MODALITY, PATIENT

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.large import draws_by_sums
+from fusion_ln.evaluation.limits.large import draws_by_sums
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import middle
-from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 

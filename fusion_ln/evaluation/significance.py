@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from fusion_ln.evaluation import large
 from fusion_ln.evaluation.intervals import align, name_columns
+from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.limits.clusters import sum_by_patient
 from fusion_ln.metrics import need_patients, score, score_summary
 from fusion_ln.predictions import Predictions

@@ -1,4 +1,4 @@
-"""What a model knows of the pictures that its networks learnt from: hashes, of its study and of its pre-trainings."""
+"""Hashes of the pictures that a model's networks learnt from, of its study and of its pre-trainings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -18,11 +18,11 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.regions.alike import cut_alike
 from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.limits import DamagedError
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
-from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.records.parts import Preparation

@@ -39,7 +39,7 @@ class ServeOptions(AnswerSettings):
 
     @property
     def everywhere(self) -> bool:
-        """Whether the server listens on every address of the machine."""
+        """True if the server listens on every address of the machine."""
         return self.host in {"0.0.0.0", "::"}
 
     @property

@@ -13,7 +13,7 @@ from fusion_ln.evaluation.intervals import (
     paired_differences,
     resample,
 )
-from fusion_ln.evaluation.resampling import resample_counts
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -48,7 +48,7 @@ def test_draws_keep_each_class_its_size():
 def test_draws_are_whatever_the_block_size(monkeypatch):
     labels = np.arange(30) % 3
     sizes = [len(block) for block in resample_counts(labels, 10, seed=4)]
-    monkeypatch.setattr("fusion_ln.evaluation.resampling.BLOCK", 90)
+    monkeypatch.setattr("fusion_ln.evaluation.limits.resampling.BLOCK", 90)
     assert sizes == [10]
     assert [len(block) for block in resample_counts(labels, 10, seed=4)] == [3, 3, 3, 1]
 

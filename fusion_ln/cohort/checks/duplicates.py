@@ -3,7 +3,7 @@
 import numpy as np
 import scipy  # its parts load when they are first used
 
-from fusion_ln.decode.thumbnail import grey_copy
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 
 # Chosen on BUSI: all pairs above are frames of one lesion, those below are mostly not (see `near_pairs`).
 SAME_PICTURE = 0.95

@@ -14,8 +14,8 @@ import pandas as pd
 
 from fusion_ln.cohort.checks.duplicates import normalised_thumbnails
 from fusion_ln.cohort.checks.overlap import grey_copies
+from fusion_ln.cohort.checks.thumbnail import THUMBNAIL_SIDE, grey_copy
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE, grey_copy
 from fusion_ln.terms import IMAGE, SHA256
 
 HASH, CONTENT_HASH = "perceptual_hash", "content_hash"

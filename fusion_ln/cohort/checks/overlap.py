@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.checks.duplicates import near_pairs_between, normalised_thumbnails
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.thumbnail import grey_copy
 from fusion_ln.terms import IMAGE, SHA256
 from fusion_ln.threads import map_with_progress
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.external.profile import FEATURES, CohortProfile, Distribution
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import Z, middle, share_interval
-from fusion_ln.evaluation.resampling import resample_counts
 
 NONE_HELD = "none"
 DEVIATION_FLOOR = 1e-6  # deviation below which nothing varies but rounding

@@ -9,8 +9,8 @@ from scipy.special import expit, logit
 from scipy.stats import t as student
 
 from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import LEVEL, Z, middle
-from fusion_ln.evaluation.resampling import resample_counts
 from fusion_ln.predictions import Predictions
 
 FEWEST_CALIBRATED = 10  # patients of a class, and of the rest, below which no interval and no curve is given

@@ -13,7 +13,7 @@ class ModelName(Schema):
 
 
 class Engine(Schema):
-    """What computed the networks of an answer: torch or onnxruntime, and its version."""
+    """Engine that computed the networks of an answer, torch or onnxruntime, and its version."""
 
     name: str
     version: str
@@ -125,7 +125,7 @@ class Example(Schema):
 
 
 class Session(Schema):
-    """Whether a token is needed, and whether this browser has given it."""
+    """State of a browser: if a token is needed, and if it has given it."""
 
     needed: bool
     open: bool

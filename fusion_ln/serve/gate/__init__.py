@@ -1,1 +1,1 @@
-"""What every request passes: admission, measuring, policies, problems and logs."""
+"""The gate that every request passes: admission, measuring, policies, problems and logs."""

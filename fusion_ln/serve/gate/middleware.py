@@ -1,4 +1,4 @@
-"""What every request passes: measuring, headers, and admission by origin, token and rate."""
+"""Layers that every request passes: measuring, headers, and admission by origin, token and rate."""
 
 import time
 from collections import OrderedDict

@@ -35,7 +35,7 @@ class ProblemError(Exception):
 
     @property
     def body(self) -> str:
-        """What is sent, as JSON."""
+        """Body of the response, JSON."""
         return json.dumps(
             {
                 "type": "about:blank",

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.checks.overlap import ORIGIN, KnownPictures, find_shared_pictures, grey_copies
+from fusion_ln.cohort.checks.thumbnail import THUMBNAIL_SIDE
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.stored import read_stored_table
-from fusion_ln.decode.thumbnail import THUMBNAIL_SIDE
 from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files.formats import write_csv, write_parquet, write_rows
 from fusion_ln.models.weights.load import NAMES, known_network

@@ -10,9 +10,9 @@ from fusion_ln.cohort.checks.duplicates import (
     normalised_thumbnails,
     thumbnail,
 )
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.decode.picture import read_picture
-from fusion_ln.decode.thumbnail import grey_copy
 
 
 def smooth_picture(rng, size=64):

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from fusion_ln.cohort.checks.hashes import KnownHashes, hash_copies
-from fusion_ln.decode.thumbnail import grey_copy
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 
 SIDE = 96
 

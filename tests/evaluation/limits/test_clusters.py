@@ -10,7 +10,7 @@ from fusion_ln.evaluation.delong import MACRO, delong, delong_of_means
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences, resample
 from fusion_ln.evaluation.limits.auc import aucs, covariance
 from fusion_ln.evaluation.limits.clusters import effective_number
-from fusion_ln.evaluation.resampling import resample_counts
+from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.significance import mcnemar, permutation_test
 from fusion_ln.predictions import Predictions, predictions_from_logits
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import ALL_CLASSES, split_name
-from fusion_ln.evaluation.large import draws_by_sums
+from fusion_ln.evaluation.limits.large import draws_by_sums
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import METRICS
 from fusion_ln.report.kit.sheets import Sheet

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from fusion_ln.evaluation import large
+from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.roc import roc_band
 from fusion_ln.predictions import predictions_from_logits
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fusion_ln.evaluation import large
 from fusion_ln.evaluation.intervals import paired_differences, resample
+from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.significance import permutation_test
 from fusion_ln.metrics import score, score_summary
 from fusion_ln.predictions import predictions_from_logits

@@ -26,7 +26,7 @@ def draws_by_sums(labels: np.ndarray, clusters: np.ndarray | None) -> bool:
 
 @dataclass(frozen=True)
 class Terms:
-    """What each patient adds to the sums of one model's metrics.
+    """Terms of each patient in the sums of one model's metrics.
 
     Attributes:
         labels: True class 0..C-1. Shape (P,).
