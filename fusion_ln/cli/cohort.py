@@ -90,7 +90,7 @@ def _build_import(name: str) -> click.Command:
     @OUT
     @FOLDS
     @seed_option
-    @common.frame_option
+    @common.frame_option("0")
     @click.option(
         "--frames",
         metavar="N|best|best:N",

@@ -33,11 +33,13 @@ moved_cohort_option = click.option(
 )
 
 
-def frame_option(command: F) -> F:
-    """Add the option of the frame to take from files with several."""
+def frame_option(default: str) -> Callable[[F], F]:
+    """Make the option of the frame to take from files with several, whose help states the default."""
     return click.option(
-        "--frame", type=click.IntRange(min=0), help="Frame of files with several frames, counted from 0.  [default: 0]"
-    )(command)
+        "--frame",
+        type=click.IntRange(min=0),
+        help=f"Frame of files with several frames, counted from 0.  [default: {default}]",
+    )
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:

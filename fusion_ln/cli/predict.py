@@ -40,7 +40,7 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
 @click.option(
     "--clinical", metavar="COLUMN=VALUE", multiple=True, help="Value of a clinical column that MODEL takes; repeatable."
 )
-@frame_option
+@frame_option("as MODEL's study, else 0")
 @click.option("--cohort", type=DIRECTORY, help="Cohort whose patients to predict.")
 @click.option("--server", metavar="URL", help="Server of `fusionln serve` to ask in place of MODEL.")
 @population_options
@@ -144,7 +144,7 @@ def _ask_model(
         write_json(json_out, described if isinstance(patients, Path) else described[0])
         click.echo(f"Answers: {json_out}")
     if sr:
-        write_report(sr, predictor.model, answers, references, kind=kind_of(predictor), frame=frame or 0)
+        write_report(sr, predictor.model, answers, references, kind=kind_of(predictor), frame=frame)
         click.echo(f"Report: {sr}")
     if out:
         write_csv(out, table)

@@ -106,7 +106,8 @@ class Cohort:
     def preparation(self) -> Preparation | None:
         """Preparation of its pictures; None if they are taken whole."""
         held = self.details
-        if not (self.is_cropped or held.mask_text or held.frames):
+        frame = held.frame if (held.frame or held.cines) and not held.frames else None
+        if not (self.is_cropped or held.mask_text or held.frames) and frame is None:
             return None
         boxes = self.images[CROP_BY].value_counts().sort_index().to_dict() if self.is_cropped else {}
         return Preparation(
@@ -114,6 +115,7 @@ class Cohort:
             accepted=held.accepted,
             mask_text=held.mask_text,
             frames=held.frames,
+            frame=frame,
             burned_in=held.burned_in,
             boxes={str(by): int(count) for by, count in boxes.items()},
         )

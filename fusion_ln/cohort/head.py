@@ -51,7 +51,9 @@ class CohortDetails(BaseModel):
         crop: Rule by which pictures were cut out of their files, see `Preparation`; ``none``: they were not.
         accepted: Number of boxes that somebody gave or corrected.
         mask_text: Whether texts within pictures are filled.
+        cines: Number of files of several frames.
         burned_in: Number of files that say that text stands in their pixels.
+        burned_in_cines: Those of them whose frames became pictures, which no longer say it.
         n_patients, image_size, seed, missing, missing_link, sites, shortcut: Settings of a simulation.
         nodes: Most nodes of a simulated patient; None where the units are patients.
         shift: Differences of a simulated hospital from the home ones, and their sizes.
@@ -69,7 +71,9 @@ class CohortDetails(BaseModel):
     crop: str = "none"
     accepted: int = 0
     mask_text: bool = False
+    cines: int = 0
     burned_in: int = 0
+    burned_in_cines: tuple[str, ...] = ()
     n_patients: int | None = None
     image_size: int | None = None
     seed: int | None = None

@@ -220,7 +220,9 @@ def _preparation_details(pictures: Sequence[RawPicture], reading: Reading, n_bur
         "crop": cropping.word if cropping.cuts else None,
         "accepted": cropping.n_corrected,
         "mask_text": cropping.mask_text,
+        "cines": len({picture.path for picture in pictures if picture.n_frames != 1 or picture.stored}),
         "burned_in": n_burned_in,
+        "burned_in_cines": tuple(sorted({each.path for each in pictures if each.burned_in and each.stored})),
     }
     return {name: value for name, value in held.items() if value}
 

@@ -98,14 +98,19 @@ def _preparation(preparation: Preparation | None) -> list[str]:
         how = "give it pictures that are cut alike by hand"
     elif preparation.untold:
         how = (
-            f"`predict` and `serve` apply the rule to each picture by itself; {preparation.untold} of "
-            f"{sum(preparation.boxes.values())} boxes were given by hand or leave out what all screens share, which it "
-            "does not find: cut such pictures alike by hand"
+            f"`predict` and `serve` apply `--crop {preparation.crop}` to each picture by itself; "
+            f"{preparation.untold} of {sum(preparation.boxes.values())} boxes were given by hand or leave out what all "
+            "screens share, which it does not find: cut such pictures alike by hand"
         )
     else:
-        how = "`predict` and `serve` do the same to each picture; elsewhere give it pictures prepared alike"
+        same = "the rest" if preparation.frames else "the same"
+        how = f"`predict` and `serve` do {same} to each picture; elsewhere give it pictures prepared alike"
     if preparation.frames:
-        how += "; `predict` chooses frames of a cine alike, `serve` takes single pictures"
+        of_cines = (
+            "`predict` takes frames of a cine by this rule, `serve` refuses a cine and takes its frames one by one"
+        )
+        is_all = preparation.of_each == "taken whole"
+        how = f"{of_cines}; elsewhere give it such frames" if is_all else f"{of_cines}; {how}"
     return [f"The pictures of its study were {preparation}: {how}."]
 
 

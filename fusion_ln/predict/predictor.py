@@ -59,8 +59,8 @@ class Predictor:
 
         Args:
             pictures: Picture file by modality; one that the model does not take is not used.
-            frame: Frame of files of several; None: those that the model's study would choose or, if it chose none, the
-                first.
+            frame: Frame of files of several; None: those that the model's study would take or, if it had no such file,
+                the first.
             clinical: Value by clinical column; an unknown value is replaced by the mean of the training patients.
 
         Raises:
@@ -78,7 +78,7 @@ class Predictor:
         for modality, side in self.model.record.modalities.items():
             if modality in pictures:
                 views = take_alike(self.model.record.study.preparation, pictures[modality], modality, frame)
-                self._remark_on_frames(pictures[modality], views)
+                self._remark_on_frames(pictures[modality], views, frame)
                 self._remark_on_training_picture(pictures[modality], modality, views)
                 prepared = np.stack([prepare_picture(each.pixels, side) for each in views])
                 patients = np.repeat("patient", len(views))
@@ -118,12 +118,21 @@ class Predictor:
             return str(RunFolder(self.model.root).predictions)
         return "the predictions.parquet of the run that the model was frozen from"
 
-    def _remark_on_frames(self, path: Path, taken: Sequence[Taken]) -> None:
-        """Say which frames of a file of several are used."""
+    def _remark_on_frames(self, path: Path, taken: Sequence[Taken], asked: int | None) -> None:
+        """Say which frames of a file of several are used, and by whose rule."""
         if is_video(path) or (n_frames := count_frames(path)) != 1:
             held = "is a video" if is_video(path) else f"holds {n_frames or 'countless'} frames"
+            why = self._reason(asked)
             frames, verb = ("frames", "are") if len(taken) > 1 else ("frame", "is")
-            say(f"{path}: {held}; {frames} {listed(str(each.frame) for each in taken)} alone {verb} used.")
+            say(f"{path}: {held}; {frames} {listed(str(each.frame) for each in taken)} alone {verb} used{why}.")
+
+    def _reason(self, frame: int | None) -> str:
+        """Say whose rule took the frames of a cine, in a clause; nothing where the study had no cine."""
+        study = self.model.record.study.preparation
+        if study is None or not study.of_cines:
+            return ""
+        alike = frame is None or frame == study.frame
+        return f", as in its study ({study.of_cines})" if alike else f", as asked; its study took {study.of_cines}"
 
     def _remark_on_training_picture(self, path: Path, modality: str, taken: Sequence[Taken]) -> None:
         """Say so if a picture was trained on; the pictures of a run are compared by their files alone."""
@@ -145,15 +154,18 @@ class Predictor:
             )
 
     def _remark_on_preparation(self, cohort: Cohort) -> None:
-        """Say so if the pictures of a cohort were prepared otherwise than those of the study."""
-        own, other = (
-            held.of_each if held else "taken whole"
-            for held in (self.model.record.study.preparation, cohort.preparation)
-        )
-        if own != other:
+        """Say so if the pictures of a cohort were prepared, or taken from cines, otherwise than those of the study."""
+        root, own, other = self.model.root, self.model.record.study.preparation, cohort.preparation
+        mine, theirs = (held.of_each if held else "taken whole" for held in (own, other))
+        if mine != theirs:
             say(
-                f"Warning: {self.model.root}: the pictures of its study were {own}, those of {cohort.name} {other}: "
-                "import them alike, or its answers may mean nothing."
+                f"Warning: {root}: the pictures of its study were {mine}, those of {cohort.name} {theirs}: import them "
+                "alike, or its answers may mean nothing."
+            )
+        if own and other and own.of_cines and other.of_cines and own.of_cines != other.of_cines:
+            say(
+                f"Warning: {root}: of cines its study took {own.of_cines}, {cohort.name} {other.of_cines}: import them "
+                "alike, or its answers may mean less."
             )
 
     def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:

@@ -111,7 +111,13 @@ def _readable(header: "Dataset", keyword: str) -> str:
 
 
 def write_report(
-    path: Path, model: FrozenModel, answers: Answers, references: "Mapping[str, Dataset]", *, kind: str, frame: int
+    path: Path,
+    model: FrozenModel,
+    answers: Answers,
+    references: "Mapping[str, Dataset]",
+    *,
+    kind: str,
+    frame: int | None = None,
 ) -> None:
     """Write a model's answer to one patient as a structured report: unverified, preliminary, for research only.
 
@@ -121,7 +127,7 @@ def write_report(
         answers: Of the patient alone.
         references: The DICOM pictures, see `read_references`.
         kind: Kind of the probabilities, as in the table of answers.
-        frame: Frame that was taken from the pictures, counted from 0.
+        frame: Frame that was asked for, counted from 0; None: that of the model's study, or the first.
 
     Raises:
         ModelError: If the model is a run, which has no digest.
@@ -137,6 +143,8 @@ def write_report(
         )
     if other := _not_referred_to(model, answers, used):
         say(f"{path}: refers to no picture of {', '.join(other)}, since only DICOM files can be referred to.")
+    if frame is None:
+        frame = ((study := model.record.study.preparation) and study.frame) or 0
     report = _build(model, answers, used, kind=kind, frame=frame)
     write_atomically(path, lambda temporary: report.save_as(temporary, enforce_file_format=True))
 

@@ -36,6 +36,7 @@ class Preparation(Recorded):
         accepted: Number of boxes that somebody gave or corrected.
         mask_text: Whether texts within them are filled.
         frames: Rule by which they were taken from cines, see `fusion_ln.cohort.frames.FrameRule`; empty: none was.
+        frame: Frame that was taken of each file of several; None: ``frames`` were, or there was no such file.
         burned_in: Number of files that say that text stands in their pixels.
         boxes: Number of pictures by how their box was found.
     """
@@ -44,6 +45,7 @@ class Preparation(Recorded):
     accepted: int = 0
     mask_text: bool = False
     frames: str = ""
+    frame: int | None = None
     burned_in: int = 0
     boxes: dict[str, int] = {}
 
@@ -52,12 +54,19 @@ class Preparation(Recorded):
         how = "boxes given by hand" if self.crop == GIVEN else f"`--crop {self.crop}`"
         parts = [f"cut out of their screens ({how})"] * (self.crop != "none")
         parts += ["their texts filled (`--mask-text`)"] * self.mask_text
-        return " and ".join([*[f"taken from cines (`--frames {self.frames}`)"] * bool(self.frames), *parts])
+        return " and ".join([*[f"taken from cines ({self.of_cines})"] * bool(self.of_cines), *parts])
 
     @property
     def of_each(self) -> str:
         """Describe what was done to each picture, wherever it came from; "taken whole" for nothing."""
-        return str(self.model_copy(update={"frames": ""})) or "taken whole"
+        return str(self.model_copy(update={"frames": "", "frame": None})) or "taken whole"
+
+    @property
+    def of_cines(self) -> str:
+        """Name the option by which pictures were taken from cines; empty where there was no cine."""
+        if self.frames:
+            return f"`--frames {self.frames}`"
+        return "" if self.frame is None else f"`--frame {self.frame}`"
 
     @property
     def untold(self) -> int:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from fusion_ln.cohort.checks.colours import guess_modality
 from fusion_ln.cohort.checks.thumbnail import grey_copy
-from fusion_ln.cohort.regions.alike import cut_alike
+from fusion_ln.cohort.regions.alike import cut_alike, frame_alike
 from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.limits import DamagedError
 from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
@@ -191,8 +191,9 @@ def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(upload.data)
         _refuse_choice(upload, path)
-        pixels = cut_alike(upload.preparation, path, read_picture(path), upload.name)
-        return pixels, warnings_of(upload.name, path)
+        frame = frame_alike(upload.preparation, path)
+        pixels = cut_alike(upload.preparation, path, read_picture(path, frame=frame), upload.name)
+        return pixels, warnings_of(upload.name, path, frame)
     except DamagedError as error:
         raise PictureError(f"{upload.name}: truncated or damaged.", error.way_out, error.fault) from None
     except PictureError as error:
@@ -215,13 +216,14 @@ def _refuse_choice(upload: Upload, path: Path) -> None:
         )
 
 
-def warnings_of(name: str, path: Path) -> list[str]:
+def warnings_of(name: str, path: Path, frame: int = 0) -> list[str]:
     """Warn of text that stands in a picture, as its file says, and of frames that nobody looks at."""
     warnings = []
     if burned_in_text(path):
         warnings.append(f"{name}: text stands in the picture, as its file says; it may name the patient.")
     if (n_frames := count_frames(path)) != 1:
-        warnings.append(f"{name}: the file holds {n_frames or 'countless'} frames; the first alone is used.")
+        used = f"frame {frame}, counted from 0 and as in the model's study," if frame else "the first"
+        warnings.append(f"{name}: the file holds {n_frames or 'countless'} frames; {used} alone is used.")
     return warnings
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cines import WRITERS, draw_cine, write_animation, write_dicom_video
+from cines import WRITERS, draw_cine, write_animation, write_dicom, write_dicom_video
 from tiny import fusionln, refused
 
+from fusion_ln.cohort.checks.check import check_pictures
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.frames import FrameRule
 from fusion_ln.cohort.importing import import_cohort
@@ -166,6 +167,27 @@ def test_a_video_within_dicom_names_the_option_too(cv4lymphnode, tmp_path):
     cohort = import_frames(cv4lymphnode, tmp_path / "cohort", "best")
     frames = cohort.images.loc[cohort.images["cine"] != "", ["cine", "frame"]]
     assert frames.to_numpy().tolist() == [["2d/0/0-7.dcm", 2]]
+
+
+def test_a_cohort_holds_the_frame_that_was_taken_of_each_cine(cv4lymphnode, tmp_path):
+    source = open_source("cv4lymphnode", cv4lymphnode)
+    assert import_cohort(source, tmp_path / "stills", k=2).preparation is None
+    for label in "012":
+        for patient in range(4):
+            write_animation(cv4lymphnode / f"2d/{label}/{patient}-9.tiff", draw_cine(3, sharp={}))
+    first = import_cohort(source, tmp_path / "first", k=2)
+    assert load_cohort(first.root).preparation.of_cines == "`--frame 0`"
+    second = import_cohort(source, tmp_path / "second", k=2, frame=1, leave_out=["*.jpg"])
+    assert str(load_cohort(second.root).preparation) == "taken from cines (`--frame 1`)"
+
+
+def test_the_check_says_of_a_cine_that_its_file_named_text(mixed, tmp_path):
+    """Its frames are PNG, which cannot say it."""
+    write_dicom(mixed / "2d/0/0-7.dcm", draw_cine(10, sharp={6: 0, 1: 1}), BurnedInAnnotation="YES")
+    cohort = import_frames(mixed, tmp_path / "cohort", cropping=Cropping(mask_text=True))
+    found = check_pictures(load_cohort(cohort.root)).findings
+    said = found[found["kind"] == "burned-in text"]
+    assert said["detail"].tolist() == ["BurnedInAnnotation of 2d/0/0-7.dcm was YES at the import"]
 
 
 def test_options_of_frames_that_clash_or_do_nothing_are_told(cv4lymphnode, tmp_path):

@@ -17,7 +17,7 @@ from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.decode.cine import open_cine
-from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError
+from fusion_ln.errors import CohortError, ModelError, PictureError, RunError, SettingsError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.models.triplet import TripletModel
@@ -152,9 +152,46 @@ def test_a_cine_gives_the_frames_that_its_import_would_choose(runs, capsys, tmp_
         Image.fromarray(pixels[4:44, 4:44]).save(tmp_path / f"{number}.png")
     alone = [probs(predictor.predict_pictures({"2d": tmp_path / f"{number}.png"})) for number in (1, 6)]
     np.testing.assert_allclose(np.log(probs(cutting.predict_pictures({"2d": path}))), mean_logits(alone), atol=1e-5)
-    assert "a.tiff: holds 8 frames; frames 1 and 6 alone are used." in capsys.readouterr().err
+    assert (
+        "a.tiff: holds 8 frames; frames 1 and 6 alone are used, as in its study (`--frames best:2`)."
+        in capsys.readouterr().err
+    )
     np.testing.assert_array_equal(probs(cutting.predict_pictures({"2d": path}, frame=6)), alone[1])
-    assert "frame 6 alone is used." in capsys.readouterr().err
+    assert "frame 6 alone is used, as asked; its study took `--frames best:2`." in capsys.readouterr().err
+
+
+def test_a_cine_gives_the_frame_of_the_study_unless_another_is_named(runs, capsys, tmp_path):
+    path = write_animation(tmp_path / "a.tiff", draw_cine(8, sharp={1: 0, 6: 1}))
+    Image.fromarray(dict(open_cine(path).read([6]))[6]).save(tmp_path / "6.png")
+    predictor = load_predictor(runs[1][0].root)
+    study = with_preparation(predictor, Preparation(frame=6))
+    alone = probs(study.predict_pictures({"2d": tmp_path / "6.png"}))  # a still picture has no frame 6
+    np.testing.assert_array_equal(probs(study.predict_pictures({"2d": path})), alone)
+    assert "frame 6 alone is used, as in its study (`--frame 6`)." in capsys.readouterr().err
+    other = probs(predictor.predict_pictures({"2d": path}, frame=2))
+    np.testing.assert_array_equal(probs(study.predict_pictures({"2d": path}, frame=2)), other)
+    assert "frame 2 alone is used, as asked; its study took `--frame 6`." in capsys.readouterr().err
+    short = write_animation(tmp_path / "b.tiff", draw_cine(3, sharp={}))
+    with pytest.raises(PictureError, match=r"b\.tiff: holds 3 frames.*study took frame 6(.|\n)*`--frame N`"):
+        study.predict_pictures({"2d": short})
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        (Preparation(frames="best"), {"frames": "5"}, "took `--frames best`, other `--frames 5`: import them alike"),
+        (Preparation(frames="best"), {"cines": 3}, "took `--frames best`, other `--frame 0`: import them alike"),
+        (Preparation(frame=0), {"cines": 3}, ""),
+        (Preparation(frames="best"), {}, ""),  # still pictures have no frames
+    ],
+)
+def test_a_cohort_whose_cines_were_taken_by_another_rule_is_warned_of(runs, make_cohort, capsys, own, other, said):
+    cohort = make_cohort(6, name="other", seed=11)
+    cohort = replace(cohort, details=cohort.details.model_copy(update=other))
+    with_preparation(load_predictor(runs[1][0].root), own).predict_cohort(cohort)
+    warned = [line for line in capsys.readouterr().err.splitlines() if "of cines its study" in line]
+    assert len(warned) == bool(said)
+    assert said in "".join(warned)
 
 
 def mean_logits(probabilities):

@@ -197,6 +197,15 @@ def test_pictures_without_a_study_are_refused_in_words(tmp_path, pictures, model
         write(tmp_path / "b.png" / "sr.dcm", model, answers(), pictures[1])
 
 
+def test_a_report_names_the_frame_of_the_study_where_none_was_asked_for(tmp_path, model, pictures):
+    _, given = pictures
+    model.record.study.preparation = Preparation(frame=2)
+    report = write(tmp_path / "sr.dcm", model, answers((True, True, True)), given, frame=None)
+    (group,) = children(children(report, "126010")[0], "125007")
+    sources = [item.ReferencedSOPSequence[0] for item in children(group, "121112")]
+    assert [item.get("ReferencedFrameNumber") for item in sources] == [None, 3]
+
+
 def test_a_report_on_a_cine_needs_the_frame_where_the_model_chooses(pictures):
     references = read_references(pictures[1])
     study = SimpleNamespace(preparation=Preparation(frames="best"))

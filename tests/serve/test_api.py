@@ -206,6 +206,19 @@ def test_a_cine_is_refused_where_the_study_chose_its_frames():
     assert decode(Upload("2d", encode_noise(), 32, study)).pixels.shape == (3, 32, 32)
 
 
+def test_a_cine_gives_the_frame_that_the_study_took():
+    from fusion_ln.records.parts import Preparation
+    from fusion_ln.serve.decoding import Upload, decode
+
+    first, second = (Image.open(io.BytesIO(encode_noise(seed))) for seed in range(2))
+    first.save(file := io.BytesIO(), "TIFF", save_all=True, append_images=[second])
+    decoded = decode(Upload("2d", file.getvalue(), 32, Preparation(frame=1)))
+    np.testing.assert_array_equal(decoded.pixels, decode(Upload("2d", encode_noise(1), 32)).pixels)
+    assert decoded.warnings == [
+        "2d: the file holds 2 frames; frame 1, counted from 0 and as in the model's study, alone is used."
+    ]
+
+
 def test_a_decoders_own_words_are_not_repeated():
     from fusion_ln.errors import PictureError
     from fusion_ln.serve.decoding import Upload, decode

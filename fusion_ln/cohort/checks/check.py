@@ -18,7 +18,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.picture import burned_in_text
 from fusion_ln.errors import FusionLNError
 from fusion_ln.files.hashes import hash_file
-from fusion_ln.terms import COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
+from fusion_ln.terms import CINE, COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
 from fusion_ln.threads import map_with_progress
 from fusion_ln.units import count_units, patient_of
 
@@ -144,7 +144,7 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     findings += _repeats(looks)
     findings += _near_repeats(looks, cohort.modalities)
     findings += _misfiled(looks)
-    findings += [_finding(NOTE, "burned-in text", row, "BurnedInAnnotation is YES") for row, k in looks if k.burned_in]
+    findings += _burned_in(cohort, looks)
     by_image = {row[IMAGE]: row for row in rows}
     odd = odd_boxes(cohort.images) if cohort.is_cropped else {}
     findings += [_finding(NOTE, "odd box", by_image[image], why) for image, why in odd.items()]
@@ -238,6 +238,17 @@ def _brightness(pixels: np.ndarray) -> tuple[int, int]:
     counts = np.cumsum(Image.fromarray(brightest).histogram())
     low, high = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
     return int(low), int(high)
+
+
+def _burned_in(cohort: Cohort, looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
+    """Find files that say that text stands in their pixels; a cine said it at the import, and has one finding."""
+    cines = set(cohort.details.burned_in_cines)
+    for row, look in looks:
+        if look.burned_in:
+            yield _finding(NOTE, "burned-in text", row, "BurnedInAnnotation is YES")
+        elif (cine := row.get(CINE)) in cines:
+            cines.remove(cine)
+            yield _finding(NOTE, "burned-in text", row, f"BurnedInAnnotation of {cine} was YES at the import")
 
 
 def _empty(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:

@@ -11,7 +11,7 @@ from fusion_ln.cohort.regions.box import Box
 from fusion_ln.cohort.regions.rule import CropRule
 from fusion_ln.cohort.regions.text import mask_text
 from fusion_ln.decode.cine import open_cine
-from fusion_ln.decode.picture import is_dicom, read_picture
+from fusion_ln.decode.picture import UNCOUNTED, count_frames, is_dicom, read_picture
 from fusion_ln.errors import PictureError
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.records.parts import GIVEN, Preparation
@@ -41,21 +41,40 @@ def take_alike(preparation: Preparation | None, path: Path, modality: str, frame
         preparation: See `cut_alike`.
         path: Picture, cine or, if the study chose frames, video.
         modality: Of the file.
-        frame: Frame to take in place of those that the study would choose; without such a study None is the first.
+        frame: Frame to take in place of those that the study would; without such a study None is the first.
 
     Raises:
         PictureError: If the file cannot be read, holds too few frames, or the study's rule finds no picture in it.
     """
     cine = open_cine(path) if preparation and preparation.frames and frame is None else None
     if cine is None or preparation is None:
-        pixels = cut_alike(preparation, path, read_picture(path, frame=frame or 0), modality)
-        return [Taken(frame or 0, pixels, hash_file(path))]
+        number = frame_alike(preparation, path) if frame is None else frame
+        pixels = cut_alike(preparation, path, read_picture(path, frame=number), modality)
+        return [Taken(number, pixels, hash_file(path))]
     box = _box_alike(preparation, path, cine.middle(), modality)
     frames = FrameRule.parse(preparation.frames).take(cine, modality, box)
     return [
         Taken(number, _prepare(preparation, whole, box), sha256(encode_frame(whole)).hexdigest())
         for number, whole in frames
     ]
+
+
+def frame_alike(preparation: Preparation | None, path: Path) -> int:
+    """Find the frame of a new file that a study took of each of its own; the first of a still picture.
+
+    Raises:
+        PictureError: If the file holds several frames, but not this one.
+    """
+    frame = (preparation and preparation.frame) or 0
+    if frame == 0 or (n_frames := count_frames(path)) == 1:
+        return 0
+    if n_frames != UNCOUNTED and frame >= n_frames:
+        raise PictureError(
+            f"{path}: holds {n_frames} frames, counted from 0; the model's study took frame {frame} of each file "
+            f"(`--frame {frame}`).",
+            "Choose one that the file holds with `--frame N`.",
+        )
+    return frame
 
 
 def cut_alike(preparation: Preparation | None, path: Path, pixels: np.ndarray, modality: str) -> np.ndarray:
