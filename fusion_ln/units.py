@@ -34,6 +34,12 @@ def number_patients(units: Iterable[str]) -> np.ndarray:
     return np.unique([patient_of(unit) for unit in units], return_inverse=True)[1]
 
 
+def owners_of(units: Iterable[str]) -> np.ndarray | None:
+    """Find the number of each node's patient; None where the units are patients. Shape (P,)."""
+    names = list(units)
+    return number_patients(names) if are_nodes(names) else None
+
+
 def count_units(units: Sequence[str]) -> str:
     """Count patients and, if they have such, their nodes."""
     if not are_nodes(units):

@@ -1,13 +1,11 @@
 """Outer folds and, within each fold's training part, the inner validation patients: drawn once, then only read."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 
 from fusion_ln.errors import CohortError
 from fusion_ln.terms import FOLD, INNER, LABEL, PATIENT, SITE, UNUSED
-from fusion_ln.units import are_nodes, number_patients
+from fusion_ln.units import owners_of
 
 INNER_SHARE = 0.15
 
@@ -33,23 +31,23 @@ def draw_folds(
         CohortError: If a class has fewer patients than there are folds, or is absent from a training part.
     """
     patients = patients.sort_values(PATIENT, ignore_index=True)
-    labels, owners = patients[LABEL].to_numpy(), _owners(patients)
-    fold = _site_folds(patients, classes) if by_site else _stratified_folds(labels, k, seed, classes, owners)
+    labels, owners = patients[LABEL].to_numpy(), owners_of(patients[PATIENT])
+    fold = _site_folds(patients, classes, owners) if by_site else _stratified_folds(labels, k, seed, classes, owners)
     table = pd.DataFrame({PATIENT: patients[PATIENT], FOLD: fold})
     for held_out in range(int(fold.max()) + 1):
         rng = np.random.default_rng([seed, held_out])
-        table[f"{INNER}{held_out}"] = _share(labels, fold != held_out, INNER_SHARE, rng, owners)
+        inner = _share(labels, fold != held_out, INNER_SHARE, rng, owners)
+        if owners is not None:
+            _refuse_missing_classes(
+                labels, (fold != held_out) & ~inner, f"the training part of fold {held_out}", classes
+            )
+        table[f"{INNER}{held_out}"] = inner
     return table
 
 
 def folds_origin(k: int, by_site: bool, seed: int) -> str:
     """Name the rule by which folds are drawn, for the cohort's details."""
     return "one per site" if by_site else f"{k}, stratified by label, seed {seed}"
-
-
-def _owners(patients: pd.DataFrame) -> np.ndarray | None:
-    """Find the number of each node's patient; None in a table of patients. Shape (P,)."""
-    return number_patients(patients[PATIENT]) if are_nodes(patients[PATIENT]) else None
 
 
 def _stratified_folds(
@@ -71,16 +69,22 @@ def _stratified_folds(
     splitter = (StratifiedKFold if owners is None else StratifiedGroupKFold)(k, shuffle=True, random_state=seed)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels, owners)):
         fold[held_out] = number
-    for number, label in product(range(k) if owners is not None else (), np.unique(labels)):
-        if not (labels[fold == number] == label).any():
-            raise CohortError(
-                f"class {_name(label, classes)!r} has no node in fold {number}: its nodes lie in too few patients.",
-                "Draw fewer folds (`--folds`), or other ones (`--seed`).",
-            )
+    for number in range(k) if owners is not None else ():
+        _refuse_missing_classes(labels, fold == number, f"fold {number}", classes)
     return fold
 
 
-def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
+def _refuse_missing_classes(labels: np.ndarray, chosen: np.ndarray, part: str, classes: tuple[str, ...]) -> None:
+    """Refuse a part, bool (P,), without a node of some class, which may happen where whole patients are dealt."""
+    for label in np.unique(labels):
+        if not (labels[chosen] == label).any():
+            raise CohortError(
+                f"class {_name(label, classes)!r} has no node in {part}: its nodes lie in too few patients.",
+                "Draw fewer folds (`--folds`), or other ones (`--seed`).",
+            )
+
+
+def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...], owners: np.ndarray | None) -> np.ndarray:
     sites, fold = np.unique(patients[SITE].astype(str), return_inverse=True)
     if len(sites) < 2:
         raise CohortError(
@@ -90,7 +94,8 @@ def _site_folds(patients: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
     labels = patients[LABEL].to_numpy()
     for number, site in enumerate(sites):
         for label in np.unique(labels):
-            if np.sum(labels[fold != number] == label) < 2:
+            outside = np.flatnonzero((fold != number) & (labels == label))
+            if len(outside if owners is None else np.unique(owners[outside])) < 2:
                 raise CohortError(
                     f"class {_name(label, classes)!r} has fewer than 2 patients outside site {site!r}.",
                     "Draw stratified folds instead (`--folds 5`).",
@@ -104,14 +109,14 @@ def draw_parts(patients: pd.DataFrame, k: int, seed: int, classes: tuple[str, ..
     Raises:
         CohortError: If a class has fewer than k patients.
     """
-    return _stratified_folds(patients[LABEL].to_numpy(), k, seed, classes, _owners(patients))
+    return _stratified_folds(patients[LABEL].to_numpy(), k, seed, classes, owners_of(patients[PATIENT]))
 
 
 def draw_share(patients: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """Choose this share of each class, at least one patient of it, but none of a class of one. Bool, shape (P,)."""
     labels = patients[LABEL].to_numpy()
     everyone = np.ones(len(labels), dtype=bool)
-    return _share(labels, everyone, share, np.random.default_rng(seed), _owners(patients))
+    return _share(labels, everyone, share, np.random.default_rng(seed), owners_of(patients[PATIENT]))
 
 
 def mark_unused(folds: pd.DataFrame, labels: pd.Series, fraction: float) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from fusion_ln.clinical.settings import ClinicalSettings
 from fusion_ln.cohort.clinical import check_encodable, encode, learn_encoding
@@ -36,6 +36,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import LateSettings, TrainedFusionSettings
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import FOLD, LABEL, LOGIT, PATIENT
+from fusion_ln.units import owners_of
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # inverse strengths of the ridge
 PENALTY_FOLDS = 5  # of the training part, by which the penalty is chosen
@@ -183,7 +184,7 @@ def _fit_logistic(cohort: Cohort, settings: ClinicalSettings, fold: int, trainin
     """Fit a multinomial logistic regression (ridge), its penalty chosen inside the training part by log loss."""
     encoding = learn_encoding(cohort, settings.columns, fold)
     values, labels = encode(training, encoding), training[LABEL].to_numpy()
-    strength = _choose_penalty(values, labels, settings.seed)
+    strength = choose_penalty(values, labels, owners_of(training[PATIENT]), settings.seed)
     model = LogisticRegression(C=strength, max_iter=10_000, tol=1e-6).fit(values, labels)
 
     def logits_of(patients: pd.DataFrame) -> np.ndarray:
@@ -193,18 +194,30 @@ def _fit_logistic(cohort: Cohort, settings: ClinicalSettings, fold: int, trainin
     return logits_of, {"inverse_penalty": [strength]}
 
 
-def _choose_penalty(values: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """Choose the penalty with the least cross-validated log loss; the middle one where a class has one patient."""
-    parts = min(PENALTY_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
-    if parts < 2:
-        return 1.0
+def choose_penalty(values: np.ndarray, labels: np.ndarray, owners: np.ndarray | None, seed: int) -> float:
+    """Choose the penalty with the least cross-validated log loss; 1 where a class has one patient.
+
+    The nodes of a patient, whose number is in ``owners``, stay together.
+    """
     losses = np.zeros(len(PENALTIES))
-    for learn, test in StratifiedKFold(parts, shuffle=True, random_state=seed).split(values, labels):
+    for learn, test in _penalty_parts(labels, owners, seed):
         model = LogisticRegression(max_iter=1000, warm_start=True)
         for place, strength in enumerate(PENALTIES):
             log_probs = model.set_params(C=strength).fit(values[learn], labels[learn]).predict_log_proba(values[test])
             losses[place] -= log_probs[np.arange(len(test)), np.searchsorted(model.classes_, labels[test])].sum()
-    return PENALTIES[int(losses.argmin())]
+    return PENALTIES[int(losses.argmin())] if losses.any() else 1.0
+
+
+def _penalty_parts(labels: np.ndarray, owners: np.ndarray | None, seed: int) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+    """Deal patients into up to `PENALTY_FOLDS` parts; none where a class would be absent from what is learnt."""
+    of_patients = labels if owners is None else np.unique(np.stack([labels, owners]), axis=1)[0]
+    most = min(PENALTY_FOLDS, int(np.unique(of_patients, return_counts=True)[1].min()))
+    splitter = StratifiedKFold if owners is None else StratifiedGroupKFold
+    for n_parts in range(most, 1, -1):
+        parts = list(splitter(n_parts, shuffle=True, random_state=seed).split(labels, labels, owners))
+        if all(len(np.unique(labels[learn])) == len(np.unique(labels)) for learn, _ in parts):
+            return parts
+    return ()
 
 
 def _fit_chance(cohort: Cohort, settings: ClinicalSettings, fold: int, training: pd.DataFrame) -> Fitted:

@@ -89,4 +89,30 @@ def test_the_nodes_of_a_patient_stay_together_in_folds_that_hold_every_class(see
         for part in (held_out, inner, ~held_out & ~inner):
             assert set(labels[part]) == {0, 1, 2}
         share = len(set(owners[inner])) / len(set(owners[~held_out]))
-        assert 0.1 < share < 0.3
+        assert 0.08 < share < 0.3
+
+
+def test_trainings_on_nodes_hold_every_class_or_are_refused():
+    rng, problems, n_drawn = np.random.default_rng(0), "", 0
+    for seed in range(60):
+        owners = np.repeat(np.arange(9), rng.integers(1, 5, 9))
+        labels = np.where(owners < 3, rng.integers(0, 2, len(owners)), 0)  # the rare class has at most three patients
+        names = [f"P{owner}::{node:02d}" for node, owner in enumerate(owners)]
+        try:
+            folds = draw_folds(pd.DataFrame({"patient_id": names, "label": labels, "site": ""}), k=2, seed=seed)
+        except CohortError as error:
+            problems += error.problem
+            continue
+        n_drawn += 1
+        for fold in range(2):
+            held_out, inner = folds["fold"] == fold, folds[f"inner_{fold}"]
+            assert set(labels[held_out]) == set(labels[~held_out & ~inner]) == set(labels)
+    assert n_drawn > 5
+    assert "has no node in the training part of fold 1: its nodes lie in too few patients" in problems
+
+
+def test_sites_are_counted_by_patient():
+    rows = [(f"P{number:02d}::1", number % 2, "AB"[number // 2 % 2]) for number in range(12)]
+    rows = [row for row in rows if row[1:] != (1, "B")] + [("Q::1", 1, "B"), ("Q::2", 1, "B")]
+    with pytest.raises(CohortError, match="fewer than 2 patients outside site 'A'"):
+        draw_folds(pd.DataFrame(rows, columns=["patient_id", "label", "site"]), by_site=True)

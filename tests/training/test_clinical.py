@@ -28,7 +28,15 @@ from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.clinical import build as build_section
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
-from fusion_ln.training.clinical import apply_logit_stack, learn_logit_stack, run_beside, run_clinical, run_stacked
+from fusion_ln.training.clinical import (
+    PENALTIES,
+    apply_logit_stack,
+    choose_penalty,
+    learn_logit_stack,
+    run_beside,
+    run_clinical,
+    run_stacked,
+)
 
 N = 60
 
@@ -100,6 +108,15 @@ def test_the_regression_is_that_of_scikit_learn_on_the_training_part(cohort, run
             rows = table.table[table.table["fold"] == fold].set_index("patient_id").loc[part]
             expected = oracle.predict_proba(prepare.transform(patients.loc[part]))
             np.testing.assert_allclose(rows.filter(like="prob_").to_numpy(), expected, atol=1e-4)
+
+
+def test_the_penalty_is_chosen_on_nodes_of_other_patients(rng):
+    values, labels = np.repeat(rng.normal(size=(30, 6)), 4, axis=0), np.repeat(np.arange(30) % 2, 4)  # noise
+    owners = np.repeat(np.arange(30), 4)
+    assert choose_penalty(values, labels, owners, 0) == min(PENALTIES)
+    assert choose_penalty(values, labels, None, 0) > min(PENALTIES)  # a patient's other nodes tell the class
+    rare = np.where(owners == 0, 2, labels)  # one patient's nodes: nothing is left to learn from
+    assert choose_penalty(values, rare, owners, 0) == 1
 
 
 def test_held_out_patients_serve_nothing_but_their_prediction(cohort, tmp_path):

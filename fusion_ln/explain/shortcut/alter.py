@@ -8,6 +8,7 @@ import numpy as np
 from fusion_ln.cohort.regions.text import fill
 from fusion_ln.explain.shortcut.regions import BURNED_IN, NODE, PICTURE
 from fusion_ln.images.patients import PatientPictures
+from fusion_ln.units import number_patients
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
@@ -68,8 +69,8 @@ def swap_within_class(pictures: PatientPictures, groups: np.ndarray, modality: i
 def swap(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int) -> PatientPictures:
     """Give every patient another one's pictures of one modality.
 
-    The patients of a group who have the modality form a random ring, in which each one's pictures go to the next. A
-    patient who is alone keeps them; one without the modality stays without.
+    The patients of a group who have the modality form a random ring, in which each one's pictures go to the next; of
+    nodes, to one of another patient. A patient who is alone keeps them; one without the modality stays without.
 
     Args:
         pictures: Pictures of P patients.
@@ -78,12 +79,25 @@ def swap(pictures: PatientPictures, groups: np.ndarray, modality: int, seed: int
         seed: Seed of the ring.
     """
     rng = np.random.default_rng([seed, modality])
-    rows = pictures.rows.copy()
+    rows, owners = pictures.rows.copy(), number_patients(pictures.patients)
     present = (rows[:, modality] >= 0).any(axis=1)
     for group in np.unique(groups):
         ring = rng.permutation(np.flatnonzero(present & (groups == group)))
-        rows[ring, modality] = pictures.rows[np.roll(ring, 1), modality]
+        if len(ring):
+            ring, givers = _givers(ring, owners, rng)
+            rows[ring, modality] = pictures.rows[givers, modality]
     return replace(pictures, rows=rows)
+
+
+def _givers(ring: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Order a ring of units by patient and find for each one of another patient; itself where there is none."""
+    _, first, numbers, counts = np.unique(owners[ring], return_index=True, return_inverse=True, return_counts=True)
+    ring = ring[np.argsort(first[numbers], kind="stable")]
+    givers = np.roll(ring, counts.max())  # past all nodes of a patient
+    for place in np.flatnonzero(owners[givers] == owners[ring]):  # of one who has more than half of the nodes
+        others = ring[owners[ring] != owners[ring[place]]]
+        givers[place] = rng.choice(others) if len(others) else ring[place]
+    return ring, givers
 
 
 def _is_tissue(regions: np.ndarray) -> np.ndarray:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,15 @@ def test_only_the_named_modality_is_swapped(patients):
 
 def test_a_patient_alone_in_a_group_keeps_the_pictures(patients):
     assert owners(swap(patients, np.arange(24), 0, seed=0), 0).tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("per_patient", [(2,) * 12, (1, 2, 3, 4, 5, 9), (15, 9), (3, 1, 20)])
+def test_nodes_get_the_pictures_of_another_patient(patients, per_patient):
+    of = np.repeat(np.arange(len(per_patient)), per_patient)
+    nodes = replace(patients, patients=np.array([f"P{patient}::{node:02d}" for node, patient in enumerate(of)]))
+    found = owners(swap(nodes, np.zeros(24), 0, seed=1), 0)
+    assert (of[found] != of).all()
+    if 2 * max(per_patient) <= 24:
+        assert sorted(found) == list(range(24))
+    alone = owners(swap(nodes, of, 0, seed=1), 0)
+    assert alone.tolist() == list(range(24))
