@@ -12,6 +12,7 @@ from fusion_ln.files.names import as_file_name
 from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, PretrainingRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord, RunRecord, parse_record
 from fusion_ln.records.parts import CohortSummary
+from fusion_ln.terms import EXPLANATION_RECORD, RUN_RECORD
 
 AUDIT_PAGE = "audit.html"
 BACKBONE_FILE = "backbone.safetensors"
@@ -71,7 +72,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """Record of the run: settings, cohort, versions, hardware, time per fold."""
-        return self.root / "run.json"
+        return self.root / RUN_RECORD
 
     @property
     def predictions(self) -> Path:
@@ -245,7 +246,7 @@ class ExplanationFolder:
     @property
     def record(self) -> Path:
         """Record of the explanation: the run, its classes and modalities, the methods."""
-        return self.root / "explanation.json"
+        return self.root / EXPLANATION_RECORD
 
     @property
     def patients(self) -> Path:

@@ -42,6 +42,12 @@ FLOW_MODALITIES = frozenset({"cdfi"})  # whose colour is flow
 
 COHORT_HEAD = "cohort.toml"  # file that makes a folder a cohort
 MODEL_RECORD = "model.json"  # file that makes a folder a model
+RUN_RECORD = "run.json"  # file that makes a folder a run
+PAGE_RECORD = "report.json"  # of a page: what it was written from
+AUDIT_RECORD = "audit.json"
+EXPLANATION_RECORD = "explanation.json"
+EVALUATION_RECORD = "evaluation.json"
+TABLE_ONE = "table1.html"  # page of a description of patients
 # Columns of the cohort's tables and of the predictions.
 PATIENT = "patient_id"
 NODE = "node_id"  # unique in the cohort, whose unit it then is

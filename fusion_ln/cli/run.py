@@ -130,7 +130,8 @@ def fusion(
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
     from fusion_ln.cohort.clinical import check_encodable
-    from fusion_ln.report.experiment import fusion_heading, write_runs
+    from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
+    from fusion_ln.report.record import refuse_other_page
     from fusion_ln.training.clinical import run_beside
     from fusion_ln.training.draws import run_draws, teachable_heads
     from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
@@ -147,6 +148,7 @@ def fusion(
     plan = _plan(options, changes, wanted)
     if plan is None:
         return
+    refuse_other_page(plan.draws[0].folder, *KINDS)
     cohort = plan.cohort
     if columns:
         check_encodable(cohort, columns)
@@ -170,7 +172,10 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
     An experiment with a search space is tuned first, as by `study run` and `study apply`.
     """
     from fusion_ln.compute.engines import join_as_worker, validate_compute
-    from fusion_ln.report.experiment import Heading, write_experiment
+    from fusion_ln.files.folders import refuse_taken
+    from fusion_ln.report.experiment import KINDS, Heading, write_experiment
+    from fusion_ln.report.record import refuse_other_page
+    from fusion_ln.terms import PAGE_RECORD
     from fusion_ln.training.experiment import experiment_cohort, run_experiment
     from fusion_ln.training.experiment_file import experiment_fits, experiment_heads, read_experiment
     from fusion_ln.training.preflight import check_options
@@ -185,6 +190,8 @@ def experiment(file: Path, out: Path | None, **options: object) -> None:
     for fit in fits.values():
         check_options(fit, {} if settings.weights else heads)
     out = out or Path("runs") / settings.name
+    refuse_taken(out, PAGE_RECORD)
+    refuse_other_page(out, *KINDS)
     if settings.space:
         tune_and_apply(file, out, device)
         return

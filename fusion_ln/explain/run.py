@@ -27,6 +27,7 @@ from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
 from fusion_ln.explain.request import SAMPLE, ExplainSettings
 from fusion_ln.explanations import ExplanationRecord, MethodRecord
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_arrays, write_parquet
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import locked
@@ -35,6 +36,7 @@ from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.progress import progress
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.terms import (
+    EXPLANATION_RECORD,
     FOLD,
     HEIGHT,
     IMAGE,
@@ -63,10 +65,11 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
         out: Folder to write to.
 
     Raises:
-        RunError: If the run is not finished or lacks checkpoints, a patient is not in it, or ``out`` holds an
-            explanation of another run.
+        RunError: If the run is not finished or lacks checkpoints, a patient is not in it, or ``out`` holds
+            anything but an explanation of this run.
         SettingsError: If a method does not fit the networks.
     """
+    refuse_taken(out.root, EXPLANATION_RECORD)
     trained = load_run(run)
     predictions = read_predictions(run.predictions)
     patients = choose_patients(predictions, settings)

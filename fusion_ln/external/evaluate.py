@@ -27,6 +27,7 @@ from fusion_ln.evaluation.external.record import (
     write_record,
 )
 from fusion_ln.evaluation.subgroups import age_bands
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.answer import Answers
@@ -168,8 +169,7 @@ def _refuse_occupied(out: Path) -> None:
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if {EVALUATION_FILE, PAGE} <= names:
         raise RunError(f"{out}: holds an evaluation already, which stands as it is.", ANOTHER_FOLDER)
-    if names & {"run.json", "model.json", "cohort.toml", "report.json"}:
-        raise RunError(f"{out}: holds something else.", ANOTHER_FOLDER)
+    refuse_taken(out, EVALUATION_FILE)
 
 
 def _labels_of(cohort: Cohort, model: FrozenModel) -> pd.Series:

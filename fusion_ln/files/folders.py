@@ -1,4 +1,4 @@
-"""A new folder that appears whole, or not at all."""
+"""Folders to write to: those that hold something else, and a new one that appears whole, or not at all."""
 
 import fcntl
 import filecmp
@@ -11,6 +11,41 @@ from pathlib import Path
 
 from fusion_ln.errors import RunError
 from fusion_ln.files.atomic import TEMPORARY, cannot_write
+from fusion_ln.terms import (
+    AUDIT_RECORD,
+    COHORT_HEAD,
+    EVALUATION_RECORD,
+    EXPLANATION_RECORD,
+    MODEL_RECORD,
+    PAGE_RECORD,
+    RUN_RECORD,
+    TABLE_ONE,
+)
+
+HOLDERS = {  # files that tell what a folder holds
+    RUN_RECORD: "a run",
+    COHORT_HEAD: "a cohort",
+    MODEL_RECORD: "a model",
+    PAGE_RECORD: "a report or another page of runs",
+    AUDIT_RECORD: "an audit",
+    EXPLANATION_RECORD: "an explanation",
+    EVALUATION_RECORD: "an evaluation",
+    TABLE_ONE: "a description of patients",
+}
+
+
+def refuse_taken(out: Path, own: str) -> None:
+    """Refuse a folder that holds anything but what a command writes: files of both would be mixed, or replaced.
+
+    Args:
+        out: Folder to write to.
+        own: The one of `HOLDERS` that the command itself writes, and may write again.
+
+    Raises:
+        RunError: Naming what it holds.
+    """
+    if held := [what for file, what in HOLDERS.items() if file != own and (out / file).is_file()]:
+        raise RunError(f"{out}: holds {held[0]}.", "Choose another folder with `--out DIR`.")
 
 
 @contextmanager

@@ -5,13 +5,15 @@ from pathlib import Path
 
 from fusion_ln.evaluation.probabilities.costs import is_table, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_text
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.progress import say
 from fusion_ln.report.kit.sheets import csv_of
-from fusion_ln.report.record import PageRecord, refuse_taken, relative
+from fusion_ln.report.record import PageRecord, refuse_other_page, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_inputs
+from fusion_ln.terms import PAGE_RECORD
 
 N_RESAMPLES = 10_000
 
@@ -30,10 +32,11 @@ def write_comparison(
         costs: Costs of decisions, see `parse_costs`; empty: none.
 
     Raises:
-        RunError: If ``out`` holds a run, a cohort or a model; and see `read_inputs`.
+        RunError: If ``out`` holds anything but a comparison; and see `read_inputs`.
         SettingsError: If prevalence or costs do not fit the cohort's classes.
     """
-    refuse_taken(out)
+    refuse_taken(out, PAGE_RECORD)
+    refuse_other_page(out, "comparison")
     results = read_inputs(runs, reference=reference, cohort=cohort, n_resamples=N_RESAMPLES)
     classes = results.cohort.classes
     results = replace(

@@ -9,7 +9,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.report.learning_curve import write_learning_curve
-from fusion_ln.report.record import DrawRecord, PageRecord, relative
+from fusion_ln.report.record import DrawRecord, PageRecord, refuse_other_page, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.seeds.page import write_seeds
@@ -17,6 +17,8 @@ from fusion_ln.report.seeds.repeats import write_repeats
 from fusion_ln.report.starts import write_ablation
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import modality_title
+
+KINDS = ("runs", "experiment")  # of pages that may replace each other: both are of the runs in their folder
 
 
 class Heading(NamedTuple):
@@ -58,8 +60,9 @@ def write_runs(
         The paths by name.
 
     Raises:
-        RunError, PredictionsError: See `read_results`, `write_repeats` and `write_learning_curve`.
+        RunError, PredictionsError: See `refuse_other_page`, `read_results`, `write_repeats` and `write_learning_curve`.
     """
+    refuse_other_page(out, *KINDS)
     title, question = heading
     results = read_results(runs, cohort)
     drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
@@ -81,8 +84,9 @@ def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, heading: 
         The paths by name.
 
     Raises:
-        RunError, PredictionsError: See `read_results` and `write_ablation`.
+        RunError, PredictionsError: See `refuse_other_page`, `read_results` and `write_ablation`.
     """
+    refuse_other_page(out, *KINDS)
     title, question = heading
     results = read_results(runs, cohort)
     seeds = write_seeds(out, results, title=title, question=question) if len(_fusion_seeds(runs)) > 1 else None

@@ -11,6 +11,7 @@ from fusion_ln.errors import PredictionsError, RunError, SettingsError
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.planning.patients import ASSUMED, Need, plan_from_assumptions, plan_from_runs, tabulate
 from fusion_ln.evaluation.planning.settings import PlanSettings
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.records.parts import CohortSummary
 from fusion_ln.report.kit import style
@@ -18,8 +19,9 @@ from fusion_ln.report.kit.figures import NARROW, WIDE, Plate, mark_plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, MUTED, OTHERS, cell, number, signed, signed_spread
-from fusion_ln.report.record import RECORD, PageRecord, read_page_record, refuse_taken, relative
+from fusion_ln.report.record import PageRecord, refuse_other_page, relative
 from fusion_ln.runs import RunFolder
+from fusion_ln.terms import PAGE_RECORD
 from fusion_ln.units import are_nodes
 
 MOST_RUNS = 2
@@ -38,9 +40,8 @@ def write_plan(out: Path, runs: list[Path], settings: PlanSettings) -> tuple[Pat
         SettingsError: If there are more than two runs, or assumptions do not fit.
         RunError, PredictionsError: If the runs cannot be read or do not fit together.
     """
-    refuse_taken(out)
-    if (out / RECORD).is_file() and read_page_record(out).kind != "plan":
-        raise RunError(f"{out}: holds another page, see its {RECORD}.", "Choose another folder with `--out DIR`.")
+    refuse_taken(out, PAGE_RECORD)
+    refuse_other_page(out, "plan")
     if len(runs) > MOST_RUNS:
         raise SettingsError(f"{len(runs)} runs; a plan compares two at most.", "Name the better model first.")
     models, simulated = _read(runs)

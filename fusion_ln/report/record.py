@@ -11,10 +11,10 @@ from fusion_ln.errors import RunError
 from fusion_ln.evaluation.planning.settings import PlanSettings
 from fusion_ln.files.formats import parse, write_json
 from fusion_ln.records.parts import Strict
-from fusion_ln.runs import RunFolder
-from fusion_ln.terms import COHORT_HEAD, MODEL_RECORD
+from fusion_ln.terms import PAGE_RECORD
 
-RECORD = "report.json"
+RECORD = PAGE_RECORD
+PAGES = {"runs": "of runs", "experiment": "of an experiment", "comparison": "of a comparison", "plan": "of a plan"}
 
 
 class DrawRecord(Strict):
@@ -57,15 +57,20 @@ class PageRecord(Strict):
         write_json(folder / RECORD, self.model_dump(mode="json", exclude_none=True))
 
 
-def refuse_taken(out: Path) -> None:
-    """Refuse a folder for a page that holds a run, a cohort or a model: its own files would be mixed with the page's.
+def refuse_other_page(out: Path, *kinds: str) -> None:
+    """Refuse a folder for a page that holds another kind of page, which the new one would replace.
+
+    Args:
+        out: Folder of the page.
+        kinds: Kinds of pages that may be written again there; see `PageRecord`.
 
     Raises:
         RunError: Naming what it holds.
     """
-    holders = {RunFolder(out).record: "a run", out / COHORT_HEAD: "a cohort", out / MODEL_RECORD: "a model"}
-    if held := [what for file, what in holders.items() if file.is_file()]:
-        raise RunError(f"{out}: holds {held[0]}.", "Choose another folder with `--out DIR`.")
+    if (out / RECORD).is_file() and (held := read_page_record(out).kind) not in kinds:
+        raise RunError(
+            f"{out}: holds another page ({PAGES[held]}), see its {RECORD}.", "Choose another folder with `--out DIR`."
+        )
 
 
 def relative(path: Path, folder: Path) -> str:

@@ -36,7 +36,7 @@ from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Fact, Sheet
 from fusion_ln.report.kit.style import INK, LIGHT, LINE, MUTED, number, signed, signed_spread, spread
 from fusion_ln.runs import AUDIT_PAGE
-from fusion_ln.terms import short_title
+from fusion_ln.terms import AUDIT_RECORD, short_title
 from fusion_ln.units import nodes_counted
 
 LIMIT = CHANCE + AUC_MARGIN
@@ -103,9 +103,9 @@ def read_audit(folder: Path) -> ShortcutAudit:
         RunError: If there is no audit, or a damaged one.
         PredictionsError: If a class has fewer than 2 patients.
     """
-    if not (folder / "audit.json").is_file():
+    if not (folder / AUDIT_RECORD).is_file():
         raise RunError(f"{folder}: holds no audit.", "Make one with `fusionln audit RUN`.")
-    record = AuditRecord.read(folder / "audit.json")
+    record = AuditRecord.read(folder / AUDIT_RECORD)
     path = folder / "predictions.parquet"
     again = "Make the audit again with `fusionln audit RUN`."
     table = read_stored_table(path, again, {ALTERATION: "text"})

@@ -8,6 +8,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.default import open_cohort
 from fusion_ln.cohort.draws import Draw, draw_fractions, draw_repeats, save_draws
 from fusion_ln.compute.engines import join_as_worker, validate_compute
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.models.backbones import check_backbone
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
@@ -15,6 +16,7 @@ from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.training import FitSettings
+from fusion_ln.terms import PAGE_RECORD
 from fusion_ln.training.crossval import new_baseline_record
 from fusion_ln.training.parts import check_patients
 from fusion_ln.training.preflight import (
@@ -87,8 +89,9 @@ def plan_draws(cohort: Cohort, out: Path, settings: DrawSettings, *, seed: int) 
     Nothing is written.
 
     Raises:
-        CohortError, RunError: See `draw_repeats` and `draw_fractions`.
+        CohortError, RunError: See `draw_repeats` and `draw_fractions`; or ``out`` holds something else than runs.
     """
+    refuse_taken(out, PAGE_RECORD)
     if settings.fractions:
         return draw_fractions(cohort, out, fractions=settings.fractions, seed=seed)
     return draw_repeats(cohort, out, repeats=settings.repeats, seed=seed)

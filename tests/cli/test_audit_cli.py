@@ -39,6 +39,20 @@ def test_an_audit_says_its_verdict_and_where_its_page_is(run):
     assert "19 patients" in page.read_text(encoding="utf-8")  # one lacks the modality
 
 
+def test_no_command_writes_into_the_folder_of_a_run_or_a_cohort(run, cohort, tmp_path):
+    def content(folder):
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    held = content(run.root), content(cohort.root)
+    for command in (("audit", run.root), ("explain", run.root), ("cohort", "stats", cohort.root)):
+        for taken, what in ((run.root, "a run"), (cohort.root, "a cohort")):
+            assert f"{taken}: holds {what}." in fusionln(*command, "--out", taken, code=1)
+    assert f"{cohort.root}: holds a cohort." in fusionln(
+        "run", "baseline", "--modality", "2d", "--cohort", cohort.root, "--out", cohort.root, code=1
+    )
+    assert (content(run.root), content(cohort.root)) == held
+
+
 def as_pretraining(record: BaselineRecord) -> PretrainingRecord:
     """The record of a pre-training of the same time and machine."""
     origin = record.model_dump(include={"command", "started", "versions", "hardware"})

@@ -251,7 +251,7 @@ def test_choices_that_do_not_fit_are_refused_before_anything_is_seen(study, mode
             evaluate(model, with_columns(other, age_days=np.linspace(1, 2, 63)), tmp_path / "out", protocol=protocol)
     with pytest.raises(SettingsError, match="from 3 to 32"):
         evaluate(model, other, tmp_path / "out", cases=60)
-    with pytest.raises(RunError, match="holds something else"):
+    with pytest.raises(RunError, match="holds a cohort"):
         evaluate(model, other, other.root)
     ModelFolder(model).record.write_text("{}")
     with pytest.raises(ModelError, match=r"model\.json was changed"):

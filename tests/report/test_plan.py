@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 from tiny import fusionln, refused
 
+from fusion_ln.errors import RunError
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.planning.patients import Need
 from fusion_ln.predictions import read_predictions
+from fusion_ln.report.experiment import Heading, write_runs
 from fusion_ln.report.plan import caution, describe_needs
+from fusion_ln.report.record import PageRecord
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -60,6 +63,19 @@ def test_a_folder_that_holds_something_else_gets_no_page(tmp_path, name):
     for command in (("plan", "--auc", "0.9"), ("compare", tmp_path)):
         assert f"{tmp_path}: holds a " in refused(*command, "--out", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("kind", ["runs", "experiment", "comparison", "plan"])
+def test_a_page_is_replaced_only_by_its_own_kind(tmp_path, kind):
+    PageRecord(kind=kind, runs=()).write(tmp_path)
+    held = (tmp_path / "report.json").read_bytes()
+    for command in (("plan", "--auc", "0.9"), ("compare", tmp_path)):
+        if command[0][:4] != kind[:4]:
+            assert f"{tmp_path}: holds another page (of " in refused(*command, "--out", tmp_path)
+    assert (tmp_path / "report.json").read_bytes() == held
+    if kind in ("comparison", "plan"):
+        with pytest.raises(RunError, match="holds another page"):
+            write_runs(tmp_path, [], None, Heading("", ""))
 
 
 def test_a_file_that_is_no_table_of_predictions_says_what_to_give(tmp_path):

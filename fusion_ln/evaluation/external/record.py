@@ -15,8 +15,9 @@ from fusion_ln.evaluation.external.protocol import StoredProtocol, Verdict
 from fusion_ln.evaluation.external.recalibrate import Recalibration
 from fusion_ln.files.formats import parse, write_json
 from fusion_ln.records.parts import Strict
+from fusion_ln.terms import EVALUATION_RECORD
 
-EVALUATION_FILE, PREDICTIONS, RECALIBRATION = "evaluation.json", "predictions.parquet", "recalibration.json"
+EVALUATION_FILE, PREDICTIONS, RECALIBRATION = EVALUATION_RECORD, "predictions.parquet", "recalibration.json"
 
 
 class EvaluatedModel(Strict):

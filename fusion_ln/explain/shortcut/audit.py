@@ -38,6 +38,7 @@ from fusion_ln.explain.shortcut.probe import probe_frame
 from fusion_ln.explain.shortcut.regions import find_regions, knows_truth
 from fusion_ln.explanations import AuditRecord
 from fusion_ln.files.atomic import write_atomically
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.files.names import as_file_name
@@ -48,7 +49,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress
 from fusion_ln.records.origin import installed_versions
 from fusion_ln.runs import RunFolder
-from fusion_ln.terms import FOLD, PATIENT
+from fusion_ln.terms import AUDIT_RECORD, FOLD, PATIENT
 
 ALTERATIONS: dict[str, Alter] = {
     NODE_HIDDEN: hide_node,
@@ -116,10 +117,11 @@ def audit_run(run: RunFolder, folder: Path | None, out: Path, *, device: str = "
 
     Raises:
         RunError: If the run is not finished, lacks checkpoints, takes clinical columns, which would look like a
-            shortcut, or was made on another cohort.
+            shortcut, or was made on another cohort; or if ``out`` holds anything but an audit.
         CohortError: If the cohort is missing.
         PictureError: If a picture cannot be read.
     """
+    refuse_taken(out, AUDIT_RECORD)
     trained = load_run(run)
     if trained.clinical:
         raise RunError(
@@ -158,7 +160,7 @@ def _write(
         examples=tuple(pictures.patients[examples].tolist()),
         seed=seed,
         versions=installed_versions(),
-    ).write(out / "audit.json")
+    ).write(out / AUDIT_RECORD)
 
 
 def _predict_all(trained: TrainedRun, material: Material, device: torch.device, seed: int) -> dict[str, Predictions]:

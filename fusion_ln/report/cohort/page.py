@@ -13,6 +13,7 @@ from fusion_ln.decode.columns import describe_columns, read_columns
 from fusion_ln.decode.readers import call_columns
 from fusion_ln.decode.table import label_key, read_table, refuse_spellings
 from fusion_ln.errors import CohortError, SourceError
+from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_text
 from fusion_ln.progress import say
 from fusion_ln.report.cohort.figures import draw_boxes, draw_correlation, draw_shares
@@ -21,11 +22,11 @@ from fusion_ln.report.kit.escape import latex
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
-from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE
+from fusion_ln.terms import KNOWN_MODALITIES, LABEL, PATIENT, SIMULATED, SITE, TABLE_ONE
 
 SIZE_COLUMNS = ("long_axis_mm", "short_axis_mm")
 RATIO = "axis_ratio"  # long over short
-WRITTEN = ("table1.csv", "standardised_differences.csv", "table1.tex", "table1.html")
+WRITTEN = ("table1.csv", "standardised_differences.csv", "table1.tex", TABLE_ONE)
 EXPECTED_INPUT = (
     "Give a cohort folder, or a CSV or Excel file with one row per patient and a column that holds the class."
 )
@@ -120,8 +121,10 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
     """Write ``table1.csv``, ``.tex``, ``.html``, ``standardised_differences.csv`` and ``figures/*.png`` into ``out``.
 
     Raises:
+        RunError: If ``out`` holds anything but such a description.
         CohortError: If the label's column is missing, has gaps, or holds fewer than two classes.
     """
+    refuse_taken(out, TABLE_ONE)
     found = table_one(patients.table, label=patients.label, classes=patients.classes)
     for variable, reason in found.left_out.items():
         say(f"Left out of Table 1: {variable} ({reason}).")
@@ -132,7 +135,7 @@ def write_statistics(out: Path, patients: Patients) -> list[Path]:
         write_text(paths[name], csv_of(table, patients.simulated))
     write_text(paths["table1.tex"], _latex(patients, found))
     write_page(
-        paths["table1.html"],
+        paths[TABLE_ONE],
         "cohort.html",
         [plate for group in plates.values() for plate in group],
         [],
