@@ -1,16 +1,21 @@
 """Column of nodes in a table of patients: each line of a node, which has a label and pictures of its own."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from fusion_ln.decode.columns import GAPS
+from fusion_ln.decode.table import label_key, spelling_key, spelt_alike
 from fusion_ln.errors import SourceError
 from fusion_ln.progress import say
 from fusion_ln.terms import NODE, PATIENT
-from fusion_ln.units import SEPARATOR, node_name
+from fusion_ln.units import SEPARATOR, node_name, patient_of
 
 MOST_DIGITS = 2  # of a number that counts within the patient
+MEANT = {"node", "nodeid", "nodeno", "nodenr", "nodenumber", "lymphnode", "lymphnodeid"}  # perhaps, by their letters
+OF_PATIENTS = {"age", "sex", "gender", "年龄", "性别"}  # words of columns that all nodes of a patient share
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?", re.ASCII)  # as spreadsheets write whole numbers of a column with gaps, too
 
 
@@ -49,6 +54,42 @@ def name_nodes(path: Path, lines: Sequence[tuple[int, Mapping[str, str]]]) -> li
             )
         units.append(node_name(patient, node) if patient.casefold() not in GAPS else patient)
     return units
+
+
+def remark_on_headings(columns: Sequence[str]) -> list[str]:
+    """Warn of columns that may be meant to name nodes where none is called so."""
+    if NODE in columns:
+        return []
+    meant = [name for name in columns if "".join(filter(str.isalpha, spelling_key(name))) in MEANT]
+    return [
+        f"Warning: column {name!r} names no nodes: call it {NODE} if each has a label of its own." for name in meant
+    ]
+
+
+def remark_on_spellings(units: Iterable[str]) -> list[str]:
+    """Warn of patients, and of nodes of one patient, whose names differ only in spelling."""
+    nodes: dict[str, list[str]] = {}
+    for unit in units:
+        nodes.setdefault(patient_of(unit), []).append(unit.partition(SEPARATOR)[2])
+    alike = [f"patients {' and '.join(map(repr, group))}" for group in spelt_alike(nodes)]
+    for patient, names in nodes.items():
+        groups = spelt_alike(names, label_key)
+        alike += [f"nodes {' and '.join(map(repr, group))} of patient {patient!r}" for group in groups]
+    return [f"Warning: {names} differ only in spelling, and are taken for several." for names in alike]
+
+
+def remark_on_patients(values: pd.DataFrame) -> list[str]:
+    """Warn of columns of patients, such as age and sex, that differ between the nodes of one."""
+    patients, remarks = values[PATIENT].map(patient_of), []
+    for name in map(str, values.columns):
+        if OF_PATIENTS.isdisjoint(spelling_key(name).replace("_", " ").replace("(", " ").split()):
+            continue
+        n_values = values[name].groupby(patients).nunique()
+        differing = n_values > 1
+        if differing.any():
+            first, count = differing.idxmax(), int(differing.sum())
+            remarks.append(f"Warning: column {name!r} differs between nodes of {first!r}; patients with such: {count}.")
+    return remarks
 
 
 def _spell_alike(path: Path, nodes: Collection[str]) -> dict[str, str]:

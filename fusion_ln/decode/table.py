@@ -44,13 +44,13 @@ class TextTable:
         return [str(name) for name in self.cells.columns]
 
     def with_names(self, names: Iterable[str]) -> "TextTable":
-        """Spell as in ``names`` each column whose name differs from one of them only in case or blanks.
+        """Spell as in ``names`` each column whose name differs from one of them only in case, blanks, ``_`` or ``-``.
 
         Raises:
             SourceError: If two columns would have one name.
         """
-        wanted = {spelling_key(name): name for name in names}
-        spelt = [wanted.get(spelling_key(name), name) for name in self.columns]
+        wanted = {_heading_key(name): name for name in names}
+        spelt = [wanted.get(_heading_key(name), name) for name in self.columns]
         for name in wanted.values():
             if len(alike := [own for own, new in zip(self.columns, spelt, strict=True) if new == name]) > 1:
                 raise SourceError(
@@ -63,6 +63,11 @@ class TextTable:
 def spelling_key(text: str) -> str:
     """Make the key that spellings of one word share: case, width of signs and blanks do not count."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _heading_key(text: str) -> str:
+    """Make the key that spellings of one column's name share: as `spelling_key`, and ``_`` and ``-`` are blanks."""
+    return spelling_key(text.replace("_", " ").replace("-", " "))
 
 
 def label_key(text: str) -> str:

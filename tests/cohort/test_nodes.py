@@ -137,3 +137,37 @@ def test_a_picture_under_two_nodes_of_a_patient_is_found_by_the_check(raw, tmp_p
     same = findings[findings["detail"].str.contains("of two nodes of one patient")]
     assert sorted(same["kind"]) == ["two labels", "two patients"]
     assert (same["severity"] == "problem").all()
+
+
+@pytest.mark.parametrize("heading", ["Node ID", "NODE-id", "node id"])
+def test_the_column_of_nodes_may_be_spelt_in_other_ways(raw, tmp_path, heading):
+    raw.write_text(raw.read_text().replace("node_id", heading))
+    assert imported(raw, tmp_path / "cohort").count_units() == "24 nodes of 12 patients"
+
+
+def test_a_column_that_may_mean_nodes_is_said(raw, tmp_path, capsys):
+    raw.write_text(raw.read_text().replace("node_id", "Lymph node"))
+    with pytest.raises(SourceError, match="patient P02 is malignant in line 5, benign in line 7"):
+        imported(raw, tmp_path / "cohort")
+    assert "column 'Lymph node' names no nodes: call it node_id" in capsys.readouterr().err
+
+
+def test_patients_and_their_nodes_that_are_spelt_alike_are_said(raw, tmp_path):
+    text = raw.read_text().replace("P01,2,", "p01,2,").replace("P05,3,", "P05,x,").replace("P05,2,", "P05,X,")
+    raw.write_text(text.replace("P02,3,", "P02,01,"))
+    found = [remark for remark in imported(raw, tmp_path / "cohort").details.remarks if "spelling" in remark]
+    assert [remark.removesuffix(" differ only in spelling, and are taken for several.") for remark in found] == [
+        "Warning: patients 'P01' and 'p01'",
+        "Warning: nodes '1' and '01' of patient 'P02'",
+        "Warning: nodes 'X' and 'x' of patient 'P05'",
+    ]
+
+
+def test_an_age_that_differs_between_nodes_of_a_patient_is_said(raw, tmp_path):
+    lines = [line + (",50" if number else ",age (y)") for number, line in enumerate(raw.read_text().splitlines())]
+    raw.write_text("\n".join(lines))
+    assert not any("age" in remark for remark in imported(raw, tmp_path / "cohort").details.remarks)
+    lines[3] = lines[3].removesuffix("50") + "51"
+    raw.write_text("\n".join(lines))
+    remarks = imported(raw, tmp_path / "other").details.remarks
+    assert "Warning: column 'age (y)' differs between nodes of 'P01'; patients with such: 1." in remarks

@@ -107,6 +107,7 @@ def test_a_line_naming_the_separator_and_nameless_columns_are_read(read):
 def test_names_match_without_case_and_blanks_and_two_for_one_are_refused(read):
     table = read(b" Patient_ID ,LABEL,Age\n1,x,2\n").with_names(["patient_id", "label"])
     assert table.columns == ["patient_id", "label", "Age"]
+    assert read(b"Patient ID,2-D\n1,x\n").with_names(["patient_id", "2d"]).columns == ["patient_id", "2-D"]
     with pytest.raises(SourceError, match="columns 'Label' and 'label' both stand for 'label'"):
         read(b"Label,label\n1,2\n").with_names(["label"])
 

@@ -9,7 +9,7 @@ import pandas as pd
 from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.source import Archive, ImageRow, Source, bullet_list, natural, option
 from fusion_ln.decode.columns import GAPS, PICTURES, Column, describe_columns, find_picture, is_gap, read_columns
-from fusion_ln.decode.nodes import name_nodes
+from fusion_ln.decode.nodes import name_nodes, remark_on_headings, remark_on_patients, remark_on_spellings
 from fusion_ln.decode.readers import call_columns, find_readers, tidy_readers
 from fusion_ln.decode.table import label_key, read_table, refuse_spellings, spelling_key, spelt_alike
 from fusion_ln.errors import SettingsError, SourceError
@@ -94,7 +94,7 @@ class Table(Source):
         table = table.with_names([BOX, *(f"{BOX}:{name}" for name in table.columns)])
         names = (PATIENT, NODE, LABEL, SITE, *call_columns(table.columns))
         values, described = read_columns(table.cells, self.root.parent, texts=names, separator=table.separator)
-        for line in (*table.remarks, describe_columns(described)):
+        for line in (*table.remarks, describe_columns(described), *remark_on_headings(table.columns)):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
         pictured = [] if per_image else _picture_columns(described)
@@ -128,13 +128,17 @@ class Table(Source):
         if clinical is not None:
             clinical, unread = self._tidy(clinical, classes, {row.label for row in images})
             mixed = (*mixed, *unread)
-        alike = [
-            f"Warning: patients {' and '.join(map(repr, group))} differ only in spelling, and are taken for several."
-            for group in spelt_alike(row.patient_id or "" for row in images)
-        ]
+        alike = remark_on_spellings(row.patient_id or "" for row in images)
+        torn = remark_on_patients(clinical) if of_nodes and clinical is not None else []
         odd = [column.warning for column in further if column.warning]
         return Archive(
-            self.root.parent, classes, tuple(modalities), images, clinical, (*odd, *mixed, *alike), of_nodes=of_nodes
+            self.root.parent,
+            classes,
+            tuple(modalities),
+            images,
+            clinical,
+            (*odd, *mixed, *alike, *torn),
+            of_nodes=of_nodes,
         )
 
     def _classes(self, lines: Sequence[TableLine]) -> tuple[str, ...]:
