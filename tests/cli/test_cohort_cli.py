@@ -202,6 +202,15 @@ def test_check_refuses_a_changed_table_until_the_folds_are_redrawn(fusionln, raw
     assert fusionln("check", out)[0] == 0
 
 
+@pytest.fixture
+def untouched_sigterm():
+    """Python's own way with SIGTERM: Ray leaves its handler in the process of an earlier test."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("untouched_sigterm")
 @pytest.mark.parametrize(("end", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_or_sigterm_ends_an_import_cleanly(fusionln, raw, tmp_path, monkeypatch, end, exit_code):
     from fusion_ln.cohort import raw_pictures

@@ -12,10 +12,10 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
-from fusion_ln.training import fit
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import cross_fit, run_baselines
+from fusion_ln.training.state import FitState
 
 LOOP = {
     "epochs": 1,
@@ -62,7 +62,7 @@ def effects(monkeypatch):
 
     The first epoch with other losses shows an effect: nothing is trained after it.
     """
-    keep, of_base, recorded = fit._State.keep, {}, {}  # losses by epoch, of each fit of a run by its name
+    keep, of_base, recorded = FitState.keep, {}, {}  # losses by epoch, of each fit of a run by its name
 
     def compare_and_keep(self, history):
         name = self.fit_id["name"]
@@ -86,7 +86,7 @@ def effects(monkeypatch):
         of_base.clear()
         return idle, refused
 
-    monkeypatch.setattr(fit._State, "keep", compare_and_keep)
+    monkeypatch.setattr(FitState, "keep", compare_and_keep)
     return find
 
 
