@@ -1,4 +1,4 @@
-# AUC of each class against the others, with DeLong's 95 % interval, by pROC (Robin et al. 2011).
+# AUC of each class against the others, with DeLong's 95 % interval, by pROC (Robin et al. 2011); of patients, not nodes.
 #
 #   fusionln export RUN --csv predictions.csv
 #   Rscript experiments/evidence/auc.R predictions.csv
@@ -6,6 +6,7 @@ suppressMessages(library(pROC))
 
 file <- commandArgs(trailingOnly = TRUE)[1]
 table <- read.csv(file, check.names = FALSE, colClasses = c(patient_id = "character"))
+if ("node_id" %in% names(table)) stop(file, ": rows are nodes; DeLong's limits would take those of a patient for independent.")
 classes <- sub("^prob_", "", grep("^prob_", names(table), value = TRUE))
 areas <- sapply(classes, function(class) {
   curve <- roc(table$class == class, table[[paste0("prob_", class)]], levels = c(FALSE, TRUE), direction = "<")

@@ -100,6 +100,7 @@ class Cohort:
             folds=self.folds_fingerprint,
             n_folds=self.n_folds,
             preparation=self.preparation,
+            owners=len({patient_of(unit) for unit in self.patients[PATIENT]}) if self.of_nodes else None,
         )
 
     @property

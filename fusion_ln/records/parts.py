@@ -85,8 +85,10 @@ class CohortSummary(Recorded):
     """A cohort as a run records it.
 
     Attributes:
+        patients: Number of its units: patients, or nodes.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         preparation: Of its pictures; None: they are taken whole.
+        owners: Number of the patients of its nodes; None: its units are patients.
     """
 
     name: str
@@ -98,6 +100,11 @@ class CohortSummary(Recorded):
     folds: str
     n_folds: int
     preparation: Preparation | None = None
+    owners: int | None = None
+
+    def count_nodes(self) -> str:
+        """Count nodes and their patients; empty where the units are patients."""
+        return f"{self.patients} nodes of {self.owners} patients" if self.owners else ""
 
 
 class TaskSummaries(Recorded):

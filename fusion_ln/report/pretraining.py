@@ -97,6 +97,7 @@ def write_pretraining_report(run: RunFolder) -> Path:
         [each for group in plates.values() for each in group],
         [_metrics(tasks), _confusions(tasks), Sheet("learning_curves", "Losses by epoch", history)],
         simulated=simulated,
+        nodes=", ".join(f"{counted} ({task.name})" for task in record.cohort.tasks if (counted := task.count_nodes())),
         name=run.name,
         record=record,
         tasks=tasks,

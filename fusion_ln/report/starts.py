@@ -18,7 +18,8 @@ from fusion_ln.report.kit.page import write_page
 from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.kit.style import LIGHT, modality_colour, signed, signed_spread
 from fusion_ln.runs import RunFolder, RunKey
-from fusion_ln.terms import modality_title
+from fusion_ln.terms import PATIENT, modality_title
+from fusion_ln.units import nodes_counted
 
 
 def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: str, question: str) -> Path:
@@ -53,6 +54,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
         [figure],
         [Sheet("pretraining", "Gain in AUC", table)],
         simulated=cohort.simulated,
+        nodes=nodes_counted(cohort.patients[PATIENT].tolist()),
         title=title,
         question=question,
         cohort=cohort,

@@ -121,6 +121,7 @@ def write_study_page(out: Path, title: str, by_run: dict[str, list[optuna.Study]
         [each for view in every for each in view.plates.values()],
         [Sheet("studies", "Studies", table), Sheet("trials", "Trials", trials)],
         simulated=cohort.simulated,
+        nodes=cohort.count_nodes(),
         title=title,
         views=views,
         table=table,

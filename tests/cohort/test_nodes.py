@@ -38,7 +38,7 @@ def imported(table, out):
 
 def test_each_node_has_its_own_label_pictures_and_findings(raw, tmp_path):
     cohort = imported(raw, tmp_path / "cohort")
-    assert cohort.count_units() == "24 nodes of 12 patients"
+    assert cohort.count_units() == cohort.describe().count_nodes() == "24 nodes of 12 patients"
     rows = cohort.patients.set_index("patient_id")
     assert rows.loc[["P02::1", "P02::3"], "label"].tolist() == [1, 0]
     assert rows.loc["P02::3", "long_axis_mm"] == 12

@@ -1,6 +1,7 @@
 """Two starts of each modality's baselines: the table against its definition, the page's promises, its refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,14 @@ def runs(tiny, tmp_path):
 def auc(run, labels):
     probs = pd.read_parquet(run.predictions).filter(like="prob_").to_numpy()
     return roc_auc_score(labels, probs, multi_class="ovr")
+
+
+def test_the_page_counts_nodes_and_their_patients(runs, tiny, tmp_path):
+    names = [f"{place // 2}::{place % 2}" for place in range(30)]
+    nodes = replace(tiny, patients=tiny.patients.assign(patient_id=names))
+    page = write_ablation(tmp_path / "out", runs, nodes, title="t", question="").read_text()
+    assert "cohort tiny · 30 nodes of 15 patients" in page
+    assert "<strong>NODES</strong>" in page
 
 
 def test_the_gain_is_the_difference_of_the_mean_aucs_over_the_seeds(runs, tiny, tmp_path):

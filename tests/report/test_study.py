@@ -51,6 +51,20 @@ def test_the_summary_counts_trials_and_sets_the_best_beside_the_untuned():
     assert row["settings"].startswith("lr ")
 
 
+def test_the_page_counts_nodes_and_their_patients(tmp_path):
+    def page_of(cohort):
+        study = make_study("x/baseline-2d", objectives=("auc",))
+        study.set_user_attr(IDENTITY, {**study.user_attrs[IDENTITY], "cohort": cohort})
+        return write_study_page(tmp_path, "x", {"baseline-2d": [study]}).read_text()
+
+    page = page_of({**COHORT, "owners": 10})
+    assert "cohort tiny, 24 nodes of 10 patients" in page
+    assert "<strong>NODES</strong>" in page
+    page = page_of(COHORT)
+    assert "cohort tiny, 24 patients" in page
+    assert "<strong>NODES</strong>" not in page
+
+
 def test_the_page_has_every_plot_and_names_the_leak_and_the_simulation(tmp_path):
     by_run = {
         "baseline-2d": [make_study("x/baseline-2d")],

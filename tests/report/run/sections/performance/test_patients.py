@@ -59,6 +59,11 @@ def test_the_page_says_that_it_counts_nodes(results, tmp_path):
     assert "Of 60 nodes of 30 patients." in page
     assert "On 60 held-out nodes" in page
     assert "Obuchowski 1997" in page
+    assert "60 nodes that every model predicted, from raw probabilities" in page
+    assert "BCa bootstrap of whole patients" in page
+    assert "bootstrap within classes" not in page
+    assert "sizes and undecided ones count nodes" in page
+    assert "every model predicted all 60 nodes" in page
     card = (tmp_path / "model_card.md").read_text()
     assert "60 nodes of 30 patients" in card
     undecided = pd.read_csv(tmp_path / "tables" / "undecided.csv")
