@@ -26,6 +26,7 @@ from fusion_ln.decode.picture import burned_in_text, count_frames, read_picture
 from fusion_ln.errors import PictureError
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.records.parts import Preparation
+from fusion_ln.serve.cautions import Caution
 from fusion_ln.threads import cores
 
 MEMORY = 2_000_000_000  # bytes of addresses of a decoding process, libraries included
@@ -63,7 +64,7 @@ class Decoded:
     """
 
     pixels: np.ndarray
-    warnings: list[str]
+    warnings: list[Caution]
     copy: np.ndarray
     sha256: str
 
@@ -83,7 +84,7 @@ class Preview:
     width: int
     height: int
     png: bytes
-    warnings: list[str]
+    warnings: list[Caution]
 
 
 class Decoder:
@@ -183,7 +184,7 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _read(upload: Upload) -> tuple[np.ndarray, list[str]]:
+def _read(upload: Upload) -> tuple[np.ndarray, list[Caution]]:
     """Read the pixels, uint8 (H, W, 3), and what there is to say about the file."""
     descriptor = os.memfd_create("upload")
     path = Path(f"/proc/self/fd/{descriptor}")
@@ -216,14 +217,16 @@ def _refuse_choice(upload: Upload, path: Path) -> None:
         )
 
 
-def warnings_of(name: str, path: Path, frame: int = 0) -> list[str]:
+def warnings_of(name: str, path: Path, frame: int = 0) -> list[Caution]:
     """Warn of text that stands in a picture, as its file says, and of frames that nobody looks at."""
     warnings = []
     if burned_in_text(path):
-        warnings.append(f"{name}: text stands in the picture, as its file says; it may name the patient.")
+        text = f"{name}: text stands in the picture, as its file says; it may name the patient."
+        warnings.append(Caution(text, "text-in-picture"))
     if (n_frames := count_frames(path)) != 1:
         used = f"frame {frame}, counted from 0 and as in the model's study," if frame else "the first"
-        warnings.append(f"{name}: the file holds {n_frames or 'countless'} frames; {used} alone is used.")
+        text = f"{name}: the file holds {n_frames or 'countless'} frames; {used} alone is used."
+        warnings.append(Caution(text, None if frame else "first-frame"))
     return warnings
 
 

@@ -190,6 +190,11 @@ def test_frames_that_nobody_looks_at_are_counted(site, config):
     shown = site.post("/api/v1/pictures", {"picture": file.getvalue()}).json()
     assert "2d: the file holds 3 frames; the first alone is used." in answer["warnings"]
     assert shown["warnings"] == ["picture: the file holds 3 frames; the first alone is used."]
+    assert shown["warning_codes"] == ["first-frame"]
+    assert dict(zip(answer["warnings"], answer["warning_codes"], strict=True)) == {
+        **dict.fromkeys(answer["warnings"]),
+        "2d: the file holds 3 frames; the first alone is used.": "first-frame",
+    }
 
 
 def test_a_cine_is_refused_where_the_study_chose_its_frames():
@@ -245,7 +250,7 @@ def test_a_run_says_that_its_pictures_are_not_looked_for(config):
     model = config.room.predictor.model
     for digest, said in (("d", 0), (None, 1)):
         warnings = warnings_of(dataclasses.replace(model, digest=digest))
-        assert sum("does not check whether a picture" in each for each in warnings) == said
+        assert sum("does not check whether a picture" in each.text for each in warnings) == said
 
 
 def test_other_methods_and_forged_requests_are_problems(site):

@@ -10,6 +10,7 @@ import pytest
 
 from fusion_ln.errors import PictureFault
 from fusion_ln.export.page.bundle import lack_of_page
+from fusion_ln.serve.cautions import CautionCode
 
 pytest.importorskip("hatchling")
 ROOT = Path(__file__).parents[2]
@@ -85,9 +86,10 @@ def test_a_bundle_that_stays_is_marked_until_its_sources_are_back(hook, sources,
     assert lack_of_page(static) == ""
 
 
-def test_the_page_knows_every_fault_that_the_server_finds_in_a_picture():
+@pytest.mark.parametrize(("listed", "codes"), [("PictureFault", PictureFault), ("CautionCode", CautionCode)])
+def test_the_page_knows_every_word_for_programs_of_the_server(listed, codes):
     types = ROOT / "fusion_ln/serve/web/src/api/types.ts"
     if not types.is_file():
         pytest.skip("not a checkout")
-    listed = re.search(r"PictureFault =([^;]+);", types.read_text())[1]
-    assert set(re.findall(r"'([a-z-]+)'", listed)) == set(get_args(PictureFault))
+    found = re.search(rf"{listed} =([^;]+);", types.read_text())[1]
+    assert set(re.findall(r"'([a-z-]+)'", found)) == set(get_args(codes))

@@ -157,13 +157,15 @@ def _hash(parts: PageParts) -> str:
 def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: bool) -> dict[str, object]:
     """Describe what the page must know: what the server's interface answers, and how to run the parts."""
     method = "gradcam" if parts.gradients else "occlusion"
+    warnings = [*warnings_of(model), NOT_CHECKED]
     served = {
         **describe_model(model),
         "methods": [{"name": method, "title": METHODS[method].title, "trusted": False}],
         "keeps_uploads": False,
         "has_report": False,
         "has_facts": has_facts,
-        "warnings": [*warnings_of(model), NOT_CHECKED],
+        "warnings": warnings,
+        "warning_codes": [None for _ in warnings],
     }
     inferno = colormaps["inferno"]
     return {

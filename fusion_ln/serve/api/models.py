@@ -16,6 +16,7 @@ from fusion_ln.report.explanation.reading import read_explanation
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.cautions import Caution, as_fields
 from fusion_ln.serve.page import report_of
 
 NOT_CHECKED = "This server does not check whether a picture is one that the run was trained on; a frozen model does."
@@ -30,13 +31,13 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
         return [_describe(model)]
 
 
-def warnings_of(model: FrozenModel) -> list[str]:
+def warnings_of(model: FrozenModel) -> list[Caution]:
     """List what whoever reads an answer of the model must know."""
-    warnings = describe.warnings_of(model)
+    warnings = [Caution(text) for text in describe.warnings_of(model)]
     if not model.digest:  # a run holds no hashes of its pictures
-        warnings.append(NOT_CHECKED)
+        warnings.append(Caution(NOT_CHECKED, "not-checked"))
     if serve_config().options.keep:
-        warnings.append("This server keeps what is sent to it, with its answers.")
+        warnings.append(Caution("This server keeps what is sent to it, with its answers.", "keeps-uploads"))
     return warnings
 
 
@@ -76,5 +77,5 @@ def _describe(model: FrozenModel) -> dict[str, object]:
         "keeps_uploads": bool(serve_config().options.keep),
         "has_report": report_of(model).is_file(),
         "has_facts": ModelFolder(model.root).facts.is_file(),
-        "warnings": warnings_of(model),
+        **as_fields(warnings_of(model)),
     }

@@ -11,6 +11,7 @@ from fusion_ln.serve.api.predict import FAILURES
 from fusion_ln.serve.api.schemas import Preview
 from fusion_ln.serve.api.uploads import PICTURE, data_url, multipart, read_bytes
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.cautions import as_fields
 from fusion_ln.serve.decoding import LONGEST, Upload
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 
@@ -42,5 +43,5 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
             "width": found.width,
             "height": found.height,
             "preview": data_url(found.png),
-            "warnings": found.warnings,
+            **as_fields(found.warnings),
         }

@@ -19,6 +19,7 @@ from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
 from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.cautions import as_fields
 from fusion_ln.serve.gate.logs import LOGGER
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 from fusion_ln.serve.keeping import keep
@@ -46,7 +47,7 @@ async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str,
     pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
     answer = await queued(lambda: serve_config().room.ask(Question(pictures, clinical)))
     found = await asyncio.to_thread(picture_warnings, uploads, decoded, known)
-    answer["warnings"] = [*warnings_of(model), *found]
+    answer |= as_fields([*warnings_of(model), *found])
     if folder := serve_config().options.keep:
         try:
             await asyncio.to_thread(keep, Path(folder), uploads, clinical, answer)

@@ -3,6 +3,7 @@
 from ninja import Field, Schema
 
 from fusion_ln.errors import PictureFault
+from fusion_ln.serve.cautions import CautionCode
 
 
 class ModelName(Schema):
@@ -32,6 +33,7 @@ class Prediction(Schema):
     model: ModelName
     engine: Engine
     warnings: list[str]
+    warning_codes: list[CautionCode | None]
 
 
 class Method(Schema):
@@ -59,6 +61,7 @@ class Preview(Schema):
     height: int
     preview: str
     warnings: list[str]
+    warning_codes: list[CautionCode | None]
 
 
 class EvaluationEntry(Schema):
@@ -93,6 +96,7 @@ class ServedModel(Schema):
     has_report: bool
     has_facts: bool
     warnings: list[str]
+    warning_codes: list[CautionCode | None]
 
 
 class Link(Schema):

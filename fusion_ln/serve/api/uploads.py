@@ -13,6 +13,7 @@ from fusion_ln.cohort.checks.hashes import KnownHashes
 from fusion_ln.errors import PictureError
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.serve.apps import serve_config
+from fusion_ln.serve.cautions import Caution
 from fusion_ln.serve.decoding import Decoded, Upload, encode_png
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
 
@@ -73,10 +74,12 @@ async def decode_all(uploads: list[Upload]) -> list[Decoded]:
         raise unprocessable(error) from None
 
 
-def picture_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, KnownHashes]) -> list[str]:
+def picture_warnings(uploads: list[Upload], decoded: list[Decoded], known: Mapping[str, KnownHashes]) -> list[Caution]:
     """List what there is to say about pictures: about their files, and that the model was trained on them."""
     return [warning for each in decoded for warning in each.warnings] + [
-        f"{upload.name}: the model was trained on this picture ({how}), so the answer is too good."
+        Caution(
+            f"{upload.name}: the model was trained on this picture ({how}), so the answer is too good.", "trained-on"
+        )
         for upload, each in zip(uploads, decoded, strict=True)
         if upload.name in known and (how := known[upload.name].recognise_copy(each.copy, each.sha256))
     ]

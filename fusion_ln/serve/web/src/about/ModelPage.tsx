@@ -1,5 +1,7 @@
 import type { Evaluation, Model } from '../api/types';
 import { server } from '../api/server';
+import { CautionText } from '../parts/CautionText';
+import { sayCautions } from '../parts/caution';
 import { CountBars } from './CountBars';
 import { Facts } from './Facts';
 import { useWords } from '../words/words';
@@ -36,9 +38,11 @@ export default function ModelPage({ model }: { model: Model }) {
             ]}
           />
           {model.warnings.length > 0 && (
-            <ul className="about-warnings" lang="en">
-              {model.warnings.map((warning) => (
-                <li key={warning}>{warning}</li>
+            <ul className="about-warnings">
+              {sayCautions(model, words).map((each) => (
+                <li key={each.text}>
+                  <CautionText {...each} />
+                </li>
               ))}
             </ul>
           )}

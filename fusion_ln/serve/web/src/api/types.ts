@@ -28,6 +28,8 @@ export interface Model {
   patients: Record<string, number>;
   simulated: boolean;
   warnings: string[];
+  /** Of each warning; null: only its text says it. */
+  warning_codes: (CautionCode | null)[];
   coverage: number;
   evaluations: Evaluation[];
   methods: Method[];
@@ -50,6 +52,9 @@ export type PictureFault =
   | 'video'
   | 'not-cut';
 
+/** What a reader of an answer must know. */
+export type CautionCode = 'text-in-picture' | 'first-frame' | 'trained-on' | 'not-checked' | 'keeps-uploads';
+
 export interface Session {
   needed: boolean;
   open: boolean;
@@ -61,6 +66,8 @@ export interface PictureInfo {
   height: number;
   preview: string;
   warnings: string[];
+  /** Of each warning; null: only its text says it. */
+  warning_codes: (CautionCode | null)[];
 }
 
 export type Probabilities = Record<string, number>;
@@ -76,6 +83,8 @@ export interface Answer {
   /** What computed the networks. */
   engine: { name: string; version: string };
   warnings: string[];
+  /** Of each warning; null: only its text says it. */
+  warning_codes: (CautionCode | null)[];
   alone: Record<string, Probabilities>;
 }
 

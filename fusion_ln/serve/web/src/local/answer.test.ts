@@ -20,7 +20,7 @@ it('shares a gain as the mean over all orders does', () => {
 });
 
 const FACTS = {
-  model: { title: 'Mean', digest: 'abc', classes: ['a', 'b'], modalities: ['2d', 'cdfi'], warnings: [] },
+  model: { title: 'Mean', digest: 'abc', classes: ['a', 'b'], modalities: ['2d', 'cdfi'], warnings: [], warning_codes: [] },
   farthest: 2,
   miss_rate: 0.1,
 } as unknown as PageFacts;

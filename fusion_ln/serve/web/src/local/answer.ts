@@ -68,6 +68,7 @@ export function assemble(facts: PageFacts, present: number[], readings: Reading[
     model: { title: model.title, digest: model.digest },
     engine,
     warnings: model.warnings,
+    warning_codes: model.warning_codes,
     alone: Object.fromEntries(
       present.flatMap((place) => {
         const own = all.alone[place] ?? [];

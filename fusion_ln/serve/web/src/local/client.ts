@@ -1,8 +1,9 @@
 import { Refusal, type Client, type Fetching, type Options } from '../api/client';
 import type { Answer, Example, Explanation, PictureInfo } from '../api/types';
 import type { PageFacts } from './facts';
+import { warnOfFrames } from './frames';
 import { keep } from './keep';
-import type { Painted, Question, Reply } from './messages';
+import type { Look, Painted, Question, Reply } from './messages';
 
 const base = new URL('./', document.baseURI).href;
 const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
@@ -125,9 +126,9 @@ export const server: Client = {
   examples: () => examples,
   picture: async (file, options?: Options): Promise<PictureInfo> => {
     const { model } = await facts;
-    const found = (await ask({ kind: 'picture', file }, options?.signal)) as { modality: string; width: number; height: number };
-    const modality = model.modalities.includes(found.modality) ? found.modality : null;
-    return { ...found, modality, preview: URL.createObjectURL(file), warnings: [] };
+    const { modality: guess, width, height, frames } = (await ask({ kind: 'picture', file }, options?.signal)) as Look;
+    const modality = model.modalities.includes(guess) ? guess : null;
+    return { modality, width, height, preview: URL.createObjectURL(file), ...warnOfFrames('picture', frames) };
   },
   predict: async (form, options) => (await ask({ kind: 'predict', pictures: picturesOf(form) }, options?.signal)) as Answer,
   explain: async (form, options): Promise<Explanation> => {

@@ -14,6 +14,14 @@ export type Reply =
   | { id: number; kind: 'done'; value: unknown }
   | { id: number; kind: 'refused'; fault: OwnFault; detail: string };
 
+/** A picture that was looked at. */
+export interface Look {
+  modality: string;
+  width: number;
+  height: number;
+  frames: number;
+}
+
 /** Maps and pictures as PNG, by modality; the page makes addresses of them. */
 export interface Painted {
   target: string;

@@ -5,8 +5,9 @@ import { guessModality } from './colours';
 import { decode } from './decode';
 import { encodeAll, gradCam, occlusion, type Squares } from './explain';
 import type { PageFacts } from './facts';
+import { countFrames, warnOfFrames } from './frames';
 import { paint, scaleOf, smooth } from './heat';
-import type { Painted, Question, Reply } from './messages';
+import type { Look, Painted, Question, Reply } from './messages';
 import { ENGINE, Network } from './network';
 import { prepare } from './prepare';
 
@@ -40,9 +41,14 @@ function unable(error: unknown): Refusal {
   return new Refusal('not-run', error instanceof Error ? error.message : String(error));
 }
 
-async function look(file: File): Promise<{ modality: string; width: number; height: number }> {
+async function look(file: File): Promise<Look> {
   const pixels = await decode(file);
-  return { modality: guessModality(pixels), width: pixels.width, height: pixels.height };
+  const frames = await framesOf(file);
+  return { modality: guessModality(pixels), width: pixels.width, height: pixels.height, frames };
+}
+
+async function framesOf(file: File): Promise<number> {
+  return countFrames(new Uint8Array(await file.arrayBuffer()));
 }
 
 async function answer(question: Exclude<Question, { kind: 'picture' | 'cancel' }>): Promise<unknown> {
@@ -51,7 +57,7 @@ async function answer(question: Exclude<Question, { kind: 'picture' | 'cancel' }
   if (network === null) throw new Error('no model');
   const ready = await network;
   const squares = await prepareAll(ready, question.pictures);
-  return question.kind === 'predict' ? predict(ready, squares) : explain(ready, squares, question.id);
+  return question.kind === 'predict' ? predict(ready, squares, question.pictures) : explain(ready, squares, question.id);
 }
 
 async function load(id: number, facts: PageFacts, base: string): Promise<null> {
@@ -72,10 +78,17 @@ async function prepareAll({ facts, modalities }: Network, pictures: Record<strin
   return squares;
 }
 
-async function predict(ready: Network, squares: Squares): Promise<Answer> {
+async function predict(ready: Network, squares: Squares, pictures: Record<string, File>): Promise<Answer> {
   const present = [...squares.keys()];
   const readings = await ready.read(await encodeAll(ready, squares), coalitions(present));
-  return assemble(ready.facts, present, readings, ENGINE);
+  const answer = assemble(ready.facts, present, readings, ENGINE);
+  const given = ready.modalities.flatMap((name) => (pictures[name] ? [{ name, file: pictures[name] }] : []));
+  const found = await Promise.all(given.map(async ({ name, file }) => warnOfFrames(name, await framesOf(file))));
+  return {
+    ...answer,
+    warnings: [...answer.warnings, ...found.flatMap((each) => each.warnings)],
+    warning_codes: [...answer.warning_codes, ...found.flatMap((each) => each.warning_codes)],
+  };
 }
 
 async function explain(ready: Network, squares: Squares, id: number): Promise<Painted> {

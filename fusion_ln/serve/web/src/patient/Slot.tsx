@@ -1,5 +1,7 @@
 import { useRef } from 'react';
 import type { Model } from '../api/types';
+import { CautionText } from '../parts/CautionText';
+import { sayCautions } from '../parts/caution';
 import { useDropTarget } from '../parts/dropped';
 import { useWords } from '../words/words';
 import { ModalityChoice } from './ModalityChoice';
@@ -87,11 +89,12 @@ function Filled({ picture, model, patient }: { picture: Picture; model: Model; p
         {guess !== null && guess !== picture.modality && (
           <p className="caution small">{words.patient.differs(title(guess, model.modality_titles))}</p>
         )}
-        {info?.warnings.map((warning) => (
-          <p key={warning} className="caution small" lang="en">
-            {warning}
-          </p>
-        ))}
+        {info &&
+          sayCautions(info, words).map((each) => (
+            <p key={each.text} className="caution small">
+              <CautionText {...each} />
+            </p>
+          ))}
         <PictureProblem picture={picture} />
         <ModalityChoice picture={picture} model={model} onChoose={patient.move} />
         <RemovePicture picture={picture} onRemove={patient.remove} />

@@ -5,7 +5,7 @@ import { askable, change, type Change, type Picture } from './pictures';
 const file = new File(['x'], 'x.png');
 
 function read(id: number, modality: string | null): Change {
-  const info: PictureInfo = { modality, width: 1, height: 1, preview: '', warnings: [] };
+  const info: PictureInfo = { modality, width: 1, height: 1, preview: '', warnings: [], warning_codes: [] };
   return { kind: 'read', id, info };
 }
 

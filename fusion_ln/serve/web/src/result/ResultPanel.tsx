@@ -1,5 +1,7 @@
 import { server } from '../api/server';
 import type { Answer, Model } from '../api/types';
+import { CautionText } from '../parts/CautionText';
+import { sayCautions } from '../parts/caution';
 import { Note } from '../parts/Note';
 import type { Patient } from '../patient/usePatient';
 import { useWords } from '../words/words';
@@ -27,7 +29,7 @@ interface ResultPanelProps {
 export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
   const { words, title, percent } = useWords();
   const name = (each: string): string => title(each, model.class_titles);
-  const warnings = answer.warnings.filter((warning) => !SHOWN_ANYWAY.has(warning));
+  const warnings = sayCautions(answer, words).filter(({ text }) => !SHOWN_ANYWAY.has(text));
   return (
     <div className="result">
       <div className="card verdict">
@@ -46,9 +48,11 @@ export function ResultPanel({ model, patient, answer }: ResultPanelProps) {
         {server.fetching && <p className="dim small">{words.local.unchecked}</p>}
         {warnings.length > 0 && (
           <Note kind="warn" title={words.result.warnings}>
-            <ul lang="en">
-              {warnings.map((warning) => (
-                <li key={warning}>{warning}</li>
+            <ul>
+              {warnings.map((each) => (
+                <li key={each.text}>
+                  <CautionText {...each} />
+                </li>
               ))}
             </ul>
           </Note>

@@ -14,6 +14,7 @@ const ANSWER: Answer = {
   model: { title: 'Mean', digest: 'abc' },
   engine: { name: 'torch', version: '2' },
   warnings: [],
+  warning_codes: [],
   alone: {},
 };
 const CLASSES = ['benign', 'lymphoma', 'metastatic'];

@@ -1,10 +1,14 @@
-import type { PictureFault } from '../api/types';
+import type { CautionCode, PictureFault } from '../api/types';
 
 function count(n: number, thing: string): string {
   return n === 1 ? `1 ${thing}` : `${n} ${thing}s`;
 }
 
 const CONVERT = 'Open it in a viewer; if it shows a picture there, save it as 8-bit PNG.';
+
+/** A warning of the page itself, as a server words it. */
+export const FIRST_FRAME = (name: string, frames: number): string =>
+  `${name}: the file holds ${String(frames)} frames; the first alone is used.`;
 
 /** What was refused, and the way out. */
 export interface Said {
@@ -55,6 +59,8 @@ export const en = {
   } satisfies Record<PictureFault, Said> & Record<string, Said>,
   /** By fault of a picture, or status; null: the server speaks this language. */
   serverRefusals: null as Record<string, Said> & { other: Said } | null,
+  /** By code of a warning; null: the server speaks this language. */
+  serverCautions: null as Record<CautionCode, string> | null,
   tryAgain: 'Try again',
   notFound: 'This page does not exist.',
   names: {} as Record<string, string>,

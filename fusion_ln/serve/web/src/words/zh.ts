@@ -55,6 +55,13 @@ export const zh: Words = {
     507: { title: '此服务器须保存所发送的内容，但未能保存，因此没有给出结果。', way: '请告知服务器管理员。' },
     other: { title: '服务器拒绝了请求。', way: '原因见下方服务器的说明。' },
   },
+  serverCautions: {
+    'text-in-picture': '文件标明图像中带有文字，其中可能包含患者姓名。',
+    'first-frame': '文件含有多帧，仅使用第一帧。',
+    'trained-on': '模型曾用此图像训练，因此结果偏好。',
+    'not-checked': '此服务器不检查图像是否曾用于训练；冻结的模型会检查。',
+    'keeps-uploads': '此服务器会保存所发送的内容及其结果。',
+  },
   tryAgain: '重试',
   notFound: '此页面不存在。',
   names: {
