@@ -219,7 +219,7 @@ def test_a_cine_gives_the_frame_that_the_study_took():
     first.save(file := io.BytesIO(), "TIFF", save_all=True, append_images=[second])
     decoded = decode(Upload("2d", file.getvalue(), 32, Preparation(frame=1)))
     np.testing.assert_array_equal(decoded.pixels, decode(Upload("2d", encode_noise(1), 32)).pixels)
-    assert decoded.warnings == [
+    assert [each.text for each in decoded.warnings] == [
         "2d: the file holds 2 frames; frame 1, counted from 0 and as in the model's study, alone is used."
     ]
 

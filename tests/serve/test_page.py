@@ -232,6 +232,7 @@ def test_a_doubtful_answer_is_said_in_words(opened, server, scheme):
         "model": {"title": "Mean", "digest": None},
         "engine": {"name": "torch", "version": "2"},
         "warnings": ["2d: text stands in the picture."],
+        "warning_codes": ["text-in-picture"],
     }
     page = opened(replies={"predict": {"json": answer}}, color_scheme=scheme)
     give_both(page)
