@@ -1,7 +1,5 @@
 """A model and its cohort, described for those who meet it on a page."""
 
-from importlib.metadata import metadata
-
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.frozen import card
 from fusion_ln.frozen.folder import ModelFolder
@@ -59,7 +57,6 @@ def describe_cohort(model: FrozenModel) -> dict[str, object]:
         "folds": study.n_folds,
         "licence": model.record.licence,
         "data_sets": _data_sets(model),
-        "code": _code(),
     }
 
 
@@ -80,11 +77,3 @@ def _data_sets(model: FrozenModel) -> list[dict[str, object]]:
         for each in manifests
         if "page" in each and set(each.get("modalities", ())) & set(model.modalities)
     ]
-
-
-def _code() -> dict[str, object] | None:
-    """Find where the package's metadata say that its code is."""
-    for entry in metadata("fusion_ln").get_all("Project-URL") or []:
-        title, _, url = entry.partition(", ")
-        return {"title": title, "url": url}
-    return None

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import tempfile
+import zipfile
 from multiprocessing.context import SpawnProcess
 
 import numpy as np
@@ -91,6 +92,11 @@ def test_the_model_and_its_cohort_are_described_for_a_reader(site):
     assert cohort["name"] == served["cohort"]
     assert cohort["pictures"] == {"2d": 24, "cdfi": 24}
     assert any("zenodo.org" in each["url"] for each in cohort["data_sets"])
+    *_, source = cohort["code"]
+    found = site.get(source["url"])
+    assert found["Content-Disposition"] == f'attachment; filename="{source["title"]}"'
+    assert source["licence"] == "Apache-2.0"
+    assert zipfile.is_zipfile(io.BytesIO(found.content))
 
 
 def test_examples_are_simulated_and_of_every_class(site):
@@ -281,7 +287,7 @@ def test_the_interface_answers_as_its_document_says(config, mode):
 
     schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", get_asgi_application())
     operations = [found.ok() for found in schema.get_all_operations()]
-    assert len(operations) == 10
+    assert len(operations) == 11
     for operation in operations:
         if mode == "positive" or operation.method == "post":  # the others take nothing that could be wrong
             check_operation(operation, mode)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +339,9 @@ def test_every_page_can_be_read(opened, scheme):
         assert page.title().endswith("fusion_ln")
         check_with_axe(page)
     assert page.get_by_role("link", name=re.compile("CV4LymphNode")).count() == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name=re.compile("source")).click()
+    assert zipfile.is_zipfile(download.value.path())
 
 
 def test_a_token_is_asked_for_and_a_wrong_one_refused(opened):

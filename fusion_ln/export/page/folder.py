@@ -19,6 +19,7 @@ from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.export.page.bundle import INDEX, INSTALL, OFFLINE, PAGE, STATIC, lack_of_page
 from fusion_ln.export.page.parts import PageParts, split_model
+from fusion_ln.export.source import ARCHIVE, pack_source, source_link, source_links
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.frozen.describe import describe_cohort, describe_model, warnings_of
 from fusion_ln.frozen.folder import ModelFolder
@@ -112,6 +113,7 @@ def _make_files(model: FrozenModel, parts: PageParts) -> dict[str, bytes]:
     bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name not in {INDEX, OFFLINE}]
     files |= {path.relative_to(BUNDLE).as_posix(): path.read_bytes() for path in bundle}
     files |= pictures | ({facts.name: facts.read_bytes()} if facts.is_file() else {})
+    files[ARCHIVE] = pack_source()
     files[HEADERS] = HOST_HEADERS.format(policy=policy).encode()
     page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
     described = _describe(model, parts, folder, has_facts=facts.is_file())
@@ -170,7 +172,7 @@ def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: b
     inferno = colormaps["inferno"]
     return {
         "model": served,
-        "cohort": describe_cohort(model),
+        "cohort": {**describe_cohort(model), "code": [*source_links(), source_link(ARCHIVE)]},
         "sides": dict(model.record.modalities),
         "folder": folder,
         "folds": len(model.models),

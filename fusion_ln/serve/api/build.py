@@ -11,13 +11,13 @@ from ninja.openapi.schema import OpenAPISchema
 from fusion_ln import __version__
 from fusion_ln.frozen.card import NOT_A_DEVICE
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.serve.api import cohort, examples, explain, models, pictures, predict, session
+from fusion_ln.serve.api import cohort, examples, explain, models, pictures, predict, session, source
 from fusion_ln.serve.api.schemas import Health
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.problems import KIND, ProblemError
 
 AT_THE_DOOR = (400, 401, 403, 429)  # unreadable, without token, forged, too often
-RESOURCES = (predict, explain, pictures, models, cohort, examples, session)
+RESOURCES = (predict, explain, pictures, models, cohort, source, examples, session)
 
 
 class ProblemApi(NinjaAPI):

@@ -117,7 +117,7 @@ class CohortSummary(Schema):
     pictures: dict[str, int]
     folds: int
     data_sets: list[Link]
-    code: Link | None
+    code: list[Link]
 
 
 class Example(Schema):

@@ -34,7 +34,7 @@ export default function CohortPage({ model }: { model: Model }) {
             />
             <h3>{w.links}</h3>
             <ul className="links" lang="en">
-              {[...(loaded.value.code ? [loaded.value.code] : []), ...loaded.value.data_sets].map((link) => (
+              {[...loaded.value.code, ...loaded.value.data_sets].map((link) => (
                 <li key={link.url}>
                   <a href={link.url} rel="noreferrer">
                     {link.title}

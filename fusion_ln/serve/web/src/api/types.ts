@@ -115,5 +115,5 @@ export interface CohortSummary {
   pictures: Record<string, number>;
   folds: number;
   data_sets: Link[];
-  code: Link | null;
+  code: Link[];
 }
