@@ -1,13 +1,20 @@
-"""Records of explanations and of shortcut audits, which `explain` writes and `report` reads."""
+"""Records of explanations and of shortcut audits, which `explain` writes and `report` reads, and the tests of maps."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+import numpy as np
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
+from fusion_ln.decode.stored import load_arrays, read_stored_table
 from fusion_ln.errors import RunError
 from fusion_ln.files.formats import write_json
-from fusion_ln.records.parts import CohortSummary
+from fusion_ln.files.hashes import hash_file
+from fusion_ln.records.parts import CohortSummary, Strict
+from fusion_ln.runs import ExplanationFolder, RunFolder
+from fusion_ln.terms import PATIENT, RANDOM_MAPS
+
+EXPLAIN_AGAIN = "Give the command that explained the run again: it makes the file anew."
 
 
 class _Record(BaseModel):
@@ -106,3 +113,62 @@ class AuditRecord(_Record):
     examples: tuple[str, ...]
     seed: int
     versions: dict[str, str]
+
+
+class MapTests(Strict):
+    """Tests of the attribution maps of a run: the method whose pixels change the probability most, and by how much.
+
+    Attributes:
+        method, title: Name of the method, and for a reader.
+        gain: Its insertion curve less its deletion curve, mean over steps and patients.
+        random: The same of random maps.
+        patients: Number of patients whose maps were tested.
+    """
+
+    method: str
+    title: str
+    gain: FiniteFloat
+    random: FiniteFloat
+    patients: Annotated[int, Field(ge=1)]
+
+    @property
+    def trusted(self) -> str | None:
+        """The method that is trusted most; None if none beats random maps."""
+        return self.method if self.gain > self.random else None
+
+
+def read_map_tests(run: RunFolder) -> MapTests | None:
+    """Read how the maps in a run's explanation did; None without an explanation of this run whose maps were tested.
+
+    Raises:
+        RunError: If the explanation is unfinished or damaged.
+    """
+    folder = run.explanation
+    if not folder.record.is_file():
+        return None
+    record = ExplanationRecord.read(folder.record)
+    if not record.trust or not record.methods or record.predictions != hash_file(run.predictions):
+        return None
+    if not folder.patients.is_file():
+        raise RunError(f"{folder.root}: is unfinished.", EXPLAIN_AGAIN)
+    patients = read_stored_table(folder.patients, EXPLAIN_AGAIN, {PATIENT: "text"})[PATIENT].tolist()
+    gains = {each.name: _gain_of(folder, each.name, patients) for each in record.methods}
+    best = max(record.methods, key=lambda each: gains[each.name])
+    return MapTests(
+        method=best.name,
+        title=best.title,
+        gain=gains[best.name],
+        random=_gain_of(folder, RANDOM_MAPS, patients),
+        patients=len(patients),
+    )
+
+
+def _gain_of(folder: ExplanationFolder, method: str, patients: list[str]) -> float:
+    """Compute the mean of insertion less deletion over the steps of the curves and the patients."""
+    gains = []
+    for patient in patients:
+        held = load_arrays(path := folder.maps(method, patient)) or {}
+        if not {"insertion", "deletion"} <= held.keys():
+            raise RunError(f"{path}: is missing or damaged.", EXPLAIN_AGAIN)
+        gains.append(float(held["insertion"].mean() - held["deletion"].mean()))
+    return float(np.mean(gains))

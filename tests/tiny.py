@@ -26,7 +26,10 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.cohort.head import CohortDetails
+from fusion_ln.explanations import ExplanationRecord
+from fusion_ln.files.formats import write_arrays, write_parquet
 from fusion_ln.files.hashes import hash_file
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
@@ -232,6 +235,25 @@ class Blank(float):
         return panels if not squeeze else self if panels.size == 1 else panels.squeeze()
 
     subfigures = subplots
+
+
+def write_explanation(run: RunFolder, curves: Mapping[str, Sequence[tuple[float, float]]], **changed: object) -> None:
+    """Write the tested maps of a run's explanation: by method, heights of insertion and deletion of each patient."""
+    methods = [name for name in curves if name != "random"]
+    held = {
+        "run": run.name, "settings": {}, "predictions": hash_file(run.predictions), "simulated": True,
+        "classes": CLASSES, "sides": {"2d": 32}, "grids": {}, "trust": True, "randomized_shares": [1.0],
+        "errors": False, "named": False,
+        "methods": [{"name": name, "title": name.upper(), "description": name} for name in methods],
+    }  # fmt: skip
+    folder = run.explanation
+    ExplanationRecord.model_validate({**held, **changed}).write(folder.record)
+    names = [f"P{number}" for number in range(len(curves["random"]))]
+    write_parquet(folder.patients, pd.DataFrame({"patient_id": names}))
+    for method, heights in curves.items():
+        for name, (insertion, deletion) in zip(names, heights, strict=True):
+            arrays = {"insertion": np.full(21, insertion), "deletion": np.full(21, deletion)}
+            write_arrays(folder.maps(method, name), arrays)
 
 
 def leave_blank(patch: pytest.MonkeyPatch) -> None:

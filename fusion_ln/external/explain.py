@@ -14,10 +14,11 @@ from fusion_ln.explain.request import SAMPLE, ExplainSettings
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.formats import write_csv
 from fusion_ln.files.names import as_file_name
+from fusion_ln.frozen.card import describe_tests
 from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.predict.present import as_table
-from fusion_ln.progress import progress
+from fusion_ln.progress import progress, say
 from fusion_ln.report.explanation.overlays import draw_panel, on_one_scale, overlay_cell, picture_cell
 from fusion_ln.terms import PATIENT, modality_title
 
@@ -44,7 +45,11 @@ def explain_cohort(root: Path, cohort: Cohort, settings: ExplainSettings, out: P
     if unfit := [name for name in settings.methods if name not in explainer.fitting]:
         allowed = f"Choose of {', '.join(explainer.fitting)}."
         raise SettingsError(f"--method {unfit[0]}: the networks of {root} do not allow it.", allowed)
-    methods = settings.methods or explainer.fitting
+    tests = predictor.model.record.map_tests
+    if tests:
+        say(describe_tests(tests))
+    trusted = tests.trusted if tests else None
+    methods = sorted(settings.methods or explainer.fitting, key=lambda name: name != trusted)
     part = _choose(cohort, predictor, settings)
     answers = predictor.predict_cohort(part)
     sides = predictor.model.record.modalities
@@ -108,6 +113,8 @@ def _draw(
     n = len(predictor.model.models)
     maps_of = "Maps" if n == 1 else f"Mean of the maps of {n} models"
     foot = f"{maps_of} for the first picture of each modality."
+    if record.map_tests and record.map_tests.trusted in scales:
+        foot += f" Trusted most: {record.map_tests.title}."
     if record.study.simulated:
         foot += " The model was trained on simulated patients."
     return draw_panel(title, ["Picture", *(METHODS[name].title for name in scales)], rows, foot)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from fusion_ln.evaluation.limits.shares import share_interval
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE, FoldScores
+from fusion_ln.explanations import MapTests
 from fusion_ln.frozen.record import ModelRecord
 from fusion_ln.records.parts import GIVEN, Preparation
 from fusion_ln.terms import mark_commands, modality_title
@@ -138,6 +139,7 @@ def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
         ]),
         ("Tested where", [
             "In its own study, out of fold: each patient by the model that held the patient out.",
+            *([describe_tests(record.map_tests)] if record.map_tests else []),
             "On no other cohort when it was frozen; `fusionln evaluate MODEL --cohort OTHER` does that.",
         ]),
         ("Licence", [record.licence]),
@@ -149,6 +151,15 @@ def _subsets(record: ModelRecord) -> list[str]:
     if len(record.modalities) == 1:
         return []
     return [f"It answers from any of its modalities; {len(record.calibration)} subsets of them are calibrated apart."]
+
+
+def describe_tests(tests: MapTests) -> str:
+    """Say which attribution maps the tests of a model's study trust most."""
+    found = (
+        f"put in instead of taken out, the pixels of {tests.title} change the probability of the class by "
+        f"{tests.gain:+.2f}, those of random maps by {tests.random:+.2f} (means over {tests.patients} patients)"
+    )
+    return f"Its study trusts {f'the maps of {tests.title} most' if tests.trusted else 'no maps'}: {found}."
 
 
 def _answer(record: ModelRecord) -> str:

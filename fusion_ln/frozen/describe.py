@@ -1,12 +1,18 @@
 """A model and its cohort, described for those who meet it on a page."""
 
+from functools import cache
+from pathlib import Path
+
+from fusion_ln.errors import RunError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
+from fusion_ln.explanations import MapTests, read_map_tests
 from fusion_ln.frozen import card
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.log import LogEntry, read_log
 from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.manifests import load_manifest, manifest_names
+from fusion_ln.runs import RunFolder
 from fusion_ln.terms import KNOWN_MODALITIES, modality_title
 
 OTHER_COLOUR = ("#5b5bd6", "#9a9af0")  # of a modality that only the cohort knows
@@ -19,7 +25,7 @@ def warnings_of(model: FrozenModel) -> list[str]:
 
 def describe_model(model: FrozenModel) -> dict[str, object]:
     """Describe a model; coverage: aim of its sets; colours: on a light and on a dark page."""
-    record = model.record
+    record, tests = model.record, map_tests_of(model)
     return {
         "title": record.title,
         "digest": model.digest,
@@ -38,8 +44,26 @@ def describe_model(model: FrozenModel) -> dict[str, object]:
         "patients": record.study.patients,
         "simulated": record.study.simulated,
         "coverage": 1 - MISS_RATE,
+        "map_tests": tests.model_dump() if tests else None,
         "evaluations": [_describe_evaluation(entry) for entry in read_log(model.root)],
     }
+
+
+def map_tests_of(model: FrozenModel) -> MapTests | None:
+    """Take the tests of maps from a model's record; of a run, from its explanation, which may come later."""
+    if model.digest:
+        return model.record.map_tests
+    last = RunFolder(model.root).explanation.patients  # written when the maps are there
+    return _read_map_tests(model.root, last.stat().st_mtime_ns) if last.is_file() else None
+
+
+@cache
+def _read_map_tests(root: Path, written: int) -> MapTests | None:
+    """Read them once for each time that an explanation ends: every page and every explanation asks for them."""
+    try:
+        return read_map_tests(RunFolder(root))
+    except RunError:  # half an explanation
+        return None
 
 
 def _describe_evaluation(entry: LogEntry) -> dict[str, object]:

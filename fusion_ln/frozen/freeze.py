@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
-from fusion_ln.errors import ModelError
+from fusion_ln.errors import ModelError, RunError
+from fusion_ln.explanations import MapTests, read_map_tests
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.formats import write_json, write_parquet, write_text
 from fusion_ln.files.locks import LOCK, locked
@@ -23,6 +24,7 @@ from fusion_ln.models.backbones import Backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.models.weights.network import metadata_of
+from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Answer
@@ -88,7 +90,9 @@ def freeze(
             "weights": name_presets(beginnings, trained.models[0].networks),
         }
         study = record.study.model_copy(update=added)
-        record = record.model_copy(update={"study": study, "farthest": known.threshold})
+        record = record.model_copy(
+            update={"study": study, "farthest": known.threshold, "map_tests": _read_map_tests(run)}
+        )
         write_json(folder.record, record.model_dump(mode="json"))
         write_text(folder.card, render_card(record, scores[ALL_PATIENTS]))
         write_text(folder.facts, render_facts(record, scores[ALL_PATIENTS]))
@@ -100,6 +104,14 @@ def _refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> "Refit":
     from fusion_ln.training.fusion.refit import refit  # what trains is slow to import
 
     return refit(run, cohort, device)
+
+
+def _read_map_tests(run: RunFolder) -> MapTests | None:
+    try:
+        return read_map_tests(run)
+    except RunError as error:
+        say(f"{error.problem} So the model does not name the map that its study trusts most. {error.way_out}")
+        return None
 
 
 def _refuse_other(folder: ModelFolder) -> None:

@@ -11,6 +11,7 @@ from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.external.points import OperatingPoint
 from fusion_ln.evaluation.external.profile import CohortProfile
 from fusion_ln.evaluation.probabilities.maps import CalibrationMap
+from fusion_ln.explanations import MapTests
 from fusion_ln.files.formats import parse
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.records.parts import LearntParameters, Preparation, Share, Strict
@@ -91,6 +92,7 @@ class ModelRecord(Strict):
         pooled: Of the answer from all others: learnt from every patient with the pictures that each has.
         operating_points: Thresholds of calibrated probabilities, chosen on out-of-fold predictions.
         figures: Of the calibrated answers of the folds' models to the patients whom they held out.
+        map_tests: Of the attribution maps of the folds' models; None where none were tested.
         farthest: Distance of features beyond which a patient is unlike the study's, see `learn_threshold`.
         licence: Licence of the weights.
         frozen: Day on which it was frozen.
@@ -110,6 +112,7 @@ class ModelRecord(Strict):
     operating_points: tuple[OperatingPoint, ...] = ()
     figures: tuple[Auc, ...] = ()
     study: Study
+    map_tests: MapTests | None = None
     farthest: Annotated[FiniteFloat, Field(ge=0)] = 0
     licence: str
     frozen: str

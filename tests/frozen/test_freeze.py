@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused
+from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused, write_explanation
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
-from fusion_ln.files.formats import write_text
+from fusion_ln.files.formats import write_json, write_text
 from fusion_ln.files.locks import LOCK
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
@@ -370,6 +370,31 @@ def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp
         assert backbone.mean.flatten().tolist() == pytest.approx([0.1] * 3)
     assert predictor.model.record.study.weights == ("made (MIT), which learnt from a test's pictures",)
     assert "made learnt from a test's pictures: among them is test, the source of tiny" in capsys.readouterr().err
+
+
+def test_a_model_names_the_maps_that_its_study_trusts_most(study, make_cohort, tmp_path):
+    run, model = RunFolder(tmp_path / "run"), ModelFolder(tmp_path / "model")
+    shutil.copytree(study[1]["baseline-2d"].root, run.root)
+    write_explanation(run, {"ig": [(0.9, 0.5)], "occlusion": [(0.8, 0.6)], "random": [(0.5, 0.4)]})
+    fusionln("freeze", run.root, "--cohort", study[0].root, "--out", model.root, "--licence", "MIT")
+    said = "Its study trusts the maps of IG most"
+    assert said in model.card.read_text(encoding="utf-8")
+    assert "P0" not in model.record.read_text(encoding="utf-8")
+    fusionln("verify", model.root)
+    new = ("--cohort", make_cohort(9, name="new", seed=8).root, "--patients", "P001", "--method", "occlusion,ig")
+    assert said in fusionln("explain", model.root, *new, "--out", tmp_path / "maps")
+
+    record = json.loads(model.record.read_text(encoding="utf-8"))
+    assert record.pop("map_tests")["method"] == "ig"
+    write_json(model.record, record)  # as an earlier version wrote it
+    model.write_digest()
+    assert load_model(model.root).record.map_tests is None
+
+    shutil.rmtree(model.root)
+    run.explanation.maps("ig", "P0").unlink()
+    said = fusionln("freeze", run.root, "--cohort", study[0].root, "--out", model.root, "--licence", "MIT")
+    assert "does not name the map that its study trusts most" in said
+    assert model.read_record().map_tests is None
 
 
 def test_a_second_freezing_into_one_folder_and_a_foreign_one_are_refused(study, models, tmp_path):

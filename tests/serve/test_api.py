@@ -11,13 +11,15 @@ import signal
 import tempfile
 import zipfile
 from multiprocessing.context import SpawnProcess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
-from tiny import encode_noise
+from tiny import encode_noise, write_explanation
 
+from fusion_ln.runs import RunFolder
 from fusion_ln.serve.options import ServeOptions
 from fusion_ln.serve.site import django_settings
 
@@ -257,6 +259,29 @@ def test_a_run_says_that_its_pictures_are_not_looked_for(config):
     for digest, said in (("d", 0), (None, 1)):
         warnings = warnings_of(dataclasses.replace(model, digest=digest))
         assert sum("does not check whether a picture" in each.text for each in warnings) == said
+
+
+def test_the_maps_that_the_study_trusts_most_are_offered_beside_grad_cam(config, monkeypatch):
+    from fusion_ln.explanations import MapTests
+    from fusion_ln.serve.api.models import methods_of
+
+    monkeypatch.setitem(vars(config.room), "explainer", SimpleNamespace(fitting=("gradcam", "ig", "occlusion")))
+    model = config.room.predictor.model
+    for gain, expected in ((0.3, {"gradcam": False, "occlusion": True}), (0.1, {"gradcam": False, "ig": False})):
+        tests = MapTests(method="occlusion", title="Occlusion", gain=gain, random=0.2, patients=12)
+        tested = dataclasses.replace(model, record=model.record.model_copy(update={"map_tests": tests}))
+        assert {each["name"]: each["trusted"] for each in methods_of(tested)} == expected
+
+
+def test_a_run_offers_the_maps_of_an_explanation_that_ends_while_it_is_served(config, tmp_path):
+    from fusion_ln.serve.api.models import methods_of
+
+    run = RunFolder(tmp_path)
+    run.predictions.write_bytes(b"predictions")
+    served = dataclasses.replace(config.room.predictor.model, digest=None, root=tmp_path)
+    assert not any(each["trusted"] for each in methods_of(served))
+    write_explanation(run, {"occlusion": [(0.9, 0.5)], "random": [(0.5, 0.4)]})
+    assert [each["name"] for each in methods_of(served) if each["trusted"]] == ["occlusion"]
 
 
 def test_other_methods_and_forged_requests_are_problems(site):

@@ -21,7 +21,7 @@ from fusion_ln.export.page.bundle import INDEX, INSTALL, OFFLINE, PAGE, STATIC, 
 from fusion_ln.export.page.parts import PageParts, split_model
 from fusion_ln.export.source import ARCHIVE, pack_source, source_link, source_links
 from fusion_ln.files.atomic import write_bytes
-from fusion_ln.frozen.describe import describe_cohort, describe_model, warnings_of
+from fusion_ln.frozen.describe import describe_cohort, describe_model, map_tests_of, warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 
@@ -158,11 +158,13 @@ def _hash(parts: PageParts) -> str:
 
 def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: bool) -> dict[str, object]:
     """Describe what the page must know: what the server's interface answers, and how to run the parts."""
-    method = "gradcam" if parts.gradients else "occlusion"
+    method, tests = "gradcam" if parts.gradients else "occlusion", map_tests_of(model)
     warnings = [*warnings_of(model), NOT_CHECKED]
     served = {
         **describe_model(model),
-        "methods": [{"name": method, "title": METHODS[method].title, "trusted": False}],
+        "methods": [
+            {"name": method, "title": METHODS[method].title, "trusted": bool(tests and tests.trusted == method)}
+        ],
         "keeps_uploads": False,
         "has_report": False,
         "has_facts": has_facts,

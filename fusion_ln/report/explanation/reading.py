@@ -10,11 +10,10 @@ import pandas as pd
 
 from fusion_ln.decode.stored import Kind, load_arrays, read_stored_table
 from fusion_ln.errors import RunError
-from fusion_ln.explanations import ExplanationRecord
+from fusion_ln.explanations import EXPLAIN_AGAIN, ExplanationRecord
 from fusion_ln.runs import ExplanationFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED, MODALITY, PATIENT, PROB, RANDOM_MAPS
 
-EXPLAIN_AGAIN = "Give the command that explained the run again: it makes the file anew."
 # Columns of the tables that the page reads.
 PATIENTS: dict[str, Kind] = {PATIENT: "text", FOLD: "whole", LABEL: "whole", "target": "whole", MODALITIES_USED: "text"}
 SHARE_COLUMNS: dict[str, Kind] = {PATIENT: "text", "method": "text", MODALITY: "text", "share": "number"}
@@ -119,16 +118,6 @@ class Explanation:
                 row |= {name: float(held[name]) for name in ("infidelity", "sensitivity")}
                 rows.append({**row, "randomised": abs(float(held["randomised"][-1])), "error": float(held["error"])})
         return pd.DataFrame(rows)
-
-    @property
-    def most_trusted(self) -> str | None:
-        """The method whose pixels change the probability most, put in against taken out; None if none beats chance."""
-        if self.tested.empty:
-            return None
-        means = self.tested.groupby("method")[["insertion", "deletion"]].mean()
-        gain = means["insertion"] - means["deletion"]
-        best = str(gain.idxmax())
-        return None if best == RANDOM_MAPS else best
 
     def curves(self, name: str) -> dict[str, np.ndarray]:
         """Read a curve of every patient, by method. Each of shape (N, steps)."""

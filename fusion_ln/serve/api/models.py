@@ -1,19 +1,13 @@
 """`GET /models`: the model that this server asks."""
 
-from functools import cache
-from pathlib import Path
-
 from django.http import HttpRequest
 from ninja import NinjaAPI
 
-from fusion_ln.errors import FusionLNError
 from fusion_ln.explain.frozen import DEFAULT_METHODS
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.frozen import describe
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.report.explanation.reading import read_explanation
-from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.serve.api.schemas import ServedModel
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.cautions import Caution, as_fields
@@ -42,32 +36,15 @@ def warnings_of(model: FrozenModel) -> list[Caution]:
 
 
 def methods_of(model: FrozenModel) -> list[dict[str, object]]:
-    """List the attribution methods that are offered: Grad-CAM, and the one that the run's tests trust most."""
-    fitting = serve_config().room.explainer.fitting
-    trusted = _most_trusted(model)
+    """List the attribution methods that are offered: Grad-CAM, and the one that the study's tests trust most."""
+    fitting, tests = serve_config().room.explainer.fitting, describe.map_tests_of(model)
+    trusted = tests.trusted if tests else None
     names = ["gradcam", trusted] if trusted else DEFAULT_METHODS
     return [
         {"name": name, "title": METHODS[name].title, "trusted": name == trusted}
         for name in dict.fromkeys(names)
         if name in fitting
     ]
-
-
-def _most_trusted(model: FrozenModel) -> str | None:
-    """Read the method that did best in the explanation of a run; None of a frozen model, or without one."""
-    folder = RunFolder(model.root).explanation
-    if model.digest or not folder.record.is_file():
-        return None
-    return _read_most_trusted(folder.root, folder.record.stat().st_mtime_ns)
-
-
-@cache
-def _read_most_trusted(root: Path, written: int) -> str | None:
-    """Read it once for each time that the explanation is written: every page and every explanation asks for it."""
-    try:
-        return read_explanation(ExplanationFolder(root)).most_trusted
-    except FusionLNError:  # half an explanation
-        return None
 
 
 def _describe(model: FrozenModel) -> dict[str, object]:

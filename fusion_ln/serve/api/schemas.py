@@ -37,11 +37,24 @@ class Prediction(Schema):
 
 
 class Method(Schema):
-    """An attribution method; trusted: the one that did best in the tests of the run's explanation."""
+    """An attribution method; trusted: the one that did best in the tests of the study, if better than random maps."""
 
     name: str
     title: str
     trusted: bool
+
+
+class TestedMaps(Schema):
+    """The attribution method that did best in the tests of the study, and random maps beside it.
+
+    Gain: rise of the probability when its pixels are put in instead of taken out, mean over the patients.
+    """
+
+    method: str
+    title: str
+    gain: float
+    random: float
+    patients: int
 
 
 class Explanation(Schema):
@@ -92,6 +105,7 @@ class ServedModel(Schema):
     coverage: float
     evaluations: list[EvaluationEntry]
     methods: list[Method]
+    map_tests: TestedMaps | None
     keeps_uploads: bool
     has_report: bool
     has_facts: bool

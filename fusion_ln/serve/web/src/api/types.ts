@@ -6,6 +6,16 @@ export interface Method {
   trusted: boolean;
 }
 
+/** How the maps of the best method did in the tests of the study, beside random maps. */
+export interface MapTests {
+  method: string;
+  title: string;
+  /** Rise of the probability when its pixels are put in instead of taken out. */
+  gain: number;
+  random: number;
+  patients: number;
+}
+
 export interface Evaluation {
   date: string;
   cohort: string;
@@ -33,6 +43,8 @@ export interface Model {
   coverage: number;
   evaluations: Evaluation[];
   methods: Method[];
+  /** Null: no map was tested. */
+  map_tests: MapTests | null;
   keeps_uploads: boolean;
   has_report: boolean;
   has_facts: boolean;

@@ -6,6 +6,7 @@ import { ProblemNote } from '../parts/ProblemNote';
 import type { Asked, Patient } from '../patient/usePatient';
 import { useWords } from '../words/words';
 import { MapFigure } from './MapFigure';
+import { sayTrust } from './trust';
 
 interface MapsProps {
   model: Model;
@@ -37,7 +38,7 @@ export function Maps({ model, explanation, patient, target }: MapsProps) {
 }
 
 function MapViews({ model, explanation }: { model: Model; explanation: Explanation }) {
-  const { words, title } = useWords();
+  const { words, title, points } = useWords();
   const methods = explanation.methods;
   const [chosen, setChosen] = useState(methods.find((each) => each.trusted)?.name ?? methods[0]?.name ?? '');
   const [beside, setBeside] = useState(false);
@@ -85,6 +86,7 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
       <p className="dim small on-paper">
         {words.maps.method}: <span lang="en">{method?.title}</span>
       </p>
+      <p className="dim small">{sayTrust(model.map_tests, methods, words, points)}</p>
       <ul className={beside ? 'figures figures-beside' : 'figures'}>
         {Object.entries(explanation.pictures).map(([modality, picture]) => (
           <MapFigure

@@ -3,6 +3,7 @@ import type { Answer } from '../api/types';
 import { speak, type Language } from '../words/words';
 import { answerRows } from './rows';
 import { describeSet, startOf } from './sets';
+import { sayTrust } from './trust';
 
 const ANSWER: Answer = {
   probabilities: { benign: 0.1, lymphoma: 0.2, metastatic: 0.7 },
@@ -54,4 +55,21 @@ it('writes the columns of the command, and a reason where there is no answer', (
   expect(cell(first, 'contribution_cdfi')).toBe(-0.1);
   expect(cell(first, 'modalities')).toBe('2d+cdfi');
   expect([cell(second, 'patient_id'), cell(second, 'problem')]).toEqual(['P2', '2d: truncated']);
+});
+
+describe('words for the maps that are trusted', () => {
+  const { words, points } = speak('en');
+  const offered = [{ name: 'gradcam', title: 'Grad-CAM', trusted: false }];
+  const tested = (method: string, gain: number): string =>
+    sayTrust({ method, title: method.toUpperCase(), gain, random: 0.02, patients: 12 }, offered, words, points);
+
+  it('name the method with its figures, also where it is not offered', () => {
+    expect(tested('gradcam', 0.31)).toMatch(/GRADCAM was trusted most\. .*\+31 percentage points.*\+2 \(12 patients\)/);
+    expect(tested('ig', 0.31)).toContain('IG was trusted most, which this page does not compute');
+  });
+
+  it('say why none is', () => {
+    expect(tested('ig', 0.01)).toContain('none did better than random maps');
+    expect(sayTrust(null, offered, words, points)).toContain('did not test');
+  });
 });

@@ -152,6 +152,15 @@ export const en = {
     picture: 'Picture',
     map: 'With map',
   },
+  trust: {
+    untested:
+      'None of these maps is marked as trusted most: the study did not test its maps (`fusionln explain` before `fusionln freeze` does).',
+    most: (method: string) => `In the tests of the study ${method} was trusted most. `,
+    elsewhere: (method: string) => `In the tests of the study ${method} was trusted most, which this page does not compute. `,
+    none: 'None of these maps is marked as trusted most: in the tests of the study none did better than random maps. ',
+    figures: (method: string, gain: string, random: string, patients: number) =>
+      `Put in instead of taken out, the pixels of ${method} change the probability by ${gain} percentage points, those of random maps by ${random} (${count(patients, 'patient')}).`,
+  },
   batch: {
     title: 'Ask about many patients',
     lead: 'Give a folder of pictures, or a CSV file together with the pictures it names.',

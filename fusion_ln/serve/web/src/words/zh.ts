@@ -157,6 +157,14 @@ export const zh: Words = {
     picture: '图像',
     map: '叠加关注图',
   },
+  trust: {
+    untested: '以下关注图均未标为“最可信”：该研究未对其关注图进行检验（可在 `fusionln freeze` 之前运行 `fusionln explain`）。',
+    most: (method) => `在该研究的检验中，${method} 最可信。`,
+    elsewhere: (method) => `在该研究的检验中，${method} 最可信，但此页面不计算该方法。`,
+    none: '以下关注图均未标为“最可信”：在该研究的检验中，没有任何方法优于随机图。',
+    figures: (method, gain, random, patients) =>
+      `与移除相比，放入 ${method} 所指的像素使概率变化 ${gain} 个百分点，随机图则为 ${random} 个百分点（${patients} 位患者）。`,
+  },
   batch: {
     title: '批量预测',
     lead: '提供一个图像文件夹，或一个 CSV 文件及其中列出的图像。',
