@@ -113,6 +113,8 @@ def test_every_look_is_entered_and_a_second_one_is_said(study, model, tmp_path):
         ("other", 62, False),
         ("other", 62, True),
     ]
+    tables = [tmp_path / name / "predictions.parquet" for name in ("one", "two")]
+    assert f"answers of the model {digest[:12]}" in refused("compare", *tables, "--out", tmp_path / "both")
     (model / LOG).write_text("{}")
     with pytest.raises(ModelError, match="no list of evaluations"):
         evaluate(model, study[2], tmp_path / "three")

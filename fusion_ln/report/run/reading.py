@@ -14,6 +14,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort, open_run_cohort
 from fusion_ln.decode.stored import Kind, read_stored_table
 from fusion_ln.errors import CohortError, PredictionsError, RunError
+from fusion_ln.evaluation.external.record import EVALUATION_FILE, read_record
 from fusion_ln.heads import head_title
 from fusion_ln.predictions import (
     REMAKE,
@@ -98,6 +99,7 @@ def _place(path: Path) -> RunFolder | Path:
 
 
 def _need_several(paths: list[Path], places: list[RunFolder | Path]) -> None:
+    """Refuse a single model, and one that is named twice or stands in two evaluations by its digest."""
     for number, place in enumerate(places):
         if place in places[:number]:
             raise PredictionsError(f"{paths[number]}: given twice.", "Name each model once.")
@@ -106,6 +108,15 @@ def _need_several(paths: list[Path], places: list[RunFolder | Path]) -> None:
             f"{paths[0]}: one model only; a comparison needs at least two.",
             "Name another run, or predictions.parquet file, of the same cohort.",
         )
+    evaluated: dict[str, Path] = {}
+    for path, place in zip(paths, places, strict=True):
+        if isinstance(place, RunFolder) or not (place.parent / EVALUATION_FILE).is_file():
+            continue
+        digest = read_record(place.parent)[0].model.digest
+        if digest and (other := evaluated.setdefault(digest, path)) != path:
+            raise PredictionsError(
+                f"{path}: answers of the model {digest[:12]}, as those of {other} are.", "Name each model once."
+            )
 
 
 def _find_cohort(runs: list[RunFolder], folder: Path | None) -> Cohort | None:
