@@ -76,12 +76,17 @@ class Cohort:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of patients, labels and pictures with their boxes; not of paths nor of clinical columns."""
+        """SHA-256 of patients, labels and pictures with their boxes; not of paths nor of clinical columns.
+
+        The frame that was taken of each cine counts where the import counted cines, as earlier ones did not.
+        """
         patients = hash_table(self.patients[[PATIENT, LABEL]])
         boxes = CROP if self.is_cropped else ()
         pictures = hash_table(self.images[[IMAGE, PATIENT, MODALITY, VIEW, SHA256, *boxes]])
         masked = [MASKED] if self.details.mask_text else []
-        return hash_table(pd.DataFrame({"part": [*self.classes, *self.modalities, patients, pictures, *masked]}))
+        frame = [f"frame {self.details.frame}"] if self.details.frame and self.details.cines else []
+        parts = [*self.classes, *self.modalities, patients, pictures, *masked, *frame]
+        return hash_table(pd.DataFrame({"part": parts}))
 
     @cached_property
     def folds_fingerprint(self) -> str:

@@ -86,6 +86,7 @@ def freeze(
         known = learn_known(opened, trained.models, load_refit(run, refitted.learnt) if refitted else None)
         write_moments(folder.moments, known.moments)
         added = {
+            "preparation": opened.preparation,  # of an earlier version's run, its record does not tell the frame
             "profile": profile_of(opened, record.modalities),
             "weights": name_presets(beginnings, trained.models[0].networks),
         }

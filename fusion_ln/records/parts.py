@@ -25,6 +25,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+DESCRIPTIVE = ("preparation", "owners")  # of a cohort: what follows from pictures and patients, which are hashed
 GIVEN = "given"  # in place of a rule: boxes that somebody looked at
 
 
@@ -101,6 +102,10 @@ class CohortSummary(Recorded):
     n_folds: int
     preparation: Preparation | None = None
     owners: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return the entries that tell it from others, as they are written; the fingerprint covers its pictures."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in DESCRIPTIVE}
 
     def count_nodes(self) -> str:
         """Count nodes and their patients; empty where the units are patients."""

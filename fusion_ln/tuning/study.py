@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
+from fusion_ln.records.parts import DESCRIPTIVE
 from fusion_ln.runs import differences
 from fusion_ln.settings.studies import SamplerName
 from fusion_ln.training.crossval import read_cohort
@@ -65,7 +66,7 @@ class StudyJob:
     def identity(self) -> dict[str, Any]:
         """Return the fields that must match to resume a study."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
-        cohort = read_cohort(self.objective.cohort).describe().model_dump(mode="json")
+        cohort = read_cohort(self.objective.cohort).describe().identity()
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
         return {**own, "sampler": self.sampler, "cohort": cohort, **self.objective.describe()}
 
@@ -145,7 +146,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
 
 
 def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
-    """Rename the settings that an earlier version recorded.
+    """Rename the settings that an earlier version recorded, and leave out what no longer tells studies apart.
 
     Raises:
         StudyError: If it tuned some of them, since its trials then bear the old names.
@@ -158,7 +159,9 @@ def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
             "Begin another with `--storage`. `fusionln study apply FILE` still writes what it found (tuned.toml), "
             "and `--warm-start tuned.toml` begins with it.",
         )
-    return {**held, "settings": base_settings.rename(held["settings"])} if "settings" in held else held
+    if "settings" in held:
+        held = {**held, "settings": base_settings.rename(held["settings"])}
+    return {**held, "cohort": {key: held["cohort"][key] for key in held["cohort"] if key not in DESCRIPTIVE}}
 
 
 def _wait_for_identity(study: optuna.Study) -> None:

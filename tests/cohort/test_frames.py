@@ -179,6 +179,8 @@ def test_a_cohort_holds_the_frame_that_was_taken_of_each_cine(cv4lymphnode, tmp_
     assert load_cohort(first.root).preparation.of_cines == "`--frame 0`"
     second = import_cohort(source, tmp_path / "second", k=2, frame=1, leave_out=["*.jpg"])
     assert str(load_cohort(second.root).preparation) == "taken from cines (`--frame 1`)"
+    third = import_cohort(source, tmp_path / "third", k=2, frame=2, leave_out=["*.jpg"])
+    assert second.fingerprint != third.fingerprint  # of the same files
 
 
 def test_the_check_says_of_a_cine_that_its_file_named_text(mixed, tmp_path):

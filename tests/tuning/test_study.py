@@ -250,6 +250,17 @@ def test_an_earlier_versions_study_goes_on_unless_it_tuned_a_renamed_key(tmp_pat
                 open_study(job, storage)
 
 
+def test_a_study_goes_on_whatever_its_cohort_said_of_cines_and_nodes(tmp_path, cohort):
+    """An earlier version did not record it, and the fingerprint holds it."""
+    storage = open_storage(str(tmp_path / "j"))
+    job = toy_job(cohort.root)
+    study = open_study(job, storage)
+    held = study.user_attrs[IDENTITY]
+    earlier = {"preparation": {"crop": "auto", "boxes": {"screen": 3}}, "owners": 9}
+    study.set_user_attr(IDENTITY, {**held, "cohort": {**held["cohort"], **earlier}})
+    assert open_study(job, storage).study_name == study.study_name
+
+
 def test_a_study_on_another_cohort_is_refused(tmp_path, cohort, make_cohort):
     run(tmp_path / "j", 1, toy_job(cohort.root))
     with pytest.raises(StudyError, match=r"cohort.fingerprint"):
