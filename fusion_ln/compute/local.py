@@ -4,6 +4,7 @@ import os
 import queue
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
@@ -15,8 +16,8 @@ from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.compute.memory import keep_freed_memory
-from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload
-from fusion_ln.errors import SettingsError
+from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload, refuse_unguarded
+from fusion_ln.errors import RunError, SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 
@@ -86,6 +87,12 @@ def _run_in_processes(jobs: list[J], at_once: int, threads: int, step: Step) -> 
                     if future.done():
                         future.result()
             _forward(notes, step)
+        except BrokenProcessPool:
+            refuse_unguarded()
+            raise RunError(
+                "a worker process was killed before its fit was done.",
+                "If memory ran out, give fewer `--workers`. The same command goes on: what is finished is kept.",
+            ) from None
         finally:  # after an error or Ctrl-C; without effect when all is done
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)

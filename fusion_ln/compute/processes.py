@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import connection, resource_tracker
@@ -12,6 +13,8 @@ from threading import Thread
 import torch
 
 from fusion_ln.compute.memory import keep_freed_memory
+from fusion_ln.errors import RunError
+from fusion_ln.files.locks import is_importing_main
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
@@ -22,6 +25,8 @@ WORKERS = multiprocessing.get_context("forkserver")
 
 def preload(modules: Iterable[str]) -> None:
     """Name the modules that are imported once for all workers; without effect when the first has started."""
+    if is_importing_main():  # it would start workers of its own, without end
+        raise SystemExit(1)
     WORKERS.set_forkserver_preload(sorted(set(modules)))
 
 
@@ -63,6 +68,19 @@ def init_worker(environment: Mapping[str, str], threads: int) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
     Thread(target=_die_with_command, daemon=True).start()
+
+
+def refuse_unguarded() -> None:
+    """Raise RunError if no worker can start, since each would run the command's script once more; for a lost worker."""
+    probe = WORKERS.Process(target=os.getpid)
+    probe.start()
+    probe.join()
+    if probe.exitcode:
+        script = getattr(sys.modules["__main__"], "__file__", None) or "the script"
+        raise RunError(
+            f"{script}: worker processes import it, and it would start again in each.",
+            'Put what it does below `if __name__ == "__main__":`, or set `workers=1` (`DeviceSettings`).',
+        )
 
 
 def _die_with_command() -> None:

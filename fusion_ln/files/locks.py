@@ -1,8 +1,10 @@
 """Lock files of folders, so that no two commands write to the same one."""
 
 import fcntl
+import multiprocessing
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -82,10 +84,37 @@ def _wait_for(handle: int, folder: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.read(handle, LONGEST_NAME).decode(errors="replace") or "another process"
+        if is_importing_main() and _process_of(holder) in _processes_above():
+            raise SystemExit(1) from None  # the holder waits for this worker; `compute.processes` tells why it ended
         say(f"{folder}: {holder} works there; waiting until it is done.")
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         say(f"{folder}: its storage knows no locks ({error.strerror}), so start no other command there meanwhile.")
+
+
+def is_importing_main() -> bool:
+    """Check whether this process is a worker that runs the command's script once more, as the module it came from.
+
+    A script that lets its workers come this far lacks a guard around what it does.
+    """
+    return getattr(multiprocessing.current_process(), "_inheriting", False)
+
+
+def _process_of(holder: str) -> int | None:
+    """Read the id of a process of this machine from the text of a lock file; None if it is none."""
+    found = re.fullmatch(rf"process (\d+) on {re.escape(platform.node())}", holder)
+    return int(found[1]) if found else None
+
+
+def _processes_above() -> set[int]:
+    """List the process that started this one, the one that started that, and so on."""
+    above, process = set[int](), os.getppid()
+    with suppress(OSError, ValueError, IndexError):
+        while process > 1:
+            above.add(process)
+            status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+            process = int(status.rpartition(")")[2].split()[1])
+    return above
 
 
 def _sweep(folder: Path) -> None:

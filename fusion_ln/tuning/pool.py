@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from fusion_ln.compute.device import accelerator_of, fits_at_once, threads_per_fit
-from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload
+from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload, refuse_unguarded
 from fusion_ln.errors import FusionLNError, StudyError
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
@@ -69,6 +69,7 @@ def _run_in_processes(
         raise failure
     died = [worker for worker in workers if worker.exitcode]
     if any(worker.exitcode > 0 for worker in died):
+        refuse_unguarded()
         raise RuntimeError("A worker failed: see above.")  # a bug: its traceback was printed by the worker
     if len(died) == n_workers:
         raise StudyError(

@@ -3,11 +3,16 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
-from tiny import started
+from tiny import CPU, started
 
+from fusion_ln.compute import local
 from fusion_ln.compute.processes import interrupts_held_back
+from fusion_ln.errors import RunError
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import Precision
 
 IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
@@ -55,3 +60,49 @@ def test_a_worker_has_the_variables_of_its_command_and_ends_with_it():
         command.kill()
         assert select.select([worker], [], [], 60)[0], "the worker goes on"
     os.close(worker)
+
+
+@dataclass(frozen=True)
+class KilledJob:
+    """A fit that is killed as a system without memory kills one."""
+
+    device: DeviceSettings
+    precision: Precision = "32-true"
+    epochs: int = 1
+    files: tuple[()] = ()
+
+    def execute(self, fabric, on_epoch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_told_in_words():
+    with pytest.raises(RunError, match="was killed before its fit was done"):
+        local.run([KilledJob(CPU.model_copy(update={"workers": 2}))] * 2, 1, print)
+
+
+SCRIPT = """
+from pathlib import Path
+from fusion_ln.compute.processes import WORKERS, preload, refuse_unguarded
+from fusion_ln.errors import RunError
+from fusion_ln.files.locks import locked
+preload([])
+with locked(Path("busy") / ".lock"):
+    worker = WORKERS.Process(target=print)
+    worker.start()
+    worker.join()
+    try:
+        refuse_unguarded()
+    except RunError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("first", ["", "preload([])"])  # workers wait for the lock, or would start workers
+def test_a_script_without_a_guard_ends_with_a_message_that_names_it(tmp_path, first):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("preload([])", first))
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    message = f"{script}: worker processes import it, and it would start again in each."
+    assert done.stdout.splitlines()[0] == message
+    assert 'if __name__ == "__main__":' in done.stdout
+    assert not done.stderr
