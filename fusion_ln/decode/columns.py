@@ -19,7 +19,7 @@ MOST_LEVELS = 30  # text with more is free text or an identifier
 # Spellings of a gap: in any column, and, since they may be a level of a category, only among numbers and pictures.
 GAPS = frozenset({"", "na", "n/a", "#n/a", "nan", "<na>", "null"})
 NUMBER_GAPS = GAPS | set("-–—?.") | {"--", "none", "unknown", "unk", "missing", "n.a.", "n.d.", "未知", "不详"}
-NUMBER, DECIMAL_COMMA = "number", "number, decimal comma"
+NUMBER, DECIMAL_COMMA, GROUPED = "number", "number, decimal comma", "number, thousands grouped"
 TEXT, DATES, PICTURES, EMPTY = "text", "dates", "pictures", "empty"
 ASKED_FIRST = 20  # cells
 CELLS_NAMED = 5  # odd cells or levels of a column
@@ -28,6 +28,16 @@ _WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"  # without leading zeros, and no more digit
 _PLAIN = re.compile(rf"{_WHOLE}(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+", re.ASCII)
 _IN_COMMAS = re.compile(rf"{_WHOLE}(?:,\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)  # or three decimals
+_GROUP = r"[+-]?[1-9]\d{{0,2}}(?:{0}\d{{3}})+(?:{1}\d+)?"  # with a sign between thousands, and a decimal one
+# Signs of thousands and decimals that go together, and how a number with the first is written.
+_WAYS = [
+    (sign, decimal, re.compile(_GROUP.format(re.escape(sign), re.escape(decimal)), re.ASCII))
+    for sign, decimal in [(",", "."), (".", ","), *((sign, decimal) for sign in "'’ \xa0\u202f" for decimal in ".,")]
+]
+_POINT_GROUPS = _WAYS[1][2]
+_NUMBER = r"[+-]?\d+(?:[.,]\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\s*(?:[-–—~±]|\.\.\.?|…|to)\s*{_NUMBER}\s*[A-Za-zµμ%°]*", re.ASCII)  # "0.5-1"
+_SIGNS = str.maketrans("０１２３４５６７８９．，＋－−", "0123456789.,+--")  # full width; a minus
 _MEASURE = re.compile(r"[<>≤≥~≈]?=?\s*([+-]?\d+(?:[.,]\d+)?)\s*[A-Za-zµμ%°²³/]*", re.ASCII)  # "<5", "12 mm"
 _DATE = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4})(?:[ T]\d.*)?", re.ASCII)
 
@@ -37,7 +47,7 @@ class Column:
     """A column of a user's table as it was read.
 
     Attributes:
-        kind: `NUMBER`, `DECIMAL_COMMA`, `TEXT`, `DATES`, `PICTURES` or `EMPTY`.
+        kind: `NUMBER`, `DECIMAL_COMMA`, `GROUPED`, `TEXT`, `DATES`, `PICTURES` or `EMPTY`.
         gaps: How often each spelling of a gap was met.
         odd: Cells that a person should look at, each with its lines.
         levels: Different texts of a text column.
@@ -75,8 +85,9 @@ def read_columns(
     """Read columns of text as what they hold.
 
     A column of numbers is numeric, with gaps as NaN. Decimal commas are read where no cell of the column has a point
-    and one cell of the table cannot be a group of thousands. Anything else stays text, with gaps as None: codes with
-    leading zeros, numbers of more than 15 digits, dates, and a column in which one cell is no number.
+    and one cell of the table cannot be a group of thousands; groups of thousands where all cells of a column can be
+    read in one way alone. Anything else stays text, with gaps as None: codes with leading zeros, numbers of more than
+    15 digits, dates, and a column in which one cell is no number.
 
     Args:
         cells: Text without blanks around it; the index holds line numbers.
@@ -133,17 +144,23 @@ def _read_column(cells: pd.Series, folder: Path, comma_found: bool) -> tuple[pd.
         return pd.Series(float("nan"), index=cells.index), column
     if _holds_pictures(known, folder):
         return known.reindex(cells.index), replace(column, kind=PICTURES)
-    numbers = known.str.replace("−", "-")
-    if numbers.map(_is_number).all() and not (comma_found and _all_thousands(numbers, ".")):
-        return pd.to_numeric(numbers.reindex(cells.index)), replace(column, kind=NUMBER)
-    if comma_found and numbers.map(_fits(_IN_COMMAS)).all():
-        values = pd.to_numeric(numbers.str.replace(",", ".").reindex(cells.index))
-        return values, replace(column, kind=DECIMAL_COMMA)
+    numbers, kind = _read_numbers(known.str.translate(_SIGNS), comma_found)
+    if numbers is not None:
+        return pd.to_numeric(numbers.reindex(cells.index)), replace(column, kind=kind)
     if known.map(_fits(_DATE)).all():
         return known.reindex(cells.index), replace(column, kind=DATES)
     values, column = _as_text(cells)
     odd = _odd_among_numbers(known)
     return values, replace(column, odd=(*_with_lines(odd), *column.odd), nearly_numeric=len(odd) > 0)
+
+
+def _read_numbers(numbers: pd.Series, comma_found: bool) -> tuple[pd.Series | None, str]:
+    """Write numbers with a decimal point and no groups, and tell how they were written; None if some are none."""
+    if numbers.map(_is_number).all() and not (comma_found and _all_thousands(numbers, ".")):
+        return numbers, NUMBER
+    if comma_found and numbers.map(_fits(_IN_COMMAS)).all():
+        return numbers.str.replace(",", "."), DECIMAL_COMMA
+    return _ungroup(numbers), GROUPED
 
 
 def _holds_pictures(known: pd.Series, folder: Path) -> bool:
@@ -193,20 +210,51 @@ def _split_gaps(cells: pd.Series, spellings: Collection[str]) -> tuple[pd.Series
 def _odd_among_numbers(known: pd.Series) -> pd.Series:
     """Find the cells that keep a column from being a measurement; none if it is none without them.
 
-    More than half of its cells begin with a number, and these have more values than a score or a code.
+    More than half of its cells begin with a number, and these have more values than a score or a code. Ranges alone
+    are the bands of a category.
     """
-    measures = known.map(_measure).astype(float).dropna()
+    numbers = known.str.translate(_SIGNS)
+    measures = numbers.map(_measure).astype(float).dropna()
     is_measurement = measures.nunique() > CATEGORY_LEVELS or bool((measures % 1 != 0).any())
-    if 2 * len(measures) <= len(known) or not is_measurement:
+    has_groups = any(map(_grouped, numbers))
+    is_measurement |= has_groups
+    in_bands = 2 * numbers.map(_fits(_RANGE)).sum() > len(known) and not (has_groups or numbers.map(_is_number).any())
+    if 2 * len(measures) <= len(known) or in_bands or not is_measurement:
         return known[:0]
-    odd = known[~known.map(_is_number).astype(bool)]
+    odd = known[~numbers.map(_is_number).astype(bool)]
     return odd if len(odd) else known
 
 
-def _measure(cell: str) -> float | None:
-    """Read the number in ``12 mm``, ``<5`` or ``007``."""
-    found = _MEASURE.fullmatch(cell.replace("−", "-"))
-    return float(found[1].replace(",", ".")) if found else None
+def _measure(number: str) -> float | None:
+    """Read the number in ``12 mm``, ``<5`` or ``007``, the first of a range, one with its thousands grouped."""
+    if found := _MEASURE.fullmatch(number) or _RANGE.fullmatch(number):
+        return float(found[1].replace(",", "."))
+    return float(plain) if (plain := _grouped(number)) else None
+
+
+def _grouped(number: str) -> str:
+    """Write a number with its thousands grouped without the groups; empty if it is none, or may be a decimal."""
+    if not _THOUSANDS.fullmatch(number):
+        for sign, decimal, pattern in _WAYS:
+            if pattern.fullmatch(number):
+                return number.replace(sign, "").replace(decimal, ".")
+    return ""
+
+
+def _ungroup(numbers: pd.Series) -> pd.Series | None:
+    """Write a column's numbers without groups of thousands; None if some are none, or may be read in two ways."""
+    if not any(map(_grouped, numbers)):
+        return None
+    read = []
+    doubtful = any(map(_THOUSANDS.fullmatch, numbers))
+    for sign, decimal, pattern in _WAYS:
+        if doubtful and sign not in ".,":
+            continue
+        fits = numbers.map(_fits(pattern)) | numbers.map(_fits(re.compile(rf"{_WHOLE}(?:{re.escape(decimal)}\d+)?")))
+        plain = numbers.str.replace(sign, "").str.replace(decimal, ".")
+        if fits.all() and plain.map(_is_number).all():
+            read.append(plain)
+    return read[0] if read and all(plain.equals(read[0]) for plain in read) else None
 
 
 def _is_number(cell: str) -> bool:
@@ -214,8 +262,10 @@ def _is_number(cell: str) -> bool:
 
 
 def _has_clear_comma(cells: pd.Series) -> bool:
-    """Check for a column in decimal commas, one of which cannot be a group of thousands."""
-    known = _split_gaps(cells, NUMBER_GAPS)[0].str.replace("−", "-")
+    """Check for a column in decimal commas, one of which cannot be a group of thousands, or ``1.100,5``."""
+    known = _split_gaps(cells, NUMBER_GAPS)[0].str.translate(_SIGNS)
+    if any("," in cell and _POINT_GROUPS.fullmatch(cell) for cell in known):
+        return True
     return bool(known.map(_fits(_IN_COMMAS)).all()) and "," in "".join(known) and not _all_thousands(known, ",")
 
 

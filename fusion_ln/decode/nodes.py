@@ -71,7 +71,7 @@ def remark_on_spellings(units: Iterable[str]) -> list[str]:
     nodes: dict[str, list[str]] = {}
     for unit in units:
         nodes.setdefault(patient_of(unit), []).append(unit.partition(SEPARATOR)[2])
-    alike = [f"patients {' and '.join(map(repr, group))}" for group in spelt_alike(nodes)]
+    alike = [f"patients {' and '.join(map(repr, group))}" for group in spelt_alike(nodes, label_key)]
     for patient, names in nodes.items():
         groups = spelt_alike(names, label_key)
         alike += [f"nodes {' and '.join(map(repr, group))} of patient {patient!r}" for group in groups]

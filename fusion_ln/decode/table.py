@@ -8,7 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +21,7 @@ SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # of two that fit
 SAMPLED_LINES = 50  # that the separator is judged by
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 AS_UTF8 = "Save it as CSV with UTF-8 encoding, or as .xlsx."
+MOST_NAMED = 5  # names of a warning
 BINARY = re.compile("[\x00-\x08\x0e-\x19\x7f]")
 
 
@@ -32,12 +33,14 @@ class TextTable:
         cells: Text, by column; the index holds the number of each line in the file.
         remarks: Lines for the reader: encoding other than UTF-8, sheet of a workbook, columns without a name.
         separator: Sign between cells; empty for a workbook.
+        padded: Cells that had blanks around them, by line and place of the column.
     """
 
     path: Path
     cells: pd.DataFrame
     remarks: tuple[str, ...] = ()
     separator: str = ""
+    padded: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def columns(self) -> list[str]:
@@ -58,6 +61,17 @@ class TextTable:
                     "Rename or remove one of them.",
                 )
         return replace(self, cells=self.cells.set_axis(spelt, axis="columns"))
+
+    def remark_on_blanks(self, column: str) -> list[str]:
+        """Warn of names in a column that stand with blanks around them and without, and are read as one."""
+        if column not in self.columns:
+            return []
+        place, seen = self.columns.index(column), dict[str, set[bool]]()
+        for line, text in self.cells[column].items():
+            seen.setdefault(str(text), set()).add((int(str(line)), place) in self.padded)
+        both = [repr(text) for text, ways in seen.items() if text and len(ways) > 1]
+        names = ", ".join(both[:MOST_NAMED]) + (f" and {len(both) - MOST_NAMED} more" if len(both) > MOST_NAMED else "")
+        return [f"Warning: {self.path}: {column} {names}: also with blanks around it, taken for one."] if both else []
 
 
 def spelling_key(text: str) -> str:
@@ -194,13 +208,20 @@ def _parse(path: Path, text: str) -> tuple[list[SheetLine], str]:
     else:
         separator = max(SEPARATORS, key=lambda each: _fit(text, each))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    spaced = chain(
+        csv.reader(io.StringIO(text, newline=""), delimiter=separator), repeat([])
+    )  # blanks before cells too
+    lines = []
     try:
-        return [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader], separator
+        for cells, wide in zip(reader, spaced, strict=False):
+            same = list(map(str.strip, wide)) == list(map(str.strip, cells))
+            lines.append((reader.line_num + skipped, wide if same else cells))
     except csv.Error as error:
         raise SourceError(
             f"{path}, line {reader.line_num + skipped}: not a line of CSV ({error}).",
             'Look for a quotation mark (") that is not closed; one within a cell is written twice.',
         ) from None
+    return lines, separator
 
 
 def _fit(text: str, separator: str) -> tuple[bool, bool, int]:
@@ -215,7 +236,7 @@ def _fit(text: str, separator: str) -> tuple[bool, bool, int]:
 
 def _tabulate(path: Path, rows: Sequence[SheetLine], remarks: tuple[str, ...], expected: str) -> TextTable:
     """Make a table of a header and the lines below it; leave out columns without a name and without a cell."""
-    filled = [row for row in rows if any(row[1])]
+    filled = [(number, list(map(str.strip, cells))) for number, cells in rows if any(map(str.strip, cells))]
     if len(filled) < 2:
         raise SourceError(f"{path}: {'no line below its header' if filled else 'empty'}.", expected)
     (_, header), *lines = filled
@@ -236,4 +257,10 @@ def _tabulate(path: Path, rows: Sequence[SheetLine], remarks: tuple[str, ...], e
     if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
         raise SourceError(f"{path}: column {twice[0]!r} stands in it twice.", "Rename or remove one of them.")
     remarks += tuple(f"{path}: column {place + 1} has no name and is called {names[place]!r}." for place in unnamed)
-    return TextTable(path, grid[list(names)].set_axis(list(names.values()), axis="columns"), remarks)
+    padded = frozenset(
+        (number, kept)
+        for number, cells in rows
+        for kept, place in enumerate(names)
+        if place < len(cells) and cells[place] != cells[place].strip()
+    )
+    return TextTable(path, grid[list(names)].set_axis(list(names.values()), axis="columns"), remarks, padded=padded)

@@ -94,7 +94,7 @@ def _rows(path: Path, results: "ReadOnlyWorksheet", formulas: "ReadOnlyWorksheet
                     "Open the file in a spreadsheet program and save it, or save it as CSV.",
                 )
         cells = [_as_text(cell.value, cell.number_format or "") if cell.value is not None else "" for cell in row]
-        if any(cells):
+        if any(map(str.strip, cells)):
             rows.append((number, cells))
     _refuse_merged(path, results, dict(rows))
     width = max((len(cells) for _, cells in rows), default=0)
@@ -109,7 +109,7 @@ def _refuse_merged(path: Path, sheet: "ReadOnlyWorksheet", cells: Mapping[int, S
         ranges = [found.decode() for found in _MERGED.findall(source.read())]
     for merged in ranges:
         column, row, *_ = range_boundaries(merged)
-        if any(cells.get(int(row or 0), ())[int(column or 0) - 1 :][:1]):
+        if "".join(cells.get(int(row or 0), ())[int(column or 0) - 1 :][:1]).strip():
             raise SourceError(
                 f"{path}: cells {merged} of sheet {sheet.title!r} are merged, so that one cell holds the value of all.",
                 "Unmerge them and fill in each cell, or save such a table as CSV.",
@@ -127,4 +127,4 @@ def _as_text(value: object, number_format: str) -> str:
     if isinstance(value, int | float) and float(value).is_integer():
         zeros = len(number_format) if re.fullmatch("0+", number_format) else 0
         return f"{int(value):0{zeros}d}"
-    return str(value).strip()
+    return str(value)

@@ -154,10 +154,11 @@ def test_a_column_that_may_mean_nodes_is_said(raw, tmp_path, capsys):
 
 def test_patients_and_their_nodes_that_are_spelt_alike_are_said(raw, tmp_path):
     text = raw.read_text().replace("P01,2,", "p01,2,").replace("P05,3,", "P05,x,").replace("P05,2,", "P05,X,")
-    raw.write_text(text.replace("P02,3,", "P02,01,"))
+    raw.write_text(text.replace("P02,3,", "P02,01,").replace("P06,", "7,").replace("P07,", "007,"))
     found = [remark for remark in imported(raw, tmp_path / "cohort").details.remarks if "spelling" in remark]
     assert [remark.removesuffix(" differ only in spelling, and are taken for several.") for remark in found] == [
         "Warning: patients 'P01' and 'p01'",
+        "Warning: patients '7' and '007'",
         "Warning: nodes '1' and '01' of patient 'P02'",
         "Warning: nodes 'X' and 'x' of patient 'P05'",
     ]

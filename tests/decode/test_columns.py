@@ -90,6 +90,47 @@ def test_a_comma_is_a_decimal_one_only_where_the_table_has_such():
     assert described["x"].nearly_numeric  # 1.234 is 1234 to who writes 0,5
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (["1.100,5", "900", "2,25"], [1100.5, 900, 2.25]),
+        (["1,100.5", "-1,234,567", "7"], [1100.5, -1234567, 7]),
+        (["1'100", "2’500.5", "40"], None),  # two signs
+        (["1'100", "2'500.5", "40"], [1100, 2500.5, 40]),
+        (["1 100", "2 500,5", "40"], [1100, 2500.5, 40]),
+        (["１２．５", "３", "−４"], [12.5, 3, -4]),
+        (["1.100,5", "1,100.5"], None),
+        (["1'100", "2,345"], None),
+        (["1.100,5", "1.5"], None),
+        (["0.5-1", "2", "3"], None),
+        (["1.100,5", "1,100.5", "1'100", "0.5-1"], None),
+        (["1'100", "1'200"], [1100, 1200]),
+        (["1'100", "12-14", "1.5 – 2 mm"], None),
+    ],
+)
+def test_grouped_thousands_are_read_in_one_way_or_named(written, expected):
+    values, described = read(x=written)
+    if expected:
+        assert values["x"].tolist() == expected
+        assert described["x"].kind.startswith("number")
+    else:
+        assert described["x"].nearly_numeric
+        assert "nearly numeric" in described["x"].warning
+        assert "nearly numeric" in reason_against_categories(values["x"])
+
+
+def test_one_number_with_both_signs_tells_the_decimal_one_of_its_table():
+    _, described = read(x=["1.100,5"] * 8, y=[f"{n}.234" for n in range(1, 9)], z=[f"{n},234" for n in range(1, 9)])
+    assert described["y"].nearly_numeric
+    assert described["z"].kind == "number, decimal comma"
+
+
+def test_bands_of_a_category_are_no_numbers():
+    bands = [f"{n}0-{n}9" for n in range(1, 9)]
+    _, described = read(age=["<10", *bands, *bands], part=["0-0.5", "0.5-1"] * 8 + ["1-2"])
+    assert not any(column.nearly_numeric for column in described.values())
+
+
 def test_a_decimal_comma_among_separating_ones_is_warned_of():
     cells = pd.DataFrame({"levels": ["NA", "2,3", "4"], "size": ["1", "2", "−3"]}, dtype=object)
     for separator in ",;":

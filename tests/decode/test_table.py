@@ -117,6 +117,17 @@ def test_spellings_of_one_word_are_found():
     assert found == [["Benign", "benign", "ｂｅｎｉｇｎ"], ["lymph  node", "Lymph node"]]
 
 
+def test_names_with_and_without_blanks_are_said(read):
+    content = [["Patient ID", "x"], ["a", "f "], ["a ", "f"], ["b ", "1"], ["b\u00a0", "1"], [" c", "1"], ["c", "1"]]
+    for text in (workbook(content), "\n".join(",".join(row) for row in content).encode()):
+        table = read(text).with_names(["patient_id"])
+        [remark] = table.remark_on_blanks("patient_id")
+        assert "patient_id 'a', 'c': also with blanks around it" in remark
+        assert table.cells["patient_id"].tolist() == ["a", "a", "b", "b", "c", "c"]
+        assert not table.remark_on_blanks("site")
+    assert read(b'x, y\n1, "2\n3"\n').cells["y"].tolist() == ["2\n3"]
+
+
 def test_labels_that_are_equal_as_numbers_are_spellings_of_one():
     labels = ["1", "1.0", "01", "１", "10", "1.05", "-1", "0", "0.00", "1a", "A", "a"]
     assert spelt_alike(labels, label_key) == [["1", "1.0", "01", "１"], ["0", "0.00"], ["A", "a"]]

@@ -94,6 +94,7 @@ class Table(Source):
         table = table.with_names([BOX, *(f"{BOX}:{name}" for name in table.columns)])
         names = (PATIENT, NODE, LABEL, SITE, *call_columns(table.columns))
         values, described = read_columns(table.cells, self.root.parent, texts=names, separator=table.separator)
+        blanks = table.remark_on_blanks(PATIENT)
         for line in (*table.remarks, describe_columns(described), *remark_on_headings(table.columns)):
             say(line)
         per_image = {MODALITY, PATH} <= set(table.columns)
@@ -137,7 +138,7 @@ class Table(Source):
             tuple(modalities),
             images,
             clinical,
-            (*odd, *mixed, *alike, *torn),
+            (*odd, *mixed, *alike, *blanks, *torn),
             of_nodes=of_nodes,
         )
 

@@ -10,6 +10,7 @@ from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.sources.table import class_of, known_classes
 from fusion_ln.cohort.statistics import TableOne, is_category, table_one
 from fusion_ln.decode.columns import describe_columns, read_columns
+from fusion_ln.decode.nodes import remark_on_spellings
 from fusion_ln.decode.readers import call_columns
 from fusion_ln.decode.table import label_key, read_table, refuse_spellings
 from fusion_ln.errors import CohortError, SourceError
@@ -92,7 +93,9 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
     label = label or LABEL
     names = (PATIENT, label, SITE, *call_columns(held.columns))
     table, columns = read_columns(held.cells, place.parent, texts=names, separator=held.separator)
-    for line in (*held.remarks, describe_columns(columns), *filter(None, (column.warning for column in columns))):
+    alike = remark_on_spellings(table[PATIENT].dropna()) if PATIENT in table else []
+    odd = [column.warning for column in columns if column.warning]
+    for line in (*held.remarks, describe_columns(columns), *odd, *alike, *held.remark_on_blanks(PATIENT)):
         say(line)
     if PATIENT in table and (repeated := table[PATIENT].duplicated()).any():
         raise CohortError(
