@@ -1,27 +1,22 @@
-"""Attribution methods for all pictures of a patient at once: Captum's, and Grad-CAM by one pass for all modalities."""
+"""Attribution maps of a patient, and those that one pass of all pictures gives: Grad-CAM and attention."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from captum.attr import GuidedBackprop, IntegratedGradients, Occlusion
+from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.explain.memory import within_memory
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.fusion.cross_attention import CrossAttention
 from fusion_ln.models.fusion.layers import TransformerBlock
-
-FIRST_STEPS, MOST_STEPS = 32, 1024  # of the integral
-LARGEST_ERROR = 0.01  # largest accepted completeness error of the integral
-WINDOWS = 8  # occlusion windows along a side of the picture
 
 Maps = list[Tensor]
 
@@ -34,10 +29,12 @@ class Attribution:
         maps: One per modality, zero for an absent picture. float32, each of shape (V, S, S).
         error: Completeness error of Integrated Gradients: the difference between the sum of the maps and the change
             of the logit, as a share of that change; NaN for other methods.
+        quick: Maps of the method's quick version, where they fall out of the same passes.
     """
 
     maps: Maps
     error: float = math.nan
+    quick: Maps | None = None
 
 
 def grad_cam(explained: Explained, case: Case) -> Attribution:
@@ -46,7 +43,7 @@ def grad_cam(explained: Explained, case: Case) -> Attribution:
     The feature planes of the last stage are weighted by their mean gradients and summed; the positive part of the sum
     is resized to the picture.
     """
-    maps = _blank(case)
+    maps = blank_maps(case)
     layers = [explained.planes(explained.modalities[m]) for m in case.modalities]
     with _outputs(layers) as planes, torch.enable_grad():
         logit = explained.model(case.pictures, *case.more)[0, case.target]
@@ -95,72 +92,6 @@ def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
         explained.requires_grad_(False)
     cams = grad_cam(explained, case).maps
     return Attribution([(g[0] * cam[:, None]).sum(1).detach() for g, cam in zip(guided, cams, strict=True)])
-
-
-def integrated_gradients(
-    explained: Explained, case: Case, *, first_steps: int = FIRST_STEPS, most_steps: int = MOST_STEPS
-) -> Attribution:
-    """Compute Integrated Gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1) from black pictures.
-
-    The number of steps is doubled, from ``first_steps`` to ``most_steps``, until the maps sum to the change of the
-    logit within 1 % (completeness).
-    """
-    method = IntegratedGradients(explained)
-    with torch.no_grad():
-        ends = [explained(*pictures, *case.more)[0, case.target] for pictures in (case.pictures, _black(case))]
-    whole = abs(float(ends[0] - ends[1]))
-    steps, error, parts = first_steps, math.inf, tuple(_black(case))
-    while error > LARGEST_ERROR and steps <= most_steps:
-
-        def integrate(at_once: int, n_steps: int = steps) -> tuple[tuple[Tensor, ...], Tensor]:
-            result: tuple[tuple[Tensor, ...], Tensor] = method.attribute(
-                case.pictures,
-                baselines=_black(case),
-                target=case.target,
-                additional_forward_args=case.more,
-                n_steps=n_steps,
-                internal_batch_size=at_once,
-                return_convergence_delta=True,
-            )
-            return result
-
-        parts, delta = within_memory(integrate)
-        error = abs(float(delta)) / max(whole, 1e-6)
-        steps *= 2
-    return Attribution([part[0].sum(1).detach().float() for part in parts], error)
-
-
-def occlusion(explained: Explained, case: Case, *, overlap: int = 2) -> Attribution:
-    """Compute occlusion maps (Zeiler & Fergus 2014, arXiv 1311.2901).
-
-    The value of a pixel is the fall of the logit while a square of the picture is black, averaged over the squares
-    that cover the pixel. The stride is the square's side divided by ``overlap``.
-    """
-    maps = _blank(case)
-    with torch.no_grad():
-        encoded = explained.encode(case)
-        for m in case.modalities:
-            side = max(2, round(case.pictures[m].shape[-1] / WINDOWS))
-
-            def logits(views: Tensor, m: int = m) -> Tensor:
-                return explained.fuse(case, encoded, m, views)
-
-            def occlude(
-                at_once: int, m: int = m, side: int = side, logits: Callable[[Tensor], Tensor] = logits
-            ) -> Tensor:
-                effects: Tensor = Occlusion(logits).attribute(
-                    case.pictures[m],
-                    sliding_window_shapes=(1, 3, side, side),
-                    strides=(1, 3, side // overlap, side // overlap),
-                    baselines=0,
-                    target=case.target,
-                    perturbations_per_eval=at_once,
-                )
-                return effects
-
-            maps[m] = within_memory(occlude)[0].mean(1)  # the same in all channels
-            maps[m][~case.present[0, m]] = 0
-    return Attribution(maps)
 
 
 def attention(explained: Explained, case: Case) -> Attribution:
@@ -227,9 +158,6 @@ def attending_blocks(explained: Explained) -> list[TransformerBlock]:
     ]
 
 
-def _blank(case: Case) -> Maps:
+def blank_maps(case: Case) -> Maps:
+    """Make a map of zeros per modality."""
     return [torch.zeros_like(picture[0, :, 0]) for picture in case.pictures]
-
-
-def _black(case: Case) -> tuple[Tensor, ...]:
-    return tuple(torch.zeros_like(picture) for picture in case.pictures)

@@ -62,7 +62,7 @@ def coalition_values(explained: Explained, case: Case, prior: np.ndarray) -> Val
 def _exact(held_out: HeldOut, patient: str, case: Case, truth: Truth) -> Values:
     """Look up the probabilities (C,) of the exact posterior for every subset of the modalities."""
     rows = truth.posteriors[truth.posteriors[PATIENT] == patient].set_index(SUBSET)
-    posteriors = rows[[PROB + name for name in held_out.trained.classes]]
+    posteriors = rows[[PROB + name for name in held_out.classes]]
     values = {}
     for chosen in coalitions(len(held_out.modalities)):
         present = {held_out.modalities[m] for m in chosen if m in case.modalities}
@@ -76,7 +76,7 @@ def _shares(
 ) -> Iterator[dict[str, object]]:
     shares, true = shapley_values(values), shapley_values(exact) if exact else None
     everything = tuple(range(len(held_out.modalities)))
-    for c, name in enumerate(held_out.trained.classes):
+    for c, name in enumerate(held_out.classes):
         for m, modality in enumerate(held_out.modalities):
             row = {PATIENT: patient, FOLD: held_out.fold(patient), LABEL: held_out.label(patient)}
             row |= {"class": name, MODALITY: modality, "present": m in case.modalities}
@@ -87,7 +87,7 @@ def _shares(
 def _pairs(held_out: HeldOut, patient: str, values: Values, exact: Values | None) -> Iterator[dict[str, object]]:
     true = interactions(exact) if exact else None
     for (a, b), interaction in interactions(values).items():
-        for c, name in enumerate(held_out.trained.classes):
+        for c, name in enumerate(held_out.classes):
             pair = f"{held_out.modalities[a]}+{held_out.modalities[b]}"
             row = {PATIENT: patient, "class": name, "pair": pair, "interaction": interaction[c]}
             yield row if true is None else {**row, "exact": true[a, b][c]}

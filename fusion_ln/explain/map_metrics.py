@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from captum.metrics import infidelity as captum_infidelity
-from captum.metrics import sensitivity_max
 from scipy.stats import spearmanr
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from fusion_ln.explain.attribution import Attribution
-from fusion_ln.explain.memory import AT_ONCE, within_memory
-from fusion_ln.explain.methods import AttributionFunction
+from fusion_ln.explain.memory import within_memory
+from fusion_ln.explain.methods import AttributionFunction, AttributionMethod
 from fusion_ln.explain.network import Case, Explained
 
 CURVE_STEPS = 20  # of insertion and deletion
@@ -51,110 +50,147 @@ SCORE_SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-def score_maps(
-    explained: Explained,
-    case: Case,
-    attribute: AttributionFunction,
-    attribution: Attribution,
-    randomized: Sequence[Explained],
-    seed: int,
-) -> MapScores:
-    """Score the maps of one patient by one method.
+class MapTests:
+    """Tests of a patient's maps; what the maps of all methods share, such as the squares' effects, is computed once.
 
-    Args:
+    Attributes:
         explained: Model.
         case: Patient and class.
-        attribute: Quick version of the method, which is repeated for noisy pictures and randomised models.
-        attribution: Maps to score.
-        randomized: Copies of the model with shuffled weights, one per `RANDOMIZED_SHARES`.
-        seed: Seed of squares and noise, the same for every method.
-    """
-    maps, *others = (attribute(model, case).maps for model in (explained, *randomized))
-    return MapScores(
-        deletion=deletion_curve(explained, case, attribution.maps),
-        insertion=insertion_curve(explained, case, attribution.maps),
-        infidelity=infidelity(explained, case, attribution.maps, seed),
-        sensitivity=sensitivity(explained, case, attribute, seed),
-        randomised=np.array([rank_correlation(case, maps, other) for other in others]),
-    )
-
-
-def score_random_maps(explained: Explained, case: Case, attribution: Attribution, seed: int) -> MapScores:
-    """Score random maps; sensitivity and randomisation are undefined (NaN)."""
-    return MapScores(
-        deletion=deletion_curve(explained, case, attribution.maps),
-        insertion=insertion_curve(explained, case, attribution.maps),
-        infidelity=infidelity(explained, case, attribution.maps, seed),
-        sensitivity=float("nan"),
-        randomised=np.full(len(RANDOMIZED_SHARES), np.nan),
-    )
-
-
-def deletion_curve(explained: Explained, case: Case, maps: Sequence[Tensor]) -> np.ndarray:
-    """Compute the deletion curve (Petsiuk et al. 2018, arXiv 1806.07421); the faster its fall, the better the map."""
-    black = [torch.zeros_like(p) for p in case.pictures]
-    return _curve(explained, case, maps, start=case.pictures, end=black)
-
-
-def insertion_curve(explained: Explained, case: Case, maps: Sequence[Tensor]) -> np.ndarray:
-    """Compute the insertion curve (Petsiuk et al. 2018) from blurred pictures; the faster its rise, the better."""
-    blurred = [_blur(p) for p in case.pictures]
-    return _curve(explained, case, maps, start=blurred, end=case.pictures)
-
-
-def infidelity(explained: Explained, case: Case, maps: Sequence[Tensor], seed: int) -> float:
-    """Compute infidelity (Yeh et al. 2019, arXiv 1901.09392) under black squares, the map optimally scaled.
-
-    Relative to the infidelity of a blank map: 0 if the map predicts every change of the logit, 1 if it predicts none.
+        seed: Seed of squares and noise.
     """
 
-    def measure(attributions: Sequence[Tensor]) -> float:
-        generator = torch.Generator().manual_seed(seed)
+    def __init__(self, explained: Explained, case: Case, seed: int) -> None:
+        self.explained, self.case, self.seed = explained, case, seed
 
-        def blacken(inputs: Tensor | tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-            pictures = (inputs,) if isinstance(inputs, Tensor) else inputs
-            masks = tuple(_squares(p, generator) for p in pictures)
-            return masks, tuple(p * (1 - mask) for p, mask in zip(pictures, masks, strict=True))
+    def score(
+        self, method: AttributionMethod, attribution: Attribution, quick: Attribution, randomized: Sequence[Explained]
+    ) -> MapScores:
+        """Score the maps of a method.
 
-        value = captum_infidelity(
-            explained,
-            blacken,
-            case.pictures,
-            tuple(attributions),
-            additional_forward_args=case.more,
-            target=case.target,
-            n_perturb_samples=SQUARES,
-            max_examples_per_batch=AT_ONCE,
-            normalize=True,
+        Args:
+            method: Its quick version is repeated for noisy pictures and randomised models.
+            attribution: Maps to score.
+            quick: Those of the quick version.
+            randomized: Copies of the model with shuffled weights, one per `RANDOMIZED_SHARES`.
+        """
+        others = [method.quick(model, self.case).maps for model in randomized]
+        return MapScores(
+            deletion=self.deletion(attribution.maps),
+            insertion=self.insertion(attribution.maps),
+            infidelity=self.infidelity(attribution.maps),
+            sensitivity=self.sensitivity(method.quick, quick.maps),
+            randomised=np.array([rank_correlation(self.case, quick.maps, other) for other in others]),
         )
-        return float(value)
 
-    # A map has one value per pixel, shared by its channels.
-    full = [(m[None, :, None] / 3).expand_as(p) for m, p in zip(maps, case.pictures, strict=True)]
-    blank = measure([torch.zeros_like(p) for p in case.pictures])
-    return measure(full) / blank if blank > LEAST_CHANGE else float("nan")
-
-
-def sensitivity(explained: Explained, case: Case, attribute: AttributionFunction, seed: int) -> float:
-    """Compute sensitivity-max (Yeh et al. 2019): largest change of the map under noise, relative to its norm."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def disturb(inputs: tuple[Tensor, ...] | Tensor) -> tuple[Tensor, ...]:
-        pictures = (inputs,) if isinstance(inputs, Tensor) else inputs
-        return tuple(p + NOISE * (2 * torch.rand(p.shape, generator=generator) - 1) for p in pictures)
-
-    def repeat(inputs: tuple[Tensor, ...] | Tensor) -> tuple[Tensor, ...]:
-        pictures = (inputs,) if isinstance(inputs, Tensor) else inputs
-        rows = [
-            attribute(explained, case.with_pictures([p[[b]] for p in pictures])).maps for b in range(len(pictures[0]))
-        ]
-        return tuple(torch.stack(maps) for maps in zip(*rows, strict=True))
-
-    return float(
-        sensitivity_max(
-            repeat, case.pictures, disturb, n_perturb_samples=NOISE_DRAWS, max_examples_per_batch=NOISE_DRAWS
+    def score_random(self, attribution: Attribution) -> MapScores:
+        """Score random maps; sensitivity and randomisation are undefined (NaN)."""
+        return MapScores(
+            deletion=self.deletion(attribution.maps),
+            insertion=self.insertion(attribution.maps),
+            infidelity=self.infidelity(attribution.maps),
+            sensitivity=float("nan"),
+            randomised=np.full(len(RANDOMIZED_SHARES), np.nan),
         )
-    )
+
+    def deletion(self, maps: Sequence[Tensor]) -> np.ndarray:
+        """Compute the deletion curve (Petsiuk et al. 2018, arXiv 1806.07421); the faster its fall, the better."""
+        return self._curve(maps, self._whole, self._black)
+
+    def insertion(self, maps: Sequence[Tensor]) -> np.ndarray:
+        """Compute the insertion curve (Petsiuk et al. 2018) from blurred pictures; the faster its rise, the better."""
+        return self._curve(maps, self._blurred, self._whole)
+
+    def infidelity(self, maps: Sequence[Tensor]) -> float:
+        """Compute infidelity (Yeh et al. 2019, arXiv 1901.09392) under black squares, the map optimally scaled.
+
+        Relative to the infidelity of a blank map: 0 if the map predicts every change of the logit, 1 if it predicts
+        none.
+        """
+        masks, effects = self._squares
+        expected = sum(torch.tensordot(mask, m, 3).double().numpy() for mask, m in zip(masks, maps, strict=True))
+        blank, whole = float((effects**2).sum()), float(np.sum(expected**2))
+        if blank / SQUARES <= LEAST_CHANGE:
+            return float("nan")
+        return 1 - (float((expected * effects).sum()) ** 2 / (whole * blank) if whole else 0.0)
+
+    def sensitivity(self, attribute: AttributionFunction, maps: Sequence[Tensor]) -> float:
+        """Compute sensitivity-max (Yeh et al. 2019): largest change of ``maps`` under noise, relative to their norm."""
+        norm = _norm(maps) or 1.0
+        noisy = (attribute(self.explained, case).maps for case in self._noisy)
+        return max(_norm([a - b for a, b in zip(maps, each, strict=True)]) / norm for each in noisy)
+
+    @cached_property
+    def _whole(self) -> "_End":
+        return _End(self.case.pictures, self._prob(self.case.pictures))
+
+    @cached_property
+    def _black(self) -> "_End":
+        black = [torch.zeros_like(p) for p in self.case.pictures]
+        return _End(black, self._prob(black))
+
+    @cached_property
+    def _blurred(self) -> "_End":
+        blurred = [_blur(p) for p in self.case.pictures]
+        return _End(blurred, self._prob(blurred))
+
+    @cached_property
+    def _squares(self) -> tuple[list[Tensor], np.ndarray]:
+        """Draw squares (N, V, S, S) per modality, and compute by how much the logit falls if they turn black. (N,)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        shapes = [(SQUARES, *p.shape[1:2], *p.shape[3:]) for p in self.case.pictures]
+        masks = [_squares(shape, generator) for shape in shapes]
+
+        def logits(at_once: int) -> Tensor:
+            parts = zip(*(torch.split(mask, at_once) for mask in masks), strict=True)
+            pictures = self.case.pictures
+            versions = ([p * (1 - mask[:, :, None]) for p, mask in zip(pictures, part, strict=True)] for part in parts)
+            return torch.cat([self.explained.versions(self.case, each)[:, self.case.target] for each in versions])
+
+        with torch.no_grad():
+            whole = self.explained.versions(self.case, self.case.pictures)[0, self.case.target]
+            effects: np.ndarray = (whole - within_memory(logits)).double().numpy()
+        return masks, effects
+
+    @cached_property
+    def _noisy(self) -> list[Case]:
+        """Draw the patient's pictures with noise that nobody sees."""
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = []
+        for picture in self.case.pictures:
+            noise = torch.rand((NOISE_DRAWS, *picture.shape[1:]), generator=generator)
+            drawn.append(picture + NOISE * (2 * noise - 1))
+        return [self.case.with_pictures([p[[draw]] for p in drawn]) for draw in range(NOISE_DRAWS)]
+
+    def _prob(self, pictures: Sequence[Tensor]) -> float:
+        return float(self.explained.probs(self.case.with_pictures(pictures))[0, self.case.target])
+
+    def _curve(self, maps: Sequence[Tensor], start: "_End", end: "_End") -> np.ndarray:
+        """Compute the probability of the class while pixels change from ``start`` to ``end``, highest evidence first.
+
+        Ties change in a random order, the same for every map, so that a flat map gains nothing from the order of rows.
+        """
+        values = torch.cat([torch.from_numpy(_pixels(self.case, m, each)) for m, each in enumerate(maps)])
+        shuffled = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))
+        order = shuffled[values[shuffled].argsort(descending=True, stable=True)]
+        rank = torch.empty(len(values), dtype=torch.long)
+        rank[order] = torch.arange(len(values))
+        between = [round(float(share) * len(values)) for share in np.linspace(0, 1, CURVE_STEPS + 1)][1:-1]
+
+        def probs(at_once: int) -> np.ndarray:
+            parts = [between[i : i + at_once] for i in range(0, len(between), at_once)]
+            mixed = (_mix(self.case, rank, part, start.pictures, end.pictures) for part in parts)
+            found = [self.explained.probs(self.case.with_pictures(each))[:, self.case.target] for each in mixed]
+            return np.concatenate(found)
+
+        return np.concatenate([[start.prob], within_memory(probs), [end.prob]])
+
+
+@dataclass(frozen=True)
+class _End:
+    """Pictures at an end of a curve, and their probability of the class."""
+
+    pictures: Sequence[Tensor]
+    prob: float
 
 
 def rank_correlation(case: Case, maps: Sequence[Tensor], others: Sequence[Tensor]) -> float:
@@ -172,31 +208,10 @@ def random_maps(case: Case, seed: int) -> Attribution:
     return Attribution([draw * case.present[0, m, :, None, None] for m, draw in enumerate(draws)])
 
 
-def _curve(
-    explained: Explained, case: Case, maps: Sequence[Tensor], start: Sequence[Tensor], end: Sequence[Tensor]
-) -> np.ndarray:
-    """Compute the probability of the class while pixels change from ``start`` to ``end``, highest attribution first.
-
-    Ties change in a random order, the same for every map, so that a flat map gains nothing from the order of rows.
-    """
-    values = torch.cat([torch.from_numpy(_pixels(case, m, each)) for m, each in enumerate(maps)])
-    shuffled = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))
-    order = shuffled[values[shuffled].argsort(descending=True, stable=True)]
-    rank = torch.empty(len(values), dtype=torch.long)
-    rank[order] = torch.arange(len(values))
-    shares = [round(float(share) * len(values)) for share in np.linspace(0, 1, CURVE_STEPS + 1)]
-
-    def probs(at_once: int) -> np.ndarray:
-        parts = [shares[i : i + at_once] for i in range(0, len(shares), at_once)]
-        return np.concatenate([_probs(explained, case, rank, part, start, end) for part in parts])
-
-    return within_memory(probs)
-
-
-def _probs(
-    explained: Explained, case: Case, rank: Tensor, counts: list[int], start: Sequence[Tensor], end: Sequence[Tensor]
-) -> np.ndarray:
-    """Compute the probability of the class for each number of changed pixels. Shape (len(counts),)."""
+def _mix(
+    case: Case, rank: Tensor, counts: Sequence[int], start: Sequence[Tensor], end: Sequence[Tensor]
+) -> list[Tensor]:
+    """Make one version of the pictures for each number of changed pixels. Each of shape (len(counts), V, 3, S, S)."""
     changed = rank < torch.tensor(counts)[:, None]  # (versions, pixels)
     pictures, used = [], 0
     for m, (a, b) in enumerate(zip(start, end, strict=True)):
@@ -208,8 +223,7 @@ def _probs(
         mixed[:, present] = torch.where(mask, b[:, present], a[:, present])
         pictures.append(mixed)
         used += n
-    probs: np.ndarray = explained.probs(case.with_pictures(pictures))[:, case.target].numpy()
-    return probs
+    return pictures
 
 
 def _pixels(case: Case, m: int, values: Tensor) -> np.ndarray:
@@ -226,12 +240,16 @@ def _blur(pictures: Tensor) -> Tensor:
     return blurred
 
 
-def _squares(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one square of random position and size per picture, 1 inside. (B, V, 3, S, S)."""
-    mask = torch.zeros_like(pictures)
-    side = pictures.shape[-1]
+def _squares(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw one square of random position and size per picture, 1 inside. (B, V, S, S)."""
+    mask = torch.zeros(shape)
+    side = shape[-1]
     for row in mask.flatten(0, 1):
         size = int(torch.randint(side // 8, side // 2, (), generator=generator))
         top, left = torch.randint(0, side - size + 1, (2,), generator=generator).tolist()
-        row[:, top : top + size, left : left + size] = 1
+        row[top : top + size, left : left + size] = 1
     return mask
+
+
+def _norm(maps: Sequence[Tensor]) -> float:
+    return float(torch.cat([each.flatten() for each in maps]).norm())

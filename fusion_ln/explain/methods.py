@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from torch import nn
 
@@ -13,10 +12,10 @@ from fusion_ln.explain.attribution import (
     attention,
     grad_cam,
     guided_grad_cam,
-    integrated_gradients,
-    occlusion,
 )
+from fusion_ln.explain.integrated import integrated_gradients, quick_integrated_gradients
 from fusion_ln.explain.network import Case, Explained
+from fusion_ln.explain.occlusion import occlusion, quick_occlusion
 
 AttributionFunction = Callable[[Explained, Case], Attribution]
 
@@ -37,6 +36,13 @@ class AttributionMethod:
     attribute: AttributionFunction
     quick: AttributionFunction
 
+    def both(self, explained: Explained, case: Case) -> tuple[Attribution, Attribution]:
+        """Compute the maps and those of the quick version, from the same passes where these give both."""
+        exact = self.attribute(explained, case)
+        if self.quick is self.attribute:
+            return exact, exact
+        return exact, self.quick(explained, case) if exact.quick is None else Attribution(exact.quick)
+
 
 METHODS: dict[str, AttributionMethod] = {
     "gradcam": AttributionMethod(
@@ -56,13 +62,13 @@ METHODS: dict[str, AttributionMethod] = {
         "Integrated Gradients",
         "Share of each pixel in the change of the logit from a black picture to this one; the shares add up to it.",
         integrated_gradients,
-        partial(integrated_gradients, first_steps=16, most_steps=16),
+        quick_integrated_gradients,
     ),
     "occlusion": AttributionMethod(
         "Occlusion",
         "Fall of the logit while a square of the picture is black; slow, and needs no gradients.",
         occlusion,
-        partial(occlusion, overlap=1),
+        quick_occlusion,
     ),
     "attention": AttributionMethod(
         "Attention",

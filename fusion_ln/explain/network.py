@@ -132,13 +132,17 @@ class Explained(nn.Module):
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         return self.model.fuse(parts, present, clinical)
 
+    def versions(self, case: Case, pictures: Sequence[Tensor]) -> Tensor:
+        """Compute logits (B, C) of a patient whose ``pictures`` come in B versions."""
+        n = len(pictures[0])
+        clinical = None if case.clinical is None else case.clinical.expand(n, -1)
+        logits: Tensor = self.model(pictures, case.present.expand(n, -1, -1), clinical)
+        return logits
+
     @torch.no_grad()
     def probs(self, case: Case) -> Tensor:
         """Compute probabilities (B, C) of a case whose pictures come in B versions."""
-        n = len(case.pictures[0])
-        clinical = None if case.clinical is None else case.clinical.expand(n, -1)
-        probs: Tensor = self(*case.pictures, case.present.expand(n, -1, -1), clinical).double().softmax(1)
-        return probs
+        return self.versions(case, case.pictures).double().softmax(1)
 
     @torch.no_grad()
     def probs_of(self, case: Case, present: Tensor) -> Tensor:

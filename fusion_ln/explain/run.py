@@ -9,19 +9,14 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.truth import Truth, load_truth
+from fusion_ln.compute.device import fits_at_once, fixed_threads, threads_per_fit
+from fusion_ln.compute.local import run as run_here
 from fusion_ln.decode.stored import load_arrays
 from fusion_ln.errors import RunError
-from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.contributions import contributions
 from fusion_ln.explain.held_out import HeldOut
-from fusion_ln.explain.map_metrics import (
-    RANDOMIZED_SHARES,
-    SCORE_SHAPES,
-    MapScores,
-    random_maps,
-    score_maps,
-    score_random_maps,
-)
+from fusion_ln.explain.job import MapsJob
+from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES, SCORE_SHAPES
 from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Case
 from fusion_ln.explain.phantom_masks import picture_masks
@@ -31,7 +26,7 @@ from fusion_ln.files.folders import refuse_taken
 from fusion_ln.files.formats import write_arrays, write_parquet
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import locked
-from fusion_ln.models.triplet import load_run
+from fusion_ln.models.triplet import TrainedRun, load_run
 from fusion_ln.predictions import Predictions, read_predictions
 from fusion_ln.progress import progress
 from fusion_ln.runs import ExplanationFolder, RunFolder
@@ -49,8 +44,6 @@ from fusion_ln.terms import (
     VIEW,
     WIDTH,
 )
-
-EXPLAIN_SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
 
 
 def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: ExplanationFolder) -> None:
@@ -73,12 +66,12 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
     trained = load_run(run)
     predictions = read_predictions(run.predictions)
     patients = choose_patients(predictions, settings)
-    held_out = HeldOut(trained, cohort, predictions)
+    held_out = HeldOut(trained.models.__getitem__, cohort, predictions)
     methods = settings.methods or tuple(fitting_methods(held_out.explained(0)))
     truth = load_truth(cohort) if cohort.simulated and not cohort.is_cropped else None
     with locked(out.lock):
-        _claim(out, run, held_out, methods, settings)
-        _Explainer(held_out, out, truth, trust=settings.trust).explain(patients, methods)
+        digest = _claim(out, trained, held_out, methods, settings)
+        _Explainer(run, held_out, out, truth, settings, digest).explain(patients, methods)
         if len(trained.sides) > 1:
             shares, pairs = contributions(held_out, predictions.patients if settings.everyone else patients, truth)
             write_parquet(out.contributions, shares)
@@ -112,10 +105,15 @@ def choose_patients(predictions: Predictions, settings: ExplainSettings) -> list
 
 
 def _claim(
-    out: ExplanationFolder, run: RunFolder, held_out: HeldOut, methods: tuple[str, ...], settings: ExplainSettings
-) -> None:
-    """Write the record of this explanation, unless the folder holds one of another run."""
-    digest, trained = hash_file(run.predictions), held_out.trained
+    out: ExplanationFolder, trained: TrainedRun, held_out: HeldOut, methods: tuple[str, ...], settings: ExplainSettings
+) -> str:
+    """Write the record of this explanation, unless the folder holds one of another run.
+
+    Returns:
+        Hash of the run's predictions.
+    """
+    run = trained.run
+    digest = hash_file(run.predictions)
     record = ExplanationRecord(
         run=run.name,
         settings=run.read_prediction_record().settings.model_dump(mode="json"),
@@ -139,6 +137,7 @@ def _claim(
             "Choose another folder with `--out DIR`, or delete this one.",
         )
     record.write(out.record)
+    return digest
 
 
 def _grids(held_out: HeldOut) -> dict[str, tuple[int, int]]:
@@ -149,36 +148,49 @@ def _grids(held_out: HeldOut) -> dict[str, tuple[int, int]]:
     return explained.grids
 
 
+def _compute(jobs: list[MapsJob]) -> None:
+    """Compute the maps that are missing, as many patients at once as there are cores."""
+    if jobs:
+        at_once = fits_at_once(jobs[0].device, len(jobs))
+        with progress("Explaining", sum(job.epochs for job in jobs)) as step, fixed_threads(at_once):
+            run_here(jobs, threads_per_fit(at_once), step)
+
+
 @dataclass(frozen=True)
 class _Explainer:
     """Models, patients and folder of an explanation."""
 
+    run: RunFolder
     held_out: HeldOut
     out: ExplanationFolder
     truth: Truth | None
-    trust: bool
+    settings: ExplainSettings
+    digest: str
 
     def explain(self, patients: Sequence[str], methods: Sequence[str]) -> None:
         """Write maps of all patients by all methods, with their scores."""
         rows, figures = [], []
-        names = [*methods, RANDOM_MAPS] if self.trust else list(methods)
-        with progress("Explaining", len(patients) * len(names)) as step:
-            for patient in sorted(patients, key=self.held_out.fold):
-                case = self.held_out.case(patient)
-                probs = self.held_out.explained(self.held_out.fold(patient)).probs(case)[0]
-                case = case.of(int(probs.argmax()))
-                rows.append(self._row(patient, case, probs.tolist()))
-                masks = self._keep_pictures(patient, case)
-                for method in names:
-                    maps = self._maps(patient, case, method)
-                    figures += list(self._figures(patient, method, case, maps, masks))
-                    step(patient)
+        names = [*methods, RANDOM_MAPS] if self.settings.trust else list(methods)
+        jobs = []
+        for patient in sorted(patients, key=self.held_out.fold):
+            case = self.held_out.case(patient)
+            probs = self.held_out.explained(self.held_out.fold(patient)).probs(case)[0]
+            case = case.of(int(probs.argmax()))
+            rows.append(self._row(patient, case, probs.tolist()))
+            if missing := self._missing(patient, case, names):
+                jobs.append(self._job(patient, case.target, missing))
+        _compute(jobs)
+        for patient in (row[PATIENT] for row in rows):
+            case = self.held_out.case(patient)
+            masks = self._keep_pictures(patient, case)
+            for method in names:
+                figures += list(self._figures(patient, method, case, self._maps(patient, method), masks))
         write_parquet(self.out.patients, pd.DataFrame(rows).sort_values(PATIENT, ignore_index=True))
         write_parquet(self.out.figures, pd.DataFrame(figures))
 
     def _row(self, patient: str, case: Case, probs: list[float]) -> dict[str, Any]:
         row = {PATIENT: patient, FOLD: self.held_out.fold(patient), LABEL: self.held_out.label(patient)}
-        named = {PROB + c: prob for c, prob in zip(self.held_out.trained.classes, probs, strict=True)}
+        named = {PROB + c: prob for c, prob in zip(self.held_out.classes, probs, strict=True)}
         used = "+".join(self.held_out.modalities[m] for m in case.modalities)
         return {**row, "target": case.target, **named, MODALITIES_USED: used}
 
@@ -206,35 +218,27 @@ class _Explainer:
                 masks[f"node-{modality}"][view], masks[f"marks-{modality}"][view] = node, marks
         return masks
 
-    def _maps(self, patient: str, case: Case, method: str) -> dict[str, np.ndarray]:
-        """Load cached maps by modality if complete, else compute and store them."""
-        path, modalities = self.out.maps(method, patient), self.held_out.modalities
-        shapes = {m: (p.shape[1], *p.shape[3:]) for m, p in zip(modalities, case.pictures, strict=True)}
-        shapes |= {"target": (), "error": (), **(SCORE_SHAPES if self.trust else {})}
-        stored = load_arrays(path) or {}
-        found = {name: values.shape for name, values in stored.items() if values.dtype.kind in "fi"}
-        if shapes.items() <= found.items() and stored["target"] == case.target:
-            return {m: stored[m] for m in modalities}
-        attribution, scores = self._attribute(patient, case, method)
-        maps = {m: values.numpy() for m, values in zip(modalities, attribution.maps, strict=True)}
-        arrays = {**maps, "target": np.array(case.target), "error": np.array(attribution.error)}
-        if scores is not None:
-            arrays |= {name: np.asarray(value) for name, value in vars(scores).items()}
-        write_arrays(path, arrays)
-        return maps
+    def _missing(self, patient: str, case: Case, methods: Sequence[str]) -> tuple[str, ...]:
+        """List the methods whose stored maps of a patient are absent, or not of this class and these tests."""
+        shapes = {m: (p.shape[1], *p.shape[3:]) for m, p in zip(self.held_out.modalities, case.pictures, strict=True)}
+        shapes |= {"target": (), "error": (), **(SCORE_SHAPES if self.settings.trust else {})}
+        missing = []
+        for method in methods:
+            stored = load_arrays(self.out.maps(method, patient)) or {}
+            found = {name: values.shape for name, values in stored.items() if values.dtype.kind in "fi"}
+            if not (shapes.items() <= found.items() and stored["target"] == case.target):
+                missing.append(method)
+        return tuple(missing)
 
-    def _attribute(self, patient: str, case: Case, method: str) -> tuple[Attribution, MapScores | None]:
-        """Compute the maps of a patient, and their scores if asked for."""
-        fold = self.held_out.fold(patient)
-        explained = self.held_out.explained(fold)
-        if method == RANDOM_MAPS:
-            attribution = random_maps(case, EXPLAIN_SEED)
-            return attribution, score_random_maps(explained, case, attribution, EXPLAIN_SEED)
-        attribution = METHODS[method].attribute(explained, case)
-        if not self.trust:
-            return attribution, None
-        randomized = self.held_out.randomized(fold)
-        return attribution, score_maps(explained, case, METHODS[method].quick, attribution, randomized, EXPLAIN_SEED)
+    def _job(self, patient: str, target: int, methods: tuple[str, ...]) -> MapsJob:
+        roots = self.run.root, self.held_out.cohort.root, self.out.root
+        return MapsJob(*roots, patient, target, methods, self.settings.trust, self.digest)
+
+    def _maps(self, patient: str, method: str) -> dict[str, np.ndarray]:
+        """Load the stored maps by modality."""
+        stored = load_arrays(self.out.maps(method, patient))
+        assert stored is not None  # written before
+        return {m: stored[m] for m in self.held_out.modalities}
 
     def _figures(
         self, patient: str, method: str, case: Case, maps: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]

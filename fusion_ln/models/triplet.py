@@ -217,10 +217,19 @@ def load_run(run: RunFolder) -> TrainedRun:
     record = run.read_prediction_record()
     if not run.finished:
         raise RunError(f"{run.root}: not finished.", "Give the command that began it again: it goes on from there.")
-    learnt = record.learnt if isinstance(record, LateFusionRecord) else None
-    folds = range(record.cohort.n_folds)
-    models = [_load_fold(run, record, fold, learnt[fold] if learnt else None) for fold in folds]
+    models = [load_fold(run, fold) for fold in range(record.cohort.n_folds)]
     return TrainedRun(run, record.cohort.classes, record.cohort.simulated, models)
+
+
+def load_fold(run: RunFolder, fold: int) -> TripletModel:
+    """Load the model of one fold of a finished run.
+
+    Raises:
+        RunError: If the run is a pre-training, or a checkpoint of it or of a member is missing.
+    """
+    record = run.read_prediction_record()
+    learnt = record.learnt if isinstance(record, LateFusionRecord) else None
+    return _load_fold(run, record, fold, learnt[fold] if learnt else None)
 
 
 def load_refit(run: RunFolder, learnt: Learnt | None) -> TripletModel:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import timm
 import torch
-from captum.attr import GuidedGradCam, LayerGradCam
+from captum.attr import GuidedGradCam, IntegratedGradients, LayerGradCam, Occlusion
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.explain.attribution import grad_cam, guided_grad_cam, integrated_gradients
+from fusion_ln.explain.attribution import grad_cam, guided_grad_cam
+from fusion_ln.explain.integrated import integrated_gradients
 from fusion_ln.explain.memory import within_memory
 from fusion_ln.explain.methods import METHODS, fitting_methods
 from fusion_ln.explain.network import Explained, Planes
@@ -160,6 +161,24 @@ def test_integrated_gradients_sum_to_the_change_of_the_logit(make_model, make_ca
         total = sum(float(m.sum()) for m in found.maps)
         assert total == pytest.approx(float(change), rel=0.01)
         assert found.error < 0.01
+
+
+@pytest.mark.parametrize("side", [64, 60])  # squares of 8: the last of a row reaches out of the smaller picture
+def test_quick_and_exact_maps_agree_with_captums(make_model, make_case, side):
+    explained, case = Explained(make_model(head="late-mean", side=side)), make_case((1, 0, 2), side)
+    _, quick = METHODS["ig"].both(explained, case)
+    more = {"target": case.target, "additional_forward_args": case.more}
+    theirs = IntegratedGradients(explained).attribute(case.pictures, n_steps=16, **more)
+    for ours, values in zip(quick.maps, theirs, strict=True):
+        torch.testing.assert_close(ours, values[0].sum(1).detach().float(), rtol=1e-3, atol=1e-7)
+    for maps, overlap in zip(METHODS["occlusion"].both(explained, case), (2, 1), strict=True):
+        encoded = explained.encode(case)
+        for m in case.modalities:
+            window = {"sliding_window_shapes": (1, 3, 8, 8), "strides": (1, 3, 8 // overlap, 8 // overlap)}
+            method = Occlusion(partial(explained.fuse, case, encoded, m))
+            values = method.attribute(case.pictures[m], target=case.target, perturbations_per_eval=16, **window)
+            present = case.present[0, m]
+            torch.testing.assert_close(maps.maps[m][present], values[0].mean(1)[present].detach(), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])

@@ -1,3 +1,4 @@
+import captum.metrics
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,14 +7,13 @@ import torch
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.map_metrics import (
+    NOISE,
+    NOISE_DRAWS,
     RANDOMIZED_SHARES,
-    deletion_curve,
-    infidelity,
-    insertion_curve,
+    SQUARES,
+    MapTests,
     random_maps,
     rank_correlation,
-    score_maps,
-    sensitivity,
 )
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.network import Explained
@@ -46,21 +46,23 @@ def square(make_case):
 def test_curves_of_the_decisive_pixels_beat_those_of_random_ones(square):
     explained, case, inside = square
     known, nothing = [inside.float()[None]], random_maps(case, 0).maps
+    tests = MapTests(explained, case, 0)
     start, end = explained.probs(case)[0, 0], 1 / 3
     for maps in (known, nothing):
-        curve = deletion_curve(explained, case, maps)
+        curve = tests.deletion(maps)
         assert curve[0] == pytest.approx(float(start))
         assert curve[-1] == pytest.approx(end)
-    assert deletion_curve(explained, case, known).mean() < deletion_curve(explained, case, nothing).mean() - 0.1
+    assert tests.deletion(known).mean() < tests.deletion(nothing).mean() - 0.1
     # The square is a sixteenth of the picture: two of twenty steps take all of it.
-    assert deletion_curve(explained, case, known)[2] == pytest.approx(end)
-    assert insertion_curve(explained, case, known)[2] == pytest.approx(float(start))
+    assert tests.deletion(known)[2] == pytest.approx(end)
+    assert tests.insertion(known)[2] == pytest.approx(float(start))
 
 
 def test_a_flat_map_gains_nothing_from_the_order_of_rows(square):
     explained, case, _ = square
     flat, nothing = [torch.zeros(1, SIDE, SIDE)], random_maps(case, 1).maps
-    curves = [deletion_curve(explained, case, maps).mean() for maps in (flat, nothing)]
+    tests = MapTests(explained, case, 0)
+    curves = [tests.deletion(maps).mean() for maps in (flat, nothing)]
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
 
 
@@ -68,16 +70,63 @@ def test_infidelity_is_low_for_a_true_map_and_high_for_a_false_one(square):
     explained, case, inside = square
     true = [case.pictures[0][0].mean(1) * inside]  # the logit is linear in these pixels
     false = [torch.roll(true[0], 30, 1)]
-    assert infidelity(explained, case, true, 0) < 0.02
-    assert infidelity(explained, case, [1000 * true[0]], 0) < 0.02  # its scale does not matter
-    assert infidelity(explained, case, false, 0) > 0.2
-    assert infidelity(explained, case, [torch.zeros_like(true[0])], 0) == pytest.approx(1)
+    tests = MapTests(explained, case, 0)
+    assert tests.infidelity(true) < 0.02
+    assert tests.infidelity([1000 * true[0]]) < 0.02  # its scale does not matter
+    assert tests.infidelity(false) > 0.2
+    assert tests.infidelity([torch.zeros_like(true[0])]) == pytest.approx(1)
 
 
 def test_sensitivity_is_zero_where_noise_changes_nothing(square):
     explained, case, inside = square
-    assert sensitivity(explained, case, lambda e, c: Attribution([inside.float()[None]]), 0) == 0
-    assert sensitivity(explained, case, lambda e, c: Attribution([c.pictures[0][0].mean(1)]), 0) > 0
+    tests = MapTests(explained, case, 0)
+    fixed = [inside.float()[None]]
+    assert tests.sensitivity(lambda e, c: Attribution(fixed), fixed) == 0
+    assert tests.sensitivity(lambda e, c: Attribution([c.pictures[0][0].mean(1)]), [case.pictures[0][0].mean(1)]) > 0
+
+
+def test_infidelity_and_sensitivity_agree_with_captums(make_model, make_case):
+    """Captum computes them map by map; here the squares' effects and the first maps are computed once."""
+    explained, case = Explained(make_model(head="late-mean")), make_case((1, 0, 2))
+    tests, quick = MapTests(explained, case, 5), METHODS["occlusion"].quick
+    maps = quick(explained, case).maps
+
+    def infidelity(attributions):
+        generator = torch.Generator().manual_seed(5)
+
+        def blacken(pictures):
+            masks = []
+            for picture in pictures:
+                masks.append(mask := torch.zeros_like(picture))
+                for row in mask.flatten(0, 1):
+                    size = int(torch.randint(SIDE // 8, SIDE // 2, (), generator=generator))
+                    top, left = torch.randint(0, SIDE - size + 1, (2,), generator=generator).tolist()
+                    row[:, top : top + size, left : left + size] = 1
+            return tuple(masks), tuple(p * (1 - mask) for p, mask in zip(pictures, masks, strict=True))
+
+        value = captum.metrics.infidelity(
+            explained, blacken, case.pictures, tuple(attributions), additional_forward_args=case.more,
+            target=case.target, n_perturb_samples=SQUARES, max_examples_per_batch=SQUARES, normalize=True,
+        )  # fmt: skip
+        return float(value)
+
+    full = [(m[None, :, None] / 3).expand_as(p) for m, p in zip(maps, case.pictures, strict=True)]
+    expected = infidelity(full) / infidelity([torch.zeros_like(p) for p in case.pictures])
+    assert tests.infidelity(maps) == pytest.approx(expected, abs=1e-4)
+
+    generator = torch.Generator().manual_seed(5)
+
+    def disturb(pictures):
+        return tuple(p + NOISE * (2 * torch.rand(p.shape, generator=generator) - 1) for p in pictures)
+
+    def repeat(pictures):
+        rows = [quick(explained, case.with_pictures([p[[b]] for p in pictures])).maps for b in range(len(pictures[0]))]
+        return tuple(torch.stack(each) for each in zip(*rows, strict=True))
+
+    expected = captum.metrics.sensitivity_max(
+        repeat, case.pictures, disturb, n_perturb_samples=NOISE_DRAWS, max_examples_per_batch=NOISE_DRAWS
+    )
+    assert tests.sensitivity(quick, maps) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_shuffled_weights_change_the_map_but_not_the_model_itself(make_model, make_case):
@@ -105,9 +154,9 @@ def test_a_small_share_shuffles_the_last_layers_alone(make_model):
 def test_the_same_case_gets_the_same_scores(make_model, make_case):
     explained, case = Explained(make_model("test_vit", "late-mean")), make_case((1, 0, 1))
     method = METHODS["gradcam"]
-    found = method.attribute(explained, case)
+    found, quick = method.both(explained, case)
     randomized = [explained.shuffled(share, torch.Generator().manual_seed(0)) for share in RANDOMIZED_SHARES]
-    first, second = (score_maps(explained, case, method.quick, found, randomized, 0) for _ in range(2))
+    first, second = (MapTests(explained, case, 0).score(method, found, quick, randomized) for _ in range(2))
     for name, value in vars(first).items():
         np.testing.assert_array_equal(value, vars(second)[name])
     assert first.randomised.shape == (len(RANDOMIZED_SHARES),)

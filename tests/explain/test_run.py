@@ -10,9 +10,10 @@ from tiny import CLASSES, CPU, invoke, refused
 
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
+from fusion_ln.compute import device
 from fusion_ln.errors import RunError
 from fusion_ln.explain import map_metrics
-from fusion_ln.explain.attribution import integrated_gradients
+from fusion_ln.explain.integrated import integrated_gradients
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
 from fusion_ln.explain.run import choose_patients, explain_run
@@ -52,6 +53,7 @@ def explained(phantom, tmp_path_factory):
     """Three patients of the cross-attention fusion, explained by all methods that fit; and what was said."""
     out = tmp_path_factory.mktemp("explained")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "cores", lambda: 1)  # in this process, with the patched constants
         patch.setattr(style, "PNG_DPI", 20)
         patch.setattr(map_metrics, "SQUARES", 4)
         patch.setattr(map_metrics, "NOISE_DRAWS", 1)
@@ -194,6 +196,21 @@ def test_a_page_of_real_patients_names_no_node_and_no_simulation(make_cohort, tm
         "figures.csv",
         "patients.csv",
     ]
+
+
+def test_patients_side_by_side_have_the_maps_of_one_after_another(phantom, tmp_path, monkeypatch):
+    cohort, _, late, _ = phantom
+    settings = ExplainSettings(sample=2, methods=("gradcam",))
+    for name, n_cores in (("alone", 1), ("beside", 2)):
+        monkeypatch.setattr(device, "cores", lambda n_cores=n_cores: n_cores)
+        explain_run(late, cohort, settings, ExplanationFolder(tmp_path / name))
+    files = sorted((tmp_path / "alone").glob("maps/*/*.npz"))
+    assert len(files) == 4  # two patients, by the method and at random
+    for file in files:
+        with np.load(file) as alone, np.load(tmp_path / "beside" / file.relative_to(tmp_path / "alone")) as beside:
+            assert set(alone) == set(beside)
+            for key in alone:
+                np.testing.assert_allclose(alone[key], beside[key], rtol=1e-4, atol=1e-6)
 
 
 def test_contributions_of_everyone_cost_no_maps(phantom, tmp_path):

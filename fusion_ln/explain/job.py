@@ -1,0 +1,115 @@
+"""Maps of one patient as a job: any process computes them on its own and writes them to the explanation's folder."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from fusion_ln.cohort.folder import load_cohort
+from fusion_ln.compute.job import OnEpoch
+from fusion_ln.explain.held_out import HeldOut
+from fusion_ln.explain.map_metrics import MapScores, MapTests, random_maps
+from fusion_ln.explain.methods import METHODS
+from fusion_ln.explain.network import Case
+from fusion_ln.files.formats import write_arrays
+from fusion_ln.models.triplet import load_fold
+from fusion_ln.predictions import read_predictions
+from fusion_ln.runs import ExplanationFolder, RunFolder
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import Precision
+from fusion_ln.terms import RANDOM_MAPS
+
+EXPLAIN_SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
+CPU = DeviceSettings(device="cpu")
+
+
+@dataclass(frozen=True)
+class MapsJob:
+    """Maps of one patient by some methods.
+
+    Attributes:
+        run: Folder of the finished run.
+        cohort: Folder of its cohort.
+        out: Folder of the explanation.
+        patient: Patient of the run.
+        target: Class to explain.
+        methods: Names of `METHODS`, or `RANDOM_MAPS`.
+        trust: Score the maps.
+        predictions: Hash of the run's predictions.
+    """
+
+    run: Path
+    cohort: Path
+    out: Path
+    patient: str
+    target: int
+    methods: tuple[str, ...]
+    trust: bool
+    predictions: str
+    device: DeviceSettings = CPU
+
+    def __str__(self) -> str:
+        return self.patient
+
+    @property
+    def precision(self) -> Precision:
+        return "32-true"
+
+    @property
+    def epochs(self) -> int:
+        return len(self.methods)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.run, self.cohort, self.out)
+
+    def on(self, device: DeviceSettings) -> Self:
+        return replace(self, device=device)
+
+    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+        """Compute and write the maps by each method, with their scores if asked for."""
+        held_out = _held_out(self.run, self.cohort, self.predictions)
+        fold = held_out.fold(self.patient)
+        maps = _PatientMaps(held_out, fold, held_out.case(self.patient).of(self.target))
+        for number, method in enumerate(self.methods):
+            write_arrays(ExplanationFolder(self.out).maps(method, self.patient), maps.arrays(method, trust=self.trust))
+            on_epoch(number, METHODS[method].title if method in METHODS else "random maps")
+
+
+@lru_cache(maxsize=1)
+def _held_out(run: Path, cohort: Path, predictions: str) -> HeldOut:
+    """Open a run once per process; other ``predictions`` are another run."""
+    folder = RunFolder(run)
+    return HeldOut(lambda fold: load_fold(folder, fold), load_cohort(cohort), read_predictions(folder.predictions))
+
+
+@dataclass(frozen=True)
+class _PatientMaps:
+    """A patient, with the models of the fold that held the patient out."""
+
+    held_out: HeldOut
+    fold: int
+    case: Case
+
+    @cached_property
+    def tests(self) -> MapTests:
+        return MapTests(self.held_out.explained(self.fold), self.case, EXPLAIN_SEED)
+
+    def arrays(self, method: str, *, trust: bool) -> dict[str, np.ndarray]:
+        """Compute what a file of maps holds: the map of each modality, the class, the error and the scores."""
+        scores: MapScores | None = None
+        if method == RANDOM_MAPS:
+            attribution = random_maps(self.case, EXPLAIN_SEED)
+            scores = self.tests.score_random(attribution) if trust else None
+        elif trust:
+            attribution, quick = METHODS[method].both(self.tests.explained, self.case)
+            randomized = self.held_out.randomized(self.fold)
+            scores = self.tests.score(METHODS[method], attribution, quick, randomized)
+        else:
+            attribution = METHODS[method].attribute(self.tests.explained, self.case)
+        arrays = {m: each.numpy() for m, each in zip(self.held_out.modalities, attribution.maps, strict=True)}
+        arrays |= {"target": np.array(self.case.target), "error": np.array(attribution.error)}
+        return arrays | {name: np.asarray(value) for name, value in (vars(scores) if scores else {}).items()}
