@@ -114,6 +114,11 @@ def unknown(what: str, name: str, known: Collection[str], *, where: str = "", li
     return f"{place}{name}: unknown {what}.", f"{hint}Known: {listing or ', '.join(known) or 'none'}."
 
 
+def pip_install(extra: str) -> str:
+    """Write the command that installs an extra of the package, for a way out."""
+    return f'`pip install "fusion_ln[{extra}]"`'
+
+
 def is_text(name: str) -> bool:
     """Test whether the name of a file is UTF-8 text: any other can stand in no table, record or page."""
     return not re.search(r"[\ud800-\udfff]", name)

@@ -26,6 +26,20 @@ class ExplainGroup(click.Group):
         self.commands[MAPS].format_options(ctx, formatter)
 
 
+class MapsContext(click.Context):
+    """Context of the explanation, whose usage is that of the group: nobody types its name."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else super().command_path
+
+
+class MapsCommand(click.Command):
+    """`explain RUN`, under the name that the group has it by."""
+
+    context_class = MapsContext
+
+
 @click.group(cls=ExplainGroup)
 def explain() -> None:
     """Explain predictions of RUN, each by the model of the fold that held the patient out.
@@ -34,7 +48,7 @@ def explain() -> None:
     """
 
 
-@explain.command(MAPS, hidden=True)
+@explain.command(MAPS, cls=MapsCommand, hidden=True)
 @click.argument("run", type=DIRECTORY)
 @settings_options(
     ExplainSettings,
@@ -88,5 +102,5 @@ def former_audit(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     from fusion_ln.progress import say
 
     say("`fusionln explain audit` is now `fusionln audit`; the old name works for one more release.")
-    with audit.make_context("fusionln audit", list(arguments), parent=ctx.parent) as audit_ctx:
+    with audit.make_context("audit", list(arguments), parent=ctx.find_root()) as audit_ctx:
         audit.invoke(audit_ctx)

@@ -24,6 +24,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.terms import is_clinical
 
 if TYPE_CHECKING:
     from fusion_ln.training.draws import TrainingPlan
@@ -136,6 +137,11 @@ def fusion(
     from fusion_ln.training.draws import run_draws, teachable_heads
     from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
 
+    if refused := [name for name in clinical if not is_clinical(name)]:
+        raise click.UsageError(
+            f"--clinical {refused[0]}: the class, an id, the site, a fold or a reader's column. Name a clinical column "
+            "of the cohort (`fusionln cohort stats` lists them)."
+        )
     if accumulate is not None and not (finetune or "finetune" in changes["head"]):
         raise click.UsageError("--accumulate belongs to fine-tuning: give --finetune, too.")
     head_options = given({"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical})

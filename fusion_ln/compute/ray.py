@@ -12,7 +12,7 @@ import torch
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.job import Job, Step
-from fusion_ln.errors import FusionLNError, RunError, SettingsError, in_short
+from fusion_ln.errors import FusionLNError, RunError, SettingsError, in_short, pip_install
 from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
@@ -46,7 +46,7 @@ def connect(address: str | None) -> Any:
         import ray
     except ModuleNotFoundError:
         raise SettingsError(
-            "--engine ray: Ray is not installed.", 'Install it (`pip install "fusion_ln[ray]"`), or leave out --engine.'
+            "--engine ray: Ray is not installed.", f"Install it ({pip_install('ray')}), or leave out --engine."
         ) from None
     if ray.is_initialized():
         return ray

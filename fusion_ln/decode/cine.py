@@ -13,12 +13,12 @@ from fusion_ln.decode.dicom import read_video_stream
 from fusion_ln.decode.kinds import is_video
 from fusion_ln.decode.limits import check_size
 from fusion_ln.decode.picture import is_dicom, read_frames, read_n_frames, read_picture
-from fusion_ln.errors import PictureError
+from fusion_ln.errors import PictureError, pip_install
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-INSTALL_VIDEO = 'Install the video reader with `pip install "fusion_ln[video]"`.'
+INSTALL_VIDEO = f"Install the video reader with {pip_install('video')}."
 FETCH = "Fetch the file again."
 LEAST_READ = 0.95  # of the frames that the file states; the last few are often not there
 

@@ -13,12 +13,12 @@ from fusion_ln.decode.bounded import Bounded, BoundError, quiet_readers
 from fusion_ln.decode.grey import grey_levels
 from fusion_ln.decode.limits import CONVERT, check_frame, check_size, damaged
 from fusion_ln.decode.streams import TOO_MANY_SCANS, has_too_many_scans, n_tiles, stream_size
-from fusion_ln.errors import PictureError
+from fusion_ln.errors import PictureError, pip_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-INSTALL_DICOM = 'Install the DICOM reader with `pip install "fusion_ln[dicom]"`.'
+INSTALL_DICOM = f"Install the DICOM reader with {pip_install('dicom')}."
 MAX_DICOM_READS = 60_000  # reads of a file's parser: two per element, so that a million tiny elements end early
 MAX_INFLATED = 96 * 2**20  # bytes of a data set in the deflated syntax
 CHUNK = 2**20  # bytes

@@ -9,14 +9,14 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusion_ln.errors import SourceError
+from fusion_ln.errors import SourceError, pip_install
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 SheetLine = tuple[int, list[str]]  # number of the line in the file, its cells
 
-INSTALL_EXCEL = 'Install the Excel reader with `pip install "fusion_ln[excel]"`, or save the sheet as CSV.'
+INSTALL_EXCEL = f"Install the Excel reader with {pip_install('excel')}, or save the sheet as CSV."
 OLD_EXCEL = b"\xd0\xcf\x11\xe0"
 ZIP = b"PK\x03\x04"
 MOST_UNPACKED = 50_000_000  # bytes of the XML in a workbook

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_ln.errors import ModelError, in_short
+from fusion_ln.errors import ModelError, in_short, pip_install
 
 if TYPE_CHECKING:
     import onnxruntime
 
-INSTALL_ONNX = 'Install it: pip install "fusion_ln[onnx]".'
+INSTALL_ONNX = f"Install it: {pip_install('onnx')}."
 KNOWN_OPSET = re.compile(r"till opset (\d+)")  # of onnxruntime's own words on a file that is too new
 
 

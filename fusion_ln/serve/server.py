@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusion_ln.errors import SettingsError
+from fusion_ln.errors import SettingsError, pip_install
 from fusion_ln.export.page.bundle import INSTALL, STATIC, lack_of_page
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
@@ -19,7 +19,7 @@ from fusion_ln.serve.site import django_settings
 if TYPE_CHECKING:
     from fusion_ln.serve.apps import ServeConfig
 
-INSTALL_WEB = 'Install it: pip install "fusion_ln[web]".'
+INSTALL_WEB = f"Install it: {pip_install('web')}."
 
 
 def serve(model: Path | None, options: ServeOptions) -> None:

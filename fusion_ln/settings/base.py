@@ -73,13 +73,14 @@ class Settings(BaseModel):
         """Describe all errors of a validation: the problems and, of unknown keys, the ways out."""
         problems, ways_out = [], []
         for each in error.errors(include_url=False):
-            path = [str(key) for key in each["loc"]] or ["settings"]
+            path = [str(key) for key in each["loc"]]
             if each["type"] == "extra_forbidden":
                 known = cls.model_at(path[:-1]).model_fields
                 problem, way_out = unknown("setting", path[-1], known, where=".".join(path[:-1]))
                 ways_out.append(way_out)
             else:
-                problem = f"{'.'.join(path)}: {each['msg'].removeprefix('Value error, ')}."
+                place = f"{'.'.join(path)}: " if path else ""  # none: of several settings, which the message names
+                problem = f"{place}{each['msg'].removeprefix('Value error, ')}."
             problems.append(problem)
         return f"{where}: {' '.join(problems)}", " ".join(ways_out)
 

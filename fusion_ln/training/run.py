@@ -49,13 +49,13 @@ def run_baselines(
 
 def run_planned(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> list[RunFolder]:
     """Check and train planned baselines; see `run_baselines`."""
-    for weights in sorted({settings.fit.weights for settings in planned.values()}):
-        modalities = [settings.modality for settings in planned.values() if settings.fit.weights == weights]
-        refuse_shared_pictures(cohort, modalities, weights)
     check_networks((settings.fit for settings in planned.values()), cohort.n_folds)
     for run, settings in planned.items():
         if not run.finished:
             check_weights(settings.fit.backbone, settings.fit.image_size, settings.fit.weights)
+    for weights in sorted({settings.fit.weights for settings in planned.values()}):
+        modalities = [settings.modality for settings in planned.values() if settings.fit.weights == weights]
+        refuse_shared_pictures(cohort, modalities, weights)
     check_room(baseline_needs(cohort, planned))
     train_baselines(cohort, planned, device)
     return list(planned)

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, SQLAlchemyError
 
-from fusion_ln.errors import StudyError, in_short
+from fusion_ln.errors import StudyError, in_short, pip_install
 from fusion_ln.progress import say
 from fusion_ln.records.origin import PASSWORD
 from fusion_ln.tuning.results import finished
@@ -114,7 +114,7 @@ def open_storage(place: str) -> BaseStorage:
             "place with `--storage`.",
         ) from None
     except ImportError:
-        extra = "`pip install 'fusion_ln[postgres]'`" if place.startswith("postgresql") else "its Python driver"
+        extra = pip_install("postgres") if place.startswith("postgresql") else "its Python driver"
         raise StudyError(
             f"{hide_password(place)}: the driver of this database is missing.", f"Install {extra}."
         ) from None

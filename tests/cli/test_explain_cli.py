@@ -42,6 +42,20 @@ def test_without_a_name_the_explanation_is_meant(group, arguments, output):
     assert CliRunner().invoke(group, arguments).output.strip() == output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["run", "--sample", "0"], "explain [OPTIONS] RUN"),
+        (["--help"], "explain [OPTIONS] RUN"),
+        (["audit", "--help"], "audit [OPTIONS] RUN"),
+    ],
+)
+def test_each_usage_is_one_that_exists(arguments, usage):
+    _, output = run(*arguments)
+    [said] = [line for line in output.splitlines() if line.startswith("Usage: ")]
+    assert said.split(maxsplit=2)[2] == usage
+
+
 def test_help_shows_the_options_of_the_explanation():
     code, output = run("--help")
     assert code == 0

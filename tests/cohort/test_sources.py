@@ -346,10 +346,11 @@ def test_absolute_paths_fit_a_table_that_is_named_relatively(write_table, tmp_pa
 
 
 def test_a_nearly_numeric_column_and_ids_that_nearly_repeat_are_remarked(write_table, capsys):
-    lines = [f"p{n},{'xy'[n % 2]},pictures/{'abcdef'[n]}.png,{n}.5" for n in range(5)]
-    path = write_table("\n".join([HEADER.strip() + ",size", *lines, "P1,x,pictures/f.png,5 mm"]))
+    lines = [f"p{n},{'xy'[n % 2]},pictures/{'abcdef'[n]}.png,{n}.5,{n}" for n in range(5)]
+    path = write_table("\n".join([HEADER.strip() + ",size,fold", *lines, "P1,x,pictures/f.png,5 mm,1"]))
     remarks = Table(path).read().remarks
     assert any("'size' is nearly numeric, but for '5 mm' (line 7)" in remark for remark in remarks)
+    assert any("'fold' has the name of an id, a fold or a prediction" in remark for remark in remarks)
     assert any("patients 'p1' and 'P1' differ only in spelling" in remark for remark in remarks)
     assert "pictures" in capsys.readouterr().err  # kind of the column 2d
 

@@ -1,6 +1,6 @@
 """A cohort of one's own, described by a CSV or Excel file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from fusion_ln.terms import (
     SITE,
     UNLABELLED,
     VIEW,
+    is_clinical,
     is_reader_column,
     listed,
 )
@@ -128,7 +129,7 @@ class Table(Source):
         clinical, mixed = self._clinical(values, further)
         if clinical is not None:
             clinical, unread = self._tidy(clinical, classes, {row.label for row in images})
-            mixed = (*mixed, *unread)
+            mixed = (*mixed, *unread, *remark_on_reserved(map(str, clinical)))
         alike = remark_on_spellings(row.patient_id or "" for row in images)
         torn = remark_on_patients(clinical) if of_nodes and clinical is not None else []
         odd = [column.warning for column in further if column.warning]
@@ -296,6 +297,15 @@ def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> Non
         missing = [f"{MODALITY} and {PATH}, and none of pictures ({', '.join(KNOWN_MODALITIES)} or another modality)"]
     if missing:
         raise SourceError(f"{path}: no column {missing[0]}; it has {', '.join(columns)}.", LAYOUT)
+
+
+def remark_on_reserved(columns: Iterable[str]) -> list[str]:
+    """Say which further columns no model takes, by their names alone."""
+    return [
+        f"Column {name!r} has the name of an id, a fold or a prediction: no model takes it. Rename it if one should."
+        for name in columns
+        if name != PATIENT and not is_clinical(name) and not is_reader_column(name)
+    ]
 
 
 def _picture_columns(described: Sequence[Column]) -> list[str]:
