@@ -128,6 +128,7 @@ def _facts(record: ModelRecord, scores: FoldScores) -> Facts:
         ]),
         ("Trained on whom", [
             f"{sum(study.patients.values())} patients of the cohort {study.cohort}: {counts}.",
+            *([f"Licence of the cohort: {study.licence}."] if study.licence else []),
             f"{study.n_folds} outer folds by patient; protocol {study.protocol}.",
             *([f"Its networks began from {'; '.join(study.weights)}."] if study.weights else []),
         ]),

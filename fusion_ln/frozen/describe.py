@@ -79,7 +79,7 @@ def describe_cohort(model: FrozenModel) -> dict[str, object]:
         "patients": study.patients,
         "pictures": _count_pictures(model),
         "folds": study.n_folds,
-        "licence": model.record.licence,
+        "licence": study.licence,
         "data_sets": _data_sets(model),
     }
 

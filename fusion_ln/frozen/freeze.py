@@ -87,6 +87,7 @@ def freeze(
         write_moments(folder.moments, known.moments)
         added = {
             "preparation": opened.preparation,  # of an earlier version's run, its record does not tell the frame
+            "licence": opened.licence or None,
             "profile": profile_of(opened, record.modalities),
             "weights": name_presets(beginnings, trained.models[0].networks),
         }

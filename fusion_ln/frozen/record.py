@@ -50,6 +50,7 @@ class Study(Strict):
         patients: Number of patients by class.
         n_folds: Number of outer folds.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
+        licence: Licence of its cohort; None where that was not at hand, or names none.
         protocol: Early stopping on inner validation, or on the held-out fold as the paper did.
         weights: What its networks began from, in words.
         preparation: What was done to its pictures; None: they are taken whole.
@@ -63,6 +64,7 @@ class Study(Strict):
     fingerprint: str
     folds: str
     protocol: Protocol
+    licence: str | None = None
     weights: tuple[str, ...] = ()
     preparation: Preparation | None = None
     profile: CohortProfile | None = None

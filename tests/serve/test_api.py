@@ -92,6 +92,7 @@ def test_the_model_and_its_cohort_are_described_for_a_reader(site):
     assert served["evaluations"] == []
     cohort = site.get("/api/v1/cohort").json()
     assert cohort["name"] == served["cohort"]
+    assert (cohort["licence"], served["licence"]) == ("none", "CC-BY-4.0")  # of the cohort, and of the weights
     assert cohort["pictures"] == {"2d": 24, "cdfi": 24}
     assert any("zenodo.org" in each["url"] for each in cohort["data_sets"])
     *_, source = cohort["code"]

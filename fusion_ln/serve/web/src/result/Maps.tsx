@@ -86,7 +86,6 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
       <p className="dim small on-paper">
         {words.maps.method}: <span lang="en">{method?.title}</span>
       </p>
-      <p className="dim small">{sayTrust(model.map_tests, methods, words, points)}</p>
       <ul className={beside ? 'figures figures-beside' : 'figures'}>
         {Object.entries(explanation.pictures).map(([modality, picture]) => (
           <MapFigure
@@ -100,6 +99,7 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
           />
         ))}
       </ul>
+      <p className="dim small">{sayTrust(model.map_tests, methods, words, points)}</p>
     </>
   );
 }
