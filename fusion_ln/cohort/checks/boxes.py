@@ -1,5 +1,7 @@
 """Boxes of pictures that should be looked at: unlike the others, tiny, or one of two panes."""
 
+from collections.abc import Container
+
 import pandas as pd
 
 from fusion_ln.terms import CINE, CROP, CROP_BY, HEIGHT, IMAGE, MODALITY, PATH, WIDTH
@@ -17,8 +19,12 @@ def one_a_file(images: pd.DataFrame) -> pd.DataFrame:
     return images.assign(**{PATH: files}).drop_duplicates([PATH, MODALITY])
 
 
-def odd_boxes(images: pd.DataFrame) -> dict[str, str]:
+def odd_boxes(images: pd.DataFrame, seams: Container[str] = ()) -> dict[str, str]:
     """Find the boxes to be looked at in a cropped cohort's table of pictures.
+
+    Args:
+        images: The table.
+        seams: Images with a seam between a grey and a coloured side.
 
     Returns:
         By image, why; those that are most likely wrong first.
@@ -33,6 +39,8 @@ def odd_boxes(images: pd.DataFrame) -> dict[str, str]:
             for at, image, by in zip(group.index, group[IMAGE], group[CROP_BY], strict=True):
                 if shares[at] < TINY:
                     found.append((2, image, f"tiny: {shares[at]:.0%} of its screen"))
+                elif image in seams:
+                    found.append((1, image, "a grey and a coloured side: are they two panes that touch?"))
                 elif len(others) >= FEWEST and away[at] > UNLIKE:
                     found.append((away[at], image, f"unlike the others of its {alike}: an edge is {away[at]:.0%} off"))
                 elif by == "pane":

@@ -1,7 +1,5 @@
 """Reads every picture of a cohort and lists what is wrong or odd: damaged, changed, empty, repeated, misfiled."""
 
-import hashlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from fusion_ln.cohort.checks.boxes import odd_boxes
-from fusion_ln.cohort.checks.colours import COLOURED_FROM, GREY_BELOW, coloured_share
-from fusion_ln.cohort.checks.duplicates import near_pairs, thumbnail
+from fusion_ln.cohort.checks.colours import COLOURED_FROM, GREY_BELOW
+from fusion_ln.cohort.checks.duplicates import near_pairs
+from fusion_ln.cohort.checks.look import Look, look_at_picture
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.decode.picture import burned_in_text
 from fusion_ln.errors import FusionLNError
-from fusion_ln.files.hashes import hash_file
-from fusion_ln.terms import CINE, COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256
+from fusion_ln.terms import CINE, COLOUR_MODALITIES, FOLD, IMAGE, LABEL, MODALITY, PATIENT
 from fusion_ln.threads import map_with_progress
 from fusion_ln.units import count_units, patient_of
 
@@ -78,7 +74,6 @@ FINDING_KINDS = {
 # pictures and of simulated ones the 99th is 124 or more, the 1st 53 or less and their distance 119 or more; 12 bits
 # shown as if they were 16 reach 15.
 BLACK_BELOW, WHITE_ABOVE, FLAT_WITHIN = 32, 223, 16
-SCREEN_SIDE = 190  # pixels of the longer side of a screen made small
 LOOKED_AT = (
     "the file as it was imported (SHA-256); nearly black, nearly white and flat pictures; colours where there should "
     "be none, and none where there should be; the same and nearly the same picture under another label, patient or "
@@ -107,19 +102,6 @@ class CheckResult:
         return bool((self.findings["severity"] == PROBLEM).any())
 
 
-@dataclass(frozen=True)
-class _Look:
-    """Properties of one picture that the check compares."""
-
-    digest: bytes  # SHA-256 of its pixels
-    thumbnail: np.ndarray
-    coloured: float  # share of pixels
-    brightness: tuple[int, int]  # 1st and 99th percentile
-    burned_in: bool | None  # None where the file cannot say it
-    changed: bool
-    screen: bytes  # see `CheckResult`
-
-
 def check_pictures(cohort: Cohort) -> CheckResult:
     """Read every picture of ``cohort`` and list problems (to be mended) and notes (to be known).
 
@@ -128,12 +110,12 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     pictures of two patients with one label in one fold are a note.
     """
     images = cohort.images.merge(_patients(cohort), on=PATIENT)
-    looks: list[tuple[FindingRow, _Look]] = []
+    looks: list[tuple[FindingRow, Look]] = []
     findings: list[FindingRow] = []
     rows: list[FindingRow] = [
         dict(zip(images.columns, values, strict=True)) for values in images.to_numpy(dtype=object)
     ]
-    results = map_with_progress("Checking pictures", partial(_look, cohort), rows)
+    results = map_with_progress("Checking pictures", partial(look_at_picture, cohort), rows)
     for row, look in zip(rows, results, strict=True):
         if isinstance(look, FusionLNError):
             findings.append(_finding(PROBLEM, "unreadable", row, look.problem))
@@ -146,7 +128,8 @@ def check_pictures(cohort: Cohort) -> CheckResult:
     findings += _misfiled(looks)
     findings += _burned_in(cohort, looks)
     by_image = {row[IMAGE]: row for row in rows}
-    odd = odd_boxes(cohort.images) if cohort.is_cropped else {}
+    seams = {row[IMAGE] for row, look in looks if look.has_seam}
+    odd = odd_boxes(cohort.images, seams) if cohort.is_cropped else {}
     findings += [_finding(NOTE, "odd box", by_image[image], why) for image, why in odd.items()]
     findings += _missing(cohort)
     table = pd.DataFrame(findings, columns=list(FINDING_COLUMNS))
@@ -195,34 +178,6 @@ def _patients(cohort: Cohort) -> pd.DataFrame:
     return patients
 
 
-def _look(cohort: Cohort, row: FindingRow) -> _Look | FusionLNError:
-    try:
-        path = cohort.picture_path(row[PATH])
-        whole = cohort.read_file(row[IMAGE])
-        pixels = cohort.prepare(row[IMAGE], whole)
-    except FusionLNError as error:
-        return error
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return _Look(
-        digest=digest.digest(),
-        thumbnail=thumbnail(pixels),
-        brightness=_brightness(pixels),
-        burned_in=burned_in_text(path),
-        coloured=coloured_share(pixels),
-        changed=hash_file(path) != row[SHA256],
-        screen=_small(whole) if cohort.is_cropped else b"",
-    )
-
-
-def _small(pixels: np.ndarray) -> bytes:
-    """Make a picture small, as JPEG."""
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
-    image.thumbnail((SCREEN_SIDE, SCREEN_SIDE), reducing_gap=1)
-    image.save(buffer, "JPEG", quality=60)
-    return buffer.getvalue()
-
-
 def _finding(severity: str, kind: str, row: FindingRow, detail: str, other: FindingRow | None = None) -> FindingRow:
     finding = dict.fromkeys(FINDING_COLUMNS, "") | {"severity": severity, "kind": kind, "detail": detail}
     for prefix, picture in (("", row), ("other_", other or {})):
@@ -230,17 +185,7 @@ def _finding(severity: str, kind: str, row: FindingRow, detail: str, other: Find
     return finding
 
 
-def _brightness(pixels: np.ndarray) -> tuple[int, int]:
-    """Compute the 1st and the 99th percentile of the brightest channel of pixels (H, W, 3)."""
-    brightest = np.empty(pixels.shape[:2], np.uint8)  # a maximum over an axis of 3 is slow
-    np.maximum(pixels[..., 0], pixels[..., 1], out=brightest)
-    np.maximum(brightest, pixels[..., 2], out=brightest)
-    counts = np.cumsum(Image.fromarray(brightest).histogram())
-    low, high = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
-    return int(low), int(high)
-
-
-def _burned_in(cohort: Cohort, looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
+def _burned_in(cohort: Cohort, looks: list[tuple[FindingRow, Look]]) -> Iterator[FindingRow]:
     """Find files that say that text stands in their pixels; a cine said it at the import, and has one finding."""
     cines = set(cohort.details.burned_in_cines)
     for row, look in looks:
@@ -251,7 +196,7 @@ def _burned_in(cohort: Cohort, looks: list[tuple[FindingRow, _Look]]) -> Iterato
             yield _finding(NOTE, "burned-in text", row, f"BurnedInAnnotation of {cine} was YES at the import")
 
 
-def _empty(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
+def _empty(looks: list[tuple[FindingRow, Look]]) -> Iterator[FindingRow]:
     """Find pictures that show next to nothing."""
     for row, look in looks:
         low, high = look.brightness
@@ -263,7 +208,7 @@ def _empty(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
             yield _finding(PROBLEM, "flat", row, f"98 % of its pixels are between {low} and {high} of 255")
 
 
-def _repeats(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
+def _repeats(looks: list[tuple[FindingRow, Look]]) -> Iterator[FindingRow]:
     """Find pictures with the same pixels, each beside the first of them."""
     first: dict[bytes, FindingRow] = {}
     for row, look in looks:
@@ -278,7 +223,7 @@ def _repeats(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
             yield _finding(NOTE, "repeated", other, "the same pixels", row)
 
 
-def _near_repeats(looks: list[tuple[FindingRow, _Look]], modalities: tuple[str, ...]) -> Iterator[FindingRow]:
+def _near_repeats(looks: list[tuple[FindingRow, Look]], modalities: tuple[str, ...]) -> Iterator[FindingRow]:
     """Find nearly the same pictures of two patients within a modality, whose pictures share a layout."""
     for modality in modalities:
         of_modality = [(row, look) for row, look in looks if row[MODALITY] == modality]
@@ -302,7 +247,7 @@ def _across(row: FindingRow, other: FindingRow, detail: str, severity: str) -> F
     return _finding(PROBLEM if leaks else severity, kind, row, detail, other)
 
 
-def _misfiled(looks: list[tuple[FindingRow, _Look]]) -> Iterator[FindingRow]:
+def _misfiled(looks: list[tuple[FindingRow, Look]]) -> Iterator[FindingRow]:
     for row, look in looks:
         detail = f"{look.coloured:.2%} of its pixels are coloured"
         if row[MODALITY] in COLOUR_MODALITIES and look.coloured < GREY_BELOW:

@@ -144,4 +144,4 @@ def _not_dual(spread: np.ndarray) -> str:
     textured = [bool((half > EVEN).mean() > LEAST) for half in (spread[:, :middle], spread[:, middle:])]
     if sum(textured) == 1:
         return f"its {'right' if textured[0] else 'left'} half is empty"
-    return "no grey and coloured pane of nearly one size lie beside or above each other in it, with a gap between"
+    return "no grey and coloured pane of nearly one size lie beside or above each other in it"

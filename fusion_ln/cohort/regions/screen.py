@@ -4,9 +4,10 @@ A screen is looked at in cells, `CELLS` along its longer side. A cell is *textur
 is; letterboxes, banners and the ground beside a sector are even. The *core* is the largest connected patch of texture
 that is at least `THICK` of the shorter side thick, so that texts, colour bars and depth scales are no part of it. From
 the core the box grows over lines of which `GROWS` of the cells are not quite flat (shadowed depth is dark, not flat),
-and ends at the first that is. Two patches of nearly one size side by side are *panes*; in a file that is known to show
-two, so are two above each other. Over the pictures of `FEWEST` patients or more that have one size, what never changes
-is the screen's *frame* and no texture.
+and ends at the first that is. Two patches of nearly one size side by side are *panes*, and so are the two sides of a
+*seam*, a line near the middle of one patch over which grey values jump from top to bottom; in a file that is known to
+show two, panes may also lie above each other. Over the pictures of `FEWEST` patients or more that have one size, what
+never changes is the screen's *frame* and no texture.
 
 A text that touches the picture stays; and where less than `LEAST` of a screen is found, it stays whole.
 """
@@ -31,6 +32,11 @@ GROWS = 0.12  # share of cells that are not flat: the ticks of a depth scale hav
 LEAST = 0.1  # of the screen's area
 ALIKE = 0.75  # least ratio of the sides of two panes, and least share of the lines that they have in common
 STRAIN = 0.02  # least share of coloured pixels in a coloured pane
+SEAM = 0.4  # least share of lines that jump at a seam: 0.49 and more of made ones, at most 0.30 of 134 real pictures
+SEAM_PART = 0.25  # the same within each quarter of a seam that is known to be one
+SURE = 0.8  # and of one that is not: the edge of a colour box, a line, seldom crosses all of them
+JUMPS = 0.9  # quantile of the steps around that a jump exceeds
+SEAM_LINES = 256  # that are looked at
 FEWEST = 10
 CHANGES = 2  # grey values by which a cell that is no frame differs between pictures
 
@@ -81,12 +87,28 @@ def find_panes(pixels: np.ndarray, cells: Cells, *, stated: bool = False) -> tup
     """Find a grey and a coloured pane of nearly one size, in this order; None if there are none.
 
     They lie side by side or, where it is ``stated`` that there are two, one above the other: a picture above a spectrum
-    looks like such panes. Panes that touch are one patch: no seam tells them from one picture with dark sides.
+    looks like such panes. Panes that touch, or nearly, are one patch with a
+    seam; where they are not ``stated`` it must be one all along, as a gap is.
     """
     first_two = cells.patches[:2]
     if _side_by_side(first_two) or (stated and _side_by_side([_turned(box) for box in first_two])):
         return grey_and_coloured(pixels, [_pixels(box, cells) for box in first_two])
+    if not first_two:
+        return None
+    one = _pixels(first_two[0], cells)
+    for turned in (False, True) if stated else (False,):
+        box = _turned(one) if turned else one
+        if seam := _find_seam(box.cut(cells.grey.T if turned else cells.grey), SEAM_PART if stated else SURE):
+            ends = ((0, seam[0]), (seam[1], box.width))
+            sides = [Box(box.x + start, box.y, end - start, box.height) for start, end in ends]
+            if found := grey_and_coloured(pixels, [_turned(side) if turned else side for side in sides]):
+                return found
     return None
+
+
+def has_seam(pixels: np.ndarray) -> bool:
+    """Test if a picture, uint8 (H, W, 3), may be two panes that touch: a grey and a coloured one, as if stated."""
+    return find_panes(pixels, look_at(pixels), stated=True) is not None
 
 
 def grey_and_coloured(pixels: np.ndarray, panes: Sequence[Box]) -> tuple[Box, Box] | None:
@@ -162,6 +184,34 @@ def _side_by_side(boxes: Sequence[Box]) -> bool:
     ratios = [min(a, b) / max(a, b) for a, b in ((one.width, other.width), (one.height, other.height))]
     apart = one.right <= other.x or other.right <= one.x
     return apart and min(ratios) >= ALIKE and lines >= ALIKE * max(one.height, other.height)
+
+
+def _find_seam(grey: np.ndarray, part: float) -> tuple[int, int] | None:
+    """Find the seam of two panes of nearly one width that touch, or nearly.
+
+    A line of pixels jumps where its step to the next pixel exceeds most of the steps around it.
+
+    Args:
+        grey: The patch. uint8, shape (H, W).
+        part: Least share of lines that jump in each quarter of it.
+
+    Returns:
+        Where the left pane ends and where the right one starts; None without a seam.
+    """
+    width = grey.shape[1]
+    grey = grey[:: max(1, len(grey) // SEAM_LINES)]
+    low, high = round(width * ALIKE / (1 + ALIKE)), round(width / (1 + ALIKE))
+    steps = np.abs(np.diff(grey[:, low - 1 : high + 1].astype(np.int16), axis=1))
+    usual = np.maximum(np.quantile(steps, JUMPS, axis=1, keepdims=True), FLAT)
+    jumps = (steps > usual)[steps.max(axis=1) > EVEN]  # black lines tell nothing
+    if len(jumps) < len(grey) / 2 or high - low < BLOCK:
+        return None
+    shares, best = jumps.mean(axis=0), int(jumps.mean(axis=0).argmax())
+    if shares[best] < SEAM or min(quarter[:, best].mean() for quarter in np.array_split(jumps, 4)) < part:
+        return None
+    near = np.flatnonzero(shares >= SEAM)
+    near = near[np.abs(near - best) <= 2 * BLOCK]  # the gap's other side
+    return low + int(near[0]), low + int(near[-1])
 
 
 def _turned(box: Box) -> Box:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.regions.dicom import read_regions
 from fusion_ln.cohort.regions.rule import CropRule, given
+from fusion_ln.cohort.regions.screen import has_seam
 from fusion_ln.errors import PictureError, SettingsError
 
 
@@ -100,13 +101,42 @@ def test_panes_above_each_other_are_told_apart_where_two_are_stated(tmp_path, du
     assert rule.find(path, stacked, "elastic").by == "screen"
 
 
-def test_panes_that_touch_are_refused_with_the_way_to_give_boxes(tmp_path, dual):
+def place_panes(path, dual, gap):
+    """Draw the panes of a dual screen beside each other, with speckle as broad as a scanner's."""
     pixels = dual()
-    touching = np.concatenate([pixels[:, :95], pixels[:, 105:]], axis=1)
-    Image.fromarray(touching).save(tmp_path / "a.png")
-    with pytest.raises(PictureError, match="with a gap between") as caught:
-        CropRule("auto").find(tmp_path / "a.png", touching, "2d", shared=True)
-    assert "column `box` or `box:MODALITY`" in caught.value.way_out
+    screen = np.zeros((120, 190 + gap, 3), dtype=np.uint8)
+    for x, left in ((5, 5), (95 + gap, 105)):
+        pane = Image.fromarray(pixels[10:110, left : left + 90]).filter(ImageFilter.GaussianBlur(1.2))
+        screen[10:110, x : x + 90] = pane
+    Image.fromarray(screen).save(path)
+    return screen
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+@pytest.mark.parametrize("upright", [True, False])
+def test_stated_panes_that_touch_are_told_apart_at_their_seam(tmp_path, dual, gap, upright):
+    path = tmp_path / "a.png"
+    screen = place_panes(path, dual, gap) if upright else place_panes(path, dual, gap).swapaxes(0, 1)
+    boxes = [CropRule("auto").find(path, screen, name, shared=True).box for name in ("2d", "elastic")]
+    expected = [Box(5, 10, 90, 100), Box(95 + gap, 10, 90, 100)]
+    assert boxes == (expected if upright else [Box(y, x, height, width) for x, y, width, height in expected])
+
+
+def test_panes_that_touch_are_odd_where_nothing_states_that_there_are_two(tmp_path, dual):
+    rule, path = CropRule("auto"), tmp_path / "a.png"
+    found = rule.find(path, touching := place_panes(path, dual, 0), "elastic")
+    assert (found.box, found.by) == (Box(5, 10, 180, 100), "screen")
+    assert has_seam(found.box.cut(touching))
+    found = rule.find(path, place_panes(path, dual, 2), "elastic")
+    assert (found.box, found.by) == (Box(97, 10, 90, 100), "pane")  # a gap shows from top to bottom
+
+
+def test_the_edge_of_a_colour_box_is_no_seam(tmp_path, rng):
+    pixels = rng.rayleigh(60, (200, 300, 1)).clip(0, 255).astype(np.uint8).repeat(3, 2)
+    pixels[30:160, 150:290, 0] = 255
+    pixels[30:160, 150] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert CropRule("auto").find(tmp_path / "a.png", pixels, "cdfi").by == "whole"
 
 
 @pytest.mark.parametrize(
