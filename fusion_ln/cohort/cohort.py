@@ -100,12 +100,12 @@ class Cohort:
             simulated=self.simulated,
             classes=self.classes,
             modalities=self.modalities,
-            patients=len(self.patients),
+            patients=len({patient_of(unit) for unit in self.patients[PATIENT]}),
             fingerprint=self.fingerprint,
             folds=self.folds_fingerprint,
             n_folds=self.n_folds,
             preparation=self.preparation,
-            owners=len({patient_of(unit) for unit in self.patients[PATIENT]}) if self.of_nodes else None,
+            nodes=len(self.patients) if self.of_nodes else None,
         )
 
     @property

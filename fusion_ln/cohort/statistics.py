@@ -13,13 +13,15 @@ from scipy import stats
 
 from fusion_ln.decode.columns import CATEGORY_LEVELS, MOST_LEVELS, reason_against_categories
 from fusion_ln.errors import CohortError
-from fusion_ln.terms import LABEL, PATIENT, is_reader_column
+from fusion_ln.terms import LABEL, PATIENT, is_reader_column, severity
+from fusion_ln.units import patient_of
 
 NORMAL_ABOVE = 0.05  # p-value of Shapiro-Wilk in every class
 SMALL_EXPECTED = 5  # below it the chi-square distribution is no good approximation
 MONTE_CARLO_DRAWS = 9_999
 LARGEST_NUMBER = 1e100  # squares of larger numbers are no longer finite
 MISSING = "missing"
+NODES = "nodes"  # of a patient
 # Test of a measurement: (every class is normal, there are two classes) -> name and function.
 TESTS: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (True, True): ("t-test (Welch)", partial(stats.ttest_ind, equal_var=False)),
@@ -99,6 +101,20 @@ def table_one(patients: pd.DataFrame, *, label: str = LABEL, classes: tuple[str,
         pd.DataFrame(differences, columns=["variable", "class_a", "class_b", "difference"]),
         left_out,
     )
+
+
+def worst_nodes(nodes: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Reduce nodes to patients: each is the first node of the patient's worst class, with `NODES`, a count of all.
+
+    Args:
+        nodes: One row per node.
+        classes: Names of the labels 0..C-1.
+    """
+    owners = nodes[PATIENT].map(patient_of)
+    ranks = nodes[LABEL].map(dict(enumerate(severity(classes))))
+    worst = nodes.assign(**{PATIENT: owners, NODES: owners.map(owners.value_counts())})
+    first = worst.iloc[(-ranks).argsort(kind="stable")].drop_duplicates(PATIENT)
+    return first.sort_values(PATIENT, ignore_index=True)
 
 
 def is_category(values: pd.Series) -> bool:

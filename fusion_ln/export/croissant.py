@@ -15,7 +15,8 @@ from fusion_ln.errors import CohortError
 from fusion_ln.files.formats import write_json
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.manifests import load_manifest, manifest_names
-from fusion_ln.terms import CINE, FOLD, FRAME, INNER, LABEL, PATH, PATIENT, SIMULATED, UNUSED, listed
+from fusion_ln.terms import CINE, FOLD, FRAME, INNER, LABEL, NODE, PATH, PATIENT, SIMULATED, UNUSED, listed
+from fusion_ln.units import patient_of, split_units
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 # The context of the standard, as its specification prints it.
@@ -40,6 +41,7 @@ PARQUET = "application/x-parquet"
 # Of the columns that every cohort has; others are clinical columns of its own.
 MEANINGS = {
     PATIENT: "The patient: the unit of splitting and of every reported number.",
+    NODE: "The node among those of the patient, each with a label and pictures of its own.",
     LABEL: "The class, as its place among the classes.",
     "site": "Hospital or scanner.",
     "image_id": "The picture.",
@@ -65,10 +67,9 @@ def write_croissant(cohort: Cohort, path: Path) -> None:
     """Write the description of a cohort, whose tables it names relative to its own folder.
 
     Raises:
-        CohortError: If ``path`` is a file of the cohort, or its units are nodes.
+        CohortError: If ``path`` is a file of the cohort.
         RunError: If it cannot be written.
     """
-    cohort.refuse_nodes("the description knows one row per patient", "There is no other form of it.")
     own = {cohort.root / name for name in (HEAD, *map(_file_name, TABLES))}
     own |= {cohort.folder_of(name) / name for name in cohort.images[PATH]}
     if path.exists() and any(each.exists() and path.samefile(each) for each in own if each.name == path.name):
@@ -84,7 +85,8 @@ def to_croissant(cohort: Cohort, folder: Path) -> dict[str, object]:
         folder: Folder that the places of the tables are relative to.
     """
     place = os.path.relpath(cohort.root, folder)
-    tables = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
+    held = {"patients": cohort.patients, "images": cohort.images, "folds": cohort.folds}
+    tables = {name: split_units(table) for name, table in held.items()}
     patterns = _patterns(cohort, folder)
     shown = patterns and all(_kind_of(pattern).startswith("image/") for pattern in patterns)
     return {
@@ -119,7 +121,7 @@ def _summarise(cohort: Cohort) -> str:
     classes = listed(f"{counts.get(label, 0)} {name}" for label, name in enumerate(cohort.classes))
     simulated = "Simulated patients, no real ones: it says nothing about real ones. " if cohort.simulated else ""
     return (
-        f"{simulated}Ultrasound pictures of {len(cohort.patients)} patients ({classes}): {len(cohort.images)} pictures "
+        f"{simulated}Ultrasound pictures of {cohort.count_units()} ({classes}): {len(cohort.images)} pictures "
         f"of {listed(cohort.modalities)}. {_protocol(cohort)}"
     )
 
@@ -215,9 +217,14 @@ def _describe_classes(cohort: Cohort) -> dict[str, object]:
 
 
 def _describe_splits(cohort: Cohort) -> dict[str, object]:
-    sizes = cohort.folds[FOLD].value_counts()
-    rows = ({"name": f"fold {k}", FOLD: k, "patients": int(sizes[k])} for k in range(cohort.n_folds))
     columns = {"name": "sc:Text", FOLD: "sc:Integer", "patients": "sc:Integer"}
+    if cohort.of_nodes:
+        columns["nodes"] = "sc:Integer"
+    rows = (
+        {"name": f"fold {k}", FOLD: k, "patients": len(set(map(patient_of, units)))}
+        | ({"nodes": len(units)} if cohort.of_nodes else {})
+        for k, units in ((k, cohort.held_out(k)) for k in range(cohort.n_folds))
+    )
     return _inline("splits", f"The outer folds. {_protocol(cohort)}", "cr:Split", columns, rows)
 
 
@@ -241,28 +248,29 @@ def _inline(
 
 
 def _describe_table(name: str, table: pd.DataFrame) -> dict[str, object]:
-    keys = {"patients": PATIENT, "images": "image_id", "folds": PATIENT}
+    unit = (PATIENT, NODE) if NODE in table else (PATIENT,)
+    key = [{"@id": f"{name}/{column}"} for column in (("image_id",) if name == "images" else unit)]
     return {
         "@type": "cr:RecordSet",
         "@id": name,
         "name": name,
-        "key": {"@id": f"{name}/{keys[name]}"},
-        "field": [_describe_column(name, str(column), table[column]) for column in table],
+        "key": key if len(key) > 1 else key[0],
+        "field": [_describe_column(name, str(column), table) for column in table],
     }
 
 
-def _describe_column(name: str, column: str, values: pd.Series) -> dict[str, object]:
+def _describe_column(name: str, column: str, table: pd.DataFrame) -> dict[str, object]:
     field: dict[str, object] = {
         "@type": "cr:Field",
         "@id": f"{name}/{quote(column)}",  # an IRI
         "name": column,
         "description": _meaning(column),
-        "dataType": _data_type(values),
+        "dataType": _data_type(table[column]),
         "source": {"fileObject": {"@id": _file_name(name)}, "extract": {"column": column}},
     }
     if (name, column) == ("patients", LABEL):
         field["references"] = {"field": {"@id": f"classes/{LABEL}"}}
-    elif column == PATIENT and name != "patients":
+    elif column == PATIENT and name != "patients" and NODE not in table:  # of nodes, it is a part of the key alone
         field["references"] = {"fileObject": {"@id": _file_name("patients")}, "extract": {"column": PATIENT}}
     return field
 

@@ -10,10 +10,10 @@ from fusion_ln.records.parts import (
     CohortSummary,
     FoldRecord,
     LearntParameters,
-    PatientCounts,
     PretrainingFit,
     Recorded,
     TaskSummaries,
+    UnitCounts,
 )
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.fusion import LateSettings, TrainedFusionSettings
@@ -48,7 +48,15 @@ class _OneCohortRecord(_Record):
     settings: BaselineSettings | LateSettings | TrainedFusionSettings | ClinicalSettings
     cohort: CohortSummary
     cohort_path: str | None = None
-    patients: PatientCounts | None = None
+    units: UnitCounts | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_names_of_today(cls, held: Any) -> Any:
+        """Read a record of an earlier version, in which ``patients`` counted nodes, too."""
+        if isinstance(held, dict) and "patients" in held:
+            return {**{key: held[key] for key in held if key != "patients"}, "units": held["patients"]}
+        return held
 
     @property
     def protocol(self) -> Protocol:

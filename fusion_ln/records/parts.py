@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 LearntParameters = Mapping[str, list[float] | list[list[float]]]  # what a late head learns, by name
@@ -25,7 +33,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-DESCRIPTIVE = ("preparation", "owners")  # of a cohort: what follows from pictures and patients, which are hashed
+# Entries of a cohort that follow from its pictures and patients, which are hashed; `owners` is an earlier version's.
+DESCRIPTIVE = ("preparation", "patients", "nodes", "owners")
 GIVEN = "given"  # in place of a rule: boxes that somebody looked at
 
 
@@ -86,10 +95,10 @@ class CohortSummary(Recorded):
     """A cohort as a run records it.
 
     Attributes:
-        patients: Number of its units: patients, or nodes.
+        patients: Number of its patients.
         fingerprint, folds: SHA-256 of patients and pictures, and of the folds.
         preparation: Of its pictures; None: they are taken whole.
-        owners: Number of the patients of its nodes; None: its units are patients.
+        nodes: Number of their nodes; None: its units are patients.
     """
 
     name: str
@@ -101,7 +110,19 @@ class CohortSummary(Recorded):
     folds: str
     n_folds: int
     preparation: Preparation | None = None
-    owners: int | None = None
+    nodes: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_names_of_today(cls, held: Any) -> Any:
+        """Read a record in which ``patients`` counted nodes, and ``owners`` their patients."""
+        if isinstance(held, dict) and held.get("owners"):
+            return {**held, "patients": held["owners"], "nodes": held.get("patients")}
+        return held
+
+    @property
+    def n_units(self) -> int:
+        return self.nodes or self.patients
 
     def identity(self) -> dict[str, Any]:
         """Return the entries that tell it from others, as they are written; the fingerprint covers its pictures."""
@@ -109,7 +130,7 @@ class CohortSummary(Recorded):
 
     def count_nodes(self) -> str:
         """Count nodes and their patients; empty where the units are patients."""
-        return f"{self.patients} nodes of {self.owners} patients" if self.owners else ""
+        return f"{self.nodes} nodes of {self.patients} patients" if self.nodes else ""
 
 
 class TaskSummaries(Recorded):
@@ -118,8 +139,8 @@ class TaskSummaries(Recorded):
     tasks: tuple[CohortSummary, ...]
 
 
-class PatientCounts(Recorded):
-    """Patients with a prediction, and patients without."""
+class UnitCounts(Recorded):
+    """Patients, or nodes, with a prediction and without."""
 
     predicted: int
     skipped: int

@@ -31,7 +31,7 @@ from fusion_ln.progress import say
 from fusion_ln.records.kinds import ClinicalRecord
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parse import PredictionRecord
-from fusion_ln.records.parts import LearntParameters, PatientCounts
+from fusion_ln.records.parts import LearntParameters, UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import LateSettings, TrainedFusionSettings
 from fusion_ln.settings.training import BaselineSettings
@@ -269,7 +269,7 @@ def _record(
         cohort=cohort.describe(),
         cohort_path=str(cohort.root.resolve()),
         members=members,
-        patients=PatientCounts(predicted=predicted, skipped=len(cohort.patients) - predicted),
+        units=UnitCounts(predicted=predicted, skipped=len(cohort.patients) - predicted),
         **new_origin(),
     )
 

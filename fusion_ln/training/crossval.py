@@ -20,7 +20,7 @@ from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import PatientCounts
+from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
@@ -108,7 +108,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
     if run.claim(record) and run.finished:
         say(f"{run.root}: already there, with these settings; kept.")
         return []
-    if record.patients and (skipped := record.patients.skipped):
+    if record.units and (skipped := record.units.skipped):
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
     jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
     return unfinished_fits(jobs)
@@ -121,7 +121,7 @@ def new_baseline_record(cohort: Cohort, settings: BaselineSettings) -> BaselineR
         settings=settings,
         cohort=cohort.describe(),
         cohort_path=str(cohort.root.resolve()),
-        patients=PatientCounts(predicted=with_modality, skipped=len(cohort.patients) - with_modality),
+        units=UnitCounts(predicted=with_modality, skipped=len(cohort.patients) - with_modality),
         **new_origin(),
     )
 

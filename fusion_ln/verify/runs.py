@@ -110,14 +110,14 @@ def _check_probabilities(path: Path, predictions: Predictions) -> None:
 def _check_counts(run: RunFolder, record: PredictionRecord, predictions: Predictions) -> None:
     if record.cohort.classes != predictions.classes:
         raise deviation(run.predictions, "classes", ", ".join(predictions.classes), ", ".join(record.cohort.classes))
-    if record.patients is None:
+    if record.units is None:
         return
     for key, value, expected in (
-        ("predicted", record.patients.predicted, len(predictions.table)),
-        ("skipped", record.patients.skipped, record.cohort.patients - len(predictions.table)),
+        ("predicted", record.units.predicted, len(predictions.table)),
+        ("skipped", record.units.skipped, record.cohort.n_units - len(predictions.table)),
     ):
         if value != expected:
-            raise deviation(run.record, f"patients.{key}", value, f"{expected}, by predictions.parquet")
+            raise deviation(run.record, f"units.{key}", value, f"{expected}, by predictions.parquet")
 
 
 def _check_patients(path: Path, predictions: Predictions, cohort: Cohort, *, inner: bool) -> None:

@@ -12,6 +12,8 @@ from fusion_ln.cohort.folder import load_cohort, redraw_folds, save_cohort
 from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.source import open_source
 from fusion_ln.errors import CohortError, SourceError
+from fusion_ln.records.parts import CohortSummary
+from fusion_ln.report.cohort.page import read_patients, write_statistics
 from fusion_ln.units import patient_of
 
 HEAD = "patient_id,node_id,label,2d,site,long_axis_mm"
@@ -53,6 +55,28 @@ def test_tables_on_disk_have_a_column_of_nodes_and_are_read_back(raw, tmp_path):
         assert table["patient_id"].nunique() == N_PATIENTS
     loaded = load_cohort(tmp_path / "cohort")
     assert (loaded.fingerprint, loaded.folds_fingerprint) == (cohort.fingerprint, cohort.folds_fingerprint)
+
+
+def test_a_summary_counts_patients_and_nodes_also_in_earlier_records(raw, tmp_path):
+    held = imported(raw, tmp_path / "cohort").describe()
+    assert (held.patients, held.nodes, held.n_units) == (12, 24, 24)
+    earlier = {**held.model_dump(exclude={"nodes"}), "patients": 24, "owners": 12}
+    assert CohortSummary.model_validate(earlier) == held
+
+
+def test_table_one_has_each_patient_once_by_the_worst_node(raw, tmp_path):
+    """Of patient 2, nodes 1 and 2 are malignant; of 5, node 3 alone."""
+    cohort = imported(raw, tmp_path / "cohort")
+    table = read_patients(cohort.root, None).table.set_index("patient_id")
+    assert table.index.tolist() == [f"P{number:02d}" for number in range(N_PATIENTS)]
+    assert table["nodes"].tolist() == [1, 2, 3] * 4
+    assert table.loc[["P02", "P05"], ["label", "long_axis_mm"]].to_numpy().tolist() == [[1, 10], [1, 12]]
+    write_statistics(tmp_path / "out", read_patients(cohort.root, None))
+    rows = pd.read_csv(tmp_path / "out" / "table1.csv").set_index("variable")
+    malignant = [n for n in range(N_PATIENTS) if n % 2 == 0 or n % 3 == 2]
+    assert rows.loc["patients", ["benign", "malignant"]].astype(int).tolist() == [12 - len(malignant), len(malignant)]
+    page = (tmp_path / "out" / "table1.html").read_text()
+    assert "24 nodes of 12 patients: each patient is one row" in page
 
 
 def test_nodes_of_a_patient_share_every_part_of_every_draw(raw, tmp_path):

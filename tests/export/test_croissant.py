@@ -50,6 +50,30 @@ def test_the_reader_of_the_format_finds_no_error_and_every_record(cohort, place)
     assert rows(data, "splits")["splits/patients"].tolist() == sizes.tolist()
 
 
+def test_nodes_have_a_row_each_and_are_counted_beside_their_patients(tmp_path):
+    made = build_cohort(tmp_path, 12, k=3, name="nodes")
+    owners = dict(
+        zip(made.patients["patient_id"], [f"P{number // 2}::{number % 2 + 1}" for number in range(12)], strict=True)
+    )
+    part = {"fold": [number // 2 % 3 for number in range(12)], **{f"inner_{k}": False for k in range(3)}}
+    folds = made.folds.assign(**part)
+    tables = {
+        name: table.assign(patient_id=table["patient_id"].map(owners))
+        for name, table in (("patients", made.patients), ("images", made.images), ("folds", folds))
+    }
+    cohort = replace(made, **tables)
+    save_cohort(cohort)
+    fusionln("cohort", "export", cohort.root, "--croissant", cohort.root / "croissant.json")
+    data = croissant.Dataset(cohort.root / "croissant.json")
+    assert not data.metadata.ctx.issues.errors
+    patients = rows(data, "patients")
+    units = patients["patients/patient_id"] + "::" + patients["patients/node_id"]
+    assert units.tolist() == cohort.patients["patient_id"].tolist()
+    splits = rows(data, "splits")
+    assert (splits["splits/patients"].sum(), splits["splits/nodes"].sum()) == (6, 12)
+    assert "12 nodes of 6 patients" in data.metadata.description
+
+
 def test_frames_of_cines_are_named_in_the_cohort_and_others_in_the_archive(cohort):
     images = cohort.images.assign(path="scans/a.jpg", cine="")
     images.loc[0, ["path", "cine"]] = "frames/a/3.png", "scans/a.avi"

@@ -13,7 +13,7 @@ from fusion_ln.records.kinds import (
 )
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parse import parse_record
-from fusion_ln.records.parts import CohortSummary, PatientCounts, Preparation, PretrainingFit, TaskSummaries
+from fusion_ln.records.parts import CohortSummary, Preparation, PretrainingFit, TaskSummaries, UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings, LateSettings, TrainedFusionSettings
 from fusion_ln.settings.pretraining import PretrainSettings
@@ -35,7 +35,7 @@ RECORDS = {
     "baseline": BaselineRecord(settings=MEMBERS["2d"], cohort=COHORT, cohort_path="/there", **new_origin()),
     "late fusion": LateFusionRecord(
         settings=LateSettings(head="late-weighted", members=MEMBERS),
-        patients=PatientCounts(predicted=9, skipped=0),
+        units=UnitCounts(predicted=9, skipped=0),
         learnt=({"weights": [1.0]}, None),
         **FUSED,
     ),
@@ -70,7 +70,7 @@ def test_the_layout_on_disk_is_that_of_the_first_runs(run):
     run.write_record(RECORDS["late fusion"])
     held = json.loads(run.record.read_text())
     common = ["format", "kind", "settings", "cohort", "command", "started", "versions", "hardware", "folds"]
-    assert set(held) == {*common, "members", "patients", "learnt"}
+    assert set(held) == {*common, "members", "units", "learnt"}
     assert (held["format"], held["kind"], held["folds"]) == (1, "fusion", [])
     assert held["settings"]["members"]["2d"]["fit"]["backbone"] == "resnet10t"
     assert held["cohort"] == {

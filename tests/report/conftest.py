@@ -17,7 +17,7 @@ from fusion_ln.predictions import Predictions, predictions_from_logits, read_pre
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
 from fusion_ln.records.origin import new_origin
 from fusion_ln.records.parse import PredictionRecord
-from fusion_ln.records.parts import FoldRecord, PatientCounts
+from fusion_ln.records.parts import FoldRecord, UnitCounts
 from fusion_ln.report.kit import style
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import LateSettings
@@ -65,7 +65,7 @@ class RunMaker:
         record = BaselineRecord(
             settings=settings,
             cohort=self.cohort.describe(),
-            patients=PatientCounts(predicted=len(out.table), skipped=len(without)),
+            units=UnitCounts(predicted=len(out.table), skipped=len(without)),
             folds=tuple(FoldRecord(fold=number, **fold) for number in range(self.cohort.n_folds)),
             **ORIGIN,
         )
@@ -87,7 +87,7 @@ class RunMaker:
             settings=settings,
             cohort=self.cohort.describe(),
             members=tuple(f"../{r.name}" for r in self.baselines.values()),
-            patients=PatientCounts(predicted=len(out.table), skipped=0),
+            units=UnitCounts(predicted=len(out.table), skipped=0),
             learnt=weights if head == "late-weighted" else None,
             **ORIGIN,
         )

@@ -21,7 +21,7 @@ from fusion_ln.compute.engines import run_jobs
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.predictions import read_predictions
-from fusion_ln.records.parts import PatientCounts
+from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training import crossval
@@ -128,7 +128,7 @@ def test_the_paper_protocol_stops_on_the_held_out_fold(make_cohort, tmp_path):
 def test_patients_without_the_modality_are_left_out_and_counted(make_cohort, tmp_path, capsys):
     cohort = make_cohort(20, absent={4: {"2d"}, 9: {"2d", "cdfi"}})
     run, predictions = run_baseline(cohort, tmp_path / "run")
-    assert run.read_record().patients == PatientCounts(predicted=18, skipped=2)
+    assert run.read_record().units == UnitCounts(predicted=18, skipped=2)
     assert "2 of 20 patients have no 2d picture" in capsys.readouterr().err
     assert not {"P004", "P009"} & set(predictions.patients)
 

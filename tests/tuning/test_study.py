@@ -256,7 +256,7 @@ def test_a_study_goes_on_whatever_its_cohort_said_of_cines_and_nodes(tmp_path, c
     job = toy_job(cohort.root)
     study = open_study(job, storage)
     held = study.user_attrs[IDENTITY]
-    earlier = {"preparation": {"crop": "auto", "boxes": {"screen": 3}}, "owners": 9}
+    earlier = {"preparation": {"crop": "auto", "boxes": {"screen": 3}}, "patients": 24, "owners": 9}
     study.set_user_attr(IDENTITY, {**held, "cohort": {**held["cohort"], **earlier}})
     assert open_study(job, storage).study_name == study.study_name
 

@@ -20,7 +20,7 @@ from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import FoldRecord, PatientCounts
+from fusion_ln.records.parts import FoldRecord, UnitCounts
 from fusion_ln.report.experiment import Heading, write_runs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
@@ -53,7 +53,7 @@ def write_baseline(cohort: Cohort, root: Path, modality: str, seed: int) -> RunF
             settings=BaselineSettings(modality=modality, fit=FIT),
             cohort=cohort.describe(),
             cohort_path=str(cohort.root),
-            patients=PatientCounts(predicted=len(out.table), skipped=0),
+            units=UnitCounts(predicted=len(out.table), skipped=0),
             folds=tuple(FoldRecord(fold=f, **fit) for f in folds),
             **new_origin(),
         )
@@ -164,14 +164,14 @@ def test_folders_as_they_were_written_agree_and_name_what_is_left(root):
         ("predictions.parquet", move("prob_benign", lambda p: p + 1e-6), "patient_id P003, column prob_benign: found"),
         ("predictions.parquet", move("fold", lambda f: 1 - f), "patient_id P003, column fold: found"),
         ("predictions.parquet", move("label", lambda c: (c + 1) % 3), "patient_id P003, column label: found"),
-        ("predictions.parquet", edit_table(lambda table: table.drop(index=3)), "patients.predicted: found 30"),
+        ("predictions.parquet", edit_table(lambda table: table.drop(index=3)), "units.predicted: found 30"),
         ("inner_predictions.parquet", move("fold", lambda f: 1 - f), "column fold: found"),
         (
             "history.parquet",
             move("val_loss", lambda v: v - 0.2, row=2),
             "fold 0, best_epoch: found 1; expected 2",
         ),
-        ("run.json", edit_text('"predicted": 30', '"predicted": 31'), "patients.predicted: found 31; expected 30"),
+        ("run.json", edit_text('"predicted": 30', '"predicted": 31'), "units.predicted: found 31; expected 30"),
     ],
     ids=["metric", "probability", "fold", "label", "patient", "inner fold", "history", "record"],
 )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.sources.table import class_of, known_classes
-from fusion_ln.cohort.statistics import TableOne, is_category, table_one
+from fusion_ln.cohort.statistics import TableOne, is_category, table_one, worst_nodes
 from fusion_ln.decode.columns import describe_columns, read_columns
 from fusion_ln.decode.nodes import remark_on_spellings
 from fusion_ln.decode.readers import call_columns
@@ -44,6 +44,7 @@ class Patients:
         classes: Names of the labels 0..C-1; empty where the labels are names.
         simulated: Every page and table says so.
         prepared: What was done to the pictures of a cohort, in sentences; empty: they are taken whole.
+        nodes: Count of the nodes, of which the table has the worst of each patient; empty: there are none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Patients:
     classes: tuple[str, ...] = ()
     simulated: bool = False
     prepared: str = ""
+    nodes: str = ""
 
     def by_class(self, variable: str) -> dict[str, pd.Series]:
         """Split a variable's values by class, in label order."""
@@ -79,11 +81,13 @@ def read_patients(place: Path, label: str | None, classes: tuple[str, ...] = ())
         raise CohortError(f"{place}: a cohort, whose classes have names.", "Leave `--classes` out; it is for tables.")
     if place.is_dir():
         cohort = load_cohort(place)
-        cohort.refuse_nodes("Table 1 takes one row per patient", "Give a CSV or Excel file with such rows.")
         classes = cohort.classes if label in (None, LABEL) else ()
         patients = cohort.patients.assign(**{SITE: cohort.patients[SITE].replace("", None)})  # none was given
+        if cohort.of_nodes:
+            patients = worst_nodes(patients, cohort.classes)
         prepared = cohort.preparation.counts() if cohort.preparation else ""
-        return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated, prepared)
+        nodes = cohort.count_units() if cohort.of_nodes else ""
+        return Patients(cohort.name, _with_ratio(patients), label or LABEL, classes, cohort.simulated, prepared, nodes)
     held = read_table(place, EXPECTED_INPUT).with_names((PATIENT, SITE, *KNOWN_MODALITIES, label or LABEL))
     if label is None and LABEL not in held.columns:
         raise CohortError(

@@ -23,7 +23,7 @@ from fusion_ln.predictions import Predictions, join_tables, read_predictions, wr
 from fusion_ln.progress import progress
 from fusion_ln.records.kinds import TrainedFusionRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import FoldRecord, PatientCounts
+from fusion_ln.records.parts import FoldRecord, UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings, TrainedFusionSettings
@@ -90,8 +90,8 @@ def train_head(
             step("")
     predictions = join_tables(cohort.classes, [f.held_out for f in folds])
     predicted = len(predictions.table)
-    counts = PatientCounts(predicted=predicted, skipped=len(cohort.patients) - predicted)
-    run.write_record(record.model_copy(update={"folds": tuple(f.record for f in folds), "patients": counts}))
+    counts = UnitCounts(predicted=predicted, skipped=len(cohort.patients) - predicted)
+    run.write_record(record.model_copy(update={"folds": tuple(f.record for f in folds), "units": counts}))
     write_parquet(run.history, pd.concat([f.history for f in folds]))
     write_parquet(run.subset_predictions, pd.concat([f.subsets for f in folds]))
     write_parquet(run.inner_subset_predictions, pd.concat([f.inner_subsets for f in folds]))

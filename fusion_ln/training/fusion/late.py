@@ -24,7 +24,7 @@ from fusion_ln.predictions import (
 )
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import PatientCounts
+from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import LateSettings
 from fusion_ln.settings.training import BaselineSettings
@@ -50,8 +50,8 @@ def fuse_late(cohort: Cohort, members: list[RunFolder], head: str, run: RunFolde
     modalities = list(record.settings.members)
     out = _join([read_predictions(m.predictions) for m in members])
     inner = _join([read_inner_predictions(m.inner_predictions) for m in members])
-    counts = PatientCounts(predicted=len(out[0]), skipped=len(cohort.patients) - len(out[0]))
-    record = record.model_copy(update={"patients": counts})
+    counts = UnitCounts(predicted=len(out[0]), skipped=len(cohort.patients) - len(out[0]))
+    record = record.model_copy(update={"units": counts})
     if run.claim(record) and run.finished:
         return read_predictions(run.predictions)
     fused: list[pd.DataFrame] = []

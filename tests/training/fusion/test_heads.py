@@ -23,7 +23,7 @@ from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
-from fusion_ln.records.parts import PatientCounts
+from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings
 from fusion_ln.terms import cache_folder
@@ -89,7 +89,7 @@ def test_a_head_predicts_every_patient_and_every_subset_that_a_patient_has(train
     assert subset.to_dict() == {
         "2d": 23, "cdfi": 23, "elastic": 23, "2d+cdfi": 22, "2d+elastic": 22, "cdfi+elastic": 23, "2d+cdfi+elastic": 22,
     }  # fmt: skip
-    assert run.read_record().patients == PatientCounts(predicted=24, skipped=0)
+    assert run.read_record().units == UnitCounts(predicted=24, skipped=0)
 
 
 def test_the_same_command_gives_the_same_bytes(trained, tmp_path):

@@ -10,7 +10,7 @@ from fusion_ln.heads import LATE_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import PatientCounts
+from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.terms import subsets
@@ -114,7 +114,7 @@ def test_a_fusion_records_what_it_was_made_of(cohort, members, tmp_path):
     record = run.read_record()
     assert record.members == tuple(f"../baseline-{m}" for m in cohort.modalities)
     assert [sum(fold["weights"]) for fold in record.learnt] == pytest.approx([1, 1])
-    assert record.patients == PatientCounts(predicted=30, skipped=0)
+    assert record.units == UnitCounts(predicted=30, skipped=0)
 
 
 def test_baselines_of_other_folds_are_refused(cohort, members, tmp_path):

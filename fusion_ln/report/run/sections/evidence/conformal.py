@@ -23,6 +23,15 @@ HEADINGS = {
     "set": "Classes not ruled out",
     "size": "Number of classes",
 }
+# Of nodes: a class is covered for a patient where the sets of all the patient's nodes of the class hold it.
+NODE_HEADINGS = HEADINGS | {
+    "n": "Patients with a node of the class",
+    "covered": "Of these, covered",
+    "mean_size": "Classes in a node's set, mean",
+    "single": "Nodes with one class",
+    "several": "Nodes with several",
+    "empty": "Nodes with none",
+}
 Sets = dict[tuple[str, ConformalMethod], ConformalSets]
 
 
@@ -32,11 +41,17 @@ def build(report: Report) -> Section:
     sets, reasons = report.once(sets_of_models)
     split, too_few = split_of_models(results)
     words: dict[str, dict[str, str]] = {"method": {method: method.upper() for method in SET_METHODS}}
+    headings = NODE_HEADINGS if results.cohort.of_nodes else HEADINGS
     check = {"coverage": "Coverage, in-sample check"}
-    coverage = Sheet("conformal_coverage", "Cross-conformal sets", coverage_of(sets), HEADINGS | check, words)
+    coverage = Sheet("conformal_coverage", "Cross-conformal sets", coverage_of(sets), headings | check, words)
     measured = {"coverage": "Coverage, held-out patients"}
-    split_coverage = Sheet("split_coverage", "Split sets", coverage_of(split), HEADINGS | measured, words)
-    undecided_patients = Sheet("undecided", "Patients left undecided", undecided(sets, results), HEADINGS)
+    split_coverage = Sheet("split_coverage", "Split sets", coverage_of(split), headings | measured, words)
+    undecided_patients = Sheet(
+        "undecided",
+        f"{'Nodes' if results.cohort.of_nodes else 'Patients'} left undecided",
+        undecided(sets, results),
+        headings,
+    )
     shown = [model.name for model in results.headline]
     return Section(
         place=100,

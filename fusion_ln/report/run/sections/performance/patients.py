@@ -54,7 +54,7 @@ def build(report: Report) -> Section | None:
 def units_are_known(results: Results) -> bool:
     """Test whether the cohort, which may have been rebuilt from predictions, holds every node."""
     records = [model.record for model in results.models if not isinstance(model.record, TableRecord)]
-    return all(record.cohort.patients == len(results.cohort.patients) for record in records)
+    return all(record.cohort.n_units == len(results.cohort.patients) for record in records)
 
 
 def patient_figures(results: Results, reasons: list[str]) -> pd.DataFrame:
