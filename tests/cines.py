@@ -95,3 +95,14 @@ def write_animation(path: Path, frames: np.ndarray) -> Path:
 
 
 WRITERS = {".avi": write_video, ".dcm": write_dicom, ".tiff": write_animation}
+
+
+def write_cines(folder: Path) -> None:
+    """Write a table of six patients of two classes, each with an animation of three frames."""
+    folder.mkdir()
+    lines = ["patient_id,label,2d"]
+    for number in range(6):
+        frames = [Image.fromarray(frame) for frame in draw_cine(3, sharp={1: number / 5})]
+        frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:])
+        lines.append(f"P{number},{'ab'[number % 2]},{number}.gif")
+    (folder / "cines.csv").write_text("\n".join(lines))

@@ -11,10 +11,14 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import timm
 import tomli_w
+import torch
+from cines import write_cines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import CPU, FIT, NETWORK, ONE_CPU, OPTIONS, build_cohort, draw_few, invoke
+from safetensors.torch import save_file
+from tiny import CPU, FIT, NETWORK, ONE_CPU, OPTIONS, build_cohort, draw_few, fusionln, invoke
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.errors import DivergedError
@@ -67,6 +71,11 @@ margin = 0.05
 subgroups = ["site"]
 """
 STUDY = ["{}/e.toml", "--storage", "{}/study.journal", "--out", "{}/page"]
+OTHER = ["--cohort", "{}/other"]
+TEST_NETWORK = ["--backbone", NETWORK[1]]
+W = "w.safetensors"
+IN_TWO = ["--folds", "2"]
+CINES = ["--frames", "2", *IN_TWO]
 GROUPS = {
     "check": ("cohort", ["cohort", "check", "{}/cohort"], 12),
     "stats": ("cohort", ["cohort", "stats", "{}/cohort"], 8),
@@ -91,6 +100,20 @@ GROUPS = {
     "protocol": ("p.toml", ["evaluate", "{}/model", "--cohort", "{}/other", "--protocol", "{}/p.toml"], 5),
     "pretrain": ("cohort", ["pretrain", "--task", "{}/cohort", "--task", "{}/other", *TASKS, "--out", "{}/page"], 4),
     "fusion": ("cohort", ["run", "fusion", "--head", "concat", *OPTIONS, *NEW], 4),
+    "import of nodes": ("nodes.csv", ["cohort", "import", "table", "{}/nodes.csv", *IN_TWO, "--out", "{}/new"], 4),
+    "nodes": ("nodes", ["cohort", "check", "{}/nodes"], 3),
+    "columns of nodes": ("nodes", ["run", "baseline", "--clinical", "age", "--cohort", "{}/nodes", *NEW[2:]], 3),
+    "cines": ("cines", ["cohort", "import", "table", "{}/cines/cines.csv", *CINES, "--out", "{}/new"], 4),
+    "croissant": ("cohort", ["cohort", "export", "{}/cohort", "--croissant", "{}/new.json"], 4),
+    "weights": ("w.pth", ["weights", "inspect", "{}/w.pth", *TEST_NETWORK], 5),
+    "import of weights": (W, ["weights", "import", f"{{}}/{W}", *TEST_NETWORK, "--out", "{}/new.safetensors"], 6),
+    "exported run": ("runs", ["export", RUNS[-1], "--csv", "{}/new.csv"], 4),
+    "model-export": ("model", ["export", "{}/model", "--timm", "{}/timm", "--hub", "{}/hub"], 3),
+    "model-explain": ("model", ["explain", "{}/model", *OTHER, "--sample", "1", "--out", "{}/page"], 3),
+    "model-verify": ("model", ["verify", "{}/model"], 4),
+    "model-serve": ("model", ["serve", "{}/model", "--port", "0"], 4),
+    "model-predict a cohort": ("model", ["predict", "{}/model", *OTHER, "--csv", "{}/new.csv"], 2),
+    "predicted cohort": ("other", ["predict", "{}/model", *OTHER, "--csv", "{}/new.csv"], 3),
     "fused runs": ("runs", ["run", "fusion", *OPTIONS, "--cohort", "{}/cohort", "--out", "{}/runs"], 6),
 }
 
@@ -118,6 +141,11 @@ def sound(tmp_path_factory):
     (root / "e.toml").write_text(EXPERIMENT)
     (root / "p.toml").write_text(PROTOCOL)
     build_cohort(root, 12, modalities=("2d", "cdfi"), name="other", seed=8)
+    save_nodes(wide.assign(**paths), root)
+    write_cines(root / "cines")
+    network = timm.create_model(NETWORK[1], num_classes=3).state_dict()
+    torch.save(network, root / "w.pth")
+    save_file(network, root / W)
     study = optuna.create_study(study_name="e/baseline-2d", storage=open_storage(str(root / "study.journal")))
     record = {"space": {"lr": [1, 2]}, "objectives": ["loss"], "folds": [0], "sampler": "tpe", "seed": 0}
     study.set_user_attr(IDENTITY, {**record, "cohort": cohort.describe().model_dump(mode="json")})
@@ -127,6 +155,14 @@ def sound(tmp_path_factory):
         trial.set_user_attr(FOLD_SCORES, [{"loss": 0.5, "seconds": 1.0}])
         study.tell(trial, value)
     return root
+
+
+def save_nodes(wide, root):
+    """Write a table of six patients with two nodes each, and its cohort."""
+    numbers = np.arange(12)
+    columns = {"patient_id": numbers % 6, "node_id": numbers // 6 + 1, "label": np.where(numbers % 2, "a", "b")}
+    wide[["2d", "cdfi"]].assign(age=30 + numbers % 6, **columns).to_csv(root / "nodes.csv", index=False)
+    fusionln("cohort", "import", "table", root / "nodes.csv", "--folds", "2", "--out", root / "nodes")
 
 
 @pytest.fixture
@@ -142,6 +178,7 @@ def quick(monkeypatch, undrawn):
     monkeypatch.setattr("fusion_ln.external.evaluate.write_evaluation", lambda out: out / "report.html")
     for place in ("training.pretraining.pretrain.fit", "explain.shortcut.audit._predict_all", "explain.run._grids"):
         monkeypatch.setattr(f"fusion_ln.{place}", lambda *arguments, **named: give_up())
+    monkeypatch.setattr("fusion_ln.serve.server.open_site", lambda *arguments: give_up())
     monkeypatch.setattr("fusion_ln.report.experiment.write_runs", lambda *arguments, **named: {"page": Path("x")})
 
 
