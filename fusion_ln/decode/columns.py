@@ -26,7 +26,7 @@ CELLS_NAMED = 5  # odd cells or levels of a column
 
 _WHOLE = r"[+-]?(?:0|[1-9]\d{0,14})"  # without leading zeros, and no more digits than a float holds
 _PLAIN = re.compile(rf"{_WHOLE}(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+", re.ASCII)
-_IN_COMMAS = re.compile(rf"{_WHOLE}(?:,\d+)?", re.ASCII)
+_IN_COMMAS = re.compile(rf"{_WHOLE}(?:,\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)  # or three decimals
 _GROUP = r"[+-]?[1-9]\d{{0,2}}(?:{0}\d{{3}})+(?:{1}\d+)?"  # with a sign between thousands, and a decimal one
 # Signs of thousands and decimals that go together, and how a number with the first is written.
@@ -35,10 +35,11 @@ _WAYS = [
     for sign, decimal in [(",", "."), (".", ","), *((sign, decimal) for sign in "'’ \xa0\u202f" for decimal in ".,")]
 ]
 _POINT_GROUPS = _WAYS[1][2]
-_NUMBER = r"[+-]?\d+(?:[.,]\d+)?"
+_NUMBER = r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:[-–—~±]|\.\.\.?|…|to)\s*{_NUMBER}\s*[A-Za-zµμ%°]*", re.ASCII)  # "0.5-1"
 _SIGNS = str.maketrans("０１２３４５６７８９．，＋－−", "0123456789.,+--")  # full width; a minus
-_MEASURE = re.compile(r"[<>≤≥~≈]?=?\s*([+-]?\d+(?:[.,]\d+)?)\s*[A-Za-zµμ%°²³/]*", re.ASCII)  # "<5", "12 mm"
+_MEASURE = re.compile(rf"[<>≤≥~≈]?=?\s*({_NUMBER})\s*[A-Za-zµμ%°²³/]*", re.ASCII)  # "<5", "12 mm"
+_DAY = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", re.ASCII)  # as in DICOM
 _DATE = re.compile(r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4})(?:[ T]\d.*)?", re.ASCII)
 
 
@@ -126,7 +127,7 @@ def reason_against_categories(texts: pd.Series) -> str:
     cells = texts.dropna().astype(str)
     if 2 * cells.map(lambda cell: Path(cell).suffix.lower() in READ | NOT_READ.keys()).sum() > len(cells):
         return "paths of pictures"
-    if cells.map(_fits(_DATE)).all():
+    if cells.map(_fits(_DATE)).all() or cells.map(_fits(_DAY)).all():
         return "dates"
     odd = _odd_among_numbers(cells)
     return f"nearly numeric, but for {_some(tuple(map(repr, odd.unique())))}" if len(odd) else ""
@@ -144,6 +145,8 @@ def _read_column(cells: pd.Series, folder: Path, comma_found: bool) -> tuple[pd.
         return pd.Series(float("nan"), index=cells.index), column
     if _holds_pictures(known, folder):
         return known.reindex(cells.index), replace(column, kind=PICTURES)
+    if known.map(_fits(_DAY)).all():
+        return known.reindex(cells.index), replace(column, kind=DATES)
     numbers, kind = _read_numbers(known.str.translate(_SIGNS), comma_found)
     if numbers is not None:
         return pd.to_numeric(numbers.reindex(cells.index)), replace(column, kind=kind)
@@ -228,7 +231,8 @@ def _odd_among_numbers(known: pd.Series) -> pd.Series:
 def _measure(number: str) -> float | None:
     """Read the number in ``12 mm``, ``<5`` or ``007``, the first of a range, one with its thousands grouped."""
     if found := _MEASURE.fullmatch(number) or _RANGE.fullmatch(number):
-        return float(found[1].replace(",", "."))
+        value = float(found[1].replace(",", "."))
+        return value if math.isfinite(value) else None
     return float(plain) if (plain := _grouped(number)) else None
 
 

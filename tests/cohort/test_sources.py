@@ -293,6 +293,7 @@ HEADER = "patient_id,label,2d\n"
         (HEADER + "1,0,C:\\pictures\\zz.png\n", "pictures that do not exist (1):\n    line 2: "),
         (HEADER + "1,0,..\\a.png\n", "line 2: ..\\a.png leads out of the folder"),
         (HEADER.replace("2d", "2d,site") + "1,0,pictures/a.png,A\n2,0,pictures/b.png,a\n", "site 'A' and 'a' differ"),
+        (HEADER.replace("2d", "2d,site") + "1,0,pictures/a.png,1\n2,0,pictures/b.png,01\n", "site '1' and '01' differ"),
         ("patient_id,label,modality,path\n1,0,,pictures/a.png\n", "line 2: no modality"),
         ("patient_id,label,modality,path\n1,0,2d,-\n", "line 2: no path ('-')"),
         ("patient_id,label,modality,path\n1,0,b,pictures/a.png\n2,0,B,pictures/b.png\n", "modality 'b' and 'B' differ"),

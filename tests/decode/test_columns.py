@@ -70,11 +70,12 @@ def test_codes_and_scores_are_categories(levels):
 def test_ids_dates_and_paths_stay_text_and_are_no_categories():
     ids = [f"{n:03d}" for n in range(8)]
     days = [f"2024-01-{n + 10}" for n in range(8)]
-    values, described = read(record=ids, day=days, ceus=[f"img\\{n}.png" for n in range(7)] + ["NA"])
+    born = [f"1956{n + 1:02d}03" for n in range(8)]
+    values, described = read(record=ids, day=days, born=born, ceus=[f"img\\{n}.png" for n in range(7)] + ["NA"])
     assert values["record"].tolist() == ids
-    assert [column.kind for column in described.values()] == ["text", "dates", "pictures"]
+    assert [column.kind for column in described.values()] == ["text", "dates", "dates", "pictures"]
     assert values["ceus"].isna().sum() == 1
-    assert reason_against_categories(values["day"]) == "dates"
+    assert reason_against_categories(values["day"]) == reason_against_categories(values["born"]) == "dates"
     assert reason_against_categories(values["ceus"]) == "paths of pictures"
 
 
@@ -97,6 +98,7 @@ def test_a_comma_is_a_decimal_one_only_where_the_table_has_such():
         (["1,100.5", "-1,234,567", "7"], [1100.5, -1234567, 7]),
         (["1'100", "2’500.5", "40"], None),  # two signs
         (["1'100", "2'500.5", "40"], [1100, 2500.5, 40]),
+        (["1,5E+03", "2,25", "4e-1"], [1500, 2.25, 0.4]),
         (["1 100", "2 500,5", "40"], [1100, 2500.5, 40]),
         (["１２．５", "３", "−４"], [12.5, 3, -4]),
         (["1.100,5", "1,100.5"], None),

@@ -123,7 +123,8 @@ class Table(Source):
         self._refuse_missing(rows)
         images = [row for _, row in rows]
         for column, texts in ((SITE, [row.site for row in images]), (MODALITY, [row.modality for row in images])):
-            refuse_spellings(self.root, column, texts, f"Spell each {column} in one way.")
+            key = label_key if column == SITE else spelling_key
+            refuse_spellings(self.root, column, texts, f"Spell each {column} in one way.", key)
         found = {row.modality for row in images}
         modalities = [*(name for name in KNOWN_MODALITIES if name in found), *sorted(found - set(KNOWN_MODALITIES))]
         clinical, mixed = self._clinical(values, further)
