@@ -1,16 +1,15 @@
-"""Speed of a model: how long it takes to freeze, to load, to answer for a patient and for many."""
+"""Speed of a model that answers."""
 
 import io
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
+from statistics import median
 
-import numpy as np
-
-from fusion_ln.bench.page import header, table_head, table_row
+from fusion_ln.bench.matrices import against_matrices, count_operations
+from fusion_ln.bench.record import Figure, measure, seconds
 from fusion_ln.cohort.default import simulate_phantom
 from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.cohort.phantom.findings import tables
@@ -24,16 +23,16 @@ from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import AnswerEngine
 
-TIMES = 9  # that a short task is repeated; its row gives their median
+TIMES = 9  # that a short task is repeated; the median counts
 ENGINES: dict[str, AnswerEngine] = {"torch": "torch", "onnxruntime": "onnx"}  # by package
 SEED = 20_260_001  # of patients whom no command draws by default
 
 
-def answers_page(root: Path, *, patients: int) -> Iterator[str]:
-    """Time what a model does, and yield the lines of the page, each when it is known.
+def predict_figures(root: Path, *, patients: int) -> Iterator[Figure]:
+    """Time what a model does: how long it takes to load, to answer for a patient and for many.
 
     Args:
-        root: Folder of a model, or of a run: it is frozen first, which is timed, too.
+        root: Folder of a model, or of a run: it is frozen first.
         patients: Simulated patients to answer for at once, their pictures read from files.
 
     Raises:
@@ -41,13 +40,12 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
         SettingsError: If the model takes no modality of the phantom.
     """
     with tempfile.TemporaryDirectory() as folder:
-        model, freezing = root, ""
+        model = root
         if not ModelFolder(root).record.is_file():
             model = Path(folder) / "model"
-            freezing = _seconds([lambda: freeze(RunFolder(root), model, licence="none")])
+            _quietly(lambda: freeze(RunFolder(root), model, licence="none"))
         predictors = _load_predictors(model)
-        predictor = predictors["torch"]
-        record = predictor.model.record
+        record = predictors["torch"].model.record
         known = tables().modalities
         present = [modality for modality in record.modalities if modality in known]
         if not present:
@@ -55,21 +53,19 @@ def answers_page(root: Path, *, patients: int) -> Iterator[str]:
                 f"{root}: takes {', '.join(record.modalities)}; simulated patients have {', '.join(known)}.",
                 "Time a model of some of these modalities.",
             )
-        size = max(record.modalities.values())
-        taken = f"{len(predictor.model.models)} models of {', '.join(record.modalities)} at {size} pixels"
-        yield from header("How fast a model answers", ["fusion_ln", "timm", *predictors], f"{record.title}: {taken}.")
-        yield from table_head(["Task", *(f"Seconds, {name}" for name in predictors)])
-        if freezing:
-            yield table_row(["freezing", *[freezing] * len(predictors)])
-        loads = [partial(load_predictor, model, engine=engine) for engine in (ENGINES[name] for name in predictors)]
-        yield table_row(["loading", *(_seconds([load] * TIMES) for load in loads)])
+        held = [file for file in model.rglob("*") if file.is_file()]
         files = _write_examples(Path(folder), present)
-        one = [partial(each.predict_pictures, files) for each in predictors.values()]
-        yield table_row(["one patient", *(_seconds([ask] * TIMES) for ask in one)])
-        settings = PhantomSettings(patients=patients, image_size=size, seed=SEED)
+        settings = PhantomSettings(patients=patients, image_size=max(record.modalities.values()), seed=SEED)
         cohort = simulate_phantom(Path(folder) / "cohort", settings)
-        many = [partial(each.predict_cohort, cohort) for each in predictors.values()]
-        yield table_row([f"{patients} patients", *(_seconds([ask]) for ask in many)])
+        operations = count_operations(lambda: predictors["torch"].predict_pictures(files))
+        for name, predictor in predictors.items():
+            load = partial(_quietly, partial(load_predictor, model, engine=ENGINES[name]))
+            read = partial(_read_all, held)
+            yield measure("predict", f"loading, {name}", load, "reading of its files", read, rounds=TIMES)
+            took = median(seconds(lambda of=predictor: of.predict_pictures(files)) for _ in range(TIMES))  # type: ignore[misc]
+            yield against_matrices("predict", f"one patient, {name}", took, operations)
+            took = seconds(lambda of=predictor: _quietly(lambda: of.predict_cohort(cohort))) / patients  # type: ignore[misc]
+            yield against_matrices("predict", f"a patient of {patients}, {name}", took, operations)
 
 
 def _load_predictors(model: Path) -> dict[str, Predictor]:
@@ -83,15 +79,15 @@ def _load_predictors(model: Path) -> dict[str, Predictor]:
     return predictors
 
 
-def _seconds(tasks: Sequence[Callable[[], object]]) -> str:
-    """Time tasks, whose own words are left unsaid; returns the median of their seconds."""
-    took = []
-    for task in tasks:
-        with redirect_stderr(io.StringIO()):
-            began = time.perf_counter()
-            task()
-            took.append(time.perf_counter() - began)
-    return f"{np.median(took):.3f}"
+def _quietly(work: Callable[[], object]) -> None:
+    """Call, and leave its own words unsaid."""
+    with redirect_stderr(io.StringIO()):
+        work()
+
+
+def _read_all(files: Sequence[Path]) -> None:
+    for file in files:
+        file.read_bytes()
 
 
 def _write_examples(folder: Path, modalities: Sequence[str]) -> dict[str, Path]:

@@ -3,12 +3,10 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
-from fusion_ln.files.formats import write_text
 from fusion_ln.records.origin import PASSWORD, hardware, installed_versions
 
 
@@ -54,14 +52,3 @@ def table_head(columns: Iterable[str]) -> list[str]:
 def table_row(cells: Iterable[str]) -> str:
     """Write a row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
-
-
-def save_page(lines: Iterable[str], out: Path | None) -> Iterator[str]:
-    """Pass the lines of a page on as they come, then write the page to ``out``, if given, and say so."""
-    page = []
-    for line in lines:
-        page.append(line)
-        yield line
-    if out:
-        write_text(out, "\n".join(page) + "\n")
-        yield f"Wrote {out}"

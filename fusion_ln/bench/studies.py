@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from lightning_fabric import Fabric
 
-from fusion_ln.bench.page import header, table_head, table_row
+from fusion_ln.bench.record import Figure
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.settings.devices import DeviceSettings
@@ -68,8 +69,8 @@ class TrialTimes:
     cpu_milliseconds: float
 
 
-def study_page(storages: tuple[str, ...], samplers: tuple[SamplerName, ...], *, trials: int) -> Iterator[str]:
-    """Time a study per storage and sampler, and yield the lines of the page, each when it is known.
+def study_figures(storages: tuple[str, ...], samplers: tuple[SamplerName, ...], *, trials: int) -> Iterator[Figure]:
+    """Time the first and the last trials of a study per storage and sampler.
 
     Args:
         storages: See `open_storage`; without any, a journal file in a temporary folder.
@@ -77,21 +78,39 @@ def study_page(storages: tuple[str, ...], samplers: tuple[SamplerName, ...], *, 
         trials: Of each study.
     """
     cohort = open_phantom(PhantomSettings(patients=60, image_size=48)).root
-    yield from header(
-        "What the machinery of studies costs",
-        ["fusion_ln", "optuna"],
-        "Trials that compute nothing, with 5 reported epochs and 4 parameters; milliseconds per trial, wall (CPU).",
-    )
     size = trials // GROUPS
-    groups = (f"trials {first}-{first + size - 1}" for first in range(0, GROUPS * size, size))
-    yield from table_head(["Storage", "Sampler", *groups])
     with tempfile.TemporaryDirectory() as folder:
         for storage in storages or (f"{folder}/study.journal",):
             kind = storage.partition("+")[0] if "://" in storage else "journal file"
             for sampler in samplers:
                 times = bench_study(storage, cohort, trials=GROUPS * size, sampler=sampler)
-                cells = (f"{each.milliseconds:.1f} ({each.cpu_milliseconds:.1f})" for each in times)
-                yield table_row([kind, sampler, *cells])
+                floors = _bare_study(sampler, GROUPS * size)
+                for each, floor in ((times[0], floors[0]), (times[-1], floors[-1])):
+                    yield Figure(
+                        benchmark="study",
+                        task=f"trial that computes nothing, {kind}, {sampler}, {each.first} to {each.last}",
+                        seconds=each.milliseconds / 1000,
+                        floor="Optuna alone, in memory",
+                        floor_seconds=floor,
+                    )
+
+
+def _bare_study(sampler: SamplerName, trials: int) -> np.ndarray:
+    """Time the same trials by Optuna alone, in memory; returns the seconds of a trial in each group."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    samplers = optuna.samplers
+    study = optuna.create_study(sampler=samplers.TPESampler(seed=0) if sampler == "tpe" else samplers.RandomSampler(0))
+    ends = [time.perf_counter()]
+    for _ in range(trials):
+        trial = study.ask()
+        for name, choice in SPACE.items():
+            trial.suggest_float(name, float(choice.low), float(choice.high), log=choice.log)
+        for epoch in range(EPOCHS):
+            trial.report(1.0, epoch)
+        study.tell(trial, abs(np.log10(trial.params["lr"]) + 3))
+        ends.append(time.perf_counter())
+    seconds: np.ndarray = np.diff(np.array(ends)[:: trials // GROUPS]) / (trials // GROUPS)
+    return seconds
 
 
 def bench_study(storage: str, cohort: Path, *, trials: int, sampler: SamplerName) -> list[TrialTimes]:

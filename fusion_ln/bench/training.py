@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from fusion_ln.bench.record import Figure
 from fusion_ln.compute.device import make_fabric, precision_of, threads_per_fit
 from fusion_ln.images.bank import Batches, ImageBank
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.progress import progress
-from fusion_ln.records.origin import hardware, installed_versions
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.threads import cores
@@ -29,32 +29,18 @@ from fusion_ln.training.tasks import PictureTask
 
 N_CLASSES = 3
 SOURCE_SIDE = 512  # pixels a side of the files that the ImageFolder loop decodes
-TITLES = {
-    "ours": "fusion_ln",
-    "bare": "bare PyTorch, in memory",
-    "research": "ImageFolder + DataLoader, float32",
-}
+FLOORS = {"bare": "bare PyTorch loop, in memory", "research": "ImageFolder + DataLoader loop, float32"}
 
 
-def fit_summary(settings: FitSettings, device: DeviceSettings, *, n_pictures: int, rounds: int) -> list[str]:
-    """Time the loops (see `bench_fit`) and write one line per loop and per ratio to ours."""
+def fit_figures(settings: FitSettings, device: DeviceSettings, *, n_pictures: int, rounds: int) -> Iterator[Figure]:
+    """Time the loops (see `bench_fit`), and set ours beside each other one, per picture."""
     fabric = make_fabric(device, settings.precision)
     rates = bench_fit(settings, fabric, n_pictures=n_pictures, rounds=rounds)
-    machine = hardware()
-    processor = machine.processor if fabric.device.type == "cpu" else "GPU"
-    lines = [
-        f"{settings.backbone}, {settings.image_size} px, batch {settings.batch_size}, {precision_of(fabric)}, "
-        f"{fabric.device.type}, {machine.cores} cores ({processor}), torch {installed_versions()['torch']}, "
-        f"median (lowest - highest) of {rounds} rounds of {n_pictures} pictures:"
-    ]
-    for name, of_rounds in rates.items():
-        span = f"({min(of_rounds):.1f} - {max(of_rounds):.1f})"
-        lines.append(f"  {TITLES[name]:34} {median(of_rounds):8.1f} pictures/s  {span}")
-    for name in ("bare", "research"):
-        ratios = [ours / other for ours, other in zip(rates["ours"], rates[name], strict=True)]
-        span = f"({min(ratios):.2f} - {max(ratios):.2f})"
-        lines.append(f"  fusion_ln / {TITLES[name]:34} {median(ratios):.2f}  {span}")
-    return lines
+    batch = f"batch {settings.batch_size}, {precision_of(fabric)}, {fabric.device.type}"
+    task = f"training, a picture ({settings.backbone}, {settings.image_size} px, {batch})"
+    ours = 1 / median(rates["ours"])
+    for name, title in FLOORS.items():
+        yield Figure(benchmark="fit", task=task, seconds=ours, floor=title, floor_seconds=1 / median(rates[name]))
 
 
 def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds: int) -> dict[str, list[float]]:

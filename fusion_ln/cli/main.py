@@ -36,7 +36,7 @@ COMMANDS = {
     "predict": "Predict new patients by MODEL, a folder of `fusionln freeze` or a run.",
     "export": "Export MODEL, a folder of `fusionln freeze` or a run, in forms that other programs open.",
     "evaluate": "Evaluate MODEL on another cohort, once, with everything fixed before.",
-    "bench": "Measure how fast this machine trains, answers, keeps trials of studies and computes statistics.",
+    "bench": "Measure the speed of this machine's work, each time beside a floor that is measured in the same run.",
 }
 
 
