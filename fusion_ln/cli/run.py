@@ -23,6 +23,7 @@ from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
+from fusion_ln.settings.pretraining import PRETRAINED
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.terms import is_clinical
 
@@ -40,7 +41,11 @@ training_options = together(
     click.option("--cohort", type=DIRECTORY, help="Cohort folder; by default a simulated cohort."),
     click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
     preset_option,
-    settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
+    settings_options(
+        FitSettings,
+        *("backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
+        shown={"weights": "scratch; for the simulated cohort: pretrained"},
+    ),
     settings_options(FitSettings, "patience", "precision"),
     settings_options(BaselineSettings, "protocol", "seed", defaults=True),
     settings_options(
@@ -93,7 +98,7 @@ def baseline(
     runs = run_draws(plan.draws, [modality], {}, plan.fit, protocol=plan.protocol, device=plan.device)
     heading = baseline_heading(plan.cohort, modality)
     out, further = runs[0][0].root, list(zip(plan.draws, runs, strict=True))[1:]
-    print_paths(write_runs(out, runs[0], plan.cohort, heading, further=further))
+    print_paths({**write_runs(out, runs[0], plan.cohort, heading, further=further), **_describe_start(plan)})
 
 
 @run.command()
@@ -165,7 +170,8 @@ def fusion(
         first = next(run for run in of_draw if run.name == fusion_name(asked[0]))
         of_draw.extend(run_beside(draw.cohort, columns, [first], draw.folder, seed=draw.seed))
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
-    print_paths(write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further))
+    pages = write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further)
+    print_paths({**pages, **_describe_start(plan)})
 
 
 @run.command()
@@ -242,7 +248,8 @@ def _plan(
     baseline = BaselineSettings.read(
         {"modality": "", "protocol": options.pop("protocol"), "seed": options.pop("seed")}, "options"
     )
-    fit = resolve_fit(preset, merge(given(options), changes["fit"], "fit"), "options")
+    start = {} if cohort else {"weights": PRETRAINED}
+    fit = resolve_fit(preset, start | merge(given(options), changes["fit"], "fit"), "options")
     return plan_training(
         cohort if isinstance(cohort, Path) else None,
         out if isinstance(out, Path) else None,
@@ -253,3 +260,10 @@ def _plan(
         seed=baseline.seed,
         device=device,
     )
+
+
+def _describe_start(plan: "TrainingPlan") -> dict[str, Path]:
+    """Write the page of the pre-training that the plan made first, if it made one."""
+    from fusion_ln.report.pretraining import write_pretraining_report
+
+    return {"Pre-training": write_pretraining_report(plan.start)} if plan.start else {}

@@ -55,7 +55,9 @@ class FitSettings(LoopSettings):
 
     backbone: str = Field("resnet10t", description=f"{', '.join(PAPER_BACKBONES)} or any timm name.")
     weights: str = Field(
-        "scratch", description="scratch, imagenet, a file, or the folder of a pre-training or of timm."
+        "scratch",
+        description="scratch, imagenet, pretrained (on simulated organ tasks, done first), a file, or the folder of a "
+        "pre-training or of timm.",
     )
     image_size: int = Field(96, ge=32, le=2048, description="Pixels a side.")
     head_width: int = Field(256, ge=1, le=65536, description="Width of the classifier's hidden layer.")

@@ -15,6 +15,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
+from fusion_ln.settings.pretraining import PRETRAINED
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.terms import PAGE_RECORD
 from fusion_ln.training.crossval import new_baseline_record
@@ -27,6 +28,7 @@ from fusion_ln.training.preflight import (
     check_options,
     leave_out_untaught,
 )
+from fusion_ln.training.pretraining.start import make_start, start_folder, start_from
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
 
@@ -47,6 +49,11 @@ class TrainingPlan:
     @property
     def cohort(self) -> Cohort:
         return self.draws[0].cohort
+
+    @property
+    def start(self) -> RunFolder | None:
+        """Pre-training that is made first, for the baselines of all draws."""
+        return start_folder(self.draws[0].folder) if self.fit.weights == PRETRAINED else None
 
 
 def plan_training(
@@ -115,12 +122,18 @@ def run_draws(
 ) -> list[list[RunFolder]]:
     """Train the baselines of all draws and fuse them; finished runs are kept. Returns the runs of each draw.
 
+    A pre-training that the baselines start from is made beside the runs of the first draw, and serves all.
+
     Raises:
         CohortError, RunError, SettingsError: Before the first training, if some draw lacks a class where it is needed
             or a disk the room for all of them; nothing is written then. See `run_baselines_and_fusions`.
     """
+    start = start_from(fit.weights, fit, draws[0].folder)
+    if len(draws) > 1 or fit.weights == PRETRAINED:
+        _check_draws(draws, modalities, heads, start, protocol)
+    if fit.weights == PRETRAINED:
+        make_start(fit, draws[0].folder, device)
     if len(draws) > 1:
-        _check_draws(draws, modalities, heads, fit, protocol)
         save_draws(draws[1:])
     made = []
     for number, draw in enumerate(draws):
@@ -128,7 +141,7 @@ def run_draws(
             say(f"{number + 1} of {len(draws)}: {draw.folder}")
         made.append(
             run_baselines_and_fusions(
-                draw.cohort, modalities, heads, fit, draw.folder, protocol=protocol, seed=draw.seed, device=device
+                draw.cohort, modalities, heads, start, draw.folder, protocol=protocol, seed=draw.seed, device=device
             )
         )
     return made

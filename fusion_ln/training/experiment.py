@@ -4,22 +4,21 @@ from itertools import product
 from pathlib import Path
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.default import open_organs, open_phantom
+from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.models.rehearsal import check_weights
 from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
+from fusion_ln.settings.pretraining import PRETRAINED
 from fusion_ln.settings.training import BaselineSettings, FitSettings
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
-from fusion_ln.training.pretraining.pretrain import pretrain
+from fusion_ln.training.pretraining.start import make_start, start_from
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import fuse, plan_baselines, run_planned, train_baselines
 
-PRETRAINED = "pretrained"  # among the weights of an experiment
 TUNED = "tuned"  # folder of the tuned runs
 
 
@@ -57,7 +56,9 @@ def run_experiment(
     for backbone, fit in fits.items():
         weights = experiment.weights or [fit.weights]
         backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
-        starts = {name: resolve_weights(name, fit, backbone_folder, device) for name in weights}
+        if PRETRAINED in weights:
+            make_start(fit, backbone_folder, device)
+        starts = {name: start_from(name, fit, backbone_folder) for name in weights}
         for (name, start), seed in product(starts.items(), experiment.seeds):
             refuse_shared_pictures(cohort, modalities, start.weights)
             folder = out / RunKey(backbone, name, seed).folder(levels)
@@ -181,14 +182,3 @@ def plan_members(
         seed=seed,
         tuned=experiment.tuned,
     )
-
-
-def resolve_weights(weights: str, fit: FitSettings, out: Path, device: DeviceSettings) -> FitSettings:
-    """Set the weights of a fit; for ``pretrained``, run the pre-training in ``out/pretraining`` first."""
-    if weights != PRETRAINED:
-        return fit.model_copy(update={"weights": weights})
-    run = RunFolder(out / "pretraining")
-    pretraining_fit = fit.model_copy(update={"weights": "scratch", "patience": PRETRAIN_PATIENCE})
-    where = device if device.engine == "local" else device.one_device
-    pretrain(open_organs(fit.image_size), PretrainSettings(fit=pretraining_fit), run, where)
-    return fit.model_copy(update={"weights": str(run.root)})

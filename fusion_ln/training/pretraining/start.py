@@ -1,0 +1,33 @@
+"""Start of baselines from a pre-training of ours on the simulated organ tasks, made for them first."""
+
+from pathlib import Path
+
+from fusion_ln.cohort.default import open_organs
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.pretraining import PRETRAINED, PRETRAINING, pretraining_of_runs
+from fusion_ln.settings.training import FitSettings
+from fusion_ln.training.pretraining.pretrain import pretrain
+
+
+def start_folder(out: Path) -> RunFolder:
+    """Locate the pre-training that serves the runs in ``out``."""
+    return RunFolder(out / PRETRAINING)
+
+
+def start_from(weights: str, fit: FitSettings, out: Path) -> FitSettings:
+    """Set the weights of a fit; ``pretrained`` becomes the folder of the pre-training that `make_start` makes."""
+    start = str(start_folder(out).root) if weights == PRETRAINED else weights
+    return fit.model_copy(update={"weights": start})
+
+
+def make_start(fit: FitSettings, out: Path, device: DeviceSettings) -> RunFolder:
+    """Pre-train the backbone of a fit in ``out/pretraining``; a finished pre-training with its settings is kept.
+
+    Raises:
+        RunError, SettingsError, WeightsError, DivergedError: See `pretrain`.
+    """
+    run = start_folder(out)
+    where = device if device.engine == "local" else device.one_device
+    pretrain(open_organs(fit.image_size), pretraining_of_runs(fit), run, where)
+    return run
