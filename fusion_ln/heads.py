@@ -38,6 +38,7 @@ def _read_constants(file: Path) -> dict[str, str | int]:
 
 LATE_HEADS = read_titles(MODELS / "late")
 TRAINED_HEADS = read_titles(MODELS / "fusion")
+BEST, BEST_OF = "best", ("concat", "cross-attention")  # in place of a head: the better of these by inner validation
 
 
 def read_fields(folder: Path, name: str) -> frozenset[str]:

@@ -84,15 +84,14 @@ def population_options(command: F) -> F:
     )(command)
 
 
-def preset_option(command: F) -> F:
-    """Add the option of the preset."""
+def preset_option(shown: str) -> Callable[[F], F]:
+    """Make the option of the preset, None where it was not given, whose help states the default."""
     return click.option(
         "--preset",
         type=click.Choice(list(PRESETS)),
-        default=next(iter(PRESETS)),
-        show_default=True,
-        help="Settings that other options change: fast suits two CPU cores; paper is Jiang et al. 2025.",
-    )(command)
+        help="Settings that other options change: fast suits two CPU cores; pretrained, too, from networks that are "
+        f"pre-trained first; paper is Jiang et al. 2025.  [default: {shown}]",
+    )
 
 
 def check_outputs(outputs: Mapping[str, Path | None], read: Sequence[Path | None]) -> None:

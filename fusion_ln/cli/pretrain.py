@@ -17,7 +17,7 @@ from fusion_ln.settings.training import FitSettings
 @click.option("--out", type=DIRECTORY, default=Path("runs/pretraining"), show_default=True, help="Folder for the run.")
 @settings_options(PretrainSettings, "order", defaults=True)
 @click.option("--schedule", "old_order", hidden=True, help="Former name of --order.")
-@preset_option
+@preset_option("fast")
 @settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
 @settings_options(FitSettings, "patience", "precision", shown={"patience": PRETRAIN_PATIENCE})
 @settings_options(PretrainSettings, "seed", defaults=True)
@@ -28,7 +28,7 @@ def pretrain(
     out: Path,
     order: str,
     old_order: str | None,
-    preset: str,
+    preset: str | None,
     seed: int,
     changes: dict[str, dict[str, object]],
     **options: object,
@@ -52,7 +52,7 @@ def pretrain(
         say("--schedule is now called --order; the old name is read for one more release.")
     device = take(options, DeviceSettings)
     fit_changes = merge(given(options), changes["fit"], "fit")
-    fit = resolve_fit(preset, {"patience": PRETRAIN_PATIENCE, **fit_changes}, "options")
+    fit = resolve_fit(preset or "fast", {"patience": PRETRAIN_PATIENCE, **fit_changes}, "options")
     settings = PretrainSettings.read({"fit": fit, "order": old_order or order, "seed": seed}, "options")
     check_backbone(fit.backbone)
     validate_compute(device, fit)

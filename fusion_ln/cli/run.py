@@ -19,12 +19,11 @@ from fusion_ln.cli.common import (
 )
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
-from fusion_ln.heads import LATE_HEADS, TRAINED_HEADS
+from fusion_ln.heads import BEST, BEST_OF, LATE_HEADS, TRAINED_HEADS
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
-from fusion_ln.settings.pretraining import PRETRAINED
-from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.settings.training import PRETRAINED, BaselineSettings, FitSettings
 from fusion_ln.terms import is_clinical
 
 if TYPE_CHECKING:
@@ -40,12 +39,8 @@ def run() -> None:
 training_options = together(
     click.option("--cohort", type=DIRECTORY, help="Cohort folder; by default a simulated cohort."),
     click.option("--out", type=DIRECTORY, help="Folder for the runs.  [default: runs/COHORT]"),
-    preset_option,
-    settings_options(
-        FitSettings,
-        *("backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
-        shown={"weights": "scratch; for the simulated cohort: pretrained"},
-    ),
+    preset_option("fast; for the simulated cohort: pretrained"),
+    settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr", "schedule"),
     settings_options(FitSettings, "patience", "precision"),
     settings_options(BaselineSettings, "protocol", "seed", defaults=True),
     settings_options(
@@ -105,10 +100,10 @@ def baseline(
 @click.option(
     "--head",
     "heads",
-    default="late-mean",
-    show_default=True,
     metavar="NAME[,NAME...]",
-    help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first.",
+    help=f"{', '.join((*LATE_HEADS, *TRAINED_HEADS))}. The report leads with the first; {BEST} is that of "
+    f"{' and '.join(BEST_OF)} which does better on inner validation.  [default: late-mean; for the simulated cohort: "
+    f"{BEST}]",
 )
 @settings_options(HeadSettings, "tokens", "modality_dropout", "clinical", metavars={"clinical": "COLUMN"})
 @columns_option(
@@ -120,7 +115,7 @@ def baseline(
 @training_options
 @set_option(fit=FitSettings, head=HeadSettings)
 def fusion(
-    heads: str,
+    heads: str | None,
     tokens: str | None,
     modality_dropout: float | None,
     clinical: tuple[str, ...],
@@ -136,7 +131,7 @@ def fusion(
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
     from fusion_ln.cohort.clinical import check_encodable
-    from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
+    from fusion_ln.report.experiment import KINDS, fusion_heading, lead_with_best, write_runs
     from fusion_ln.report.record import refuse_other_page
     from fusion_ln.training.clinical import run_beside
     from fusion_ln.training.draws import run_draws, teachable_heads
@@ -153,7 +148,9 @@ def fusion(
     if finetune or accumulate is not None:
         head_options["finetune"] = given({"accumulate": accumulate})
     head_changes = merge(head_options, changes["head"], "head")
-    asked = [name.strip() for name in heads.split(",")]
+    heads = heads or ("late-mean" if options["cohort"] else BEST)
+    named = [name.strip() for name in heads.split(",")]
+    asked = [each for name in named for each in (BEST_OF if name == BEST else [name])]
     wanted = head_settings(dict.fromkeys([*asked, *LATE_HEADS]), head_changes, "--head")
     check_head_changes(wanted, head_changes, f"--head {heads}")
     plan = _plan(options, changes, wanted)
@@ -169,6 +166,8 @@ def fusion(
     for draw, of_draw in zip(plan.draws, runs, strict=True) if columns else ():
         first = next(run for run in of_draw if run.name == fusion_name(asked[0]))
         of_draw.extend(run_beside(draw.cohort, columns, [first], draw.folder, seed=draw.seed))
+    if BEST in named:
+        runs = lead_with_best(runs, [fusion_name(name) for name in BEST_OF], cohort)
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
     pages = write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further)
     print_paths({**pages, **_describe_start(plan)})
@@ -244,12 +243,12 @@ def _plan(
     from fusion_ln.training.draws import plan_training
 
     device, further = take(options, DeviceSettings), take(options, DrawSettings)
-    cohort, out, preset = options.pop("cohort"), options.pop("out"), str(options.pop("preset"))
+    cohort, out, preset = options.pop("cohort"), options.pop("out"), options.pop("preset")
     baseline = BaselineSettings.read(
         {"modality": "", "protocol": options.pop("protocol"), "seed": options.pop("seed")}, "options"
     )
-    start = {} if cohort else {"weights": PRETRAINED}
-    fit = resolve_fit(preset, start | merge(given(options), changes["fit"], "fit"), "options")
+    usual = "fast" if cohort else PRETRAINED
+    fit = resolve_fit(str(preset or usual), merge(given(options), changes["fit"], "fit"), "options")
     return plan_training(
         cohort if isinstance(cohort, Path) else None,
         out if isinstance(out, Path) else None,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from fusion_ln.clinical.columns import columns_title
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
@@ -44,6 +46,20 @@ def columns_heading(cohort: Cohort, columns: Sequence[str], *, with_pictures: bo
     """Head the page of models of the cohort's table, alone or beside runs of pictures."""
     added, alone = "What do the pictures add to what is known without them?", "How much is known without pictures?"
     return Heading(f"{cohort.name}: {columns_title(columns, cohort.modalities)}", added if with_pictures else alone)
+
+
+def lead_with_best(draws: list[list[RunFolder]], names: Sequence[str], cohort: Cohort) -> list[list[RunFolder]]:
+    """Put first the one of some runs that has the highest AUC on the inner validation of the first draw.
+
+    Args:
+        draws: Runs of each draw.
+        names: Names of the runs to choose from; the held-out patients have no say in it.
+        cohort: That of the first draw.
+    """
+    models = [model for model in read_results(draws[0], cohort).models if model.name in names]
+    known = [model for model in models if not np.isnan(model.inner_auc)]  # NaN never wins a maximum
+    best = max(known, key=lambda model: model.inner_auc, default=models[0]).name
+    return [sorted(runs, key=lambda run: run.name != best) for runs in draws]
 
 
 def write_runs(

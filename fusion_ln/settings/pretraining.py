@@ -5,11 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fusion_ln.settings.base import LAST_SEED, Settings
-from fusion_ln.settings.training import FitSettings
+from fusion_ln.settings.training import PRETRAINED, FitSettings
 
 Order = Literal["sequential", "interleaved"]
 PRETRAIN_PATIENCE = 5  # epochs, as Jiang et al. 2025
-PRETRAINED = "pretrained"  # among the weights of runs: of a pre-training that is made for them first
 PRETRAINING = "pretraining"  # its folder, beside the runs
 
 
@@ -30,6 +29,9 @@ class PretrainSettings(Settings):
 
 
 def pretraining_of_runs(fit: FitSettings) -> PretrainSettings:
-    """Choose the settings of the pre-training that runs with the settings ``fit`` start from."""
-    changes = {"weights": "scratch", "patience": PRETRAIN_PATIENCE}
-    return PretrainSettings(fit=fit.model_copy(update=changes))
+    """Choose the pre-training of runs with the settings ``fit``: their network and budget, the usual augmentation.
+
+    Batches of all tasks are mixed: one task after another leaves the last one's statistics in the batch norms.
+    """
+    changes = {"weights": "scratch", "patience": PRETRAIN_PATIENCE, "augmentation": FitSettings().augmentation}
+    return PretrainSettings(fit=fit.model_copy(update=changes), order="interleaved")

@@ -78,9 +78,13 @@ class FitSettings(LoopSettings):
     precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
 
 
+PRETRAINED = "pretrained"  # weights of a pre-training that is made for the runs first
+
+# ``pretrained``: measured in experiments/benchmarks/first_run.md.
 # Jiang et al. 2025: Adam, 5e-5, batch 16, 384 px, patience 5. The number of epochs is not stated.
 PRESETS: dict[str, FitSettings] = {
     "fast": FitSettings(),
+    "pretrained": FitSettings(weights=PRETRAINED, image_size=64, augmentation=2.0),
     "paper": FitSettings(
         backbone="resnet152", image_size=384, epochs=100, lr=5e-5, schedule="constant", patience=5, precision="32-true"
     ),

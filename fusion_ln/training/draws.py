@@ -15,8 +15,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Protocol
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
-from fusion_ln.settings.pretraining import PRETRAINED
-from fusion_ln.settings.training import FitSettings
+from fusion_ln.settings.training import PRETRAINED, FitSettings
 from fusion_ln.terms import PAGE_RECORD
 from fusion_ln.training.crossval import new_baseline_record
 from fusion_ln.training.parts import check_patients

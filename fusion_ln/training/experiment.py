@@ -10,8 +10,7 @@ from fusion_ln.models.rehearsal import check_weights
 from fusion_ln.runs import RunFolder, RunKey
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.pretraining import PRETRAINED
-from fusion_ln.settings.training import BaselineSettings, FitSettings
+from fusion_ln.settings.training import PRETRAINED, BaselineSettings, FitSettings
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures

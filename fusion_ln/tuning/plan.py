@@ -8,7 +8,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.pretraining import PRETRAINED
+from fusion_ln.settings.training import PRETRAINED
 from fusion_ln.training.experiment import experiment_cohort, run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
 from fusion_ln.training.pretraining.start import make_start, start_from

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pandas as pd
@@ -55,15 +56,38 @@ def test_fusion_trains_what_is_missing_reuses_what_is_there_and_reports(make_coh
         assert json.loads((out / name / "metrics.json").read_text())["pooled"]["auc_ovr"] > 0
 
 
-def test_without_a_cohort_a_simulated_one_is_made_and_said(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_without_a_cohort_networks_are_pretrained_on_simulated_organs_first(make_cohort, tmp_path, monkeypatch):
     from fusion_ln.cohort.phantom.settings import PhantomSettings
 
     monkeypatch.setattr(PhantomSettings.model_fields["patients"], "default", 30)
     PhantomSettings.model_rebuild(force=True)
+    monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
     monkeypatch.chdir(tmp_path)
     output = fusionln("run", "baseline", "--modality", "2d", *OPTIONS)
     assert "simulating 30 patients" in output
-    assert "simulated" in (tmp_path / "runs" / "phantom-30" / "baseline-2d" / "report.html").read_text().lower()
+    assert "simulating 5 organ tasks of 30 patients" in output
+    out = Path("runs", "phantom-30")
+    assert output.splitlines()[-1].split() == ["Pre-training:", str(out / "pretraining" / "report.html")]
+    assert "simulated" in (out / "baseline-2d" / "report.html").read_text().lower()
+    fit = json.loads((out / "baseline-2d" / "run.json").read_text())["settings"]["fit"]
+    assert (fit["weights"], fit["augmentation"]) == (str(out / "pretraining"), 2.0)
+    first = json.loads((out / "pretraining" / "run.json").read_text())["settings"]
+    assert (first["fit"]["weights"], first["fit"]["epochs"], first["order"]) == ("scratch", 1, "interleaved")
+    again = fusionln("run", "baseline", "--modality", "2d", *OPTIONS)
+    assert again.count("already there, with these settings; kept.") == 2
+
+
+@pytest.mark.slow
+def test_the_best_head_leads_and_one_pre_training_serves_all_draws(make_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_ln.cohort.default.ORGAN_PATIENTS", 30)
+    cohort = make_cohort(18, modalities=("2d", "cdfi"))
+    options = ["--cohort", cohort.root, "--out", tmp_path / "out", *OPTIONS, "--set", "head.epochs=1"]
+    fusionln("run", "fusion", "--head", "best", "--weights", "pretrained", "--repeats", 2, *options)
+    runs = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
+    assert {"fusion-concat", "fusion-cross-attention"} < set(runs)
+    assert runs[0] in ("fusion-concat", "fusion-cross-attention")
+    assert len(list(tmp_path.rglob("backbone.safetensors"))) == 1
 
 
 @pytest.mark.slow
@@ -113,10 +137,16 @@ def test_predicting_patients_of_training_is_refused_with_the_honest_file(make_co
         (["run", "baseline", "--modality", "2d", "--weights", "absent.pth"], "no such weight file"),
         (["run", "baseline", "--modality", "2d", "--device", "cuda"], "--device cpu"),
         (["run", "fusion", "--head", "late-meen"], "late-mean"),
-        (["run", "fusion", "--clinical", "age"], "clinical: set for trained heads, but all heads are late ones"),
-        (["run", "fusion", "--tokens", "fitted"], "tokens: set for trained heads"),
-        (["run", "fusion", "--modality-dropout", "0.1"], "modality_dropout: set for trained heads"),
-        (["run", "fusion", "--finetune"], "finetune: set for trained heads"),
+        (
+            ["run", "fusion", "--head", "late-mean", "--clinical", "age"],
+            "clinical: set for trained heads, but all heads are late ones",
+        ),
+        (["run", "fusion", "--head", "late-mean", "--tokens", "fitted"], "tokens: set for trained heads"),
+        (
+            ["run", "fusion", "--head", "late-mean", "--modality-dropout", "0.1"],
+            "modality_dropout: set for trained heads",
+        ),
+        (["run", "fusion", "--head", "late-mean", "--finetune"], "finetune: set for trained heads"),
         (["run", "fusion", "--set", "head.width=8"], "width: set for trained heads"),
         (["run", "fusion", "--head", "concat", "--accumulate", "2"], "give --finetune, too"),
         (["run", "fusion", "--head", "concat", "--set", "head.widht=8"], "Did you mean 'head.width'?"),

@@ -5,8 +5,8 @@ from pathlib import Path
 from fusion_ln.cohort.default import open_organs
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.pretraining import PRETRAINED, PRETRAINING, pretraining_of_runs
-from fusion_ln.settings.training import FitSettings
+from fusion_ln.settings.pretraining import PRETRAINING, pretraining_of_runs
+from fusion_ln.settings.training import PRETRAINED, FitSettings
 from fusion_ln.training.pretraining.pretrain import pretrain
 
 
