@@ -39,7 +39,7 @@ def build_optimizer(model: nn.Module, settings: LoopSettings, lr_scale: Mapping[
         for prefix, parameters in groups.items()
         if parameters
     ]
-    return torch.optim.AdamW(rates, lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(rates, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def build_schedule(optimizer: Any, settings: LoopSettings, steps_per_epoch: int) -> LRScheduler | None:
