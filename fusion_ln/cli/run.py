@@ -131,7 +131,7 @@ def fusion(
     since they cost no training; the other heads learn from the tokens of the baselines.
     """
     from fusion_ln.cohort.clinical import check_encodable
-    from fusion_ln.report.experiment import KINDS, fusion_heading, lead_with_best, write_runs
+    from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
     from fusion_ln.report.record import refuse_other_page
     from fusion_ln.training.clinical import run_beside
     from fusion_ln.training.draws import run_draws, teachable_heads
@@ -166,10 +166,9 @@ def fusion(
     for draw, of_draw in zip(plan.draws, runs, strict=True) if columns else ():
         first = next(run for run in of_draw if run.name == fusion_name(asked[0]))
         of_draw.extend(run_beside(draw.cohort, columns, [first], draw.folder, seed=draw.seed))
-    if BEST in named:
-        runs = lead_with_best(runs, [fusion_name(name) for name in BEST_OF], cohort)
     out, further = plan.draws[0].folder, list(zip(plan.draws, runs, strict=True))[1:]
-    pages = write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further)
+    rivals = [fusion_name(name) for name in BEST_OF] if BEST in named else []
+    pages = write_runs(out, runs[0], cohort, fusion_heading(cohort), further=further, chosen_from=rivals)
     print_paths({**pages, **_describe_start(plan)})
 
 

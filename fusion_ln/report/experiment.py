@@ -1,6 +1,7 @@
 """Pages of some runs of one cohort: the report and, where they apply, those over seeds and starting weights."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from fusion_ln.report.learning_curve import write_learning_curve
 from fusion_ln.report.record import DrawRecord, PageRecord, refuse_other_page, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
+from fusion_ln.report.run.results import Results
 from fusion_ln.report.seeds.page import write_seeds
 from fusion_ln.report.seeds.repeats import write_repeats
 from fusion_ln.report.starts import write_ablation
@@ -48,20 +50,6 @@ def columns_heading(cohort: Cohort, columns: Sequence[str], *, with_pictures: bo
     return Heading(f"{cohort.name}: {columns_title(columns, cohort.modalities)}", added if with_pictures else alone)
 
 
-def lead_with_best(draws: list[list[RunFolder]], names: Sequence[str], cohort: Cohort) -> list[list[RunFolder]]:
-    """Put first the one of some runs that has the highest AUC on the inner validation of the first draw.
-
-    Args:
-        draws: Runs of each draw.
-        names: Names of the runs to choose from; the held-out patients have no say in it.
-        cohort: That of the first draw.
-    """
-    models = [model for model in read_results(draws[0], cohort).models if model.name in names]
-    known = [model for model in models if not np.isnan(model.inner_auc)]  # NaN never wins a maximum
-    best = max(known, key=lambda model: model.inner_auc, default=models[0]).name
-    return [sorted(runs, key=lambda run: run.name != best) for runs in draws]
-
-
 def write_runs(
     out: Path,
     runs: list[RunFolder],
@@ -69,8 +57,17 @@ def write_runs(
     heading: Heading,
     *,
     further: Sequence[tuple[Draw, list[RunFolder]]] = (),
+    chosen_from: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Write the report of some runs and, where the same models ran on further draws, the page over all draws.
+
+    Args:
+        out: Folder of the pages.
+        runs: Finished runs; the first fusion leads.
+        cohort: Their cohort.
+        heading: Title and question.
+        further: The same runs on further draws of the cohort.
+        chosen_from: Names of fusions: the one with the highest AUC on inner validation leads instead.
 
     Returns:
         The paths by name.
@@ -81,6 +78,11 @@ def write_runs(
     refuse_other_page(out, *KINDS)
     title, question = heading
     results = read_results(runs, cohort)
+    if chosen_from:
+        leader = _best_within(results, chosen_from)
+        runs = _lead_with(leader, runs)
+        further = [(draw, _lead_with(leader, of_draw)) for draw, of_draw in further]
+        results = replace(read_results(runs, cohort), chosen_from=tuple(chosen_from))
     drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
     pages = {}
     if any(fraction < 1 for fraction, _ in drawn):
@@ -89,8 +91,19 @@ def write_runs(
         repeats = [results, *(of_draw for _, of_draw in drawn)]
         pages["Repeats"] = write_repeats(out, repeats, title=title, question=question)
     report = write_results(out, results, title=title, question=question, seeds=pages.get("Repeats"))
-    _record(out, "runs", runs, heading, further)
+    _record(out, "runs", runs, heading, further, chosen_from)
     return {"Runs": out, "Report": report, **pages}
+
+
+def _best_within(results: Results, names: Sequence[str]) -> str:
+    """Name the model with the highest AUC on inner validation; without such an AUC the first one."""
+    models = [model for model in results.models if model.name in names]
+    known = [model for model in models if not np.isnan(model.inner_auc)]  # NaN never wins a maximum
+    return max(known, key=lambda model: model.inner_auc, default=models[0]).name
+
+
+def _lead_with(leader: str, runs: list[RunFolder]) -> list[RunFolder]:
+    return sorted(runs, key=lambda run: run.name != leader)
 
 
 def write_experiment(out: Path, runs: list[RunFolder], cohort: Cohort, heading: Heading) -> dict[str, Path]:
@@ -121,6 +134,7 @@ def _record(
     runs: list[RunFolder],
     heading: Heading,
     further: Sequence[tuple[Draw, list[RunFolder]]] = (),
+    chosen_from: Sequence[str] = (),
 ) -> None:
     """Write the record of the pages, last."""
 
@@ -128,7 +142,15 @@ def _record(
         return tuple(relative(run.root, out) for run in folders)
 
     draws = tuple(DrawRecord(runs=places(of_draw), fraction=draw.fraction) for draw, of_draw in further)
-    PageRecord(kind=kind, runs=places(runs), draws=draws, title=heading.title, question=heading.question).write(out)
+    record = PageRecord(
+        kind=kind,
+        runs=places(runs),
+        draws=draws,
+        chosen_from=tuple(chosen_from),
+        title=heading.title,
+        question=heading.question,
+    )
+    record.write(out)
 
 
 def _fusion_seeds(runs: list[RunFolder]) -> set[int]:

@@ -33,6 +33,7 @@ class PageRecord(Strict):
         kind: The function that wrote it: `write_runs`, `write_experiment`, `write_comparison` or `write_plan`.
         runs: Run folders or tables of predictions, in the order in which they were given.
         draws: The same runs on further draws of the cohort.
+        chosen_from: Names of fusions of which the leading one was chosen, by inner validation.
         cohort: Cohort folder; None where the runs' own records say where it is.
         reference: The one of ``runs`` that the others are compared with, if it was named.
         prevalence: Shares of the classes in another population, as they were given.
@@ -44,6 +45,7 @@ class PageRecord(Strict):
     kind: Literal["runs", "experiment", "comparison", "plan"]
     runs: tuple[str, ...]
     draws: tuple[DrawRecord, ...] = ()
+    chosen_from: tuple[str, ...] = ()
     cohort: str | None = None
     reference: str | None = None
     prevalence: str = ""

@@ -77,7 +77,7 @@ def _write_again(record: PageRecord, folder: Path, out: Path, cohort: Cohort | N
         write_experiment(out, runs, cohort, heading)
         return
     further = [_read_draw(draw, folder) for draw in record.draws]
-    write_runs(out, runs, cohort, heading, further=further)
+    write_runs(out, runs, cohort, heading, further=further, chosen_from=record.chosen_from)
 
 
 def _read_draw(draw: DrawRecord, folder: Path) -> tuple[Draw, list[RunFolder]]:

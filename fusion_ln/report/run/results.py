@@ -52,6 +52,7 @@ class Results:
     Attributes:
         cohort: The patients; without pictures and clinical columns where its folder is not at hand.
         models: At least one.
+        chosen_from: Names of fusions of which the first one was chosen, by inner validation.
         named_reference: Name of the model to compare with; empty for the best single modality.
         n_resamples: Bootstrap draws behind every interval.
         prevalence: Share of each class in another population that figures are wanted for. Shape (C,).
@@ -60,6 +61,7 @@ class Results:
 
     cohort: Cohort
     models: tuple[Model, ...]
+    chosen_from: tuple[str, ...] = ()
     named_reference: str = ""
     n_resamples: int = N_RESAMPLES
     prevalence: np.ndarray | None = None

@@ -8,7 +8,7 @@ from fusion_ln.report.kit.sheets import Fact
 from fusion_ln.report.kit.style import number, signed, signed_spread, spread
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Difference, Results
-from fusion_ln.terms import LABEL
+from fusion_ln.terms import LABEL, listed
 
 SIGNIFICANCE = 0.05
 AUTHOR = "to be filled in by the author"  # stands where no run has the answer
@@ -144,8 +144,14 @@ def model_selection(results: Results) -> str:
         )
     if candidate and len(results.others) > 1:
         kind = "fusion" if candidate.is_fusion else "model"
+        rivals = [model.what.lower() for model in results.fusions if model.name in results.chosen_from]
+        chosen = (
+            f"does best of {listed(rivals)} on inner validation (mean AUC {number(candidate.inner_auc)})"
+            if candidate.name in results.chosen_from
+            else f"is the {kind} that was given first"
+        )
         sentences.append(
-            f"{_sentence(_named(candidate))} is the {kind} that was given first; the interval above is its own. "
+            f"{_sentence(_named(candidate))} {chosen}; the interval above is its own. "
             "The other comparisons stand under Differences, with p-values corrected for their number."
         )
     return " ".join(sentences)
