@@ -25,7 +25,7 @@ TINY = {"image_size": 32, "epochs": 1, "batch_size": 4, "head_width": 4, "precis
 def test_every_experiment_loads_and_runs(path, make_cohort, tmp_path, monkeypatch):
     """On a tiny cohort, on one fold unless it is tuned, with a tiny network in the place of each backbone."""
     tasks = [make_cohort(12, name=name, modalities=("2d",), seed=seed) for seed, name in enumerate(("liver", "heart"))]
-    monkeypatch.setattr("fusion_ln.training.experiment.open_organs", lambda image_size: tasks)
+    monkeypatch.setattr("fusion_ln.training.pretraining.start.open_organs", lambda image_size: tasks)
     cohort = make_cohort(24, modalities=("2d", "cdfi"))
     experiment = read_experiment(path)
     if not experiment.space:  # which is searched fold by fold
