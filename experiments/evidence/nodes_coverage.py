@@ -14,6 +14,7 @@ models. The truth is the same figure of 100,000 patients.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -145,15 +146,17 @@ def coverage(of: Callable[[Job], list[Hit]], replicates: int, draws: int, worker
     return pd.DataFrame({"rate": by.mean().round(4), "printed": by.apply(lambda v: v.notna().mean())}).reset_index()
 
 
-def page(table: pd.DataFrame, replicates: int, draws: int, seconds: float) -> str:
-    """The kept page: by figure the lowest and highest rate of either way."""
+def page(table: pd.DataFrame, replicates: int, draws: int, seconds: float, only: str | None = None) -> str:
+    """The kept page: by figure the lowest and highest rate of either way; ``only`` names the pass if it was one."""
     table = table[table["printed"] >= 0.5]
+    kept = f" Measured now: {only}; the other rows are those of an earlier run of this script." if only else ""
     lines = [
         "# Coverage where patients have several nodes\n",
         describe_origin("numpy", "scipy", "pandas"),
         f"{replicates} replicates a row, {draws} resamples, {seconds:.0f} s. Rates over {', '.join(map(str, SIZES))} "
         f"patients, {' and '.join(SKILLS)}, {' and '.join(map(str, PARTS))} of the noise being the patient's; "
-        "all of them in `nodes_coverage.csv`.\n",
+        f"all of them in `nodes_coverage.csv`. The standard error of a rate of 0.95 is "
+        f"{np.sqrt(0.95 * 0.05 / replicates):.3f}.{kept} Load of the machine at the end: {os.getloadavg()[0]:.1f}.\n",
         f"| 95 % interval of, or test | {OURS} | {NAIVE} |",
         "| --- | --- | --- |",
     ]
@@ -192,7 +195,7 @@ def main() -> None:
         held = pd.read_csv(options.out)
         table = pd.concat([held[~held["figure"].isin(set(table["figure"]))], table])
     write_text(options.out, table.to_csv(index=False))
-    text = page(table, options.replicates, options.draws, perf_counter() - start)
+    text = page(table, options.replicates, options.draws, perf_counter() - start, options.only)
     write_text(options.out.with_suffix(".md"), text)
     print(text)
 

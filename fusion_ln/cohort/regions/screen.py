@@ -93,7 +93,7 @@ def find_panes(pixels: np.ndarray, cells: Cells, *, stated: bool = False) -> tup
     first_two = cells.patches[:2]
     if _side_by_side(first_two) or (stated and _side_by_side([_turned(box) for box in first_two])):
         return grey_and_coloured(pixels, [_pixels(box, cells) for box in first_two])
-    if not first_two:
+    if not first_two or coloured_share(pixels[::4, ::4]) < STRAIN * LEAST / 4:  # most are grey, and soon done
         return None
     one = _pixels(first_two[0], cells)
     for turned in (False, True) if stated else (False,):
