@@ -43,6 +43,6 @@ def export_hub(root: Path, out: Path) -> str:
         for name in folder.list_files():
             (made / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(root / name, made / name)
-        write_text(made / "README.md", folder.card.read_text(encoding="utf-8").rstrip() + "\n" + USE)
+        write_text(made / "README.md", folder.read_page(folder.card).rstrip() + "\n" + USE)
         write_text(made / ".gitattributes", ATTRIBUTES)
     return digest

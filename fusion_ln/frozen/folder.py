@@ -89,6 +89,17 @@ class ModelFolder:
             raise ModelError(f"{self.record}: not valid JSON ({error}).", FREEZE_AGAIN) from None
         return parse_model_record(text, self.record)
 
+    def read_page(self, path: Path) -> str:
+        """Read the card or the facts.
+
+        Raises:
+            ModelError: If the file is missing or damaged.
+        """
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path}: cannot be read as text ({error}).", FREEZE_AGAIN) from None
+
     def source(self, modality: str) -> Path:
         """Return the weights of a modality's network before fine-tuning, where a head reads its tokens."""
         return self.root / "weights" / f"~source-{as_file_name(modality)}.safetensors"

@@ -80,7 +80,7 @@ def _stored(file: Path) -> HttpResponse:
 @cache
 def _read_document(file: Path, written: int) -> tuple[str, str]:
     """Read a stored page with its policy, once for each time that it is written."""
-    return of_document(file.read_text(encoding="utf-8"))
+    return of_document(file.read_text(encoding="utf-8", errors="replace"))
 
 
 def _document(page: str) -> HttpResponse:

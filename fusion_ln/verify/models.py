@@ -25,8 +25,8 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
     counts = Counter(scores[ALL_PATIENTS].labels.tolist())
     found = {name: counts[label] for label, name in enumerate(record.classes)}
     compare_values(folder.record, {"study": {"patients": record.study.patients}}, {"study": {"patients": found}})
-    compare_page(folder.card, folder.card.read_text(encoding="utf-8"), render_card(record, scores[ALL_PATIENTS]))
-    compare_page(folder.facts, folder.facts.read_text(encoding="utf-8"), render_facts(record, scores[ALL_PATIENTS]))
+    compare_page(folder.card, folder.read_page(folder.card), render_card(record, scores[ALL_PATIENTS]))
+    compare_page(folder.facts, folder.read_page(folder.facts), render_facts(record, scores[ALL_PATIENTS]))
     for number in record.numbers:
         for modality in record.modalities:
             check_network(read_checkpoint(folder.network(modality, number)), folder, record, modality, number)
