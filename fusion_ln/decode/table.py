@@ -75,8 +75,17 @@ class TextTable:
 
 
 def spelling_key(text: str) -> str:
-    """Make the key that spellings of one word share: case, width of signs and blanks do not count."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Make the key that spellings of one word share.
+
+    Case, width of signs, blanks, signs that no screen shows, kinds of dashes and apostrophes, and Cyrillic or Greek
+    letters in place of Latin ones that look the same do not count.
+    """
+    signs = [(sign, unicodedata.category(sign)) for sign in unicodedata.normalize("NFKC", text).casefold()]
+    shown = "".join("-" if kind == "Pd" else sign for sign, kind in signs if kind != "Cf")
+    return " ".join(shown.translate(_TWINS).split())
+
+
+_TWINS = str.maketrans("аеіјорсухѕԁһαικνορυ’‘ʼ", "aeijopcyxsdhaikvopu'''")
 
 
 def _heading_key(text: str) -> str:

@@ -128,6 +128,13 @@ def test_names_with_and_without_blanks_are_said(read):
     assert read(b'x, y\n1, "2\n3"\n').cells["y"].tolist() == ["2\n3"]
 
 
+def test_what_looks_the_same_is_one_spelling():
+    alike = ["non-metastatic", "non\u2011metastatic", "non\u2013met\u0430static", "non-meta\u200bstatic"]
+    assert spelt_alike([*alike, "nonmetastatic"]) == [alike]
+    assert spelt_alike(["Hodgkin's", "Hodgkin\u2019s"]) == [["Hodgkin's", "Hodgkin\u2019s"]]
+    assert not spelt_alike(["良性", "恶性", "доброкачественный", "злокачественный", "α", "β"])
+
+
 def test_labels_that_are_equal_as_numbers_are_spellings_of_one():
     labels = ["1", "1.0", "01", "１", "10", "1.05", "-1", "0", "0.00", "1a", "A", "a"]
     assert spelt_alike(labels, label_key) == [["1", "1.0", "01", "１"], ["0", "0.00"], ["A", "a"]]
