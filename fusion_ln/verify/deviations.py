@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,9 +78,10 @@ def compare_frames(
     held, given = (table.sort_values(list(key), ignore_index=True) for table in (found, expected))
     rows = [list(zip(*(table[name] for name in key), strict=True)) for table in (held, given)]
     if rows[0] != rows[1]:
-        more = [_named(key, row) for row in rows[0] if row not in set(rows[1])]
-        fewer = [_named(key, row) for row in rows[1] if row not in set(rows[0])]
-        raise deviation(path, "rows", *((more[0], "no such row") if more else (f"no row {fewer[0]}", "one")))
+        times = [Counter(of_table) for of_table in rows]
+        row = next(row for row in [*rows[0], *rows[1]] if times[0][row] != times[1][row])
+        found_times, expected_times = (f"{_named(key, row)} in {each[row]} rows" for each in times)
+        raise deviation(path, "rows", found_times, expected_times)
     for column in columns:
         for row, one, other in zip(rows[0], held[column].tolist(), given[column].tolist(), strict=True):
             if not same(one, other, digits):

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fusion_ln.errors import VerifyError
-from fusion_ln.verify.deviations import compare_csv, compare_page, compare_values, same
+from fusion_ln.verify.deviations import compare_csv, compare_frames, compare_page, compare_values, same
 
 TABLE = "model,class,auc\na,benign,0.9123456789\nb,benign,\n"
 
@@ -43,6 +44,14 @@ def test_first_deviating_cell_of_a_table_is_named(found, place):
         compare_csv(Path("t.csv"), found, TABLE)
     assert f"t.csv: {place}" in str(error.value)
     compare_csv(Path("t.csv"), TABLE, TABLE)
+
+
+@pytest.mark.parametrize(("rows", "times"), [([0, 1, 1], "fold 1 in 2 rows"), ([0], "fold 1 in 0 rows")])
+def test_rows_that_are_missing_or_stand_twice_are_named(rows, times):
+    table = pd.DataFrame({"fold": [0, 1], "auc": [0.5, 0.6]})
+    compare_frames(Path("h.parquet"), table[::-1], table, ["fold"])
+    with pytest.raises(VerifyError, match=f"h.parquet: rows: found {times}; expected fold 1 in 1 rows"):
+        compare_frames(Path("h.parquet"), table.iloc[rows], table, ["fold"])
 
 
 def test_first_deviating_key_of_a_record_is_named():
