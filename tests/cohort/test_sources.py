@@ -351,7 +351,7 @@ def test_a_nearly_numeric_column_and_ids_that_nearly_repeat_are_remarked(write_t
     path = write_table("\n".join([HEADER.strip() + ",size,fold", *lines, "P1,x,pictures/f.png,5 mm,1"]))
     remarks = Table(path).read().remarks
     assert any("'size' is nearly numeric, but for '5 mm' (line 7)" in remark for remark in remarks)
-    assert any("'fold' has the name of an id, a fold or a prediction" in remark for remark in remarks)
+    assert any("Column 'fold': no model takes it, by its name" in remark for remark in remarks)
     assert any("patients 'p1' and 'P1' differ only in spelling" in remark for remark in remarks)
     assert "pictures" in capsys.readouterr().err  # kind of the column 2d
 

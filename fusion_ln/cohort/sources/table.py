@@ -303,7 +303,7 @@ def _need_columns(path: Path, columns: Sequence[str], has_pictures: bool) -> Non
 def remark_on_reserved(columns: Iterable[str]) -> list[str]:
     """Say which further columns no model takes, by their names alone."""
     return [
-        f"Column {name!r} has the name of an id, a fold or a prediction: no model takes it. Rename it if one should."
+        f"Column {name!r}: no model takes it, by its name (of ids, folds, views, predictions). Rename it if one should."
         for name in columns
         if name != PATIENT and not is_clinical(name) and not is_reader_column(name)
     ]
