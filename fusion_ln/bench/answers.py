@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from fusion_ln.bench.matrices import against_matrices, count_operations
 from fusion_ln.bench.record import Figure, measure, seconds
 from fusion_ln.cohort.default import simulate_phantom
@@ -57,14 +59,15 @@ def predict_figures(root: Path, *, patients: int) -> Iterator[Figure]:
         files = _write_examples(Path(folder), present)
         settings = PhantomSettings(patients=patients, image_size=max(record.modalities.values()), seed=SEED)
         cohort = simulate_phantom(Path(folder) / "cohort", settings)
-        operations = count_operations(lambda: predictors["torch"].predict_pictures(files))
+        operations = _operations(predictors["torch"], present)
         for name, predictor in predictors.items():
             load = partial(_quietly, partial(load_predictor, model, engine=ENGINES[name]))
             read = partial(_read_all, held)
             yield measure("predict", f"loading, {name}", load, "reading of its files", read, rounds=TIMES)
-            took = median(seconds(lambda of=predictor: of.predict_pictures(files)) for _ in range(TIMES))  # type: ignore[misc]
+            answer = partial(_quietly, partial(predictor.predict_pictures, files))
+            took = median(seconds(answer) for _ in range(TIMES))
             yield against_matrices("predict", f"one patient, {name}", took, operations)
-            took = seconds(lambda of=predictor: _quietly(lambda: of.predict_cohort(cohort))) / patients  # type: ignore[misc]
+            took = seconds(partial(_quietly, partial(predictor.predict_cohort, cohort))) / patients
             yield against_matrices("predict", f"a patient of {patients}, {name}", took, operations)
 
 
@@ -77,6 +80,19 @@ def _load_predictors(model: Path) -> dict[str, Predictor]:
         except ModelError as error:
             say(f"Timed in torch alone: {error}")
     return predictors
+
+
+def _operations(predictor: Predictor, present: Sequence[str]) -> int:
+    """Count the operations of all networks of a model on one picture of each modality."""
+
+    def encode() -> None:
+        for model in predictor.model.models:
+            for modality in present:
+                side = model.sides[modality]
+                model.encode(modality, torch.zeros(1, 1, 3, side, side), torch.ones(1, 1, dtype=torch.bool))
+
+    with torch.no_grad():
+        return count_operations(encode)
 
 
 def _quietly(work: Callable[[], object]) -> None:

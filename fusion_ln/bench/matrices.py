@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from fusion_ln.bench.record import Figure, seconds
 
@@ -23,11 +25,25 @@ def matrix_rate(threads: int) -> float:
     return 2 * SIDE**3 / fastest
 
 
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Count of operations; without torch's own tracking of modules, which takes no `torch.autograd.grad`."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 def count_operations(work: Callable[[], object]) -> int:
-    """Count the operations of the matrix products and convolutions of a call."""
-    with FlopCounterMode(display=False) as counter:
+    """Count the operations of the matrix products and convolutions of a call in this thread."""
+    with _Operations() as counter:
         work()
-    return int(counter.get_total_flops())
+    return int(counter.total)
 
 
 def against_matrices(benchmark: str, task: str, took: float, operations: float) -> Figure:

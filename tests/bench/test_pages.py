@@ -56,6 +56,8 @@ def test_operations_of_a_matrix_product_are_counted():
 
     a, b = torch.ones(3, 5), torch.ones(5, 7)
     assert count_operations(lambda: a @ b) == 2 * 3 * 5 * 7
+    a.requires_grad_()  # its gradient is another product, of 3 x 7 and 7 x 5
+    assert count_operations(lambda: torch.autograd.grad((a @ b).sum(), a)) == 2 * (2 * 3 * 5 * 7)
 
 
 def test_comparisons_are_printed_as_the_page_that_is_written(tmp_path):
