@@ -9,6 +9,7 @@ import numpy as np
 from fusion_ln.cohort.frames import FrameRule, encode_frame
 from fusion_ln.cohort.regions.box import Box
 from fusion_ln.cohort.regions.rule import CropRule
+from fusion_ln.cohort.regions.screen import has_seam
 from fusion_ln.cohort.regions.text import mask_text
 from fusion_ln.decode.cine import open_cine
 from fusion_ln.decode.picture import UNCOUNTED, count_frames, is_dicom, read_picture
@@ -104,10 +105,14 @@ def _box_alike(preparation: Preparation, path: Path, pixels: np.ndarray, modalit
     is_cut = rule.box is not None and pixels.shape[1::-1] == (rule.box.width, rule.box.height)
     if is_cut or (rule.method == "dicom" and not is_dicom(path)):
         return None
+    others = preparation.boxes.keys() & {"screen", "whole"}
     try:
-        return rule.find(path, pixels, modality).box
+        found = rule.find(path, pixels, modality, duals="pane" in preparation.boxes and not others)
     except PictureError as error:
         raise PictureError(error.problem, BY_HAND, "not-cut") from None
+    if "pane" in preparation.boxes and found.by in ("screen", "whole") and has_seam(pixels):
+        raise PictureError(f"{path}: may be two panes that touch; the study had such screens.", BY_HAND, "not-cut")
+    return found.box
 
 
 def _prepare(preparation: Preparation, pixels: np.ndarray, box: Box | None) -> np.ndarray:

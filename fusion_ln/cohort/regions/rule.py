@@ -69,7 +69,9 @@ class CropRule:
     def __str__(self) -> str:
         return str(self.box) if self.box else self.method
 
-    def find(self, path: Path, pixels: np.ndarray, modality: str, *, shared: bool = False) -> Found:
+    def find(
+        self, path: Path, pixels: np.ndarray, modality: str, *, shared: bool = False, duals: bool = False
+    ) -> Found:
         """Find the picture of a modality in a file.
 
         Args:
@@ -77,6 +79,7 @@ class CropRule:
             pixels: All its pixels. uint8, shape (H, W, 3).
             modality: Of two panes, the grey one is B-mode, the coloured one Doppler or elastography.
             shared: The file shows another modality, too, so that it must have two panes.
+            duals: Such files have two panes, or were cut to one: panes that touch are parted, too.
 
         Raises:
             PictureError: If the file names no region although it must, or regions that are none; if the box lies
@@ -97,7 +100,7 @@ class CropRule:
                 f"Find it by its pixels (`--crop auto`). {WAY_OUT}",
             )
         cells = look_at(pixels)
-        if panes := find_panes(pixels, cells, stated=shared):
+        if panes := find_panes(pixels, cells, stated=shared or duals):
             return Found(_pane_of(path, panes, modality), "pane")
         if shared:
             raise PictureError(f"{path}: stands for two modalities, but {_not_dual(cells.spread)}.", WAY_OUT)

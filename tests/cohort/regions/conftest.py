@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 
 @pytest.fixture
@@ -19,6 +19,22 @@ def dual(rng):
         return pixels
 
     return make
+
+
+@pytest.fixture
+def place_panes(dual):
+    """Draw the panes of a dual screen beside each other, with speckle as broad as a scanner's."""
+
+    def place(path, gap):
+        pixels = dual()
+        screen = np.zeros((120, 190 + gap, 3), dtype=np.uint8)
+        for x, left in ((5, 5), (95 + gap, 105)):
+            pane = Image.fromarray(pixels[10:110, left : left + 90]).filter(ImageFilter.GaussianBlur(1.2))
+            screen[10:110, x : x + 90] = pane
+        Image.fromarray(screen).save(path)
+        return screen
+
+    return place
 
 
 @pytest.fixture

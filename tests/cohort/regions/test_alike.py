@@ -23,6 +23,18 @@ def test_a_new_picture_is_cut_and_masked_as_those_of_the_study(panes):
     np.testing.assert_array_equal(cut_alike(given, path, pixels, "2d"), pixels)
 
 
+def test_panes_that_touch_are_parted_as_the_studys_were_or_refused(tmp_path, place_panes):
+    path = tmp_path / "a.png"
+    pixels = place_panes(path, 0)
+    duals = Preparation(crop="auto", boxes={"pane": 40})
+    np.testing.assert_array_equal(cut_alike(duals, path, pixels, "elastic"), pixels[10:110, 95:185])
+    mixed = Preparation(crop="auto", boxes={"pane": 40, "screen": 20})
+    with pytest.raises(PictureError, match="two panes that touch"):
+        cut_alike(mixed, path, pixels, "elastic")
+    alone = Preparation(crop="auto", boxes={"screen": 60})
+    assert cut_alike(alone, path, pixels, "elastic").shape[:2] == (100, 180)
+
+
 def test_what_was_cut_by_hand_is_taken_as_it_is(panes):
     path, pixels = panes
     for crop in ("dicom", "0,0,200,120", "9,9,200,120"):

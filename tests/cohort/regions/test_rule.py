@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from fusion_ln.cohort.regions.box import Box, parse_box
 from fusion_ln.cohort.regions.dicom import read_regions
@@ -101,33 +101,22 @@ def test_panes_above_each_other_are_told_apart_where_two_are_stated(tmp_path, du
     assert rule.find(path, stacked, "elastic").by == "screen"
 
 
-def place_panes(path, dual, gap):
-    """Draw the panes of a dual screen beside each other, with speckle as broad as a scanner's."""
-    pixels = dual()
-    screen = np.zeros((120, 190 + gap, 3), dtype=np.uint8)
-    for x, left in ((5, 5), (95 + gap, 105)):
-        pane = Image.fromarray(pixels[10:110, left : left + 90]).filter(ImageFilter.GaussianBlur(1.2))
-        screen[10:110, x : x + 90] = pane
-    Image.fromarray(screen).save(path)
-    return screen
-
-
 @pytest.mark.parametrize("gap", [0, 1, 2])
 @pytest.mark.parametrize("upright", [True, False])
-def test_stated_panes_that_touch_are_told_apart_at_their_seam(tmp_path, dual, gap, upright):
+def test_stated_panes_that_touch_are_told_apart_at_their_seam(tmp_path, place_panes, gap, upright):
     path = tmp_path / "a.png"
-    screen = place_panes(path, dual, gap) if upright else place_panes(path, dual, gap).swapaxes(0, 1)
+    screen = place_panes(path, gap) if upright else place_panes(path, gap).swapaxes(0, 1)
     boxes = [CropRule("auto").find(path, screen, name, shared=True).box for name in ("2d", "elastic")]
     expected = [Box(5, 10, 90, 100), Box(95 + gap, 10, 90, 100)]
     assert boxes == (expected if upright else [Box(y, x, height, width) for x, y, width, height in expected])
 
 
-def test_panes_that_touch_are_odd_where_nothing_states_that_there_are_two(tmp_path, dual):
+def test_panes_that_touch_are_odd_where_nothing_states_that_there_are_two(tmp_path, place_panes):
     rule, path = CropRule("auto"), tmp_path / "a.png"
-    found = rule.find(path, touching := place_panes(path, dual, 0), "elastic")
+    found = rule.find(path, touching := place_panes(path, 0), "elastic")
     assert (found.box, found.by) == (Box(5, 10, 180, 100), "screen")
     assert has_seam(found.box.cut(touching))
-    found = rule.find(path, place_panes(path, dual, 2), "elastic")
+    found = rule.find(path, place_panes(path, 2), "elastic")
     assert (found.box, found.by) == (Box(97, 10, 90, 100), "pane")  # a gap shows from top to bottom
 
 
