@@ -50,7 +50,7 @@ def join_as_worker(device: DeviceSettings) -> bool:
     return device.engine == "local" and not init_ranks(device)
 
 
-def run_jobs(jobs: list[J], *, shares: int) -> None:
+def run_jobs(jobs: list[J], *, shares: int, title: str = "") -> None:
     """Compute all jobs on their engine; finished ones are kept if others fail.
 
     On a CPU each fit gets its share of the cores, whatever runs beside it. Its result so does not depend on the number
@@ -59,11 +59,11 @@ def run_jobs(jobs: list[J], *, shares: int) -> None:
     Args:
         jobs: Independent fits with the same device settings.
         shares: Shares that the cores are cut into, the same for all jobs of a run.
+        title: Of the progress; without one, the run, or the number of baselines.
     """
     if not jobs:
         return
     runs = sorted({job.run for job in jobs})
-    with progress(
-        runs[0].name if len(runs) == 1 else f"{len(runs)} baselines", sum(job.epochs for job in jobs)
-    ) as step:
+    title = title or (runs[0].name if len(runs) == 1 else f"{len(runs)} baselines")
+    with progress(title, sum(job.epochs for job in jobs)) as step:
         load_engine(jobs[0].device.engine).run(jobs, threads_per_fit(shares), step)

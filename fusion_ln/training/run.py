@@ -20,6 +20,7 @@ from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fold_files import finish
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
+from fusion_ln.training.fusion.token_job import store_tokens
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
@@ -122,6 +123,8 @@ def fuse(
     members = {baseline: finished_baseline(cohort, baseline) for baseline in baselines}
     check_fusion_folders(cohort, members, heads, out, seed=seed)
     cross_fit(cohort, baselines, heads.values(), device)
+    unfinished = [head for name, head in heads.items() if head and not RunFolder(out / fusion_name(name)).finished]
+    store_tokens(cohort, baselines, unfinished, device)
     runs = []
     for name, settings in heads.items():
         run = RunFolder(out / fusion_name(name))

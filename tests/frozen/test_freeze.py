@@ -345,6 +345,15 @@ def test_a_model_is_verified_to_the_figures_of_its_card(models, tmp_path):
         shutil.rmtree(model.root)
 
 
+def test_a_card_that_is_no_text_is_refused_though_its_digest_fits(models, tmp_path):
+    model = ModelFolder(tmp_path / "model")
+    shutil.copytree(models["baseline-2d"].root, model.root)
+    model.card.write_bytes(b"\xff\x00")
+    model.write_digest()
+    for command in (("verify", model.root), ("export", model.root, "--hub", tmp_path / "hub")):
+        assert "cannot be read as text" in refused(*command)
+
+
 def test_a_head_on_pretrained_tokens_leaves_with_their_networks(make_cohort, tmp_path, capsys):
     """And so do the normalisation and the origin that the weights brought along."""
     cohort, weights = make_cohort(12), tmp_path / "weights.safetensors"

@@ -31,6 +31,7 @@ from fusion_ln.training.crossval import cross_fit_jobs
 from fusion_ln.training.fusion.heads import train_head
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
+from fusion_ln.training.fusion.token_job import store_tokens
 from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
 from fusion_ln.training.parts import CROSS_PARTS, training_parts
 from fusion_ln.training.run import run_baselines, run_fusions
@@ -347,3 +348,18 @@ def test_a_heads_bytes_do_not_depend_on_the_threads_of_the_process(trained, tmp_
     assert seen == {threads_per_fit(cohort.n_folds)}
     assert runs[0].checkpoint(0).read_bytes() == runs[1].checkpoint(0).read_bytes()
     assert runs[0].predictions.read_bytes() == runs[1].predictions.read_bytes()
+
+
+def test_tokens_computed_side_by_side_are_those_of_one_process_and_are_kept(trained, tmp_path, monkeypatch):
+    cohort, members = trained()
+    monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / "alone"))
+    alone = [picture_tokens(cohort, member, 1, HEAD, torch.device("cpu")) for member in members]
+    monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / "beside"))
+    store_tokens(cohort, members, [HEAD], CPU.model_copy(update={"workers": 2}))
+    stored = {file: file.stat().st_mtime_ns for file in (tmp_path / "beside" / "tokens").glob("*.npy")}
+    assert len(stored) == 2 * len(members) * cohort.n_folds
+    for member, expected in zip(members, alone, strict=True):
+        found = picture_tokens(cohort, member, 1, HEAD, torch.device("cpu"))
+        np.testing.assert_array_equal(found.tokens, expected.tokens)
+        np.testing.assert_array_equal(found.logits, expected.logits)
+    assert {file: file.stat().st_mtime_ns for file in stored} == stored
