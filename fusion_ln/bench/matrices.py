@@ -33,9 +33,15 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
-            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
+        named = kwargs or {}
+        if (
+            func._overloadpacket not in flop_registry
+        ):  # in inference mode operations come whole, with those that count within
+            with self:
+                out = func.decompose(*args, **named)
+            return func(*args, **named) if out is NotImplemented else out
+        out = func(*args, **named)
+        self.total += flop_registry[func._overloadpacket](*args, **named, out_val=out)
         return out
 
 

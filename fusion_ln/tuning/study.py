@@ -64,9 +64,9 @@ class StudyJob:
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that must match to resume a study."""
+        """Return what describes a study; to resume it all must match but for what only describes the cohort."""
         space = {name: dimension.describe() for name, dimension in self.space.items()}
-        cohort = read_cohort(self.objective.cohort).describe().identity()
+        cohort = read_cohort(self.objective.cohort).describe().model_dump(mode="json")
         own = {"space": space, "objectives": list(self.objectives), "folds": list(self.folds), "seed": self.seed}
         return {**own, "sampler": self.sampler, "cohort": cohort, **self.objective.describe()}
 
@@ -135,7 +135,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
     else:
         check_study(study)
     held = _with_names_of_today(job, study.user_attrs.get(IDENTITY, wanted))
-    if differing := differences(held, wanted):
+    if differing := differences(held, _told_apart(wanted)):
         listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
         raise StudyError(
             f"study {job.name}: exists already and tunes something else:\n{listed}",
@@ -161,6 +161,11 @@ def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
         )
     if "settings" in held:
         held = {**held, "settings": base_settings.rename(held["settings"])}
+    return _told_apart(held)
+
+
+def _told_apart(held: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what only describes the cohort."""
     return {**held, "cohort": {key: held["cohort"][key] for key in held["cohort"] if key not in DESCRIPTIVE}}
 
 

@@ -56,6 +56,10 @@ def test_operations_of_a_matrix_product_are_counted():
 
     a, b = torch.ones(3, 5), torch.ones(5, 7)
     assert count_operations(lambda: a @ b) == 2 * 3 * 5 * 7
+    kernels = torch.ones(4, 2, 3, 3)
+    with torch.inference_mode():
+        convolved = count_operations(lambda: torch.nn.functional.conv2d(torch.ones(1, 2, 8, 8), kernels))
+    assert convolved == 2 * (4 * 6 * 6) * (2 * 3 * 3)
     a.requires_grad_()  # its gradient is another product, of 3 x 7 and 7 x 5
     assert count_operations(lambda: torch.autograd.grad((a @ b).sum(), a)) == 2 * (2 * 3 * 5 * 7)
 

@@ -62,8 +62,6 @@ def test_whole_patients_are_recomputed_with_the_cohort_alone(study, tmp_path):
         (("freeze", "{run}", "--out", "{out}", "--licence", "MIT"), "its study is of nodes"),
         (("export", "{run}", "--onnx", "{out}.onnx"), "its study is of nodes"),
         (("plan", "{run}", "--out", "{out}"), "predicts nodes"),
-        (("cohort", "stats", "{cohort}", "--out", "{out}"), "24 nodes of 12 patients; Table 1"),
-        (("cohort", "export", "{cohort}", "--croissant", "{out}.json"), "24 nodes of 12 patients"),
     ],
 )
 def test_what_does_not_take_nodes_says_so(study, tmp_path, command, problem):

@@ -23,7 +23,7 @@ def test_the_archive_is_the_package_that_runs_with_its_licence():
     packed = {name for name in held if name.endswith(".py")}
     assert packed == {f"{root}/{path.relative_to(REPOSITORY).as_posix()}" for path in code}
     assert all(held[f"{root}/{path.relative_to(REPOSITORY).as_posix()}"] == path.read_bytes() for path in code)
-    assert held[f"{root}/LICENSE"] == (REPOSITORY / "LICENSE").read_bytes()
+    assert held[f"{root}/LICENSE"] == (Path(__file__).parents[2] / "LICENSE").read_bytes()
     assert b"License-Expression: Apache-2.0" in held[f"{root}/PKG-INFO"]
     assert f"{root}/fusion_ln/data_manifests/cv4lymphnode.toml" in held
     assert not [name for name in held if name.startswith("/") or ".." in name]

@@ -69,13 +69,14 @@ def refits(study, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_speed_of_a_run_that_is_frozen_has_a_row_per_task(study, tmp_path):
-    out = tmp_path / "speed.md"
+def test_the_speed_of_a_run_has_a_row_per_task_and_engine(study, tmp_path):
+    out = tmp_path / "speed.json"
     fusionln("bench", "predict", study[1]["baseline-2d"].root, "--patients", 60, "--out", out)
-    rows = [line.strip("| ").split(" | ") for line in out.read_text().splitlines() if line.startswith("|")]
-    assert [row[0] for row in rows[2:]] == ["freezing", "loading", "one patient", "60 patients"]
-    assert rows[0] == ["Task", "Seconds, torch", "Seconds, onnxruntime"]
-    assert all(float(cell) > 0 for row in rows[2:] for cell in row[1:])
+    figures = json.loads(out.read_text())["figures"]
+    tasks = [figure["task"] for figure in figures]
+    for task in ("loading", "one patient", "a patient of 60"):
+        assert f"{task}, torch" in tasks
+    assert all(figure["seconds"] > 0 and figure["floor_seconds"] > 0 for figure in figures)
 
 
 def test_a_refit_trains_for_the_median_of_the_best_epochs(study, refits):
