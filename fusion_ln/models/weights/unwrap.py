@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fusion_ln.errors import WeightsError, in_short
+from fusion_ln.settings.training import PRETRAINED
 
 # Of several, the first is taken: averaged weights before those of the last step, as timm does.
 WRAPPERS = (
@@ -57,8 +58,11 @@ def read_weight_file(path: Path) -> Unwrapped:
         WeightsError: If it is missing, damaged, no weight file, or holds other objects than tensors and plain values.
     """
     if not path.is_file():
+        in_python = " In Python make it first: `fusion_ln.training.pretraining.start.make_start`."
         raise WeightsError(
-            f"{path}: no such weight file.", "`--weights` takes `scratch`, `imagenet`, a file or a pre-training."
+            f"{path}: no such weight file.",
+            "`--weights` takes `scratch`, `imagenet`, `pretrained`, a file or the folder of a pre-training."
+            + in_python * (str(path) == PRETRAINED),
         )
     if path.suffix == ".safetensors":
         try:
