@@ -124,10 +124,6 @@ class CohortSummary(Recorded):
     def n_units(self) -> int:
         return self.nodes or self.patients
 
-    def identity(self) -> dict[str, Any]:
-        """Return the entries that tell it from others, as they are written; the fingerprint covers its pictures."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in DESCRIPTIVE}
-
     def count_nodes(self) -> str:
         """Count nodes and their patients; empty where the units are patients."""
         return f"{self.nodes} nodes of {self.patients} patients" if self.nodes else ""
