@@ -27,7 +27,7 @@ from fusion_ln.training.preflight import (
     check_options,
     leave_out_untaught,
 )
-from fusion_ln.training.pretraining.start import make_start, start_folder, start_from
+from fusion_ln.training.pretraining.start import resolve_weights, start_folder, start_from
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import plan_baselines, run_baselines_and_fusions
 
@@ -127,11 +127,10 @@ def run_draws(
         CohortError, RunError, SettingsError: Before the first training, if some draw lacks a class where it is needed
             or a disk the room for all of them; nothing is written then. See `run_baselines_and_fusions`.
     """
-    start = start_from(fit.weights, fit, draws[0].folder)
+    first = draws[0].folder
     if len(draws) > 1 or fit.weights == PRETRAINED:
-        _check_draws(draws, modalities, heads, start, protocol)
-    if fit.weights == PRETRAINED:
-        make_start(fit, draws[0].folder, device)
+        _check_draws(draws, modalities, heads, start_from(fit.weights, fit, first), protocol)
+    start = resolve_weights(fit.weights, fit, first, device)
     if len(draws) > 1:
         save_draws(draws[1:])
     made = []

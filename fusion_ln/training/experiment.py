@@ -14,7 +14,7 @@ from fusion_ln.settings.training import PRETRAINED, BaselineSettings, FitSetting
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_heads, fusion_name
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
-from fusion_ln.training.pretraining.start import make_start, start_from
+from fusion_ln.training.pretraining.start import resolve_weights
 from fusion_ln.training.room import RoomNeeded, baseline_needs, check_room, fusion_needs
 from fusion_ln.training.run import fuse, plan_baselines, run_planned, train_baselines
 
@@ -55,9 +55,7 @@ def run_experiment(
     for backbone, fit in fits.items():
         weights = experiment.weights or [fit.weights]
         backbone_folder = out / RunKey(backbone, "", 0).folder(levels & {"backbone"})
-        if PRETRAINED in weights:
-            make_start(fit, backbone_folder, device)
-        starts = {name: start_from(name, fit, backbone_folder) for name in weights}
+        starts = {name: resolve_weights(name, fit, backbone_folder, device) for name in weights}
         for (name, start), seed in product(starts.items(), experiment.seeds):
             refuse_shared_pictures(cohort, modalities, start.weights)
             folder = out / RunKey(backbone, name, seed).folder(levels)

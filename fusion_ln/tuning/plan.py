@@ -8,10 +8,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import SettingsError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import PRETRAINED
 from fusion_ln.training.experiment import experiment_cohort, run_experiment
 from fusion_ln.training.experiment_file import ExperimentSettings, experiment_fits, read_experiment
-from fusion_ln.training.pretraining.start import make_start, start_from
+from fusion_ln.training.pretraining.start import resolve_weights
 from fusion_ln.tuning.experiment import JOURNAL, Tuning, budget_of
 from fusion_ln.tuning.found import describe_tuning, found_settings, write_tuned
 from fusion_ln.tuning.storage import open_storage
@@ -75,10 +74,7 @@ def plan_tuning(place: StudyPlace, device: DeviceSettings, warm_start: Path | No
     tuning = Tuning(experiment, experiment_cohort(experiment, place.file), fit, out, known)
     tuning.check()
     open_storage(place.storage)
-    weights = (experiment.weights or [fit.weights])[0]
-    if weights == PRETRAINED:
-        make_start(fit, out, device)
-    start = start_from(weights, fit, out)
+    start = resolve_weights((experiment.weights or [fit.weights])[0], fit, out, device)
     tuning = Tuning(experiment, tuning.cohort, start, out, known)
     return tuning, Conditions(place.storage, budget_of(experiment), device)
 

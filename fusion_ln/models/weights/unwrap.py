@@ -58,7 +58,7 @@ def read_weight_file(path: Path) -> Unwrapped:
         WeightsError: If it is missing, damaged, no weight file, or holds other objects than tensors and plain values.
     """
     if not path.is_file():
-        in_python = " In Python make it first: `fusion_ln.training.pretraining.start.make_start`."
+        in_python = " In Python make it first: `fusion_ln.training.pretraining.start.resolve_weights`."
         raise WeightsError(
             f"{path}: no such weight file.",
             "`--weights` takes `scratch`, `imagenet`, `pretrained`, a file or the folder of a pre-training."

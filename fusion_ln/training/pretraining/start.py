@@ -16,18 +16,20 @@ def start_folder(out: Path) -> RunFolder:
 
 
 def start_from(weights: str, fit: FitSettings, out: Path) -> FitSettings:
-    """Set the weights of a fit; ``pretrained`` becomes the folder of the pre-training that `make_start` makes."""
+    """Set the weights of a fit; ``pretrained`` becomes the folder of a pre-training that need not be there yet."""
     start = str(start_folder(out).root) if weights == PRETRAINED else weights
     return fit.model_copy(update={"weights": start})
 
 
-def make_start(fit: FitSettings, out: Path, device: DeviceSettings) -> RunFolder:
-    """Pre-train the backbone of a fit in ``out/pretraining``; a finished pre-training with its settings is kept.
+def resolve_weights(weights: str, fit: FitSettings, out: Path, device: DeviceSettings) -> FitSettings:
+    """Set the weights of a fit; for ``pretrained``, run the pre-training in ``out/pretraining`` first.
+
+    A finished pre-training with the same settings is kept.
 
     Raises:
         RunError, SettingsError, WeightsError, DivergedError: See `pretrain`.
     """
-    run = start_folder(out)
-    where = device if device.engine == "local" else device.one_device
-    pretrain(open_organs(fit.image_size), pretraining_of_runs(fit), run, where)
-    return run
+    if weights == PRETRAINED:
+        where = device if device.engine == "local" else device.one_device
+        pretrain(open_organs(fit.image_size), pretraining_of_runs(fit), start_folder(out), where)
+    return start_from(weights, fit, out)
