@@ -1,11 +1,8 @@
 """Pages of some runs of one cohort: the report and, where they apply, those over seeds and starting weights."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
-
-import numpy as np
 
 from fusion_ln.clinical.columns import columns_title
 from fusion_ln.cohort.cohort import Cohort
@@ -15,7 +12,6 @@ from fusion_ln.report.learning_curve import write_learning_curve
 from fusion_ln.report.record import DrawRecord, PageRecord, refuse_other_page, relative
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
-from fusion_ln.report.run.results import Results
 from fusion_ln.report.seeds.page import write_seeds
 from fusion_ln.report.seeds.repeats import write_repeats
 from fusion_ln.report.starts import write_ablation
@@ -79,10 +75,10 @@ def write_runs(
     title, question = heading
     results = read_results(runs, cohort)
     if chosen_from:
-        leader = _best_within(results, chosen_from)
+        results = results.led_by_best(chosen_from)
+        leader = results.fusions[0].name
         runs = _lead_with(leader, runs)
         further = [(draw, _lead_with(leader, of_draw)) for draw, of_draw in further]
-        results = replace(read_results(runs, cohort), chosen_from=tuple(chosen_from))
     drawn = [(draw.fraction, read_results(of_draw, draw.cohort)) for draw, of_draw in further]
     pages = {}
     if any(fraction < 1 for fraction, _ in drawn):
@@ -93,13 +89,6 @@ def write_runs(
     report = write_results(out, results, title=title, question=question, seeds=pages.get("Repeats"))
     _record(out, "runs", runs, heading, further, chosen_from)
     return {"Runs": out, "Report": report, **pages}
-
-
-def _best_within(results: Results, names: Sequence[str]) -> str:
-    """Name the model with the highest AUC on inner validation; without such an AUC the first one."""
-    models = [model for model in results.models if model.name in names]
-    known = [model for model in models if not np.isnan(model.inner_auc)]  # NaN never wins a maximum
-    return max(known, key=lambda model: model.inner_auc, default=models[0]).name
 
 
 def _lead_with(leader: str, runs: list[RunFolder]) -> list[RunFolder]:

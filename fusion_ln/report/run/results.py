@@ -1,6 +1,7 @@
 """Results of a report: the models of one cohort, the reference, and their statistics."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -81,8 +82,14 @@ class Results:
 
         None where no such AUC is known, as where the inner validation patients lack a class.
         """
-        known = [m for m in self.singles if not np.isnan(m.inner_auc)]  # NaN never wins a maximum
-        return max(known, key=lambda m: m.inner_auc, default=None)
+        return best_within(self.singles)
+
+    def led_by_best(self, names: Collection[str]) -> "Results":
+        """Put first the fusion among ``names`` that does best on inner validation; without an AUC there, the first."""
+        rivals = [m for m in self.fusions if m.name in names]
+        leader = best_within(rivals) or rivals[0]
+        models = sorted(self.models, key=lambda m: (m.is_fusion, m is not leader))
+        return replace(self, models=tuple(models), chosen_from=tuple(names))
 
     @property
     def reference(self) -> Model | None:
@@ -235,3 +242,9 @@ def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def columns_first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Move columns to the left of a table."""
     return table[[*columns, *table.columns.drop(list(columns))]]
+
+
+def best_within(models: Iterable[Model]) -> Model | None:
+    """Choose the model with the highest AUC on inner validation; None where no such AUC is known."""
+    known = [m for m in models if not np.isnan(m.inner_auc)]  # NaN never wins a maximum
+    return max(known, key=lambda m: m.inner_auc, default=None)
