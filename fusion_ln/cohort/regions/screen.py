@@ -87,8 +87,8 @@ def find_panes(pixels: np.ndarray, cells: Cells, *, stated: bool = False) -> tup
     """Find a grey and a coloured pane of nearly one size, in this order; None if there are none.
 
     They lie side by side or, where it is ``stated`` that there are two, one above the other: a picture above a spectrum
-    looks like such panes. Panes that touch, or nearly, are one patch with a
-    seam; where they are not ``stated`` it must be one all along, as a gap is.
+    looks like such panes. Panes that touch, or nearly, are one patch with a seam; where they are not ``stated`` it must
+    be one all along, as a gap is.
     """
     first_two = cells.patches[:2]
     if _side_by_side(first_two) or (stated and _side_by_side([_turned(box) for box in first_two])):
