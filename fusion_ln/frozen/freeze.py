@@ -82,7 +82,7 @@ def freeze(
         shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
-        beginnings = write_hashes(folder, opened, list(record.modalities), run.read_prediction_record())
+        beginnings = write_hashes(folder, opened, list(record.modalities), run)
         known = learn_known(opened, trained.models, load_refit(run, refitted.learnt) if refitted else None)
         write_moments(folder.moments, known.moments)
         added = {

@@ -1,6 +1,7 @@
 """Hashes of the pictures that a model's networks learnt from, of its study and of its pre-trainings."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,11 @@ from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.models.weights.network import Network
+from fusion_ln.models.weights.places import find_weights
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord
+from fusion_ln.runs import RunFolder
 from fusion_ln.terms import MODALITY, SHA256
 
 SOURCE = "source"
@@ -33,18 +36,16 @@ OF_ANY = ""  # modality of the pictures of a pre-training, which serve every net
 BEGINNINGS = {"scratch": "random weights", "imagenet": "ImageNet, whose pictures are not known here"}
 
 
-def write_hashes(
-    folder: ModelFolder, cohort: Cohort, modalities: list[str], record: PredictionRecord
-) -> tuple[str, ...]:
-    """Write the hashes of the study's pictures, and of those of its pre-trainings where these are at hand.
+def write_hashes(folder: ModelFolder, cohort: Cohort, modalities: list[str], run: RunFolder) -> tuple[str, ...]:
+    """Write the hashes of the study's pictures, and of those of the run's pre-trainings where these are at hand.
 
     Returns:
         What the networks began from, in words.
     """
     found = {modality: [hash_pictures(cohort, modality)] for modality in modalities}
     beginnings = list[str]()
-    for weights in _weights_of(record):
-        known = None if weights in BEGINNINGS else _hash_pretraining(weights)
+    for weights in _weights_of(run.read_prediction_record()):
+        known = None if weights in BEGINNINGS else _hash_pretraining(find_weights(weights, run.root.parent))
         if known:
             found.setdefault(OF_ANY, []).append(known)
         other = f"{known.source}, {len(known.table)} pictures" if known else UNTOLD
@@ -105,6 +106,9 @@ def _hash_pretraining(weights: str) -> PictureHashes | None:
     """Hash the pictures of a pre-training by their grey copies; None where its folder is not what it was."""
     from fusion_ln.training.pretraining.leakage import COPIES, PICTURES_FILE, TASK, pretraining_of
 
+    if not Path(weights).exists():
+        say(f"{weights}: is not at hand, so a cohort that shares pictures with it is not refused for them.")
+        return None
     run = pretraining_of(weights)
     if run is None:
         say(f"{weights}: tells no pictures that it learnt from, so a cohort that shares some is not refused for it.")

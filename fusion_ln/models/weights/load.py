@@ -12,12 +12,11 @@ from fusion_ln.errors import WeightsError, in_short
 from fusion_ln.models.weights.describe import describe_fit
 from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file
 from fusion_ln.models.weights.network import Network, read_network, read_timm_folder
-from fusion_ln.models.weights.places import weight_file
+from fusion_ln.models.weights.places import NAMES, weight_file
 from fusion_ln.models.weights.sound import refuse_no_weights
 from fusion_ln.terms import cache_folder
 
 BACKBONE_PREFIX = "backbone."  # of a backbone's tensors in our own checkpoints
-NAMES = ("scratch", "imagenet")  # weights that are no file
 BODY_PREFIX = f"{BACKBONE_PREFIX}body."  # of those of its timm network
 
 

@@ -5,9 +5,26 @@ from pathlib import Path
 from fusion_ln.errors import RunError
 from fusion_ln.records.kinds import PretrainingRecord
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.training import BaselineSettings
 
+NAMES = ("scratch", "imagenet")  # weights that are no file
 # Folder that timm opens as `local-dir:`: its description, and the names that its weights may have.
 TIMM_CONFIG, TIMM_WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
+
+
+def find_weights(weights: str, runs: Path) -> str:
+    """Find what a run began from: at the path that its record tells, else by the same name among ``runs``.
+
+    The path is as it was given, often seen from another folder than today's, and a folder of runs may have moved.
+    """
+    beside = runs / Path(weights).name
+    return str(beside) if weights not in NAMES and not Path(weights).exists() and beside.exists() else weights
+
+
+def begin_again(settings: BaselineSettings, run: RunFolder) -> BaselineSettings:
+    """Set the weights of a finished baseline to where they lie today, see `find_weights`."""
+    weights = find_weights(settings.fit.weights, run.root.parent)
+    return settings.model_copy(update={"fit": settings.fit.model_copy(update={"weights": weights})})
 
 
 def weight_file(weights: Path) -> Path:

@@ -13,6 +13,7 @@ from fusion_ln.files.locks import locked
 from fusion_ln.models.checkpoint import save_head
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.late.base import Learnt
+from fusion_ln.models.weights.places import begin_again
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
@@ -65,7 +66,8 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
             settings, stop = finished_baseline(cohort, member), _median_epochs(member)
             _refuse_tuned(member, settings.fit)
             epochs[settings.modality] = stop
-            jobs += [FoldJob(cohort.root, settings, member, fold, device, part, stop) for part in parts]
+            again = begin_again(settings, member)
+            jobs += [FoldJob(cohort.root, again, member, fold, device, part, stop) for part in parts]
         run_jobs(unfinished_fits(jobs), shares=cohort.n_folds)
     if isinstance(record, LateFusionRecord):
         return Refit(fold, epochs, learn_from_held_out(members, record.settings.head))

@@ -25,6 +25,7 @@ from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import load_member
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
+from fusion_ln.models.weights.places import begin_again
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import TokenSettings
 from fusion_ln.settings.training import BaselineSettings
@@ -82,7 +83,7 @@ def _stored(
     """Load or compute the tokens of all pictures of a network's modality; they are memory-mapped."""
     path = run.checkpoint(fold) if part is None else run.cross_checkpoint(fold, part)
     model, checkpoint = load_member(run, fold, part)
-    baseline = checkpoint.settings
+    baseline = begin_again(checkpoint.settings, run)
     bank = open_bank(cohort, baseline.modality, baseline.fit.image_size)
     files = token_files(cohort, baseline.modality, path, settings)
     if not all(map(holds_array, files.values())):

@@ -15,8 +15,8 @@ from fusion_ln.cohort.source import bullet_list
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import CohortError, RunError, in_short
 from fusion_ln.files.formats import write_csv, write_parquet, write_rows
-from fusion_ln.models.weights.load import NAMES, known_network
-from fusion_ln.models.weights.places import weight_file
+from fusion_ln.models.weights.load import known_network
+from fusion_ln.models.weights.places import NAMES, weight_file
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import PretrainingRecord
 from fusion_ln.runs import RunFolder

@@ -4,7 +4,10 @@ import pytest
 from tiny import CPU, FIT, HEAD
 
 from fusion_ln.errors import RunError
+from fusion_ln.models.weights.places import begin_again
+from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings
+from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.fusion.refit import refit
 from fusion_ln.training.run import run_baselines, run_fusions
 
@@ -24,3 +27,13 @@ def test_settings_of_each_fold_and_finetuned_heads_are_not_refitted(make_cohort,
     with pytest.raises(RunError, match="how long its heads trained"):
         refit(whole, cohort, CPU)
     assert not baselines[1].fold(2).exists()
+
+
+def test_networks_of_a_moved_run_begin_again_from_the_weights_beside_it(tmp_path):
+    (tmp_path / "pretraining").mkdir()
+    run = RunFolder(tmp_path / "baseline-2d")
+    settings = BaselineSettings(modality="2d", fit=FIT.model_copy(update={"weights": "runs/pretraining"}), seed=0)
+    assert begin_again(settings, run).fit.weights == str(tmp_path / "pretraining")
+    for weights in ("scratch", str(tmp_path), "elsewhere/none.pth"):
+        kept = settings.model_copy(update={"fit": FIT.model_copy(update={"weights": weights})})
+        assert begin_again(kept, run) == kept
