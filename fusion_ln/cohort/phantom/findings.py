@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -120,7 +121,7 @@ def attainable(
 
 
 def attainable_by_tables(
-    modalities: Sequence[str], known: Tables | None = None, missing: Sequence[float] | None = None
+    modalities: Sequence[str], known: Tables | None = None, missing: np.ndarray | None = None
 ) -> dict[str, float]:
     """Score the exact posterior over all patients that the tables can yield.
 
@@ -129,50 +130,76 @@ def attainable_by_tables(
     Args:
         modalities: Those that are seen.
         known: The law of the patients; the home hospitals' by default.
-        missing: Chance that a picture of each modality of the phantom is missing, whatever the class; a patient keeps
-            at least one. Then only those with a picture of ``modalities`` count. None: nobody lacks one of these.
+        missing: Chance that a picture is missing, by class and modality, see `chances_by_class`; a patient keeps at
+            least one. Then only those with a picture of ``modalities`` count, and the posterior is that given the
+            findings and which of these pictures there are. None: nobody lacks one. Shape (C, M).
     """
-    lacking = None if missing is None else tuple(missing)
+    lacking = None if missing is None else tuple(map(tuple, missing.tolist()))
     if known is None:
         return dict(_attainable_at_home(tuple(modalities), lacking))
     return _attainable(tuple(modalities), known, lacking)
 
 
+_ByClass: TypeAlias = tuple[tuple[float, ...], ...]  # (C, M), hashable
+
+
 @cache
-def _attainable_at_home(modalities: tuple[str, ...], missing: tuple[float, ...] | None) -> dict[str, float]:
+def _attainable_at_home(modalities: tuple[str, ...], missing: _ByClass | None) -> dict[str, float]:
     return _attainable(modalities, tables(), missing)
 
 
-def _attainable(modalities: tuple[str, ...], known: Tables, missing: tuple[float, ...] | None) -> dict[str, float]:
-    shown = {modalities: 1.0} if missing is None else _seen(modalities, known.modalities, missing)
-    parts = [_cells(seen, known, mass) for seen, mass in shown.items()]
+def _attainable(modalities: tuple[str, ...], known: Tables, missing: _ByClass | None) -> dict[str, float]:
+    shown: Mapping[tuple[str, ...], np.ndarray] = {modalities: np.ones(len(known.classes))}
+    if missing is not None:
+        shown = seen_by_class(modalities, known.modalities, np.array(missing))
+    parts = [_cells(seen, known, chance) for seen, chance in shown.items()]
     probs, labels, weights = (np.concatenate(each) for each in zip(*parts, strict=True))
     return attainable(probs, labels, weights, known)
 
 
-def _cells(modalities: Sequence[str], known: Tables, mass: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List posterior, class and probability of every combination of the levels that these modalities show."""
+def _cells(modalities: Sequence[str], known: Tables, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List posterior, class and probability of every combination of the levels that these modalities show.
+
+    ``chance`` is P(these modalities are those that are seen | class), shape (C,).
+    """
     names = known.findings_of(modalities)
     cells = pd.DataFrame(list(product(*(known.levels[name] for name in names))), columns=names)
-    probs = posterior(cells, modalities, known)
-    weights = np.full((len(cells), len(known.classes)), mass)  # P(levels | class) times the mass
+    probs = given_presence(posterior(cells, modalities, known), chance)
+    weights = np.tile(chance, (len(cells), 1))  # P(levels, modalities | class)
     for name in names:
         weights *= known.shares[name].T[pd.Index(known.levels[name]).get_indexer(pd.Index(cells[name]))]
     labels = np.tile(np.arange(len(known.classes)), len(cells))
     return np.repeat(probs, len(known.classes), axis=0), labels, (weights * known.prevalence).ravel()
 
 
-def _seen(asked: Sequence[str], modalities: Sequence[str], missing: Sequence[float]) -> Mapping[tuple[str, ...], float]:
-    """Compute the probability of each part of the modalities ``asked`` for that a patient can have, but none."""
-    found: dict[tuple[str, ...], float] = {}
+def given_presence(probs: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Update probabilities (P, C) by P(these pictures exist | class), shape (C,)."""
+    joint = probs * chance
+    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
+
+
+def seen_by_class(
+    asked: Sequence[str], modalities: Sequence[str], missing: np.ndarray
+) -> Mapping[tuple[str, ...], np.ndarray]:
+    """Compute, by class, the probability of each part of the modalities ``asked`` for that a patient can have.
+
+    Args:
+        asked: None of them is no part, so the probabilities of a class may sum to less than 1.
+        modalities: All of the phantom.
+        missing: See `attainable_by_tables`.
+
+    Returns:
+        P(part | class) by part. Shape (C,) each.
+    """
+    found: dict[tuple[str, ...], np.ndarray] = {}
     for pattern in product((True, False), repeat=len(modalities)):
-        chance = float(np.prod(np.where(pattern, 1 - np.array(missing), missing)))
+        chance = np.where(pattern, 1 - missing, missing).prod(axis=1)
         kept = [pattern] if any(pattern) else [tuple(row) for row in np.eye(len(modalities), dtype=bool)]
         for each in kept:
             seen = tuple(name for name, held in zip(modalities, each, strict=True) if held and name in asked)
             if seen:
                 found[seen] = found.get(seen, 0.0) + chance / len(kept)
-    return found
+    return {seen: chance for seen, chance in found.items() if chance.any()}
 
 
 def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:

@@ -57,18 +57,25 @@ def draw_axes(findings: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
 def draw_present(
     labels: np.ndarray, missing: float | Sequence[float], link: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw the presence mask: every picture is missing by chance, but a patient keeps at least one. bool (P, M).
+    """Draw the presence mask: every picture is missing by `chances_by_class`, but a patient keeps at least one.
 
-    The chance is ``missing``, one for all modalities or one for each.
-
-    With a ``link`` the chance falls from the first class, ``missing * (1 + link)``, to the last, ``missing * (1 -
-    link)``: benign nodes get the shortest examination.
+    Returns:
+        bool, shape (P, M).
     """
     n, n_modalities = len(labels), len(tables().modalities)
-    slope = np.linspace(1, -1, len(tables().classes))
-    chance = np.asarray(missing) * (1 + link * slope)[labels, None]
-    present: np.ndarray = rng.random((n, n_modalities)) >= chance
+    present: np.ndarray = rng.random((n, n_modalities)) >= chances_by_class(missing, link)[labels]
     kept = rng.integers(n_modalities, size=n)
     empty = np.flatnonzero(~present.any(axis=1))
     present[empty, kept[empty]] = True
     return present
+
+
+def chances_by_class(missing: float | Sequence[float], link: float = 0.0) -> np.ndarray:
+    """Compute the chance that a picture is missing, by class and modality. Shape (C, M).
+
+    It is ``missing``, one for all modalities or one for each. With a ``link`` it falls from the first class,
+    ``missing * (1 + link)``, to the last, ``missing * (1 - link)``: benign nodes get the shortest examination.
+    """
+    slope = np.linspace(1, -1, len(tables().classes))
+    each = np.broadcast_to(np.asarray(missing, dtype=float), (len(tables().modalities),))
+    return np.asarray(each * (1 + link * slope)[:, None])

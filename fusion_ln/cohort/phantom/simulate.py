@@ -12,7 +12,7 @@ from fusion_ln.cohort.head import CohortDetails, new_cohort
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.nodes import draw_nodes
-from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
+from fusion_ln.cohort.phantom.patients import chances_by_class, draw_patients, draw_present
 from fusion_ln.cohort.phantom.readers import draw_readers
 from fusion_ln.cohort.phantom.settings import LARGEST_SIDE, SHIFTS, SMALLEST_SIDE
 from fusion_ln.cohort.phantom.shift import draw_shift
@@ -51,8 +51,8 @@ def simulate_cohort(
         seed: Same seed and settings, same bytes, however many threads draw.
         n_sites: Number of sites (scanners) over which the patients are spread.
         missing: Probability that a picture is absent; a patient keeps at least one.
-        missing_link: Strength from 0 to 1 with which a missing picture goes with the label; see `draw_present`.
-            Attainable figures ignore it.
+        missing_link: Strength from 0 to 1 with which a missing picture goes with the label; see
+            `chances_by_class`. Attainable figures are those of a posterior that knows which pictures there are.
         shortcut: Share of pictures that carry the stamp of their label; the others carry a random one of the
             three. 0: no picture carries a stamp. Attainable figures ignore the stamp.
         n_readers: Number of simulated readers, see `draw_readers`.
@@ -85,7 +85,9 @@ def simulate_cohort(
         folds = draw_folds(
             patients, k=k, by_site=by_site, seed=seed, classes=classes
         )  # refuses before anything is drawn
-        present = draw_present(patients[LABEL].to_numpy(), other.missing or missing, missing_link, rng)
+        lacking = other.missing or missing
+        present = draw_present(patients[LABEL].to_numpy(), lacking, missing_link, rng)
+        chances = chances_by_class(lacking, missing_link) if lacking else None
         studio = Studio(out, patients, {scanner.name: scanner for scanner in scanners}, image_size, seed, shortcut)
         details = CohortDetails(
             n_patients=n_patients,
@@ -94,7 +96,7 @@ def simulate_cohort(
             missing=missing,
             sites=tuple(scanner.name for scanner in scanners),
             shortcut=shortcut,
-            attainable=attainable_of(patients, present, other.law, other.missing),
+            attainable=attainable_of(patients, present, other.law, chances),
         )
         if missing_link:
             details = details.model_copy(update={"missing_link": missing_link})

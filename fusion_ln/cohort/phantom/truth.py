@@ -1,6 +1,5 @@
 """Ground truth of a phantom cohort: outlines, marks, exact posteriors, and the AUC that they allow."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,7 +8,15 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.head import Attainable
-from fusion_ln.cohort.phantom.findings import Tables, attainable, attainable_by_tables, posterior, tables
+from fusion_ln.cohort.phantom.findings import (
+    Tables,
+    attainable,
+    attainable_by_tables,
+    given_presence,
+    posterior,
+    seen_by_class,
+    tables,
+)
 from fusion_ln.cohort.phantom.render import Picture
 from fusion_ln.decode.stored import load_table
 from fusion_ln.errors import CohortError
@@ -74,23 +81,20 @@ def posterior_table(patients: pd.DataFrame, known: Tables | None = None) -> pd.D
 
 
 def attainable_of(
-    patients: pd.DataFrame,
-    present: np.ndarray,
-    known: Tables | None = None,
-    missing: Sequence[float] | None = None,
+    patients: pd.DataFrame, present: np.ndarray, known: Tables | None = None, missing: np.ndarray | None = None
 ) -> Attainable:
     """Score the exact posterior over all patients that the tables can yield, and over those of a cohort.
 
-    See `attainable_by_tables`.
+    See `attainable_by_tables` and `attainable_by_cohort`.
     """
     by_tables = {
         name: attainable_by_tables(subset, known, missing) for name, subset in subsets(tables().modalities).items()
     }
-    return Attainable(tables=by_tables, cohort=attainable_by_cohort(patients, present, known))
+    return Attainable(tables=by_tables, cohort=attainable_by_cohort(patients, present, known, missing))
 
 
 def attainable_by_cohort(
-    patients: pd.DataFrame, present: np.ndarray, known: Tables | None = None
+    patients: pd.DataFrame, present: np.ndarray, known: Tables | None = None, missing: np.ndarray | None = None
 ) -> dict[str, dict[str, float]]:
     """Score the exact posterior on these patients, by subset of the modalities.
 
@@ -100,15 +104,20 @@ def attainable_by_cohort(
         patients: The phantom's table of patients. P rows.
         present: Presence mask. bool, shape (P, M).
         known: The law of the patients; the home hospitals' by default.
+        missing: Chance that a picture is missing, by class and modality: the posterior then knows which of the
+            subset's pictures there are. None: it does not go with the class. Shape (C, M).
     """
     figures, modalities = {}, tables().modalities
     for name, subset in subsets(modalities).items():
         seen = present & np.isin(modalities, subset)
+        chances = None if missing is None else seen_by_class(subset, modalities, missing)
         probs = np.empty((len(patients), len(tables().classes)))
-        for pattern in np.unique(seen, axis=0):
-            rows = (seen == pattern).all(axis=1)
-            probs[rows] = posterior(patients[rows], np.array(modalities)[pattern], known)
         with_picture = seen.any(axis=1)
+        for pattern in np.unique(seen[with_picture], axis=0):
+            rows, held = (seen == pattern).all(axis=1), tuple(np.array(modalities)[pattern].tolist())
+            probs[rows] = posterior(patients[rows], held, known)
+            if chances is not None:
+                probs[rows] = given_presence(probs[rows], chances[held])
         figures[name] = attainable(probs[with_picture], patients[LABEL].to_numpy()[with_picture], known=known)
     return figures
 

@@ -5,11 +5,11 @@ import pytest
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.phantom.findings import attainable, attainable_by_tables, posterior, tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
-from fusion_ln.cohort.phantom.patients import draw_patients, draw_present
+from fusion_ln.cohort.phantom.patients import chances_by_class, draw_patients, draw_present
 from fusion_ln.cohort.phantom.settings import SHIFTS, PhantomSettings
 from fusion_ln.cohort.phantom.shift import DEPTH, GAIN_DB, LEAST_MOVED, LEAST_SHARE, MISSING_CHANCES, draw_shift
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
-from fusion_ln.cohort.phantom.truth import load_truth
+from fusion_ln.cohort.phantom.truth import attainable_by_cohort, load_truth
 from fusion_ln.errors import SettingsError
 
 ALL = ("2d", "cdfi", "elastic")
@@ -87,10 +87,36 @@ def test_attainable_auc_of_missing_pictures_is_that_of_a_large_sample():
             probs[rows] = posterior(patients[rows], np.array(ALL)[pattern], shift.law)
         kept = seen.any(axis=1)
         sampled = attainable(probs[kept], patients["label"].to_numpy()[kept], known=shift.law)
-        exact = attainable_by_tables(asked, shift.law, shift.missing)
+        exact = attainable_by_tables(asked, shift.law, chances_by_class(shift.missing))
         assert exact["auc"] == pytest.approx(sampled["auc"], abs=0.005)
         assert exact["balanced_recall_lymphoma"] == pytest.approx(sampled["balanced_recall_lymphoma"], abs=0.01)
-    assert attainable_by_tables(["2d"], missing=(0, 1, 1)) == pytest.approx(attainable_by_tables(["2d"]))
+    assert attainable_by_tables(["2d"], missing=chances_by_class((0, 1, 1))) == pytest.approx(
+        attainable_by_tables(["2d"])
+    )
+
+
+@pytest.mark.parametrize("link", [0.0, 0.8])
+def test_attainable_auc_knows_which_pictures_there_are(link):
+    """A link between presence and class multiplies the posterior by P(presence | class), found here by counting."""
+    rng, missing = np.random.default_rng(0), (0.2, 0.3, 0.5)
+    patients = draw_patients(30_000, ["A"], rng)
+    labels = patients["label"].to_numpy()
+    present = draw_present(labels, missing, link, rng)
+    counted = draw_present(np.repeat(np.arange(3), 40_000), missing, link, np.random.default_rng(1)).reshape(3, -1, 3)
+    chances = chances_by_class(missing, link)
+    for asked in (ALL, ("2d", "elastic")):
+        shown, seen = np.isin(ALL, asked), present & np.isin(ALL, asked)
+        probs = np.empty((len(patients), 3))
+        for pattern in np.unique(seen, axis=0):
+            rows = (seen == pattern).all(axis=1)
+            joint = posterior(patients[rows], np.array(ALL)[pattern])
+            joint *= ((counted & shown) == pattern).all(axis=2).mean(axis=1)
+            probs[rows] = joint / joint.sum(axis=1, keepdims=True)
+        kept = seen.any(axis=1)
+        sampled = attainable(probs[kept], labels[kept])
+        assert attainable_by_tables(asked, missing=chances)["auc"] == pytest.approx(sampled["auc"], abs=0.005)
+        of_cohort = attainable_by_cohort(patients, present, missing=chances)["+".join(asked)]
+        assert of_cohort["auc"] == pytest.approx(sampled["auc"], abs=0.001)
 
 
 def test_missing_pictures_go_by_modality():
