@@ -2,7 +2,8 @@
 
 A head is one file: of ``models/late``, if it fuses the baselines' predictions, or of ``models/fusion``, if it learns
 from their tokens. Its name is the file's, with hyphens. The file assigns ``TITLE``, ``HEAD`` (see ``base.py`` of the
-folder) and, if wanted, ``ORDER``, its place in lists. Files without a title hold what heads share.
+folder) and, if wanted, ``ORDER``, its place in lists, and ``ON_REQUEST``: a late head that is computed only where it is
+named. Files without a title hold what heads share.
 """
 
 import ast
@@ -36,7 +37,14 @@ def _read_constants(file: Path) -> dict[str, str | int]:
     return constants
 
 
+def read_unasked(folder: Path) -> tuple[str, ...]:
+    """Read the names of the heads in a folder that are computed whether or not they are named, in their order."""
+    files = {name: folder / f"{name.replace('-', '_')}.py" for name in read_titles(folder)}
+    return tuple(name for name, file in files.items() if not _read_constants(file).get("ON_REQUEST"))
+
+
 LATE_HEADS = read_titles(MODELS / "late")
+UNASKED_HEADS = read_unasked(MODELS / "late")
 TRAINED_HEADS = read_titles(MODELS / "fusion")
 BEST, BEST_OF = "best", ("concat", "cross-attention")  # in place of a head: the better of these by inner validation
 

@@ -23,6 +23,12 @@ def test_a_head_is_known_by_its_file_alone(tmp_path):
     assert list(titles.items()) == [("c-head", "C"), ("a-head", "A"), ("b-head", "B")]
 
 
+def test_a_late_head_that_says_so_is_computed_only_where_it_is_named(tmp_path):
+    (tmp_path / "a_head.py").write_text('TITLE = "A"\n')
+    (tmp_path / "b_head.py").write_text('TITLE = "B"\nON_REQUEST = True\n')
+    assert heads.read_unasked(tmp_path) == ("a-head",)
+
+
 @pytest.mark.parametrize(("name", "title"), [("late-logit", "Mean of logits"), ("lowrank", "Low-rank product")])
 def test_a_title_is_found_by_name(name, title):
     assert head_title(name) == title

@@ -19,7 +19,7 @@ from fusion_ln.cli.common import (
 )
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.cli.study import tune_and_apply
-from fusion_ln.heads import BEST, BEST_OF, LATE_HEADS, TRAINED_HEADS
+from fusion_ln.heads import BEST, BEST_OF, LATE_HEADS, TRAINED_HEADS, UNASKED_HEADS
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.draws import DrawSettings
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
@@ -127,8 +127,9 @@ def fusion(
 ) -> None:
     """Train every modality's baseline, fuse them, and report whether fusing helps.
 
-    Baselines that are already in --out with the same settings are reused. All late fusions are computed,
-    since they cost no training; the other heads learn from the tokens of the baselines.
+    Baselines that are already in --out with the same settings are reused. The four plain late fusions are
+    always computed, since they cost no training, others where they are named; trained heads learn from the tokens of
+    the baselines.
     """
     from fusion_ln.cohort.clinical import check_encodable
     from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
@@ -151,7 +152,7 @@ def fusion(
     heads = heads or ("late-mean" if options["cohort"] else BEST)
     named = [name.strip() for name in heads.split(",")]
     asked = [each for name in named for each in (BEST_OF if name == BEST else [name])]
-    wanted = head_settings(dict.fromkeys([*asked, *LATE_HEADS]), head_changes, "--head")
+    wanted = head_settings(dict.fromkeys([*asked, *UNASKED_HEADS]), head_changes, "--head")
     check_head_changes(wanted, head_changes, f"--head {heads}")
     plan = _plan(options, changes, wanted)
     if plan is None:

@@ -22,6 +22,9 @@ LEARNT = {
     "late-weighted": {"weights": [0.5, 0.2, 0.3]},
     "late-stacked": {"coefficients": torch.randn(3, 9, generator=torch.Generator().manual_seed(1)).tolist(),
                      "intercept": [0.1, 0.2, 0.3]},
+    "late-calibrated": {"temperatures": [2.0, 0.5, 1.0]},
+    "late-product": {"temperatures": [2.0, 0.5, 1.0], "log_prior": [-1.0, -2.0, -0.7]},
+    "late-evidential": {"temperatures": [2.0, 0.5, 1.0]},
 }  # fmt: skip
 
 
@@ -76,6 +79,8 @@ def patients_of(model, seed, n=4, views=2):
         ("late-stacked", {**LEARNT["late-stacked"], "intercept": [0.1, 0.2, float("nan")]}),
         ("late-stacked", {**LEARNT["late-stacked"], "coefficients": [[1.0, 2.0]]}),
         ("late-stacked", {**LEARNT["late-stacked"], "coefficients": [1.0, [2.0]]}),
+        ("late-calibrated", {"temperatures": [2.0]}),
+        ("late-product", {**LEARNT["late-product"], "log_prior": [0.0]}),
         ("late-guess", None),
     ],
 )

@@ -12,7 +12,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import draw_repeats, save_draws
 from fusion_ln.cohort.head import Attainable, CohortDetails
 from fusion_ln.files.formats import write_parquet
-from fusion_ln.heads import LATE_HEADS
+from fusion_ln.heads import UNASKED_HEADS
 from fusion_ln.predictions import Predictions, predictions_from_logits, read_predictions, write_predictions
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord
 from fusion_ln.records.origin import new_origin
@@ -144,7 +144,7 @@ def build_seven(cohort: Cohort, root: Path, gain: float = -0.6) -> list[RunFolde
     """Three baselines and the four late fusions."""
     maker = RunMaker(cohort, root)
     baselines = [maker.baseline(modality) for modality in MODALITIES]
-    return baselines + [maker.fusion(head, gain=gain + 0.05 * i) for i, head in enumerate(LATE_HEADS)]
+    return baselines + [maker.fusion(head, gain=gain + 0.05 * i) for i, head in enumerate(UNASKED_HEADS)]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,7 +10,7 @@ from tiny import CPU, FIT, FIT_TWICE, HEAD, refused
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.errors import CohortError, FusionLNError, RunError, SettingsError
-from fusion_ln.heads import LATE_HEADS
+from fusion_ln.heads import UNASKED_HEADS
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import FitSettings
@@ -28,7 +28,7 @@ from fusion_ln.tuning.space import read_space
 
 NO_TOKENS = "coat_tiny"  # several feature maps, of no one grid
 TUNED = {"fusion-concat": {"lr": 0.1}}
-LATE = dict.fromkeys(LATE_HEADS)
+LATE = dict.fromkeys(UNASKED_HEADS)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_heads_that_nobody_named_are_left_out_there_with_a_line(lopsided, capsys
     modalities = list(lopsided.modalities)
     assert list(leave_out_untaught(lopsided, modalities, LATE, ["late-mean"])) == ["late-mean", "late-logit"]
     assert "late-weighted, late-stacked: left out, since fold 0 has no inner" in capsys.readouterr().err
-    assert list(leave_out_untaught(lopsided, modalities, LATE, LATE_HEADS)) == list(LATE)  # named: refused later
+    assert list(leave_out_untaught(lopsided, modalities, LATE, UNASKED_HEADS)) == list(LATE)  # named: refused later
 
 
 def test_heads_are_kept_where_all_can_learn(make_cohort, capsys):

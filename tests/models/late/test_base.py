@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,7 @@ def test_the_order_of_modalities_does_not_matter(head, rng):
     np.testing.assert_allclose(answer(order), answer([0, 1, 2]), atol=1e-4)
 
 
-@pytest.mark.parametrize("head", ["late-weighted", "late-stacked"])
+@pytest.mark.parametrize("head", ["late-weighted", "late-stacked", "late-calibrated", "late-product"])
 def test_what_is_learnt_prefers_the_modality_that_knows(head, rng):
     labels = rng.integers(0, 3, 200)
     logits = rng.normal(size=(200, 3, 3))
@@ -108,3 +110,55 @@ def test_stacking_knows_as_many_classes_as_the_cohort(n_classes, rng):
 def test_stacking_never_predicts_a_class_that_inner_validation_lacked(rng):
     learnt = LATE["late-stacked"].learn(draw_logits(rng, 20), np.arange(20) % 2)
     assert fused("late-stacked", draw_logits(rng), learnt)[:, 2].max() < 1e-6
+
+
+def test_temperature_is_the_most_likely_one_and_1_for_a_modality_that_nobody_has(rng):
+    labels = rng.integers(0, 3, 120)
+    logits = rng.normal(size=(120, 2, 3)) + 2 * np.eye(3)[labels][:, None]
+    learnt = LATE["late-product"].learn(given(logits * 3, np.array([[True, False]] * 120)), labels)
+    counts = np.bincount(labels) + 1
+    grid = np.exp(np.linspace(-2, 3, 2001))
+    scores = []
+    for temperature in grid:
+        probs = softmax(logits[:, 0] * 3 / temperature + np.log(counts / counts.sum()), axis=1)
+        scores.append(np.log(probs[np.arange(120), labels]).sum() - np.log(temperature) ** 2 / 2)
+    assert learnt["temperatures"] == pytest.approx([grid[np.argmax(scores)], 1], rel=0.01)
+    assert np.exp(learnt["log_prior"]).sum() == pytest.approx(1)
+
+
+def test_product_of_exact_experts_is_the_posterior():
+    """Two readings, independent given the class; an expert's logits are the log-likelihoods of its reading."""
+    prior, shares = (
+        np.array([0.5, 0.3, 0.2]),
+        [np.array([[0.7, 0.3], [0.2, 0.8], [0.4, 0.6]])] * 2,
+    )  # P(reading | class)
+    learnt = {"temperatures": [1.0, 1.0], "log_prior": np.log(prior).tolist()}
+    readings = [(0, 0), (0, 1), (1, 1)]
+    logits = np.array([[np.log(of[:, r]) for of, r in zip(shares, pair, strict=True)] for pair in readings])
+    joint = np.array([[prior[c] * shares[0][c, a] * shares[1][c, b] for c in range(3)] for a, b in readings])
+    present = np.ones((3, 2), dtype=bool)
+    np.testing.assert_allclose(
+        fused("late-product", given(logits, present), learnt), joint / joint.sum(1, keepdims=True)
+    )
+    alone = [prior * shares[0][:, a] for a, _ in readings]
+    expected = np.array(alone) / np.sum(alone, axis=1, keepdims=True)
+    np.testing.assert_allclose(fused("late-product", given(logits, present & [True, False]), learnt), expected)
+
+
+def test_dempsters_rule_is_that_of_masses_on_sets(rng):
+    """Masses of single classes and of all of them; the mass of two sets goes to their intersection."""
+    modality_logits, whole = draw_logits(rng), frozenset(range(3))
+    expected = []
+    for logits, present in zip(modality_logits.centred.numpy(), modality_logits.present.numpy(), strict=True):
+        joint = {whole: 1.0}
+        for evidence in np.exp(logits[present]):
+            strength = evidence.sum() + 3
+            masses = {frozenset([c]): evidence[c] / strength for c in range(3)} | {whole: 3 / strength}
+            joined = dict.fromkeys([*masses], 0.0)
+            for (one, mass), (other, share) in itertools.product(joint.items(), masses.items()):
+                if one & other:
+                    joined[one & other] += mass * share
+            joint = {key: mass / sum(joined.values()) for key, mass in joined.items()}
+        expected.append([joint[frozenset([c])] + joint[whole] / 3 for c in range(3)])
+    learnt = {"temperatures": [1.0] * 3, "log_prior": [0.0] * 3}
+    np.testing.assert_allclose(fused("late-evidential", modality_logits, learnt), expected)
