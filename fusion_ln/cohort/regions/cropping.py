@@ -79,6 +79,7 @@ class SharedFrame:
 
     patients: set[str] = field(default_factory=set)
     extremes: tuple[np.ndarray, np.ndarray] | None = None
+    unframed: dict[tuple[int, int], Box | None] = field(default_factory=dict)  # by size, while no picture is added
 
     def add(self, patient: str, found: Found) -> Found:
         """Look at the first picture of each patient; returns what was found without its cells."""
@@ -86,6 +87,7 @@ class SharedFrame:
             self.patients.add(patient)
             lowest, highest = self.extremes or (found.cells, found.cells)
             self.extremes = np.minimum(lowest, found.cells), np.maximum(highest, found.cells)
+            self.unframed.clear()
         return replace(found, cells=None)
 
     def cut(self, found: Found, size: tuple[int, int]) -> Found:
@@ -93,7 +95,9 @@ class SharedFrame:
         by_pixels = found.by in ("screen", "whole") and not found.is_fixed
         if not by_pixels or self.extremes is None or len(self.patients) < FEWEST:
             return found
-        inner = find_unframed(*self.extremes, size)
+        if size not in self.unframed:
+            self.unframed[size] = find_unframed(*self.extremes, size)
+        inner = self.unframed[size]
         common = found.box.intersection(inner) if inner else found.box
         if common == found.box or min(common.width, common.height) < MIN_SIDE:
             return found

@@ -14,7 +14,6 @@ A text that touches the picture stays; and where less than `LEAST` of a screen i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import scipy  # its parts load when they are first used
@@ -64,11 +63,8 @@ def look_at(pixels: np.ndarray) -> Cells:
     """Divide a screen (H, W, 3) into cells."""
     image = Image.fromarray(pixels).convert("L")
     side = _cell_side(*image.size)
-    means = np.asarray(image.reduce(side))
-    grey = np.asarray(image)
-    beyond = [(0, -length % side) for length in grey.shape]
-    padded = np.pad(grey, beyond, mode="edge") if any(after for _, after in beyond) else grey
-    highest, lowest = (_by_cell(extreme, padded, side) for extreme in (np.maximum, np.minimum))
+    grey, means = np.asarray(image), np.asarray(image.reduce(side))
+    highest, lowest = (_by_cell(extreme, grey, side) for extreme in (np.maximum, np.minimum))
     spread = highest - lowest
     return Cells(side, grey, means, spread, _patches(spread, EVEN, FLAT))
 
@@ -139,18 +135,21 @@ def _cell_side(width: int, height: int) -> int:
 
 
 def _by_cell(extreme: np.ufunc, grey: np.ndarray, side: int) -> np.ndarray:
-    rows = reduce(extreme, [grey[start::side] for start in range(side)])
-    return reduce(extreme, [rows[:, start::side] for start in range(side)])
+    """Reduce grey values to an extreme of each cell, of which the last in a row or column may be cut off."""
+    by_row = _by_lines(extreme, grey, side)
+    return _by_lines(extreme, np.ascontiguousarray(by_row.T), side).T
+
+
+def _by_lines(extreme: np.ufunc, values: np.ndarray, side: int) -> np.ndarray:
+    """Reduce every ``side`` lines to one: lines are contiguous, which takes a fraction of the time."""
+    n_whole = len(values) // side * side
+    found = extreme.reduce(values[:n_whole].reshape(-1, side, values.shape[1]), axis=1)
+    return np.concatenate([found, extreme.reduce(values[n_whole:])[None]]) if n_whole < len(values) else found
 
 
 def _patches(spread: np.ndarray, even: int, flat: int) -> list[Box]:
     """Find the thick patches of cells that are not even, grown over those not flat, largest first; in cells."""
-    rows, columns = spread.shape
-    thick = max(3, round(THICK * min(rows, columns)) | 1)
-    dense = scipy.ndimage.uniform_filter((spread > even).astype(np.float32), 3, mode="nearest") > 0.5
-    thinned = scipy.ndimage.minimum_filter(dense.view(np.uint8), thick, mode="nearest")
-    core = scipy.ndimage.maximum_filter(thinned, thick, mode="nearest")
-    labels, _ = scipy.ndimage.label(core)
+    labels, _ = scipy.ndimage.label(thick_parts(spread > even))
     counts = np.bincount(labels.ravel())
     boxes = [
         Box(across.start, down.start, across.stop - across.start, down.stop - down.start)
@@ -158,6 +157,42 @@ def _patches(spread: np.ndarray, even: int, flat: int) -> list[Box]:
     ]
     order = sorted(range(len(boxes)), key=lambda number: -counts[number + 1])
     return [_grow(spread > flat, boxes[number]) for number in order]
+
+
+def thick_parts(lively: np.ndarray) -> np.ndarray:
+    """Keep what is dense in lively cells and `THICK` of the shorter side thick in both directions."""
+    thick = max(3, round(THICK * min(lively.shape)) | 1)
+    return _windows(_windows(_mostly(lively), thick, np.logical_and), thick, np.logical_or)
+
+
+def _mostly(cells: np.ndarray) -> np.ndarray:
+    """Test if most of a cell and the eight around it, those of the edge being repeated beyond it, are true."""
+    counts = _framed(cells.view(np.uint8), 1, 0)
+    counts[0], counts[-1] = counts[1], counts[-2]
+    counts[:, 0], counts[:, -1] = counts[:, 1], counts[:, -2]
+    counts = counts[:-2] + counts[1:-1] + counts[2:]
+    return np.asarray(counts[:, :-2] + counts[:, 1:-1] + counts[:, 2:] > 9 / 2)
+
+
+def _windows(cells: np.ndarray, side: int, of: np.ufunc) -> np.ndarray:
+    """Reduce the square window around each cell by and, or or; its odd ``side`` is doubled step by step.
+
+    Beyond the edge stands what changes nothing. On so few cells it takes a third of the time of SciPy's filters.
+    """
+    found, done = _framed(cells, side // 2, of.identity), 1
+    while done < side:
+        step = min(done, side - done)
+        found = of(found[:-step], found[step:])
+        found = of(found[:, :-step], found[:, step:])
+        done += step
+    return found
+
+
+def _framed(cells: np.ndarray, margin: int, value: int) -> np.ndarray:
+    """Add a margin of one value; `np.pad` takes longer than all that is done with it."""
+    framed = np.full([length + 2 * margin for length in cells.shape], value, cells.dtype)
+    framed[margin:-margin, margin:-margin] = cells
+    return framed
 
 
 def _grow(lively: np.ndarray, box: Box) -> Box:

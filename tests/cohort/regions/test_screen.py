@@ -3,10 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
 from PIL import Image, ImageDraw
 
 from fusion_ln.cohort.regions.box import Box
-from fusion_ln.cohort.regions.screen import find_panes, find_part, find_unframed, look_at
+from fusion_ln.cohort.regions.screen import find_panes, find_part, find_unframed, look_at, thick_parts
 
 SHARED = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[4] / "shared")) / "data"
 THYROID = "thyroid_tinet/sample"
@@ -115,3 +116,22 @@ def test_real_breasts_and_lungs_without_a_frame_stay_whole():
             pixels = np.asarray(image.convert("RGB"))
         shares[path.name] = find_part(look_at(pixels)).area / (pixels.shape[0] * pixels.shape[1])
     assert {name for name, share in shares.items() if share < 0.97} <= {"normal (9).png", "normal (10).png"}
+
+
+def test_cells_are_the_extremes_of_their_pixels_also_where_they_are_cut_off(rng):
+    pixels = np.repeat(rng.integers(0, 256, (301, 507, 1), dtype=np.uint8), 3, axis=2)
+    cells, grey = look_at(pixels), pixels[..., 0]
+    side = cells.side
+    assert cells.spread.shape == cells.means.shape == (-(-301 // side), -(-507 // side))
+    for row, column in ((0, 0), (7, 11), (cells.spread.shape[0] - 1, cells.spread.shape[1] - 1)):
+        cell = grey[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        assert cells.spread[row, column] == np.ptp(cell)
+
+
+@pytest.mark.parametrize("shape", [(12, 90), (96, 132)])
+def test_thick_parts_are_those_of_filters_that_look_at_every_window(rng, shape):
+    lively = rng.random(shape) < np.kron(rng.random([length // 6 for length in shape]), np.ones((6, 6)))
+    thick = max(3, round(0.06 * min(shape)) | 1)
+    most = scipy.ndimage.uniform_filter(lively.astype(float), 3, mode="nearest") > 0.5
+    thin = scipy.ndimage.minimum_filter(most.view(np.uint8), thick, mode="nearest")
+    assert (thick_parts(lively) == scipy.ndimage.maximum_filter(thin, thick, mode="nearest")).all()
