@@ -11,7 +11,7 @@ from fusion_ln.files.locks import LOCK
 from fusion_ln.files.names import as_file_name
 from fusion_ln.records.kinds import BaselineRecord, ClinicalRecord, PretrainingRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord, RunRecord, parse_record
-from fusion_ln.records.parts import CohortSummary
+from fusion_ln.records.parts import CohortSummary, tell_apart
 from fusion_ln.terms import EXPLANATION_RECORD, RUN_RECORD
 
 AUDIT_PAGE = "audit.html"
@@ -223,11 +223,11 @@ class RunFolder:
             if self.root.is_dir() and any(p for p in self.root.iterdir() if not p.name.startswith(".")):
                 raise RunError(f"{self.root}: not empty and not a run.", "Choose another place with `--out DIR`.")
             return False
-        if differing := differences(self.read_record().identity(), record.identity()):
+        if differing := differences(*_told_apart(self.read_record().identity(), record.identity())):
             listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
             raise RunError(
                 f"{self.root}: holds a run with other settings:\n{listed}",
-                "Choose another folder with `--out DIR`, delete this one, or give the same settings.",
+                "Choose another folder with `--out DIR`, delete this one, or give the same settings and cohort.",
             )
         return True
 
@@ -282,6 +282,17 @@ class ExplanationFolder:
     def maps(self, method: str, patient: str) -> Path:
         """Return the file of maps by modality (V, S, S) and of their test scores."""
         return self.root / "maps" / method / f"{as_file_name(patient)}.npz"
+
+
+def _told_apart(held: dict[str, Any], wanted: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reduce the cohorts of two records, or of the tasks of two pre-trainings, to what tells them apart."""
+    own, other = held["cohort"], wanted["cohort"]
+    if own.get("tasks") and len(own["tasks"]) == len(other.get("tasks", [])):
+        pairs = [tell_apart(*pair) for pair in zip(own["tasks"], other["tasks"], strict=True)]
+        cohorts = [{"tasks": dict(enumerate(of_one))} for of_one in zip(*pairs, strict=True)]
+    else:
+        cohorts = tell_apart(own, other)
+    return {**held, "cohort": cohorts[0]}, {**wanted, "cohort": cohorts[1]}
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:

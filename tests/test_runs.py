@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_a_claimed_folder_of_another_cohort_is_refused(cohort, run, make_cohort)
     run.claim(baseline_record(cohort))
     with pytest.raises(RunError, match=r"cohort\.fingerprint: "):
         run.claim(baseline_record(make_cohort(24, name="other")))
+
+
+@pytest.mark.parametrize("make", [baseline_record, pretraining_record])
+def test_a_run_goes_on_though_it_did_not_record_the_frame_of_its_cines(cohort, run, make):
+    """An earlier version did not; where both tell it, it counts."""
+    run.claim(make(cohort))
+    of = [replace(cohort, details=cohort.details.model_copy(update={"frame": frame})) for frame in (3, 5)]
+    assert of[0].describe().preparation.frame == 3
+    assert run.claim(make(of[0]))
+    run.write_record(make(of[0]))
+    with pytest.raises(RunError, match=r"frame: 3 there, 5 asked for"):
+        run.claim(make(of[1]))
 
 
 def test_a_folder_with_other_files_is_not_claimed(cohort, run):

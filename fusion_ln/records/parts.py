@@ -135,6 +135,20 @@ class TaskSummaries(Recorded):
     tasks: tuple[CohortSummary, ...]
 
 
+def tell_apart(*cohorts: dict[str, Any]) -> list[dict[str, Any]]:
+    """Reduce cohorts, as records hold them, to what tells them apart: their fingerprints hold the pictures.
+
+    The frame of each cine counts where all tell it. Earlier versions did not, and fingerprints of their imports do not
+    hold it.
+    """
+    frames = [(each.get("preparation") or {}).get("frame") for each in cohorts]
+    told = None not in frames
+    return [
+        {key: each[key] for key in each if key not in DESCRIPTIVE} | ({"frame": frame} if told else {})
+        for each, frame in zip(cohorts, frames, strict=True)
+    ]
+
+
 class UnitCounts(Recorded):
     """Patients, or nodes, with a prediction and without."""
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 
 from fusion_ln.errors import SettingsError, StudyError, unknown
 from fusion_ln.metrics import METRICS
-from fusion_ln.records.parts import DESCRIPTIVE
+from fusion_ln.records.parts import tell_apart
 from fusion_ln.runs import differences
 from fusion_ln.settings.studies import SamplerName
 from fusion_ln.training.crossval import read_cohort
@@ -135,7 +135,8 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
     else:
         check_study(study)
     held = _with_names_of_today(job, study.user_attrs.get(IDENTITY, wanted))
-    if differing := differences(held, _told_apart(wanted)):
+    cohorts = tell_apart(held["cohort"], wanted["cohort"])
+    if differing := differences({**held, "cohort": cohorts[0]}, {**wanted, "cohort": cohorts[1]}):
         listed = "\n".join(f"      {key}: {old!r} there, {new!r} asked for" for key, old, new in differing)
         raise StudyError(
             f"study {job.name}: exists already and tunes something else:\n{listed}",
@@ -146,7 +147,7 @@ def open_study(job: StudyJob, storage: optuna.storages.BaseStorage) -> optuna.St
 
 
 def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
-    """Rename the settings that an earlier version recorded, and leave out what no longer tells studies apart.
+    """Rename the settings that an earlier version recorded.
 
     Raises:
         StudyError: If it tuned some of them, since its trials then bear the old names.
@@ -159,14 +160,7 @@ def _with_names_of_today(job: StudyJob, held: dict[str, Any]) -> dict[str, Any]:
             "Begin another with `--storage`. `fusionln study apply FILE` still writes what it found (tuned.toml), "
             "and `--warm-start tuned.toml` begins with it.",
         )
-    if "settings" in held:
-        held = {**held, "settings": base_settings.rename(held["settings"])}
-    return _told_apart(held)
-
-
-def _told_apart(held: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only describes the cohort."""
-    return {**held, "cohort": {key: held["cohort"][key] for key in held["cohort"] if key not in DESCRIPTIVE}}
+    return {**held, "settings": base_settings.rename(held["settings"])} if "settings" in held else held
 
 
 def _wait_for_identity(study: optuna.Study) -> None:
