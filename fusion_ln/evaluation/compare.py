@@ -31,12 +31,15 @@ class BetterThanEach:
     Attributes:
         others: The others, one of which decides: ``weakest``, the one with the largest p-value.
         p: Two-sided p-value of that one; 1 where the model is not ahead of everyone.
+        differences: Macro AUC of the model minus that of each other, as in `Comparison.comparison`: ``model_a, model_b,
+            auc_a, auc_b, difference, ci_low, ci_high, delong_p``.
     """
 
     model: str
     others: tuple[str, ...]
     weakest: str
     p: float
+    differences: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def compare(
         models=pd.DataFrame([_model_row(name, aligned[name], r) for name, r in resampled.items()]),
         differences=pd.concat(differences, ignore_index=True),
         tests=_accuracy_tests(aligned, reference, questions),
-        better_than_each=_better_than_each(aligned, primary, [name for name in alone if name != primary]),
+        better_than_each=_better_than_each(aligned, resampled, primary, [name for name in alone if name != primary]),
     )
 
 
@@ -175,13 +178,22 @@ def _corrected(rows: pd.DataFrame, primary: str | None, questions: list[str]) ->
     return rows
 
 
-def _better_than_each(aligned: dict[str, Predictions], primary: str | None, others: list[str]) -> BetterThanEach | None:
+def _better_than_each(
+    aligned: dict[str, Predictions], resampled: dict[str, Resampled], primary: str | None, others: list[str]
+) -> BetterThanEach | None:
     """Test the primary model's macro AUC against each of several others; None without one of these."""
     if primary is None or not others:
         return None
-    rows = pd.concat([delong(aligned[primary], aligned[other]).iloc[[-1]] for other in others])
-    p, decides = all_better(rows["z"].to_numpy(), rows["p"].to_numpy())
-    return BetterThanEach(primary, tuple(others), others[int(decides)], float(p))
+    parts = []
+    for other in others:
+        table = difference_table(resampled[primary], resampled[other]).assign(model_a=primary, model_b=other)
+        parts.append(_auc_rows(table, delong(aligned[primary], aligned[other])))
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows[rows["class"] == MACRO]
+    p, decides = all_better(rows["delong_z"].to_numpy(), rows["delong_p"].to_numpy())
+    columns = ["model_a", "model_b", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "delong_p"]
+    differences = rows[columns].reset_index(drop=True)
+    return BetterThanEach(primary, tuple(others), others[int(decides)], float(p), differences)
 
 
 def _model_row(name: str, predictions: Predictions, resampled: Resampled) -> dict[str, float | int | str]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY, compare
@@ -84,6 +85,14 @@ def test_better_than_each_is_the_weakest_of_its_tests(models):
     tests = [delong(three["gated"], three[name]).iloc[-1] for name in ("elastic", "cdfi", "late")]
     each = found.better_than_each
     assert each.p == max(test["p"] if test["z"] > 0 else 1 for test in tests)
+    macro = {
+        name: np.mean([roc_auc_score(of.labels == c, of.probs[:, c]) for c in range(3)]) for name, of in three.items()
+    }
+    assert each.differences["model_b"].tolist() == ["elastic", "cdfi", "late"]
+    np.testing.assert_allclose(each.differences["difference"], [macro["gated"] - macro[b] for b in each.others])
+    np.testing.assert_allclose(each.differences["delong_p"], [test["p"] for test in tests])
+    against_reference = found.comparison.query("model_a == 'gated' and `class` == @MACRO")
+    assert each.differences["ci_low"][0] == against_reference["ci_low"].item()
     assert each.weakest == ("elastic", "cdfi", "late")[int(np.argmax([test["p"] for test in tests]))]
     assert compare(models, "elastic", n_resamples=20, n_permutations=10).better_than_each is None
 

@@ -39,11 +39,12 @@ def write_page(
     /,
     *,
     simulated: bool,
+    beside: bool = True,
     nodes: str = "",
     titles: Mapping[str, str] = MappingProxyType({}),
     **values: object,
 ) -> Path:
-    """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``.
+    """Fill a template; beside the page go its ``figures/*.png`` and ``tables/*.csv``, unless it stands alone.
 
     Args:
         page: The file to write.
@@ -51,6 +52,7 @@ def write_page(
         drawn: The plates of all figures.
         sheets: The tables that go beside the page.
         simulated: Whether page and tables must say so.
+        beside: False for a page that stands alone.
         nodes: Count of nodes and their patients, where the page's units are nodes; see `nodes_counted`.
         titles: Texts of tables and the titles that the page shows in their place.
 
@@ -58,8 +60,8 @@ def write_page(
         Path of the page.
     """
     with locked(page.parent / LOCK):
-        pictures = _draw(page, drawn) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
-        for sheet in sheets:
+        pictures = _draw(page, drawn, beside) if _DRAWN.get() else {plate.name: Markup() for plate in drawn}
+        for sheet in sheets if beside else ():
             write_text(page.parent / "tables" / f"{sheet.name}.csv", csv_of(sheet.table, simulated))
         given = {**values, "pictures": pictures, "simulated": simulated, "nodes": nodes}
         filled = _environment(titles).get_template(template).render(given)
@@ -67,13 +69,14 @@ def write_page(
     return page
 
 
-def _draw(page: Path, drawn: Sequence[Plate]) -> dict[str, Markup]:
-    """Write the figures beside a page, and return them for the page itself."""
+def _draw(page: Path, drawn: Sequence[Plate], beside: bool) -> dict[str, Markup]:
+    """Draw the figures for a page, and write them beside it unless it stands alone."""
     pictures = {}
     with style.figure_style(), progress(f"Figures of {page.name}", len(drawn)) as step:
         for plate in drawn:
             pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
-            write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
+            if beside:
+                write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
             step("")
     return pictures
 

@@ -28,6 +28,9 @@ class Report:
         title: Heading of the page.
         question: The question in one sentence; may be empty.
         seeds: The page over the seeds, where there is one.
+        without_patients: True for a page that leaves its study: it shows no patient, names no place on a machine, and
+            stands alone, without figures and tables beside it.
+        note: A paragraph on what the figures are of; may be empty.
     """
 
     results: Results
@@ -35,6 +38,8 @@ class Report:
     title: str
     question: str = ""
     seeds: Path | None = None
+    without_patients: bool = False
+    note: str = ""
     _computed: dict[Callable[[Results], object], object] = field(default_factory=dict, repr=False)
 
     @property

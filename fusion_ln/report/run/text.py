@@ -143,18 +143,20 @@ def model_selection(results: Results) -> str:
             "patients apart from those that the figures come from."
         )
     if candidate and len(results.others) > 1:
-        kind = "fusion" if candidate.is_fusion else "model"
-        rivals = [model.what.lower() for model in results.fusions if model.name in results.chosen_from]
-        chosen = (
-            f"does best of {listed(rivals)} on inner validation (mean AUC {number(candidate.inner_auc)})"
-            if candidate.name in results.chosen_from
-            else f"is the {kind} that was given first"
-        )
         sentences.append(
-            f"{_sentence(_named(candidate))} {chosen}; the interval above is its own. "
+            f"{_sentence(_named(candidate))} {_how_chosen(results, candidate)}; the interval above is its own. "
             "The other comparisons stand under Differences, with p-values corrected for their number."
         )
     return " ".join(sentences)
+
+
+def _how_chosen(results: Results, candidate: Model) -> str:
+    if candidate.name in results.chosen_from:
+        rivals = [model.what.lower() for model in results.fusions if model.name in results.chosen_from]
+        return f"does best of {listed(rivals)} on inner validation (mean AUC {number(candidate.inner_auc)})"
+    if not candidate.is_fusion:
+        return "is the model that was given first"
+    return "is the only fusion of this page" if len(results.fusions) == 1 else "is the fusion that was given first"
 
 
 def facts(results: Results) -> list[Fact]:

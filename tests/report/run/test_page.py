@@ -8,7 +8,7 @@ import pytest
 from tiny import leave_blank
 
 from fusion_ln.report.kit.style import figure_style, svg_of
-from fusion_ln.report.run.page import write_results
+from fusion_ln.report.run.page import write_results, write_without_patients
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.evidence import examples
@@ -54,6 +54,37 @@ class Tags(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in self.VOID:
             assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def leaving(cohort, seven, tmp_path_factory):
+    """The report of the same runs without their patients."""
+    page = tmp_path_factory.mktemp("leaving") / "page.html"
+    results = read_results(seven, cohort)
+    return write_without_patients(page, results, title="Does fusion help?", question="Asked?", note="Of folds <b>.")
+
+
+def test_a_report_without_patients_stands_alone_and_shows_none(leaving, report, cohort):
+    page = leaving.read_text()
+    assert [path.name for path in leaving.parent.iterdir() if not path.name.startswith(".")] == ["page.html"]
+    patients = cohort.patients["patient_id"]
+    assert any(patient in report.read_text() for patient in patients)
+    assert not any(patient in page for patient in patients)
+    tags = Tags(page)
+    assert not {"img", "image", "script", "link"} & set(tags.names)
+    assert all(value.startswith("#") for name, value in tags.attributes if name in ("src", "href", "xlink:href"))
+    assert not re.search(r"tables/|figures/|\.csv|CSV|<code>fusionln run", page)
+    assert "Of folds &lt;b&gt;." in page
+
+
+def test_sections_without_patients_show_what_the_whole_report_shows(leaving, report):
+    whole, page = report.read_text(), leaving.read_text()
+    anchors = re.findall(r'<details id="([^"]+)"', page)
+    assert {"models", "differences", "roc", "calibration", "decisions", "sets", "presence", "folds"} <= set(anchors)
+    assert not {"examples", "disagreements", "subgroups", "checklists", "how"} & set(anchors)
+    for anchor in ("confusion", "roc", "folds"):
+        sections = [re.search(rf'<details id="{anchor}".*?</details>', text, re.DOTALL)[0] for text in (page, whole)]
+        assert sections[0] == sections[1]
 
 
 def test_the_page_needs_nothing_else(report):

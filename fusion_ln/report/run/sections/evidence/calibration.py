@@ -17,7 +17,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, columns_first, stack
 from fusion_ln.report.run.section import Report, Section
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 UNCALIBRATED, CALIBRATED = "raw", "calibrated"
 MOST_DRAWS = 1000  # of the bootstrap behind slopes and curves
 HEADINGS = {

@@ -13,7 +13,7 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 SET_METHODS: tuple[ConformalMethod, ...] = ("lac", "aps")
 HEADINGS = {
     "mean_size": "Classes in a set, mean",
@@ -52,6 +52,7 @@ def build(report: Report) -> Section:
         undecided(sets, results),
         headings,
     )
+    sheets = [coverage, split_coverage]
     shown = [model.name for model in results.headline]
     return Section(
         place=100,
@@ -60,7 +61,7 @@ def build(report: Report) -> Section:
         title="Conformal sets",
         subtitle="which classes cannot be ruled out?",
         template="evidence/conformal.html",
-        sheets=[coverage, split_coverage, undecided_patients],
+        sheets=sheets if report.without_patients else [*sheets, undecided_patients],
         left_out=[*reasons, *too_few],
         values={
             "coverage": coverage.only(model=shown) if sets else None,

@@ -21,6 +21,7 @@ from fusion_ln.report.run.results import Results, stack
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.report.run.sections.evidence.calibration import CALIBRATED, UNCALIBRATED
 
+WITHOUT_PATIENTS = True
 SHOWN = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9]  # thresholds of the table on the page
 HEADINGS = {
     "found": "Malignant, found",

@@ -9,6 +9,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section, attempt
 
+WITHOUT_PATIENTS = True
 HEADINGS = {"auc": "AUC, all pairs", "same": "AUC, same pictures", "share": "Pairs with the same pictures"}
 PAIR_WEIGHTS = (
     "The AUC over patients with the same pictures compares a patient of a class only with patients of other classes "

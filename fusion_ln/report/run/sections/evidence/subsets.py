@@ -13,7 +13,7 @@ from fusion_ln.report.run.results import Results, columns_first
 from fusion_ln.report.run.section import Report, Section, attempt
 from fusion_ln.terms import short_title
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 
 
 def build(report: Report) -> Section | None:

@@ -7,7 +7,7 @@ from fusion_ln.report.kit.sheets import Sheet
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 HEADINGS = {
     "achieved_auc": "Achieved AUC",
     "attainable_auc_these_patients": "Attainable AUC, these patients",

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pandas as pd
+
 from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.intervals import ALL_CLASSES
@@ -16,7 +18,7 @@ from fusion_ln.report.run.results import Results, Test
 from fusion_ln.report.run.section import Report, Section
 from fusion_ln.report.run.text import better_than_each, p_value
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 COMPARISON = {"model_a": "Model", "auc_a": "AUC", "auc_b": "AUC of reference", "family": "Question"}
 QUESTIONS = {ENDPOINT: "primary, not corrected", SECONDARY: "secondary, Holm", EXPLORATORY: "exploratory"}
 TEST_TITLES = {
@@ -54,6 +56,7 @@ def build(report: Report) -> Section | None:
         ],
         sheets=[
             pairs,
+            each_alone(results),
             Sheet("differences", "Every metric of each model minus that of the reference", results.differences),
             tests,
         ],
@@ -61,10 +64,19 @@ def build(report: Report) -> Section | None:
         values={
             "comparison": asked_rows(pairs),
             "tests": tests.only(model_b=results.reference.name, class_=ALL_CLASSES, test="McNemar"),
-            "families": describe_families(results),
+            "families": describe_families(report),
             "given": GIVEN,
         },
     )
+
+
+def each_alone(results: Results) -> Sheet:
+    """Make the table of the headline's fusion against each modality alone; without rows where one is compared only."""
+    assert results.comparison is not None
+    found = results.comparison.better_than_each
+    table = found.differences if found and len(found.others) > 1 else pd.DataFrame()
+    headings = {"model_a": "Model", "model_b": "Alone", "auc_a": "AUC", "auc_b": "AUC alone"}
+    return Sheet("each_alone", "The fusion minus each modality alone", table, headings)
 
 
 def asked_rows(pairs: Sheet) -> Sheet:
@@ -75,8 +87,9 @@ def asked_rows(pairs: Sheet) -> Sheet:
     return replace(pairs, table=table.dropna(axis="columns", how="all"))
 
 
-def describe_families(results: Results) -> list[str]:
+def describe_families(report: Report) -> list[str]:
     """Name the questions and how their p-values are corrected."""
+    results = report.results
     assert results.comparison is not None
     assert results.reference is not None
     table, found = results.comparison.comparison, []
@@ -90,7 +103,8 @@ def describe_families(results: Results) -> list[str]:
         found.append("With two classes the AUC of either class is the mean AUC: one test, counted once.")
     left = table.loc[(table["class"] == MACRO) & table["family"].isna(), "model_a"].nunique()
     if left:
-        found.append(f"{left} single models against the reference are no question of this page: in the CSV table only.")
+        where = "" if report.without_patients else ": in the CSV table only"
+        found.append(f"{left} single models against the reference are no question of this page{where}.")
     if sentence := better_than_each(results):
         found.append(sentence)
     return found

@@ -9,7 +9,7 @@ from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 
 
 def build(report: Report) -> Section:

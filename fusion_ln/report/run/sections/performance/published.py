@@ -10,6 +10,7 @@ from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
+WITHOUT_PATIENTS = True
 SOURCE = "cv4lymphnode"  # the cohort that the figures belong to
 PROTOCOL = "published, other protocol"
 # Metric, class, modality (None: the paper's best model), value. The recall is derived from its Figure 5.

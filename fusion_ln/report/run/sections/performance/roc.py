@@ -11,7 +11,7 @@ from fusion_ln.report.run.figures import colour_of, make_plate, short_model_titl
 from fusion_ln.report.run.results import Results
 from fusion_ln.report.run.section import Report, Section
 
-OF_NODES = True
+OF_NODES = WITHOUT_PATIENTS = True
 DASHES = (
     (0, (4, 1.5)),
     (0, (1, 1.2)),

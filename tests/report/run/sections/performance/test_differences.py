@@ -16,6 +16,15 @@ def test_differences_name_the_reference_once_and_every_fusion(report):
     assert set(shown.table["model_a"]) == {model.name for model in results.fusions}
 
 
+def test_the_fusion_is_set_against_each_modality_alone(report):
+    results = report.results
+    table = build(report).tables["each_alone"].table
+    assert table["model_b"].tolist() == [model.name for model in results.singles]
+    assert set(table["model_a"]) == {results.candidate.name}
+    against = table.set_index("model_b").loc[results.reference.name]
+    assert against["difference"] == results.difference(results.candidate, "auc_ovr").difference
+
+
 def test_one_model_alone_has_no_section_on_differences(report):
     alone = replace(report.results, models=report.results.models[:1])
     assert build(Report(alone, report.folder, "Title")) is None
@@ -25,7 +34,7 @@ def test_the_primary_endpoint_has_both_p_values_and_that_of_no_gain(report):
     results = report.results
     row = results.differences.query("metric == 'auc_ovr'").set_index("model").loc[results.candidate.name]
     test = delong(results.candidate.predictions, results.reference.predictions).iloc[-1]
-    text = describe_families(results)[0]
+    text = describe_families(report)[0]
     assert f"{p_value(test['p'])} (DeLong); {p_value(row['permutation_p'])} by swapping" in text
     assert (test["z"] > 0) == ("that the gain is none" in text)
     if test["z"] > 0:
