@@ -177,6 +177,15 @@ class RunFolder:
             )
         return record
 
+    def baselines(self) -> "list[RunFolder]":
+        """List the baselines whose networks the run reads: those of a fusion, or the run itself.
+
+        Raises:
+            RunError: See `read_prediction_record`.
+        """
+        record = self.read_prediction_record()
+        return [self] if isinstance(record, BaselineRecord) else [RunFolder(self.root / m) for m in record.members]
+
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json``, atomically."""
         write_json(self.record, record.model_dump(mode="json"))

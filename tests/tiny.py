@@ -274,6 +274,14 @@ def shorten_pages(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("fusion_ln.report.run.page.walk_packages", lambda *_: few)
 
 
+@contextmanager
+def shortened() -> Iterator[None]:
+    """Write short pages while the body runs, a fixture of many tests: see `shorten_pages`."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_pages(patch)
+        yield
+
+
 def invoke(*arguments: object) -> tuple[int, str]:
     """Run `fusionln`; returns its exit code and what it printed. A traceback is a failure."""
     result = CliRunner().invoke(cli, [str(argument) for argument in arguments])

@@ -29,8 +29,9 @@ from fusion_ln.settings.devices import DeviceSettings
 def freeze(run: Path, out: Path, answer: Answer, licence: str, cohort: Path | None, **device: object) -> None:
     """Freeze RUN, a study, as a model: a folder of its own, which names no patient.
 
-    It holds weights, calibration and the scores behind its sets of classes, for every subset of the modalities, and
-    hashes of the pictures that it was trained on. `predict` takes it in place of RUN.
+    It holds weights, calibration and the scores behind its sets of classes, for every subset of the modalities, hashes
+    of the pictures that it was trained on, and a report that compares RUN with single modalities. `predict` takes it
+    in place of RUN.
     """
     from fusion_ln.frozen.freeze import freeze as freeze_run
     from fusion_ln.runs import RunFolder

@@ -18,7 +18,8 @@ fusionln verify DIR
 fusionln predict DIR --picture MODALITY=FILE
 ```
 
-`facts.html` says the same as this card, as a page; `digest.json` holds the hash of every file.
+`facts.html` says the same as this card, as a page; `report.html`, if there is one, sets the run of its study
+beside single modalities; `digest.json` holds the hash of every file.
 """
 
 

@@ -61,6 +61,11 @@ class ModelFolder:
         return self.root / "facts.html"
 
     @property
+    def report(self) -> Path:
+        """Comparison of the study's run with the single modalities; a model of an earlier version has none."""
+        return self.root / "report.html"
+
+    @property
     def digest_file(self) -> Path:
         """SHA-256 of every other file, and of their list; written last."""
         return self.root / "digest.json"

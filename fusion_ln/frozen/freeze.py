@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
-from fusion_ln.errors import ModelError, RunError
+from fusion_ln.errors import ModelError, PredictionsError, RunError
 from fusion_ln.explanations import MapTests, read_map_tests
 from fusion_ln.files.atomic import write_bytes
 from fusion_ln.files.formats import write_json, write_parquet, write_text
@@ -25,7 +25,7 @@ from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
 from fusion_ln.models.weights.network import metadata_of
 from fusion_ln.progress import say
-from fusion_ln.records.kinds import BaselineRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Answer
 from fusion_ln.settings.devices import AUTO, DeviceSettings
@@ -47,8 +47,8 @@ def freeze(
 ) -> str:
     """Freeze a finished run as a folder of its own: the mean of its fold models, or a refit on all patients.
 
-    The folder holds weights, settings, calibration, scores without patients, and hashes of the pictures that it was
-    trained on: no id, picture or thumbnail.
+    The folder holds weights, settings, calibration, scores without patients, hashes of the pictures that it was trained
+    on, and the comparison of the run with the single modalities: no id, picture or thumbnail.
 
     Args:
         run: A finished baseline or fusion.
@@ -98,6 +98,7 @@ def freeze(
         write_json(folder.record, record.model_dump(mode="json"))
         write_text(folder.card, render_card(record, scores[ALL_PATIENTS]))
         write_text(folder.facts, render_facts(record, scores[ALL_PATIENTS]))
+        _write_comparison(folder, run, opened, answer)
         take_over(run.root, folder.root)
         return folder.write_digest()
 
@@ -106,6 +107,16 @@ def _refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> "Refit":
     from fusion_ln.training.fusion.refit import refit  # what trains is slow to import
 
     return refit(run, cohort, device)
+
+
+def _write_comparison(folder: ModelFolder, run: RunFolder, cohort: Cohort, answer: Answer) -> None:
+    from fusion_ln.frozen.comparison import write_comparison  # what draws is slow to import
+
+    folder.report.unlink(missing_ok=True)  # a stopped freezing's, maybe of another run
+    try:
+        write_comparison(folder.report, run, cohort, answer)
+    except PredictionsError as error:
+        say(f"{error.problem} So the model has no comparison report. {error.way_out}")
 
 
 def _read_map_tests(run: RunFolder) -> MapTests | None:
@@ -122,7 +133,8 @@ def _refuse_other(folder: ModelFolder) -> None:
         raise ModelError(f"{folder.root}: holds a model already.", "Choose another folder with `--out DIR`.")
     names = {path.name for path in folder.root.iterdir()} - {LOCK}
     files = (
-        folder.scores, folder.pictures, folder.hash_centres, folder.moments, folder.record, folder.card, folder.facts
+        folder.scores, folder.pictures, folder.hash_centres, folder.moments, folder.record, folder.card, folder.facts,
+        folder.report,
     )  # fmt: skip
     unfinished = {"weights", LOG, *(file.name for file in files)}
     if names - unfinished:
@@ -132,7 +144,7 @@ def _refuse_other(folder: ModelFolder) -> None:
 def _copy_weights(trained: TrainedRun, described: ModelRecord, folder: ModelFolder) -> None:
     """Copy the checkpoints of every model, which hold weights and settings and name no patient."""
     run, record = trained.run, trained.run.read_prediction_record()
-    members = [run] if isinstance(record, BaselineRecord) else [RunFolder(run.root / m) for m in record.members]
+    members = run.baselines()
     for modality, key in zip(trained.sides, trained.models[0].sources, strict=False):
         source = trained.models[0].sources[key]
         network = source.network if isinstance(source, Backbone) else None

@@ -52,14 +52,16 @@ async def facts(request: HttpRequest) -> HttpResponse:
 
 
 async def report(request: HttpRequest) -> HttpResponse:
-    """Return the report of the run that is served."""
+    """Return the comparison report of the model or run that is served."""
     return _stored(report_of(serve_config().room.predictor.model))
 
 
 def report_of(model: FrozenModel) -> Path:
-    """Name the report on a run: its own, else the one that compares it with the others of its folder."""
+    """Name the report that a model took along; on a run its own, else that of all runs of its folder."""
+    if model.digest:
+        return ModelFolder(model.root).report
     own = RunFolder(model.root).report
-    return own if model.digest or own.is_file() else RunFolder(model.root.parent).report
+    return own if own.is_file() else RunFolder(model.root.parent).report
 
 
 async def docs(request: HttpRequest) -> HttpResponse:

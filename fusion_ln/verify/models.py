@@ -37,6 +37,11 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
         folder.record.name: f"{sum(found.values())} patients, {len(record.calibration)} subsets calibrated",
         folder.card.name: "written again from record and scores",
         folder.facts.name: "written again from record and scores",
+        **(
+            {folder.report.name: "as it was frozen; its predictions stayed in the study"}
+            if folder.report.is_file()
+            else {}
+        ),
         "weights": f"{len(record.numbers)} models of {', '.join(record.modalities)}",
         folder.pictures.name: f"{known} hashes of training pictures",
     }

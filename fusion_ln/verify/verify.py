@@ -25,7 +25,9 @@ from fusion_ln.verify.runs import verify_run
 
 # Nothing in a run's tables yields these: they were measured, or a network computed them.
 MEASURED = "seconds, pictures per second, memory, versions, hardware, command and start of each run (run.json)"
-STUDY_FIGURES = "weights, calibration, moments and AUC of a model: the study that it was frozen from yields them"
+STUDY_FIGURES = (
+    "weights, calibration, moments, AUC and comparison report of a model: the study that it was frozen from yields them"
+)
 ANSWERS = "answers of evaluations (predictions.parquet): only the model and the pictures give them"
 LOGITS = "logits of networks and trained heads, and their histories: only training anew gives them"
 DRAWN_FIGURES = "figures (figures/*.png and in the pages): drawn from the tables that were compared"

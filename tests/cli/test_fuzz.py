@@ -18,7 +18,7 @@ from cines import write_cines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tiny import CPU, FIT, NETWORK, ONE_CPU, OPTIONS, build_cohort, draw_few, fusionln, invoke
+from tiny import CPU, FIT, NETWORK, ONE_CPU, OPTIONS, build_cohort, draw_few, fusionln, invoke, shortened
 
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.errors import DivergedError
@@ -137,7 +137,8 @@ def sound(tmp_path_factory):
     )
     members = run_baselines(cohort, ["2d", "cdfi"], FIT, root / "runs", device=CPU)
     fusions = run_fusions(cohort, members, {"late-weighted": None}, root / "runs", device=CPU)
-    freeze(fusions[0], root / "model", licence="MIT")
+    with shortened():
+        freeze(fusions[0], root / "model", licence="MIT")
     (root / "costs.csv").write_text(COSTS)
     (root / "e.toml").write_text(EXPERIMENT)
     (root / "p.toml").write_text(PROTOCOL)

@@ -18,7 +18,7 @@ import pytest
 from optuna import load_study
 from optuna.trial import TrialState
 from PIL import Image
-from tiny import CPU, FIT, FIT_TABLE, NETWORK, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke
+from tiny import CPU, FIT, FIT_TABLE, NETWORK, ONE_CPU, OPTIONS, build_cohort, fusionln, invoke, shortened
 
 from fusion_ln.cohort import download
 from fusion_ln.cohort.folder import save_cohort
@@ -105,7 +105,8 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(root / "cache"))
         run = run_baselines(cohort, cohort.modalities, FIT, root / "runs", device=CPU)[0]
-        freeze(run, root / "model", licence="MIT")
+        with shortened():
+            freeze(run, root / "model", licence="MIT")
     build_cohort(root, 18, modalities=("2d",), name="other", seed=8)
     grey = cohort.images[cohort.images["modality"] == "2d"]
     for name in ("a", "b"):
@@ -128,6 +129,7 @@ def quick(made, monkeypatch):
     monkeypatch.setattr(study, "LOOKS", 1)
     if not EVERY_WRITE:
         monkeypatch.setattr("fusion_ln.external.evaluate.write_evaluation", write_short_page)
+        monkeypatch.setattr("fusion_ln.frozen.comparison.write_without_patients", write_short_report)
     monkeypatch.setattr(Heartbeat.__init__, "__defaults__", (0.05, 0.2))
     archive = (made / "ward.zip").read_bytes()
     described = ARCHIVE | {"download": {"files": [{"name": "ward.zip", "url": "http://ward/ward.zip"}]}}
@@ -141,6 +143,11 @@ def write_short_page(out):
     write_text(out / "tables.csv", "cells")
     write_text(out / "report.html", "page")
     return out / "report.html"
+
+
+def write_short_report(page, *_, **__):
+    """Stand for the comparison report of a model."""
+    write_text(page, "page")
 
 
 class Stop:

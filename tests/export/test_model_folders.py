@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
-from tiny import CPU, FIT, build_cohort, fusionln, refused
+from tiny import CPU, FIT, build_cohort, fusionln, refused, shortened
 
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.export.timm_folder import export_timm
@@ -35,8 +35,9 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     cohort = build_cohort(folder, 15)
     run = run_baselines(cohort, ["2d"], FIT, folder / "runs", protocol="nested", seed=0, device=CPU)[0]
-    freeze(run, folder / "ensemble", licence="CC-BY-4.0")
-    freeze(run, folder / "refit", licence="CC-BY-4.0", answer="refit", device=CPU)
+    with shortened():
+        freeze(run, folder / "ensemble", licence="CC-BY-4.0")
+        freeze(run, folder / "refit", licence="CC-BY-4.0", answer="refit", device=CPU)
     return cohort, run, folder
 
 

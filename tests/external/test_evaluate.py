@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused
+from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused, shortened
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError, VerifyError
@@ -38,7 +38,8 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     own = build_cohort(folder, 60, name="own")
     run = run_baselines(own, ["2d"], FIT, folder / "runs", protocol="nested", seed=0, device=CPU)[0]
-    freeze(run, folder / "model", licence="MIT")
+    with shortened():
+        freeze(run, folder / "model", licence="MIT")
     other = build_cohort(folder, 63, name="other", seed=8, absent={1: {"2d"}, 2: {"cdfi"}})
     other = replace(other, patients=other.patients.assign(sex=["f", "m", "m"] * 21))
     save_cohort(other)

@@ -9,10 +9,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
-from tiny import CPU, FIT_TWICE, HEAD, ONE_CPU, build_cohort, fusionln, refused, write_explanation
+from tiny import (
+    CPU,
+    FIT_TWICE,
+    HEAD,
+    ONE_CPU,
+    build_cohort,
+    draw_few,
+    fusionln,
+    leave_blank,
+    refused,
+    write_explanation,
+)
 
 from fusion_ln.cohort.folder import load_cohort
-from fusion_ln.errors import ModelError, RunError
+from fusion_ln.errors import ModelError, PredictionsError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files.formats import write_json, write_text
 from fusion_ln.files.locks import LOCK
@@ -35,6 +46,15 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.training.run import run_baselines_and_fusions
 
 FUSIONS = {"late-stacked": None, "concat": HEAD.model_copy(update={"head": "concat"})}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pages_without_figures():
+    """The comparison reports have all sections, but the tests of the report draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_blank(patch)
+        draw_few(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +192,27 @@ def test_the_folder_holds_no_patient_picture_or_place(study, models):
         scores = pd.read_parquet(model.scores)
         assert set(scores) == {"modalities", "fold", "label", "score"}
         assert all(part["score"].is_monotonic_increasing for _, part in scores.groupby(["modalities", "fold", "label"]))
+
+
+def test_a_model_has_the_comparison_report_of_its_study(models, refits):
+    for folders, made in ((models, "the mean of these models"), (refits, "trained once more on all patients")):
+        pages = {name: model.report.read_text() for name, model in folders.items()}
+        assert all(made in page for page in pages.values())
+        assert ["The fusion minus each modality alone" in page for page in pages.values()] == [False, True, True]
+    assert '"report.html"' in models["fusion-concat"].digest_file.read_text()
+    assert "as it was frozen; its predictions" in fusionln("verify", models["fusion-concat"].root)
+
+
+def test_a_study_of_too_few_for_a_comparison_leaves_without_one(study, tmp_path, monkeypatch, capsys):
+    def refuse(*given):
+        raise PredictionsError("Too few.", "Add patients.")
+
+    monkeypatch.setattr("fusion_ln.frozen.comparison.read_results", refuse)
+    model = ModelFolder(tmp_path / "model")
+    freeze(study[1]["baseline-2d"], model.root, licence="MIT")
+    assert "Too few. So the model has no comparison report. Add patients." in capsys.readouterr().err
+    assert not model.report.exists()
+    assert model.report.name not in fusionln("verify", model.root)
 
 
 @pytest.mark.parametrize(

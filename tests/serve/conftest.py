@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 
 import pytest
-from tiny import CPU, FIT, build_cohort, fusionln, started
+from tiny import CPU, FIT, build_cohort, fusionln, shortened, started
 
 if importlib.util.find_spec("django") is None:  # the extra `web` is not installed
     collect_ignore_glob = ["*"]
@@ -22,7 +22,8 @@ def model(tmp_path_factory):
     runs = run_baselines_and_fusions(
         cohort, ["2d", "cdfi"], {"late-mean": None}, FIT, folder / "runs", protocol="nested", seed=0, device=CPU
     )
-    fusionln("freeze", runs[-1].root, "--out", folder / "model", "--licence", "CC-BY-4.0")
+    with shortened():
+        fusionln("freeze", runs[-1].root, "--out", folder / "model", "--licence", "CC-BY-4.0")
     return folder / "model"
 
 

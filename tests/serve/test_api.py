@@ -88,7 +88,7 @@ def test_the_model_and_its_cohort_are_described_for_a_reader(site):
     assert served["modality_colours"]["2d"][0].startswith("#")
     assert served["coverage"] == 0.9
     assert served["has_facts"]
-    assert not served["has_report"]
+    assert served["has_report"]
     assert served["evaluations"] == []
     cohort = site.get("/api/v1/cohort").json()
     assert cohort["name"] == served["cohort"]
@@ -177,7 +177,7 @@ def test_a_refusal_names_the_field_the_fault_and_the_way_out(site, files, words,
 def test_pages_hold_a_policy_without_exceptions(site):
     from fusion_ln.export.page.bundle import INDEX, STATIC
 
-    for path in ("/", "/facts", "/api/docs", "/api/v1/models"):
+    for path in ("/", "/facts", "/report", "/api/docs", "/api/v1/models"):
         answer = site.get(path)
         policy = answer["Content-Security-Policy"]
         assert answer.status_code == 200
@@ -189,6 +189,13 @@ def test_pages_hold_a_policy_without_exceptions(site):
     listed = re.findall(r"</span><code>([^<]*)</code></h2>", site.get("/api/docs").content.decode())
     assert list(dict.fromkeys(listed)) == list(document["paths"])
     assert json.dumps(document).count("binary") >= 4
+
+
+def test_a_model_without_a_comparison_report_offers_none(site, model, monkeypatch):
+    from fusion_ln.frozen.folder import ModelFolder
+
+    monkeypatch.setattr(ModelFolder, "report", model / "none.html")
+    assert not site.get("/api/v1/models").json()[0]["has_report"]
     assert site.get("/report").status_code == 404
 
 

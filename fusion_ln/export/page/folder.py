@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -108,18 +108,25 @@ def _make_files(model: FrozenModel, parts: PageParts) -> dict[str, bytes]:
     folder = f"model-{_hash(parts)[:12]}"  # a browser may keep it for ever
     policy = POLICY.format(nonce=(nonce := secrets.token_urlsafe(16)))
     examples, pictures = _draw_examples(model.modalities)
-    facts = ModelFolder(model.root).facts
+    pages = _read_pages(model)
     files = {f"{folder}/{name}.onnx": data for name, data in parts.files.items()}
     bundle = [path for path in sorted(BUNDLE.rglob("*")) if path.is_file() and path.name not in {INDEX, OFFLINE}]
     files |= {path.relative_to(BUNDLE).as_posix(): path.read_bytes() for path in bundle}
-    files |= pictures | ({facts.name: facts.read_bytes()} if facts.is_file() else {})
+    files |= pictures | pages
     files[ARCHIVE] = pack_source()
     files[HEADERS] = HOST_HEADERS.format(policy=policy).encode()
     page = (BUNDLE / INDEX).read_text(encoding="utf-8").replace(NONCE, nonce).replace("__POLICY__", policy)
-    described = _describe(model, parts, folder, has_facts=facts.is_file())
+    described = _describe(model, parts, folder, pages)
     described |= {"examples": examples, FILES: [FACTS, *files, OFFLINE, INDEX]}
     files = {FACTS: json.dumps(described).encode(), **files}
     return {**files, OFFLINE: _make_offline(files, page), INDEX: page.encode()}
+
+
+def _read_pages(model: FrozenModel) -> dict[str, bytes]:
+    """Read the pages that left the study with a model: facts and comparison report; a run's report shows patients."""
+    folder = ModelFolder(model.root)
+    pages = (folder.facts, folder.report) if model.digest else ()
+    return {page.name: page.read_bytes() for page in pages if page.is_file()}
 
 
 def _make_offline(files: Mapping[str, bytes], page: str) -> bytes:
@@ -156,7 +163,7 @@ def _hash(parts: PageParts) -> str:
     return digest.hexdigest()
 
 
-def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: bool) -> dict[str, object]:
+def _describe(model: FrozenModel, parts: PageParts, folder: str, pages: Collection[str]) -> dict[str, object]:
     """Describe what the page must know: what the server's interface answers, and how to run the parts."""
     method, tests = "gradcam" if parts.gradients else "occlusion", map_tests_of(model)
     warnings = [*warnings_of(model), NOT_CHECKED]
@@ -166,8 +173,8 @@ def _describe(model: FrozenModel, parts: PageParts, folder: str, *, has_facts: b
             {"name": method, "title": METHODS[method].title, "trusted": bool(tests and tests.trusted == method)}
         ],
         "keeps_uploads": False,
-        "has_report": False,
-        "has_facts": has_facts,
+        "has_report": ModelFolder(model.root).report.name in pages,
+        "has_facts": ModelFolder(model.root).facts.name in pages,
         "warnings": warnings,
         "warning_codes": [None for _ in warnings],
     }

@@ -14,7 +14,7 @@ from fusion_ln.models.checkpoint import save_head
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.late.base import Learnt
 from fusion_ln.models.weights.places import begin_again
-from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
+from fusion_ln.records.kinds import LateFusionRecord, TrainedFusionRecord
 from fusion_ln.records.parse import PredictionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
@@ -55,7 +55,7 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
     """
     record = run.read_prediction_record()
     _check_refittable(run, record)
-    members = [run] if isinstance(record, BaselineRecord) else [RunFolder(run.root / m) for m in record.members]
+    members = run.baselines()
     fold, epochs = cohort.n_folds, {}
     parts: list[int | None] = [None]
     if isinstance(record, TrainedFusionRecord) and record.settings.training.tokens == "cross-fitted":

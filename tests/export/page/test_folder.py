@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from tiny import fusionln
@@ -43,6 +44,16 @@ def test_a_page_brings_a_policy_with_one_relaxation_and_names_nobody(bundle, con
     assert (tmp_path / "page" / facts["folder"] / "tail.onnx").read_bytes() == b"tail"
     assert facts["model"]["methods"] == [{"name": "occlusion", "title": "Occlusion", "trusted": False}]
     assert str(tmp_path) not in files["model.json"].read_text()
+
+
+def test_a_page_takes_the_report_of_a_model_and_never_that_of_a_run(bundle, convolutional, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "describe_cohort", lambda model: {})
+    (root := tmp_path / "root").mkdir()
+    (root / "report.html").write_text("patients, of a run")
+    for digest, taken in (("d", True), (None, False)):
+        folder.write_page(replace(convolutional, root=root, digest=digest), page := tmp_path / f"page-{digest}")
+        assert json.loads((page / "model.json").read_text())["model"]["has_report"] == taken
+        assert (page / "report.html").is_file() == taken
 
 
 def test_what_a_browser_keeps_is_every_file_by_its_digest(bundle, convolutional, tmp_path):

@@ -13,7 +13,7 @@ export default function ModelPage({ model }: { model: Model }) {
   const w = words.model;
   const pages = [
     { shown: model.has_facts, url: server.links.facts, title: w.facts, note: w.factsNote },
-    { shown: model.has_report, url: server.links.report, title: w.report, note: w.reportNote },
+    { shown: true, url: model.has_report ? server.links.report : '', title: w.report, note: model.has_report ? w.reportNote : w.noReport },
     { shown: server.links.api !== '', url: server.links.api, title: w.api, note: w.apiNote },
   ].filter((page) => page.shown);
   return (
@@ -52,21 +52,23 @@ export default function ModelPage({ model }: { model: Model }) {
             <h2>{w.classes}</h2>
             <CountBars counts={model.patients} titles={model.class_titles} />
           </section>
-          {pages.length > 0 && (
-            <section className="card">
-              <h2>{w.pages}</h2>
-              <ul className="links">
-                {pages.map((page) => (
-                  <li key={page.url}>
+          <section className="card">
+            <h2>{w.pages}</h2>
+            <ul className="links">
+              {pages.map((page) => (
+                <li key={page.title}>
+                  {page.url ? (
                     <a href={page.url} target="_blank" rel="noreferrer">
                       {page.title}
                     </a>
-                    <span className="dim small">{page.note}</span>
-                  </li>
-                ))}
-              </ul>
-            </section>
-          )}
+                  ) : (
+                    <span>{page.title}</span>
+                  )}
+                  <span className="dim small">{page.note}</span>
+                </li>
+              ))}
+            </ul>
+          </section>
         </div>
       </div>
     </>

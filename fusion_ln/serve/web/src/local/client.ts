@@ -118,7 +118,7 @@ export const server: Client = {
     },
     now: () => fetching,
   },
-  links: { facts: 'facts.html', report: '', api: '' },
+  links: { facts: 'facts.html', report: 'report.html', api: '' },
   session: () => Promise.resolve({ needed: false, open: true }),
   open: () => Promise.resolve(),
   models: async () => [(await facts).model],
