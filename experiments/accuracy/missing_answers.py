@@ -1,0 +1,131 @@
+"""Answers for `missing.py`: every fold's models, under every head, asked about fresh patients from every subset."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import fixed_threads, make_fabric
+from fusion_ln.heads import LATE_HEADS
+from fusion_ln.images.bank import open_bank
+from fusion_ln.models.checkpoint import load_member
+from fusion_ln.models.fusion.base import Triplets, mean_over_views
+from fusion_ln.models.late.base import load_late_head
+from fusion_ln.models.triplet import LateFusion
+from fusion_ln.runs import RunFolder
+from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.fusion import HeadSettings
+from fusion_ln.terms import LABEL, PATIENT, subsets
+from fusion_ln.training.fusion.heads import fit_head, fold_tokens
+from fusion_ln.training.fusion.tokens import TokenBank, TokenBatch, compute_tokens, token_bank
+
+HIGHEST = 0.4  # modality dropout; a picture is missing at 0.37 where 75 % of the triplets are broken at random
+RISING = "rising"  # modality dropout from 0 to `HIGHEST` over the first half of the training
+TRAINED = {
+    f"{head} {label}": HeadSettings(head=head, **changes)
+    for head in ("concat", "cross-attention")
+    for label, changes in {
+        "0.2": {},
+        "0": {"modality_dropout": 0.0},
+        "0.4": {"modality_dropout": HIGHEST},
+        RISING: {"modality_dropout": 0.0},
+        "0.2, auxiliary": {"auxiliary": 0.5},
+    }.items()
+}
+CPU = DeviceSettings(device="cpu", workers=1)
+
+
+@dataclass
+class Rising:
+    """Modality dropout that rises epoch by epoch."""
+
+    highest: float
+    over: int
+    epoch: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.highest * min(1.0, self.epoch / self.over)
+
+
+@dataclass(frozen=True)
+class RisingBank(TokenBank):
+    """Tokens of which training sees fewer and fewer modalities; one of each patient stays."""
+
+    rising: Rising = field(default_factory=lambda: Rising(0.0, 1))
+
+    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> TokenBatch:
+        """Gather the patients at some positions; with ``rng`` modalities are hidden at the rate of the epoch."""
+        batch = super().cut(positions, rng)
+        if rng is None:
+            return batch
+        present = batch.modalities_present
+        kept = present & torch.from_numpy(rng.random(present.shape) >= self.rising.rate)
+        kept = torch.where(kept.any(1, keepdim=True), kept, present)
+        return TokenBatch(batch.triplets.of(kept), batch.labels, batch.patients)
+
+
+def ask_all(
+    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], seed: int
+) -> dict[str, np.ndarray]:
+    """Train heads on a cohort's baselines, fold by fold, and ask them about all subsets of complete fresh patients.
+
+    Returns:
+        Logits by head, patients as in ``fresh.patients``. Shape (K folds, S subsets, P, C).
+    """
+    fabric, answers = make_fabric(CPU, "32-true"), {head: [] for head in heads}
+    for number in range(cohort.n_folds):
+        with fixed_threads(cohort.n_folds):
+            new = _fresh_tokens(members, fresh, number)
+        bank = fold_tokens(cohort, members, HeadSettings(), number, (), fabric.device)
+        inner = bank.cut(bank.of(cohort.training_part(number)[1]))
+        for name in heads:
+            if name in LATE_HEADS:
+                learn = load_late_head(name).learn
+                learnt = (
+                    learn(mean_over_views(inner.triplets.to(fabric.device)), inner.labels.numpy()) if learn else None
+                )
+                head: torch.nn.Module = LateFusion(name, learnt)
+            else:
+                head = _fit(cohort, bank, name, number, seed)
+            answers[name].append(_ask(head.eval(), new, fresh.modalities))
+    return {name: np.stack(each) for name, each in answers.items()}
+
+
+def _fit(cohort: Cohort, bank: TokenBank, name: str, number: int, seed: int) -> torch.nn.Module:
+    settings, fabric = TRAINED[name], make_fabric(CPU, "32-true")
+    rising = Rising(HIGHEST * name.endswith(RISING), settings.epochs // 2)
+    hidden = RisingBank(bank.pictures, bank.rows, bank.patients, bank.labels, bank.clinical, rising)
+
+    def rise(epoch: object) -> None:
+        rising.epoch += 1
+
+    with TemporaryDirectory() as folder, fixed_threads(cohort.n_folds):
+        fitted = fit_head(
+            cohort, hidden, settings, number, seed=seed, fabric=fabric, folder=Path(folder), on_epoch=rise
+        )
+    return fitted.task.model
+
+
+def _fresh_tokens(members: list[RunFolder], fresh: Cohort, number: int) -> Triplets:
+    """Compute the tokens of fresh patients, whose pictures are complete."""
+    settings = HeadSettings().of_tokens.model_copy(update={"copies": 0})
+    pictures = []
+    for member in members:
+        model, checkpoint = load_member(member, number)
+        baseline = checkpoint.settings
+        pictures_bank = open_bank(fresh, baseline.modality, baseline.fit.image_size)
+        pictures.append(compute_tokens(model, baseline, pictures_bank, settings, device=torch.device("cpu")))
+    labels = fresh.patients.set_index(PATIENT)[LABEL]
+    bank = token_bank(pictures, labels, fresh.patients.set_index(PATIENT)[[]])
+    return bank.cut(bank.of(fresh.patients[PATIENT].tolist())).triplets
+
+
+def _ask(head: torch.nn.Module, fresh: Triplets, modalities: tuple[str, ...]) -> np.ndarray:
+    """Predict from every subset. Logits (S, P, C)."""
+    with torch.inference_mode():
+        shown = [torch.from_numpy(np.isin(modalities, subset)) for subset in subsets(modalities).values()]
+        return np.stack([head(fresh.of(each).to(torch.device("cpu"))).numpy() for each in shown])
