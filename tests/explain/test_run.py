@@ -191,6 +191,7 @@ def test_a_page_of_real_patients_names_no_node_and_no_simulation(make_cohort, tm
     page = baseline.explanation.page.read_text()
     assert "imulated" not in page.partition("</style>")[2]
     assert "Colour Doppler 2" in page  # the second view
+    assert "each frame that was taken of a cine, has maps of its own" in page
     assert "in the node" not in page
     assert sorted(path.name for path in (baseline.explanation.root / "tables").iterdir()) == [
         "figures.csv",

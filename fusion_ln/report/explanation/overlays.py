@@ -81,10 +81,14 @@ def data_uri(cell: np.ndarray) -> str:
 
 
 def draw_panel(title: str, columns: list[str], rows: list[tuple[str, list[np.ndarray]]], foot: str) -> bytes:
-    """Draw all pictures of a patient (rows) with the map of every method (columns) as PNG."""
-    step, left, top = CELL + GAP, 110, 66
-    panel = Image.new("RGB", (left + len(columns) * step, top + len(rows) * step + 22), CARD)
-    pen, small, large = ImageDraw.Draw(panel), ImageFont.load_default(14), ImageFont.load_default(19)
+    """Draw all pictures of a patient (rows) with the map of every method (columns) as PNG, as wide as its texts."""
+    small, large = ImageFont.load_default(14), ImageFont.load_default(19)
+    step, top = CELL + GAP, 66
+    left = max([110, *(round(small.getlength(name)) + 2 * GAP for name, _ in rows)])
+    texts = max(small.getlength(foot), large.getlength(title))
+    width = max(left + len(columns) * step, round(texts) + 2 * GAP)
+    panel = Image.new("RGB", (width, top + len(rows) * step + 22), CARD)
+    pen = ImageDraw.Draw(panel)
     pen.text((GAP, 22), title, fill=INK, font=large, anchor="lm")
     for x, column in enumerate(columns):
         pen.text((left + x * step, top - 12), column, fill=MUTED, font=small, anchor="lm")

@@ -99,6 +99,7 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         shares=truth_shares(read),
         pairs=pair_table(read),
         gallery=gallery(read, panels),
+        of_views=any(len(panels[patient.id]) > len(patient.modalities) for patient in read.explained),
     )
 
 

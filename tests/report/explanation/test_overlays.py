@@ -70,6 +70,15 @@ def test_a_panel_holds_every_cell(picture):
     assert data_uri(cell).startswith("data:image/jpeg;base64,")
 
 
+@pytest.mark.parametrize("text", ["name", "foot", "title"])
+def test_a_panel_is_as_wide_as_its_longest_text(picture, text):
+    texts = {"title": "P1", "foot": "", "name": "2D"} | {text: "Shear-wave elastography of the left groin " * 3}
+    png = draw_panel(texts["title"], ["Picture"], [(texts["name"], [picture_cell(picture)])], texts["foot"])
+    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    ground = pixels[-1, -1]
+    assert (pixels[:, [0, -1]] == ground).all()  # no letter is cut off
+
+
 def test_dots_of_one_value_lie_beside_each_other(rng):
     values = np.repeat([0.0, 1.0], [9, 1])
     offsets = swarm(values)
