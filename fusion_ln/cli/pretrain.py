@@ -15,7 +15,7 @@ from fusion_ln.settings.training import FitSettings
 @click.command()
 @click.option("--task", "tasks", type=DIRECTORY, multiple=True, help="Cohort of one modality; give one per set.")
 @click.option("--out", type=DIRECTORY, default=Path("runs/pretraining"), show_default=True, help="Folder for the run.")
-@settings_options(PretrainSettings, "order", defaults=True)
+@settings_options(PretrainSettings, "order", "shards", defaults=True)
 @click.option("--schedule", "old_order", hidden=True, help="Former name of --order.")
 @preset_option("fast")
 @settings_options(FitSettings, "backbone", "weights", "image_size", "epochs", "batch_size", "lr")
@@ -30,6 +30,7 @@ def pretrain(
     old_order: str | None,
     preset: str | None,
     seed: int,
+    shards: int,
     changes: dict[str, dict[str, object]],
     **options: object,
 ) -> None:
@@ -53,7 +54,8 @@ def pretrain(
     device = take(options, DeviceSettings)
     fit_changes = merge(given(options), changes["fit"], "fit")
     fit = resolve_fit(preset or "fast", {"patience": PRETRAIN_PATIENCE, **fit_changes}, "options")
-    settings = PretrainSettings.read({"fit": fit, "order": old_order or order, "seed": seed}, "options")
+    chosen = {"fit": fit, "order": old_order or order, "shards": shards, "seed": seed}
+    settings = PretrainSettings.read(chosen, "options")
     check_backbone(fit.backbone)
     validate_compute(device, fit)
     if join_as_worker(device):

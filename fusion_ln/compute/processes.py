@@ -12,9 +12,9 @@ from threading import Thread
 
 import torch
 
-from fusion_ln.compute.memory import keep_freed_memory
 from fusion_ln.errors import RunError
 from fusion_ln.files.locks import is_importing_main
+from fusion_ln.threads import keep_freed_memory
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from fusion_ln.compute.memory import memory_named
+from fusion_ln.compute.shards import in_shards
 from fusion_ln.errors import DivergedError
 from fusion_ln.settings.training import LoopSettings
 from fusion_ln.training.optimizer import Rests, build_optimizer, build_schedule, drop_gradients, resting
@@ -58,6 +59,7 @@ def fit(
     accumulate: int = 1,
     stop: int | None = None,
     rests: Rests | None = None,
+    shards: int = 1,
 ) -> FitResult:
     """Train one task and keep the weights of its best epoch.
 
@@ -69,7 +71,7 @@ def fit(
     ``on_epoch`` may raise (pruning does); it is also called for epochs that were found finished. Parameters whose
     names begin with a key of ``lr_scale`` learn at that multiple of the rate. A step follows ``accumulate`` batches.
     Without ``val``, as in a refit, the weights are those of the last epoch, after ``stop`` epochs. What ``rests``
-    stays as it is in the first epochs.
+    stays as it is in the first epochs. Batches are computed in ``shards``, see `in_shards`.
 
     Raises:
         DivergedError: If a loss is not finite; names the patients of the batch.
@@ -88,14 +90,14 @@ def fit(
     for epoch in history:
         on_epoch(epoch)
     epochs = settings.epochs if stop is None else stop
-    with termination_held_back() as asked_to_end:
+    with termination_held_back() as asked_to_end, in_shards(model, task.model, fabric, shards) as learner:
         while len(history) < epochs and len(history) <= _best_or_start(history) + settings.patience:
             started, number = time.monotonic(), len(history)
             torch.manual_seed(derive_seed(seed, number, fabric.global_rank))
             with held():
                 part = rests.part if rests and number < rests.epochs else None
                 train_loss = train_epoch(
-                    task, model, train.shuffled(number), optimizer, schedule, fabric, accumulate, part
+                    task, learner, train.shuffled(number), optimizer, schedule, fabric, accumulate, part
                 )
                 score = _validate(task, val, fabric) if val is not None else ValidationScore(math.nan, math.nan)
             history.append(

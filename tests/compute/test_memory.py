@@ -2,7 +2,7 @@ from tiny import finished
 
 CODE = """
 import resource
-from fusion_ln.compute.memory import keep_freed_memory
+from fusion_ln.threads import keep_freed_memory
 
 def faults(steps):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -181,5 +181,5 @@ def test_every_setting_of_a_pre_training_has_an_effect(effects, make_cohort, tmp
     base = FIT.model_copy(update={"epochs": 4, "lr": 0.03})  # the validation loss rises once
     assert effects(of_fit, base, CHANGES["fit"]) == ([], ["folds", "weights"])
     whole = PretrainSettings(fit=base)
-    assert effects(result, whole, {"order": "interleaved", "seed": 1}) == ([], [])
-    assert PretrainSettings.model_fields.keys() == {"fit", "order", "seed"}
+    assert effects(result, whole, {"order": "interleaved", "shards": 2, "seed": 1}) == ([], [])
+    assert PretrainSettings.model_fields.keys() == {"fit", "order", "shards", "seed"}

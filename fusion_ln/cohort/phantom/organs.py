@@ -21,7 +21,7 @@ from fusion_ln.cohort.phantom.neck import Node, Outline, draw_outline
 from fusion_ln.cohort.phantom.studio import save_picture
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import HEIGHT, IMAGE, LABEL, MODALITY, PATH, PATIENT, SHA256, SITE, VIEW, WIDTH
-from fusion_ln.threads import map_with_progress
+from fusion_ln.threads import keep_freed_memory, map_with_progress
 
 GREY = "2d"
 N_SCANNERS = 5  # of the phantom's; with another number every picture would be another one
@@ -51,6 +51,7 @@ def simulate_organs(out: Path, *, n_patients: int, image_size: int, seed: int = 
         image_size: Pixels a side.
         seed: Same seed and settings, same bytes.
     """
+    keep_freed_memory()
     cohorts = []
     for number, organ in enumerate(ORGANS):
         root = out / f"simulated-{organ.name}"

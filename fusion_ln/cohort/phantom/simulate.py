@@ -22,6 +22,7 @@ from fusion_ln.errors import SettingsError, unknown
 from fusion_ln.files.formats import write_parquet
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
+from fusion_ln.threads import keep_freed_memory
 
 READERS_KEY, NODES_KEY = 3, 4  # of their random numbers, beside those of patients, pictures and organs
 
@@ -75,6 +76,7 @@ def simulate_cohort(
     scanners = [other.scanner(home) for home in _scanners(n_sites)]
     _check(n_patients, image_size, missing, missing_link, shortcut)
     _check_shift(shift, missing)
+    keep_freed_memory()
     with new_cohort(out):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
         patients = draw_patients(n_patients, [scanner.name for scanner in scanners], rng, other.law)

@@ -1,17 +1,21 @@
 """Several tasks as one for the training loop: a batch belongs to one task, and each task has its own head."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fusion_ln.compute.device import one_thread_each
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, Batches, as_network_input
 from fusion_ln.models.classifier import MultiTaskClassifier
 from fusion_ln.settings.pretraining import Order
+from fusion_ln.threads import cores
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore, mean_over_pictures
 
 
@@ -96,12 +100,19 @@ class MultiTaskLearning:
         return ValidationScore(float(np.mean(losses)), float(np.mean(aucs)))
 
     def predict(self, batches: BatchLoader[TaskBatch], device: torch.device) -> list[PatientLogits]:
-        """Predict the logits of every patient, by task."""
+        """Predict the logits of every patient, by task; each core computes a batch of its own."""
         model = self.model.eval()
-        predicted: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in self.modalities]
-        with torch.inference_mode():
-            for batch in batches.in_order():
+        fast, kind = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
+
+        def ask(batch: TaskBatch) -> np.ndarray:
+            with torch.inference_mode(), torch.autocast(device.type, kind, enabled=fast):  # modes are a thread's own
                 logits = model(as_network_input(batch.batch.pictures.to(device)), batch.task)
-                parts = (batch.patients, batch.batch.labels.numpy(), logits.double().cpu().numpy())
-                predicted[batch.task].append(parts)
+                return np.asarray(logits.double().cpu().numpy())
+
+        predicted: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in self.modalities]
+        stream, n = batches.in_order(), cores()
+        with one_thread_each(), ThreadPoolExecutor(n) as pool:
+            while group := list(islice(stream, n)):
+                for batch, logits in zip(group, pool.map(ask, group), strict=True):
+                    predicted[batch.task].append((batch.patients, batch.batch.labels.numpy(), logits))
         return [mean_over_pictures(*map(np.concatenate, zip(*parts, strict=True))) for parts in predicted]

@@ -37,6 +37,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.terms import LABEL, PATIENT
+from fusion_ln.threads import keep_freed_memory
 from fusion_ln.training.fit import FitResult, derive_seed, fit
 from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.pretraining.leakage import keep_pictures
@@ -116,6 +117,7 @@ def _fit_tasks(
     cohorts: list[Cohort], settings: PretrainSettings, run: RunFolder, device: DeviceSettings
 ) -> _Pretrained:
     """Fit the model, in every process that shares the fit."""
+    keep_freed_memory()
     tasks = [_split(cohort, settings) for cohort in cohorts]
     fabric = make_fabric(device, settings.fit.precision, find_unused_parameters=True)
     scores = _TaskScores(run.root / STATES, tuple(task.cohort.name for task in tasks))
@@ -212,6 +214,7 @@ def _fit(
             on_epoch=scores.on_epoch if fabric.is_global_zero else lambda epoch: None,
             lr_scale=layer_rates(learning.model.backbone, settings.fit),
             rests=resting_backbone(learning.model.backbone, settings.fit),
+            shards=settings.shards,
         )
 
 
