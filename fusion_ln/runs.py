@@ -156,10 +156,10 @@ class RunFolder:
             text = self.record.read_text(encoding="utf-8")
         except OSError:
             found = "holds no run.json, so it is not a run" if self.root.is_dir() else "no such folder"
-            raise RunError(
-                f"{self.root}: {found}.",
-                "Make one with `fusionln run baseline|fusion --out DIR`.",
-            ) from None
+            way_out = "Make one with `fusionln run baseline|fusion --out DIR`."
+            if self.predictions.is_file():
+                way_out += f" `fusionln compare` takes its table alone, too: {self.predictions}."
+            raise RunError(f"{self.root}: {found}.", way_out) from None
         except UnicodeDecodeError as error:
             text = str(error)  # no JSON either, so it is refused as such
         return parse_record(text, self.record)

@@ -70,6 +70,13 @@ def test_a_folder_with_other_files_is_not_claimed(cohort, run):
         run.claim(baseline_record(cohort))
 
 
+def test_a_table_of_predictions_without_a_run_is_named_as_what_compare_takes(run):
+    run.root.mkdir(parents=True)
+    run.predictions.write_bytes(b"")  # as in the folder of an evaluation
+    with pytest.raises(RunError, match=r"(?s)is not a run.*takes its table alone, too: .*predictions\.parquet"):
+        run.read_record()
+
+
 def test_a_pretraining_has_no_prediction_record(cohort, run):
     run.write_record(pretraining_record(cohort))
     with pytest.raises(RunError, match="a pre-training, which predicts nothing"):

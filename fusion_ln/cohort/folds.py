@@ -58,9 +58,10 @@ def _stratified_folds(
     of_patients = labels if owners is None else np.unique(np.stack([labels, owners]), axis=1)[0]
     for label, count in enumerate(np.bincount(of_patients, minlength=len(classes))):
         if count < k:
+            patients = "1 patient" if count == 1 else f"{count} patients"
             fewer = f", or draw fewer folds (`--folds {count}`)" if count > 1 else ""
             raise CohortError(
-                f"class {_name(label, classes)!r} has {count} patients, fewer than the {k} folds.",
+                f"class {_name(label, classes)!r} has {patients}, fewer than the {k} folds.",
                 f"Add patients, leave the class out{fewer}.",
             )
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # slow to import; folds are mostly read

@@ -69,9 +69,11 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
         cohorts.of(run, found)
     for run in runs:
         if run not in predicting:
-            found.left.append(f"{run.root}: a pre-training, which has no table that its figures follow from")
+            found.left.append(
+                f"{_shown(run.root, folder)}: a pre-training, which has no table that its figures follow from"
+            )
         elif not run.finished:
-            found.left.append(f"{run.root}: unfinished")
+            found.left.append(f"{_shown(run.root, folder)}: unfinished")
         else:
             found.agreeing[_shown(run.root, folder)] = verify_run(run, cohorts.of(run, found))
     for page in pages:
@@ -80,10 +82,10 @@ def verify(folder: Path, moved: Path | None = None) -> Verification:
         if checked:
             found.agreeing[_shown(page, folder) + " (report)"] = checked
         else:
-            found.left.append(f"{page}: its page needs the cohort")
+            found.left.append(f"{_shown(page, folder)}: its page needs the cohort")
     found.left += [
         *([ANSWERS] if evaluations else []),
-        *_other_pages(folder, [*pages, *evaluations]),
+        *_other_pages(folder, [*pages, *evaluations, *(run.root for run in runs if run not in predicting)]),
         MEASURED,
         *([DRAWN_FIGURES] if pages else []),
     ]
@@ -164,10 +166,11 @@ def _runs_of(page: Path) -> list[RunFolder]:
 
 
 def _other_pages(folder: Path, pages: list[Path]) -> list[str]:
-    """Name the pages in a folder that no record tells how to write again."""
-    held = sorted(path for path in folder.rglob("*.html") if path.parent not in pages)
+    """Name the pages in a folder that no record tells how to write again, but those beside ``pages``."""
+    known = {page.resolve() for page in pages}
+    held = sorted(path for path in folder.rglob("*.html") if path.parent.resolve() not in known)
     return [
-        f"{path}: "
+        f"{_shown(path, folder)}: "
         + ("written before pages kept a record" if path.name == "report.html" else "needs the models and the pictures")
         for path in held
     ]

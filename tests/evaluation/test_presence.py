@@ -45,6 +45,16 @@ def test_the_audit_is_ridge_regression_by_the_folds():
     assert audit.patterns["patients"].sum() == 60
 
 
+def test_the_auc_of_chance_is_that_of_other_orders_of_the_classes():
+    """Held-out patients of a class are scored by others of it who leave fewer of it: chance lies below 0.5."""
+    views, labels, folds = draw(1, 0.0, n=60)
+    rng = np.random.default_rng(3)
+    orders = [audit_presence(views, rng.permutation(labels), folds, CLASSES, n_permutations=1) for _ in range(150)]
+    chance = audit_presence(views, labels, folds, CLASSES, n_permutations=300).chance
+    assert chance == pytest.approx(np.mean([audit.auc for audit in orders]), abs=0.015)
+    assert chance < 0.49
+
+
 def test_the_same_pictures_of_all_patients_leave_nothing_to_test():
     views, labels, folds = draw(0, 0.5)
     assert audit_presence(views.clip(lower=1), labels, folds, CLASSES) is None

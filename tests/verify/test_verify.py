@@ -18,11 +18,12 @@ from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions, predictions_from_logits, write_predictions
-from fusion_ln.records.kinds import BaselineRecord
+from fusion_ln.records.kinds import BaselineRecord, PretrainingRecord
 from fusion_ln.records.origin import new_origin
-from fusion_ln.records.parts import FoldRecord, UnitCounts
+from fusion_ln.records.parts import FoldRecord, TaskSummaries, UnitCounts
 from fusion_ln.report.experiment import Heading, write_runs
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import BaselineSettings
 from fusion_ln.training.clinical import run_beside
 from fusion_ln.training.fusion.late import fuse_late
@@ -155,6 +156,16 @@ def test_folders_as_they_were_written_agree_and_name_what_is_left(root):
     compared = fusionln("verify", root / "comparison")
     assert "(report)" in compared
     assert "fusion-late-mean" in compared
+
+
+def test_a_pretraining_among_the_runs_is_left_once_and_its_page_with_it(root):
+    run = RunFolder(root / "runs" / "pretraining")
+    cohort = RunFolder(root / "runs" / "baseline-2d").read_prediction_record().cohort
+    tasks = TaskSummaries(tasks=(cohort,))
+    run.write_record(PretrainingRecord(settings=PretrainSettings(), cohort=tasks, simulated=True, **new_origin()))
+    run.report.write_text("<p>What was learnt</p>")
+    lines = [line for line in fusionln("verify", root / "runs").splitlines() if line.startswith("  pretraining")]
+    assert lines == ["  pretraining: a pre-training, which has no table that its figures follow from"]
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,15 @@ def describe_presence(audit: PresenceAudit | None) -> str:
         return f"Which pictures exist: {SAME}."
     found = (
         f"Which pictures exist predicts the class with an AUC of {number(audit.auc)} "
-        f"({spread(audit.ci_low, audit.ci_high)}), p = {number(audit.p)} by permutation."
+        f"({spread(audit.ci_low, audit.ci_high)}), where chance gives {number(audit.chance)}; p = {number(audit.p)} by "
+        "permutation."
+    )
+    wider = (
+        " The interval is wider than the test: it speaks of other fits, too." if audit.ci_low <= audit.chance else ""
     )
     if audit.linked:
         return (
             f"{found} That is a link (p < {LINKED_BELOW}): a model that sees which pictures are missing may read the "
-            "class off the examination instead of the node."
+            f"class off the examination instead of the node.{wider}"
         )
     return f"{found} No link with the class was shown."

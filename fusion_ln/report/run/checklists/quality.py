@@ -118,6 +118,10 @@ def quality(report: Report) -> Quality:
     return Quality(table, conditions)
 
 
+NO_COLUMNS = "`--clinical-baseline` sets columns beside the pictures."
+READ_COLUMNS = "The columns beside the pictures hold readers' findings; none without these stands beside."
+
+
 def met_conditions(results: Results) -> frozenset[str]:
     """List the conditions that the runs meet: they segment nothing, and extract no feature by hand."""
     records = [model.record for model in results.models]
@@ -146,14 +150,12 @@ def _decide(report: Report) -> dict[int, tuple[str, str]]:
     simple = [model for model in results.models if model.columns]
     unseen = [m for m in simple if not any(is_finding(c, results.cohort.modalities) for c in m.columns)]
     return decided | {
-        11: (HOLDS, f"{found['preparation']}; the author adds what was done before the import."),
+        11: (HOLDS, f"{found['preparation'].removesuffix('.')}; the author adds what was done before the import."),
         13: (HOLDS, f"{found['model']} All settings under How it was done."),
         17: (HOLDS, found["robustness"]) if audited else (FAILS, "`fusionln audit RUN` tests altered pictures."),
         18: (HOLDS, f"{found['partition']} Drawn once, by seed, before any training.") if nested else (FAILS, stopped),
         23: _of_one_modality(results),
-        24: (HOLDS, _beside(unseen))
-        if unseen
-        else (AUTHORS, "`--clinical-baseline` sets columns beside the pictures."),
+        24: (HOLDS, _beside(unseen)) if unseen else (AUTHORS, READ_COLUMNS if simple else NO_COLUMNS),
         25: _if(_beside(simple), "No logistic regression or other simple model stands beside."),
         26: (HOLDS, found["internal"]) if nested else (FAILS, stopped),
         27: (FAILS, found["external"]),

@@ -43,8 +43,10 @@ def test_a_model_of_columns_beside_the_pictures_answers_two_items(report, column
     described = single.record.model_dump(exclude={"kind", "settings", "folds"}) | {"settings": settings}
     model = replace(single, name="columns", record=ClinicalRecord(**described))
     both = Report(Results(report.results.cohort, (single, model), n_resamples=20), report.folder, "Title")
-    state = quality(both).table.set_index("item")["holds"]
+    table = quality(both).table.set_index("item")
+    state = table["holds"]
     assert state[[24, 25]].tolist() == [expected, HOLDS]
+    assert "--clinical-baseline" not in str(table.loc[24].tolist())  # columns stand beside already
     assert state[[14, 15, 16]].ne(NOT_ASKED).all()  # tabular data are used
 
 

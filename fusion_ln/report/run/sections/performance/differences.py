@@ -11,7 +11,7 @@ from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit.figures import Plate, draw_interval, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
-from fusion_ln.report.kit.style import number, signed, signed_spread
+from fusion_ln.report.kit.style import cell, signed, signed_spread
 from fusion_ln.report.run.figures import colour_of, make_plate, model_rows
 from fusion_ln.report.run.model import Model
 from fusion_ln.report.run.results import Results, Test
@@ -122,9 +122,7 @@ def _describe_primary(results: Results, candidate: Model, reference: Model, test
     if test.difference <= 0:
         return text
     # Flat prior and normal likelihood: the posterior probability of no gain is the one-sided p-value.
-    return (
-        f"{text} The probability that the gain is none is {number(test.p / 2)}, were any difference as likely before."
-    )
+    return f"{text} The probability that the gain is none is {cell(test.p / 2)}, were any difference as likely before."
 
 
 def draw_differences(results: Results, metric: str, of_class: str, what: str) -> Plate:

@@ -4,7 +4,7 @@ from scipy.stats import norm
 
 from fusion_ln.evaluation.delong import delong
 from fusion_ln.report.run.section import Report
-from fusion_ln.report.run.sections.performance.differences import build, describe_families
+from fusion_ln.report.run.sections.performance.differences import _describe_primary, build, describe_families
 from fusion_ln.report.run.text import p_value
 
 
@@ -39,3 +39,10 @@ def test_the_primary_endpoint_has_both_p_values_and_that_of_no_gain(report):
     assert (test["z"] > 0) == ("that the gain is none" in text)
     if test["z"] > 0:
         assert f"none is {norm.sf(test['z']):.3f}" in text
+
+
+def test_a_probability_of_no_gain_is_never_written_as_nought(report):
+    results = report.results
+    certain = results.primary_test._replace(p=4e-5, difference=0.07)
+    text = _describe_primary(results, results.candidate, results.reference, certain)
+    assert "none is 2e−05, were" in text
