@@ -1,6 +1,8 @@
 """Answers for `missing.py`: every fold's models, under every head, asked about fresh patients from every subset."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +22,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import LABEL, PATIENT, subsets
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
-from fusion_ln.training.fusion.tokens import TokenBank, TokenBatch, compute_tokens, token_bank
+from fusion_ln.training.fusion.tokens import PictureTokens, TokenBank, TokenBatch, compute_tokens, token_bank
 
 HIGHEST = 0.4  # modality dropout; a picture is missing at 0.37 where 75 % of the triplets are broken at random
 RISING = "rising"  # modality dropout from 0 to `HIGHEST` over the first half of the training
@@ -34,6 +36,27 @@ TRAINED = {
         RISING: {"modality_dropout": 0.0},
         "0.2, auxiliary": {"auxiliary": 0.5},
     }.items()
+}
+STEP = 80  # of 255
+
+
+def _blacken(pixels: np.ndarray) -> np.ndarray:
+    pixels[..., pixels.shape[-2] // 2 :, :] = 0
+    return pixels
+
+
+def _brighten(pixels: np.ndarray) -> np.ndarray:
+    return (pixels.astype(int) + STEP).clip(0, 255).astype(np.uint8)
+
+
+def _darken(pixels: np.ndarray) -> np.ndarray:
+    return (pixels.astype(int) - STEP).clip(0, 255).astype(np.uint8)
+
+
+DAMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # of pixels, uint8 (N, 3, S, S)
+    "lower half black": _blacken,
+    f"{STEP} of 255 brighter": _brighten,
+    f"{STEP} of 255 darker": _darken,
 }
 CPU = DeviceSettings(device="cpu", workers=1)
 
@@ -76,23 +99,51 @@ def ask_all(
     Returns:
         Logits by head, patients as in ``fresh.patients``. Shape (K folds, S subsets, P, C).
     """
-    fabric, answers = make_fabric(CPU, "32-true"), {head: [] for head in heads}
+    shown = [torch.from_numpy(np.isin(fresh.modalities, subset)) for subset in subsets(fresh.modalities).values()]
+    answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
     for number in range(cohort.n_folds):
         with fixed_threads(cohort.n_folds):
-            new = _fresh_tokens(members, fresh, number)
-        bank = fold_tokens(cohort, members, HeadSettings(), number, (), fabric.device)
-        inner = bank.cut(bank.of(cohort.training_part(number)[1]))
-        for name in heads:
-            if name in LATE_HEADS:
-                learn = load_late_head(name).learn
-                learnt = (
-                    learn(mean_over_views(inner.triplets.to(fabric.device)), inner.labels.numpy()) if learn else None
-                )
-                head: torch.nn.Module = LateFusion(name, learnt)
-            else:
-                head = _fit(cohort, bank, name, number, seed)
-            answers[name].append(_ask(head.eval(), new, fresh.modalities))
+            new = _gather([_tokens(member, fresh, number) for member in members], fresh)
+        for name, head in _heads(cohort, members, heads, number, seed).items():
+            answers[name].append(_ask(head, [new.of(each) for each in shown]))
     return {name: np.stack(each) for name, each in answers.items()}
+
+
+def ask_damaged(
+    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], seed: int
+) -> dict[str, np.ndarray]:
+    """Ask the same heads about triplets of which one picture is damaged: every modality's in each of `DAMAGES`.
+
+    Returns:
+        Logits by head, modality by modality. Shape (K folds, M * D, P, C).
+    """
+    answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
+    for number in range(cohort.n_folds):
+        with fixed_threads(cohort.n_folds):
+            intact, triplets = [_tokens(member, fresh, number) for member in members], []
+            for place, damage in product(range(len(members)), DAMAGES.values()):
+                damaged = _tokens(members[place], fresh, number, damage)
+                triplets.append(_gather([*intact[:place], damaged, *intact[place + 1 :]], fresh))
+        for name, head in _heads(cohort, members, heads, number, seed).items():
+            answers[name].append(_ask(head, triplets))
+    return {name: np.stack(each) for name, each in answers.items()}
+
+
+def _heads(
+    cohort: Cohort, members: list[RunFolder], names: list[str], number: int, seed: int
+) -> dict[str, torch.nn.Module]:
+    """Train the heads of one fold."""
+    device, heads = torch.device("cpu"), {}
+    bank = fold_tokens(cohort, members, HeadSettings(), number, (), device)
+    inner = bank.cut(bank.of(cohort.training_part(number)[1]))
+    for name in names:
+        if name in LATE_HEADS:
+            learn = load_late_head(name).learn
+            taught = learn(mean_over_views(inner.triplets.to(device)), inner.labels.numpy()) if learn else None
+            heads[name] = LateFusion(name, taught).eval()
+        else:
+            heads[name] = _fit(cohort, bank, name, number, seed).eval()
+    return heads
 
 
 def _fit(cohort: Cohort, bank: TokenBank, name: str, number: int, seed: int) -> torch.nn.Module:
@@ -110,22 +161,27 @@ def _fit(cohort: Cohort, bank: TokenBank, name: str, number: int, seed: int) -> 
     return fitted.task.model
 
 
-def _fresh_tokens(members: list[RunFolder], fresh: Cohort, number: int) -> Triplets:
-    """Compute the tokens of fresh patients, whose pictures are complete."""
+def _tokens(
+    member: RunFolder, fresh: Cohort, number: int, damage: Callable[[np.ndarray], np.ndarray] | None = None
+) -> PictureTokens:
+    """Compute the tokens of fresh patients' pictures of one modality."""
+    model, checkpoint = load_member(member, number)
+    baseline = checkpoint.settings
+    bank = open_bank(fresh, baseline.modality, baseline.fit.image_size)
+    if damage:
+        bank = replace(bank, pixels=damage(np.array(bank.pixels)))
     settings = HeadSettings().of_tokens.model_copy(update={"copies": 0})
-    pictures = []
-    for member in members:
-        model, checkpoint = load_member(member, number)
-        baseline = checkpoint.settings
-        pictures_bank = open_bank(fresh, baseline.modality, baseline.fit.image_size)
-        pictures.append(compute_tokens(model, baseline, pictures_bank, settings, device=torch.device("cpu")))
+    return compute_tokens(model, baseline, bank, settings, device=torch.device("cpu"))
+
+
+def _gather(pictures: list[PictureTokens], fresh: Cohort) -> Triplets:
+    """Gather the triplets of fresh patients, in their order."""
     labels = fresh.patients.set_index(PATIENT)[LABEL]
     bank = token_bank(pictures, labels, fresh.patients.set_index(PATIENT)[[]])
-    return bank.cut(bank.of(fresh.patients[PATIENT].tolist())).triplets
+    return bank.cut(bank.of(fresh.patients[PATIENT].tolist())).triplets.to(torch.device("cpu"))
 
 
-def _ask(head: torch.nn.Module, fresh: Triplets, modalities: tuple[str, ...]) -> np.ndarray:
-    """Predict from every subset. Logits (S, P, C)."""
+def _ask(head: torch.nn.Module, triplets: Sequence[Triplets]) -> np.ndarray:
+    """Predict the logits of several versions of the same patients. (N, P, C)."""
     with torch.inference_mode():
-        shown = [torch.from_numpy(np.isin(modalities, subset)) for subset in subsets(modalities).values()]
-        return np.stack([head(fresh.of(each).to(torch.device("cpu"))).numpy() for each in shown])
+        return np.stack([head(each).numpy() for each in triplets])

@@ -97,9 +97,9 @@ def tabulate(
 ) -> pd.DataFrame:
     """List the AUC of every head in every cell: ``kind, trained, tested, head, seeds, auc, ceiling, attained``."""
     rows: list[dict[str, object]] = []
-    kinds = {pattern.kind for pattern, _ in answers}
+    kinds = ("random", "linked", *tables().modalities)
     exams = {(kind, share): Exam(fresh, Pattern(kind, share)) for kind in kinds for share in (0, *broken)}
-    for kind in sorted(kinds):
+    for kind in kinds:
         for trained in (0, *broken):
             of_kind = Pattern(kind if trained else "random", trained)
             seeds = [each for (pattern, _), each in answers.items() if pattern == of_kind]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from missing_answers import DAMAGES
 from missing_cells import Exam
 from missing_masks import LINK, Pattern
 
@@ -12,6 +13,7 @@ from fusion_ln.bench.page import table_head, table_row
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.report.kit.style import figure_style, png_of
+from fusion_ln.terms import subsets
 
 LATE, HEADS = "late-logit", ("concat 0.2", "cross-attention 0.2")  # of the heat map and of the comparisons
 KINDS = {
@@ -52,6 +54,7 @@ def draw(table: pd.DataFrame, broken: tuple[int, ...]) -> bytes:
 def render(
     table: pd.DataFrame,
     answers: Mapping[tuple[Pattern, int], Mapping[str, np.ndarray]],
+    damaged: Mapping[int, Mapping[str, np.ndarray]],
     fresh: Cohort,
     broken: tuple[int, ...],
     origin: str,
@@ -74,11 +77,20 @@ def render(
         "",
         "![Heat map](missing.png)",
         "",
-        "All cells and heads: `missing.csv`.",
+        "All cells and heads: `missing.csv`. Not trained: " + (", ".join(open_cells(answers, broken)) or "none") + ".",
         *gains(answers, fresh, broken),
         *remedies(table),
+        *tested_alone(table, broken),
+        *(_damages(damaged, answers, fresh) if damaged else ()),
     ]
     return "\n".join([*lines, ""])
+
+
+def open_cells(answers: Mapping[tuple[Pattern, int], Mapping[str, np.ndarray]], broken: tuple[int, ...]) -> list[str]:
+    """List the patterns in training that no seed has answers of."""
+    done = {pattern for pattern, _ in answers}
+    patterns = [Pattern(kind, share) for kind in KINDS for share in broken]
+    return [f"{KINDS[each.kind]} {each.broken} %" for each in patterns if each not in done]
 
 
 def gains(
@@ -134,4 +146,45 @@ def remedies(table: pd.DataFrame) -> list[str]:
     for head in heads:
         cells = same[same["head"] == head].set_index(["kind", "trained"])["auc"]
         lines.append(table_row([head, *(f"{cells[column]:.4f}" for column in columns)]))
+    return lines
+
+
+def tested_alone(table: pd.DataFrame, broken: tuple[int, ...]) -> list[str]:
+    """Tabulate the heads of complete triplets where pictures are missing at test alone."""
+    lines = ["", "## Complete in training, broken at test", "", "AUC, in brackets of the ceiling.", ""]
+    lines += table_head(["missing at test", "broken", "ceiling", LATE, *HEADS])
+    for kind, title in KINDS.items():
+        for share in broken:
+            cells = table[(table["kind"] == kind) & (table["trained"] == 0) & (table["tested"] == share)]
+            cells = cells.set_index("head")
+            shown = [f"{cells['auc'][head]:.3f} ({cells['attained'][head]:.3f})" for head in (LATE, *HEADS)]
+            lines.append(table_row([title, f"{share} %", f"{cells['ceiling'].iloc[0]:.3f}", *shown]))
+    return lines
+
+
+def _damages(
+    damaged: Mapping[int, Mapping[str, np.ndarray]],
+    answers: Mapping[tuple[Pattern, int], Mapping[str, np.ndarray]],
+    fresh: Cohort,
+) -> list[str]:
+    """Tabulate the heads of complete triplets where one picture of every patient is damaged, or taken away."""
+    whole, names = Exam(fresh, Pattern("random", 0)), list(subsets(fresh.modalities))
+    n, n_damages = len(names), len(DAMAGES)
+
+    def auc(head: str, seed: int, modality: int, damage: int | None) -> float:
+        if damage is not None:
+            logits = damaged[seed][head][:, modality * n_damages + damage]
+        else:
+            rest = "+".join(name for name in fresh.modalities if name != fresh.modalities[modality])
+            logits = answers[Pattern("random", 0), seed][head][:, names.index(rest)]
+        return float(whole.score_folds(np.repeat(logits[:, None], n, axis=1)).mean())
+
+    lines = ["", "## One picture of every patient damaged at test", ""]
+    lines += ["Trained on complete triplets. Where a damaged picture does worse than none, it is better left out.", ""]
+    lines += table_head(["modality", "damage", LATE, *HEADS])
+    titled = [*((name, number) for number, name in enumerate(DAMAGES)), ("taken away", None)]
+    for modality, name in enumerate(fresh.modalities):
+        for title, damage in titled:
+            aucs = [np.mean([auc(head, seed, modality, damage) for seed in damaged]) for head in (LATE, *HEADS)]
+            lines.append(table_row([KINDS[name], title, *(f"{each:.3f}" for each in aucs)]))
     return lines
