@@ -17,9 +17,11 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from fusion_ln.bench.record import Figure
-from fusion_ln.compute.device import make_fabric, precision_of, threads_per_fit
+from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of, threads_per_fit
 from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.models.backbones import memory_layout
 from fusion_ln.models.classifier import build_classifier
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.progress import progress
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
@@ -34,7 +36,7 @@ FLOORS = {"bare": "bare PyTorch loop, in memory", "research": "ImageFolder + Dat
 
 def fit_figures(settings: FitSettings, device: DeviceSettings, *, n_pictures: int, rounds: int) -> Iterator[Figure]:
     """Time the loops (see `bench_fit`), and set ours beside each other one, per picture."""
-    fabric = make_fabric(device, settings.precision)
+    fabric = make_fabric(device, suited_precision(settings.precision, [settings], accelerator_of(device)))
     rates = bench_fit(settings, fabric, n_pictures=n_pictures, rounds=rounds)
     batch = f"batch {settings.batch_size}, {precision_of(fabric)}, {fabric.device.type}"
     task = f"training, a picture ({settings.backbone}, {settings.image_size} px, {batch})"
@@ -150,5 +152,5 @@ def _research(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Ca
 
 
 def _trainable(model: torch.nn.Module, settings: FitSettings) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=memory_layout(model))
     return model, torch.optim.Adam(model.parameters(), lr=settings.lr)

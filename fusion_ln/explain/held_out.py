@@ -12,6 +12,7 @@ from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES
 from fusion_ln.explain.network import Case, Explained
 from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
+from fusion_ln.models.backbones import memory_layout
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL, PATIENT
@@ -56,7 +57,8 @@ class HeldOut:
     def explained(self, fold: int) -> Explained:
         """Return the model of a fold, with readable gradients."""
         if fold not in self._explained:
-            self._explained = {fold: Explained(self._load(fold).to(memory_format=torch.channels_last))}
+            model = self._load(fold)
+            self._explained = {fold: Explained(model.to(memory_format=memory_layout(model)))}
         return self._explained[fold]
 
     def randomized(self, fold: int) -> list[Explained]:

@@ -21,6 +21,16 @@ from fusion_ln.terms import PAPER_BACKBONES
 TIMM_NAMES = {"efficientnet_b7": "tf_efficientnet_b7", "vit_b_16": "vit_base_patch16_384"}
 
 
+def memory_layout(model: nn.Module) -> torch.memory_format:
+    """Choose the layout of a model's pictures and weights: channels last, which convolutions are fastest with.
+
+    Networks with branches that timm can merge after training (``reparameterize``: RepVGG, MobileOne, FastViT) are
+    computed plane by plane: with channels last torch 2.14 writes beyond its memory when it trains them on a CPU.
+    """
+    merged = any(hasattr(module, "reparameterize") for module in model.modules())
+    return torch.contiguous_format if merged else torch.channels_last
+
+
 class Backbone(nn.Module):
     """A timm network without its classifier, and the normalisation that it was made for.
 
@@ -40,6 +50,7 @@ class Backbone(nn.Module):
             statistics = {"mean": network.mean, "std": network.std}
         self.body = body
         self.network = network
+        self._in_planes = memory_layout(body) is torch.contiguous_format
         self.n_token_features = int(body.num_features)
         self.n_features = int(getattr(body, "head_hidden_size", None) or body.num_features)
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(3, 1, 1), persistent=False)
@@ -56,7 +67,10 @@ class Backbone(nn.Module):
 
     def feature_map(self, pictures: Tensor) -> Tensor:
         """Compute the output of the network's last stage, in the network's own layout."""
-        features: Tensor = self.body.forward_features((pictures - self.mean) / self.std)
+        normalised = (pictures - self.mean) / self.std
+        if self._in_planes:
+            normalised = normalised.contiguous()
+        features: Tensor = self.body.forward_features(normalised)
         return features
 
     def pool(self, feature_map: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 
 from fusion_ln.errors import FusionLNError, SettingsError, in_short
 from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
+from fusion_ln.models.convolutions import Convolutions
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
 from fusion_ln.models.weights.load import check_file
 from fusion_ln.progress import say
@@ -29,11 +30,13 @@ class Rehearsal:
         problem: Reason why the network does not take such pictures; empty: it does.
         tokens: Number and width of a picture's tokens; None: it gives none.
         size: Bytes of its weights.
+        depthwise: Outputs of depthwise convolutions per multiplication, see `suited_precision`.
     """
 
     problem: str = ""
     tokens: tuple[int, int] | None = None
     size: int = 0
+    depthwise: float = 0.0
 
 
 @cache
@@ -47,7 +50,8 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             backbone = create_backbone(name, image_size=image_size)
-            feature_map = backbone.feature_map(torch.zeros(REHEARSED, 3, image_size, image_size))
+            with Convolutions() as counted:
+                feature_map = backbone.feature_map(torch.zeros(REHEARSED, 3, image_size, image_size))
             features = backbone.pool(feature_map)
     except Exception as error:  # every network has errors of its own
         return Rehearsal(problem=in_short(error, most=150))
@@ -57,8 +61,8 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
     try:
         _, number, width = backbone.tokens(feature_map, grid).shape
     except FusionLNError:
-        return Rehearsal(size=size)
-    return Rehearsal(tokens=(number, width), size=size)
+        return Rehearsal(size=size, depthwise=counted.depthwise)
+    return Rehearsal(tokens=(number, width), size=size, depthwise=counted.depthwise)
 
 
 def check_network(name: str, image_size: int) -> None:

@@ -37,7 +37,9 @@ class FinetuneSettings(LoopSettings):
     weight_decay: float = Field(0.05, ge=0, le=100, description="Decoupled weight decay (AdamW); 0 is Adam.")
     patience: int = Field(4, ge=1, le=MOST, description="Epochs without a lower validation loss until training ends.")
     accumulate: int = Field(1, ge=1, le=MOST, description="Batches per optimiser step of --finetune.  [default: 1]")
-    precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
+    precision: Precision = Field(
+        "auto", description="Precision; auto takes bf16 where device and network are fast at it."
+    )
 
 
 class TokenSettings(Settings):

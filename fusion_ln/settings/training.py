@@ -75,7 +75,9 @@ class FitSettings(LoopSettings):
         description="Rate of each layer of the backbone as a share of the next one's (Bao et al. 2022).",
         json_schema_extra=ADDED,
     )
-    precision: Precision = Field("auto", description="Precision; auto takes bf16 where the device is fast at it.")
+    precision: Precision = Field(
+        "auto", description="Precision; auto takes bf16 where device and network are fast at it."
+    )
 
 
 PRETRAINED = "pretrained"  # weights of a pre-training that is made for the runs first

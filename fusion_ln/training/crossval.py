@@ -11,11 +11,12 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
-from fusion_ln.compute.device import precision_of
+from fusion_ln.compute.device import accelerator_of, precision_of
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import Classifier, build_classifier
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord
@@ -25,7 +26,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings, Precision
 from fusion_ln.training.fit import FitResult, derive_seed, fit
-from fusion_ln.training.fold_files import FOLD_RECORD, clear_states, write_fold
+from fusion_ln.training.fold_files import FOLD_RECORD, begun_precision, clear_states, write_fold
 from fusion_ln.training.optimizer import layer_rates, resting_backbone
 from fusion_ln.training.parts import CROSS_PARTS, check_patients, training_parts
 from fusion_ln.training.state import Epoch
@@ -55,7 +56,10 @@ class FoldJob:
 
     @property
     def precision(self) -> Precision:
-        return self.settings.fit.precision
+        """Precision of the setting or, where it slows the network down, of the finished folds; else float32."""
+        fit, accelerator = self.settings.fit, accelerator_of(self.device)
+        suited = suited_precision(fit.precision, [fit], accelerator)
+        return suited if suited == fit.precision else begun_precision(self.folder) or suited
 
     @property
     def epochs(self) -> int:

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fusion_ln.compute.memory import memory_named
 from fusion_ln.compute.shards import in_shards
 from fusion_ln.errors import DivergedError
+from fusion_ln.models.backbones import memory_layout
 from fusion_ln.settings.training import LoopSettings
 from fusion_ln.training.optimizer import Rests, build_optimizer, build_schedule, drop_gradients, resting
 from fusion_ln.training.state import Epoch, FitState, best_epoch, termination_held_back
@@ -81,7 +82,7 @@ def fit(
     held = partial(memory_named, name or "Training", settings.batch_size)
     with held():
         model, optimizer = fabric.setup(
-            task.model.to(memory_format=torch.channels_last), build_optimizer(task.model, settings, lr_scale)
+            task.model.to(memory_format=memory_layout(task.model)), build_optimizer(task.model, settings, lr_scale)
         )
     schedule = build_schedule(optimizer, settings, -(-len(train) // accumulate))
     fit_id = {"name": name, "seed": seed, "settings": settings.model_dump(mode="json")}

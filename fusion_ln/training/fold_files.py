@@ -1,8 +1,10 @@
 """Files of a finished fold, and the run's tables that are made of them."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 from pydantic import ValidationError
@@ -14,6 +16,7 @@ from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
 from fusion_ln.records.parts import FoldRecord
 from fusion_ln.runs import RunFolder
+from fusion_ln.settings.training import Precision
 from fusion_ln.terms import FOLD
 from fusion_ln.training.fit import FitResult
 from fusion_ln.training.tasks import PatientLogits
@@ -96,6 +99,15 @@ def write_fold(
     write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
     write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
     clear_states(folder)
+
+
+def begun_precision(run: RunFolder) -> Precision | None:
+    """Find the precision that a finished fold of a run was trained in; None: no fold is finished."""
+    for path in sorted(run.root.glob(f"fold_*/{FOLD_RECORD}")):
+        with suppress(OSError, ValidationError):
+            precision = FoldRecord.model_validate_json(path.read_bytes()).precision
+            return next((each for each in get_args(Precision) if each == precision), None)
+    return None
 
 
 def clear_states(folder: Path) -> None:

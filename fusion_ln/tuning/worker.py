@@ -15,11 +15,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.special import softmax
 from sqlalchemy.exc import SQLAlchemyError
 
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.device import accelerator_of, make_fabric
 from fusion_ln.errors import DivergedError, RunError, StudyError
 from fusion_ln.metrics import score
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
+from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.state import Epoch
 from fusion_ln.training.tasks import PatientLogits
@@ -109,7 +111,9 @@ class StudyWorker:
 
     def __post_init__(self) -> None:
         self.monitor = TrialMonitor(self.conditions.heartbeat)
-        self.fabric = make_fabric(self.conditions.device, self.job.objective.precision)
+        device, objective = self.conditions.device, self.job.objective
+        networks = [objective.base_settings] if isinstance(objective.base_settings, FitSettings) else []
+        self.fabric = make_fabric(device, suited_precision(objective.precision, networks, accelerator_of(device)))
 
     def step(self, on_trial: Callable[[str], None], check_stop: Callable[[], None]) -> bool:
         """Run trials while further ones may begin; returns False if others' trials are still to be waited for."""

@@ -12,11 +12,12 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import ClinicalColumn, learn_columns, standardise
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
+from fusion_ln.compute.device import accelerator_of, fixed_threads, make_fabric, precision_of
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.models.rehearsal import common_tokens
 from fusion_ln.models.triplet import assemble
 from fusion_ln.predictions import Predictions, join_tables, read_predictions, write_predictions
@@ -222,8 +223,10 @@ def _train_fold(
     heads, batch_size, finetuning = fitted.task.model, settings.batch_size, settings.finetune
     assert isinstance(heads, HeadEnsemble)
     if finetuning:
-        fabric, batch_size = make_fabric(device, finetuning.precision), finetuning.batch_size
         loaded = [load_member(member, number) for member in members.values()]
+        networks = [checkpoint.settings.fit for _, checkpoint in loaded]
+        precision = suited_precision(finetuning.precision, networks, accelerator_of(device))
+        fabric, batch_size = make_fabric(device, precision), finetuning.batch_size
         fitted = finetune(
             cohort,
             assemble(loaded, heads, columns, settings),

@@ -25,6 +25,7 @@ from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import load_member
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import Triplets
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.models.weights.places import begin_again
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import TokenSettings
@@ -155,7 +156,8 @@ def compute_tokens(
     batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
     logits, tokens = [], []
     torch.manual_seed(derive_seed(0))  # the augmented versions
-    with torch.inference_mode(), autocast(device, baseline.fit.precision):
+    precision = suited_precision(baseline.fit.precision, [baseline.fit], device.type)
+    with torch.inference_mode(), autocast(device, precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
             augmented = [

@@ -16,7 +16,7 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
-from fusion_ln.compute.device import make_fabric, precision_of
+from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
@@ -25,6 +25,7 @@ from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head
+from fusion_ln.models.precision import suited_precision
 from fusion_ln.models.rehearsal import check_network, check_weights
 from fusion_ln.models.weights.load import BACKBONE_PREFIX
 from fusion_ln.models.weights.network import metadata_of
@@ -119,7 +120,8 @@ def _fit_tasks(
     """Fit the model, in every process that shares the fit."""
     keep_freed_memory()
     tasks = [_split(cohort, settings) for cohort in cohorts]
-    fabric = make_fabric(device, settings.fit.precision, find_unused_parameters=True)
+    precision = suited_precision(settings.fit.precision, [settings.fit], accelerator_of(device))
+    fabric = make_fabric(device, precision, find_unused_parameters=True)
     scores = _TaskScores(run.root / STATES, tuple(task.cohort.name for task in tasks))
     learning = _build(tasks, settings, scores)
     result = _fit(learning, tasks, settings, scores, fabric)
