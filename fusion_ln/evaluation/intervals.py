@@ -12,13 +12,21 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.limits import large
+from fusion_ln.evaluation.limits.clusters import alike_patients
 from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
-from fusion_ln.evaluation.limits.resampling import BLOCK, resample_counts, strata
-from fusion_ln.evaluation.limits.shares import LEVEL, Limits, difference_limits, mean_limits, middle, wilson
+from fusion_ln.evaluation.limits.resampling import BLOCK, bca, resample_counts, strata
+from fusion_ln.evaluation.limits.shares import (
+    Limits,
+    Z,
+    difference_limits,
+    mean_limits,
+    middle,
+    student_quantile,
+    wilson,
+)
 from fusion_ln.metrics import METRICS, Metric, need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, LABEL
@@ -40,6 +48,7 @@ class Resampled:
         influence: Scaled change when a patient, or a group of patients, is left out. Shape (G, M).
         has_interval: Whether the draws give an interval that holds. Shape (M,).
         closed: Limits in closed form, NaN where there is none; None for a difference of models.
+        quantile: Standard errors to either limit of the BCa interval; more than `Z` where few patients have most nodes.
     """
 
     names: tuple[str, ...]
@@ -48,6 +57,7 @@ class Resampled:
     influence: np.ndarray
     has_interval: np.ndarray
     closed: Limits | None = None
+    quantile: float = Z
 
     def minus(self, other: "Resampled") -> "Resampled":
         """Subtract another model's metrics, paired: both come from one call of `resample`, on the same draws."""
@@ -88,24 +98,8 @@ class Resampled:
         return middle(self.draws)
 
     def bca_interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the interval corrected for bias and skewness (BCa; Efron & Tibshirani 1993, eq. 14.9-14.15).
-
-        The acceleration is the one for several samples, here the classes (Davison & Hinkley 1997, sec. 5.3.2).
-        """
-        n = len(self.draws)
-        below = ((self.draws < self.value) + 0.5 * (self.draws == self.value)).mean(axis=0)
-        bias = ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
-        spread = np.square(self.influence).sum(axis=0)
-        skew = np.power(self.influence, 3).sum(axis=0)
-        acceleration = np.divide(skew, 6 * spread**1.5, out=np.zeros_like(skew), where=spread > 0)
-
-        ordered, columns, limits = np.sort(self.draws, axis=0), np.arange(len(self.names)), []
-        for z in ndtri([(1 - LEVEL) / 2, (1 + LEVEL) / 2]):
-            place = (n - 1) * ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
-            below, part = np.floor(place).astype(int), place % 1
-            above = np.minimum(below + 1, n - 1)
-            limits.append((1 - part) * ordered[below, columns] + part * ordered[above, columns])
-        return limits[0], limits[1]
+        """Compute the interval corrected for bias and skewness, see `bca`. Two of shape (M,)."""
+        return bca(self.draws, self.value, self.influence, self.quantile)
 
     def p_value(self) -> np.ndarray:
         """Compute the two-sided bootstrap p-value of the hypothesis that the value is 0. Shape (M,).
@@ -206,6 +200,8 @@ def resample(
         draws = [np.concatenate(parts) for parts in zip(*scored, strict=True)]
         influences = _influences(labels, probs, classes, metrics, clusters)
     names = tuple(score(labels, probs[0], classes, metrics=metrics))
+    alike = alike_patients(np.ones(len(labels), dtype=bool), clusters)
+    quantile = Z if clusters is None else float(student_quantile(alike - 1))
     return [
         Resampled(
             names,
@@ -214,6 +210,7 @@ def resample(
             influence,
             resampling_holds(labels, p, classes, metrics, clusters),
             closed_limits(labels, p, classes, metrics, share_limits, clusters),
+            quantile,
         )
         for value, drawn, influence, p in zip(values, draws, influences, probs, strict=True)
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import scipy  # its parts load when they are first used
 from scipy.special import expit, logit
 
-from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
+from fusion_ln.evaluation.limits.clusters import alike_patients, count_patients, sum_by_patient
 from fusion_ln.evaluation.limits.shares import Limits, Z, student_quantile
 
 # With fewer misplaced patients than this DeLong's variance, which rests on them, is too small (by simulation).
@@ -66,7 +66,7 @@ class Aucs:
         """Limits of each class's AUC: logit-transformed DeLong, or Newcombe's where few are misplaced. (..., C)."""
         sizes, rest = self._sizes
         variances = [widest(self.influence[..., c], self.labels == c, self.clusters) for c in range(len(sizes))]
-        plain = logit_limits(self.by_class, np.stack(variances, axis=-1), np.minimum(sizes, rest))
+        plain = logit_limits(self.by_class, np.stack(variances, axis=-1), np.minimum(*self._alike))
         near_one = newcombe_limits(self.by_class, sizes, rest)
         low, high = (np.where(self._misplaced < MISPLACED, n, p) for n, p in zip(near_one, plain, strict=True))
         return low, high
@@ -75,7 +75,7 @@ class Aucs:
     def macro_limits(self) -> Limits:
         """Limits of the macro AUC: logit-transformed, or the means of the classes' limits where few are misplaced."""
         variance = widest(self.macro_influence, self.labels, self.clusters)
-        plain = logit_limits(self.macro, variance, self._sizes[0].min())
+        plain = logit_limits(self.macro, variance, self._alike[0].min())
         low, high = (np.where(self.few, own.mean(axis=-1), p) for own, p in zip(self.limits, plain, strict=True))
         return low, high
 
@@ -93,6 +93,16 @@ class Aucs:
             for members in (groups, [~own for own in groups])
         )
         return sizes, rest
+
+    @property
+    def _alike(self) -> tuple[np.ndarray, np.ndarray]:
+        """Patients of each class, and of the rest, whose variance tells as much as theirs. Two of shape (C,)."""
+        groups = [self.labels == c for c in range(self.by_class.shape[-1])]
+        own, rest = (
+            np.array([alike_patients(each, self.clusters) for each in members])
+            for members in (groups, [~own for own in groups])
+        )
+        return own, rest
 
     @cached_property
     def _misplaced(self) -> np.ndarray:
@@ -172,7 +182,8 @@ def _pairwise(
         influence[..., members] += own * weights[i, j]
         value += auc * weights[i, j]
         near_one += np.stack(newcombe_limits(auc, sizes[i], sizes[j])) * weights[i, j]
-    plain = logit_limits(value, widest(influence, labels, clusters), min(sizes))
+    fewest = min(alike_patients(labels == c, clusters) for c in range(probs.shape[-1]))
+    plain = logit_limits(value, widest(influence, labels, clusters), fewest)
     low, high = (np.where(few, n, p) for n, p in zip(near_one, plain, strict=True))
     return value, low, high, influence
 
@@ -226,11 +237,12 @@ def _clustered_covariance(
     return total
 
 
-def logit_limits(value: np.ndarray, variance: np.ndarray, smallest: np.ndarray | int) -> Limits:
+def logit_limits(value: np.ndarray, variance: np.ndarray, smallest: np.ndarray | float) -> Limits:
     """Compute the limits of an AUC on the scale of its logit (Pepe 2003, sec. 5.2); NaN at 0 and 1.
 
     The variance rests on the placements of the ``smallest`` group: Student's t with one degree of freedom less than its
-    patients. With the normal quantile the AUC of 50 patients with unstable learners held in 0.926 to 0.932.
+    patients, or than its `alike_patients`. With the normal quantile the AUC of 50 patients with unstable learners held
+    in 0.926 to 0.932; with that of all patients the AUC of 120 whose nodes were much alike in 0.929 to 0.936.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         quantile = student_quantile(smallest - 1)

@@ -22,11 +22,35 @@ def count_patients(members: np.ndarray, clusters: np.ndarray | None) -> np.ndarr
     return np.asarray((sum_by_patient(members.astype(np.int64), clusters) > 0).sum(axis=-1))
 
 
-def class_sets(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Find the set of classes that each patient's nodes have, as a number. Shape (I,)."""
+def alike_patients(members: np.ndarray, clusters: np.ndarray | None) -> float:
+    """Compute how many patients with equally many nodes would tell a variance between patients as well.
+
+    Of a sum of squares, to each of which the k nodes of a patient add k times a patient's own deviation, it is one more
+    than the degrees of freedom (Satterthwaite 1946, Biometrics Bull. 2, 110): few patients with many nodes rule it.
+
+    Args:
+        members: The nodes that count. Bool, shape (P,).
+    """
+    if clusters is None:
+        return float(members.sum())
+    squares = np.square(sum_by_patient(members.astype(np.float64), clusters))
+    return float(squares.sum() ** 2 / max(np.square(squares).sum(), 1))
+
+
+def drawn_among(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Assign each patient the group within which resamples draw, so that none loses a class. Shape (I,).
+
+    Patients of a group are those whose rarest class is the same, which keeps how often classes stand in one patient
+    free to vary: with patients of one set of classes, F1 and MCC of 120 patients held in 0.92 to 0.93 of simulations.
+    Where some class is nobody's rarest they are those of one set of classes.
+    """
     members = np.stack([labels == c for c in np.unique(labels)]).astype(np.int64)
-    sets = (sum_by_patient(members, clusters) > 0).T
-    return np.asarray(np.unique(sets, axis=0, return_inverse=True)[1]).reshape(-1)
+    has = sum_by_patient(members, clusters) > 0  # (C, I)
+    counts = has.sum(axis=1)
+    rarest = np.asarray(np.where(has, counts[:, None], len(labels) + 1).argmin(axis=0))
+    if len(np.unique(rarest)) == len(counts):
+        return rarest
+    return np.asarray(np.unique(has.T, axis=0, return_inverse=True)[1]).reshape(-1)
 
 
 def effective_number(hits: np.ndarray, of: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ Limits = tuple[np.ndarray, np.ndarray]
 MANY = 50  # patients, above which 3 are few
 
 
-def student_quantile(freedom: np.ndarray | int) -> np.ndarray:
+def student_quantile(freedom: np.ndarray | float) -> np.ndarray:
     """Compute the quantile of Student's t with so many degrees of freedom, which replaces `Z`; NaN without any."""
     return np.asarray(stdtrit(freedom, (1 + LEVEL) / 2))
 

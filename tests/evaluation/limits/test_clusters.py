@@ -9,7 +9,7 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.delong import MACRO, delong, delong_of_means
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences, resample
 from fusion_ln.evaluation.limits.auc import aucs, covariance
-from fusion_ln.evaluation.limits.clusters import effective_number
+from fusion_ln.evaluation.limits.clusters import alike_patients, drawn_among, effective_number
 from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.significance import mcnemar, permutation_test
 from fusion_ln.predictions import Predictions, predictions_from_logits
@@ -100,6 +100,15 @@ def test_the_effective_number_has_the_variance_of_the_bootstrap_over_patients(rn
     assert share * (1 - share) / effective_number(hits, of) == pytest.approx(variance, rel=0.08)
 
 
+def test_alike_patients_have_the_degrees_of_freedom_of_their_sum_of_squares(rng):
+    nodes = np.array([1, 1, 2, 3, 5])
+    drawn = np.square(nodes * rng.normal(size=(40_000, 5))).sum(axis=1)
+    owners = np.repeat(np.arange(5), nodes)
+    found = alike_patients(np.ones(12, dtype=bool), owners)
+    assert found == pytest.approx(2 * drawn.mean() ** 2 / drawn.var(), rel=0.05)
+    assert alike_patients(owners > 1, np.arange(12)) == (owners > 1).sum()
+
+
 def test_nodes_that_all_hit_are_worth_less_than_one_each():
     assert effective_number(np.full(30, 3), np.full(30, 3)) < 30
     assert effective_number(np.zeros(30), np.ones(30)) < 30
@@ -130,6 +139,16 @@ def test_doubled_nodes_leave_the_intervals_of_patients_as_wide(rng):
     ratio = (widths[1] / widths[0]).dropna()
     assert len(ratio) > 15
     assert ratio.between(0.9, 1.15).all(), ratio
+
+
+def test_patients_are_drawn_among_those_of_one_rarest_class():
+    owners = np.array([0, 1, 1, 2, 2, 3, 4, 4, 5])
+    labels = np.array([0, 0, 1, 0, 2, 0, 1, 2, 1])  # patients with each class: 4, 3 and 2
+    groups = drawn_among(labels, owners)
+    assert [set(np.flatnonzero(groups == each)) for each in np.unique(groups)] == [{0, 3}, {1, 5}, {2, 4}]
+    owners, labels = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4]), np.array([0, 1, 0, 1, 0, 2, 0, 2, 1])
+    groups = drawn_among(labels, owners)  # class 0 is nobody's rarest
+    assert [set(np.flatnonzero(groups == each)) for each in groups[[0, 2, 4]]] == [{0, 1}, {2, 3}, {4}]
 
 
 def test_nodes_of_a_patient_are_drawn_together_and_no_class_is_lost(rng):
