@@ -13,6 +13,7 @@ from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused, shortened
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError, VerifyError
 from fusion_ln.evaluation.external.record import EvaluationRecord, read_record
+from fusion_ln.evaluation.external.shift import FALSE_ALARMS
 from fusion_ln.evaluation.intervals import metric_intervals
 from fusion_ln.external.evaluate import evaluate
 from fusion_ln.files.locks import LOCK
@@ -88,6 +89,10 @@ def test_the_page_answers_the_endpoint_first_from_the_models_answers(study, mode
     page = done.page.read_text()
     assert all(f'id="{name}"' in page for name in ("calibration", "points", "sets", "decisions", "differences"))
     assert 'class="verdict" style="margin-top:26px">The primary endpoint was met: coverage of the sets' in page
+    kinds = pd.read_csv(tmp_path / "out" / "tables" / "shift.csv").groupby("kind")["p_corrected"].min()
+    start = "The cohorts differ in" if (kinds < FALSE_ALARMS).any() else "No difference in"
+    assert f'class="lead">{start}' in page
+    assert text.describe(done.record, done.figures)[2].startswith(start)
     assert done.record.protocol.sha256 in page
     assert read_log(model)[0].protocol == done.record.protocol.sha256
     assert "By sex" in page

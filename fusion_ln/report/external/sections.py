@@ -18,7 +18,6 @@ from fusion_ln.evaluation.external.figures import Figures
 from fusion_ln.evaluation.external.points import malignant_classes
 from fusion_ln.evaluation.external.recalibrate import RELIABLE_FROM, Recalibration
 from fusion_ln.evaluation.external.record import EvaluationRecord
-from fusion_ln.evaluation.external.shift import find_shift
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.calibration import reliability
 from fusion_ln.evaluation.probabilities.decision import decision_curve
@@ -27,7 +26,7 @@ from fusion_ln.evaluation.roc import roc_band
 from fusion_ln.evaluation.subgroups import NEEDS, subgroups
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.external import figures as draw
-from fusion_ln.report.external.text import MEAN
+from fusion_ln.report.external.text import MEAN, shift_of
 from fusion_ln.report.kit.figures import WIDE, Plate
 from fusion_ln.report.kit.sheets import Sheet
 
@@ -237,8 +236,7 @@ def cohort_differences(record: EvaluationRecord) -> Part:
         return Part("differences", title, subtitle, "", sheets=sheets, left_out=[reason])
     pictures, findings = compare_pictures(profile, other), compare_findings(profile, other)
     kind = ""
-    if record.cohort.classes:
-        shift = find_shift(record.model.patients, profile, record.cohort.classes, other)
+    if shift := shift_of(record):
         kind = f"{shift.sentence} "
         headings = {"p_corrected": "p, corrected", "chi2": "Chi-square", "df": "df", "largest": "Largest difference"}
         sheets.insert(0, Sheet("shift", "Kind of shift", shift.tests, headings))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fusion_ln.evaluation.external.figures import Figures, PointEstimate, PointResult
 from fusion_ln.evaluation.external.points import Rate
 from fusion_ln.evaluation.external.record import Endpoint, EvaluationRecord
+from fusion_ln.evaluation.external.shift import ShiftFound, find_shift
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.report.kit.sheets import Fact
@@ -51,7 +52,7 @@ def _judged(endpoint: Endpoint) -> str:
 
 
 def lead(record: EvaluationRecord, figures: Figures | None) -> str:
-    """State calibration, operating points and sets in a few sentences."""
+    """State what differs, calibration, operating points and sets in a few sentences."""
     if figures is None:
         return (
             "Below stands what can be said without labels: how the pictures, the gaps and the predictions differ from "
@@ -59,7 +60,16 @@ def lead(record: EvaluationRecord, figures: Figures | None) -> str:
             + unlike_in_words(record)
         ).strip()
     sentences = [calibration_in_words(figures), *(point_in_words(each) for each in figures.operating_points[:1])]
+    if shift := shift_of(record):
+        sentences.insert(0, shift.sentence)
     return " ".join([*sentences, coverage_in_words(figures.coverage), unlike_in_words(record)]).strip()
+
+
+def shift_of(record: EvaluationRecord) -> ShiftFound | None:
+    """Tell in which ways the two cohorts differ; None without labels, or where the model does not describe its own."""
+    if record.model.profile is None or not record.cohort.classes:
+        return None
+    return find_shift(record.model.patients, record.model.profile, record.cohort.classes, record.cohort.profile)
 
 
 def unlike_in_words(record: EvaluationRecord) -> str:
@@ -184,6 +194,7 @@ def describe(record: EvaluationRecord, figures: Figures | None) -> list[str]:
     lines = [*alarms(record), verdict(record, figures)]
     if figures:
         lines += [f"AUC {estimate(figures.auc_ovr)}."] if record.endpoint else []
+        lines += [shift.sentence] if (shift := shift_of(record)) else []
         lines += [calibration_in_words(figures), *map(point_in_words, figures.operating_points)]
         lines.append(coverage_in_words(figures.coverage))
     lines += [unlike_in_words(record)] if record.cohort.unlike is not None else []
