@@ -47,7 +47,7 @@ def build_api(model: FrozenModel) -> NinjaAPI:
 
     @api.get("/health", response=Health)
     async def health(request: HttpRequest) -> dict[str, object]:
-        """State of the server."""
+        """Say which version answers, and how many questions wait."""
         return {"version": __version__, "waiting": serve_config().room.waiting}
 
     return api

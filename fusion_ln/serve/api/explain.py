@@ -13,10 +13,9 @@ from fusion_ln.report.explanation.overlays import on_one_scale, overlay_layer
 from fusion_ln.serve.api.models import methods_of
 from fusion_ln.serve.api.predict import FAILURES, queued
 from fusion_ln.serve.api.schemas import Explanation
-from fusion_ln.serve.api.uploads import data_url, decode_all, describe_request, read_clinical, read_uploads
+from fusion_ln.serve.api.uploads import data_url, describe_request, read_question
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.gate.problems import ProblemError
-from fusion_ln.serve.room import Question
 
 
 def add_to(api: NinjaAPI, model: FrozenModel) -> None:
@@ -30,14 +29,14 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
         if not methods:
             known = f"It has {', '.join(str(each['name']) for each in offered)}."
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "method: not one of this model.", known)
-        uploads, clinical = read_uploads(request, model), read_clinical(request, model)
-        decoded = await decode_all(uploads)
-        pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
+        _, _, question = await read_question(request, model)
         names = [str(each["name"]) for each in methods]
-        found = await queued(lambda: serve_config().room.explain(Question(pictures, clinical), names))
+        found = await queued(lambda: serve_config().room.explain(question, names))
         return {
             "target": found.target,
-            "pictures": {m: data_url(Image.fromarray(pixels.transpose(1, 2, 0))) for m, pixels in pictures.items()},
+            "pictures": {
+                m: data_url(Image.fromarray(pixels.transpose(1, 2, 0))) for m, pixels in question.pictures.items()
+            },
             "maps": _draw(found.maps),
             "methods": methods,
         }

@@ -17,15 +17,14 @@ from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.serve.api.models import warnings_of
 from fusion_ln.serve.api.schemas import Failure, Prediction
-from fusion_ln.serve.api.uploads import decode_all, describe_request, picture_warnings, read_clinical, read_uploads
+from fusion_ln.serve.api.uploads import describe_request, picture_warnings, read_question
 from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.cautions import as_fields
 from fusion_ln.serve.gate.logs import LOGGER
-from fusion_ln.serve.gate.problems import ProblemError, unprocessable
+from fusion_ln.serve.gate.problems import ProblemError, busy, unprocessable
 from fusion_ln.serve.keeping import keep
-from fusion_ln.serve.room import Question, RoomFullError
+from fusion_ln.serve.room import RoomFullError
 
-RETRY = "2"  # seconds
 FAILURES = dict.fromkeys((400, 401, 403, 413, 422, 429, 503, 507), Failure)
 T = TypeVar("T")
 
@@ -42,15 +41,13 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 
 async def _predict(request: HttpRequest, model: FrozenModel, known: Mapping[str, KnownHashes]) -> dict[str, object]:
-    uploads, clinical = read_uploads(request, model), read_clinical(request, model)
-    decoded = await decode_all(uploads)
-    pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
-    answer = await queued(lambda: serve_config().room.ask(Question(pictures, clinical)))
+    uploads, decoded, question = await read_question(request, model)
+    answer = await queued(lambda: serve_config().room.ask(question))
     found = await asyncio.to_thread(picture_warnings, uploads, decoded, known)
     answer |= as_fields([*warnings_of(model), *found])
     if folder := serve_config().options.keep:
         try:
-            await asyncio.to_thread(keep, Path(folder), uploads, clinical, answer)
+            await asyncio.to_thread(keep, Path(folder), uploads, question.clinical, answer)
         except RunError as error:
             LOGGER.error(error.problem)  # names the keeper's folder alone
             raise ProblemError(
@@ -70,7 +67,6 @@ async def queued(ask: Callable[[], Future[T]]) -> T:
     try:
         return await asyncio.wrap_future(ask())
     except RoomFullError:
-        detail, way_out = "Every place is taken.", f"Try again in {RETRY} s."
-        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, way_out, {"Retry-After": RETRY}) from None
+        raise busy("Every place is taken.") from None
     except CohortError as error:
         raise unprocessable(error) from None

@@ -16,8 +16,21 @@ from fusion_ln.serve.apps import serve_config
 from fusion_ln.serve.cautions import Caution
 from fusion_ln.serve.decoding import Decoded, Upload, encode_png
 from fusion_ln.serve.gate.problems import ProblemError, unprocessable
+from fusion_ln.serve.room import Question
 
 PICTURE = {"type": "string", "format": "binary", "description": "PNG, JPEG, GIF, BMP, TIFF, WebP or DICOM."}
+
+
+async def read_question(request: HttpRequest, model: FrozenModel) -> tuple[list[Upload], list[Decoded], Question]:
+    """Read what a request asks of the model: its pictures as they were sent and decoded, and the question.
+
+    Raises:
+        ProblemError: See `read_uploads`, `read_clinical` and `decode_all`.
+    """
+    uploads, clinical = read_uploads(request, model), read_clinical(request, model)
+    decoded = await decode_all(uploads)
+    pictures = {upload.name: each.pixels for upload, each in zip(uploads, decoded, strict=True)}
+    return uploads, decoded, Question(pictures, clinical)
 
 
 def read_uploads(request: HttpRequest, model: FrozenModel) -> list[Upload]:

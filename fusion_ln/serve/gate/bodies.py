@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fusion_ln.serve.gate.policy import OF_ANSWERS
-from fusion_ln.serve.gate.problems import KIND, ProblemError
+from fusion_ln.serve.gate.problems import KIND, ProblemError, busy
 
 Message = Mapping[str, Any]  # as ASGI defines it
 Receive = Callable[[], Awaitable[Message]]
@@ -42,7 +42,7 @@ class BoundedBodies:
             if read > self._max_bytes:
                 problem = self._too_large()
             elif size and self._held > HELD * self._max_bytes:
-                problem = _busy()
+                problem = busy("The requests that are being answered hold as many bytes as the server admits.")
             return {"type": "http.disconnect"} if problem else message
 
         async def send_unless_refused(message: Message) -> None:
@@ -67,11 +67,6 @@ class BoundedBodies:
     def _too_large(self) -> ProblemError:
         way_out = "Send smaller pictures, or one patient at a time."
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {self._max_bytes / 1e6:g} MB.", way_out)
-
-
-def _busy() -> ProblemError:
-    detail = "The requests that are being answered hold as many bytes as the server admits."
-    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, "Try again in 2 s.", {"Retry-After": "2"})
 
 
 async def _drain(receive: Receive, most: int) -> None:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from fusion_ln.errors import FusionLNError, PictureError, PictureFault
 
 KIND = "application/problem+json"
+RETRY = "2"  # seconds after which a busy server may be asked again
 
 
 class ProblemError(Exception):
@@ -56,6 +57,11 @@ def unprocessable(error: FusionLNError) -> ProblemError:
     """Make the problem of a request whose content does not fit the model."""
     fault = error.fault if isinstance(error, PictureError) else None
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, error.problem, error.way_out, fault=fault)
+
+
+def busy(detail: str) -> ProblemError:
+    """Make the problem of a request for which there is no room now."""
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, f"Try again in {RETRY} s.", {"Retry-After": RETRY})
 
 
 def other_method(allowed: str) -> ProblemError:
