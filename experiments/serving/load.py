@@ -76,7 +76,7 @@ def make_model(folder: Path) -> Path:
 def triplets() -> list[dict[str, bytes]]:
     """Draw the simulated patients that the users send."""
     drawn = []
-    for example in draw_examples(per_class=4):
+    for example in draw_examples(per_class=4, side=192):
         files = {}
         for modality, image in example.pictures.items():
             image.save(buffer := io.BytesIO(), "PNG")

@@ -78,7 +78,7 @@ def write(lines: list[str]) -> None:
 
 def draw(sizes: list[tuple[int, int]]) -> Pictures:
     """Draw pictures of simulated patients, of a size by modality."""
-    patients = draw_examples(per_class=-(-PATIENTS // 3))[:PATIENTS]
+    patients = draw_examples(per_class=-(-PATIENTS // 3), side=192)[:PATIENTS]
     of_modality = zip(patients[0].pictures, sizes, strict=True)
     return [
         np.stack([np.asarray(p.pictures[m].convert("RGB").resize((width, height))) for p in patients])

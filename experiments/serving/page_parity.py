@@ -121,7 +121,7 @@ def time_triplets(page: Page, paths: list[Path]) -> tuple[list[float], float]:
 
 def measure(root: Path, n_patients: int, *, spread: bool) -> str:
     """Measure a model; returns its row."""
-    patients = draw_examples(per_class=-(-n_patients // 3))[:n_patients]
+    patients = draw_examples(per_class=-(-n_patients // 3), side=192)[:n_patients]
     model = take_first(load_model(root), patients, spread=spread)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
         out = Path(place) / "page"

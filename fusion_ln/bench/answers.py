@@ -108,7 +108,7 @@ def _read_all(files: Sequence[Path]) -> None:
 
 def _write_examples(folder: Path, modalities: Sequence[str]) -> dict[str, Path]:
     """Write a simulated patient's pictures as PNG."""
-    pictures = draw_examples(per_class=1)[0].pictures
+    pictures = draw_examples(per_class=1, side=192)[0].pictures
     files = {modality: folder / f"{modality}.png" for modality in modalities}
     for modality, file in files.items():
         pictures[modality].save(file)

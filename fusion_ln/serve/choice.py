@@ -48,7 +48,7 @@ def open_demonstration() -> Path:
             say(f"No model here: serving the demonstration {model.root}")
             return model.root
         say(f"No model here: training a demonstration on {PATIENTS} simulated patients, once (about a minute).")
-        cohort = open_phantom(PhantomSettings(patients=PATIENTS, image_size=FIT.image_size))
+        cohort = open_phantom(PhantomSettings(patients=PATIENTS))
         modalities = list(cohort.modalities)
         runs = run_baselines_and_fusions(
             cohort, modalities, {HEAD: None}, FIT, root / "runs", protocol="nested", seed=0, device=AUTO

@@ -10,11 +10,12 @@ from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.modalities.bmode import Scanner
 from fusion_ln.cohort.phantom.patients import draw_patients
 from fusion_ln.cohort.phantom.render import NodeSize, render_patient
+from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.manifests import load_manifest
 from fusion_ln.terms import LABEL
 
 SEED = 20_260_000  # of no cohort that a command makes by default
-SIDE = 192  # pixels
+SIDE = PhantomSettings().image_size  # of the cohort by default: a model of it finds other sizes unlike
 
 
 @dataclass(frozen=True)
