@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from fusion_ln.errors import RunError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
@@ -15,6 +16,12 @@ from fusion_ln.manifests import load_manifest, manifest_names
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import KNOWN_MODALITIES, modality_title
 
+# Words for programs, of warnings that are the same for every model.
+WARNING_CODES: dict[str, Literal["no-device", "simulated", "paper"]] = {
+    card.NOT_A_DEVICE: "no-device",
+    card.SIMULATED_MODEL: "simulated",
+    card.PAPER: "paper",
+}
 OTHER_COLOUR = ("#5b5bd6", "#9a9af0")  # of a modality that only the cohort knows
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-CautionCode = Literal["text-in-picture", "first-frame", "trained-on", "not-checked", "keeps-uploads"]
+CautionCode = Literal[
+    "text-in-picture", "first-frame", "trained-on", "not-checked", "keeps-uploads", "no-device", "simulated", "paper"
+]
 
 
 class Caution(NamedTuple):

@@ -21,7 +21,7 @@ from fusion_ln.export.page.bundle import INDEX, INSTALL, OFFLINE, PAGE, STATIC, 
 from fusion_ln.export.page.parts import PageParts, split_model
 from fusion_ln.export.source import ARCHIVE, pack_source, source_link, source_links
 from fusion_ln.files.atomic import write_bytes
-from fusion_ln.frozen.describe import describe_cohort, describe_model, map_tests_of, warnings_of
+from fusion_ln.frozen.describe import WARNING_CODES, describe_cohort, describe_model, map_tests_of, warnings_of
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.load import FrozenModel
 
@@ -176,7 +176,7 @@ def _describe(model: FrozenModel, parts: PageParts, folder: str, pages: Collecti
         "has_report": ModelFolder(model.root).report.name in pages,
         "has_facts": ModelFolder(model.root).facts.name in pages,
         "warnings": warnings,
-        "warning_codes": [None for _ in warnings],
+        "warning_codes": [WARNING_CODES.get(text) for text in warnings],
     }
     inferno = colormaps["inferno"]
     return {

@@ -27,7 +27,7 @@ def add_to(api: NinjaAPI, model: FrozenModel) -> None:
 
 def warnings_of(model: FrozenModel) -> list[Caution]:
     """List what whoever reads an answer of the model must know."""
-    warnings = [Caution(text) for text in describe.warnings_of(model)]
+    warnings = [Caution(text, describe.WARNING_CODES.get(text)) for text in describe.warnings_of(model)]
     if not model.digest:  # a run holds no hashes of its pictures
         warnings.append(Caution(NOT_CHECKED, "not-checked"))
     if serve_config().options.keep:

@@ -65,7 +65,15 @@ export type PictureFault =
   | 'not-cut';
 
 /** What a reader of an answer must know. */
-export type CautionCode = 'text-in-picture' | 'first-frame' | 'trained-on' | 'not-checked' | 'keeps-uploads';
+export type CautionCode =
+  | 'text-in-picture'
+  | 'first-frame'
+  | 'trained-on'
+  | 'not-checked'
+  | 'keeps-uploads'
+  | 'no-device'
+  | 'simulated'
+  | 'paper';
 
 export interface Session {
   needed: boolean;

@@ -1,5 +1,6 @@
 import { Button } from 'antd';
 import { useWords } from '../words/words';
+import { Coded } from './Coded';
 import { Note } from './Note';
 import { sayProblem } from './problem';
 
@@ -9,10 +10,12 @@ export function ProblemNote({ error, onAgain }: { error: unknown; onAgain?: (() 
   const { title, way, original } = sayProblem(error, words);
   return (
     <Note kind="bad" alert title={title}>
-      <p>{way}</p>
+      <p>
+        <Coded>{way}</Coded>
+      </p>
       {original && (
         <p className="dim small" lang="en">
-          {original}
+          <Coded>{original}</Coded>
         </p>
       )}
       {onAgain && <Button onClick={onAgain}>{words.tryAgain}</Button>}

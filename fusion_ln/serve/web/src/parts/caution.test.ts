@@ -12,6 +12,11 @@ it('says a warning in Chinese by its code, with the words of the server after it
   expect(unknown).toMatchObject({ said: '', original: 'Of a later server.' });
 });
 
+it('says a warning that is always the same in Chinese alone', () => {
+  const [said] = sayCautions({ warnings: ['Research only.'], warning_codes: ['no-device'] }, zh);
+  expect(said).toMatchObject({ said: expect.stringContaining('研究软件') as string, original: '' });
+});
+
 it("gives an English reader the server's own words once", () => {
   expect(sayCautions(GIVEN, en).map(({ said, original }) => said + original)).toEqual(GIVEN.warnings);
 });

@@ -1,4 +1,5 @@
 import { Button } from 'antd';
+import { Coded } from '../parts/Coded';
 import { sayProblem } from '../parts/problem';
 import { useWords } from '../words/words';
 import type { Picture } from './pictures';
@@ -29,7 +30,7 @@ export function PictureProblem({ picture: { error } }: { picture: Picture }) {
   const { title, way, original } = sayProblem(error, words);
   return (
     <p className="bad small" role="alert">
-      {title} {way}
+      {title.replace(/^picture: (.)/, (_, first: string) => first.toUpperCase())} <Coded>{way}</Coded>
       {original && <span lang="en"> {original}</span>}
     </p>
   );

@@ -15,9 +15,10 @@ interface UnplacedProps {
 export function Unplaced({ model, pictures, patient }: UnplacedProps) {
   const { words, title } = useWords();
   const told = pictures.some((picture) => picture.info !== null || picture.error !== null);
+  const unread = pictures.every((picture) => picture.error !== null);
   return (
     <div className="unplaced">
-      {told && <p className="caution">{words.patient.unplaced}</p>}
+      {told && <p className="caution">{unread ? words.patient.unread : words.patient.unplaced}</p>}
       <ul>
         {pictures.map((picture) => (
           <li key={picture.id}>

@@ -1,6 +1,7 @@
 import { Button, Segmented, Slider } from 'antd';
 import { useState } from 'react';
 import type { Explanation, Model } from '../api/types';
+import { Coded } from '../parts/Coded';
 import { Loading } from '../parts/Loading';
 import { ProblemNote } from '../parts/ProblemNote';
 import type { Asked, Patient } from '../patient/usePatient';
@@ -99,7 +100,9 @@ function MapViews({ model, explanation }: { model: Model; explanation: Explanati
           />
         ))}
       </ul>
-      <p className="dim small">{sayTrust(model.map_tests, methods, words, points)}</p>
+      <p className="dim small">
+        <Coded>{sayTrust(model.map_tests, methods, words, points)}</Coded>
+      </p>
     </>
   );
 }

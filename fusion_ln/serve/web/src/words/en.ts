@@ -95,6 +95,7 @@ export const en = {
     modalityOf: (file: string) => `Modality of ${file}`,
     unknown: 'Which modality?',
     unplaced: 'Choose the modality of these pictures, or remove them.',
+    unread: 'These files could not be read: remove them, or choose others.',
     guessed: 'guessed from its colours',
     differs: (modality: string) => `Its colours look like ${modality}.`,
     clinical: 'What else is known (may stay empty)',

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { en } from './en';
+import { speak } from './words';
 import { zh } from './zh';
 
 /** Texts of a dictionary by their place in it; functions are called with their places. */
@@ -23,4 +24,11 @@ it('says everything in Chinese', () => {
       expect(chinese[place], place).toMatch(/[\u4e00-\u9fff]/);
     }
   }
+});
+
+it('never rounds a probability to none or to certainty', () => {
+  const { percent } = speak('en');
+  expect([0, 0.00001, 0.005, 0.5, 0.995, 0.99999, 1].map(percent)).toEqual(
+    ['0%', '<0.1%', '0.5%', '50%', '99.5%', '>99.9%', '100%'],
+  );
 });

@@ -7,12 +7,16 @@ export const LANGUAGES = { en, zh } as const;
 export type Language = keyof typeof LANGUAGES;
 const TAGS: Record<Language, string> = { en: 'en', zh: 'zh-CN' };
 
+/** Least share that is written as such. */
+const LEAST = 0.001;
+
 interface Speech {
   words: Words;
   language: Language;
   setLanguage: (language: Language) => void;
   /** Name of a class or a modality in the reader's language. */
   title: (name: string, titles: Record<string, string>) => string;
+  /** A share in percent; only 0 and 1 themselves are written as 0% and 100%. */
   percent: (share: number) => string;
   number: (value: number) => string;
   /** Difference of two shares in percentage points, always with its sign. */
@@ -43,7 +47,11 @@ export function speak(language: Language): Omit<Speech, 'setLanguage'> {
     words,
     language,
     title: (name, titles) => words.names[name] ?? titles[name] ?? name,
-    percent: (share) => (share > 0.01 && share < 0.99 ? percent : small).format(share),
+    percent: (share) => {
+      if (share > 0 && share < LEAST) return `<${small.format(LEAST)}`; // nothing is ruled out by rounding
+      if (share > 1 - LEAST && share < 1) return `>${small.format(1 - LEAST)}`;
+      return (share > 0.01 && share < 0.99 ? percent : small).format(share);
+    },
     number: (value) => plain.format(value),
     points: (difference) => points.format(100 * difference),
     moment: (date) => moment.format(date),
