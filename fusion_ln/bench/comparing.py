@@ -8,6 +8,7 @@ import numpy as np
 from fusion_ln.bench.record import Figure, measure
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.intervals import metric_intervals
+from fusion_ln.evaluation.limits.remembered import forget
 from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.resamples import Resamples
@@ -37,7 +38,11 @@ def compare_figures(*, n_models: int, n_patients: int, n_resamples: int, n_many:
     copied = n_models * n_patients
     yield against_copy(f"AUC alone: {size}", auc_alone, copied, n_resamples)
     named = {f"model {k}": model for k, model in enumerate(models)}
-    whole = partial(compare, named, "model 0", n_resamples=n_resamples)
+
+    def whole() -> None:
+        forget()
+        compare(named, "model 0", n_resamples=n_resamples)
+
     yield against_copy(f"the whole of `compare`: {size}", whole, copied, n_resamples)
     many = make_predictions(n_many, 1.6, seed=0)
     alone = partial(metric_intervals, many, n_resamples=MANY_DRAWS)

@@ -17,7 +17,8 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.limits.clusters import alike_patients
 from fusion_ln.evaluation.limits.metrics import ShareLimits, closed_limits, resampling_holds
-from fusion_ln.evaluation.limits.resampling import BLOCK, bca, resample_counts, strata
+from fusion_ln.evaluation.limits.resampled import JACKKNIFE_GROUPS, columns_of, draw_metrics
+from fusion_ln.evaluation.limits.resampling import bca, strata
 from fusion_ln.evaluation.limits.shares import (
     Limits,
     Z,
@@ -33,8 +34,6 @@ from fusion_ln.terms import FOLD, LABEL
 
 # A metric over all classes stands in the tables with this in the column `class`.
 ALL_CLASSES = "all"
-# The influence of single patients is measured one by one up to this many per class, beyond in as many equal groups.
-_JACKKNIFE_GROUPS = 500
 
 
 @dataclass(frozen=True)
@@ -188,17 +187,15 @@ def resample(
     labels, classes, clusters = models[0].labels, models[0].classes, models[0].clusters
     need_patients(labels, classes, at_least=2, clusters=clusters)
     probs = [model.probs for model in models]
-    values = [_columns(score(labels, p, classes, metrics=metrics)) for p in probs]
+    values = [columns_of(score(labels, p, classes, metrics=metrics)) for p in probs]
     if large.draws_by_sums(labels, clusters):
         terms = [large.terms_of(labels, p) for p in probs]
         drawn = large.bootstrap_sums(terms, n_resamples, seed)
-        draws = [_columns(score_summary(sums, classes, metrics=metrics)) for sums in drawn]
+        draws = [columns_of(score_summary(sums, classes, metrics=metrics)) for sums in drawn]
         influences = [_influence_by_sums(each, classes, metrics) for each in terms]
     else:
-        blocks = resample_counts(labels, n_resamples, seed, clusters)
-        scored = [[_columns(score(labels, p, classes, block, metrics=metrics)) for p in probs] for block in blocks]
-        draws = [np.concatenate(parts) for parts in zip(*scored, strict=True)]
-        influences = _influences(labels, probs, classes, metrics, clusters)
+        drawn_metrics = draw_metrics(labels, probs, classes, metrics, clusters, n_resamples, seed)
+        draws, influences = map(list, zip(*drawn_metrics, strict=True))
     names = tuple(score(labels, probs[0], classes, metrics=metrics))
     alike = alike_patients(np.ones(len(labels), dtype=bool), clusters)
     quantile = Z if clusters is None else float(student_quantile(alike - 1))
@@ -271,46 +268,11 @@ def align(
     return a, b
 
 
-def _influences(
-    labels: np.ndarray,
-    probs: list[np.ndarray],
-    classes: tuple[str, ...],
-    metrics: Sequence[Metric],
-    clusters: np.ndarray | None,
-) -> list[np.ndarray]:
-    """Compute each model's `Resampled.influence`: jackknife influence over the number of groups of its stratum."""
-    influences: list[list[np.ndarray]] = [[] for _ in probs]
-    n_patients = len(labels) if clusters is None else int(clusters.max()) + 1
-    for members in strata(labels, clusters):
-        if len(members) == 1:
-            continue  # its only patient stands in every resample
-        n_groups = min(len(members), _JACKKNIFE_GROUPS)
-        left_out: list[list[np.ndarray]] = [[] for _ in probs]
-        for first in range(0, n_groups, step := max(1, BLOCK // len(labels))):
-            groups = range(first, min(first + step, n_groups))
-            counts = np.ones((len(groups), n_patients), dtype=np.float32)
-            for row, group in enumerate(groups):
-                counts[row, members[group::n_groups]] = 0
-            counts = counts if clusters is None else counts[:, clusters]
-            for values, p in zip(left_out, probs, strict=True):
-                values.append(_columns(score(labels, p, classes, counts, metrics=metrics)))
-        for influence, values in zip(influences, left_out, strict=True):
-            without = np.concatenate(values)
-            influence.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
-    nothing = np.zeros((0, sum(len(metric.titles(classes)) for metric in metrics)))
-    return [np.concatenate([nothing, *influence]) for influence in influences]
-
-
 def _influence_by_sums(terms: large.Terms, classes: tuple[str, ...], metrics: Sequence[Metric]) -> np.ndarray:
     parts = []
     for members in strata(terms.labels, None):
-        n_groups = min(len(members), _JACKKNIFE_GROUPS)
+        n_groups = min(len(members), JACKKNIFE_GROUPS)
         left = large.sums_without_groups(terms, members, n_groups)
-        without = _columns(score_summary(left, classes, metrics=metrics))
+        without = columns_of(score_summary(left, classes, metrics=metrics))
         parts.append((n_groups - 1) * (without.mean(axis=0) - without) / n_groups)
     return np.concatenate(parts)
-
-
-def _columns(scores: dict[str, np.ndarray]) -> np.ndarray:
-    """Stack scores to shape (R, M)."""
-    return np.stack(list(scores.values()), axis=1)

@@ -85,7 +85,7 @@ def test_acceleration_is_that_of_the_jackknife_within_classes():
 def test_leaving_out_groups_measures_nearly_what_single_patients_do(monkeypatch):
     predictions = model(0, n=300)
     single = resample([predictions], n_resamples=200, seed=0)[0]
-    monkeypatch.setattr("fusion_ln.evaluation.intervals._JACKKNIFE_GROUPS", 25)
+    monkeypatch.setattr("fusion_ln.evaluation.limits.resampled.JACKKNIFE_GROUPS", 25)
     grouped = resample([predictions], n_resamples=200, seed=0)[0]
     assert grouped.influence.shape == (75, len(grouped.names))
     column = single.names.index("auc_ovr")
