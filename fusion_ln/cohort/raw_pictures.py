@@ -215,7 +215,8 @@ def _report_unreadable(unreadable: Sequence[tuple[str, PictureError]], *, n_foun
     )
     if not skip:
         ways = sorted({error.way_out for _, error in unreadable if error.way_out})
-        raise PictureError(problem, "\n    ".join([*ways, "Or go on without them: `--skip-unreadable`."]))
+        ways += ["Or go on without them: `--skip-unreadable`."] * (len(unreadable) < n_found)
+        raise PictureError(problem, "\n    ".join(ways))
     if len(unreadable) == n_found:
         raise PictureError(problem, "None is left.")
     say(printable(f"Skipped: {problem}"))

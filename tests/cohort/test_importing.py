@@ -8,6 +8,8 @@ from PIL import Image
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.importing import import_cohort
+from fusion_ln.cohort.regions.cropping import Cropping
+from fusion_ln.cohort.regions.rule import CropRule
 from fusion_ln.cohort.source import open_source, source_names
 from fusion_ln.errors import CohortError, PictureError, SettingsError, SourceError
 from fusion_ln.files.hashes import hash_file
@@ -90,6 +92,11 @@ def test_unreadable_pictures_are_refused_by_name_and_nothing_is_written(damaged,
         assert any(name in line and reason in line for line in caught.value.problem.splitlines())
     assert "--skip-unreadable" in caught.value.way_out
     assert not (tmp_path / "cohort").exists()
+    with pytest.raises(PictureError, match=r"18 of 18 pictures") as caught:  # nothing would be left
+        import_cohort(
+            open_source("busi", damaged), tmp_path / "cohort", cropping=Cropping(CropRule.parse("9999,0,99,99"))
+        )
+    assert "--skip-unreadable" not in caught.value.way_out
 
 
 def test_unreadable_pictures_are_skipped_when_asked_and_remembered(damaged, tmp_path, capsys):
