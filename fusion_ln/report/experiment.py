@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from fusion_ln.clinical.columns import columns_title
+from fusion_ln.clinical.columns import columns_title, is_finding
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.draws import Draw
 from fusion_ln.records.kinds import BaselineRecord, LateFusionRecord, TrainedFusionRecord
@@ -43,6 +43,8 @@ def fusion_heading(cohort: Cohort) -> Heading:
 def columns_heading(cohort: Cohort, columns: Sequence[str], *, with_pictures: bool) -> Heading:
     """Head the page of models of the cohort's table, alone or beside runs of pictures."""
     added, alone = "What do the pictures add to what is known without them?", "How much is known without pictures?"
+    if any(is_finding(column, cohort.modalities) for column in columns):  # which a reader knows from pictures
+        added, alone = "What do the pictures add to these columns?", "How much do these columns tell?"
     return Heading(f"{cohort.name}: {columns_title(columns, cohort.modalities)}", added if with_pictures else alone)
 
 

@@ -46,7 +46,7 @@ def verdict_figures(results: Results) -> str:
         return f"{_reach(results, results.main)} {nothing}".strip()
     row = results.difference(candidate, PRIMARY)
     interval = f"{signed(row.difference)}, 95 % interval {signed_spread(row.ci_low, row.ci_high)} {GIVEN}"
-    if row.patients == len(candidate.predictions.table) == len(reference.predictions.table):
+    if _of_all(row, candidate, reference):
         reached = _reach(results, candidate, reference)
     else:
         reached = (
@@ -110,7 +110,10 @@ def weak_class_answer(results: Results) -> str:
         gap = results.difference(results.candidate, "recall", name)
         relation = "excludes" if gap.ci_low > 0 or gap.ci_high < 0 else "includes"
         interval = signed_spread(gap.ci_low, gap.ci_high)
-        sentences.append(f"The difference is {signed(gap.difference)} ({interval}), which {relation} zero.")
+        start = "The difference is"
+        if not _of_all(gap, results.candidate, results.reference):
+            start = f"Among the {_units(results)} that every model predicted the difference is"
+        sentences.append(f"{start} {signed(gap.difference)} ({interval}), which {relation} zero.")
     return " ".join(sentences)
 
 
@@ -214,6 +217,11 @@ def limits(results: Results) -> list[str]:
     if results.cohort.simulated:
         found.insert(0, "To say anything about real patients: these are simulated. They show whether the method works.")
     return found
+
+
+def _of_all(row: Difference, *models: Model) -> bool:
+    """Tell whether a difference is one of all whom its models predicted."""
+    return all(row.patients == len(model.predictions.table) for model in models)
 
 
 def recognised(results: Results, model: Model, of_class: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from fusion_ln.clinical.columns import is_finding
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.repeats import GIVEN
@@ -59,7 +60,7 @@ def build(report: Report) -> Section | None:
         place=15,
         anchor="without-pictures",
         link="Without pictures",
-        title="Beyond what is known without pictures",
+        title=f"Beyond {_known_as(results, known, 'what is known without pictures')}",
         subtitle=known.what.lower(),
         template="performance/clinical.html",
         text=COLUMNS_TEXT,
@@ -116,19 +117,26 @@ def _answer(results: Results, gains: list[AddedAuc], known: Model) -> str:
         return ""
     first = gains[0]
     reader = next(m for m in results.models if m.name == first.model_a)
+    without = _known_as(results, known, "what is known without them")
     sure = first.p < SIGNIFICANCE  # as for the headline: the test and the interval must agree
     if sure and first.ci_low > 0:
         adds = first.question == ADDS
-        verdict = "The pictures add to what is known without them" if adds else "The pictures tell more"
+        verdict = f"The pictures add to {without}" if adds else "The pictures tell more"
     elif sure and first.ci_high < 0:
         verdict = "The pictures make it worse" if first.question == ADDS else "The pictures tell less"
     else:
-        more = "add to what is known" if first.question == ADDS else "tell more than what is known"
-        verdict = f"That the pictures {more} without them was not shown"
+        more = "add to" if first.question == ADDS else "tell more than"
+        verdict = f"That the pictures {more} {without} was not shown"
     return (
         f"{verdict}. {known.what} reached an AUC of {number(first.auc_b)}; {reader.what} {number(first.auc_a)}, on "
         f"{first.patients} patients: {signed(first.difference)} ({signed_spread(first.ci_low, first.ci_high)})."
     )
+
+
+def _known_as(results: Results, known: Model, unread: str) -> str:
+    """Name what the columns hold: ``unread`` without pictures, unless readers took some of them from pictures."""
+    read = any(is_finding(column, results.cohort.modalities) for column in known.columns)
+    return "columns with reader's findings" if read else unread
 
 
 def draw_gains(results: Results, gains: list[AddedAuc]) -> Plate:

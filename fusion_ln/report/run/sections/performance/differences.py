@@ -117,7 +117,8 @@ def _describe_primary(results: Results, candidate: Model, reference: Model, test
     text = (
         f"Primary endpoint: the mean AUC of {candidate.title} against {reference.title}. One test, not corrected, "
         f"{p_value(test.p)} (DeLong); {p_value(row['permutation_p'])} by swapping the two models’ answers within "
-        "patients. Near an AUC of 1 few patients tell the models apart, and DeLong’s test rejects too rarely."
+        "patients. Near an AUC of 1 few patients tell the models apart, and DeLong’s test rejects too rarely: a small "
+        "p holds, a large one is no sign that the models are equal."
     )
     if test.difference <= 0:
         return text
