@@ -6,8 +6,8 @@ Command   python experiments/accuracy/missing.py train     (stopped, the same co
           python experiments/accuracy/missing.py ask        (heads on the networks that are there)
           python experiments/accuracy/missing.py page
 Time      about 30 CPU minutes a seed, beside one pre-training
-Expect    at 25 and at 50 % broken in training both trained heads above late fusion of what is there; a modality
-          dropout that rises no better than the constant one; half a grey-scale picture worse than none
+Expect    at 25 and at 50 % broken in training `concat` above late fusion of what is there, cross-attention not below; a
+          modality dropout that rises no better than the constant one; half a grey-scale picture worse than none
           (it writes benchmarks/missing.md, missing.csv and missing.png)
 
 One cohort of 240 simulated patients a seed; the cells take pictures away from it, so patients, folds and pictures are
