@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from tiny import CPU, FIT, OPTIONS, build_cohort, fusionln, refused, shortened
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import CohortError, ModelError, RunError, SettingsError, VerifyError
+from fusion_ln.evaluation.external.figures import PointEstimate
 from fusion_ln.evaluation.external.record import EvaluationRecord, read_record
 from fusion_ln.evaluation.external.shift import FALSE_ALARMS
 from fusion_ln.evaluation.intervals import metric_intervals
@@ -97,6 +99,15 @@ def test_the_page_answers_the_endpoint_first_from_the_models_answers(study, mode
     assert read_log(model)[0].protocol == done.record.protocol.sha256
     assert "By sex" in page
     assert "By site" not in page
+
+
+def test_a_slope_that_cannot_be_fitted_is_not_laid_to_few_patients():
+    """Probabilities alike for all, or a class told without an error, have an intercept and no slope."""
+    none, some = PointEstimate(value=None, low=None, high=None), PointEstimate(value=1.0, low=0.9, high=1.1)
+    figures = SimpleNamespace(slope={"a": none, "b": none, "c": some}, intercept={"a": some, "b": none, "c": some})
+    found = text.calibration_in_words(figures)
+    assert "probabilities of a give no slope" in found
+    assert "Of b there are too few patients" in found
 
 
 @pytest.mark.usefixtures("pageless")

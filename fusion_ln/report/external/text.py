@@ -88,11 +88,13 @@ def calibration_in_words(figures: Figures) -> str:
         n for n, i in figures.intercept.items() if i.low is not None and i.high is not None and i.low * i.high > 0
     ]
     unknown = [name for name, slope in figures.slope.items() if slope.low is None]
+    flat = [name for name in unknown if figures.intercept[name].low is not None]
     parts = [
         (sure, "Its probabilities of {} are too sure there (slope below 1)."),
         (unsure, "Its probabilities of {} are too cautious there (slope above 1)."),
         (shifted, "The share of {} is not the one that it predicts (intercept away from 0)."),
-        (unknown, "Of {} there are too few patients to judge the calibration."),
+        (flat, "The probabilities of {} give no slope: they hardly differ, or part the class without an error."),
+        ([name for name in unknown if name not in flat], "Of {} there are too few patients to judge the calibration."),
     ]
     found = [text.format(listed(names)) for names, text in parts if names]
     return " ".join(found) or "Calibration: every class’s interval holds slope 1 and intercept 0."
