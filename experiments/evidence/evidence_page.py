@@ -43,8 +43,9 @@ RARE = """
 Why DeLong's tests reject too rarely at recalls of 0.9 and above: the difference rests on the few patients whom one
 model alone misplaces, and |z| cannot pass the square root of their effective number (a median of 5 at n = 60 and recall
 0.9, of 3 at 0.945). It is not the variance: DeLong's is 10 to 15 % too large there, and its unbiased form (less the
-interaction of the two samples) moves the rate at n = 60 from 0.011 to 0.019 only. A permutation test, whose level is
-exact but for the steps of its p-value, is limited by the same few patients; the page gives it beside.
+interaction of the two samples) moves the rate at n = 60 from 0.011 to 0.019 only. A permutation test of ranks, which
+the page gives beside, rejects more often (0.03 to 0.05). It does not reach the level that its orders allow: each model
+has ranks of its own, which move when patients are swapped. `auc_tests.md` compares both with a studentised form.
 
 What this does not show: other noise than the normal, and what other seeds and folds would give (`repeats`).
 """

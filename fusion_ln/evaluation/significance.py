@@ -71,7 +71,8 @@ def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 20
     For AUC the patients' mid-ranks within each model are swapped, not their probabilities, so that two models with
     other scales but the same order do not differ (Bandos, Rockette & Gur 2005). The hypothesis tested is that a
     patient's predictions may be exchanged between the models, which is more than an equal value of the metric. For
-    a count of few patients, such as the recall of a small class, it rejects more rarely than its level says.
+    a count of few patients, such as the recall of a small class, it rejects more rarely than its level says, and so it
+    does for an AUC near 1 (``experiments/benchmarks/auc_tests.md``): ranks are each model's own, and swaps move them.
 
     Returns:
         One row per metric: ``metric, class, difference`` (a - b) ``, permutation_p`` (two-sided, never 0).
