@@ -342,7 +342,9 @@ def test_a_model_explains_its_answers_to_patients_it_has_not_seen(study, model, 
     table = pd.read_csv(out / "answers.csv").set_index("patient_id")
     rows = np.flatnonzero(np.isin(answers.patients, picks))
     np.testing.assert_allclose(table.loc[picks].filter(like="prob_").to_numpy(), answers.probs[rows])
-    assert {Image.open(out / f"{patient}.png").size for patient in picks} == {(110 + 3 * 200, 66 + 200 + 22)}
+    for width, height in (Image.open(out / f"{patient}.png").size for patient in picks):
+        assert width >= 110 + 3 * 200  # wider where a text is
+        assert height == 66 + 200 + 22
     for arguments, problem in {
         (): "name the cohort",
         ("--cohort", own.root): "used to train",
