@@ -51,7 +51,7 @@ def test_site_folds_hold_out_one_site_each():
     ("counts", "arguments", "problem", "way_out"),
     [
         ([10, 3], {"k": 5}, "class 'malignant' has 3 patients, fewer than the 5 folds", "--folds 3"),
-        ([10, 1], {"k": 5}, "class 'malignant' has 1 patients", "leave the class out."),
+        ([10, 1], {"k": 5}, "class 'malignant' has 1 patient,", "leave the class out."),
         ([10, 0], {"k": 5}, "class 'malignant' has 0 patients", "Add patients"),
         ([10, 10], {"k": 1}, "at least 2 are needed", ""),
         ([10, 10], {"by_site": True}, "at least two sites; the cohort names none", "--folds 5"),

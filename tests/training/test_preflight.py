@@ -84,7 +84,7 @@ def test_a_backbone_without_tokens_is_refused_for_a_trained_head(make_cohort, tm
 
 
 def test_cross_fitted_tokens_are_refused_where_a_class_is_too_small(lopsided, tmp_path):
-    with pytest.raises(CohortError, match="class 'lymphoma' has 1 patients, fewer than the 3"):
+    with pytest.raises(CohortError, match="class 'lymphoma' has 1 patient, fewer than the 3"):
         train(lopsided, {"cross-attention": HEAD.model_copy(update={"tokens": "cross-fitted"})}, tmp_path)
 
 
