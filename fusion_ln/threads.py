@@ -1,14 +1,17 @@
-"""Cores of this process, a function on many files at once (decoding and hashing release the lock), and freed memory."""
+"""Cores and threads of this process, a function on many files at once, linear algebra, and freed memory."""
 
 import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from fusion_ln.progress import progress
 
@@ -82,3 +85,18 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, KEPT)
         mallopt(M_TRIM_THRESHOLD, KEPT)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Compute the linear algebra of NumPy and SciPy with one thread: on small matrices the others only wait."""
+    with _linear_algebra().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    """Find the libraries that are loaded; SciPy brings one of its own, which its optimisers take."""
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()

@@ -2,8 +2,9 @@ import os
 import threading
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from fusion_ln.threads import cores, map_with_progress
+from fusion_ln.threads import cores, map_with_progress, one_blas_thread
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,13 @@ def test_results_come_in_order_and_only_a_few_are_held_at_once():
         with lock:
             held -= 1
     assert most < 100
+
+
+def test_linear_algebra_of_small_problems_gets_one_thread_and_then_its_own_again():
+    def threads():
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread():
+            assert threads() == {1}
+        assert threads() == {2}

@@ -13,7 +13,7 @@ from fusion_ln.settings.base import Answer
 OF_FOLDS = (
     "Every figure of this page is of the models of the folds, one by one, each on the patients whom it never saw. The "
     "frozen model is {model}: no patient of the study is unseen by it, so its own figures could not be measured there. "
-    "Was it chosen among several for these figures, they flatter it."
+    "If it was chosen among several by these figures, they flatter it."
 )
 MODELS: dict[Answer, str] = {
     "ensemble": "the mean of these models",

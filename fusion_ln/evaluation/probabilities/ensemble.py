@@ -18,6 +18,7 @@ from fusion_ln.evaluation.probabilities.maps import SLOPES, CalibrationMap, log_
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import FOLD, PATIENT
+from fusion_ln.threads import one_blas_thread
 
 MOST_NOISE = 5.0  # variance of a single model's logits around those of very many, in units of the latter's
 RIDGE = 0.5  # pseudo-patients: holds the change with 1 / (number of models) near 0 where few patients tell it
@@ -61,6 +62,7 @@ def unseen_means(held_out: Predictions, inner: Predictions) -> UnseenMeans:
     return UnseenMeans(parts[0], parts[1].astype(np.int64), parts[2].astype(np.int64), parts[3])
 
 
+@one_blas_thread()
 def calibrate_mean(held_out: Predictions, inner: Predictions, n_models: int) -> CalibrationMap:
     """Learn the calibration of the mean of ``n_models`` fold models.
 

@@ -18,6 +18,7 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import LOGIT, PROB
+from fusion_ln.threads import one_blas_thread
 
 PROB_FLOOR = 1e-9  # keeps logarithms finite
 SLOPES = (0.05, 20.0)  # a model that knows nothing, or is always right, has no slope
@@ -109,6 +110,7 @@ class Calibrated:
         return _apply_by_fold(self.raw, self.maps, prevalence)
 
 
+@one_blas_thread()
 def fit_map(
     probs: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], shrinkage: Shrinkage = SHRINKAGE
 ) -> CalibrationMap:

@@ -12,6 +12,7 @@ from fusion_ln.evaluation.limits.clusters import count_patients, sum_by_patient
 from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.limits.shares import LEVEL, Z, middle
 from fusion_ln.predictions import Predictions
+from fusion_ln.threads import one_blas_thread
 
 FEWEST_CALIBRATED = 10  # patients of a class, and of the rest, below which no interval and no curve is given
 LOGIT_FLOOR = 1e-6  # keeps the logit finite
@@ -77,6 +78,7 @@ def calibration_curves(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns, dtype=float)
 
 
+@one_blas_thread()
 def fit_logistic(
     design: np.ndarray,
     events: np.ndarray,
