@@ -29,6 +29,7 @@ from fusion_ln.records.kinds import TrainedFusionRecord
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.base import Answer
 from fusion_ln.settings.devices import AUTO, DeviceSettings
+from fusion_ln.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from fusion_ln.training.fusion.refit import Refit
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 LONGEST_LICENCE, NAMED = 200, 40  # letters; that a message repeats
 
 
+@one_blas_thread()
 def freeze(
     run: RunFolder,
     out: Path,
