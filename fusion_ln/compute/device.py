@@ -11,12 +11,11 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from threadpoolctl import threadpool_limits
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import Precision
-from fusion_ln.threads import cores
+from fusion_ln.threads import cores, one_blas_thread
 
 RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
@@ -73,7 +72,7 @@ def fixed_threads(shares: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(threads_per_fit(shares))
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(before)
