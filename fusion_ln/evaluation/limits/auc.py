@@ -1,5 +1,6 @@
 """AUCs of one sample or many, what each patient adds to them, and their limits in closed form."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -11,6 +12,7 @@ from scipy.special import expit, logit
 from fusion_ln.evaluation.limits.clusters import alike_patients, count_patients, sum_by_patient
 from fusion_ln.evaluation.limits.shares import Limits, Z, student_quantile
 
+Count = Callable[[np.ndarray, np.ndarray | None], np.ndarray | float]  # of members and clusters
 # With fewer misplaced patients than this DeLong's variance, which rests on them, is too small (by simulation).
 MISPLACED = 3
 _HALVINGS = 50
@@ -87,20 +89,18 @@ class Aucs:
     @property
     def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Patients of each class, and of the rest: of either, if the nodes of a patient differ. Two of shape (C,)."""
-        groups = [self.labels == c for c in range(self.by_class.shape[-1])]
-        sizes, rest = (
-            np.array([count_patients(each, self.clusters) for each in members])
-            for members in (groups, [~own for own in groups])
-        )
-        return sizes, rest
+        return self._of_classes(count_patients)
 
     @property
     def _alike(self) -> tuple[np.ndarray, np.ndarray]:
         """Patients of each class, and of the rest, whose variance tells as much as theirs. Two of shape (C,)."""
+        return self._of_classes(alike_patients)
+
+    def _of_classes(self, count: Count) -> tuple[np.ndarray, np.ndarray]:
+        """Count the members of each class, and of the rest, by a function of who they are. Two of shape (C,)."""
         groups = [self.labels == c for c in range(self.by_class.shape[-1])]
         own, rest = (
-            np.array([alike_patients(each, self.clusters) for each in members])
-            for members in (groups, [~own for own in groups])
+            np.array([count(each, self.clusters) for each in members]) for members in (groups, [~own for own in groups])
         )
         return own, rest
 
