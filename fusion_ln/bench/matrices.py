@@ -34,10 +34,8 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
-        if (
-            func._overloadpacket not in flop_registry
-        ):  # in inference mode operations come whole, with those that count within
-            with self:
+        if func._overloadpacket not in flop_registry:
+            with self:  # in inference mode operations come whole, with those that count within
                 out = func.decompose(*args, **named)
             return func(*args, **named) if out is NotImplemented else out
         out = func(*args, **named)
