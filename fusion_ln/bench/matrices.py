@@ -10,19 +10,26 @@ from torch.utils.flop_counter import flop_registry
 
 from fusion_ln.bench.record import Figure, seconds
 
-SIDE, TIMES = 2048, 5  # of the matrices, and products of which the fastest counts
+SIDES, TIMES = {"cpu": 2048, "cuda": 8192}, 5  # of the matrices, and products of which the fastest counts
+HOST = torch.device("cpu")
 FLOOR = "its operations at the rate of a matrix product"
 
 
 @cache
-def matrix_rate(threads: int) -> float:
-    """Measure the operations per second of a float32 matrix product."""
-    before = torch.get_num_threads()
+def matrix_rate(threads: int, device: torch.device = HOST, dtype: torch.dtype = torch.float32) -> float:
+    """Measure the operations per second of a matrix product."""
+    before, side = torch.get_num_threads(), SIDES[device.type]
     torch.set_num_threads(threads)
-    matrix = torch.randn(SIDE, SIDE)
-    fastest = min(seconds(lambda: matrix @ matrix) for _ in range(TIMES))
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
+    fastest = min(seconds(lambda: _multiply(matrix)) for _ in range(TIMES))
     torch.set_num_threads(before)
-    return 2 * SIDE**3 / fastest
+    return 2 * side**3 / fastest
+
+
+def _multiply(matrix: torch.Tensor) -> None:
+    torch.mm(matrix, matrix)
+    if matrix.is_cuda:
+        torch.cuda.synchronize()
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]

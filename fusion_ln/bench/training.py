@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from fusion_ln.bench.matrices import FLOOR, count_operations, matrix_rate
 from fusion_ln.bench.record import Figure
 from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of, threads_per_fit
 from fusion_ln.images.bank import Batches, ImageBank
@@ -27,22 +29,35 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.threads import cores
 from fusion_ln.training.fit import train_epoch
+from fusion_ln.training.recorded import recorded_passes
 from fusion_ln.training.tasks import PictureTask
 
 N_CLASSES = 3
+COUNTED = 2  # pictures, since batch norms take no single one
 SOURCE_SIDE = 512  # pixels a side of the files that the ImageFolder loop decodes
-FLOORS = {"bare": "bare PyTorch loop, in memory", "research": "ImageFolder + DataLoader loop, float32"}
+LOOPS = {"bare": "bare PyTorch loop, in memory", "research": "ImageFolder + DataLoader loop, float32"}
 
 
 def fit_figures(settings: FitSettings, device: DeviceSettings, *, n_pictures: int, rounds: int) -> Iterator[Figure]:
-    """Time the loops (see `bench_fit`), and set ours beside each other one, per picture."""
+    """Time the loops (see `bench_fit`), and set ours beside each other one and the operations of its network."""
     fabric = make_fabric(device, suited_precision(settings.precision, [settings], accelerator_of(device)))
     rates = bench_fit(settings, fabric, n_pictures=n_pictures, rounds=rounds)
     batch = f"batch {settings.batch_size}, {precision_of(fabric)}, {fabric.device.type}"
     task = f"training, a picture ({settings.backbone}, {settings.image_size} px, {batch})"
     ours = 1 / median(rates["ours"])
-    for name, title in FLOORS.items():
-        yield Figure(benchmark="fit", task=task, seconds=ours, floor=title, floor_seconds=1 / median(rates[name]))
+    floors = {title: 1 / median(rates[name]) for name, title in LOOPS.items()}
+    kind = torch.bfloat16 if precision_of(fabric) == "bf16-mixed" else torch.float32
+    floors[FLOOR] = _operations(settings) / matrix_rate(threads_per_fit(5), fabric.device, kind)
+    for title, floor in floors.items():
+        yield Figure(benchmark="fit", task=task, seconds=ours, floor=title, floor_seconds=floor)
+
+
+def _operations(settings: FitSettings) -> float:
+    """Count the operations of a training step, for a picture: three forward passes, as is the custom."""
+    with torch.device("meta"), torch.no_grad():
+        model = build_classifier(settings, N_CLASSES, weights="scratch").train()
+        pictures = torch.zeros(COUNTED, 3, settings.image_size, settings.image_size)
+        return 3 * count_operations(lambda: model(pictures)) / COUNTED
 
 
 def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds: int) -> dict[str, list[float]]:
@@ -52,15 +67,15 @@ def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds:
     not counted. All train the same network with Adam on the same number of pictures of noise.
 
     Returns:
-        ``ours``: batches cut from a memory-mapped bank, augmentation, our loop. ``bare``: whole batches of floats
-        already on the device, forward, backward, step, in the same precision and memory layout; both with the
-        threads that a fit of five folds gets. ``research``: ImageFolder on PNG files, DataLoader with a worker per
-        core, float32, all threads.
+        ``ours``: batches cut from a memory-mapped bank, augmentation, our loop, on a GPU with recorded passes.
+        ``bare``: whole batches of floats already on the device, forward, backward, step, in the same precision and
+        memory layout; both with the threads that a fit of five folds gets. ``research``: ImageFolder on PNG files,
+        DataLoader with a worker per core, float32, all threads.
     """
     threads = {"ours": threads_per_fit(5), "bare": threads_per_fit(5), "research": cores()}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         loops = {
-            "ours": _ours(settings, fabric, Path(folder), n_pictures),
+            "ours": _ours(settings, fabric, Path(folder), n_pictures, stack),
             "bare": _bare(settings, fabric, n_pictures),
             "research": _research(settings, fabric, Path(folder), n_pictures),
         }
@@ -79,14 +94,15 @@ def bench_fit(settings: FitSettings, fabric: Fabric, *, n_pictures: int, rounds:
     return rates
 
 
-def _ours(settings: FitSettings, fabric: Fabric, folder: Path, n: int) -> Callable[[int], int]:
+def _ours(settings: FitSettings, fabric: Fabric, folder: Path, n: int, stack: ExitStack) -> Callable[[int], int]:
     file = folder / "bank.npy"
     rng = np.random.default_rng(0)
     np.save(file, rng.integers(0, 256, (n, 3, settings.image_size, settings.image_size), dtype=np.uint8))
     bank = ImageBank(np.load(file, mmap_mode="r"), np.arange(n).astype(str), np.arange(n) % N_CLASSES)
-    batches = Batches(bank, np.arange(n), settings.batch_size)
+    batches = Batches(bank, np.arange(n), settings.batch_size, device=fabric.device)
     task = PictureTask("2d", build_classifier(settings, N_CLASSES))
     model, optimizer = fabric.setup(*_trainable(task.model, settings))
+    stack.enter_context(recorded_passes(task.model, wanted=True))
 
     def epoch(number: int) -> int:
         train_epoch(task, model, batches.shuffled(number), optimizer, None, fabric)

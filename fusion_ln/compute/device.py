@@ -17,6 +17,8 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import Precision
 from fusion_ln.threads import cores, one_blas_thread
 
+USED_SHARE = 0.9  # of a GPU's free memory, by fits side by side
+MOST_ON_GPU = 15  # fits side by side
 RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
 
@@ -25,11 +27,28 @@ def accelerator_of(settings: DeviceSettings) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
 
 
-def fits_at_once(settings: DeviceSettings, n_fits: int) -> int:
-    """Return the number of ``n_fits`` that run side by side."""
-    if settings.processes > 1 or accelerator_of(settings) != "cpu":
+def fits_at_once(settings: DeviceSettings, n_fits: int, memory: int = 0) -> int:
+    """Return the number of ``n_fits`` that run side by side.
+
+    On a GPU a fit waits for its core, for validation, for the disk; others beside it fill the gaps.
+
+    Args:
+        settings: The device.
+        n_fits: Number of fits.
+        memory: Bytes of a GPU's memory that each takes; 0: not known, so that one runs at a time unless users say more.
+    """
+    if settings.processes > 1:
         return 1
-    return max(1, min(settings.workers or cores(), n_fits))
+    room = cores() if accelerator_of(settings) == "cpu" else _room_on_gpu(memory)
+    return max(1, min(settings.workers or room, n_fits))
+
+
+def _room_on_gpu(memory: int) -> int:
+    """Return the number of fits that the free memory of the GPU holds, at most one per core."""
+    if not memory or not torch.cuda.is_available():
+        return 1
+    free, _ = torch.cuda.mem_get_info()
+    return min(cores(), MOST_ON_GPU, int(USED_SHARE * free) // memory)
 
 
 def check_batch(settings: DeviceSettings, batch_size: int) -> None:

@@ -29,6 +29,10 @@ class Job(Protocol):
         """Precision of its arithmetic."""
 
     @property
+    def memory(self) -> int:
+        """Bytes of a GPU's memory that it takes, about; 0: not known, so that no other computes beside it."""
+
+    @property
     def epochs(self) -> int:
         """Largest number of epochs; early stopping may save some."""
 

@@ -35,7 +35,7 @@ def validate(device: DeviceSettings, fit: FitSettings) -> None:
 
 def run(jobs: list[J], threads: int, step: Step) -> None:
     """Compute all jobs. The first error stops the others at their next epoch."""
-    at_once = fits_at_once(jobs[0].device, len(jobs))
+    at_once = fits_at_once(jobs[0].device, len(jobs), jobs[0].memory)
     if at_once == 1:
         _run_in_turn(jobs, threads, step)
     else:

@@ -59,6 +59,10 @@ class MapsJob:
         return "32-true"
 
     @property
+    def memory(self) -> int:
+        return 0
+
+    @property
     def epochs(self) -> int:
         return len(self.methods)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.images.prepare import PREPARATION, prepare_picture
 from fusion_ln.terms import IMAGE, LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
+
+HOST = torch.device("cpu")
+HELD_SHARE = 0.25  # most of a device's free memory that one bank may take
 
 
 def as_network_input(pictures: Tensor) -> Tensor:
@@ -40,10 +43,24 @@ class ImageBank:
     pixels: np.ndarray
     patients: np.ndarray
     labels: np.ndarray
+    _copies: dict[torch.device, Tensor | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def copy_on(self, device: torch.device) -> Tensor | None:
+        """Copy the pixels into the memory of a GPU, once; None on a CPU, and where they would fill the GPU."""
+        if device not in self._copies:
+            room = HELD_SHARE * free_memory(device)
+            held = self.pixels.nbytes < room
+            self._copies[device] = torch.from_numpy(np.array(self.pixels)).to(device) if held else None
+        return self._copies[device]
 
     def rows_of(self, patients: list[str]) -> np.ndarray:
         """Find the rows of the pictures of ``patients``, in the bank's order."""
         return np.flatnonzero(np.isin(self.patients, patients))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free bytes of a GPU; 0 for a CPU, which reads a bank where it lies."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def bank_file(cohort: Cohort, modality: str, size: int) -> Path:
@@ -129,6 +146,7 @@ class Batches:
         seed: Seed of the order.
         oversample: Over-sample smaller classes, see `balanced_rows` (training only).
         share: (rank, world size): each of several devices takes its own part of every batch.
+        device: Device that the batches are for; a GPU cuts them from its own copy of the bank, see `ImageBank.copy_on`.
     """
 
     bank: ImageBank
@@ -137,6 +155,7 @@ class Batches:
     seed: int = 0
     oversample: bool = False
     share: tuple[int, int] = (0, 1)
+    device: torch.device = HOST
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -146,15 +165,11 @@ class Batches:
         """Yield whole batches, in a new order each epoch; the remainder of the last batch is left out."""
         rng = np.random.default_rng([self.seed, epoch])
         rows = balanced_rows(self.rows, self.bank.labels[self.rows], rng) if self.oversample else self.rows
-        rows = rng.permutation(rows)
-        rank, world = self.share
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self._cut(rows[start : start + self.batch_size][rank::world])
+        yield from self._cut(rng.permutation(rows)[: len(self) * self.batch_size])
 
     def in_order(self) -> Iterator[Batch]:
         """Yield every picture once, in the bank's order."""
-        for start in range(0, len(self.rows), self.batch_size):
-            yield self._cut(self.rows[start : start + self.batch_size])
+        yield from self._cut(self.rows)
 
     def _drawn_per_epoch(self) -> int:
         if not self.oversample:
@@ -162,9 +177,18 @@ class Batches:
         counts = np.unique(self.bank.labels[self.rows], return_counts=True)[1]
         return int(counts.max() * len(counts))
 
-    def _cut(self, rows: np.ndarray) -> Batch:
-        return Batch(
-            pictures=torch.from_numpy(self.bank.pixels[rows]),
-            labels=torch.from_numpy(self.bank.labels[rows]),
-            patients=self.bank.patients[rows],
-        )
+    def _cut(self, rows: np.ndarray) -> Iterator[Batch]:
+        """Cut rows into batches, in their order; of each the part of this device."""
+        copy = self.bank.copy_on(self.device)
+        if copy is not None:  # all of them at once, since every transfer would wait for the device
+            places = torch.from_numpy(rows).to(self.device)
+            labels = torch.from_numpy(self.bank.labels[rows]).to(self.device)
+        rank, world = self.share
+        for start in range(0, len(rows), self.batch_size):
+            part = slice(start + rank, start + self.batch_size, world)
+            cut = rows[part]
+            if copy is not None:
+                yield Batch(copy[places[part]], labels[part], self.bank.patients[cut])
+            else:
+                pictures, of_class = (torch.from_numpy(values[cut]) for values in (self.bank.pixels, self.bank.labels))
+                yield Batch(pictures, of_class, self.bank.patients[cut])

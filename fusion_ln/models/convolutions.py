@@ -1,4 +1,4 @@
-"""Count of the multiplications of a network, and of the outputs of its depthwise convolutions."""
+"""Count of the multiplications and outputs of a network, and of its depthwise convolutions."""
 
 from typing import Any
 
@@ -13,19 +13,22 @@ class Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._multiplications = self._outputs = 0
+        self.outputs = 0  # of all convolutions and products
+        self._multiplications = self._depthwise = 0
 
     @property
     def depthwise(self) -> float:
         """Outputs of depthwise convolutions per multiplication of all layers."""
-        return self._outputs / max(1, self._multiplications)
+        return self._depthwise / max(1, self._multiplications)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
             weight, groups = args[1], args[8]
             self._multiplications += out.numel() * weight[0].numel()
-            self._outputs += out.numel() if groups == len(weight) > 1 else 0
+            self._depthwise += out.numel() if groups == len(weight) > 1 else 0
+            self.outputs += out.numel()
         elif func in PRODUCTS:
             self._multiplications += out.numel() * args[-1].shape[-2]
+            self.outputs += out.numel()
         return out

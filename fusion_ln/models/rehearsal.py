@@ -19,6 +19,8 @@ from fusion_ln.settings.training import FitSettings
 # Pixels a side that are tried to name some that a network takes; 112 and 224 suit patches of 14 pixels.
 TRIED_SIZES = (32, 64, 96, 112, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512)
 REHEARSED = 2
+KEPT = 3.0  # numbers of a batch in memory, by output of a layer
+TORCH_ITSELF = 1 << 30  # bytes: kernels, workspaces
 TOKENS_NEEDED = "Choose late fusions (`--head late-mean`), or another backbone, such as `resnet152`."
 
 
@@ -31,12 +33,14 @@ class Rehearsal:
         tokens: Number and width of a picture's tokens; None: it gives none.
         size: Bytes of its weights.
         depthwise: Outputs of depthwise convolutions per multiplication, see `suited_precision`.
+        outputs: Outputs of all convolutions and products, of a picture.
     """
 
     problem: str = ""
     tokens: tuple[int, int] | None = None
     size: int = 0
     depthwise: float = 0.0
+    outputs: int = 0
 
 
 @cache
@@ -61,8 +65,20 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
     try:
         _, number, width = backbone.tokens(feature_map, grid).shape
     except FusionLNError:
-        return Rehearsal(size=size, depthwise=counted.depthwise)
-    return Rehearsal(tokens=(number, width), size=size, depthwise=counted.depthwise)
+        number = width = 0
+    tokens, outputs = (number, width) if width else None, counted.outputs // REHEARSED
+    return Rehearsal(tokens=tokens, size=size, depthwise=counted.depthwise, outputs=outputs)
+
+
+def training_memory(fit: FitSettings) -> int:
+    """Estimate the bytes of a GPU's memory that a fit takes, see experiments/benchmarks/gpu.md.
+
+    They hold weights, gradients and Adam's two moments; of every picture of a batch the outputs of layers, which the
+    backward pass needs, and their normalised and cast copies; and what torch itself takes.
+    """
+    rehearsed = rehearse(fit.backbone, fit.image_size)
+    number = 4 if fit.precision == "32-true" else 2
+    return 4 * rehearsed.size + int(KEPT * rehearsed.outputs * fit.batch_size * number) + TORCH_ITSELF
 
 
 def check_network(name: str, image_size: int) -> None:

@@ -17,6 +17,7 @@ from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.precision import suited_precision
+from fusion_ln.models.rehearsal import training_memory
 from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import BaselineRecord
@@ -60,6 +61,10 @@ class FoldJob:
         fit, accelerator = self.settings.fit, accelerator_of(self.device)
         suited = suited_precision(fit.precision, [fit], accelerator)
         return suited if suited == fit.precision else begun_precision(self.folder) or suited
+
+    @property
+    def memory(self) -> int:
+        return training_memory(self.settings.fit)
 
     @property
     def epochs(self) -> int:
@@ -195,7 +200,8 @@ class FittedFold:
 
     def predict(self, patients: list[str], fabric: Fabric) -> PatientLogits:
         """Predict the logits of those of ``patients`` who have a picture."""
-        batches = Batches(self.bank, self.bank.rows_of(patients), self.settings.batch_size)
+        rows, size = self.bank.rows_of(patients), self.settings.batch_size
+        batches = Batches(self.bank, rows, size, device=fabric.device)
         with fabric.autocast():
             return self.task.predict(batches, fabric.device)
 
@@ -231,8 +237,8 @@ def fit_fold(
     task = PictureTask(settings.modality, model, settings.fit.augmentation)
     result = fit(
         task,
-        Batches(bank, bank.rows_of(training), size, seed=seed, oversample=True, share=share),
-        Batches(bank, bank.rows_of(validation), size) if stop is None else None,
+        Batches(bank, bank.rows_of(training), size, seed, oversample=True, share=share, device=fabric.device),
+        Batches(bank, bank.rows_of(validation), size, device=fabric.device) if stop is None else None,
         settings=settings.fit,
         seed=seed,
         fabric=fabric,

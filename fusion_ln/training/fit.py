@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -22,6 +23,7 @@ from fusion_ln.errors import DivergedError
 from fusion_ln.models.backbones import memory_layout
 from fusion_ln.settings.training import LoopSettings
 from fusion_ln.training.optimizer import Rests, build_optimizer, build_schedule, drop_gradients, resting
+from fusion_ln.training.recorded import recorded_passes
 from fusion_ln.training.state import Epoch, FitState, best_epoch, termination_held_back
 from fusion_ln.training.tasks import BatchLoader, Labelled, Task, ValidationScore
 
@@ -80,6 +82,8 @@ def fit(
         RunError: If the state cannot be written, or a device that does not compute the same twice was interrupted.
     """
     held = partial(memory_named, name or "Training", settings.batch_size)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has no such layers for a CPU
+        convert_sync_batchnorm(task.model)  # type: ignore[no-untyped-call]  # they then see the whole batch
     with held():
         model, optimizer = fabric.setup(
             task.model.to(memory_format=memory_layout(task.model)), build_optimizer(task.model, settings, lr_scale)
@@ -91,7 +95,12 @@ def fit(
     for epoch in history:
         on_epoch(epoch)
     epochs = settings.epochs if stop is None else stop
-    with termination_held_back() as asked_to_end, in_shards(model, task.model, fabric, shards) as learner:
+    record = fabric.world_size == accumulate == shards == 1 and rests is None
+    with (
+        termination_held_back() as asked_to_end,
+        recorded_passes(task.model, wanted=record),
+        in_shards(model, task.model, fabric, shards) as learner,
+    ):
         while len(history) < epochs and len(history) <= _best_or_start(history) + settings.patience:
             started, number = time.monotonic(), len(history)
             torch.manual_seed(derive_seed(seed, number, fabric.global_rank))

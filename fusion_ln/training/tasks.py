@@ -123,10 +123,11 @@ class PictureTask:
         logits, labels, patients = [], [], []
         with torch.inference_mode():
             for batch in batches.in_order():
-                logits.append(model(as_network_input(batch.pictures.to(device))).double().cpu().numpy())
-                labels.append(batch.labels.numpy())
+                logits.append(model(as_network_input(batch.pictures.to(device))).double())
+                labels.append(batch.labels)
                 patients.append(batch.patients)
-        return mean_over_pictures(np.concatenate(patients), np.concatenate(labels), np.concatenate(logits))
+        on_host = [torch.cat(parts).cpu().numpy() for parts in (labels, logits)]  # one wait for the device
+        return mean_over_pictures(np.concatenate(patients), *on_host)
 
 
 def mean_over_pictures(patients: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> PatientLogits:

@@ -98,7 +98,7 @@ def test_a_study_has_its_first_and_last_trials_per_sampler_and_no_password(tmp_p
 @pytest.mark.parametrize(
     ("command", "n"),
     [
-        ("fit --backbone test_resnet --image-size 32 --pictures 16 --rounds 1", 2),
+        ("fit --backbone test_resnet --image-size 32 --pictures 16 --rounds 1", 3),
         ("tokens --backbone test_resnet --image-size 32 --pictures 4", 1),
         ("head --patients 60 --epochs 1", 1),
         ("import --patients 30", 1),

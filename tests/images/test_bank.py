@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fusion_ln.errors import CohortError
@@ -96,3 +97,24 @@ def test_a_bank_wanted_by_several_threads_is_prepared_once(make_cohort, monkeypa
     with ThreadPoolExecutor(3) as pool:
         banks = list(pool.map(lambda _: open_bank(cohort, "2d", 32), range(3)))
     assert len(prepared) == len(banks[0].patients) == 6
+
+
+def test_batches_cut_on_a_gpu_are_those_of_the_host(monkeypatch):
+    bank = bank_of([0] * 5 + [1] * 2)
+    host = [
+        (b.pictures, b.labels, list(b.patients)) for b in Batches(bank, np.arange(7), 3, oversample=True).shuffled(1)
+    ]
+    monkeypatch.setattr(bank_module, "free_memory", lambda device: 1 << 30)
+    held = bank_of([0] * 5 + [1] * 2)
+    cut = list(Batches(held, np.arange(7), 3, oversample=True).shuffled(1))
+    assert held.copy_on(torch.device("cpu")) is not None
+    for (pictures, labels, patients), batch in zip(host, cut, strict=True):
+        assert torch.equal(batch.pictures, pictures)
+        assert torch.equal(batch.labels, labels)
+        assert list(batch.patients) == patients
+
+
+def test_a_bank_that_would_fill_a_gpu_stays_on_the_host(monkeypatch):
+    bank = bank_of([0, 1])
+    monkeypatch.setattr(bank_module, "free_memory", lambda device: 2 * bank.pixels.nbytes)
+    assert bank.copy_on(torch.device("cpu")) is None

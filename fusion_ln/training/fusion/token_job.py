@@ -43,6 +43,10 @@ class TokensJob:
         return "32-true"  # tokens are computed in the baseline's
 
     @property
+    def memory(self) -> int:
+        return 0
+
+    @property
     def epochs(self) -> int:
         return 1
 

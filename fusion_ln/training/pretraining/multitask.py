@@ -114,5 +114,5 @@ class MultiTaskLearning:
         with one_thread_each(), ThreadPoolExecutor(n) as pool:
             while group := list(islice(stream, n)):
                 for batch, logits in zip(group, pool.map(ask, group), strict=True):
-                    predicted[batch.task].append((batch.patients, batch.batch.labels.numpy(), logits))
+                    predicted[batch.task].append((batch.patients, batch.batch.labels.cpu().numpy(), logits))
         return [mean_over_pictures(*map(np.concatenate, zip(*parts, strict=True))) for parts in predicted]

@@ -178,9 +178,10 @@ def _build(tasks: list[TaskData], settings: PretrainSettings, scores: "_TaskScor
     return MultiTaskLearning(MultiTaskClassifier(backbone, heads), modalities, scores.keep, fit.augmentation)
 
 
-def _validation_batches(tasks: list[TaskData], settings: PretrainSettings) -> TaskBatches:
+def _validation_batches(tasks: list[TaskData], settings: PretrainSettings, device: torch.device) -> TaskBatches:
     size = settings.fit.batch_size
-    return TaskBatches(tuple(Batches(task.bank, task.bank.rows_of(task.validation), size) for task in tasks))
+    parts = (Batches(task.bank, task.bank.rows_of(task.validation), size, device=device) for task in tasks)
+    return TaskBatches(tuple(parts))
 
 
 def _fit(
@@ -198,6 +199,7 @@ def _fit(
             seed=settings.seed,
             oversample=True,
             share=(fabric.global_rank, fabric.world_size),
+            device=fabric.device,
         )
         for task in tasks
     )
@@ -207,7 +209,7 @@ def _fit(
         return fit(
             learning,
             train,
-            _validation_batches(tasks, settings),
+            _validation_batches(tasks, settings, fabric.device),
             settings=settings.fit,
             seed=derive_seed(settings.seed),
             fabric=fabric,
@@ -277,7 +279,7 @@ def _write(run: RunFolder, record: PretrainingRecord, settings: PretrainSettings
     """Write predictions of each task's validation patients, metrics and history; the backbone last."""
     tasks, result, fabric = pretrained.tasks, pretrained.result, pretrained.fabric
     with fabric.autocast():
-        predicted = pretrained.learning.predict(_validation_batches(tasks, settings), fabric.device)
+        predicted = pretrained.learning.predict(_validation_batches(tasks, settings, fabric.device), fabric.device)
     metrics = {}
     for task, logits in zip(tasks, predicted, strict=True):
         predictions = logits.of_fold(task.cohort.classes, 0)
