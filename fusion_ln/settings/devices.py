@@ -37,7 +37,9 @@ class DeviceSettings(Settings):
     @property
     def one_device(self) -> "DeviceSettings":
         """One device of this machine, for work that no other process shares."""
-        return DeviceSettings(device=self.device if self.engine == "local" else "auto")
+        if self.engine != "local":
+            return DeviceSettings()
+        return DeviceSettings(device=self.device, workers=self.workers)
 
 
 AUTO = DeviceSettings()  # a GPU if there is one, else all cores of this machine

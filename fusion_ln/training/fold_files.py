@@ -1,6 +1,6 @@
 """Files of a finished fold, and the run's tables that are made of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,8 @@ from fusion_ln.errors import PredictionsError, RunError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.predictions import Predictions, check_table, join_tables, write_predictions
-from fusion_ln.records.parts import FoldRecord
+from fusion_ln.records.kinds import TrainedFusionRecord
+from fusion_ln.records.parts import FoldRecord, UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import Precision
 from fusion_ln.terms import FOLD
@@ -24,6 +25,7 @@ from fusion_ln.training.tasks import PatientLogits
 # Files of a finished fold; the run's tables are made of them once all folds are finished.
 FOLD_RECORD = "fold.json"
 FOLD_TABLES = ("predictions.parquet", "inner_predictions.parquet", "history.parquet")
+SUBSET_TABLES = ("subset_predictions.parquet", "inner_subset_predictions.parquet")  # of a trained head
 
 
 def epoch_table(number: int, result: FitResult) -> pd.DataFrame:
@@ -45,7 +47,7 @@ def fold_record(number: int, result: FitResult, precision: str, *, peak_memory_m
     )
 
 
-def finish(run: RunFolder, units: Iterable[str]) -> None:
+def finish(run: RunFolder, units: Collection[str]) -> None:
     """Join the folds' tables and write the run of a cohort of these ``units``.
 
     Predictions come last, because a run that has them is finished.
@@ -53,11 +55,18 @@ def finish(run: RunFolder, units: Iterable[str]) -> None:
     if run.finished:
         return
     record = run.read_prediction_record()
+    fused = isinstance(record, TrainedFusionRecord)
     folders = [run.fold(number) for number in range(record.cohort.n_folds)]
-    folds = [_read_fold(folder, number, record.cohort.classes) for number, folder in enumerate(folders)]
-    out, inner, history = (pd.concat([tables[place] for _, tables in folds]) for place in range(len(FOLD_TABLES)))
-    run.write_record(record.model_copy(update={"folds": tuple(fit for fit, _ in folds)}))
+    names = (*FOLD_TABLES, *(SUBSET_TABLES if fused else ()))
+    folds = [_read_fold(folder, number, record.cohort.classes, names) for number, folder in enumerate(folders)]
+    out, inner, history, *of_subsets = (pd.concat(tables) for tables in zip(*(each for _, each in folds), strict=True))
+    known: dict[str, object] = {"folds": tuple(fit for fit, _ in folds)}
+    if fused:  # of those alone it is not known before
+        known |= {"units": UnitCounts(predicted=len(out), skipped=len(units) - len(out))}
+    run.write_record(record.model_copy(update=known))
     write_parquet(run.history, history)
+    for name, table in zip(SUBSET_TABLES, of_subsets, strict=False):
+        write_parquet(run.root / name, table)
     classes = record.cohort.classes
     write_predictions(run.inner_predictions, Predictions(classes, inner))
     predictions = join_tables(classes, [out])
@@ -65,7 +74,9 @@ def finish(run: RunFolder, units: Iterable[str]) -> None:
     write_predictions(run.predictions, predictions)
 
 
-def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[FoldRecord, list[pd.DataFrame]]:
+def _read_fold(
+    folder: Path, number: int, classes: tuple[str, ...], names: Sequence[str]
+) -> tuple[FoldRecord, list[pd.DataFrame]]:
     """Read what `write_fold` wrote."""
     way_out = f"Delete {folder}: the command that made the run then trains this fold again."
     path = folder / FOLD_RECORD
@@ -73,7 +84,7 @@ def _read_fold(folder: Path, number: int, classes: tuple[str, ...]) -> tuple[Fol
         fit = FoldRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         raise RunError(f"{path}: cannot be read as the record of a fold.", way_out) from None
-    tables = [read_stored_table(folder / name, way_out, {FOLD: "whole"}) for name in FOLD_TABLES]
+    tables = [read_stored_table(folder / name, way_out, {FOLD: "whole"}) for name in names]
     try:
         found = {
             check_table(folder / name, table).classes for name, table in zip(FOLD_TABLES, tables[:2], strict=False)
@@ -92,12 +103,25 @@ def write_fold(
     predicted: Sequence[PatientLogits],
     result: FitResult,
     precision: str,
+    *,
+    of_subsets: Sequence[pd.DataFrame] = (),
+    peak_memory_mib: int | None = None,
 ) -> None:
-    """Write the predictions of the held-out and the inner validation patients, the history, and the record."""
+    """Write the predictions of the held-out and the inner validation patients, the history and, last, the record.
+
+    Args:
+        folder: Folder of the fold.
+        classes, number, result, precision, peak_memory_mib: Of the fold and its fit.
+        predicted: Logits of the held-out patients and of those of inner validation.
+        of_subsets: Predictions of both from every subset of the modalities, of a fusion.
+    """
     for logits, file in zip(predicted, FOLD_TABLES[:2], strict=True):
         write_predictions(folder / file, logits.of_fold(classes, number))
+    for file, table in zip(SUBSET_TABLES, of_subsets, strict=False):
+        write_parquet(folder / file, table)
     write_parquet(folder / FOLD_TABLES[2], epoch_table(number, result))
-    write_json(folder / FOLD_RECORD, fold_record(number, result, precision).model_dump(mode="json"))
+    record = fold_record(number, result, precision, peak_memory_mib=peak_memory_mib)
+    write_json(folder / FOLD_RECORD, record.model_dump(mode="json"))
     clear_states(folder)
 
 

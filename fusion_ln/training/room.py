@@ -169,7 +169,7 @@ def _tokens(
         if part is not None:
             yield from _checkpoint(checkpoint, [fit], fit.epochs)
         if checkpoint.is_file():
-            files = token_files(cohort, settings.modality, checkpoint, head)
+            files = token_files(cohort, settings.modality, checkpoint, head, fold)
         else:  # named by their content: any name will do until then
             folder = cache_folder() / "tokens" / str(checkpoint.resolve()).strip("/") / repr(head.of_tokens)
             files = {name: folder / name for name in ("logits", "tokens")}

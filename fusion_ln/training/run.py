@@ -1,11 +1,12 @@
 """Training of runs: the baselines of a cohort and their fusions."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.engines import run_jobs
+from fusion_ln.compute.job import Job
 from fusion_ln.files.locks import locked
 from fusion_ln.files.names import as_file_name
 from fusion_ln.models.rehearsal import check_weights
@@ -18,9 +19,9 @@ from fusion_ln.terms import PATIENT
 from fusion_ln.training.crossval import begin, cross_fit_jobs
 from fusion_ln.training.experiment_file import fusion_name
 from fusion_ln.training.fold_files import finish
-from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.head_job import train_heads
 from fusion_ln.training.fusion.late import finished_baseline, fuse_late
-from fusion_ln.training.fusion.token_job import store_tokens
+from fusion_ln.training.fusion.token_job import token_jobs
 from fusion_ln.training.preflight import check_fusible, check_fusion_folders, check_fusions, check_networks
 from fusion_ln.training.pretraining.leakage import refuse_shared_pictures
 from fusion_ln.training.room import baseline_needs, check_room, fusion_needs
@@ -48,8 +49,13 @@ def run_baselines(
     return run_planned(cohort, plan_baselines(out, modalities, fit, protocol=protocol, seed=seed, tuned=tuned), device)
 
 
-def run_planned(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> list[RunFolder]:
-    """Check and train planned baselines; see `run_baselines`."""
+def run_planned(
+    cohort: Cohort,
+    planned: dict[RunFolder, BaselineSettings],
+    device: DeviceSettings,
+    heads: Collection[HeadSettings] = (),
+) -> list[RunFolder]:
+    """Check and train planned baselines for some trained heads; see `run_baselines`."""
     check_networks((settings.fit for settings in planned.values()), cohort.n_folds)
     for run, settings in planned.items():
         if not run.finished:
@@ -58,7 +64,7 @@ def run_planned(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], devi
         modalities = [settings.modality for settings in planned.values() if settings.fit.weights == weights]
         refuse_shared_pictures(cohort, modalities, weights)
     check_room(baseline_needs(cohort, planned))
-    train_baselines(cohort, planned, device)
+    train_baselines(cohort, planned, device, heads)
     return list(planned)
 
 
@@ -81,10 +87,21 @@ def plan_baselines(
     }
 
 
-def train_baselines(cohort: Cohort, planned: dict[RunFolder, BaselineSettings], device: DeviceSettings) -> None:
-    """Train all folds of all runs, in parallel where there is room for them; see `run_baselines`."""
+def train_baselines(
+    cohort: Cohort,
+    planned: dict[RunFolder, BaselineSettings],
+    device: DeviceSettings,
+    heads: Collection[HeadSettings] = (),
+) -> None:
+    """Train all folds of all runs, in parallel where there is room for them; see `run_baselines`.
+
+    Beside the last fits, cores that would wait compute the tokens that ``heads`` will learn from.
+    """
     with locked(*(run.lock for run in planned)):
-        jobs = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
+        jobs: list[Job] = [job for run, settings in planned.items() for job in begin(cohort, settings, run, device)]
+        if jobs and device.engine == "local":
+            modalities = {run: settings.modality for run, settings in planned.items()}
+            jobs += token_jobs(cohort, modalities, heads, device)
         run_jobs(jobs, shares=cohort.n_folds)
         for run in planned:
             finish(run, cohort.patients[PATIENT])
@@ -123,18 +140,15 @@ def fuse(
     members = {baseline: finished_baseline(cohort, baseline) for baseline in baselines}
     check_fusion_folders(cohort, members, heads, out, seed=seed)
     cross_fit(cohort, baselines, heads.values(), device)
-    unfinished = [head for name, head in heads.items() if head and not RunFolder(out / fusion_name(name)).finished]
-    store_tokens(cohort, baselines, unfinished, device)
-    runs = []
-    for name, settings in heads.items():
-        run = RunFolder(out / fusion_name(name))
-        with locked(run.lock):
-            if settings is None:
+    runs = {RunFolder(out / fusion_name(name)): settings for name, settings in heads.items()}
+    trained = {run: settings for run, settings in runs.items() if settings}
+    if trained:
+        train_heads(cohort, baselines, trained, seed=seed, device=device)
+    for run, name in zip(runs, heads, strict=True):
+        if run not in trained:
+            with locked(run.lock):
                 fuse_late(cohort, baselines, name, run)
-            else:
-                train_head(cohort, baselines, settings, run, seed=seed, device=device.one_device)
-        runs.append(run)
-    return runs
+    return list(runs)
 
 
 def cross_fit(
@@ -175,5 +189,6 @@ def run_baselines_and_fusions(
     planned = plan_baselines(out, modalities, fit, protocol=protocol, seed=seed)
     check_room([*baseline_needs(cohort, planned), *fusion_needs(cohort, planned, heads, out)])
     check_fusion_folders(cohort, planned, heads, out, seed=seed)
-    baselines = run_planned(cohort, planned, device)
+    unfinished = [head for name, head in heads.items() if head and not RunFolder(out / fusion_name(name)).finished]
+    baselines = run_planned(cohort, planned, device, unfinished)
     return [*baselines, *fuse(cohort, baselines, heads, out, seed=seed, device=device)]

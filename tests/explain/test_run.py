@@ -22,7 +22,7 @@ from fusion_ln.report.kit import style
 from fusion_ln.report.run.page import write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.runs import ExplanationFolder, RunFolder
-from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.head_job import train_heads
 from fusion_ln.training.run import run_baselines, run_fusions
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
@@ -40,7 +40,7 @@ def phantom(tmp_path_factory):
     )
     [late] = run_fusions(cohort, baselines, {"late-mean": None}, root / "runs", seed=0, device=CPU)
     trained = RunFolder(root / "runs" / "attention")
-    train_head(cohort, baselines, HEAD, trained, seed=0, device=CPU)
+    train_heads(cohort, baselines, {trained: HEAD}, seed=0, device=CPU)
     return cohort, baselines, late, trained
 
 

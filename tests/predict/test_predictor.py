@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 from tiny import CPU, build_cohort, encode_noise, fusionln, refused, write_cohort
 from tiny import FIT_TWICE as FIT
 
+from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.decode.cine import open_cine
 from fusion_ln.errors import CohortError, ModelError, PictureError, RunError, SettingsError
@@ -27,7 +28,7 @@ from fusion_ln.predictions import read_inner_predictions, read_predictions
 from fusion_ln.records.parts import Preparation
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.head_job import train_heads
 from fusion_ln.training.run import run_baselines, run_fusions
 
 
@@ -253,7 +254,7 @@ def test_a_trained_head_predicts_any_subset_as_in_cross_validation(runs):
     cohort, baselines, _ = runs
     run = RunFolder(baselines[0].root.parent / "head")
     settings = HeadSettings(width=16, epochs=2, batch_size=8, copies=1)
-    train_head(cohort, baselines, settings, run, seed=0, device=CPU)
+    train_heads(cohort, baselines, {run: settings}, seed=0, device=CPU)
     subsets = pd.read_parquet(run.subset_predictions).set_index(["modalities", "patient_id"])
     predictor = load_predictor(run.root)
     first = of_fold(predictor, 0)
@@ -271,9 +272,11 @@ def test_a_head_with_clinical_columns_predicts_from_the_known_ones(runs, make_co
     cohort, baselines, _ = runs
     patients = cohort.patients.assign(age=np.linspace(20, 80, 20), sex=["f", "m"] * 10)
     cohort = replace(cohort, patients=patients)
+    save_cohort(cohort)
     run = RunFolder(baselines[0].root.parent / "clinical-head")
     settings = HeadSettings(head="concat", width=16, epochs=8, batch_size=8, copies=1, lr=0.01, clinical=("age", "sex"))
-    predictions = train_head(cohort, baselines, settings, run, seed=0, device=CPU)
+    train_heads(cohort, baselines, {run: settings}, seed=0, device=CPU)
+    predictions = read_predictions(run.predictions)
     predictor = load_predictor(run.root)
     assert predictor.model.clinical == ["age", "sex"]
     first, patient = of_fold(predictor, 0), cohort.held_out(0)[0]

@@ -12,7 +12,7 @@ from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.settings.pretraining import PretrainSettings
 from fusion_ln.settings.training import BaselineSettings, FitSettings
-from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.head_job import train_heads
 from fusion_ln.training.pretraining.pretrain import pretrain
 from fusion_ln.training.run import cross_fit, run_baselines
 from fusion_ln.training.state import FitState
@@ -124,7 +124,7 @@ def train(make_cohort, tmp_path):
         members = baselines(*fit.items())
         cross_fit(cohort, members, [settings], CPU)
         folder = RunFolder(tmp_path / name)
-        train_head(cohort, members, settings, folder, seed=0, device=CPU)
+        train_heads(cohort, members, {folder: settings}, seed=0, device=CPU)
         return learnt(folder)
 
     return run

@@ -1,7 +1,7 @@
 """Training of a whole model, networks and head, from the pictures of triplets."""
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fusion_ln.models.triplet import TripletModel
 from fusion_ln.settings.fusion import FinetuneSettings, HeadSettings
 from fusion_ln.training.fit import derive_seed, fit
 from fusion_ln.training.fusion.task import FittedFusion, FusionTask, PatientBatches
+from fusion_ln.training.state import Epoch
 
 
 def finetune(
@@ -29,6 +30,7 @@ def finetune(
     seed: int,
     fabric: Fabric,
     folder: Path,
+    on_epoch: Callable[[Epoch], None],
 ) -> FittedFusion:
     """Train all of a fold's model, its backbones at a fraction of the head's learning rate.
 
@@ -39,6 +41,7 @@ def finetune(
         number: The fold; its held-out patients are not looked at.
         augmentation: Strength by modality, as the baselines were trained with.
         folder: For the state of an interrupted fit.
+        on_epoch: See `fit`.
 
     Raises:
         DivergedError: If a loss stops being a number.
@@ -57,6 +60,7 @@ def finetune(
         fabric=fabric,
         folder=folder,
         name=f"{settings.head} and networks, fold {number}",
+        on_epoch=on_epoch,
         lr_scale={"members.": finetuning.backbone_lr_scale, "sources.": finetuning.backbone_lr_scale},
         accumulate=finetuning.accumulate,
     )

@@ -1,6 +1,6 @@
 """Tokens of a fold's pictures as jobs, so that all cores compute them before the heads learn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Self
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.runs import RunFolder
@@ -17,7 +16,6 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import Precision
 from fusion_ln.training.crossval import read_cohort
-from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.tokens import picture_tokens, token_files
 
 
@@ -59,25 +57,35 @@ class TokensJob:
         return replace(self, device=device)
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
-        """Compute the tokens and store them; see `picture_tokens`."""
-        picture_tokens(read_cohort(self.cohort), self.member, self.fold, self.settings, fabric.device)
-        on_epoch(0, "stored")
+        """Compute the tokens and store them, see `picture_tokens`; later if their network is being fitted."""
+        if self.member.checkpoint(self.fold).is_file():
+            picture_tokens(read_cohort(self.cohort), self.member, self.fold, self.settings, fabric.device)
+            on_epoch(0, "tokens stored")
 
 
-def store_tokens(
-    cohort: Cohort, members: list[RunFolder], heads: Iterable[HeadSettings], device: DeviceSettings
-) -> None:
-    """Compute the tokens that some heads will learn from, several at once; those on disk are kept.
+def token_jobs(
+    cohort: Cohort, modalities: Mapping[RunFolder, str], heads: Iterable[HeadSettings], device: DeviceSettings
+) -> list[TokensJob]:
+    """List the tokens that some heads will learn from and that are not on disk; heads with equal settings share them.
 
-    Raises:
-        RunError, SettingsError: See `picture_tokens`.
+    Args:
+        cohort: The cohort.
+        modalities: Modality of each baseline, finished or not.
+        heads: Settings of the heads.
+        device: The devices.
     """
-    modalities = {member: finished_baseline(cohort, member).modality for member in members}
-    jobs: dict[object, TokensJob] = {}  # by the file that each makes
-    for head, fold in product(heads, range(cohort.n_folds)):
+    jobs: dict[object, TokensJob] = {}
+    for member, fold, head in product(modalities, range(cohort.n_folds), heads):
         settings = head.of_fold(fold)
-        for member, modality in modalities.items() if settings.tokens != "cross-fitted" else ():
-            files = token_files(cohort, modality, member.checkpoint(fold), settings)
-            if not all(map(holds_array, files.values())):
-                jobs[files["tokens"]] = TokensJob(cohort.root, member, fold, settings, device.one_device)
-    run_jobs(list(jobs.values()), shares=cohort.n_folds, title="Tokens")
+        if settings.tokens != "cross-fitted":
+            key = (member, fold, settings.of_tokens)
+            jobs.setdefault(key, TokensJob(cohort.root, member, fold, settings, device.one_device))
+    return [job for job in jobs.values() if not _stored(cohort, modalities[job.member], job)]
+
+
+def _stored(cohort: Cohort, modality: str, job: TokensJob) -> bool:
+    """Check whether the tokens of a job are on disk."""
+    checkpoint = job.member.checkpoint(job.fold)
+    if not checkpoint.is_file():
+        return False
+    return all(map(holds_array, token_files(cohort, modality, checkpoint, job.settings, job.fold).values()))

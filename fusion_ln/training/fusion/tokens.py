@@ -1,6 +1,7 @@
 """Tokens of every picture from a fold's baselines, computed once and kept on disk, and batches of patients of them."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from fusion_ln.terms import cache_folder
 from fusion_ln.training.fit import derive_seed
 from fusion_ln.training.parts import training_parts
 
-VERSION = "tokens-2"  # part of the key: change it when what is stored changes
+VERSION = "tokens-3"  # part of the key: change it when what is stored changes
 TRANSLATION_RIDGE = 10.0  # of features of the order of 1
 
 
@@ -43,8 +44,8 @@ class PictureTokens:
     """Tokens of the N pictures of one modality in A versions: as they are, then augmented.
 
     Attributes:
-        tokens: float16, shape (N, A, T, D), memory-mapped.
-        logits: Of the fold's baseline. float32, shape (N, A, C).
+        tokens: float16, shape (N, A, T, D), memory-mapped; augmented versions of training patients alone, else nan.
+        logits: Of the fold's baseline, nan likewise. float32, shape (N, A, C).
         patients: Patient of each picture. Length N.
     """
 
@@ -86,11 +87,12 @@ def _stored(
     model, checkpoint = load_member(run, fold, part)
     baseline = begin_again(checkpoint.settings, run)
     bank = open_bank(cohort, baseline.modality, baseline.fit.image_size)
-    files = token_files(cohort, baseline.modality, path, settings)
+    files = token_files(cohort, baseline.modality, path, settings, fold)
     if not all(map(holds_array, files.values())):
         with locked(files["tokens"].with_suffix(LOCK)):  # one of the processes computes, the others wait
             if not all(map(holds_array, files.values())):
-                computed = compute_tokens(model, baseline, bank, settings, device=device)
+                training = cohort.training_part(fold)[0]
+                computed = compute_tokens(model, baseline, bank, settings, device=device, training=training)
                 for name, values in (("logits", computed.logits), ("tokens", computed.tokens)):
                     write_rows(files[name], values, values.shape, values.dtype)
     return PictureTokens(
@@ -98,11 +100,12 @@ def _stored(
     )
 
 
-def token_files(cohort: Cohort, modality: str, checkpoint: Path, settings: TokenSettings) -> dict[str, Path]:
-    """Locate logits and tokens of a network's pictures, on disk or not."""
+def token_files(cohort: Cohort, modality: str, checkpoint: Path, settings: TokenSettings, fold: int) -> dict[str, Path]:
+    """Locate logits and tokens of a network's pictures for the heads of a fold, on disk or not."""
     source = "pretrained" if settings.tokens == "pretrained" else "fitted"
     parts = [VERSION, hash_file(checkpoint), source, str(settings.copies), str(settings.grid)]
-    key = hashlib.sha256(" ".join([*parts, *cohort.contents_of(modality)]).encode()).hexdigest()[:24]
+    described = [*parts, *cohort.contents_of(modality), *cohort.training_part(fold)[0]]
+    key = hashlib.sha256(" ".join(described).encode()).hexdigest()[:24]
     return {name: cache_folder() / "tokens" / f"{key}.{name}.npy" for name in ("logits", "tokens")}
 
 
@@ -138,7 +141,13 @@ def _cross_fitted(
 
 
 def compute_tokens(
-    model: Classifier, baseline: BaselineSettings, bank: ImageBank, settings: TokenSettings, *, device: torch.device
+    model: Classifier,
+    baseline: BaselineSettings,
+    bank: ImageBank,
+    settings: TokenSettings,
+    *,
+    device: torch.device,
+    training: Collection[str] | None = None,
 ) -> PictureTokens:
     """Compute tokens and logits of all pictures of a bank: as they are, and in as many augmented versions as is set.
 
@@ -148,28 +157,45 @@ def compute_tokens(
         bank: Its modality's pictures.
         settings: Of the head that will see the tokens.
         device: Where to compute.
+        training: Patients of whom a head sees augmented versions; None: all.
 
     Raises:
         SettingsError: If pre-trained tokens are asked for but the baseline began from scratch.
     """
     source, model = _source(model, baseline, settings).eval().to(device), model.eval().to(device)
     batches = Batches(bank, np.arange(len(bank.patients)), batch_size=64)
-    logits, tokens = [], []
+    found = []
     torch.manual_seed(derive_seed(0))  # the augmented versions
     precision = suited_precision(baseline.fit.precision, [baseline.fit], device.type)
     with torch.inference_mode(), autocast(device, precision):
         for batch in batches.in_order():
             pictures = as_network_input(batch.pictures.to(device))
-            augmented = [
-                augment(pictures, baseline.modality, baseline.fit.augmentation) for _ in range(settings.copies)
-            ]
-            versions = [pictures, *augmented]
-            maps = [model.backbone.feature_map(version) for version in versions]
-            logits.append(torch.stack([model.head(model.backbone.pool(m)) for m in maps], 1).float().cpu())
-            if source is not model.backbone:
-                maps = [source.feature_map(version) for version in versions]
-            tokens.append(torch.stack([source.tokens(m, settings.grid) for m in maps], 1).half().cpu())
-    return PictureTokens(torch.cat(tokens).numpy(), torch.cat(logits).numpy(), bank.patients)
+            versions = [augment(pictures, baseline.modality, baseline.fit.augmentation) for _ in range(settings.copies)]
+            taught = np.isin(batch.patients, list(batch.patients if training is None else training))
+            found.append(_look(model, source, pictures, versions, torch.from_numpy(taught).to(device), settings.grid))
+    logits, tokens = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return PictureTokens(tokens, logits, bank.patients)
+
+
+def _look(
+    model: Classifier, source: Backbone, pictures: Tensor, versions: list[Tensor], taught: Tensor, grid: int
+) -> tuple[Tensor, Tensor]:
+    """Compute logits (B, A, C) and tokens (B, A, T, D) of pictures and, of those that are ``taught``, of versions."""
+
+    def compute(given: Tensor) -> tuple[Tensor, Tensor]:
+        features = model.backbone.feature_map(given)
+        logits = model.head(model.backbone.pool(features)).float().cpu()
+        if source is not model.backbone:
+            features = source.feature_map(given)
+        return logits, source.tokens(features, grid).half().cpu()
+
+    own, kept = compute(pictures), taught.cpu()
+    others = tuple(each.new_full((len(each), len(versions), *each.shape[1:]), torch.nan) for each in own)
+    for place, version in enumerate(versions if kept.any() else ()):
+        for values, computed in zip(others, compute(version[taught]), strict=True):
+            values[kept, place] = computed
+    logits, tokens = (torch.cat([first[:, None], more], 1) for first, more in zip(own, others, strict=True))
+    return logits, tokens
 
 
 def _source(model: Classifier, baseline: BaselineSettings, settings: TokenSettings) -> Backbone:

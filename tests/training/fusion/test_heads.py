@@ -23,16 +23,17 @@ from fusion_ln.images.bank import as_network_input, open_bank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of
+from fusion_ln.predictions import read_predictions
 from fusion_ln.records.parts import UnitCounts
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.fusion import FinetuneSettings
 from fusion_ln.terms import cache_folder
 from fusion_ln.training.crossval import cross_fit_jobs
-from fusion_ln.training.fusion.heads import train_head
+from fusion_ln.training.fusion.head_job import train_heads
 from fusion_ln.training.fusion.late import finished_baseline
 from fusion_ln.training.fusion.task import FusionTask, PatientBatches
-from fusion_ln.training.fusion.token_job import store_tokens
-from fusion_ln.training.fusion.tokens import picture_tokens, token_bank
+from fusion_ln.training.fusion.token_job import token_jobs
+from fusion_ln.training.fusion.tokens import compute_tokens, picture_tokens, token_bank
 from fusion_ln.training.parts import CROSS_PARTS, training_parts
 from fusion_ln.training.run import run_baselines, run_fusions
 
@@ -70,10 +71,11 @@ def trained(train_once, tmp_path):
     return copy
 
 
-def head_run(cohort, members, folder, **changes):
+def head_run(cohort, members, folder, device=CPU, **changes):
     run = RunFolder(folder)
     settings = HEAD.model_copy(update=changes)
-    return run, train_head(cohort, members, settings, run, seed=0, device=CPU)
+    train_heads(cohort, members, {run: settings}, seed=0, device=device)
+    return run, read_predictions(run.predictions)
 
 
 def bank_of(cohort, pictures, columns=()):
@@ -93,10 +95,25 @@ def test_a_head_predicts_every_patient_and_every_subset_that_a_patient_has(train
     assert run.read_record().units == UnitCounts(predicted=24, skipped=0)
 
 
-def test_the_same_command_gives_the_same_bytes(trained, tmp_path):
+def test_the_same_command_gives_the_same_bytes_by_any_number_of_workers(trained, tmp_path):
     cohort, members = trained()
-    first, second = (head_run(cohort, members, tmp_path / name)[0] for name in "ab")
+    first, _ = head_run(cohort, members, tmp_path / "a")
+    second, _ = head_run(cohort, members, tmp_path / "b", CPU.model_copy(update={"workers": 2}))
     assert first.predictions.read_bytes() == second.predictions.read_bytes()
+    assert first.subset_predictions.read_bytes() == second.subset_predictions.read_bytes()
+
+
+def test_a_fold_that_was_finished_is_not_trained_again(trained, tmp_path):
+    """The others are, to the bytes of a run that was not interrupted."""
+    cohort, members = trained()
+    run, _ = head_run(cohort, members, tmp_path / "head")
+    whole, kept = run.predictions.read_bytes(), run.checkpoint(0)
+    run.predictions.unlink()
+    shutil.rmtree(run.fold(1))
+    written = kept.stat().st_mtime_ns
+    head_run(cohort, members, run.root)
+    assert run.predictions.read_bytes() == whole
+    assert kept.stat().st_mtime_ns == written
 
 
 def test_tokens_are_the_feature_map_of_the_folds_own_network(trained):
@@ -113,6 +130,21 @@ def test_tokens_are_the_feature_map_of_the_folds_own_network(trained):
     np.testing.assert_allclose(tokens.tokens[5, 0].mean(0), mean, atol=2e-3)
     np.testing.assert_allclose(tokens.logits[5, 0], logits[0], atol=1e-4)
     assert not np.allclose(tokens.tokens[5, 0], tokens.tokens[5, 1], atol=1e-3)
+
+
+def test_training_patients_alone_have_augmented_versions(trained):
+    """Nobody else's are ever looked at, so nan stands in their place and no random number differs for the others'."""
+    cohort, members = trained()
+    tokens = picture_tokens(cohort, members[2], 1, HEAD, torch.device("cpu"))
+    training = np.isin(tokens.patients, cohort.training_part(1)[0])
+    model, checkpoint = load_checkpoint(members[2].checkpoint(1))
+    whole = compute_tokens(
+        model, checkpoint.settings, open_bank(cohort, "elastic", 32), HEAD, device=torch.device("cpu")
+    )
+    for found, expected in ((tokens.tokens, whole.tokens), (tokens.logits, whole.logits)):
+        assert np.isnan(found[~training, 1:]).all()
+        assert not np.isnan(found[:, 0]).any()
+        np.testing.assert_allclose(found[training], expected[training], atol=2e-3)
 
 
 def test_tokens_are_computed_once_and_anew_for_another_network(trained):
@@ -280,6 +312,7 @@ def test_a_head_keeps_how_it_reads_its_clinical_columns(trained, tmp_path):
     patients = cohort.patients.assign(age=np.linspace(20, 80, 24), sex=["F", "M"] * 12)
     patients.loc[3, "age"] = np.nan
     clinical = replace(cohort, patients=patients)
+    save_cohort(clinical)
     run, predictions = head_run(clinical, members, tmp_path / "head", clinical=("age", "sex"))
     assert len(predictions.patients) == 24
     heads, columns = load_head(run.checkpoint(1), 1, HEAD.model_copy(update={"clinical": ("age", "sex")}))
@@ -311,8 +344,9 @@ def test_pretrained_tokens_of_baselines_from_scratch_are_refused(trained, tmp_pa
 
 def test_baselines_of_other_folds_are_refused(trained, tmp_path):
     cohort, members = trained()
+    again = shutil.copytree(cohort.root, tmp_path / "again")
     with pytest.raises(RunError, match="other folds"):
-        head_run(redraw_folds(cohort.root, k=3), members, tmp_path / "head")
+        head_run(redraw_folds(again, k=3), members, tmp_path / "head")
 
 
 def test_an_absent_pictures_file_is_never_read(trained, tmp_path):
@@ -355,7 +389,9 @@ def test_tokens_computed_side_by_side_are_those_of_one_process_and_are_kept(trai
     monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / "alone"))
     alone = [picture_tokens(cohort, member, 1, HEAD, torch.device("cpu")) for member in members]
     monkeypatch.setenv("FUSIONLN_CACHE", str(tmp_path / "beside"))
-    store_tokens(cohort, members, [HEAD], CPU.model_copy(update={"workers": 2}))
+    modalities = dict(zip(members, cohort.modalities, strict=True))
+    jobs = token_jobs(cohort, modalities, [HEAD, HEAD], CPU.model_copy(update={"workers": 2}))
+    run_jobs(jobs, shares=cohort.n_folds)
     stored = {file: file.stat().st_mtime_ns for file in (tmp_path / "beside" / "tokens").glob("*.npy")}
     assert len(stored) == 2 * len(members) * cohort.n_folds
     for member, expected in zip(members, alone, strict=True):
@@ -363,3 +399,4 @@ def test_tokens_computed_side_by_side_are_those_of_one_process_and_are_kept(trai
         np.testing.assert_array_equal(found.tokens, expected.tokens)
         np.testing.assert_array_equal(found.logits, expected.logits)
     assert {file: file.stat().st_mtime_ns for file in stored} == stored
+    assert token_jobs(cohort, modalities, [HEAD], CPU) == []
