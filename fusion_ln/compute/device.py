@@ -18,7 +18,7 @@ from fusion_ln.settings.training import Precision
 from fusion_ln.threads import cores, one_blas_thread
 
 USED_SHARE = 0.9  # of a GPU's free memory, by fits side by side
-MOST_ON_GPU = 15  # fits side by side
+MOST_ON_GPU = 5  # fits side by side, which fill it
 RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
 

@@ -32,6 +32,8 @@ def recorded_passes(model: nn.Module, *, wanted: bool) -> Iterator[None]:
         return
     (network,) = networks
     network.forward = _Recorded(network, network.forward)  # type: ignore[method-assign]
+    # Recorded on a stream of its own, as it must be, which torch warns of at every fit.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
         yield
     finally:
@@ -61,6 +63,8 @@ class _Recorded:
         kept = [buffer.clone() for buffer in self.network.buffers()]
         module = _Plain(self.network, self.plain)
         recorded: Callable[[Tensor], Tensor] | None = module
+        generator = torch.cuda.default_generators[pictures.device.index]
+        before = generator.clone_state()
         # The weights are cast in every replay: a cast that autocast had kept would not follow them.
         fast = torch.autocast("cuda", torch.get_autocast_dtype("cuda"), cache_enabled=False)
         with torch.random.fork_rng([pictures.device]), fast if torch.is_autocast_enabled("cuda") else nullcontext():
@@ -71,6 +75,7 @@ class _Recorded:
                     raise
                 say(f"The network's passes cannot be recorded ({in_short(error)}); it is trained step by step.")
                 recorded = None
+                generator.graphsafe_set_state(before)  # it would wait for ever for the end of the recording
         with torch.no_grad():
             for buffer, value in zip(self.network.buffers(), kept, strict=True):
                 buffer.copy_(value)
