@@ -129,7 +129,7 @@ def plan_from_assumptions(settings: PlanSettings) -> list[Need]:
         curve: Curve = lambda n: _logit_width(np.array(auc), hanley_mcneil(auc, share, n), n * min(share, 1 - share))  # noqa: E731
         needs.append(Need("AUC", ASSUMED, share, auc, settings.width, curve))
     if settings.auc is not None and settings.other_auc is not None:
-        gain = abs(settings.auc - settings.other_auc) if settings.gain is None else settings.gain
+        gain = settings.auc - settings.other_auc if settings.gain is None else settings.gain
         correlation = CORRELATION if settings.correlation is None else settings.correlation
         power = _assumed_power(settings.auc, settings.other_auc, correlation, share, gain)
         needs.append(Need("gain", ASSUMED, share, gain, settings.power or POWER, power))
@@ -175,9 +175,11 @@ def _refuse_idle(settings: PlanSettings) -> None:
     for name in ("correlation", "gain", "power"):
         if getattr(settings, name) is not None and settings.other_auc is None:
             raise SettingsError(f"--{name}: needs two models.", "Give --auc and --other-auc, or two runs.")
-    if settings.gain is None and settings.auc is not None and settings.other_auc == settings.auc:
+    if settings.gain is None and settings.auc is not None and (settings.other_auc or 0.0) >= settings.auc:
         raise SettingsError(
-            f"--auc and --other-auc are both {settings.auc}: no gain to find.", "Give other AUCs, or --gain."
+            f"--auc {settings.auc:g} --other-auc {settings.other_auc:g}: no gain to find, since the model is not "
+            "better than the one it is compared with.",
+            "Give the better model's AUC as --auc, or the smallest gain worth finding (`--gain`).",
         )
 
 

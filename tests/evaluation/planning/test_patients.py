@@ -139,6 +139,7 @@ def test_no_gain_needs_no_number_but_a_smallest_one_does(rng):
     [
         ({}, "Nothing to plan from"),
         ({"auc": 0.8, "other_auc": 0.8}, "no gain to find"),
+        ({"auc": 0.8, "other_auc": 0.9}, "not better"),
         ({"auc": 0.8, "correlation": 0.2}, "--correlation: needs two models"),
         ({"sensitivity": 0.8, "other_auc": 0.8}, "--other-auc: needs --auc"),
         ({"sensitivity": 0.8, "power": 0.9}, "--power: needs two models"),
