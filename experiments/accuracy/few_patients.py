@@ -1,115 +1,193 @@
 """Learning curves by number of patients, from scratch and pre-trained: where does learning to fuse begin to pay?
 
 Question  Which head for how many patients, and what does pre-training save?
-Command   python experiments/accuracy/few_patients.py          (stopped, the same command goes on)
-          python experiments/accuracy/few_patients.py --page   (of what is there, trains nothing)
-Time      about 30 CPU minutes a seed up to 586 patients, beside one pre-training
+Command   python experiments/accuracy/few_patients.py --device cuda --workers 15     (stopped, the same command goes on)
+          python experiments/accuracy/few_patients.py --page    (of the table alone, trains nothing)
+Time      about 45 CPU minutes a seed up to 586 patients, twice that with 1,200, beside one pre-training
 Expect    open but for two cells: from 60 patients on, pre-trained, both heads above late fusion, by as much as their
           seeds and patients may differ
-          (it writes benchmarks/few_patients.md)
+          (it writes benchmarks/few_patients.csv, the rows of each cell as it ends; of these few_patients.md and .png)
 
 Each seed has its own simulated patients, networks and heads; both starts, all heads share the patients and folds.
+Networks of several cells are trained side by side, heads of those that are finished beside them.
 """
 
 import argparse
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from few_page import MODELS, draw, render
+from repeated_heads import CLASS, SHOWN, by_rule
+from side_by_side import Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
 
-from fusion_ln.bench.page import describe_origin, table_head, table_row
+from fusion_ln.bench.page import describe_origin
+from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.phantom.settings import PhantomSettings
-from fusion_ln.files.formats import write_text
+from fusion_ln.compute.device import accelerator_of
+from fusion_ln.files.formats import write_csv, write_text
+from fusion_ln.files.locks import locked
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.predictions import read_predictions
+from fusion_ln.records.origin import hardware
+from fusion_ln.report.kit.page import write_png
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import PRESETS, PRETRAINED
+from fusion_ln.terms import LABEL
+from fusion_ln.threads import cores
 from fusion_ln.training.experiment_file import fusion_name, head_settings
-from fusion_ln.training.pretraining.start import resolve_weights
-from fusion_ln.training.run import run_baselines_and_fusions
+from fusion_ln.training.pretraining.start import resolve_weights, start_from
+from fusion_ln.training.run import fuse, plan_baselines
 
-SIZES, SEEDS, STARTS = [60, 120, 240, 586], [0, 1, 2], [PRETRAINED, "scratch"]
-HEADS = ["late-mean", "late-logit", "late-stacked", "late-product", "concat", "cross-attention"]
-PAGE = Path(__file__).parents[1] / "benchmarks" / "few_patients.md"
-
-
-def folder_of(out: Path, size: int, start: str, seed: int) -> Path:
-    """Locate the runs of one cell."""
-    return out / f"{size}" / start / f"seed-{seed}"
+SIZES, SEEDS, STARTS = [60, 120, 240, 586, 1200], [0, 1, 2], [PRETRAINED, "scratch"]
+LATE, TRAINED = ["late-mean", "late-logit", "late-stacked", "late-product"], ["concat", "cross-attention"]
+SHARES = (LATE, *([head] for head in TRAINED))  # of a cell's heads, each the work of one process
+PAGES = Path(__file__).parents[1] / "benchmarks"
+FIT = PRESETS[PRETRAINED]
+ONE = DeviceSettings(device="cpu", workers=1)
 
 
-def train(out: Path, size: int, start: str, seed: int, device: DeviceSettings) -> None:
-    """Train the baselines and heads of one cell; what is there already is kept."""
-    cohort = open_phantom(PhantomSettings(patients=size, seed=seed))
-    fit = resolve_weights(start, PRESETS[PRETRAINED], out, device)
-    heads, folder = head_settings(HEADS, {}, "few_patients"), folder_of(out, size, start, seed)
-    run_baselines_and_fusions(
-        cohort, list(cohort.modalities), heads, fit, folder, protocol="nested", seed=seed, device=device
+@dataclass(frozen=True)
+class Cell:
+    """Patients of a number and a seed, networks from one start, and the folder of their runs."""
+
+    size: int
+    start: str
+    seed: int
+    folder: Path
+
+    def cohort(self) -> Cohort:
+        """Open the patients."""
+        return open_phantom(PhantomSettings(patients=self.size, seed=self.seed))
+
+    def models(self) -> dict[str, RunFolder]:
+        """List the runs of all models, modalities first."""
+        names = {modality: f"baseline-{modality}" for modality in MODELS[:3]}
+        names |= {head: fusion_name(head) for head in (*LATE, *TRAINED)}
+        return {model: RunFolder(self.folder / name) for model, name in names.items()}
+
+    def members(self) -> list[RunFolder]:
+        """List the baselines, in the order of the modalities."""
+        models = self.models()
+        return [models[modality] for modality in MODELS[:3]]
+
+    def planned(self, weights: str) -> Planned:
+        """Plan the baselines from some weights."""
+        cohort, fit = self.cohort(), start_from(weights, FIT, self.folder)
+        baselines = plan_baselines(self.folder, cohort.modalities, fit, protocol="nested", seed=self.seed)
+        return Planned(cohort, baselines, self.members())
+
+
+def prepare(size: int, seed: int) -> None:
+    """Simulate and decode the patients of a number and a seed."""
+    prepare_pictures(lambda: open_phantom(PhantomSettings(patients=size, seed=seed)), FIT.image_size)
+
+
+def fuse_and_list(cell: Cell, heads: list[str], table: Path, machine: str) -> None:
+    """Fuse the baselines of a cell with some heads; whoever is the last to do so adds the cell's rows to the table."""
+    fuse(
+        cell.cohort(), cell.members(), head_settings(heads, {}, "few_patients"), cell.folder, seed=cell.seed, device=ONE
     )
+    with locked(table.with_suffix(".lock")):
+        held = read_table(table)
+        if all(run.finished for run in cell.models().values()) and key_of(cell) not in keys_of(held):
+            write_csv(table, pd.concat([held, rows_of(cell, machine)], ignore_index=True))
 
 
-def cells(out: Path) -> list[dict[str, object]]:
-    """List the AUC of all models of the finished cells: ``patients, start, seed, attainable``, then one per model."""
-    rows: list[dict[str, object]] = []
-    for start, size, seed in product(STARTS, SIZES, SEEDS):
-        folder = folder_of(out, size, start, seed)
-        runs = {path.name: RunFolder(path) for path in sorted(folder.glob("*-*"))}
-        if not all(run in runs and runs[run].finished for run in map(fusion_name, HEADS)):
-            continue
-        cohort = open_phantom(PhantomSettings(patients=size, seed=seed))
-        attainable = cohort.details.attainable.cohort["+".join(cohort.modalities)]["auc"]
-        predictions = {name: read_predictions(run.predictions) for name, run in runs.items()}
-        aucs = {name: float(score(p.labels, p.probs, p.classes)[PRIMARY][0]) for name, p in predictions.items()}
-        rows.append({"patients": size, "start": start, "seed": seed, "attainable": attainable, **aucs})
-    return rows
+def key_of(cell: Cell) -> tuple[int, str, int]:
+    """Name a cell as the table does."""
+    return cell.size, cell.start, cell.seed
 
 
-def render(rows: list[dict[str, object]], origin: str) -> str:
-    """Write the page."""
-    table = pd.DataFrame(rows)
-    models = [name for name in table if name.startswith(("baseline-", "fusion-"))]
-    late, heads = fusion_name("late-logit"), [fusion_name("concat"), fusion_name("cross-attention")]
-    titles = [name.removeprefix("baseline-").removeprefix("fusion-") for name in models]
-    lines = ["# Few patients: learning curves from two starts", "", origin, ""]
-    lines += [
-        "**Simulated** patients, those of each seed its own; resnet10t at 64 px, fine-tuned with twice the "
-        "augmentation as the first run does, from random weights or pre-trained on the simulated organ tasks. Macro "
-        "AUC, one against the rest, out of fold, mean over the seeds; in brackets the heads' gain over the mean of "
-        "logits, by seed.", "",
-        *table_head(["patients", "start", "seeds", "attainable", *titles]),
-    ]  # fmt: skip
-    for (size, start), cell in table.groupby(["patients", "start"]):
-        shown = []
-        for name in models:
-            gains = ", ".join(f"{gain:+.3f}" for gain in cell[name] - cell[late])
-            shown.append(f"{cell[name].mean():.3f}" + (f" ({gains})" if name in heads else ""))
-        lines.append(table_row([str(size), str(start), str(len(cell)), f"{cell['attainable'].mean():.3f}", *shown]))
-    done = set(zip(table["patients"], table["start"], table["seed"], strict=True))
-    left = [f"{size} {start} (seed {seed})" for size, start, seed in product(SIZES, STARTS, SEEDS)
-            if (size, start, seed) not in done]  # fmt: skip
-    lines += ["", f"Not trained: {', '.join(left) or 'none'}.", ""]
-    return "\n".join(lines)
+def keys_of(table: pd.DataFrame) -> set[tuple[int, str, int]]:
+    """List the cells of the table."""
+    return set(zip(table["patients"], table["start"], table["seed"], strict=True)) if len(table) else set()
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read the rows of all finished cells."""
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def rows_of(cell: Cell, machine: str) -> pd.DataFrame:
+    """Score all models of a finished cell, and the exact posterior on its patients: AUC, recall of lymphoma."""
+    cohort = cell.cohort()
+    prior = np.bincount(cohort.patients[LABEL]) / len(cohort.patients)
+    exact = cohort.details.attainable.cohort["+".join(cohort.modalities)]
+    recalls = (exact[f"balanced_recall_{CLASS}"], exact[f"recall_{CLASS}"])
+    figures: dict[str, tuple[float, ...]] = {"posterior": (exact["auc"], *recalls)}
+    for model, run in cell.models().items():
+        predictions = read_predictions(run.predictions)
+        weighed = [by_rule(predictions, prior, model, rule) for rule in ("balanced", "prevalence")]
+        own, *rules = [score(p.labels, p.probs, p.classes, metrics=SHOWN) for p in (predictions, *weighed)]
+        figures[model] = (float(own[PRIMARY][0]), *(float(each[f"recall:{CLASS}"][0]) for each in rules))
+    keys = {"patients": cell.size, "start": cell.start, "seed": cell.seed, "machine": machine}
+    names = ("auc", "recall_balanced", "recall_prevalence")
+    rows = [keys | {"model": model} | dict(zip(names, each, strict=True)) for model, each in figures.items()]
+    return pd.DataFrame(rows).round(5)
+
+
+def train_all(options: argparse.Namespace, device: DeviceSettings, table: Path) -> None:
+    """Train every cell that is asked for and not in the table, seed by seed."""
+    done, out = keys_of(read_table(table)), options.out
+    cells = [
+        Cell(size, start, seed, out / f"{size}" / start / f"seed-{seed}")
+        for seed, size, start in product(options.seeds, sorted(options.sizes, reverse=True), options.starts)
+        if (size, start, seed) not in done
+    ]
+    weights = {start: start for start in options.starts}
+    if PRETRAINED in weights:
+        weights[PRETRAINED] = options.weights or resolve_weights(PRETRAINED, FIT, out, device).weights
+    machine = torch.cuda.get_device_name() if accelerator_of(device) == "cuda" else hardware().processor
+    first = [cell for cell in cells if cell.seed == options.seeds[0]]  # while the patients of the others are simulated
+    with processes_of_one_thread(cores()) as pool:
+        fused: list[Future[None]] = []
+
+        def follow(cell: Cell) -> None:
+            fused.extend(pool.submit(fuse_and_list, cell, heads, table, machine) for heads in SHARES)
+
+        for group in (first, [cell for cell in cells if cell not in first]):
+            keys = dict.fromkeys((cell.size, cell.seed) for cell in group)
+            for ready in [pool.submit(prepare, *key) for key in keys]:
+                ready.result()
+            train_side_by_side({cell: cell.planned(weights[cell.start]) for cell in group}, device, follow)
+        for each in as_completed(fused):
+            each.result()
+
+
+def write_page(table: Path) -> None:
+    """Write page and curves of what the table holds."""
+    rows = read_table(table)
+    asked = list(product(SIZES, STARTS, SEEDS))
+    write_png(PAGES / "few_patients.png", draw(rows))
+    left = [f"{size} {start} (seed {seed})" for size, start, seed in asked if (size, start, seed) not in keys_of(rows)]
+    write_text(PAGES / "few_patients.md", render(rows, left, describe_origin("torch", "timm")))
+    print((PAGES / "few_patients.md").read_text(encoding="utf-8"))
 
 
 def main() -> None:
-    """Train every cell that is asked for."""
+    """Train every cell that is asked for, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/few_patients"), help="Folder of the runs.")
+    parser.add_argument("--table", type=Path, default=PAGES / "few_patients.csv", help="CSV of the finished cells.")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="Numbers of patients.")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="Seeds, of patients and of training.")
     parser.add_argument("--starts", nargs="+", default=STARTS, help="Starting weights.")
+    parser.add_argument("--weights", help="File or folder of the pre-training; by default it is made in the folder.")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="Device of the fits.")
     parser.add_argument("--workers", type=int, default=2, help="Fits at once.")
     parser.add_argument("--page", action="store_true", help="Write the page of what is there.")
     options = parser.parse_args()
     if options.page:
-        write_text(PAGE, render(cells(options.out), describe_origin("torch", "timm")))
-        print(PAGE.read_text(encoding="utf-8"))
-        return
-    device = DeviceSettings(device="cpu", workers=options.workers)
-    for seed, size, start in product(options.seeds, options.sizes, options.starts):
-        train(options.out, size, start, seed, device)
+        write_page(options.table)
+    else:
+        train_all(options, DeviceSettings(device=options.device, workers=options.workers), options.table)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers for `missing.py`: every fold's models, under every head, asked about fresh patients from every subset."""
+"""Answers for `missing.py`: a fold's models, under every head, asked about fresh patients from every subset."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -91,42 +91,35 @@ class RisingBank(TokenBank):
         return TokenBatch(batch.triplets.of(kept), batch.labels, batch.patients)
 
 
-def ask_all(
-    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], seed: int
+def ask_fold(
+    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], number: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Train heads on a cohort's baselines, fold by fold, and ask them about all subsets of complete fresh patients.
+    """Train heads on one fold of a cohort's baselines and ask them about all subsets of complete fresh patients.
 
     Returns:
-        Logits by head, patients as in ``fresh.patients``. Shape (K folds, S subsets, P, C).
+        Logits by head, patients as in ``fresh.patients``. Shape (S subsets, P, C).
     """
     shown = [torch.from_numpy(np.isin(fresh.modalities, subset)) for subset in subsets(fresh.modalities).values()]
-    answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
-    for number in range(cohort.n_folds):
-        with fixed_threads(cohort.n_folds):
-            new = _gather([_tokens(member, fresh, number) for member in members], fresh)
-        for name, head in _heads(cohort, members, heads, number, seed).items():
-            answers[name].append(_ask(head, [new.of(each) for each in shown]))
-    return {name: np.stack(each) for name, each in answers.items()}
+    with fixed_threads(cohort.n_folds):
+        new = _gather([_tokens(member, fresh, number) for member in members], fresh)
+    taught = _heads(cohort, members, heads, number, seed)
+    return {name: _ask(head, [new.of(each) for each in shown]) for name, head in taught.items()}
 
 
-def ask_damaged(
-    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], seed: int
+def ask_fold_damaged(
+    cohort: Cohort, members: list[RunFolder], fresh: Cohort, heads: list[str], number: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Ask the same heads about triplets of which one picture is damaged: every modality's in each of `DAMAGES`.
 
     Returns:
-        Logits by head, modality by modality. Shape (K folds, M * D, P, C).
+        Logits by head, modality by modality. Shape (M * D, P, C).
     """
-    answers: dict[str, list[np.ndarray]] = {head: [] for head in heads}
-    for number in range(cohort.n_folds):
-        with fixed_threads(cohort.n_folds):
-            intact, triplets = [_tokens(member, fresh, number) for member in members], []
-            for place, damage in product(range(len(members)), DAMAGES.values()):
-                damaged = _tokens(members[place], fresh, number, damage)
-                triplets.append(_gather([*intact[:place], damaged, *intact[place + 1 :]], fresh))
-        for name, head in _heads(cohort, members, heads, number, seed).items():
-            answers[name].append(_ask(head, triplets))
-    return {name: np.stack(each) for name, each in answers.items()}
+    with fixed_threads(cohort.n_folds):
+        intact, triplets = [_tokens(member, fresh, number) for member in members], []
+        for place, damage in product(range(len(members)), DAMAGES.values()):
+            damaged = _tokens(members[place], fresh, number, damage)
+            triplets.append(_gather([*intact[:place], damaged, *intact[place + 1 :]], fresh))
+    return {name: _ask(head, triplets) for name, head in _heads(cohort, members, heads, number, seed).items()}
 
 
 def _heads(
