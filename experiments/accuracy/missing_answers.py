@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fixed_threads, make_fabric
+from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.images.bank import open_bank
 from fusion_ln.models.checkpoint import load_member

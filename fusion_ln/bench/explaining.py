@@ -8,7 +8,8 @@ from pathlib import Path
 from fusion_ln.bench.matrices import against_matrices, count_operations
 from fusion_ln.bench.record import Figure, seconds
 from fusion_ln.cohort.folder import open_run_cohort
-from fusion_ln.compute.device import fixed_threads, make_fabric
+from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.explain.job import MapsJob
 from fusion_ln.explain.methods import fitting_methods
 from fusion_ln.explain.network import Explained

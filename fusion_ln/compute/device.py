@@ -1,8 +1,6 @@
 """Device and precision of a computation."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from fusion_ln.errors import SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import Precision
-from fusion_ln.threads import cores, one_blas_thread
+from fusion_ln.threads import cores
 
 USED_SHARE = 0.9  # of a GPU's free memory, by fits side by side
 MOST_ON_GPU = 5  # fits side by side, which fill it
@@ -64,37 +62,6 @@ def check_batch(settings: DeviceSettings, batch_size: int) -> None:
             f"(--devices {settings.devices} --nodes {settings.nodes}).",
             f"Give a multiple, such as `--batch-size {max(2, round(batch_size / n)) * n}`.",
         )
-
-
-def threads_per_fit(shares: int) -> int:
-    """Return the threads of one fit on a CPU: one of so many shares of the cores, at least one."""
-    return max(1, cores() // shares)
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Compute with one thread in each thread of ours: small networks gain more from a second picture than from it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def fixed_threads(shares: int) -> Iterator[None]:
-    """Compute with the threads of one fit, so that results depend on no variable, no worker and no earlier fit.
-
-    The linear algebra of NumPy and SciPy, whose sums depend on its threads, gets one.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads_per_fit(shares))
-    try:
-        with one_blas_thread():
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_parameters: bool = False) -> Fabric:

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Protocol, TypeVar, cast
 
 from fusion_ln.compute.ddp import init_ranks
-from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.job import Job, Step
+from fusion_ln.compute.threads import threads_per_fit
 from fusion_ln.progress import progress
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings

@@ -9,8 +9,9 @@ import pandas as pd
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.truth import Truth, load_truth
-from fusion_ln.compute.device import fits_at_once, fixed_threads, threads_per_fit
+from fusion_ln.compute.device import fits_at_once
 from fusion_ln.compute.local import run as run_here
+from fusion_ln.compute.threads import fixed_threads, threads_per_fit
 from fusion_ln.decode.stored import load_arrays
 from fusion_ln.errors import RunError
 from fusion_ln.explain.contributions import contributions

@@ -12,8 +12,9 @@ import numpy as np
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.errors import ModelError, in_short
 from fusion_ln.export.loss import Inputs, Loss, ask, compare, gather, inputs_of
-from fusion_ln.export.onnx_file import LARGEST, weights_of, write_onnx
+from fusion_ln.export.onnx_file import LARGEST, write_onnx
 from fusion_ln.export.runtime import INSTALL_ONNX
+from fusion_ln.export.tracing import weights_of
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.load import FrozenModel
 

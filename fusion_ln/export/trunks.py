@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from fusion_ln.errors import ModelError, RunError
-from fusion_ln.export.onnx_file import (
+from fusion_ln.export.runtime import INSTALL_ONNX, open_session
+from fusion_ln.export.tracing import (
     OPSET,
     TRACED_PATIENTS,
     adopt_weights,
@@ -29,7 +30,6 @@ from fusion_ln.export.onnx_file import (
     trace_module,
     weights_of,
 )
-from fusion_ln.export.runtime import INSTALL_ONNX, open_session
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.triplet import TripletModel, Trunk, module_key

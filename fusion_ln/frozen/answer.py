@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from fusion_ln.cohort.clinical import standardise
-from fusion_ln.compute.device import one_thread_each
+from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values

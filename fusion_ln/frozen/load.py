@@ -10,7 +10,7 @@ import torch
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-from fusion_ln.compute.device import one_thread_each
+from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import one_thread_each
+from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.errors import ModelError
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.frozen.unlike import FeatureMoments, learn_moments, learn_threshold

@@ -4,14 +4,12 @@ import math
 from functools import cache
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.data import resolve_model_data_config
-from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError, unknown
+from fusion_ln.models.library import resolve_model_data_config, timm
 from fusion_ln.models.weights.load import load_body
 from fusion_ln.models.weights.network import Network
 from fusion_ln.progress import say
@@ -100,6 +98,8 @@ class Backbone(nn.Module):
         Raises:
             SettingsError: If timm knows no layers of the network.
         """
+        from timm.optim import param_groups_layer_decay  # brings torch's compiler along
+
         groups = param_groups_layer_decay(self.body, layer_decay=decay)
         names = {id(parameter): f"body.{name}" for name, parameter in self.body.named_parameters()}
         rates = {names[id(each)]: decay * float(group["lr_scale"]) for group in groups for each in group["params"]}

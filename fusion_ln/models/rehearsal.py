@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import timm
 import torch
 
 from fusion_ln.errors import FusionLNError, SettingsError, in_short
 from fusion_ln.models.backbones import check_backbone, create_backbone, find_network
 from fusion_ln.models.convolutions import Convolutions
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
+from fusion_ln.models.library import timm
 from fusion_ln.models.weights.load import check_file
 from fusion_ln.progress import say
 from fusion_ln.settings.fusion import HeadSettings

@@ -9,9 +9,9 @@ import pytest
 from tiny import CPU, FIT, OPTIONS, refused, started
 
 from fusion_ln.compute import ray as engine
-from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.environment import Environment
+from fusion_ln.compute.threads import threads_per_fit
 from fusion_ln.errors import DivergedError, RunError
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings

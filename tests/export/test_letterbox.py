@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fusion_ln.export.letterbox import letterbox
-from fusion_ln.export.onnx_file import trace_module
+from fusion_ln.export.tracing import trace_module
 from fusion_ln.images.prepare import prepare_picture
 
 

@@ -380,8 +380,9 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
 
 
 UNUSED = (
-    "captum", "django", "highdicom", "matplotlib", "onnx", "onnxruntime", "optuna", "pydicom", "ray", "scipy.ndimage",
-    "scipy.optimize", "scipy.sparse.csgraph", "scipy.stats", "sklearn", "statsmodels",
+    "captum", "django", "highdicom", "lightning_fabric", "matplotlib", "onnx", "onnxruntime", "optuna", "pydicom",
+    "ray", "scipy.ndimage", "scipy.optimize", "scipy.sparse.csgraph", "scipy.stats", "sklearn", "statsmodels", "sympy",
+    "torch._dynamo",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from fusion_ln.errors import ModelError
 from fusion_ln.explain.network import last_stage
 from fusion_ln.export.gradcam import GradCam, fits, gives_planes
 from fusion_ln.export.graph import AnswerGraph, encode, read_maps
-from fusion_ln.export.onnx_file import PRESENT, TRACED_PATIENTS, attach_weights, trace_module
+from fusion_ln.export.onnx_file import PRESENT, attach_weights
+from fusion_ln.export.tracing import TRACED_PATIENTS, trace_module
 from fusion_ln.export.trunks import TrunkBody
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.models.triplet import TripletModel

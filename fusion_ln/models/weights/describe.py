@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from timm.data import resolve_model_data_config
 from torch import nn
 
+from fusion_ln.models.library import resolve_model_data_config
 from fusion_ln.models.weights.fit import Fit, first_names
 from fusion_ln.models.weights.layouts import SAME
 from fusion_ln.models.weights.network import Network

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from fusion_ln.errors import WeightsError, in_short
+from fusion_ln.models.library import timm
 from fusion_ln.models.weights.match import NORMS, Match, match
 from fusion_ln.models.weights.network import Argument, Network
 from fusion_ln.models.weights.presets import TORCHVISION, network_of

@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-import timm
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from fusion_ln.errors import WeightsError, in_short
+from fusion_ln.models.library import timm
 from fusion_ln.models.weights.describe import describe_fit
 from fusion_ln.models.weights.fit import Fit, body_on_meta, build_body, constructor, fit_file
 from fusion_ln.models.weights.network import Network, read_network, read_timm_folder

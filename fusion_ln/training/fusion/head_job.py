@@ -12,9 +12,10 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fixed_threads, make_fabric, precision_of
+from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.job import Job, OnEpoch
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.files.locks import locked
 from fusion_ln.models.checkpoint import load_member, save_head
 from fusion_ln.models.fusion.base import HeadEnsemble

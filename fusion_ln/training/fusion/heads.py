@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import ClinicalColumn, standardise
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fixed_threads
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.models.rehearsal import common_tokens
 from fusion_ln.records.kinds import TrainedFusionRecord

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import fixed_threads
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet

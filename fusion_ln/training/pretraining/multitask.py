@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusion_ln.compute.device import one_thread_each
+from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import Batch, Batches, as_network_input
 from fusion_ln.models.classifier import MultiTaskClassifier

@@ -13,8 +13,8 @@ from tiny import HEAD as TINY_HEAD
 
 from fusion_ln.cohort.clinical import learn_columns, standardise
 from fusion_ln.cohort.folder import redraw_folds, save_cohort
-from fusion_ln.compute.device import threads_per_fit
 from fusion_ln.compute.engines import run_jobs
+from fusion_ln.compute.threads import threads_per_fit
 from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files.atomic import TEMPORARY
 from fusion_ln.files.hashes import hash_file
