@@ -190,11 +190,11 @@ def _look(
         return logits, source.tokens(features, grid).half().cpu()
 
     own, kept = compute(pictures), taught.cpu()
-    others = tuple(each.new_full((len(each), len(versions), *each.shape[1:]), torch.nan) for each in own)
-    for place, version in enumerate(versions if kept.any() else ()):
-        for values, computed in zip(others, compute(version[taught]), strict=True):
-            values[kept, place] = computed
-    logits, tokens = (torch.cat([first[:, None], more], 1) for first, more in zip(own, others, strict=True))
+    # Filled, not concatenated: under a CPU's autocast torch 2.11 concatenates no float16.
+    logits, tokens = (each.new_full((len(each), 1 + len(versions), *each.shape[1:]), torch.nan) for each in own)
+    logits[:, 0], tokens[:, 0] = own
+    for place, version in enumerate(versions if kept.any() else (), start=1):
+        logits[kept, place], tokens[kept, place] = compute(version[taught])
     return logits, tokens
 
 
