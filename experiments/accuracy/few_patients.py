@@ -13,7 +13,7 @@ Networks of several cells are trained side by side, heads of those that are fini
 """
 
 import argparse
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future, as_completed, wait
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -145,18 +145,22 @@ def train_all(options: argparse.Namespace, device: DeviceSettings, table: Path) 
     if PRETRAINED in weights:
         weights[PRETRAINED] = options.weights or resolve_weights(PRETRAINED, FIT, out, device).weights
     machine = torch.cuda.get_device_name() if accelerator_of(device) == "cuda" else hardware().processor
-    first = [cell for cell in cells if cell.seed == options.seeds[0]]  # while the patients of the others are simulated
     with processes_of_one_thread(cores()) as pool:
         fused: list[Future[None]] = []
 
         def follow(cell: Cell) -> None:
             fused.extend(pool.submit(fuse_and_list, cell, heads, table, machine) for heads in SHARES)
 
-        for group in (first, [cell for cell in cells if cell not in first]):
-            keys = dict.fromkeys((cell.size, cell.seed) for cell in group)
-            for ready in [pool.submit(prepare, *key) for key in keys]:
-                ready.result()
+        def start(group: list[Cell]) -> list[Future[None]]:
+            return [pool.submit(prepare, *key) for key in dict.fromkeys((cell.size, cell.seed) for cell in group)]
+
+        first = [cell for cell in cells if cell.seed == options.seeds[0]]
+        rest = [cell for cell in cells if cell not in first]  # their patients are simulated while the first are trained
+        wait(start(first))
+        pictures = start(rest)
+        for group in (first, rest):
             train_side_by_side({cell: cell.planned(weights[cell.start]) for cell in group}, device, follow)
+            wait(pictures)
         for each in as_completed(fused):
             each.result()
 
