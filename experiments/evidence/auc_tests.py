@@ -1,131 +1,155 @@
 """Which test of two AUCs keeps its level where nearly all patients are recognised?
 
-Question  How often do DeLong's test, the permutation test of the page and a studentised one reject at 0.05, of two
-          models that are alike, and how often could a test by swaps reject at most?
-Command   python experiments/evidence/auc_tests.py
-Time      about 5 minutes on 2 cores
-Expect    from recalls of 0.9 on DeLong's far below 0.05, the studentised test nearest to it, none of them at 0.05
+Question  How often do DeLong's test and the printed one, which swaps two models' answers within patients, reject at
+          0.05 where nothing differs, and what do ranks in place of logits cost?
+Command   python experiments/evidence/auc_tests.py [--replicates 2000] [--workers 2]
+Time      about 30 minutes of one core with 2,000 replicates
+Expect    the printed test of the mean AUC from 0.04 to 0.06, DeLong's far below from recalls of 0.9 on; of a single
+          class of which hardly anyone is misplaced the orders are too few for 0.04
 
-The models and their recalls are those of evidence_calibration.py. A swap exchanges the two models' ranks of a patient.
+Models see patients through logits = skill x true class + noise; half of the noise's variance is the patient's. "other
+scale": the logits of one model's answers are doubled and moved by 1. "apart by class": each model is weak in one of two
+equally large classes, the means are alike.
 """
 
 import argparse
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from evidence_models import CLASSES, labels_of, simulate, skills_for
-from scipy.special import softmax
-from scipy.stats import rankdata
+from scipy.special import expit, logit, ndtr, softmax
+from scipy.stats import rankdata, zscore
 from simulation import run_jobs
 
 from fusion_ln.bench.page import describe_origin
-from fusion_ln.evaluation.delong import z_test
-from fusion_ln.evaluation.limits.auc import covariance
+from fusion_ln.evaluation.delong import p_of_means
+from fusion_ln.evaluation.swaps import p_of_swaps
 from fusion_ln.files.formats import write_text
 
-SIZES, RECALLS = (60, 100, 150), {"0.79": (0.74, 0.84), "0.9": (0.85, 0.95), "0.945": (0.90, 0.99)}
-SWAPS = 999
-TESTS = ("DeLong", "permutation", "studentised", "attainable")
-TABLE = Path(__file__).parents[1] / "benchmarks" / "auc_tests.md"
-Job = tuple[int, str, int]
-END = """
-Few patients set the limit only at 60 patients and a recall of 0.945, where a sixth of the samples have too few orders
-for any p up to 0.05. Elsewhere DeLong's z, which rests on few patients, passes 1.96 more rarely than a normal one, and
-swaps of ranks lose because ranks are each model's own and move with the swaps. Studentised by DeLong's variance of each
-swap (Chung & Romano 2013, Ann. Statist. 41, 484; Pauly, Asendorf & Konietschke 2016, Biom. J. 58, 1319) they lose
-least. Pages print DeLong's p, which is too large here, and the one of swapped ranks beside it.
+SIZES, LARGE = (60, 100, 150, 300), 2000
+RECALLS = {"0.33": (1 / 3, 1 / 3), "0.65": (0.6, 0.7), "0.79": (0.74, 0.84), "0.9": (0.85, 0.95), "0.945": (0.90, 0.99)}
+SKILLS = np.arange(0, 6, 0.05)
+SWAPS = 199
+PRINTED, DELONG, RANKS = "printed", "DeLong", "swapped by ranks"
+TABLE = Path(__file__).parents[1] / "benchmarks" / "auc_tests.csv"
+TOP = """# Tests of two AUCs where nearly everyone is recognised
+
+How often equal AUCs were called different at 0.05, by recall (columns).
 """
+END = """
+"""
+Job = tuple[str, int, str, int]
 
 
-def swapped(positive: np.ndarray, a: np.ndarray, b: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Difference in AUC (R,) and each patient's influence on it (R, P), after swaps: ``signs`` (R, P), -1 to swap."""
-    before, after = (signs + 1) / 2, (1 - signs) / 2
-    own, crossed = order(positive, a, a) - order(positive, b, b), order(positive, a, b) - order(positive, b, a)
-    kept, other = before[:, ~positive], after[:, ~positive]
-    above = (
-        np.where(signs[:, positive] > 0, kept @ own.T + other @ crossed.T, -(kept @ crossed.T + other @ own.T))
-        / (~positive).sum()
-    )
-    kept, other = before[:, positive], after[:, positive]
-    below = np.where(signs[:, ~positive] > 0, kept @ own - other @ crossed, kept @ crossed - other @ own)
-    below /= positive.sum()
-    difference = above.mean(axis=1)
-    influence = np.empty(signs.shape)
-    influence[:, positive] = (above - difference[:, None]) / positive.sum()
-    influence[:, ~positive] = (below - difference[:, None]) / (~positive).sum()
-    return difference, influence
+@dataclass(frozen=True)
+class Kind:
+    """Two models with one mean AUC: shares of the classes, shared part of the noise, and how the two differ."""
+
+    shares: tuple[float, ...] = (0.28, 0.21, 0.51)
+    shared: float = 0.5
+    scaled: bool = False
+    tilt: float = 0.0
 
 
-def order(positive: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """1 where a patient of the class (rows) ranks above another patient (columns), 0.5 where alike."""
-    gap = x[positive][:, None] - y[~positive][None]
-    return np.asarray((gap > 0) + 0.5 * (gap == 0))
+PLAIN = "three classes"  # compared with DeLong's test and with swaps of ranks, too
+KINDS = {
+    PLAIN: Kind(),
+    "uncorrelated": Kind(shared=0.0),
+    "two classes": Kind((0.4, 0.6)),
+    "60, 25 and 15 %": Kind((0.6, 0.25, 0.15)),
+    "other scale": Kind(scaled=True),
+    "apart by class": Kind((0.35, 0.35, 0.3), tilt=0.3),
+}
 
 
-def p_values(labels: np.ndarray, a: np.ndarray, b: np.ndarray, signs: np.ndarray) -> dict[str, float]:
-    """P-values of the difference in macro AUC of probabilities (P, C), and the largest level up to 0.05 of swaps."""
-    ranks = [rankdata(each, axis=0) for each in (a, b)]
-    parts = [swapped(labels == c, ranks[0][:, c], ranks[1][:, c], signs) for c in range(a.shape[1])]
-    gaps, influence = (np.mean([part[k] for part in parts], axis=0) for k in (0, 1))
-    z, p = z_test(gaps, covariance(influence, influence, labels))
-    sizes = np.abs(gaps).round(10)
-    rarest = np.array([(sizes >= size).mean() for size in np.unique(sizes)])
-    return {
-        "DeLong": float(p[0]),
-        "permutation": float((sizes >= sizes[0]).mean()),
-        "studentised": float((np.abs(z) >= abs(z[0]) - 1e-9).mean()),
-        "attainable": float(rarest[rarest <= 0.05].max(initial=0)),
-    }
+def recall_of(skill: np.ndarray, n_classes: int) -> np.ndarray:
+    """Compute the recall at each skill: the true class has the largest of ``n_classes`` normal logits."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    return np.asarray(ndtr(nodes + skill[:, None]) ** (n_classes - 1) @ weights / weights.sum())
 
 
-def replicate(job: Job) -> dict[str, object]:
-    """Share of replicates in which each test rejects, for one size and recall; of the levels the mean."""
-    n, recall, replicates = job
-    rng, labels = np.random.default_rng([n, int(1000 * float(recall))]), labels_of(n)
-    share = rng.random(replicates)
-    found = []
-    for at in share:
-        pair = softmax(simulate(labels, skills_for((RECALLS[recall],) * 2, np.array([at])), rng)[:, 0], axis=-1)
-        signs = np.concatenate([np.ones((1, n)), rng.choice([-1.0, 1.0], (SWAPS, n))])
-        found.append(p_values(labels, pair[0], pair[1], signs))
-    table = pd.DataFrame(found)
-    rates = {name: (table[name] <= 0.05).mean() for name in TESTS[:3]}
-    return {"patients": n, "recall": recall} | rates | {"attainable": table["attainable"].mean()}
+def draw(kind: Kind, labels: np.ndarray, skill: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the probabilities (P, C) of two models."""
+    size = (len(labels), len(kind.shares))
+    shared, found = np.sqrt(kind.shared) * rng.normal(size=size), []
+    for sign in (1, -1):
+        skills = np.full(size[1], skill)
+        skills[:2] *= 1 + sign * kind.tilt * np.array([1, -1])
+        own = np.sqrt(1 - kind.shared) * rng.normal(size=size)
+        found.append(softmax(np.diag(skills)[labels] + shared + own, axis=1))
+    return found[0], expit(2 * logit(found[1]) + 1) if kind.scaled else found[1]
+
+
+def replicate(job: Job) -> list[dict[str, object]]:
+    """Share of replicates in which each test rejects, of the mean AUC and of single classes."""
+    name, n, recall, replicates = job
+    kind = KINDS[name]
+    labels = np.repeat(np.arange(len(kind.shares)), np.round(np.array(kind.shares) * n).astype(int))
+    seed = [list(KINDS).index(name), n, list(RECALLS).index(recall)]
+    rng, reached = np.random.default_rng(seed), recall_of(SKILLS, len(kind.shares))
+    p_values: dict[str, list[np.ndarray]] = {}
+    for number in range(replicates):
+        skill = float(np.interp(rng.uniform(*RECALLS[recall]), reached, SKILLS)) if recall != "0.33" else 0.0
+        pair = np.stack(draw(kind, labels, skill, rng))[:, None]
+        if name == PLAIN:
+            p_values.setdefault(DELONG, []).append(p_of_means(labels, pair[0], pair[1]))
+        if n < LARGE:
+            p_values.setdefault(PRINTED, []).append(p_of_swaps(labels, *pair, n_swaps=SWAPS, seed=[*seed, number]))
+        if n < LARGE and name == PLAIN:
+            ranks = expit(zscore(rankdata(pair, axis=2), axis=2))
+            p_values.setdefault(RANKS, []).append(p_of_swaps(labels, *ranks, n_swaps=SWAPS, seed=[*seed, number]))
+    rows = []
+    for test, found in p_values.items():
+        rates = (np.array(found) <= 0.05).mean(axis=0)
+        rows += [
+            {"models": name, "patients": n, "recall": recall, "test": test, "of": of, "rate": rate}
+            for of, rate in zip([*map(str, range(len(rates) - 1)), "mean"], rates, strict=True)
+            if of == "mean" or not kind.tilt
+        ]
+    return rows
 
 
 def main() -> None:
-    """Simulate and write the page."""
+    """Simulate, or read the kept table, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--page", action="store_true", help="write the page of the kept table alone")
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args()
-    started = time.monotonic()
-    jobs: list[Job] = [(n, recall, options.replicates) for n in SIZES for recall in RECALLS]
-    rows = pd.DataFrame(run_jobs(replicate, jobs, options.workers, "Sizes and recalls"))
-    write_text(options.out, write_page(rows, options.replicates, time.monotonic() - started))
+    if not options.page:
+        started = time.monotonic()
+        jobs: list[Job] = [(k, n, r, options.replicates) for r in reversed(RECALLS) for n in SIZES for k in KINDS]
+        jobs += [(PLAIN, LARGE, r, options.replicates) for r in RECALLS]
+        found = run_jobs(replicate, jobs, options.workers, "Models, sizes and recalls")
+        table = pd.DataFrame([row for rows in found for row in rows])
+        made = f"# {describe_origin('numpy', 'scipy')} {time.monotonic() - started:.0f} s.\n"
+        counts = f"# {options.replicates} replicates, {SWAPS} swaps each.\n"
+        write_text(options.out, made + counts + table.to_csv(index=False))
+    write_text(options.out.with_suffix(".md"), write_page(options.out))
 
 
-def write_page(rows: pd.DataFrame, replicates: int, seconds: float) -> str:
-    """Write the page of the rates."""
-    error = np.sqrt(0.05 * 0.95 / replicates)
-    lines = [
-        "# Tests of two AUCs where nearly everyone is recognised\n",
-        f"{describe_origin('numpy', 'scipy')} {seconds:.0f} s.\n",
-        f"Two models alike, {len(CLASSES)} classes, {replicates:,} replicates a row (standard error at 0.05: "
-        f"{error:.4f}), {SWAPS} swaps: rejections of equal macro AUCs at 0.05. Attainable: the mean "
-        "of the largest level up to 0.05 that the swaps of a sample have, fewer patients apart having fewer orders.\n",
-        "| patients | recall | DeLong | permutation of ranks | studentised permutation | attainable |",
-        "| --- " * 6 + "|",
-        *(
-            f"| {n} | {recall} | {' | '.join(f'{rate:.3f}' for rate in rates)} |"
-            for n, recall, *rates in rows.itertuples(index=False)
-        ),
-    ]
+def write_page(path: Path) -> str:
+    """Write the page of a table."""
+    made = [line[2:] for line in path.read_text().splitlines() if line.startswith("# ")]
+    table = pd.read_csv(path, comment="#", dtype={"recall": str, "of": str})
+    columns = " | ".join(RECALLS)
+    lines = [TOP, *(f"- {line}" for line in made)]
+    for title, whole in (("The mean AUC", True), ("Single classes: the least and the largest rate", False)):
+        lines += [f"\n## {title}\n", f"| models | patients | test | {columns} |", "| --- " * (3 + len(RECALLS)) + "|"]
+        own = table[(table["of"] == "mean") == whole]
+        for (models, n, test), rows in own.groupby(["models", "patients", "test"], sort=False):
+            cells = [_range(rows.loc[rows["recall"] == recall, "rate"]) for recall in RECALLS]
+            lines.append(f"| {models} | {n} | {test} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n" + END
+
+
+def _range(rates: pd.Series) -> str:
+    ends = dict.fromkeys(f"{end:.3f}" for end in (rates.min(), rates.max()))
+    return " to ".join(ends)
 
 
 if __name__ == "__main__":

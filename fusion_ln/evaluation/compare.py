@@ -10,8 +10,8 @@ from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, align, difference_table, resample
 from fusion_ln.evaluation.limits.shares import false_claim
-from fusion_ln.evaluation.significance import all_better, benjamini_hochberg, holm, mcnemar, permutation_test
-from fusion_ln.metrics import PRIMARY
+from fusion_ln.evaluation.significance import SWAPPED, all_better, benjamini_hochberg, holm, mcnemar, permutation_test
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.predictions import Predictions
 
 # Families of tests, in the column `family` of `Comparison.comparison`; a row of none of them answers no question.
@@ -20,7 +20,7 @@ SECONDARY = "secondary"  # the macro AUC of the other models that are asked abou
 EXPLORATORY = "exploratory"  # the AUC of single classes: Benjamini-Hochberg
 COMPARISON_COLUMNS = [
     "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
-    "delong_p", "p_holm", "p_bh", "family",
+    "delong_p", "p", "p_holm", "p_bh", "family",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ class BetterThanEach:
         others: The others, one of which decides: ``weakest``, the one with the largest p-value.
         p: Two-sided p-value of that one; 1 where the model is not ahead of everyone.
         differences: Macro AUC of the model minus that of each other, as in `Comparison.comparison`: ``model_a, model_b,
-            auc_a, auc_b, difference, ci_low, ci_high, delong_p``.
+            auc_a, auc_b, difference, ci_low, ci_high, p``.
     """
 
     model: str
@@ -49,7 +49,8 @@ class Comparison:
     Attributes:
         reference: Name of the model that the others are compared with.
         comparison: AUC differences, see `COMPARISON_COLUMNS`: model_a is compared with model_b, the reference, and
-            the difference is a - b. ``family`` names the family of the row's DeLong test; ``p_holm`` corrects over
+            the difference is a - b. ``p`` is that of `swap_test`, DeLong's ``delong_z, delong_p`` stand beside it for
+            comparison with other programs. ``family`` names the family of the row's test; ``p_holm`` corrects over
             `SECONDARY`, ``p_bh`` over `EXPLORATORY`. With two classes the rows of the classes are the test of the
             row `MACRO` once more and in no family.
         models: One row per model, the reference first: ``model, n`` and for every metric ``<metric>, <metric>_low,
@@ -92,7 +93,7 @@ def compare(
         primary: The model of the primary endpoint, chosen likewise; None without one.
         asked: The models whose comparison with the reference answers a question; None for all.
         alone: The models that the primary one shall be better than, each of them.
-        n_resamples, n_permutations, seed: Of the bootstrap and of the permutation test.
+        n_resamples, n_permutations, seed: Of the bootstrap and of the permutation test; an AUC has more of these.
         common_only: Keep the patients that all models have, instead of refusing where they differ.
 
     Raises:
@@ -118,7 +119,9 @@ def compare(
         models=pd.DataFrame([_model_row(name, aligned[name], r) for name, r in resampled.items()]),
         differences=pd.concat(differences, ignore_index=True),
         tests=_accuracy_tests(aligned, reference, questions),
-        better_than_each=_better_than_each(aligned, resampled, primary, [name for name in alone if name != primary]),
+        better_than_each=_better_than_each(
+            aligned, resampled, primary, [name for name in alone if name != primary], seed
+        ),
     )
 
 
@@ -150,8 +153,8 @@ def _need_reference(models: Mapping[str, Predictions], reference: str) -> None:
 
 def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFrame:
     """Select the rows of ``comparison`` for one pair of models from the table of all metrics."""
-    rows = differences[differences["metric"].isin(["auc", PRIMARY])].rename(
-        columns={"value_a": "auc_a", "value_b": "auc_b"}
+    rows = differences[differences["metric"].isin(SWAPPED)].rename(
+        columns={"value_a": "auc_a", "value_b": "auc_b", "permutation_p": "p"}
     )
     rows = rows.sort_values("metric", kind="stable")  # the classes, then their mean
     tests = by_delong[["class", "z", "p"]].rename(columns={"z": "delong_z", "p": "delong_p"})
@@ -170,7 +173,7 @@ def _corrected(rows: pd.DataFrame, primary: str | None, questions: list[str]) ->
     rows = rows.assign(family=None, p_holm=np.nan, p_bh=np.nan)
     for name, members in families:
         rows.loc[members, "family"] = name
-        p_values = rows.loc[members, "delong_p"].to_numpy(dtype=np.float64)
+        p_values = rows.loc[members, "p"].to_numpy(dtype=np.float64)
         if name == SECONDARY and len(p_values):
             rows.loc[members, "p_holm"] = holm(p_values)
         if name == EXPLORATORY and len(p_values):
@@ -179,7 +182,7 @@ def _corrected(rows: pd.DataFrame, primary: str | None, questions: list[str]) ->
 
 
 def _better_than_each(
-    aligned: dict[str, Predictions], resampled: dict[str, Resampled], primary: str | None, others: list[str]
+    aligned: dict[str, Predictions], resampled: dict[str, Resampled], primary: str | None, others: list[str], seed: int
 ) -> BetterThanEach | None:
     """Test the primary model's macro AUC against each of several others; None without one of these."""
     if primary is None or not others:
@@ -190,8 +193,9 @@ def _better_than_each(
         parts.append(_auc_rows(table, delong(aligned[primary], aligned[other])))
     rows = pd.concat(parts, ignore_index=True)
     rows = rows[rows["class"] == MACRO]
-    p, decides = all_better(rows["delong_z"].to_numpy(), rows["delong_p"].to_numpy())
-    columns = ["model_a", "model_b", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "delong_p"]
+    rows["p"] = [swap_test([aligned[primary]], [aligned[other]], seed=seed)[-1] for other in others]
+    p, decides = all_better(rows["delong_z"].to_numpy(), rows["p"].to_numpy())
+    columns = ["model_a", "model_b", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "p"]
     differences = rows[columns].reset_index(drop=True)
     return BetterThanEach(primary, tuple(others), others[int(decides)], float(p), differences)
 

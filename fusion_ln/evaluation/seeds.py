@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.compare import ENDPOINT, SECONDARY, align_all
-from fusion_ln.evaluation.delong import delong_of_means
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, difference_table, mean_of, resample
 from fusion_ln.evaluation.limits.shares import wilson_of_few
 from fusion_ln.evaluation.significance import holm
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.predictions import Predictions
 from fusion_ln.terms import subsets
@@ -135,7 +135,7 @@ class SeedComparison:
     def differences(self) -> pd.DataFrame:
         """Each model minus each reference: the columns of ``metrics``, ``reference, difference, bootstrap_p, p``.
 
-        ``p`` is DeLong's, of the primary metric alone; ``family`` and ``p_holm`` are those of `with_families`.
+        ``p`` is that of `swap_test`, of the primary metric alone; ``family`` and ``p_holm`` are of `with_families`.
         """
         tables = []
         for heading, reference in self.references.items():
@@ -147,7 +147,7 @@ class SeedComparison:
                 table = difference_table(mean_of(drawn), mean_of(base))
                 by_seed = np.stack([a.minus(b).value for a, b in zip(drawn, base, strict=True)], 1)
                 named = {"model": model.name, "title": model.title, "reference": heading}
-                p = delong_of_means(self.aligned[model.name], self.aligned[reference.name])
+                p = swap_test(self.aligned[model.name], self.aligned[reference.name])[-1]
                 table["p"] = np.where(table["metric"] == PRIMARY, p, np.nan)
                 tables.append(table.assign(**named, by_seed=list(by_seed)))
         every = self.with_families(pd.concat(tables, ignore_index=True))

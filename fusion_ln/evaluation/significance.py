@@ -1,5 +1,6 @@
 """Paired tests of two models beside DeLong's, and corrections for multiple tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,15 @@ from scipy.stats import rankdata
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from fusion_ln.evaluation.intervals import align, name_columns
+from fusion_ln.evaluation.intervals import align, name_columns, split_name
 from fusion_ln.evaluation.limits import large
 from fusion_ln.evaluation.limits.clusters import sum_by_patient
-from fusion_ln.metrics import need_patients, score, score_summary
+from fusion_ln.evaluation.swaps import swap_test
+from fusion_ln.metrics import METRICS, PRIMARY, Metric, need_patients, score, score_summary
 from fusion_ln.predictions import Predictions
 
+SWAPPED = ("auc", PRIMARY)  # metrics that `swap_test` tests
+_OTHERS = [metric for metric in METRICS if metric.name not in SWAPPED]
 _BLOCK = 1 << 23  # counts held at once: 32 MiB
 
 
@@ -68,25 +72,27 @@ def _clustered_mcnemar(ahead: np.ndarray) -> float:
 def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Test every metric's difference by swapping the two models' predictions of each patient, all nodes, at random.
 
-    For AUC the patients' mid-ranks within each model are swapped, not their probabilities, so that two models with
-    other scales but the same order do not differ (Bandos, Rockette & Gur 2005). The hypothesis tested is that a
-    patient's predictions may be exchanged between the models, which is more than an equal value of the metric. For
-    a count of few patients, such as the recall of a small class, it rejects more rarely than its level says, and so it
-    does for an AUC near 1 (``experiments/benchmarks/auc_tests.md``): ranks are each model's own, and swaps move them.
+    The one-vs-rest AUCs and their mean have the test of `swap_test`, which is studentised and has more draws. The
+    hypothesis of the others is that a patient's predictions may be exchanged between the models, which is more than an
+    equal value of the metric; of a count of few patients, such as the recall of a small class, it rejects more rarely
+    than its level says. For the one-vs-one AUC mid-ranks within each model are swapped, not probabilities, so that two
+    models with other scales but the same order do not differ (Bandos, Rockette & Gur 2005).
 
     Returns:
         One row per metric: ``metric, class, difference`` (a - b) ``, permutation_p`` (two-sided, never 0).
 
     Raises:
-        PredictionsError: If the two do not fit together (see `align`), or a class has no patient.
+        PredictionsError: If the two do not fit together (see `align`), or a class has fewer than 2 patients.
     """
     a, b = align(a, b)
-    need_patients(a.labels, a.classes)
+    need_patients(a.labels, a.classes, at_least=2, clusters=a.clusters)
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // (2 * len(a.labels)))
     owner = np.arange(len(a.labels)) if a.clusters is None else a.clusters
-    observed = _swapped_differences(a, b, np.zeros((1, len(a.labels)), dtype=bool))
-    extreme = dict.fromkeys(observed, 1)  # the observed order is one of the possible ones
+    observed = _swapped_differences(a, b, np.zeros((1, len(a.labels)), dtype=bool), METRICS)
+    extreme = {
+        name: 1 for name in observed if split_name(name)[0] not in SWAPPED
+    }  # the observed order is a possible one
     if by_sums := large.draws_by_sums(a.labels, a.clusters):
         step = n_permutations
     for start in range(0, n_permutations, step):
@@ -95,13 +101,15 @@ def permutation_test(a: Predictions, b: Predictions, *, n_permutations: int = 20
             permuted = _swapped_sums(a, b, rows, rng)
         else:
             swaps = rng.random((rows, int(owner.max()) + 1)) < 0.5
-            permuted = _swapped_differences(a, b, swaps[:, owner])
+            permuted = _swapped_differences(a, b, swaps[:, owner], _OTHERS)
         for name, differences in permuted.items():
             # Equal differences may differ in the last bit, by the order of their sums.
             extreme[name] += int(np.sum(np.abs(differences) >= abs(observed[name][0]) - 1e-12))
     table = name_columns(tuple(observed))
     table["difference"] = [value[0] for value in observed.values()]
-    table["permutation_p"] = [count / (n_permutations + 1) for count in extreme.values()]
+    found = {name: count / (n_permutations + 1) for name, count in extreme.items()}
+    found |= zip([*(f"auc:{name}" for name in a.classes), PRIMARY], swap_test([a], [b], seed=seed), strict=True)
+    table["permutation_p"] = [found[name] for name in observed]
     return table
 
 
@@ -138,13 +146,16 @@ def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _swapped_differences(a: Predictions, b: Predictions, swaps: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute every metric's difference after swaps (R, P): both models are halves of one sample of 2P."""
+def _swapped_differences(
+    a: Predictions, b: Predictions, swaps: np.ndarray, metrics: Sequence[Metric]
+) -> dict[str, np.ndarray]:
+    """Compute metrics' differences after swaps (R, P): both models are halves of one sample of 2P."""
     labels = np.concatenate([a.labels, a.labels])
     probs = np.concatenate([a.probs, b.probs])
     ranks = np.concatenate([rankdata(model.probs, axis=0) for model in (a, b)])
     first = np.concatenate([~swaps, swaps], axis=1).astype(np.float32)  # (R, 2P)
-    scores = [score(labels, probs, a.classes, half, ranking=ranks) for half in (first, 1 - first)]
+    halves = (first, 1 - first)
+    scores = [score(labels, probs, a.classes, half, ranking=ranks, metrics=metrics) for half in halves]
     return {name: scores[0][name] - scores[1][name] for name in scores[0]}
 
 
@@ -159,5 +170,7 @@ def _swapped_sums(a: Predictions, b: Predictions, n: int, rng: np.random.Generat
         values = joint.each[part].copy()
         values[:, : len(joint.auc)] *= 2  # influence on a half is that on the whole, twice
         halves.append(large.Terms(joint.labels[part], joint.predicted[part], joint.auc, values))
-    scores = [score_summary(half, classes) for half in large.swapped_sums(halves[0], halves[1], n, rng)]
+    scores = [
+        score_summary(half, classes, metrics=_OTHERS) for half in large.swapped_sums(halves[0], halves[1], n, rng)
+    ]
     return {name: scores[0][name] - scores[1][name] for name in scores[0]}

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fusion_ln.errors import RunError
-from fusion_ln.evaluation.delong import delong_of_means
 from fusion_ln.evaluation.intervals import align, difference_table, mean_of, resample
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import Predictions
 
@@ -33,7 +33,7 @@ class GainOfStart:
     Attributes:
         auc, auc_reference: Mean over the seeds of the macro one-vs-rest AUC.
         ci_low, ci_high: Ends of the difference's 95 % interval.
-        delong_p: Of DeLong's test of the difference, not corrected.
+        p: Of the difference (`swap_test`), not corrected.
         by_seed: The difference of each seed.
     """
 
@@ -46,7 +46,7 @@ class GainOfStart:
     difference: float
     ci_low: float
     ci_high: float
-    delong_p: float
+    p: float
     patients: int
     by_seed: tuple[float, ...]
 
@@ -82,7 +82,7 @@ def compare_weights(baselines: list[Baseline], *, n_resamples: int = 2000) -> li
                 difference=float(row["difference"]),
                 ci_low=float(row["ci_low"]),
                 ci_high=float(row["ci_high"]),
-                delong_p=delong_of_means(aligned[::2], aligned[1::2]),
+                p=float(swap_test(aligned[::2], aligned[1::2])[-1]),
                 patients=len(arms[0].table),
                 by_seed=by_seed,
             )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.starts import Baseline, GainOfStart, compare_weights
+from fusion_ln.evaluation.swaps import name_test
 from fusion_ln.predictions import read_predictions
 from fusion_ln.records.kinds import BaselineRecord
 from fusion_ln.report.kit import style
@@ -61,6 +62,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
         plate=figure,
         gains=gains,
         given=GIVEN,
+        test=name_test(gains[0].patients),
         means={start: np.mean(rows, axis=0).tolist() for start, rows in of_start.items()},
     )
 

@@ -19,7 +19,7 @@ REFERENCE = Path(os.environ.get("FUSIONLN_SHARED", Path(__file__).parents[3] / "
 CLASSES = ("benign", "lymphoma", "metastatic")
 COLUMNS = [
     "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
-    "delong_p", "p_holm", "p_bh", "family",
+    "delong_p", "p", "p_holm", "p_bh", "family",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY, compa
 from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
 from fusion_ln.evaluation.significance import benjamini_hochberg, holm, mcnemar
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -32,7 +33,7 @@ def found(models):
 def test_comparison_has_the_columns_of_the_design(found):
     assert found.comparison.columns.tolist() == [
         "model_a", "model_b", "class", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "bootstrap_p", "delong_z",
-        "delong_p", "p_holm", "p_bh", "family",
+        "delong_p", "p", "p_holm", "p_bh", "family",
     ]  # fmt: skip
     assert found.comparison["class"].tolist() == [*CLASSES, MACRO] * 2
     assert found.comparison["model_a"].tolist() == ["late"] * 4 + ["gated"] * 4
@@ -49,6 +50,9 @@ def test_rows_are_those_of_the_methods_alone(found, models):
         assert rows.loc[label, columns].tolist() == paired.loc[label, columns].tolist()
         assert rows.loc[label, "difference"] == rows.loc[label, "auc_a"] - rows.loc[label, "auc_b"]
         assert rows.loc[label, ["delong_z", "delong_p"]].tolist() == by_delong.loc[label, ["z", "p"]].tolist()
+    assert rows["p"].tolist() == swap_test([models["gated"]], [models["elastic"]]).tolist()
+    every = found.differences.query("model_a == 'gated' and metric in ['auc', 'auc_ovr']").sort_values("metric")
+    assert every["permutation_p"].tolist() == rows["p"].tolist()
 
 
 def test_each_family_is_corrected_alone_and_what_nobody_asks_is_in_none():
@@ -60,10 +64,10 @@ def test_each_family_is_corrected_alone_and_what_nobody_asks_is_in_none():
     assert table.loc[("late", MACRO), ["p_holm", "p_bh"]].isna().all()
     secondary = table[table["family"] == SECONDARY]
     assert secondary.index.tolist() == [("gated", MACRO), ("concat", MACRO)]
-    np.testing.assert_allclose(secondary["p_holm"], holm(secondary["delong_p"].to_numpy()))
+    np.testing.assert_allclose(secondary["p_holm"], holm(secondary["p"].to_numpy()))
     exploratory = table[table["family"] == EXPLORATORY]
     assert len(exploratory) == 3 * 3
-    np.testing.assert_allclose(exploratory["p_bh"], benjamini_hochberg(exploratory["delong_p"].to_numpy()))
+    np.testing.assert_allclose(exploratory["p_bh"], benjamini_hochberg(exploratory["p"].to_numpy()))
     assert table.loc["cdfi", ["family", "p_holm", "p_bh"]].isna().all().all()
 
 
@@ -76,24 +80,25 @@ def test_two_classes_are_tested_once(models):
     table = compare(two, "elastic", primary="late", n_resamples=20, n_permutations=10).comparison
     assert table["family"].dropna().tolist() == [ENDPOINT, SECONDARY]
     late = table[table["model_a"] == "late"]
-    np.testing.assert_allclose(late["delong_p"], late["delong_p"].iloc[0])
+    np.testing.assert_allclose(late["p"], late["p"].iloc[0])
 
 
 def test_better_than_each_is_the_weakest_of_its_tests(models):
     three = {**models, "cdfi": model(5, skill=0.2)}
     found = compare(three, "elastic", primary="gated", alone=["elastic", "cdfi", "late"], n_resamples=20)
-    tests = [delong(three["gated"], three[name]).iloc[-1] for name in ("elastic", "cdfi", "late")]
+    p_values = [swap_test([three["gated"]], [three[name]])[-1] for name in ("elastic", "cdfi", "late")]
     each = found.better_than_each
-    assert each.p == max(test["p"] if test["z"] > 0 else 1 for test in tests)
+    ahead = (each.differences["difference"] > 0).tolist()
+    assert each.p == max(p if first else 1 for p, first in zip(p_values, ahead, strict=True))
     macro = {
         name: np.mean([roc_auc_score(of.labels == c, of.probs[:, c]) for c in range(3)]) for name, of in three.items()
     }
     assert each.differences["model_b"].tolist() == ["elastic", "cdfi", "late"]
     np.testing.assert_allclose(each.differences["difference"], [macro["gated"] - macro[b] for b in each.others])
-    np.testing.assert_allclose(each.differences["delong_p"], [test["p"] for test in tests])
+    assert each.differences["p"].tolist() == p_values
     against_reference = found.comparison.query("model_a == 'gated' and `class` == @MACRO")
     assert each.differences["ci_low"][0] == against_reference["ci_low"].item()
-    assert each.weakest == ("elastic", "cdfi", "late")[int(np.argmax([test["p"] for test in tests]))]
+    assert each.weakest == ("elastic", "cdfi", "late")[int(np.argmax(p_values))]
     assert compare(models, "elastic", n_resamples=20, n_permutations=10).better_than_each is None
 
 

@@ -9,16 +9,17 @@ import pytest
 def test_the_experiment_runs_and_judges_every_method(monkeypatch):
     for name, small in (("SIZES", (100,)), ("UNSTABLE_SIZES", (240,)), ("TEST_SIZES", (60,))):
         monkeypatch.setattr(evidence_calibration, name, small)
-    monkeypatch.setattr(evidence_tests, "PERMUTATIONS", 9)
+    monkeypatch.setattr(evidence_tests, "SWAPS", 9)
     monkeypatch.setattr(evidence_models, "TRUTH_PATIENTS", 300)
     monkeypatch.setattr(evidence_calibration, "MODELS", {"same": evidence_models.MODELS["same"]})
     table = evidence_calibration.calibrate(replicates=2, draws=20, seed=0)
     assert table["rate"].dropna().between(0, 1).all()
     methods = table.groupby("what")["method"].unique().map(set).to_dict()
     assert methods["coverage of a metric"] == {"printed", "before", "these trainings", "procedure"}
-    assert methods["rejection"] == {"DeLong", "macro DeLong", "permutation", "McNemar"}
+    tests = {f"{test}, {of}" for test in ("swaps", "DeLong") for of in ("a class", "mean AUC")}
+    assert methods["rejection"] == tests | {"McNemar"}
     assert len(methods["family"]) == 7
-    claimed = ~table["method"].isin(["before", "procedure"]) & table["rate"].notna()
+    claimed = ~table["method"].str.contains("before|procedure|DeLong") & table["rate"].notna()
     assert ((table["verdict"] != "") == claimed).all()
 
 
@@ -29,7 +30,8 @@ def test_the_experiment_runs_and_judges_every_method(monkeypatch):
         ("coverage of a difference", "printed", 0.92, "too narrow"),
         ("coverage of a metric", "these trainings", 0.99, "wide"),
         ("coverage of a metric", "before", 0.65, ""),
-        ("rejection", "DeLong", 0.07, "rejects too often"),
+        ("rejection", "swaps, a class", 0.07, "rejects too often"),
+        ("rejection", "DeLong, a class", 0.01, ""),
         ("rejection", "McNemar", 0.01, "rejects too rarely"),
         ("family", "Holm", 0.01, "ok"),
         ("coverage of a metric", "printed", np.nan, ""),

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
-from fusion_ln.evaluation.delong import delong, delong_of_means
+from fusion_ln.evaluation.delong import delong, p_of_means
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.seeds import PLAIN_FUSION, ModelOverSeeds, SeedComparison
 from fusion_ln.predictions import Predictions, predictions_from_logits
@@ -77,15 +77,18 @@ def test_one_comparison_is_primary_and_the_other_fusions_share_holm(comparison):
     assert np.isnan(asked.loc[(best, "fusion-concat"), "p_holm"])
 
 
-def test_the_p_value_of_one_seed_is_delongs(comparison):
+def test_delongs_p_of_means_is_that_of_one_seed_and_of_mean_influences(comparison):
     a, b = (next(iter(model.predictions.values())) for model in comparison.models[1:3])
-    assert delong_of_means([a, a], [b, b]) == pytest.approx(delong(a, b)["p"].iloc[-1])
+    assert p_of_means(a.labels, *(np.stack([each.probs, each.probs]) for each in (a, b))) == pytest.approx(
+        delong(a, b)["p"].to_numpy()
+    )
     many = [a, *(next(iter(model.predictions.values())) for model in comparison.models[3:])]
     influence = np.mean([aucs(each.labels, each.probs).macro_influence for each in many], axis=0)
     influence = influence - aucs(b.labels, b.probs).macro_influence
     variance = sum(len(x) * x.var(ddof=1) for x in (influence[a.labels == c] for c in range(3)))
     z = (np.mean([auc(each) for each in many]) - auc(b)) / np.sqrt(variance)
-    assert delong_of_means(many, [b]) == pytest.approx(2 * stats.norm.sf(abs(z)))
+    probs = np.stack([each.probs for each in many])
+    assert p_of_means(a.labels, probs, b.probs[None])[-1] == pytest.approx(2 * stats.norm.sf(abs(z)))
 
 
 def test_only_models_that_read_subsets_have_a_row_of_them(comparison):

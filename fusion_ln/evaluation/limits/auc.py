@@ -198,11 +198,17 @@ def covariance(a: np.ndarray, b: np.ndarray, groups: np.ndarray, clusters: np.nd
         return _clustered_covariance(a, b, groups, clusters)
     total = np.zeros(a.shape[:-1])
     for group in np.unique(groups):
-        x, y = a[..., groups == group], b[..., groups == group]
+        own = groups == group
+        x = _centred(a[..., own])
+        y = x if b is a else _centred(b[..., own])
         n = x.shape[-1]
-        products = (x - x.mean(axis=-1, keepdims=True)) * (y - y.mean(axis=-1, keepdims=True))
-        total += products.sum(axis=-1) * n / (n - 1)
+        total += (x * y).sum(axis=-1) * n / (n - 1)
     return total
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Take off the mean along the last axis."""
+    return np.asarray(values - values.mean(axis=-1, keepdims=True))
 
 
 def widest(influence: np.ndarray, groups: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:

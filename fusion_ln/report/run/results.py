@@ -177,7 +177,7 @@ class Results:
         if self.comparison is None:
             return None
         rows = self.comparison.comparison
-        found = rows.loc[rows["family"] == ENDPOINT, ["difference", "delong_p"]].to_numpy(dtype=float)
+        found = rows.loc[rows["family"] == ENDPOINT, ["difference", "p"]].to_numpy(dtype=float)
         return Test(*found[0]) if len(found) else None
 
     @cached_property

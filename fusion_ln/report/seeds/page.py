@@ -7,6 +7,7 @@ import pandas as pd
 from fusion_ln.evaluation.intervals import ALL_CLASSES
 from fusion_ln.evaluation.repeats import GIVEN
 from fusion_ln.evaluation.seeds import DifferenceOverSeeds, MeanOverSeeds, ModelOverSeeds
+from fusion_ln.evaluation.swaps import name_test
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.report.kit import style
 from fusion_ln.report.kit.figures import ForestRow, Plate, draw_forest, mark_plate, start_of_axis
@@ -66,6 +67,7 @@ def write_seeds(out: Path, results: Results, *, title: str, question: str) -> Pa
         attainable=cohort.details.attainable.cohort,
         primary=PRIMARY,
         given=GIVEN,
+        test=name_test(len(next(iter(comparison.aligned.values()))[0].labels)),
     )
 
 

@@ -6,12 +6,13 @@ import pytest
 from scipy.stats import chi2
 
 from fusion_ln.errors import PredictionsError
-from fusion_ln.evaluation.delong import MACRO, delong, delong_of_means
+from fusion_ln.evaluation.delong import MACRO, delong, p_of_means
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences, resample
 from fusion_ln.evaluation.limits.auc import aucs, covariance
 from fusion_ln.evaluation.limits.clusters import alike_patients, drawn_among, effective_number
 from fusion_ln.evaluation.limits.resampling import resample_counts
 from fusion_ln.evaluation.significance import mcnemar, permutation_test
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.predictions import Predictions, predictions_from_logits
 
 CLASSES = ("benign", "lymphoma", "metastatic")
@@ -160,7 +161,9 @@ def test_nodes_of_a_patient_are_drawn_together_and_no_class_is_lost(rng):
 
 def test_the_seeds_of_a_model_are_tested_as_one_where_they_agree(rng):
     a, b = simulate(rng)
-    assert delong_of_means([a, a], [b, b]) == pytest.approx(delong(a, b).iloc[-1]["p"])
+    probs = (np.stack([each.probs, each.probs]) for each in (a, b))
+    assert p_of_means(a.labels, *probs, a.clusters) == pytest.approx(delong(a, b)["p"].to_numpy())
+    assert swap_test([a, a], [b, b], n_swaps=99).tolist() == swap_test([a], [b], n_swaps=99).tolist()
 
 
 def test_tests_that_ignore_who_goes_together_reject_too_often(rng):

@@ -22,7 +22,7 @@ def test_the_verdict_is_no_stronger_than_interval_and_test(cohort, seven, low, h
     results = read_results(seven, cohort)
     results.differences["ci_low"], results.differences["ci_high"] = low, high
     pairs = results.comparison.comparison
-    pairs.loc[pairs["family"] == "primary", "delong_p"] = p
+    pairs.loc[pairs["family"] == "primary", "p"] = p
     assert verdict in words.verdict(results)
     explained = words.verdict_figures(results)
     assert sure in explained

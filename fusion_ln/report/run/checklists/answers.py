@@ -36,8 +36,9 @@ def answers(report: Report) -> dict[str, str]:
         "metrics": "AUC one-vs-rest and one-vs-one, accuracy, precision, recall, F1, MCC, Brier score, log loss "
         f"(probabilities below {LEAST_PROB:g} count as {LEAST_PROB:g}), calibration error, net benefit, sensitivity "
         "and specificity at a threshold chosen on inner validation.",
-        "uncertainty": "95 % intervals over patients, given these trainings; paired differences; DeLong, McNemar and "
-        "permutation tests; corrections for their number over named families.",
+        "uncertainty": "95 % intervals over patients, given these trainings; paired differences; tests of AUCs by "
+        "permutation (of large samples DeLong’s), of accuracy by McNemar; corrections for their number over named "
+        "families.",
         "limitations": " ".join(limits(results)),
         "performance": verdict_figures(results),
         "diagnostic": _diagnostic(results),

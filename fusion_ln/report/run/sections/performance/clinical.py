@@ -107,7 +107,7 @@ def _gain(results: Results, question: str, a: Model, b: Model) -> AddedAuc:
         difference,
         low,
         high,
-        float(row["delong_p"]),
+        float(row["p"]),
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
+from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import by_patient
 from fusion_ln.records.kinds import TableRecord
@@ -76,7 +76,7 @@ def patient_figures(results: Results, reasons: list[str]) -> pd.DataFrame:
 
 
 def patient_differences(results: Results, reasons: list[str]) -> pd.DataFrame:
-    """Make ``model, reference, metric, class, difference, ci_low, ci_high, delong_p`` of the headline's two models."""
+    """Make ``model, reference, metric, class, difference, ci_low, ci_high, p`` of the headline's two models."""
     a, b = results.candidate, results.reference
     if a is None or b is None:
         return pd.DataFrame()
@@ -84,13 +84,13 @@ def patient_differences(results: Results, reasons: list[str]) -> pd.DataFrame:
     common = set(whole[0].patients) & set(whole[1].patients)
     pair = [each.of(common) for each in whole]
     table = attempt(reasons, paired_differences, *pair, n_resamples=results.n_resamples)
-    tests = attempt(reasons, delong, *pair)
-    if table is None or tests is None:
+    p_values = attempt(reasons, swap_test, *([each] for each in pair))
+    if table is None or p_values is None:
         return pd.DataFrame()
     table = table[table["metric"].isin([PRIMARY, "accuracy", "recall"])]
-    macro = tests.loc[tests["class"] == MACRO, "p"].to_numpy()
-    named = table.assign(model=a.name, reference=b.name, delong_p=np.where(table["metric"] == PRIMARY, macro, np.nan))
-    columns = ["model", "reference", "metric", "class", "difference", "ci_low", "ci_high", "delong_p"]
+    own_p = np.where(table["metric"] == PRIMARY, p_values[-1], np.nan)
+    named = table.assign(model=a.name, reference=b.name, p=own_p)
+    columns = ["model", "reference", "metric", "class", "difference", "ci_low", "ci_high", "p"]
     return named[columns].reset_index(drop=True)
 
 

@@ -1,8 +1,6 @@
 from dataclasses import replace
 
-from scipy.stats import norm
-
-from fusion_ln.evaluation.delong import delong
+from fusion_ln.evaluation.swaps import name_test, swap_test
 from fusion_ln.report.run.section import Report
 from fusion_ln.report.run.sections.performance.differences import _describe_primary, build, describe_families
 from fusion_ln.report.run.text import p_value
@@ -30,19 +28,22 @@ def test_one_model_alone_has_no_section_on_differences(report):
     assert build(Report(alone, report.folder, "Title")) is None
 
 
-def test_the_primary_endpoint_has_both_p_values_and_that_of_no_gain(report):
+def test_the_primary_endpoint_has_one_p_value_and_that_of_no_gain(report):
     results = report.results
-    row = results.differences.query("metric == 'auc_ovr'").set_index("model").loc[results.candidate.name]
-    test = delong(results.candidate.predictions, results.reference.predictions).iloc[-1]
+    p = swap_test([results.candidate.predictions], [results.reference.predictions])[-1]
     text = describe_families(report)[0]
-    assert f"{p_value(test['p'])} (DeLong); {p_value(row['permutation_p'])} by swapping" in text
-    assert (test["z"] > 0) == ("that the gain is none" in text)
-    if test["z"] > 0:
-        assert f"none is {norm.sf(test['z']):.3f}" in text
+    assert f"not corrected, {p_value(p)}. " in text
+    assert (results.primary_test.difference > 0) == ("that the gain is none" in text)
+    if results.primary_test.difference > 0:
+        assert f"none is {p / 2:.3f}" in text
+
+
+def test_the_section_names_the_test_of_its_p_values(report):
+    assert build(report).values["test"] == name_test(report.results.compared_patients)
 
 
 def test_a_probability_of_no_gain_is_never_written_as_nought(report):
     results = report.results
     certain = results.primary_test._replace(p=4e-5, difference=0.07)
-    text = _describe_primary(results, results.candidate, results.reference, certain)
+    text = _describe_primary(results.candidate, results.reference, certain)
     assert "none is 2e−05, were" in text
