@@ -1,5 +1,6 @@
 """Recorded passes: on a GPU, the forward and backward pass of a network as one launch each, in place of hundreds."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -37,7 +38,11 @@ def recorded_passes(model: nn.Module, *, wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        del network.forward  # that of its class again; the graphs go with their memory
+        del network.forward  # that of its class again
+        for weight in network.parameters():
+            weight.grad = None  # gradients lie in the memory of the graphs
+        gc.collect()  # which is held by a ring of objects, gigabytes that Python does not see
+        torch.cuda.empty_cache()
 
 
 @dataclass

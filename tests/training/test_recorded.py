@@ -75,6 +75,15 @@ def test_batches_of_another_shape_and_validation_are_computed_as_ever():
     torch.testing.assert_close(asked, model(pictures))
 
 
+@on_gpu
+def test_the_memory_of_the_graphs_is_free_after_the_fit():
+    learn("32-true", wanted=True, side=256)
+    before = torch.cuda.memory_reserved()
+    for _ in range(3):
+        learn("32-true", wanted=True, side=256)
+    assert torch.cuda.memory_reserved() < before + (1 << 24)
+
+
 class Waiting(nn.Module):
     """A layer that waits for the device, which no graph can."""
 
