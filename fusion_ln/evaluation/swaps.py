@@ -56,7 +56,7 @@ def name_test(n_patients: int) -> str:
     """Name the test of `swap_test` for as many patients, for pages."""
     if n_patients > SWAPPED_UP_TO:
         return "DeLong’s test"
-    return f"permutation test, {SWAPS:,} swaps of the two models’ answers within patients, DeLong’s z of each"
+    return f"a permutation test that swaps the two models’ answers within patients {SWAPS:,} times, with DeLong’s z"
 
 
 def p_of_swaps(

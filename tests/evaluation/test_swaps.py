@@ -124,7 +124,7 @@ def test_a_large_sample_has_delongs_normal_p(rng, monkeypatch):
     monkeypatch.setattr(swaps, "SWAPPED_UP_TO", 44)
     assert swap_test([a], [b]) == pytest.approx(delong(a, b)["p"].to_numpy())
     assert swaps.name_test(45) == "DeLong’s test"
-    assert "10,000 swaps" in swaps.name_test(44)
+    assert "10,000 times" in swaps.name_test(44)
 
 
 def test_with_two_classes_every_auc_has_one_p(rng):
