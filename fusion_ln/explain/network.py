@@ -219,7 +219,7 @@ class Explained(nn.Module):
             chosen += tensors[len(tensors) - math.ceil(share * len(tensors)) :]
         for tensor in chosen:
             order = torch.randperm(tensor.numel(), generator=generator)
-            tensor.data = tensor.data.flatten()[order].view_as(tensor)
+            tensor.data = tensor.data.flatten().index_select(0, order).view_as(tensor)
         return copied
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,17 @@ def _compute(jobs: list[MapsJob]) -> None:
     if jobs:
         at_once = fits_at_once(jobs[0].device, len(jobs))
         with progress("Explaining", sum(job.epochs for job in jobs)) as step, fixed_threads(at_once):
-            run_here(jobs, threads_per_fit(at_once), step)
+            run_here(deal(jobs, at_once), threads_per_fit(at_once), step)
+
+
+def deal(jobs: list[MapsJob], at_once: int) -> list[MapsJob]:
+    """Order jobs so that workers, who take one after another, each go through neighbours, which share a fold's model.
+
+    Each of ``at_once`` workers has a run of neighbours of its own, as long as their jobs take equally long.
+    """
+    length = -(-len(jobs) // at_once)
+    runs = [jobs[start : start + length] for start in range(0, len(jobs), length)]
+    return [job for turn in zip_longest(*runs) for job in turn if job]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fusion_ln.files.formats import write_json, write_parquet, write_text
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import LOG, ModelFolder
-from fusion_ln.frozen.load import Undrawn, scores_table
+from fusion_ln.frozen.load import scores_table
 from fusion_ln.frozen.log import take_over
 from fusion_ln.frozen.moments import learn_known, write_moments
 from fusion_ln.frozen.pictures import name_presets, write_hashes
@@ -23,6 +23,7 @@ from fusion_ln.frozen.study import ALL_PATIENTS, record_model
 from fusion_ln.models.backbones import Backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
+from fusion_ln.models.undrawn import Undrawn
 from fusion_ln.models.weights.network import metadata_of
 from fusion_ln.progress import say
 from fusion_ln.records.kinds import TrainedFusionRecord

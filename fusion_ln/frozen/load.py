@@ -1,14 +1,11 @@
 """Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch.nn import init
-from torch.overrides import TorchFunctionMode
 
 from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.decode.stored import read_stored_table
@@ -22,6 +19,7 @@ from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import LateFusion, Single, TripletModel, Trunk, assemble, load_run
+from fusion_ln.models.undrawn import Undrawn
 from fusion_ln.models.weights.network import read_network
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
@@ -29,10 +27,6 @@ from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
 from fusion_ln.threads import cores
 
 SCORE = "score"
-DRAWING = {
-    *(torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.trunc_normal_),
-    *(init.kaiming_normal_, init.kaiming_uniform_, init.xavier_normal_, init.xavier_uniform_),
-}
 
 
 @dataclass(frozen=True)
@@ -113,21 +107,6 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
         "freeze` keeps a model once and for all."
     )
     return FrozenModel(run.root, record, trained.models, scores)
-
-
-class Undrawn(TorchFunctionMode):
-    """Building of networks without drawing their first weights, which those of a file replace at once."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: Iterable[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        """Leave a tensor as it is where it would be filled with random numbers."""
-        named = dict(kwargs or {})  # some functions of `torch.nn.init` hand on their tensor by name
-        return (*args, *named.values())[0] if func in DRAWING else func(*args, **named)
 
 
 def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:

@@ -16,6 +16,7 @@ from fusion_ln.errors import RunError, in_short
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
+from fusion_ln.models.undrawn import Undrawn
 from fusion_ln.models.weights.network import Network, metadata_of, read_network
 from fusion_ln.models.weights.sound import first_not_finite
 from fusion_ln.records.kinds import BaselineRecord
@@ -136,7 +137,8 @@ def load_member(run: RunFolder, fold: int, part: int | None = None) -> tuple[Cla
 
 def _rebuild(path: Path, checkpoint: Checkpoint) -> Classifier:
     fit, network = checkpoint.settings.fit, read_network(path)
-    model = build_classifier(fit, len(checkpoint.classes), weights="scratch", network=network)
+    with Undrawn():
+        model = build_classifier(fit, len(checkpoint.classes), weights="scratch", network=network)
     load_weights(model, load_tensors(path), path)
     return model.eval()
 

@@ -16,7 +16,7 @@ from fusion_ln.explain import map_metrics
 from fusion_ln.explain.integrated import integrated_gradients
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.request import METHOD_NAMES, ExplainSettings
-from fusion_ln.explain.run import choose_patients, explain_run
+from fusion_ln.explain.run import choose_patients, deal, explain_run
 from fusion_ln.predictions import predictions_from_logits, read_predictions
 from fusion_ln.report.kit import style
 from fusion_ln.report.run.page import write_results
@@ -272,3 +272,9 @@ def test_a_cohort_that_moved_is_asked_for(phantom, tmp_path, make_cohort):
     assert "made on another cohort" in refused("explain", run, "--cohort", make_cohort().root)
     code, output = explain(run, "--cohort", cohort.root, "--sample", 1, "--method", "gradcam", "--no-trust")
     assert code == 0, output
+
+
+def test_each_worker_goes_through_neighbours_of_its_own():
+    dealt = deal(list("aabbcc"), 2)
+    assert sorted(dealt) == list("aabbcc")
+    assert ["".join(dealt[worker::2]) for worker in range(2)] == ["aab", "bcc"]

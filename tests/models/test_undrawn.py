@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fusion_ln.frozen.load import Undrawn
 from fusion_ln.models.backbones import create_backbone
+from fusion_ln.models.undrawn import Undrawn
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
