@@ -55,6 +55,6 @@ def memory_of(pid: int) -> float:
 def _descendants(pid: int) -> list[int]:
     try:
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     return [*children, *(each for child in children for each in _descendants(child))]
