@@ -165,10 +165,13 @@ def render(table: pd.DataFrame, cohort: Cohort, options: argparse.Namespace, ori
         "AutoGluon sends the three pictures of a patient through one network (a batch is 48 pictures of 16 patients), "
         "averages the logits, and computes in float32 on a CPU, whatever it is told. fusion_ln trains a network per "
         "modality (a batch is 16 pictures of 16 patients), over-samples rare classes, and takes the mean of logits. "
-        "All else is as each does it by itself: augmentation, schedule, validation, choice of epochs, processes.", "",
+        "AutoGluon's decay of the rate from layer to layer, made for trained weights, is off. All else is as each does "
+        "it by itself: augmentation, schedule, validation, choice of epochs, processes.", "",
         "Pictures are counted as often as they are trained on, three per patient and epoch or, over-sampled, more. In "
-        "training: from the first step to the last, validation included; whole: from the start of the process, the "
-        "import of torch, to the predictions of all patients. AUC: macro, one against the rest, out of fold; one seed.",
+        "training: while epochs run, validation included and, of AutoGluon, the files it writes meanwhile; of fits "
+        "side by side, the sum. Whole: from the start of the process, so with its imports, to the predictions of "
+        "all patients. AUC: macro, one against the rest, out of fold; one seed. Memory: of all processes of a turn, "
+        "shared pages once.",
         "",
         *table_head(
             [
@@ -194,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default="", help="Python of the package's environment.")
     parser.add_argument("--patients", type=int, default=120)
-    parser.add_argument("--epochs", type=int, nargs="+", default=[4, 12], help="Budgets, in rising order.")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[5, 15], help="Budgets, in rising order.")
     parser.add_argument("--backbone", default="resnet10t", help="A name of timm, of a network with global pooling.")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16)
