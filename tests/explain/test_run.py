@@ -10,7 +10,7 @@ from tiny import CLASSES, CPU, invoke, refused
 
 from fusion_ln.cohort.phantom.simulate import simulate_cohort
 from fusion_ln.cohort.phantom.truth import load_truth
-from fusion_ln.compute import device
+from fusion_ln.compute import device, threads
 from fusion_ln.errors import RunError
 from fusion_ln.explain import map_metrics
 from fusion_ln.explain.integrated import integrated_gradients
@@ -203,7 +203,8 @@ def test_patients_side_by_side_have_the_maps_of_one_after_another(phantom, tmp_p
     cohort, _, late, _ = phantom
     settings = ExplainSettings(sample=2, methods=("gradcam",))
     for name, n_cores in (("alone", 1), ("beside", 2)):
-        monkeypatch.setattr(device, "cores", lambda n_cores=n_cores: n_cores)
+        for module in (device, threads):
+            monkeypatch.setattr(module, "cores", lambda n_cores=n_cores: n_cores)
         explain_run(late, cohort, settings, ExplanationFolder(tmp_path / name))
     files = sorted((tmp_path / "alone").glob("maps/*/*.npz"))
     assert len(files) == 4  # two patients, by the method and at random
