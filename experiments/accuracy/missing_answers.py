@@ -102,7 +102,7 @@ def ask_fold(
     """
     shown = [torch.from_numpy(np.isin(fresh.modalities, subset)) for subset in subsets(fresh.modalities).values()]
     with fixed_threads(cohort.n_folds):
-        new = _gather([_tokens(member, fresh, number) for member in members], fresh)
+        new = gather_fresh([tokens_of_fresh(member, fresh, number) for member in members], fresh)
     taught = _heads(cohort, members, heads, number, seed)
     return {name: _ask(head, [new.of(each) for each in shown]) for name, head in taught.items()}
 
@@ -116,10 +116,10 @@ def ask_fold_damaged(
         Logits by head, modality by modality. Shape (M * D, P, C).
     """
     with fixed_threads(cohort.n_folds):
-        intact, triplets = [_tokens(member, fresh, number) for member in members], []
+        intact, triplets = [tokens_of_fresh(member, fresh, number) for member in members], []
         for place, damage in product(range(len(members)), DAMAGES.values()):
-            damaged = _tokens(members[place], fresh, number, damage)
-            triplets.append(_gather([*intact[:place], damaged, *intact[place + 1 :]], fresh))
+            damaged = tokens_of_fresh(members[place], fresh, number, damage)
+            triplets.append(gather_fresh([*intact[:place], damaged, *intact[place + 1 :]], fresh))
     return {name: _ask(head, triplets) for name, head in _heads(cohort, members, heads, number, seed).items()}
 
 
@@ -155,7 +155,7 @@ def _fit(cohort: Cohort, bank: TokenBank, name: str, number: int, seed: int) -> 
     return fitted.task.model
 
 
-def _tokens(
+def tokens_of_fresh(
     member: RunFolder, fresh: Cohort, number: int, damage: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> PictureTokens:
     """Compute the tokens of fresh patients' pictures of one modality."""
@@ -168,7 +168,7 @@ def _tokens(
     return compute_tokens(model, baseline, bank, settings, device=torch.device("cpu"))
 
 
-def _gather(pictures: list[PictureTokens], fresh: Cohort) -> Triplets:
+def gather_fresh(pictures: list[PictureTokens], fresh: Cohort) -> Triplets:
     """Gather the triplets of fresh patients, in their order."""
     labels = fresh.patients.set_index(PATIENT)[LABEL]
     bank = token_bank(pictures, labels, fresh.patients.set_index(PATIENT)[[]])
