@@ -42,7 +42,7 @@ def written(values: np.ndarray, digits: int = 3) -> str:
 def draw(rows: pd.DataFrame) -> bytes:
     """Draw AUC over patients by start, what is attainable as a line, and below it the heads' gain over late fusion."""
     aucs = wide(rows, "auc")
-    starts = sorted(set(rows["start"]))
+    starts, sizes = sorted(set(rows["start"])), sorted(set(rows["patients"]))
     with figure_style():
         figure = Figure(figsize=(3.9 * len(starts) + 1.2, 5.8), layout="constrained")
         axes = figure.subplots(2, len(starts), squeeze=False, sharex=True, sharey="row", height_ratios=[1.7, 1])
@@ -62,12 +62,13 @@ def draw(rows: pd.DataFrame) -> bytes:
                 )  # fmt: skip
             below.axhline(0, color="k", linewidth=0.8)
             below.set_xscale("log")
-            below.set_xticks(means.index, [str(each) for each in means.index])
+            below.set_xticks(sizes, [str(each) for each in sizes])
             below.minorticks_off()
             below.set_xlabel("Patients")
         axes[0, 0].set_ylabel("Macro AUC, out of fold")
         axes[1, 0].set_ylabel(f"Gain over {LATE}")
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.draw_without_rendering()  # lays the parts out
         return png_of(figure, "Learning curves by number of simulated patients; bars: 95 % over the seeds")
 
 
