@@ -56,6 +56,7 @@ def fit_fold(plan: dict, table: pd.DataFrame, fold: int, folder: Path) -> MultiM
             "optim.max_epochs": plan["epochs"],
             "optim.lr": plan["lr"],
             "optim.lr_choice": "single_stage",  # by itself the rate falls from layer to layer, for trained weights
+            "optim.val_check_interval": 1.0,  # by itself twice an epoch, and its patience of 10 then is 5 epochs
         },
     )
     return predictor
