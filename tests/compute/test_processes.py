@@ -68,6 +68,7 @@ class KilledJob:
 
     device: DeviceSettings
     precision: Precision = "32-true"
+    memory: int = 0
     epochs: int = 1
     files: tuple[()] = ()
 
