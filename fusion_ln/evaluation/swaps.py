@@ -169,8 +169,9 @@ def _variance(
         exact = influence.astype(np.float64)
         return covariance(exact, exact, groups, clusters)
     parts = [influence[:, each.inside] for each in classes]
-    sums = np.stack([part.sum(axis=1) for part in parts], axis=1).astype(np.float64)
-    squares = np.stack([np.einsum("rp,rp->r", part, part) for part in parts], axis=1).astype(np.float64)
+    # In float64, so that no processor's order of sums decides between draws that are nearly alike.
+    sums = np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
+    squares = np.stack([np.einsum("rp,rp->r", part, part, dtype=np.float64) for part in parts], axis=1)
     members = np.unique(groups) == groups[[each.inside.start for each in classes]][:, None]  # (C, G)
     sizes = np.bincount(labels) @ members
     variance = (squares @ members - (sums @ members) ** 2 / sizes) @ (sizes / (sizes - 1))
