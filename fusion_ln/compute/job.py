@@ -30,7 +30,7 @@ class Job(Protocol):
 
     @property
     def memory(self) -> int:
-        """Bytes of a GPU's memory that it takes, about; 0: not known, so that no other computes beside it."""
+        """Bytes of a GPU's memory that it takes, about; 0: not known (of all jobs: one at a time)."""
 
     @property
     def epochs(self) -> int:

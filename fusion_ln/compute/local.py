@@ -35,7 +35,9 @@ def validate(device: DeviceSettings, fit: FitSettings) -> None:
 
 def run(jobs: list[J], threads: int, step: Step) -> None:
     """Compute all jobs. The first error stops the others at their next epoch."""
-    at_once = fits_at_once(jobs[0].device, len(jobs), jobs[0].memory)
+    device = jobs[0].device
+    memory = max(job.memory for job in jobs) if accelerator_of(device) == "cuda" else 0
+    at_once = fits_at_once(device, len(jobs), memory)
     if at_once == 1:
         _run_in_turn(jobs, threads, step)
     else:

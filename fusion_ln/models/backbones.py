@@ -1,4 +1,4 @@
-"""Backbones by name, with or without trained weights. Only this file and `weights` call timm."""
+"""Backbones by name, with or without trained weights. timm is imported by `library`."""
 
 import math
 from functools import cache

@@ -11,7 +11,7 @@ from fusion_ln.models.backbones import check_backbone, create_backbone, find_net
 from fusion_ln.models.convolutions import Convolutions
 from fusion_ln.models.fusion.base import Triplets, TripletShape, build_head
 from fusion_ln.models.library import timm
-from fusion_ln.models.weights.load import check_file
+from fusion_ln.models.weights.load import check_file, known_network
 from fusion_ln.progress import say
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
@@ -70,15 +70,16 @@ def rehearse(name: str, image_size: int, grid: int = 1) -> Rehearsal:
     return Rehearsal(tokens=tokens, size=size, depthwise=counted.depthwise, outputs=outputs)
 
 
-def training_memory(fit: FitSettings) -> int:
+def training_memory(fit: FitSettings, n_pictures: int) -> int:
     """Estimate the bytes of a GPU's memory that a fit takes, see experiments/benchmarks/gpu.md.
 
     They hold weights, gradients and Adam's two moments; of every picture of a batch the outputs of layers, which the
-    backward pass needs, and their normalised and cast copies; and what torch itself takes.
+    backward pass needs, and their normalised and cast copies; the modality's pictures; and what torch takes.
     """
     rehearsed = rehearse(fit.backbone, fit.image_size)
     number = 4 if fit.precision == "32-true" else 2
-    return 4 * rehearsed.size + int(KEPT * rehearsed.outputs * fit.batch_size * number) + TORCH_ITSELF
+    kept = int(KEPT * rehearsed.outputs * fit.batch_size * number)
+    return 4 * rehearsed.size + kept + 3 * n_pictures * fit.image_size**2 + TORCH_ITSELF
 
 
 def check_network(name: str, image_size: int) -> None:
@@ -141,6 +142,8 @@ def check_tokens(fits: Mapping[str, FitSettings], head: HeadSettings) -> tuple[i
             "pre-trained network.",
             "Train them with `--weights`, or take `--tokens fitted`.",
         )
+    if head.tokens == "pretrained":
+        _refuse_partial_weights(fits)
     shapes: dict[str, tuple[int, ...]] = {}
     for modality, fit in fits.items():
         check_network(fit.backbone, fit.image_size)
@@ -152,6 +155,22 @@ def check_tokens(fits: Mapping[str, FitSettings], head: HeadSettings) -> tuple[i
             )
         shapes[modality] = tokens
     return common_tokens(shapes)
+
+
+def _refuse_partial_weights(fits: Mapping[str, FitSettings]) -> None:
+    """Refuse weights that lack tensors, which each loading would draw anew: the head would learn from other tokens.
+
+    Raises:
+        SettingsError: Naming the weights.
+    """
+    known = {fit.weights: known_network(fit.weights) for fit in fits.values()}
+    for weights, network in known.items():
+        if network is not None and network.missing:
+            raise SettingsError(
+                f"--tokens pretrained: {weights} lacks tensors of {network.backbone} "
+                f"({', '.join(network.missing[:3])}), which training draws: no network can be asked again.",
+                "Take `--tokens fitted`, or weights that are whole.",
+            )
 
 
 def common_tokens(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -25,7 +25,9 @@ class DeviceSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; auto takes a GPU where there is one.")
     devices: int = Field(1, ge=1, le=1024, description="GPUs of a machine (processes, on a CPU) that share one fit.")
     nodes: int = Field(1, ge=1, le=1024, description="Machines that share one fit, each with --devices; by torchrun.")
-    workers: int = Field(0, ge=0, le=1024, description="Fits at once; 0: one per core, or as many as a GPU holds.")
+    workers: int = Field(
+        0, ge=0, le=1024, description="Fits at once; 0: one per core, or the networks that a GPU holds."
+    )
     engine: Literal["local", "ray"] = Field("local", description="Where fits run: here, or on a Ray cluster.")
     address: str | None = Field(None, description="Address of the Ray cluster; by default this machine's.")
 

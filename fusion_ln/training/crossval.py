@@ -64,7 +64,7 @@ class FoldJob:
 
     @property
     def memory(self) -> int:
-        return training_memory(self.settings.fit)
+        return training_memory(self.settings.fit, len(read_cohort(self.cohort).images_of(self.settings.modality)))
 
     @property
     def epochs(self) -> int:

@@ -155,7 +155,13 @@ def _check_folds(run: RunFolder, record: PredictionRecord) -> int:
     Late fusions have none.
     """
     count = 0
-    keys = {"predictions": (PATIENT,), "inner_predictions": (FOLD, PATIENT), "history": (FOLD, "epoch")}
+    keys = {
+        "predictions": (PATIENT,),
+        "inner_predictions": (FOLD, PATIENT),
+        "subset_predictions": (MODALITIES_USED, PATIENT),
+        "inner_subset_predictions": (MODALITIES_USED, FOLD, PATIENT),
+        "history": (FOLD, "epoch"),
+    }
     for name, key in keys.items():
         joined = getattr(run, name)
         places = [run.fold(number) / joined.name for number in range(record.cohort.n_folds)]

@@ -7,6 +7,7 @@ from fusion_ln.errors import SettingsError
 from fusion_ln.models import rehearsal
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.rehearsal import check_head, check_network, check_tokens, rehearse
+from fusion_ln.models.weights.network import Network
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import FitSettings
 
@@ -51,6 +52,14 @@ def test_a_network_without_tokens_suits_late_heads_alone():
 def test_networks_of_unlike_tokens_are_refused_together():
     with pytest.raises(SettingsError, match=r"different tokens \(2d 1 of 96, cdfi 4 of 64\)"):
         check_tokens({"2d": fit("test_resnet"), "cdfi": fit("test_vit")}, HeadSettings())
+
+
+def test_pretrained_tokens_of_weights_that_lack_tensors_are_refused(monkeypatch):
+    """What a file lacks is drawn by each loading: the head would be asked with other tokens than it learnt from."""
+    partial = Network(backbone="test_vit", mean=(0, 0, 0), std=(1, 1, 1), missing=("norm.weight",))
+    monkeypatch.setattr("fusion_ln.models.rehearsal.known_network", lambda weights: partial)
+    with pytest.raises(SettingsError, match=r"x lacks tensors of test_vit \(norm.weight\)"):
+        check_tokens({"2d": fit("test_vit", weights="x")}, HeadSettings(tokens="pretrained"))
 
 
 def test_pretrained_tokens_of_networks_from_scratch_are_refused():

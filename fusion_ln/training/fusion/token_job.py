@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.job import OnEpoch
+from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
@@ -58,8 +59,10 @@ class TokensJob:
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
         """Compute the tokens and store them, see `picture_tokens`; later if their network is being fitted."""
+        cohort = read_cohort(self.cohort)
         if self.member.checkpoint(self.fold).is_file():
-            picture_tokens(read_cohort(self.cohort), self.member, self.fold, self.settings, fabric.device)
+            with fixed_threads(cohort.n_folds):
+                picture_tokens(cohort, self.member, self.fold, self.settings, fabric.device)
             on_epoch(0, "tokens stored")
 
 
