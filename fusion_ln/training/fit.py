@@ -13,7 +13,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -83,6 +82,8 @@ def fit(
     """
     held = partial(memory_named, name or "Training", settings.batch_size)
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has no such layers for a CPU
+        from timm.layers import convert_sync_batchnorm  # not before `library` imports timm without torch's compiler
+
         convert_sync_batchnorm(task.model)  # type: ignore[no-untyped-call]  # they then see the whole batch
     with held():
         model, optimizer = fabric.setup(

@@ -22,8 +22,6 @@ HEADINGS = {
     "q": "Q",
     "p_holm": "p, Holm",
     "p_bh": "p, Benjamini-Hochberg",
-    "delong_z": "z, DeLong",
-    "delong_p": "p, DeLong",
     "bootstrap_p": "p, bootstrap",
 }
 COLUMN_UNITS = {"mm": "mm", "mib": "MiB", "gib": "GiB"}  # by the end of a column's name
