@@ -26,7 +26,8 @@ def read_titles(folder: Path) -> dict[str, str]:
     return {name: title for _, name, title in sorted(heads)}
 
 
-def _read_constants(file: Path) -> dict[str, str | int]:
+@cache
+def _read_constants(file: Path) -> Mapping[str, str | int]:
     """Read the texts and whole numbers that a module assigns to names."""
     constants: dict[str, str | int] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:

@@ -32,7 +32,7 @@ RECORDED = {"recorded": True}  # context of the validation of what was written w
 class Settings(BaseModel):
     """Base of all settings: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     RENAMED: ClassVar[Mapping[str, str]] = {}  # old keys, read for one release, and their names now
 
     @model_validator(mode="before")
