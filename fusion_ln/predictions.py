@@ -70,7 +70,9 @@ class Predictions:
 
     def of(self, patients: Iterable[str]) -> "Predictions":
         """Select the rows of ``patients``, sorted; KeyError if one has no prediction."""
-        rows = self.table.set_index(PATIENT).loc[sorted(patients)].reset_index(names=PATIENT)
+        if (chosen := sorted(patients)) == self.patients:
+            return self
+        rows = self.table.set_index(PATIENT).loc[chosen].reset_index(names=PATIENT)
         return Predictions(self.classes, rows)
 
 

@@ -1,6 +1,7 @@
 """Comparison of many models with one: the tables of `fusionln compare`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,12 @@ import pandas as pd
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import ALL_CLASSES, Resampled, align, difference_table, resample
+from fusion_ln.evaluation.limits.resampled import MODELS_AT_ONCE
 from fusion_ln.evaluation.limits.shares import false_claim
 from fusion_ln.evaluation.significance import SWAPPED, all_better, benjamini_hochberg, holm, mcnemar, permutation_test
 from fusion_ln.evaluation.swaps import swap_test
 from fusion_ln.predictions import Predictions
+from fusion_ln.threads import cores, one_blas_thread
 
 # Families of tests, in the column `family` of `Comparison.comparison`; a row of none of them answers no question.
 ENDPOINT = "primary"  # the macro AUC of the model of the headline: one test, not corrected
@@ -103,24 +106,26 @@ def compare(
     _need_reference(models, reference)
     aligned = align_all(models, reference, common_only=common_only)
     resampled = dict(zip(aligned, resample(list(aligned.values()), n_resamples=n_resamples, seed=seed), strict=True))
-    differences, rows = [], []
-    for name in list(aligned)[1:]:
-        table = difference_table(resampled[name], resampled[reference])
+
+    def differ(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         permuted = permutation_test(aligned[name], aligned[reference], n_permutations=n_permutations, seed=seed)
+        table = _differences(resampled, name, reference)
         table = table.merge(permuted.drop(columns="difference"), on=["metric", "class"], validate="1:1")
-        table.insert(0, "model_a", name)
-        table.insert(1, "model_b", reference)
-        differences.append(table)
-        rows.append(_auc_rows(table, delong(aligned[name], aligned[reference])))
-    questions = [name for name in aligned if name != reference and (asked is None or name in asked)]
+        return table, _auc_rows(table, delong(aligned[name], aligned[reference]))
+
+    others = list(aligned)[1:]
+    with one_blas_thread(), ThreadPoolExecutor(min(cores(), len(others), MODELS_AT_ONCE)) as pool:
+        differences, parts = zip(*pool.map(differ, others), strict=True)
+    rows = pd.concat(parts, ignore_index=True)
+    questions = [name for name in others if asked is None or name in asked]
     return Comparison(
         reference=reference,
-        comparison=_corrected(pd.concat(rows, ignore_index=True), primary, questions)[COMPARISON_COLUMNS],
+        comparison=_corrected(rows, primary, questions)[COMPARISON_COLUMNS],
         models=pd.DataFrame([_model_row(name, aligned[name], r) for name, r in resampled.items()]),
         differences=pd.concat(differences, ignore_index=True),
         tests=_accuracy_tests(aligned, reference, questions),
         better_than_each=_better_than_each(
-            aligned, resampled, primary, [name for name in alone if name != primary], seed
+            aligned, resampled, primary, [name for name in alone if name != primary], rows, seed
         ),
     )
 
@@ -149,6 +154,14 @@ def _need_reference(models: Mapping[str, Predictions], reference: str) -> None:
         raise PredictionsError(
             f"{reference}: the reference is none of the models given.", f"Choose one of {', '.join(models)}."
         )
+
+
+def _differences(resampled: Mapping[str, Resampled], a: str, b: str) -> pd.DataFrame:
+    """Build the rows of ``differences`` for one pair of models, but for the p-values of permutation."""
+    table = difference_table(resampled[a], resampled[b])
+    table.insert(0, "model_a", a)
+    table.insert(1, "model_b", b)
+    return table
 
 
 def _auc_rows(differences: pd.DataFrame, by_delong: pd.DataFrame) -> pd.DataFrame:
@@ -182,22 +195,31 @@ def _corrected(rows: pd.DataFrame, primary: str | None, questions: list[str]) ->
 
 
 def _better_than_each(
-    aligned: dict[str, Predictions], resampled: dict[str, Resampled], primary: str | None, others: list[str], seed: int
+    aligned: Mapping[str, Predictions],
+    resampled: Mapping[str, Resampled],
+    primary: str | None,
+    others: Sequence[str],
+    compared: pd.DataFrame,
+    seed: int,
 ) -> BetterThanEach | None:
-    """Test the primary model's macro AUC against each of several others; None without one of these."""
+    """Test the primary model's macro AUC against each of several others; None without one of these.
+
+    ``compared`` has the rows of ``comparison``: the pair of the primary model and the reference is not tested again.
+    """
     if primary is None or not others:
         return None
     parts = []
     for other in others:
-        table = difference_table(resampled[primary], resampled[other]).assign(model_a=primary, model_b=other)
-        parts.append(_auc_rows(table, delong(aligned[primary], aligned[other])))
+        known = compared[(compared["model_a"] == primary) & (compared["model_b"] == other)]
+        if known.empty:
+            pair = aligned[primary], aligned[other]
+            known = _auc_rows(_differences(resampled, primary, other), delong(*pair))
+            known["p"] = swap_test(*([model] for model in pair), seed=seed)
+        parts.append(known[known["class"] == MACRO])
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows[rows["class"] == MACRO]
-    rows["p"] = [swap_test([aligned[primary]], [aligned[other]], seed=seed)[-1] for other in others]
     p, decides = all_better(rows["delong_z"].to_numpy(), rows["p"].to_numpy())
     columns = ["model_a", "model_b", "auc_a", "auc_b", "difference", "ci_low", "ci_high", "p"]
-    differences = rows[columns].reset_index(drop=True)
-    return BetterThanEach(primary, tuple(others), others[int(decides)], float(p), differences)
+    return BetterThanEach(primary, tuple(others), others[int(decides)], float(p), rows[columns])
 
 
 def _model_row(name: str, predictions: Predictions, resampled: Resampled) -> dict[str, float | int | str]:

@@ -1,6 +1,7 @@
 """Permutation test of two models' AUCs: their answers swapped within patients, DeLong's z as the statistic."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,11 @@ from fusion_ln.evaluation.limits.auc import covariance
 from fusion_ln.metrics import need_patients
 from fusion_ln.predictions import Predictions
 from fusion_ln.resamples import LEAST_PROB
+from fusion_ln.threads import cores, one_blas_thread
 
 SWAPS = 10_000
 SWAPPED_UP_TO = 1000  # patients or nodes; beyond, DeLong's p is near it (experiments/benchmarks/auc_tests.md)
-_BLOCK = 1 << 20  # placements held at once: 8 MiB
+_BLOCK = 1 << 18  # placements held at once: 2 MiB
 _ALIKE = 1e-5  # relative difference below which two statistics, of float32, differ by rounding
 _ROUNDING = 1e-5  # share of the squares that is no variance
 _MOST = 1e9  # stands for the z of a difference without variance
@@ -52,11 +54,14 @@ def swap_test(a: Sequence[Predictions], b: Sequence[Predictions], *, n_swaps: in
     return p_of_swaps(labels, probs_a, probs_b, clusters, n_swaps=n_swaps, seed=seed)
 
 
-def name_test(n_patients: int) -> str:
-    """Name the test of `swap_test` for as many patients, for pages."""
-    if n_patients > SWAPPED_UP_TO:
+def name_test(*n_units: int) -> str:
+    """Name the test of `swap_test` for as many patients or nodes, for pages; of several comparisons those of each."""
+    swaps = f"a permutation test that swaps the two models’ answers within patients {SWAPS:,} times, with DeLong’s z"
+    if max(n_units) <= SWAPPED_UP_TO:
+        return swaps
+    if min(n_units) > SWAPPED_UP_TO:
         return "DeLong’s test"
-    return f"a permutation test that swaps the two models’ answers within patients {SWAPS:,} times, with DeLong’s z"
+    return f"{swaps}; of more than {SWAPPED_UP_TO:,} DeLong’s test"
 
 
 def p_of_swaps(
@@ -75,12 +80,17 @@ def p_of_swaps(
     classes = [_OneVsRest.of(np.flatnonzero(labels == c), a[..., c], b[..., c]) for c in range(a.shape[-1])]
     of_nodes = None if clusters is None else owner
     sample = _statistics(classes, labels, np.ones((1, len(labels)), dtype=np.float32), of_nodes)[0]
-    rng, above, step = np.random.default_rng(seed), np.full(len(sample), 0.5), max(1, _BLOCK // len(labels))
-    for start in range(0, n_swaps, step):
-        kept = rng.random((min(step, n_swaps - start), int(owner.max()) + 1)) < 0.5
-        drawn = _statistics(classes, labels, kept[:, owner].astype(np.float32), of_nodes)
+
+    def count_above(kept: np.ndarray) -> np.ndarray:
+        drawn = _statistics(classes, labels, 2 * kept[:, owner].astype(np.float32) - 1, of_nodes)
         alike = np.abs(drawn - sample) <= _ALIKE * (1 + sample)
-        above += np.where(alike, 0.5, drawn > sample).sum(axis=0)
+        return np.asarray(np.where(alike, 0.5, drawn > sample).sum(axis=0))
+
+    rng, step = np.random.default_rng(seed), max(1, _BLOCK // len(labels))
+    rows = (min(step, n_swaps - start) for start in range(0, n_swaps, step))
+    blocks = [rng.random((n, int(owner.max()) + 1)) < 0.5 for n in rows]
+    with one_blas_thread(), ThreadPoolExecutor(min(cores(), len(blocks))) as pool:
+        above = 0.5 + sum(pool.map(count_above, blocks))
     return np.where(sample <= _ALIKE, 1.0, above / (n_swaps + 1))  # no difference is no sign of one, however many agree
 
 
@@ -88,21 +98,18 @@ def p_of_swaps(
 class _OneVsRest:
     """Pairs that a class's patients win in one half less those that they win in the other, after swaps.
 
-    The number of each patient, of the class or of the rest, is linear in who was kept (1) or swapped (0). It is summed
-    over the seeds; whole and half numbers below 2^24, so that float32 sums are exact.
+    The number of each patient, of the class or of the rest, is linear in the signs of all: 1 who is kept, -1 who is
+    swapped. It is summed over the seeds and taken four times, whole and below 2^24, so that float32 sums are exact.
 
     Attributes:
         inside: Places of the class's patients, who are neighbours.
-        base: The number of each patient where everyone is swapped. Shape (P,).
-        own: What being kept adds to a patient's own number. Shape (P,).
-        of_inside: What each of the rest who is kept adds to the numbers of the class's patients. Shape (P, M), 0 within
-            the class.
-        of_rest: What each patient of the class who is kept adds to the numbers of the rest. Shape (M, P), likewise.
-        pairs: Pairs of all seeds.
+        own: What a patient's own sign counts for. Shape (P,).
+        of_inside: What the sign of each of the rest counts for the class's patients. Shape (P, M), 0 within the class.
+        of_rest: What the sign of each patient of the class counts for the rest. Shape (M, P), likewise.
+        pairs: Pairs of all seeds, four times.
     """
 
     inside: slice
-    base: np.ndarray
     own: np.ndarray
     of_inside: np.ndarray
     of_rest: np.ndarray
@@ -113,46 +120,39 @@ class _OneVsRest:
         """Compare the class's patients with all others, by two models' probabilities of the class (S, P)."""
         m, n = len(places), a.shape[1]
         inside = slice(int(places[0]), int(places[-1]) + 1)
-        base, own, of_inside, of_rest = np.zeros(n), np.zeros(n), np.zeros((n, m)), np.zeros((m, n))
+        of_inside, of_rest = (np.zeros((m, n), dtype=np.float32) for _ in range(2))
         for of_a, of_b in zip(a, b, strict=True):
             x, y = _common_scale(of_a), _common_scale(of_b)
-            a_over_a, b_over_b = _above(of_a[inside], of_a), _above(of_b[inside], of_b)
-            a_over_b, b_over_a = _above(x[inside], y), _above(y[inside], x)
-            for each in (a_over_a, b_over_b, a_over_b, b_over_a):
-                each[:, inside] = 0
-            a_wins, b_wins = a_over_a + a_over_b, b_over_b + b_over_a  # by the answer to the patient of the class
-            over_a, over_b = a_over_a + b_over_a, a_over_b + b_over_b  # and to that of the rest
-            of_inside += (over_a - over_b).T
-            of_rest += a_wins - b_wins
-            own += (over_a - over_b).sum(axis=0)
-            own[inside] += (a_wins - b_wins).sum(axis=1)
-            base += (b_wins - over_a).sum(axis=0)
-            base[inside] += (over_b - a_wins).sum(axis=1)
-        pairs = float(len(a) * m * (n - m))
-        return cls(inside, _exact(base), _exact(own), _exact(of_inside), _exact(of_rest), pairs)
+            same = _ahead(of_a[inside], of_a) - _ahead(of_b[inside], of_b)
+            mixed = _ahead(x[inside], y) - _ahead(y[inside], x)
+            of_rest += same + mixed
+            of_inside += same - mixed
+        of_rest[:, inside] = of_inside[:, inside] = 0
+        own = of_inside.sum(axis=0)
+        own[inside] = of_rest.sum(axis=1)
+        return cls(inside, own, np.ascontiguousarray(of_inside.T), of_rest, 4.0 * len(a) * m * (n - m))
 
-    def wins(self, kept: np.ndarray) -> np.ndarray:
-        """Compute the number of each patient after swaps. Shape (R, P), as ``kept``."""
-        found = kept * self.own
-        found += self.base
-        inside, before, after = self.inside, slice(0, self.inside.start), slice(self.inside.stop, None)
-        for part in (before, after):
-            found[:, part] += kept[:, inside] @ self.of_rest[:, part]
-            found[:, inside] += kept[:, part] @ self.of_inside[part]
+    def wins(self, signs: np.ndarray) -> np.ndarray:
+        """Compute the number of each patient after swaps. Shape (R, P), as ``signs``."""
+        found, inside = signs * self.own, self.inside
+        for part in (slice(0, inside.start), slice(inside.stop, None)):  # before the class, and after it
+            found[:, part] += signs[:, inside] @ self.of_rest[:, part]
+            found[:, inside] += signs[:, part] @ self.of_inside[part]
         return np.asarray(found)
 
 
 def _statistics(
-    classes: Sequence[_OneVsRest], labels: np.ndarray, kept: np.ndarray, clusters: np.ndarray | None
+    classes: Sequence[_OneVsRest], labels: np.ndarray, signs: np.ndarray, clusters: np.ndarray | None
 ) -> np.ndarray:
     """Compute the size of DeLong's z after swaps (R, P), of each class and of the mean. Shape (R, C + 1)."""
-    gaps, influence, found = [], np.zeros(kept.shape, dtype=np.float32), []
+    gaps, influence, found = [], np.zeros(signs.shape), []
     for c, of_class in enumerate(classes):
-        wins = of_class.wins(kept)
-        gaps.append(wins[:, of_class.inside].sum(axis=1, dtype=np.float64) / of_class.pairs)
-        wins /= np.float32(of_class.pairs)  # influence, but for a constant of the group
+        wins = of_class.wins(signs).astype(np.float64)  # exact, so that no order of sums tells draws apart
+        wins /= of_class.pairs  # influence, but for a constant of the group
+        gaps.append(wins[:, of_class.inside].sum(axis=1))
         found.append(z_test(gaps[-1], _variance(wins, classes, labels, labels == c, clusters))[0])
-        influence += wins / np.float32(len(classes))
+        influence += wins
+    influence /= len(classes)
     found.append(z_test(np.mean(gaps, axis=0), _variance(influence, classes, labels, labels, clusters))[0])
     return np.asarray(np.abs(np.stack(found, axis=1)).clip(max=_MOST))
 
@@ -166,25 +166,19 @@ def _variance(
 ) -> np.ndarray:
     """Compute `covariance` of influences (R, P) with themselves: shape (R,). Sums of each class make it fast."""
     if clusters is not None:
-        exact = influence.astype(np.float64)
-        return covariance(exact, exact, groups, clusters)
+        return covariance(influence, influence, groups, clusters)
     parts = [influence[:, each.inside] for each in classes]
-    # In float64, so that no processor's order of sums decides between draws that are nearly alike.
-    sums = np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
-    squares = np.stack([np.einsum("rp,rp->r", part, part, dtype=np.float64) for part in parts], axis=1)
+    sums = np.stack([part.sum(axis=1) for part in parts], axis=1)
+    squares = np.stack([np.vecdot(part, part) for part in parts], axis=1)
     members = np.unique(groups) == groups[[each.inside.start for each in classes]][:, None]  # (C, G)
     sizes = np.bincount(labels) @ members
     variance = (squares @ members - (sums @ members) ** 2 / sizes) @ (sizes / (sizes - 1))
     return np.where(variance > _ROUNDING * squares.sum(axis=1), variance, 0)
 
 
-def _exact(halves: np.ndarray) -> np.ndarray:
-    return np.asarray(halves, dtype=np.float32)
-
-
-def _above(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Tell who of x (rows) ranks above y (columns): 1, or 0.5 where alike."""
-    return np.asarray((np.sign(x[:, None] - y[None]) + 1) / 2, dtype=np.float32)
+def _ahead(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Tell who of x (rows) ranks above y (columns): 1, or -1 below, or 0 where alike. int8."""
+    return np.asarray((x[:, None] > y[None]).view(np.int8) - (x[:, None] < y[None]).view(np.int8))
 
 
 def _common_scale(probs: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fusion_ln.errors import PredictionsError
+from fusion_ln.evaluation import swaps
 from fusion_ln.evaluation.compare import ENDPOINT, EXPLORATORY, SECONDARY, compare
 from fusion_ln.evaluation.delong import MACRO, delong
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
@@ -100,6 +101,19 @@ def test_better_than_each_is_the_weakest_of_its_tests(models):
     assert each.differences["ci_low"][0] == against_reference["ci_low"].item()
     assert each.weakest == ("elastic", "cdfi", "late")[int(np.argmax(p_values))]
     assert compare(models, "elastic", n_resamples=20, n_permutations=10).better_than_each is None
+
+
+def test_no_pair_of_models_is_tested_twice(models, monkeypatch):
+    tested, p_of_swaps = [], swaps.p_of_swaps
+
+    def watched(labels, a, b, *args, **kwargs):
+        tested.append({a.tobytes(), b.tobytes()})
+        return p_of_swaps(labels, a, b, *args, **{**kwargs, "n_swaps": 9})
+
+    monkeypatch.setattr(swaps, "p_of_swaps", watched)
+    compare(models, "elastic", primary="gated", alone=["elastic", "late"], n_resamples=20, n_permutations=10)
+    assert len(tested) == 3
+    assert all(tested.count(pair) == 1 for pair in tested)
 
 
 def test_models_hold_every_metric_with_its_interval(found, models):

@@ -125,6 +125,7 @@ def test_a_large_sample_has_delongs_normal_p(rng, monkeypatch):
     assert swap_test([a], [b]) == pytest.approx(delong(a, b)["p"].to_numpy())
     assert swaps.name_test(45) == "DeLong’s test"
     assert "10,000 times" in swaps.name_test(44)
+    assert swaps.name_test(44, 45) == f"{swaps.name_test(44)}; of more than 44 DeLong’s test"
 
 
 def test_with_two_classes_every_auc_has_one_p(rng):
