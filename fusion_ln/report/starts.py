@@ -62,7 +62,7 @@ def write_ablation(out: Path, runs: list[RunFolder], cohort: Cohort, *, title: s
         plate=figure,
         gains=gains,
         given=GIVEN,
-        test=name_test(gains[0].patients),
+        test=name_test(*(gain.patients for gain in gains)),
         means={start: np.mean(rows, axis=0).tolist() for start, rows in of_start.items()},
     )
 

@@ -14,6 +14,7 @@ from tiny import build_cohort, fusionln, refused
 from fusion_ln.cohort.clinical import check_encodable
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.errors import CohortError, RunError
+from fusion_ln.evaluation.swaps import name_test
 from fusion_ln.predictions import (
     Predictions,
     predictions_from_logits,
@@ -254,6 +255,7 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
         "columns added to the pictures",
     ]
     assert table["ci_low"][0] > 0
+    assert section.values["test"] == name_test(*table["patients"])
     # Readers saw the hilum in pictures: that is not known without them.
     assert section.headline.startswith("The pictures add to columns with reader's findings.")
     assert section.title == "Beyond columns with reader's findings"

@@ -8,6 +8,7 @@ from fusion_ln.clinical.columns import is_finding
 from fusion_ln.evaluation.compare import compare
 from fusion_ln.evaluation.delong import MACRO
 from fusion_ln.evaluation.repeats import GIVEN
+from fusion_ln.evaluation.swaps import name_test
 from fusion_ln.records.kinds import ClinicalRecord, TableRecord
 from fusion_ln.report.kit.figures import Plate, draw_interval, empty_rows, show_zero, write_note
 from fusion_ln.report.kit.sheets import Sheet
@@ -63,6 +64,7 @@ def build(report: Report) -> Section | None:
         title=f"Beyond {_known_as(results, known, 'what is known without pictures')}",
         subtitle=known.what.lower(),
         template="performance/clinical.html",
+        values={"test": name_test(*(gain.patients for gain in gains))} if gains else {},
         text=COLUMNS_TEXT,
         plates=[draw_gains(results, gains)] if gains else [],
         sheets=[

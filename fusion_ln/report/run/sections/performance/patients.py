@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.evaluation.intervals import metric_intervals, paired_differences
-from fusion_ln.evaluation.swaps import swap_test
+from fusion_ln.evaluation.swaps import name_test, swap_test
 from fusion_ln.metrics import PRIMARY
 from fusion_ln.predictions import by_patient
 from fusion_ln.records.kinds import TableRecord
@@ -31,9 +31,10 @@ def build(report: Report) -> Section | None:
         reasons.append("The cohort's folder is not at hand, so the class of a node that no model predicted is unknown.")
     sheets = [
         Sheet("whole_patients", "Each model by patient", figures, FIGURE_TITLES),
-        Sheet("whole_patient_differences", "Differences by patient", differences),
+        Sheet("whole_patient_differences", "Differences by patient", differences, {"n": "Patients"}),
         Sheet("nodes_of_patients", "Nodes of a patient", count_nodes(results), {"nodes": "Nodes", "n": "Patients"}),
     ]
+    test = f" p of an AUC: {name_test(int(differences['n'].iloc[0]))}." if len(differences) else ""
     return Section(
         place=15,
         anchor="whole-patients",
@@ -44,7 +45,7 @@ def build(report: Report) -> Section | None:
         "likely to be harmless. A patient of whom a model did not predict every node is left out of its figures: the "
         "node without a prediction may be the worst. Every other section counts nodes. Left out where patients have "
         "several nodes are the sections whose intervals do not take a patient's nodes together: decisions, costs, "
-        "prevalence, subgroups, sites, readers, missing pictures, clinical columns and checklists.",
+        "prevalence, subgroups, sites, readers, missing pictures, clinical columns and checklists." + test,
         sheets=sheets,
         left_out=reasons,
         is_open=True,
@@ -76,7 +77,7 @@ def patient_figures(results: Results, reasons: list[str]) -> pd.DataFrame:
 
 
 def patient_differences(results: Results, reasons: list[str]) -> pd.DataFrame:
-    """Make ``model, reference, metric, class, difference, ci_low, ci_high, p`` of the headline's two models."""
+    """Make ``model, reference, n, metric, class, difference, ci_low, ci_high, p`` of the headline's two models."""
     a, b = results.candidate, results.reference
     if a is None or b is None:
         return pd.DataFrame()
@@ -89,8 +90,8 @@ def patient_differences(results: Results, reasons: list[str]) -> pd.DataFrame:
         return pd.DataFrame()
     table = table[table["metric"].isin([PRIMARY, "accuracy", "recall"])]
     own_p = np.where(table["metric"] == PRIMARY, p_values[-1], np.nan)
-    named = table.assign(model=a.name, reference=b.name, p=own_p)
-    columns = ["model", "reference", "metric", "class", "difference", "ci_low", "ci_high", "p"]
+    named = table.assign(model=a.name, reference=b.name, n=len(common), p=own_p)
+    columns = ["model", "reference", "n", "metric", "class", "difference", "ci_low", "ci_high", "p"]
     return named[columns].reset_index(drop=True)
 
 

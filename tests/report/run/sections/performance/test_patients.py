@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusion_ln.evaluation import swaps
 from fusion_ln.evaluation.intervals import metric_intervals
 from fusion_ln.predictions import by_patient
 from fusion_ln.report.run.page import build_sections, write_results
 from fusion_ln.report.run.reading import read_results
 from fusion_ln.report.run.section import Report
+from fusion_ln.report.run.sections.performance.differences import build as build_differences
 from fusion_ln.report.run.sections.performance.patients import build, patient_differences, patient_figures
 
 
@@ -45,6 +47,15 @@ def test_a_patient_whom_a_model_predicted_in_part_is_counted_as_left_out(results
     section = build(Report(rebuilt, tmp_path, "Title"))
     assert "not at hand" in section.left_out[0]
     assert section.sheets[0].table.empty
+
+
+def test_whole_patients_name_their_own_test_where_nodes_have_another(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(swaps, "SWAPPED_UP_TO", 40)
+    report = Report(results, tmp_path, "Title")
+    assert build_differences(report).values["test"] == "DeLong’s test"
+    section = build(report)
+    assert (section.tables["whole_patient_differences"].table["n"] == 30).all()
+    assert section.text.endswith(f"p of an AUC: {swaps.name_test(30)}.")
 
 
 def test_sections_that_take_nodes_for_patients_are_left_out(results, tmp_path):
