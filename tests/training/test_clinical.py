@@ -255,7 +255,7 @@ def test_the_report_answers_what_the_pictures_add(cohort, runs, tmp_path):
         "columns added to the pictures",
     ]
     assert table["ci_low"][0] > 0
-    assert section.values["test"] == name_test(*table["patients"])
+    assert section.values["test"] == name_test(*table["patients"])  # noqa: PD011
     # Readers saw the hilum in pictures: that is not known without them.
     assert section.headline.startswith("The pictures add to columns with reader's findings.")
     assert section.title == "Beyond columns with reader's findings"

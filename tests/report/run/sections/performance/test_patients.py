@@ -52,7 +52,7 @@ def test_a_patient_whom_a_model_predicted_in_part_is_counted_as_left_out(results
 def test_whole_patients_name_their_own_test_where_nodes_have_another(results, tmp_path, monkeypatch):
     monkeypatch.setattr(swaps, "SWAPPED_UP_TO", 40)
     report = Report(results, tmp_path, "Title")
-    assert build_differences(report).values["test"] == "DeLong’s test"
+    assert build_differences(report).values["test"] == "DeLong’s test"  # noqa: PD011
     section = build(report)
     assert (section.tables["whole_patient_differences"].table["n"] == 30).all()
     assert section.text.endswith(f"p of an AUC: {swaps.name_test(30)}.")
