@@ -1,7 +1,7 @@
 """Image banks: the pictures of a modality, decoded once into a memory-mapped array, from which batches are cut."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.images.prepare import PREPARATION, prepare_picture
 from fusion_ln.terms import IMAGE, LABEL, PATH, PATIENT, SHA256, cache_folder
 from fusion_ln.threads import map_with_progress
+
+Look = Callable[[str, np.ndarray], None]  # at a picture by its name and pixels
 
 HOST = torch.device("cpu")
 HELD_SHARE = 0.25  # most of a device's free memory that one bank may take
@@ -75,11 +77,12 @@ def empty_bank(side: int) -> ImageBank:
     return ImageBank(np.zeros((0, 3, side, side), dtype=np.uint8), np.array([], dtype=str), np.array([], dtype=int))
 
 
-def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
+def open_bank(cohort: Cohort, modality: str, size: int, look: Look | None = None) -> ImageBank:
     """Open the bank of one modality of a cohort; prepare it first if it is not on disk.
 
     It lies in the cache folder under a hash of the pictures and settings, so that cohorts with the same pictures share
-    it, and an edited picture cannot go unnoticed.
+    it, and an edited picture cannot go unnoticed. ``look`` sees, in threads, the pictures that have to be decoded: all
+    or none.
 
     Raises:
         CohortError: If the modality is absent or a picture is not the one that was imported.
@@ -89,7 +92,9 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     if not holds_array(path):
         with locked(path.with_name(f".{path.stem}{LOCK}")):  # one of the processes prepares, the others wait
             if not holds_array(path):
-                write_rows(path, _prepare_all(cohort, images, size), (len(images), 3, size, size), np.dtype(np.uint8))
+                write_rows(
+                    path, _prepare_all(cohort, images, size, look), (len(images), 3, size, size), np.dtype(np.uint8)
+                )
     labels = cohort.patients.set_index(PATIENT)[LABEL]
     return ImageBank(
         pixels=np.load(path, mmap_mode="r"),
@@ -98,7 +103,7 @@ def open_bank(cohort: Cohort, modality: str, size: int) -> ImageBank:
     )
 
 
-def _prepare_all(cohort: Cohort, images: pd.DataFrame, size: int) -> Iterator[np.ndarray]:
+def _prepare_all(cohort: Cohort, images: pd.DataFrame, size: int, look: Look | None) -> Iterator[np.ndarray]:
     def prepare(row: tuple[str, str, str]) -> np.ndarray:
         image, path, sha256 = row
         file = cohort.picture_path(path)
@@ -107,7 +112,10 @@ def _prepare_all(cohort: Cohort, images: pd.DataFrame, size: int) -> Iterator[np
                 f"{file}: changed since it was imported.",
                 f"Restore it, or import the cohort {cohort.name} again.",
             )
-        return prepare_picture(cohort.read_picture(image), size)
+        pixels = cohort.read_picture(image)
+        if look is not None:
+            look(image, pixels)
+        return prepare_picture(pixels, size)
 
     title = f"Preparing {images['modality'].iloc[0]} pictures at {size} px"
     return map_with_progress(title, prepare, list(zip(images[IMAGE], images[PATH], images[SHA256], strict=True)))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
+from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
 from fusion_ln.cohort.regions.alike import Taken, take_alike
@@ -109,8 +110,14 @@ class Predictor:
                 "Name another cohort, or import its pictures under the model's names of modalities.",
             )
         self._remark_on_preparation(cohort)
-        self._refuse_training_pictures(cohort, present)
-        return self._predict({m: open_bank(cohort, m, sides[m]) for m in present}, cohort.patients)
+        seen: dict[str, np.ndarray] = {}
+
+        def look(image: str, pixels: np.ndarray) -> None:
+            seen[image] = grey_copy(pixels)
+
+        banks = {m: open_bank(cohort, m, sides[m], look) for m in present}
+        self._refuse_training_pictures(cohort, present, seen)
+        return self._predict(banks, cohort.patients)
 
     @property
     def _out_of_fold(self) -> str:
@@ -168,11 +175,14 @@ class Predictor:
                 "alike, or its answers may mean less."
             )
 
-    def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str]) -> None:
-        """Refuse pictures that the models were trained on, under whatever patient they stand."""
+    def _refuse_training_pictures(self, cohort: Cohort, modalities: list[str], seen: Mapping[str, np.ndarray]) -> None:
+        """Refuse pictures that the models were trained on, under whatever patient they stand.
+
+        Pictures whose grey copies are ``seen``, by image, are not read again.
+        """
         if self.model.digest:
             folder = ModelFolder(self.model.root)
-            found = [read_hashes(folder, modality).find(cohort, modality) for modality in modalities]
+            found = [read_hashes(folder, modality).find(cohort, modality, seen) for modality in modalities]
         else:
             try:
                 own = open_run_cohort(RunFolder(self.model.root), None)
@@ -180,7 +190,9 @@ class Predictor:
                 unknown = f"whether {cohort.name} shares pictures is unknown."
                 say(f"{self.model.root}: its cohort is not where it was; {unknown}")
                 return
-            found = [find_shared_pictures(cohort, modality, known_pictures(own, modality)) for modality in modalities]
+            found = [
+                find_shared_pictures(cohort, modality, known_pictures(own, modality), seen) for modality in modalities
+            ]
         shared = {image: detail for each in found for image, detail in each.items()}
         if shared:
             number = "1 picture" if len(shared) == 1 else f"{len(shared)} pictures"

@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 from tiny import CPU, build_cohort, encode_noise, fusionln, refused, write_cohort
 from tiny import FIT_TWICE as FIT
 
+from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import save_cohort
 from fusion_ln.cohort.folds import draw_folds
 from fusion_ln.decode.cine import open_cine
@@ -328,10 +329,21 @@ def test_a_run_whose_cohort_moved_says_that_its_pictures_are_unknown(runs, monke
     assert f"whether {picture} was trained on is unknown" in capsys.readouterr().err
 
 
-def test_a_cohort_without_training_pictures_is_predicted(runs, make_cohort):
+def test_a_cohort_without_training_pictures_is_predicted_from_one_look_at_each(runs, make_cohort, monkeypatch):
     _, _, fusions = runs
-    other = make_cohort(9, name="other", seed=11)
-    assert len(load_predictor(fusions[0].root).predict_cohort(other).patients) == 9
+    other, read, looked = make_cohort(9, name="other", seed=12), Cohort.read_picture, list[str]()
+
+    def watched(cohort, image):
+        looked.extend([image] * (cohort is other))
+        return read(cohort, image)
+
+    monkeypatch.setattr(Cohort, "read_picture", watched)
+    predictor = load_predictor(fusions[0].root)
+    assert len(predictor.predict_cohort(other).patients) == 9
+    assert sorted(looked) == sorted(other.images["image_id"])
+    looked.clear()
+    predictor.predict_cohort(other)  # its banks are on disk, the grey copies are not
+    assert sorted(looked) == sorted(other.images["image_id"])
 
 
 def test_nodes_are_counted_as_such_and_named_apart_from_their_patients(runs, rng, tmp_path):
@@ -373,7 +385,9 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
     assert "were cut out of their screens (`--crop 6,4,24,24`): `predict` and `serve` do the same" in (
         capsys.readouterr().err
     )
-    other = replace(cohort, patients=cohort.patients.iloc[:-1])  # another fingerprint
+    patients = cohort.patients.iloc[:-1]  # another fingerprint
+    images = cohort.images[cohort.images["patient_id"].isin(patients["patient_id"])]
+    other = replace(cohort, patients=patients, images=images)
     with pytest.raises(RunError, match="used to train"):
         cropping.predict_cohort(other)
     assert "(`--crop 6,4,24,24`), those of tiny taken whole" in capsys.readouterr().err

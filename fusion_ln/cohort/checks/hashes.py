@@ -5,7 +5,7 @@ nearer their thumbnails are. Pictures of one scanner agree in the bits of their 
 of the thumbnail as it is, and of its content, the signs beside the median projection over all known pictures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from fusion_ln.cohort.checks.duplicates import normalised_thumbnails
-from fusion_ln.cohort.checks.overlap import grey_copies
+from fusion_ln.cohort.checks.overlap import NONE_SEEN, grey_copies
 from fusion_ln.cohort.checks.thumbnail import THUMBNAIL_SIDE, grey_copy
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.terms import IMAGE, SHA256
@@ -82,10 +82,13 @@ class KnownHashes:
         """Number of pictures of the study itself."""
         return sum(len(known.table) for known in self.collections if not known.source)
 
-    def find(self, cohort: Cohort, modality: str) -> dict[str, str]:
-        """Find the cohort's pictures of a modality that are among these; by image, in words how it was found."""
+    def find(self, cohort: Cohort, modality: str, seen: Mapping[str, np.ndarray] = NONE_SEEN) -> dict[str, str]:
+        """Find the cohort's pictures of a modality that are among these; by image, in words how it was found.
+
+        Pictures whose grey copies are ``seen``, by image, are not read again.
+        """
         images = cohort.images_of(modality)
-        copies = grey_copies(cohort, images)
+        copies = grey_copies(cohort, images, seen)
         return {
             str(image): detail
             for known in reversed(self.collections)  # of a picture in several, the first one stands
