@@ -11,6 +11,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.images.bank import free_memory
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import Precision
 from fusion_ln.threads import cores
@@ -45,8 +46,7 @@ def _room_on_gpu(memory: int) -> int:
     """Return the number of fits that the free memory of the GPU holds, at most one per core."""
     if not memory or not torch.cuda.is_available():
         return 1
-    free, _ = torch.cuda.mem_get_info()
-    return min(cores(), MOST_ON_GPU, int(USED_SHARE * free) // memory)
+    return min(cores(), MOST_ON_GPU, int(USED_SHARE * free_memory(torch.device("cuda"))) // memory)
 
 
 def check_batch(settings: DeviceSettings, batch_size: int) -> None:

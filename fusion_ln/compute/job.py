@@ -1,6 +1,7 @@
 """Job: one fit as the process that computes it sees it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -50,3 +51,26 @@ class Job(Protocol):
             fabric: Of the job's device and precision.
             on_epoch: Called after every epoch; an error that it raises ends the fit.
         """
+
+
+@dataclass(frozen=True)
+class Movable:
+    """Part of a job that says where it runs: in float32 and with a GPU's memory not known, unless the job knows better.
+
+    Attributes:
+        device: See `Job`.
+    """
+
+    device: DeviceSettings = field(kw_only=True)
+
+    @property
+    def precision(self) -> Precision:
+        return "32-true"
+
+    @property
+    def memory(self) -> int:
+        return 0
+
+    def on(self, device: DeviceSettings) -> Self:
+        """Move the job to another device."""
+        return replace(self, device=device)

@@ -1,15 +1,14 @@
 """Maps of one patient as a job: any process computes them on its own and writes them to the explanation's folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.folder import load_cohort
-from fusion_ln.compute.job import OnEpoch
+from fusion_ln.compute.job import Movable, OnEpoch
 from fusion_ln.explain.held_out import HeldOut
 from fusion_ln.explain.map_metrics import MapScores, MapTests, random_maps
 from fusion_ln.explain.methods import METHODS
@@ -19,7 +18,6 @@ from fusion_ln.models.triplet import load_fold
 from fusion_ln.predictions import read_predictions
 from fusion_ln.runs import ExplanationFolder, RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import Precision
 from fusion_ln.terms import RANDOM_MAPS
 
 EXPLAIN_SEED = 0  # seed of squares, noise and random maps, the same for every method and patient
@@ -27,7 +25,7 @@ CPU = DeviceSettings(device="cpu")
 
 
 @dataclass(frozen=True)
-class MapsJob:
+class MapsJob(Movable):
     """Maps of one patient by some methods.
 
     Attributes:
@@ -49,18 +47,10 @@ class MapsJob:
     methods: tuple[str, ...]
     trust: bool
     predictions: str
-    device: DeviceSettings = CPU
+    device: DeviceSettings = field(default=CPU, kw_only=True)
 
     def __str__(self) -> str:
         return self.patient
-
-    @property
-    def precision(self) -> Precision:
-        return "32-true"
-
-    @property
-    def memory(self) -> int:
-        return 0
 
     @property
     def epochs(self) -> int:
@@ -69,9 +59,6 @@ class MapsJob:
     @property
     def files(self) -> tuple[Path, ...]:
         return (self.run, self.cohort, self.out)
-
-    def on(self, device: DeviceSettings) -> Self:
-        return replace(self, device=device)
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
         """Compute and write the maps by each method, with their scores if asked for."""

@@ -1,10 +1,9 @@
 """Cross-validation: one fit per outer fold, and out-of-fold predictions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
 
 import torch
 from lightning_fabric import Fabric
@@ -12,7 +11,7 @@ from lightning_fabric import Fabric
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.device import accelerator_of, precision_of
-from fusion_ln.compute.job import OnEpoch
+from fusion_ln.compute.job import Movable, OnEpoch
 from fusion_ln.images.bank import Batches, ImageBank, open_bank
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import Classifier, build_classifier
@@ -35,7 +34,7 @@ from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 
 @dataclass(frozen=True)
-class FoldJob:
+class FoldJob(Movable):
     """One fit: everything that a process needs to know to do it on its own.
 
     Attributes:
@@ -47,7 +46,6 @@ class FoldJob:
     settings: BaselineSettings
     folder: RunFolder
     fold: int
-    device: DeviceSettings
     part: int | None = None
     stop: int | None = None
 
@@ -79,10 +77,6 @@ class FoldJob:
         """File of the trained network."""
         whole = self.folder.checkpoint(self.fold)
         return whole if self.part is None else self.folder.cross_checkpoint(self.fold, self.part)
-
-    def on(self, device: DeviceSettings) -> Self:
-        """Move the fit to another device."""
-        return replace(self, device=device)
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
         """Fit the fold; see `run_fold`."""
@@ -119,7 +113,7 @@ def begin(cohort: Cohort, settings: BaselineSettings, run: RunFolder, device: De
         return []
     if record.units and (skipped := record.units.skipped):
         say(f"{run.name}: {skipped} of {len(cohort.patients)} patients have no {settings.modality} picture; left out.")
-    jobs = [FoldJob(cohort.root, settings, run, fold, device) for fold in range(cohort.n_folds)]
+    jobs = [FoldJob(cohort.root, settings, run, fold, device=device) for fold in range(cohort.n_folds)]
     return unfinished_fits(jobs)
 
 
@@ -144,7 +138,7 @@ def cross_fit_jobs(cohort: Cohort, settings: BaselineSettings, run: RunFolder, d
     pairs = [(fold, part) for fold in range(cohort.n_folds) for part in range(CROSS_PARTS)]
     for fold in range(cohort.n_folds):
         training_parts(cohort, fold)
-    jobs = [FoldJob(cohort.root, settings, run, fold, device, part) for fold, part in pairs]
+    jobs = [FoldJob(cohort.root, settings, run, fold, part, device=device) for fold, part in pairs]
     return unfinished_fits(jobs)
 
 

@@ -34,6 +34,6 @@ def test_the_variables_of_a_batch_job_change_nothing(scheduler, monkeypatch):
 )
 def test_a_gpu_gets_as_many_fits_as_its_memory_holds(settings, memory, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (12 << 30, 16 << 30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (12 << 30, 16 << 30))
     monkeypatch.setattr("fusion_ln.compute.device.cores", lambda: 8)
     assert fits_at_once(settings, 5, memory) == expected

@@ -53,7 +53,7 @@ def test_multiplications_and_depthwise_outputs_are_counted():
 
 def test_a_run_that_began_in_bf16_goes_on_in_it(tmp_path):
     run = RunFolder(tmp_path / "run")
-    job = FoldJob(tmp_path, BaselineSettings(modality="2d", fit=fit("mobilenetv3_small_100")), run, 1, CPU)
+    job = FoldJob(tmp_path, BaselineSettings(modality="2d", fit=fit("mobilenetv3_small_100")), run, 1, device=CPU)
     assert job.precision == "32-true"
     record = FoldRecord(fold=0, seconds=1, pictures_per_second=1, epochs=1, best_epoch=0, precision="bf16-mixed")
     write_json(run.fold(0) / FOLD_RECORD, record.model_dump(mode="json"))

@@ -2,10 +2,9 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Self
 
 import pandas as pd
 from lightning_fabric import Fabric
@@ -14,7 +13,7 @@ from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.compute.engines import run_jobs
-from fusion_ln.compute.job import Job, OnEpoch
+from fusion_ln.compute.job import Job, Movable, OnEpoch
 from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.files.locks import locked
 from fusion_ln.models.checkpoint import load_member, save_head
@@ -24,7 +23,6 @@ from fusion_ln.models.triplet import assemble
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.training import Precision
 from fusion_ln.terms import MODALITIES_USED, PATIENT, subsets
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fold_files import FOLD_RECORD, finish, write_fold
@@ -38,11 +36,11 @@ from fusion_ln.training.tasks import PatientLogits
 
 
 @dataclass(frozen=True)
-class HeadJob:
+class HeadJob(Movable):
     """Head of one fold, on that fold's own baselines.
 
     The head learns from stored tokens; with ``settings.finetune`` the whole model then goes on learning from pictures
-    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054).
+    (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054), in a precision of its own.
     """
 
     cohort: Path
@@ -51,7 +49,6 @@ class HeadJob:
     folder: RunFolder
     fold: int
     seed: int
-    device: DeviceSettings
 
     def __str__(self) -> str:
         return f"{self.folder.name}, fold {self.fold}"
@@ -59,14 +56,6 @@ class HeadJob:
     @property
     def run(self) -> Path:
         return self.folder.root
-
-    @property
-    def precision(self) -> Precision:
-        return "32-true"  # of the head; fine-tuning has one of its own
-
-    @property
-    def memory(self) -> int:
-        return 0
 
     @property
     def epochs(self) -> int:
@@ -85,10 +74,6 @@ class HeadJob:
     def states(self) -> Path:
         """Folder in which the unfinished fits of the fold keep theirs."""
         return self.folder.fold(self.fold) / STATES
-
-    def on(self, device: DeviceSettings) -> Self:
-        """Move the fit to another device."""
-        return replace(self, device=device)
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
         """Fit the head and, if set, the whole model; write the weights, and what they predict for the patients."""
@@ -204,7 +189,7 @@ def _begin(
     run.claim(new_head_record(cohort, baselines, settings, run, seed=seed))
     left = []
     for number in range(cohort.n_folds):
-        job = HeadJob(cohort.root, tuple(members), settings, run, number, seed, device.one_device)
+        job = HeadJob(cohort.root, tuple(members), settings, run, number, seed, device=device.one_device)
         if run.finished or job.finished:
             shutil.rmtree(job.states, ignore_errors=True)  # if it was killed after its last file
         else:

@@ -67,7 +67,7 @@ def refit(run: RunFolder, cohort: Cohort, device: DeviceSettings) -> Refit:
             _refuse_tuned(member, settings.fit)
             epochs[settings.modality] = stop
             again = begin_again(settings, member)
-            jobs += [FoldJob(cohort.root, again, member, fold, device, part, stop) for part in parts]
+            jobs += [FoldJob(cohort.root, again, member, fold, part, stop, device=device) for part in parts]
         run_jobs(unfinished_fits(jobs), shares=cohort.n_folds)
     if isinstance(record, LateFusionRecord):
         return Refit(fold, epochs, learn_from_held_out(members, record.settings.head))

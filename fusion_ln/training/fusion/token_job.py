@@ -1,34 +1,34 @@
 """Tokens of a fold's pictures as jobs, so that all cores compute them before the heads learn."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Self
 
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.job import OnEpoch
+from fusion_ln.compute.job import Movable, OnEpoch
 from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.decode.stored import holds_array
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.training import Precision
 from fusion_ln.training.crossval import read_cohort
 from fusion_ln.training.fusion.tokens import picture_tokens, token_files
 
 
 @dataclass(frozen=True)
-class TokensJob:
-    """Tokens of all pictures of a baseline's modality, by the network of one fold, for heads with some settings."""
+class TokensJob(Movable):
+    """Tokens of all pictures of a baseline's modality, by the network of one fold, for heads with some settings.
+
+    They are computed in the precision of the baseline.
+    """
 
     cohort: Path
     member: RunFolder
     fold: int
     settings: HeadSettings
-    device: DeviceSettings
 
     def __str__(self) -> str:
         return f"{self.member.name}, fold {self.fold}"
@@ -38,24 +38,12 @@ class TokensJob:
         return self.member.root
 
     @property
-    def precision(self) -> Precision:
-        return "32-true"  # tokens are computed in the baseline's
-
-    @property
-    def memory(self) -> int:
-        return 0
-
-    @property
     def epochs(self) -> int:
         return 1
 
     @property
     def files(self) -> tuple[Path, ...]:
         return (self.cohort / "cohort.toml", self.member.record)
-
-    def on(self, device: DeviceSettings) -> Self:
-        """Move the computation to another device."""
-        return replace(self, device=device)
 
     def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
         """Compute the tokens and store them, see `picture_tokens`; later if their network is being fitted."""
@@ -82,7 +70,7 @@ def token_jobs(
         settings = head.of_fold(fold)
         if settings.tokens != "cross-fitted":
             key = (member, fold, settings.of_tokens)
-            jobs.setdefault(key, TokensJob(cohort.root, member, fold, settings, device.one_device))
+            jobs.setdefault(key, TokensJob(cohort.root, member, fold, settings, device=device.one_device))
     return [job for job in jobs.values() if not _stored(cohort, modalities[job.member], job)]
 
 
