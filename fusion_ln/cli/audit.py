@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, SEED_RANGE, moved_cohort_option
+from fusion_ln.cli.common import DIRECTORY, SEED_RANGE, Command, moved_cohort_option
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.settings.devices import DeviceSettings
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=DIRECTORY)
 @moved_cohort_option
 @click.option("--out", type=DIRECTORY, help="Folder for the audit.  [default: RUN/audit]")

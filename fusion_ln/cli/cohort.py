@@ -85,7 +85,7 @@ def _build_import(name: str) -> click.Command:
     source = find_source(name)
     text = (source.__doc__ or "").partition("Attributes:")[0].replace("``", "`")
 
-    @click.command(name, help=text)
+    @click.command(name, cls=common.Command, help=text)
     @click.argument("src", type=click.Path(path_type=Path))
     @OUT
     @FOLDS

@@ -1,5 +1,6 @@
 """Options that several commands share, and the lines that they end with."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,8 +19,23 @@ EXISTING_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 F = TypeVar("F", bound=Callable[..., object])
 
 
+class Command(click.Command):
+    """A command that refuses an option given twice, of which click keeps the last without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        single = [each for each in given if isinstance(each, click.Option) and not each.multiple and not each.is_flag]
+        for option, times in Counter(single).items():
+            if times > 1 and not ctx.resilient_parsing:
+                shape = f", as {option.metavar}" if option.metavar and "," in option.metavar else ""
+                raise click.UsageError(f"{option.opts[-1]} is given {times} times. Give it once{shape}.", ctx)
+        return super().parse_args(ctx, args)
+
+
 class Family(click.Group):
     """A group of commands; its help shows the whole first sentence of each."""
+
+    command_class = Command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}

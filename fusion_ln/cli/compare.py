@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import moved_cohort_option, population_options
+from fusion_ln.cli.common import Command, moved_cohort_option, population_options
 
 EXISTING = click.Path(exists=True, path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=EXISTING)
 @click.option(
     "--reference",

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, print_paths
+from fusion_ln.cli.common import DIRECTORY, EXISTING_FILE, Command, print_paths
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=DIRECTORY)
 @click.option("--cohort", type=DIRECTORY, required=True, help="The other cohort.")
 @click.option(

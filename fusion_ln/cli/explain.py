@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
+from fusion_ln.cli.common import DIRECTORY, Command, moved_cohort_option
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.explain.request import ExplainSettings
 
@@ -34,7 +34,7 @@ class MapsContext(click.Context):
         return self.parent.command_path if self.parent else super().command_path
 
 
-class MapsCommand(click.Command):
+class MapsCommand(Command):
     """`explain RUN`, under the name that the group has it by."""
 
     context_class = MapsContext

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, check_outputs
+from fusion_ln.cli.common import DIRECTORY, Command, check_outputs
 
 if TYPE_CHECKING:
     from fusion_ln.export.loss import Loss
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=DIRECTORY)
 @click.option(
     "--onnx",

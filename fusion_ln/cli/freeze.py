@@ -5,13 +5,13 @@ from typing import get_args
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, moved_cohort_option
+from fusion_ln.cli.common import DIRECTORY, Command, moved_cohort_option
 from fusion_ln.cli.options import given, settings_options, take
 from fusion_ln.settings.base import Answer
 from fusion_ln.settings.devices import DeviceSettings
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=DIRECTORY)
 @click.option("--out", type=DIRECTORY, required=True, help="Folder for the model.")
 @click.option(

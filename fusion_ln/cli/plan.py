@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, print_paths
+from fusion_ln.cli.common import DIRECTORY, Command, print_paths
 from fusion_ln.cli.options import settings_options, take
 from fusion_ln.evaluation.planning.settings import PlanSettings
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @settings_options(PlanSettings, defaults=True)
 @click.option("--out", type=DIRECTORY, default="plan", show_default=True, help="Folder for the page and its curves.")

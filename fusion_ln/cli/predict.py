@@ -7,7 +7,7 @@ from typing import ParamSpec
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, check_outputs, frame_option, population_options
+from fusion_ln.cli.common import DIRECTORY, Command, check_outputs, frame_option, population_options
 from fusion_ln.cli.options import settings_options
 from fusion_ln.settings.devices import AnswerEngine, AnswerSettings
 from fusion_ln.terms import KNOWN_MODALITIES
@@ -31,7 +31,7 @@ def _picture_options(command: Callable[P, None]) -> Callable[P, None]:
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=DIRECTORY, required=False)
 @_picture_options
 @click.option(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY, preset_option, print_paths, sharing_options
+from fusion_ln.cli.common import DIRECTORY, Command, preset_option, print_paths, sharing_options
 from fusion_ln.cli.options import given, merge, set_option, settings_options, take
 from fusion_ln.progress import say
 from fusion_ln.settings.devices import DeviceSettings
@@ -12,7 +12,7 @@ from fusion_ln.settings.pretraining import PRETRAIN_PATIENCE, PretrainSettings
 from fusion_ln.settings.training import FitSettings
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--task", "tasks", type=DIRECTORY, multiple=True, help="Cohort of one modality; give one per set.")
 @click.option("--out", type=DIRECTORY, default=Path("runs/pretraining"), show_default=True, help="Folder for the run.")
 @settings_options(PretrainSettings, "order", "shards", defaults=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import DIRECTORY
+from fusion_ln.cli.common import DIRECTORY, Command
 from fusion_ln.cli.options import given, settings_options
 from fusion_ln.serve.options import ServeOptions, read_options
 
@@ -12,7 +12,7 @@ OFFERED = [name for name in ServeOptions.model_fields if name != "token"]  # whi
 DEFAULTS = {name: ServeOptions.model_fields[name].default for name in OFFERED}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=DIRECTORY, required=False)
 @settings_options(
     ServeOptions,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from fusion_ln.cli.common import moved_cohort_option
+from fusion_ln.cli.common import Command, moved_cohort_option
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", metavar="RUN|MODEL", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @moved_cohort_option
 def verify(folder: Path, cohort: Path | None) -> None:

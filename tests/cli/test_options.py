@@ -120,6 +120,20 @@ def test_an_empty_value_is_refused_and_not_taken_for_none(words, message):
     assert message in refused(*words)
 
 
+def test_an_option_of_one_value_that_is_given_twice_is_refused():
+    """The first value would be lost without a word."""
+    single = [
+        (path, option.opts[-1])
+        for path, command in all_commands(cli)
+        for option in command.params
+        if path and not isinstance(command, click.Group)
+        if isinstance(option, click.Option) and not (option.multiple or option.is_flag)
+    ]
+    assert (("run", "fusion"), "--head") in single
+    for path, name in single:
+        assert f"{name} is given 2 times. Give it once" in refused(*path, name, "1", name, "2")
+
+
 def test_options_and_set_are_joined_but_not_for_one_setting():
     assert merge({"finetune": {"accumulate": 2}}, {"finetune": {"lr": 1}}, "head") == {
         "finetune": {"accumulate": 2, "lr": 1}
