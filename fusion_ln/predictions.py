@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 from fusion_ln.decode.stored import Kind, load_table, read_stored_table, wrong_column
 from fusion_ln.errors import PredictionsError
@@ -106,7 +105,7 @@ def predictions_from_logits(
 ) -> Predictions:
     """Build the table from logits (P, C); probabilities are their softmax, both in float64."""
     logits = logits.astype(np.float64)
-    probs = softmax(logits, axis=-1)
+    probs = softmax(logits)
     table = pd.DataFrame({PATIENT: list(patients), FOLD: folds.astype(np.int64), LABEL: labels.astype(np.int64)})
     table[[LOGIT + c for c in classes]] = logits
     table[[PROB + c for c in classes]] = probs
@@ -238,3 +237,15 @@ def _refuse_not_finite(path: Path, table: pd.DataFrame, classes: tuple[str, ...]
                 f"{path}: {column} of patient {patient!r} is {value}; expected a finite number.",
                 "The model's weights or its pictures are damaged: train the run again.",
             )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn logits into probabilities along the last axis, as SciPy does, whose functions take long to load."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn logits into logarithms of probabilities along the last axis."""
+    away = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(away - np.log(np.exp(away).sum(axis=-1, keepdims=True)))

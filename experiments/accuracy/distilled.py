@@ -41,7 +41,8 @@ from fusion_ln.evaluation.limits.shares import wilson_of_few
 from fusion_ln.evaluation.probabilities.maps import calibrate
 from fusion_ln.files.formats import write_text
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batch, Batches, as_network_input, open_bank
+from fusion_ln.images.bank import open_bank
+from fusion_ln.images.batches import Batch, Batches, as_network_input
 from fusion_ln.models.checkpoint import Checkpoint, load_head, save_checkpoint, save_head
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape

@@ -4,7 +4,7 @@
 
 Writes experiments/benchmarks/onnx_engine.md, and leaves rows that stand in it as they are. A refit of three modalities
 under late fusion, random weights, one thread. Both answer from every subset of a patient's pictures (contributions):
-networks alone compute in onnxruntime. `FASTER` in fusion_ln/export/trunks.py is the rule that follows.
+networks and fusions compute in onnxruntime. `FASTER` in fusion_ln/export/engine/choice.py is the rule that follows.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from random_model import random_model
 
-from fusion_ln.export.trunks import with_trunks
+from fusion_ln.export.engine.choice import with_graphs
 from fusion_ln.frozen.answer import answer
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
@@ -47,7 +47,7 @@ def measure(backbone: str, side: int) -> list[str]:
     model = random_model("late-mean", backbone, side=side)
     model = dataclasses.replace(model, digest=None)  # traced here, not read from the cache
     start = time.process_time()
-    other = with_trunks(model)
+    other = with_graphs(model)
     opened = time.process_time() - start
     rows = []
     for patients in PATIENTS:

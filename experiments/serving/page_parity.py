@@ -35,7 +35,7 @@ from fusion_ln.export.page import folder
 from fusion_ln.files.formats import write_text
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.load import FrozenModel, load_model
-from fusion_ln.frozen.moments import Known
+from fusion_ln.frozen.unlike import Known
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.images.prepare import prepare_picture

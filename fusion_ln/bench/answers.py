@@ -12,12 +12,13 @@ import torch
 
 from fusion_ln.bench.matrices import against_matrices, count_operations
 from fusion_ln.bench.record import Figure, measure, seconds
+from fusion_ln.bench.starting import WITH_TORCH, WITHOUT_TORCH, run_python
 from fusion_ln.cohort.default import simulate_phantom
 from fusion_ln.cohort.phantom.examples import draw_examples
 from fusion_ln.cohort.phantom.findings import tables
 from fusion_ln.cohort.phantom.settings import PhantomSettings
 from fusion_ln.errors import ModelError, SettingsError
-from fusion_ln.export.trunks import installed
+from fusion_ln.export.engine.choice import installed
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.predict.predictor import Predictor, load_predictor
@@ -27,6 +28,8 @@ from fusion_ln.settings.devices import AnswerEngine
 
 TIMES = 9  # that a short task is repeated; the median counts
 ENGINES: dict[str, AnswerEngine] = {"torch": "torch", "onnxruntime": "onnx"}  # by package
+FLOORS = {"torch": WITH_TORCH, "onnxruntime": WITHOUT_TORCH}
+COMMAND = "from fusion_ln.cli.main import cli; cli()"
 SEED = 20_260_001  # of patients whom no command draws by default
 
 
@@ -69,6 +72,10 @@ def predict_figures(root: Path, *, patients: int) -> Iterator[Figure]:
             yield against_matrices("predict", f"one patient, {name}", took, operations)
             took = seconds(partial(_quietly, partial(predictor.predict_cohort, cohort))) / patients
             yield against_matrices("predict", f"a patient of {patients}, {name}", took, operations)
+            given = [part for modality, file in files.items() for part in ("--picture", f"{modality}={file}")]
+            whole = partial(run_python, COMMAND, "predict", str(model), *given, "--engine", ENGINES[name])
+            least = partial(run_python, FLOORS[name])
+            yield measure("predict", f"the whole command, one patient, {name}", whole, f"`{FLOORS[name]}`", least)
 
 
 def _load_predictors(model: Path) -> dict[str, Predictor]:

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from fusion_ln.bench.record import Figure, seconds
-from fusion_ln.images.bank import HOST
+from fusion_ln.images.batches import HOST
 
 SIDES, TIMES = {"cpu": 2048, "cuda": 8192}, 5  # of the matrices, and products of which the fastest counts
 FLOOR = "its operations at the rate of a matrix product"

@@ -21,7 +21,8 @@ from fusion_ln.bench.matrices import FLOOR, count_operations, matrix_rate
 from fusion_ln.bench.record import Figure
 from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of
 from fusion_ln.compute.threads import threads_per_fit
-from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.batches import Batches
 from fusion_ln.models.backbones import memory_layout
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.precision import suited_precision

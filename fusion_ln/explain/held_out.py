@@ -10,7 +10,8 @@ from fusion_ln.cohort.clinical import standardise
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.explain.map_metrics import RANDOMIZED_SHARES
 from fusion_ln.explain.network import Case, Explained
-from fusion_ln.images.bank import as_network_input, open_bank
+from fusion_ln.images.bank import open_bank
+from fusion_ln.images.batches import as_network_input
 from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.models.backbones import memory_layout
 from fusion_ln.models.triplet import TripletModel

@@ -17,7 +17,7 @@ from fusion_ln.evaluation.probabilities.maps import PROB_FLOOR
 from fusion_ln.export.gradcam import GradCam
 from fusion_ln.export.letterbox import letterbox
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.frozen.study import ALL_PATIENTS
+from fusion_ln.frozen.record import ALL_PATIENTS
 from fusion_ln.frozen.unlike import FeatureMoments
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.triplet import TripletModel, module_key
@@ -224,22 +224,37 @@ def _by_fold(scores: FoldScores, n_folds: int, n_classes: int) -> list[list[np.n
 
 def encode(model: TripletModel, modality: str, squares: Tensor, mask: Tensor) -> Encoded:
     """Compute tokens (B, 1, T, D) and logits (B, 1, C) of pictures, zero where absent, and the features (B, D)."""
+    return _masked(look(model, modality, squares), mask)
+
+
+def look(model: TripletModel, modality: str, squares: Tensor) -> Encoded:
+    """Compute tokens (N, T, D'), logits (N, C) and features (N, D) of pictures in [0, 1], as `TripletModel.read`."""
     member: Any = model.members[module_key(modality)]
     maps = member.backbone.feature_map(squares)
     if len(model.sources):
         source: Any = model.sources[module_key(modality)]
-        return read_maps(model, modality, maps, mask, source.planes(source.feature_map(squares)))
-    return read_maps(model, modality, maps, mask)
+        return _look_at(model, modality, maps, source.planes(source.feature_map(squares)))
+    return _look_at(model, modality, maps)
 
 
-def read_maps(model: TripletModel, modality: str, maps: Tensor, mask: Tensor, planes: Tensor | None = None) -> Encoded:
-    """Compute the same from the maps of the modality's network; tokens come from them, or from other ``planes``."""
+def read_maps(model: TripletModel, modality: str, maps: Tensor, mask: Tensor) -> Encoded:
+    """Compute the same as `encode` from the maps of the modality's network."""
+    return _masked(_look_at(model, modality, maps), mask)
+
+
+def _look_at(model: TripletModel, modality: str, maps: Tensor, planes: Tensor | None = None) -> Encoded:
+    """Compute the same as `look` from maps; tokens come from them, or from other ``planes``."""
     member: Any = model.members[module_key(modality)]
     features = member.backbone.pool(maps)
-    logits = member.head(features)
     tokens = maps.new_zeros(maps.shape[0], 0, 0)
     if isinstance(model.fusion, HeadEnsemble):
         tokens = _tokens(member.backbone.planes(maps) if planes is None else planes, model.grid)
+    return tokens, member.head(features), features
+
+
+def _masked(encoded: Encoded, mask: Tensor) -> Encoded:
+    """Set what comes of absent pictures to zero, tokens and logits with an axis of one view."""
+    tokens, logits, features = encoded
     return tuple(torch.where(_as(mask, each), each, 0) for each in (tokens[:, None], logits[:, None], features))  # type: ignore[return-value]
 
 

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     import onnxruntime
 
 INSTALL_ONNX = f"Install it: {pip_install('onnx')}."
+OPSET = 18  # of the graphs that this package writes
 KNOWN_OPSET = re.compile(r"till opset (\d+)")  # of onnxruntime's own words on a file that is too new
 
 
 def open_session(
-    source: Path | bytes, title: str, weights: Mapping[str, np.ndarray] | None = None
+    source: Path | bytes,
+    title: str,
+    weights: Mapping[str, np.ndarray] | None = None,
+    *,
+    rewrite: bool = True,
 ) -> "onnxruntime.InferenceSession":
     """Open a graph on the CPU; it computes with one thread, as the networks of torch do beside each other.
 
@@ -25,6 +30,7 @@ def open_session(
         source: The file, or its bytes.
         title: Name of the graph in messages.
         weights: Values that the graph keeps outside of itself, by name.
+        rewrite: Rewrite the graph to be faster, with weights that are copied and laid out anew.
 
     Raises:
         ModelError: If onnxruntime is not installed, or cannot open the graph: it says which opsets are known.
@@ -36,6 +42,8 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # its errors are ours, below
+    if not rewrite:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     held = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in (weights or {}).items()}
     if held:
         options.add_external_initializers(list(held), list(held.values()))

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from fusion_ln.errors import ModelError, in_short
-from fusion_ln.export.runtime import INSTALL_ONNX
+from fusion_ln.export.runtime import INSTALL_ONNX, OPSET
 from fusion_ln.models.backbones import Backbone
 
 if TYPE_CHECKING:
     import onnx
 
 AS_IT_IS = "Use the model as it is: `fusionln predict`, `fusionln serve`."
-OPSET = 18
 TRACED_PATIENTS = 2  # a batch of one would be taken for the only size there is
 
 

@@ -33,7 +33,7 @@ from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.log import LogEntry, check_enterable, earlier_looks, entered, hash_place
-from fusion_ln.frozen.profile import profile_of
+from fusion_ln.frozen.moments import profile_of
 from fusion_ln.predict.predictor import Predictor, load_predictor
 from fusion_ln.progress import say
 from fusion_ln.report.external.page import PAGE, write_evaluation

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
-from fusion_ln.cohort.clinical import standardise
-from fusion_ln.compute.threads import one_thread_each
+from fusion_ln.cohort.clinical import clinical_values, standardise
 from fusion_ln.errors import ModelError
 from fusion_ln.evaluation.probabilities.cv_plus import MISS_RATE
 from fusion_ln.evaluation.shapley import Coalition, coalitions, shapley_values
 from fusion_ln.frozen.load import FrozenModel
 from fusion_ln.frozen.unlike import FeatureMoments
-from fusion_ln.images.patients import PatientBatch, PatientPictures
-from fusion_ln.models.triplet import TripletModel, Trunk
+from fusion_ln.images.patients import PatientPictures
+from fusion_ln.models.fold_model import FoldModel
+from fusion_ln.predictions import softmax
 from fusion_ln.terms import PATIENT
 from fusion_ln.threads import cores
 
@@ -72,27 +72,37 @@ def answer(
         CohortError: If a clinical value does not fit its column.
     """
     rows = patients[patients[PATIENT].isin(pictures.patients)]
-    clinical = [standardise(rows, one.columns) for one in model.models]
+    clinical = [standardise(rows, one.columns) for one in model.folds]
     starts = range(0, len(pictures.patients), ANSWERED_AT_ONCE)
-    jobs = [(start, place) for start in starts for place in range(len(model.models))]
+    jobs = [(start, place) for start in starts for place in range(len(model.folds))]
 
     def ask(job: tuple[int, int]) -> _Asked:
         start, place = job
-        batch = pictures.cut(np.arange(start, min(start + ANSWERED_AT_ONCE, len(pictures.patients))))
+        part = np.arange(start, min(start + ANSWERED_AT_ONCE, len(pictures.patients)))
+        values = clinical_values(clinical[place], pictures.patients[part])
         known = model.known.moments[place] if model.known else None
-        trunks = model.trunks[place] if model.trunks else {}
-        return _ask(model.models[place], batch.with_clinical(clinical[place]), known, trunks)
+        views, present = pictures.views(part), pictures.rows[part] >= 0
+        return _ask(model.folds[place], list(pictures.banks), views, present, values, known)
 
-    with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
+    with _one_thread_each(model), ThreadPoolExecutor(cores()) as pool:
         asked = dict(zip(jobs, pool.map(ask, jobs), strict=True))
     present = np.asarray((pictures.rows >= 0).any(axis=2))
     parts = []
     for start in starts:
         part = slice(start, start + ANSWERED_AT_ONCE)
-        own = [asked[start, place] for place in range(len(model.models))]
+        own = [asked[start, place] for place in range(len(model.folds))]
         parts.append(_join(model, pictures.patients[part], present[part], own, prevalence))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Answers.__dataclass_fields__}
     return Answers(**joined)
+
+
+def _one_thread_each(model: FrozenModel) -> AbstractContextManager[None]:
+    """Let torch compute with one thread in each of ours, where it computes at all: graphs do so by themselves."""
+    if model.graphs:
+        return nullcontext()
+    from fusion_ln.compute.threads import one_thread_each
+
+    return one_thread_each()
 
 
 @dataclass(frozen=True)
@@ -150,36 +160,46 @@ def _join(
 
 
 def _ask(
-    model: TripletModel,
-    batch: PatientBatch,
+    model: FoldModel,
+    modalities: Sequence[str],
+    views: Sequence[np.ndarray],
+    present: np.ndarray,
+    clinical: np.ndarray,
     known: Mapping[str, FeatureMoments] | None,
-    trunks: Mapping[str, Trunk],
 ) -> _Asked:
     """Ask a model about some patients, from each subset of the modalities; encodes every picture once.
 
     A patient with none of a subset's pictures is asked about with those of all.
     """
-    n = len(batch.modalities)
-    views, present, columns = batch.inputs(batch.modalities_present, torch.device("cpu"))
-    distances = np.full(present.shape[0], 0.0 if known else np.nan)
-    encoded, probs = [], {}
-    with torch.inference_mode():
-        for modality, pictures, mask in zip(batch.modalities, views, present.unbind(1), strict=True):
-            tokens, logits, features = model.encode_with_features(modality, pictures, mask, trunks.get(modality))
-            encoded.append((tokens, logits))
-            if known and mask.any():
-                here = mask.numpy()
-                away = np.zeros(here.shape)
-                away[here] = known[modality].distances(features.float().numpy()[here])
-                distances = np.maximum(distances, away.max(axis=1))
-        for chosen in filter(None, coalitions(n)):
-            kept = torch.tensor([m in chosen for m in range(n)])[:, None] & present
-            kept = torch.where(kept.any(2).any(1)[:, None, None], kept, present)
-            probs[chosen] = model.fuse(encoded, kept, columns).double().softmax(1).numpy()
-        logits = torch.stack([each for _, each in encoded], 1).double()  # (B, M, V, C), zero where absent
-        views_of = present.sum(2)[..., None]  # none of a modality: 0 / 0 is nan
-        alone = (logits.sum(2) / views_of).softmax(-1).numpy()
+    distances = np.full(len(present), 0.0 if known else np.nan)
+    tokens, logits = [], []
+    for modality, pictures, mask in zip(modalities, views, present.swapaxes(0, 1), strict=True):
+        # Without any picture, a black one gives the shapes.
+        seen = pictures[mask] if mask.any() else np.zeros((1, *pictures.shape[2:]), np.uint8)
+        encoded = model.encode(modality, seen)
+        tokens.append(_spread(encoded.tokens, mask))
+        logits.append(_spread(encoded.logits, mask))
+        if known and mask.any():
+            away = np.zeros(mask.shape)
+            away[mask] = known[modality].distances(encoded.features)
+            distances = np.maximum(distances, away.max(axis=1))
+    of_all = np.stack(tokens, 1), np.stack(logits, 1)  # (B, M, V, T, D') and (B, M, V, C), zero where absent
+    fused = {}
+    for chosen in filter(None, coalitions(len(modalities))):
+        kept = np.isin(np.arange(len(modalities)), chosen)[:, None] & present
+        kept = np.where(kept.any((1, 2))[:, None, None], kept, present)
+        fused[chosen] = model.fuse(*of_all, kept, clinical).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # none of a modality: 0 / 0 is nan
+        probs = {chosen: softmax(logits) for chosen, logits in fused.items()}
+        alone = softmax(of_all[1].astype(np.float64).sum(2) / present.sum(2)[..., None])
     return _Asked(probs, distances, alone)
+
+
+def _spread(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Lay values of pictures (N, ...) where the presence mask (B, V) has them, zeros elsewhere. Shape (B, V, ...)."""
+    spread = np.zeros((*mask.shape, *values.shape[1:]), np.float32)
+    spread[mask] = values[: int(mask.sum())]
+    return spread
 
 
 def _by_subset(model: FrozenModel, present: np.ndarray, chosen: Coalition) -> dict[str, np.ndarray]:

@@ -95,7 +95,7 @@ def _count_pictures(model: FrozenModel) -> dict[str, int]:
     """Count the pictures that a model was trained on; of a run, which does not hold them, the patients with one."""
     if model.digest:
         folder = ModelFolder(model.root)
-        return {m: read_hashes(folder, m).n_own for m in model.modalities}
+        return {m: known.n_own for m, known in read_hashes(folder, model.modalities).items()}
     presence = model.record.study.profile.presence if model.record.study.profile else {}
     return {m: sum(n for held, n in presence.items() if m in held.split("+")) for m in model.modalities if presence}
 

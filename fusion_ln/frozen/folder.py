@@ -70,13 +70,18 @@ class ModelFolder:
         """SHA-256 of every other file, and of their list; written last."""
         return self.root / "digest.json"
 
+    @property
+    def weights(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.root / "weights"
+
     def network(self, modality: str, fold: int) -> Path:
         """Return the checkpoint of a modality's network of a fold; see `ModelRecord.numbers`."""
-        return self.root / "weights" / f"{as_file_name(modality)}-{fold}.safetensors"
+        return self.weights / f"{as_file_name(modality)}-{fold}.safetensors"
 
     def head(self, fold: int) -> Path:
         """Return the checkpoint of a trained head of a fold, or of the whole model where it was fine-tuned."""
-        return self.root / "weights" / f"~head-{fold}.safetensors"  # no modality's file begins so
+        return self.weights / f"~head-{fold}.safetensors"  # no modality's file begins so
 
     def read_record(self) -> ModelRecord:
         """Read ``model.json``.
@@ -107,7 +112,7 @@ class ModelFolder:
 
     def source(self, modality: str) -> Path:
         """Return the weights of a modality's network before fine-tuning, where a head reads its tokens."""
-        return self.root / "weights" / f"~source-{as_file_name(modality)}.safetensors"
+        return self.weights / f"~source-{as_file_name(modality)}.safetensors"
 
     def write_digest(self) -> str:
         """Hash every file of the folder and write the hashes; returns the digest of all."""

@@ -15,11 +15,11 @@ from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.load import scores_table
 from fusion_ln.frozen.log import take_over
-from fusion_ln.frozen.moments import learn_known, write_moments
+from fusion_ln.frozen.moments import learn_known, profile_of
 from fusion_ln.frozen.pictures import name_presets, write_hashes
-from fusion_ln.frozen.profile import profile_of
-from fusion_ln.frozen.record import ModelRecord
-from fusion_ln.frozen.study import ALL_PATIENTS, record_model
+from fusion_ln.frozen.record import ALL_PATIENTS, ModelRecord
+from fusion_ln.frozen.study import record_model
+from fusion_ln.frozen.unlike import write_moments
 from fusion_ln.models.backbones import Backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.triplet import TrainedRun, load_refit, load_run
@@ -82,7 +82,7 @@ def freeze(
         opened = open_run_cohort(run, cohort)
         refitted = _refit(run, opened, device) if answer == "refit" else None
         record, scores = record_model(trained, licence, refitted)
-        shutil.rmtree(folder.root / "weights", ignore_errors=True)  # a stopped freezing's, maybe of another run
+        shutil.rmtree(folder.weights, ignore_errors=True)  # a stopped freezing's, maybe of another run
         _copy_weights(trained, record, folder)
         write_parquet(folder.scores, scores_table(scores))
         beginnings = write_hashes(folder, opened, list(record.modalities), run)

@@ -1,32 +1,53 @@
 """Models that answer: the frozen one of a folder, or a study's, frozen in memory."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import pandas as pd
 
-from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError, RunError
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.moments import Known, read_moments
-from fusion_ln.frozen.record import FREEZE_AGAIN, ModelRecord
-from fusion_ln.frozen.study import ALL_PATIENTS, record_model
-from fusion_ln.models.backbones import Backbone, create_backbone
-from fusion_ln.models.checkpoint import Checkpoint, load_checkpoint, load_head, load_tensors, load_weights
-from fusion_ln.models.classifier import Classifier
-from fusion_ln.models.triplet import LateFusion, Single, TripletModel, Trunk, assemble, load_run
-from fusion_ln.models.undrawn import Undrawn
-from fusion_ln.models.weights.network import read_network
+from fusion_ln.frozen.record import ALL_PATIENTS, FREEZE_AGAIN, ModelRecord
+from fusion_ln.frozen.unlike import Known, read_moments
+from fusion_ln.models.fold_model import FoldModel
 from fusion_ln.progress import say
 from fusion_ln.runs import RunFolder
 from fusion_ln.terms import FOLD, LABEL, MODALITIES_USED
-from fusion_ln.threads import cores
+
+if TYPE_CHECKING:
+    from fusion_ln.models.triplet import TripletModel
 
 SCORE = "score"
+
+
+class Deferred(Sequence["TripletModel"]):
+    """Models that are loaded when one of them is first asked for: an answer from graphs asks for none."""
+
+    def __init__(self, load: "Callable[[], list[TripletModel]]", number: int) -> None:
+        self._load = load
+        self._number = number
+
+    @cached_property
+    def _loaded(self) -> "list[TripletModel]":
+        return self._load()
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> "Iterator[TripletModel]":
+        return iter(self._loaded)
+
+    @overload
+    def __getitem__(self, place: int) -> "TripletModel": ...
+    @overload
+    def __getitem__(self, place: slice) -> "list[TripletModel]": ...
+    def __getitem__(self, place: int | slice) -> "TripletModel | list[TripletModel]":
+        return self._loaded[place]
 
 
 @dataclass(frozen=True)
@@ -40,25 +61,34 @@ class FrozenModel:
         scores: Out-of-fold scores by subset of the modalities; under `ALL_PATIENTS` those of all patients.
         known: What the models are used to; None in memory.
         digest: Names the folder's content; None in memory.
-        trunks: By modality, what computes its network's feature maps, one mapping per model; empty: the network.
+        graphs: What computes in place of the models, one each; empty: torch computes them.
     """
 
     root: Path
     record: ModelRecord
-    models: list[TripletModel]
+    models: "Sequence[TripletModel]"
     scores: Mapping[str, FoldScores]
     known: Known | None = None
     digest: str | None = None
-    trunks: Sequence[Mapping[str, Trunk]] = ()
+    graphs: Sequence[FoldModel] = ()
 
     @property
     def modalities(self) -> list[str]:
         return list(self.record.modalities)
 
+    @cached_property
+    def folds(self) -> Sequence[FoldModel]:
+        """What computes the answer of each model."""
+        if self.graphs:
+            return self.graphs
+        from fusion_ln.models.torch_fold import TorchFold
+
+        return [TorchFold(model) for model in self.models]
+
     @property
     def clinical(self) -> list[str]:
         """Clinical columns that the models take besides pictures."""
-        return [column.name for column in self.models[0].columns]
+        return [column.name for column in self.folds[0].columns]
 
     def scores_of(self, subset: str) -> FoldScores:
         """Return the scores of the model from these modalities, named as in ``2d+elastic``."""
@@ -67,6 +97,17 @@ class FrozenModel:
 
 def load_model(root: Path) -> FrozenModel:
     """Load a model's folder or, in its place, a finished run, which is frozen in memory.
+
+    Raises:
+        ModelError, RunError: See `open_model`; or if a checkpoint is not what the record describes.
+    """
+    model = open_model(root)
+    _ = model.models[0]
+    return model
+
+
+def open_model(root: Path) -> FrozenModel:
+    """Open a model as `load_model` does, but leave the models of a folder to whoever asks for them.
 
     Raises:
         ModelError: If the folder was changed since it was frozen, or nothing can be learnt about the run's mean.
@@ -83,14 +124,15 @@ def load_model(root: Path) -> FrozenModel:
     digest = folder.check_digest()
     record = folder.read_record()
 
-    def load(place: int) -> TripletModel:
-        with Undrawn():  # in this thread
-            return _load_one(folder, record, place)
+    def load() -> "list[TripletModel]":
+        from fusion_ln.frozen.networks import load_networks
 
-    with one_thread_each(), ThreadPoolExecutor(cores()) as pool:
-        models = list(pool.map(load, range(len(record.numbers))))
-    known = Known(read_moments(folder.moments, len(models), list(record.modalities)), record.farthest)
-    return FrozenModel(root, record, models, read_scores(folder.scores, len(record.classes)), known, digest)
+        return load_networks(folder, record)
+
+    number = len(record.numbers)
+    known = Known(read_moments(folder.moments, number, list(record.modalities)), record.farthest)
+    scores = read_scores(folder.scores, len(record.classes))
+    return FrozenModel(root, record, Deferred(load, number), scores, known, digest)
 
 
 def freeze_in_memory(run: RunFolder) -> FrozenModel:
@@ -99,6 +141,10 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
     Raises:
         ModelError, RunError: See `load_model`.
     """
+    from fusion_ln.frozen.study import record_model
+    from fusion_ln.models.triplet import load_run
+    from fusion_ln.models.undrawn import Undrawn
+
     with Undrawn():
         trained = load_run(run)
     record, scores = record_model(trained)
@@ -107,59 +153,6 @@ def freeze_in_memory(run: RunFolder) -> FrozenModel:
         "freeze` keeps a model once and for all."
     )
     return FrozenModel(run.root, record, trained.models, scores)
-
-
-def _load_one(folder: ModelFolder, record: ModelRecord, place: int) -> TripletModel:
-    """Load the model at a place of the record's `numbers`."""
-    number = record.numbers[place]
-    loaded = [_load_network(folder, record, modality, number) for modality in record.modalities]
-    if record.head:
-        path, settings = folder.head(number), record.head[place]
-        sources = _load_sources(folder, loaded) if settings.tokens == "pretrained" else None
-        model = assemble(loaded, *load_head(path, number, settings), settings, sources)
-        if settings.finetune:
-            load_weights(model, load_tensors(path), path)
-        return model.eval()
-    if record.late_head:
-        learnt = record.learnt[place] if record.learnt else None
-        return assemble(loaded, LateFusion(record.late_head, learnt)).eval()
-    return assemble(loaded, Single()).eval()
-
-
-def _load_network(
-    folder: ModelFolder, record: ModelRecord, modality: str, number: int
-) -> tuple[Classifier, Checkpoint]:
-    """Load the network of a modality, and check that it is the one that the record describes."""
-    model, checkpoint = load_checkpoint(folder.network(modality, number))
-    check_network(checkpoint, folder, record, modality, number)
-    return model, checkpoint
-
-
-def check_network(checkpoint: Checkpoint, folder: ModelFolder, record: ModelRecord, modality: str, number: int) -> None:
-    """Check that the network that a model's folder holds in this place is the one that the record describes.
-
-    Raises:
-        ModelError: If it is of another modality, of other classes, of pictures of another size or of another fold.
-    """
-    settings, side = checkpoint.settings, record.modalities[modality]
-    found = {"modality": settings.modality, "classes": checkpoint.classes, "picture size": settings.fit.image_size}
-    expected = {"modality": modality, "classes": record.classes, "picture size": side, "number": number}
-    for what, value in (found | {"number": checkpoint.fold}).items():
-        if value != expected[what]:
-            path = folder.network(modality, number)
-            raise ModelError(f"{path}: {what} {value}, but {folder.record.name} says {expected[what]}.", FREEZE_AGAIN)
-
-
-def _load_sources(folder: ModelFolder, loaded: Sequence[tuple[Classifier, Checkpoint]]) -> dict[str, Backbone]:
-    """Load the networks before fine-tuning, by modality."""
-    sources = {}
-    for _, checkpoint in loaded:
-        fit, path = checkpoint.settings.fit, folder.source(checkpoint.settings.modality)
-        tensors = load_tensors(path)
-        source = create_backbone(fit.backbone, image_size=fit.image_size, network=read_network(path))
-        load_weights(source, tensors, path)
-        sources[checkpoint.settings.modality] = source
-    return sources
 
 
 def scores_table(scores: Mapping[str, FoldScores]) -> pd.DataFrame:

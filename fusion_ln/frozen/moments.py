@@ -1,41 +1,29 @@
-"""Feature moments of a study's training pictures, and how far the patients whom it held out lie from them."""
+"""What the pictures of a cohort have in common: feature moments of a study's, by its networks, and the profile."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.compute.threads import one_thread_each
-from fusion_ln.errors import ModelError
-from fusion_ln.frozen.record import FREEZE_AGAIN
-from fusion_ln.frozen.unlike import FeatureMoments, learn_moments, learn_threshold
-from fusion_ln.images.bank import ImageBank, as_network_input, open_bank
-from fusion_ln.models.checkpoint import load_tensors, save_tensors
+from fusion_ln.evaluation.external.profile import (
+    CohortProfile,
+    Moments,
+    measure_pictures,
+    moments_given_class,
+    profile_cohort,
+)
+from fusion_ln.frozen.unlike import FeatureMoments, Known, learn_moments, learn_threshold
+from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.batches import as_network_input
 from fusion_ln.models.triplet import TripletModel
+from fusion_ln.terms import PATIENT, is_clinical
 from fusion_ln.threads import cores
 
 MOST_PICTURES = 96  # training pictures of a modality and fold: most of the time of a freezing
 MEASURED_AT_ONCE = 64  # pictures
-PARTS = tuple(FeatureMoments.__dataclass_fields__)
-
-ByModality = Mapping[str, FeatureMoments]
-
-
-@dataclass(frozen=True)
-class Known:
-    """Moments of the training pictures, and the distance beyond which a patient is unlike them.
-
-    Attributes:
-        moments: By model and modality.
-        threshold: Distance beyond which a patient is unlike the study's.
-    """
-
-    moments: Sequence[ByModality]
-    threshold: float
 
 
 def learn_known(cohort: Cohort, folds: Sequence[TripletModel], refitted: TripletModel | None = None) -> Known:
@@ -91,34 +79,24 @@ def _features(model: TripletModel, modality: str, bank: ImageBank, rows: np.ndar
     return np.concatenate(parts)
 
 
-def write_moments(path: Path, moments: Sequence[ByModality]) -> None:
-    """Write the moments of each model, by the number of the modality."""
-    save_tensors(
-        path,
-        {
-            f"{place}.{m}.{part}": torch.from_numpy(getattr(of, part))
-            for place, known in enumerate(moments)
-            for m, of in enumerate(known.values())
-            for part in PARTS
-        },
-    )
+def profile_of(cohort: Cohort, sides: Mapping[str, int], *, labelled: bool = True) -> CohortProfile:
+    """Make the profile of a cohort, see `CohortProfile`.
 
-
-def read_moments(path: Path, n_models: int, modalities: Sequence[str]) -> list[ByModality]:
-    """Read the moments of each model.
+    Args:
+        cohort: The cohort.
+        sides: Pixels a side of the pictures, by modality.
+        labelled: Look at labels, for pictures given the class.
 
     Raises:
-        ModelError: If some are missing.
-        RunError: If the file is damaged.
+        CohortError, PictureError: If a picture is not the one that was imported, or cannot be read.
     """
-    tensors = load_tensors(path)
-    try:
-        return [
-            {
-                modality: FeatureMoments(**{part: tensors[f"{place}.{m}.{part}"].numpy() for part in PARTS})
-                for m, modality in enumerate(modalities)
-            }
-            for place in range(n_models)
-        ]
-    except KeyError as error:
-        raise ModelError(f"{path}: holds no {error.args[0]}.", FREEZE_AGAIN) from None
+    held = [m for m in sides if m in cohort.modalities and cohort.patients_with(m)]
+    banks = {m: open_bank(cohort, m, sides[m]) for m in held}
+    features = {m: measure_pictures(bank.pixels) for m, bank in banks.items()}
+    given_class: dict[str, dict[str, dict[str, Moments]]] = {}
+    for m, bank in banks.items() if labelled else ():
+        for name, moments in moments_given_class(features[m], bank.patients, bank.labels, cohort.classes).items():
+            given_class.setdefault(name, {})[m] = moments
+    clinical = cohort.patients[[name for name in cohort.patients if is_clinical(str(name))]]
+    found = profile_cohort(cohort.images, cohort.patients[PATIENT].tolist(), list(sides), features, clinical)
+    return found.model_copy(update={"given_class": given_class})

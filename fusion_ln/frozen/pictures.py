@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from fusion_ln.cohort.checks.hashes import (
     CONTENT_HASH,
@@ -19,9 +18,9 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.decode.stored import read_stored_table
 from fusion_ln.errors import ModelError
 from fusion_ln.files.formats import write_parquet
+from fusion_ln.files.tensors import read_tensors, write_tensors
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import FREEZE_AGAIN
-from fusion_ln.models.checkpoint import load_tensors, save_tensors
 from fusion_ln.models.weights.network import Network
 from fusion_ln.models.weights.places import find_weights
 from fusion_ln.progress import say
@@ -53,7 +52,7 @@ def write_hashes(folder: ModelFolder, cohort: Cohort, modalities: list[str], run
     parts = [(modality, each) for modality, collections in found.items() for each in collections]
     tables = [each.table.assign(**{MODALITY: modality, SOURCE: each.source}) for modality, each in parts]
     write_parquet(folder.pictures, pd.concat(tables, ignore_index=True))
-    save_tensors(folder.hash_centres, {_key(m, each.source): torch.from_numpy(each.centre) for m, each in parts})
+    write_tensors(folder.hash_centres, {_key(m, each.source): each.centre for m, each in parts})
     return tuple(dict.fromkeys(beginnings))
 
 
@@ -64,8 +63,8 @@ def name_presets(beginnings: tuple[str, ...], networks: Sequence[Network]) -> tu
     return (*others, *named)
 
 
-def read_hashes(folder: ModelFolder, modality: str) -> KnownHashes:
-    """Read the hashes of the pictures that a model's networks of a modality learnt from.
+def read_hashes(folder: ModelFolder, modalities: Sequence[str]) -> dict[str, KnownHashes]:
+    """Read the hashes of the pictures that a model's networks of each modality learnt from.
 
     Raises:
         ModelError, RunError: If they are missing or damaged.
@@ -75,18 +74,19 @@ def read_hashes(folder: ModelFolder, modality: str) -> KnownHashes:
         FREEZE_AGAIN,
         {MODALITY: "text", SOURCE: "text", SHA256: "text", HASH: "text", CONTENT_HASH: "text"},
     )
-    table = table[table[MODALITY].isin([modality, OF_ANY])]
-    return KnownHashes(tuple(_collections(folder, table, load_tensors(folder.hash_centres))))
+    centres = read_tensors(folder.hash_centres, FREEZE_AGAIN)
+    parts = {modality: table[table[MODALITY].isin([modality, OF_ANY])] for modality in modalities}
+    return {modality: KnownHashes(tuple(_collections(folder, part, centres))) for modality, part in parts.items()}
 
 
 def _collections(
-    folder: ModelFolder, table: pd.DataFrame, centres: Mapping[str, torch.Tensor]
+    folder: ModelFolder, table: pd.DataFrame, centres: Mapping[str, np.ndarray]
 ) -> Iterator[PictureHashes]:
     for _, part in table.groupby([MODALITY, SOURCE], sort=False):
         of, source = str(part[MODALITY].iloc[0]), str(part[SOURCE].iloc[0])
         if (key := _key(of, source)) not in centres:
             raise ModelError(f"{folder.hash_centres}: holds no {key}.", FREEZE_AGAIN)
-        yield PictureHashes(part[[SHA256, HASH, CONTENT_HASH]], centres[key].numpy(), source)
+        yield PictureHashes(part[[SHA256, HASH, CONTENT_HASH]], centres[key], source)
 
 
 def _key(modality: str, source: str) -> str:

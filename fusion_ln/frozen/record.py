@@ -19,6 +19,7 @@ from fusion_ln.settings.base import Answer, Protocol
 from fusion_ln.settings.fusion import HeadSettings
 
 FORMAT_VERSION = 3
+ALL_PATIENTS = ""  # name of the scores of all patients, each with the pictures that the patient has
 FREEZE_AGAIN = "Take a fresh copy of the folder, or freeze the run again (`fusionln freeze RUN --out DIR`)."
 
 

@@ -11,7 +11,7 @@ from fusion_ln.evaluation.external.points import learn_points
 from fusion_ln.evaluation.limits.auc import aucs
 from fusion_ln.evaluation.probabilities.cv_plus import FoldScores
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
-from fusion_ln.frozen.record import Auc, ModelRecord, StoredCalibration, Study
+from fusion_ln.frozen.record import ALL_PATIENTS, Auc, ModelRecord, StoredCalibration, Study
 from fusion_ln.heads import head_title
 from fusion_ln.models.triplet import TrainedRun
 from fusion_ln.predictions import (
@@ -33,7 +33,6 @@ from fusion_ln.units import are_nodes
 if TYPE_CHECKING:
     from fusion_ln.training.fusion.refit import Refit
 
-ALL_PATIENTS = ""  # name of the scores of all patients, each with the pictures that the patient has
 UNSTATED = "not stated"
 
 

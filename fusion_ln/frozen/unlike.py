@@ -5,9 +5,15 @@ al. 2018). The covariance keeps its largest directions; all others share their m
 leads out of the space of the training pictures is far away. Centres and directions are of no patient in particular.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+from fusion_ln.errors import ModelError
+from fusion_ln.files.tensors import read_tensors, write_tensors
+from fusion_ln.frozen.record import FREEZE_AGAIN
 
 KEPT_DIRECTIONS = 64  # that the covariance keeps
 FEWEST = 2  # pictures of a class that has a centre
@@ -46,6 +52,10 @@ class FeatureMoments:
         return nearest
 
 
+PARTS = tuple(FeatureMoments.__dataclass_fields__)
+ByModality = Mapping[str, FeatureMoments]
+
+
 def learn_moments(features: np.ndarray, labels: np.ndarray) -> FeatureMoments:
     """Learn the moments of features (N, D) of training pictures with their classes (N,)."""
     features = features.astype(np.float64)
@@ -81,3 +91,49 @@ def learn_threshold(distances: np.ndarray, n_models: int) -> float:
     """
     rank = int(np.ceil((len(distances) + 1) * (1 - FLAGGED / n_models)))
     return MARGIN * float(np.sort(distances)[min(rank, len(distances)) - 1])
+
+
+@dataclass(frozen=True)
+class Known:
+    """Moments of the training pictures, and the distance beyond which a patient is unlike them.
+
+    Attributes:
+        moments: By model and modality.
+        threshold: Distance beyond which a patient is unlike the study's.
+    """
+
+    moments: Sequence[ByModality]
+    threshold: float
+
+
+def write_moments(path: Path, moments: Sequence[ByModality]) -> None:
+    """Write the moments of each model, by the number of the modality."""
+    write_tensors(
+        path,
+        {
+            f"{place}.{m}.{part}": getattr(of, part)
+            for place, known in enumerate(moments)
+            for m, of in enumerate(known.values())
+            for part in PARTS
+        },
+    )
+
+
+def read_moments(path: Path, n_models: int, modalities: Sequence[str]) -> list[ByModality]:
+    """Read the moments of each model.
+
+    Raises:
+        ModelError: If some are missing.
+        RunError: If the file is damaged.
+    """
+    tensors = read_tensors(path, FREEZE_AGAIN)
+    try:
+        return [
+            {
+                modality: FeatureMoments(**{part: tensors[f"{place}.{m}.{part}"] for part in PARTS})
+                for m, modality in enumerate(modalities)
+            }
+            for place in range(n_models)
+        ]
+    except KeyError as error:
+        raise ModelError(f"{path}: holds no {error.args[0]}.", FREEZE_AGAIN) from None

@@ -1,61 +1,17 @@
 """Pictures of patients, gathered by patient from the banks of all modalities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from fusion_ln.cohort.clinical import clinical_values
-from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import ImageBank, as_network_input
+from fusion_ln.images.bank import ImageBank
 
-
-@dataclass(frozen=True)
-class PatientBatch:
-    """Pictures of B patients: M modalities, up to V views of each.
-
-    Attributes:
-        modalities: Names of the M modalities.
-        pictures: One tensor per modality. uint8, shape (B, V, 3, S, S), black where the picture is absent.
-        present: Presence mask of the pictures. bool, shape (B, M, V).
-        labels: Shape (B,).
-        patients: Shape (B,).
-        clinical: Standardised clinical columns, K of them or none. float32, shape (B, K).
-        augmentation: Strength at which `inputs` augments each modality, for training; None: not at all. Length M.
-    """
-
-    modalities: tuple[str, ...]
-    pictures: list[Tensor]
-    present: Tensor
-    labels: Tensor
-    patients: np.ndarray
-    clinical: Tensor
-    augmentation: tuple[float, ...] | None = None
-
-    @property
-    def modalities_present(self) -> Tensor:
-        """Presence mask of the modalities. bool, shape (B, M)."""
-        return self.present.any(2)
-
-    def with_clinical(self, table: pd.DataFrame) -> "PatientBatch":
-        """Take the clinical columns from a table of them by patient, see `standardise`."""
-        return replace(self, clinical=torch.from_numpy(clinical_values(table, self.patients)))
-
-    def inputs(self, kept: Tensor, device: torch.device) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Prepare the input of a `TripletModel` from the ``kept`` modalities (B, M).
-
-        Returns:
-            Pictures of each modality in [0, 1], presence mask and clinical columns, on the device.
-        """
-        present = self.present & kept[..., None]
-        pictures = [as_network_input(views.to(device)) for views in self.pictures]
-        if self.augmentation is not None:
-            parts = zip(pictures, self.modalities, self.augmentation, strict=True)
-            pictures = [augment(views.flatten(0, 1), m, strength).view_as(views) for views, m, strength in parts]
-        return pictures, present.to(device), self.clinical.to(device)
+if TYPE_CHECKING:
+    from fusion_ln.images.patient_batch import PatientBatch
 
 
 @dataclass(frozen=True)
@@ -82,19 +38,26 @@ class PatientPictures:
         """Find the positions of those of ``patients`` who have a picture."""
         return np.flatnonzero(np.isin(self.patients, patients))
 
-    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> PatientBatch:
-        """Gather the patients at some positions; with ``rng`` their pictures are augmented, on the device."""
-        rows = self.rows[positions]
-        pictures = []
+    def views(self, positions: np.ndarray) -> list[np.ndarray]:
+        """Gather the pictures of the patients at some positions: uint8 (B, V, 3, S, S) each, black where absent."""
+        gathered = []
         for m, bank in enumerate(self.banks.values()):
-            present = rows[:, m] >= 0
-            views = np.zeros((*present.shape, *bank.pixels.shape[1:]), dtype=np.uint8)
-            views[present] = bank.pixels[rows[:, m][present]]
-            pictures.append(torch.from_numpy(views))
+            rows = self.rows[positions, m]
+            views = np.zeros((*rows.shape, *bank.pixels.shape[1:]), dtype=np.uint8)
+            views[rows >= 0] = bank.pixels[rows[rows >= 0]]
+            gathered.append(views)
+        return gathered
+
+    def cut(self, positions: np.ndarray, rng: np.random.Generator | None = None) -> "PatientBatch":
+        """Gather the patients at some positions as tensors; with ``rng`` augmented, on the device."""
+        import torch  # answers are made of `views`
+
+        from fusion_ln.images.patient_batch import PatientBatch
+
         return PatientBatch(
             modalities=tuple(self.banks),
-            pictures=pictures,
-            present=torch.from_numpy(rows >= 0),
+            pictures=[torch.from_numpy(views) for views in self.views(positions)],
+            present=torch.from_numpy(self.rows[positions] >= 0),
             labels=torch.from_numpy(self.labels[positions]),
             patients=self.patients[positions],
             clinical=torch.from_numpy(self.clinical[positions]),

@@ -1,6 +1,6 @@
 """A fold's whole model, from a patient's pictures to logits, for every kind of run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
-from fusion_ln.images.patients import PatientBatch
+from fusion_ln.images.patient_batch import PatientBatch
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
@@ -25,8 +25,6 @@ from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.settings.training import BaselineSettings
 
 CPU = torch.device("cpu")
-
-Trunk = Callable[[Tensor], Tensor]  # pictures (B, 3, S, S) to the feature maps of a network
 
 
 class Single(nn.Module):
@@ -130,7 +128,11 @@ class TripletModel(nn.Module):
         """Fuse the output of `encode` of each modality to logits (B, C)."""
         tokens, logits = (torch.stack(parts, 1) for parts in zip(*encoded, strict=True))
         none = logits.new_zeros(present.shape[0], 0)  # `len` would fix the batch of an exported graph
-        fused: Tensor = self.fusion(Triplets(tokens, logits, present, none if clinical is None else clinical))
+        return self.fuse_stacked(tokens, logits, present, none if clinical is None else clinical)
+
+    def fuse_stacked(self, tokens: Tensor, logits: Tensor, present: Tensor, clinical: Tensor) -> Tensor:
+        """Fuse tokens (B, M, V, T, D'), logits (B, M, V, C) and columns (B, K) of all modalities to logits (B, C)."""
+        fused: Tensor = self.fusion(Triplets(tokens, logits, present, clinical))
         return fused
 
     def features(self, modality: str, pictures: Tensor) -> Tensor:
@@ -141,31 +143,29 @@ class TripletModel(nn.Module):
 
     def encode(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
-        return self.encode_with_features(modality, views, present)[:2]
-
-    def encode_with_features(
-        self, modality: str, views: Tensor, present: Tensor, trunk: Trunk | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute tokens and logits as `encode` does, and the features (B, V, D) that the head reads.
-
-        ``trunk`` computes the feature maps in place of the network itself.
-        """
-        member: Any = self.members[module_key(modality)]
         pictures = views[present].contiguous(memory_format=torch.channels_last)
         # Without any picture, a black one gives the shapes.
-        inputs = pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:])
-        maps = (trunk or member.backbone.feature_map)(inputs)
-        features = member.backbone.pool(maps)
-        parts = [inputs.new_zeros(len(inputs), 0, 0), member.head(features), features]
-        if isinstance(self.fusion, HeadEnsemble):
-            source: Any = self.sources[module_key(modality)] if len(self.sources) else member.backbone
-            parts[0] = source.tokens(source.feature_map(inputs) if len(self.sources) else maps, self.grid)
+        parts = self.read(modality, pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:]))
         spread = []
-        for part in parts:
+        for part in parts[:2]:
             padded = part.new_zeros(*present.shape, *part.shape[1:])
             padded[present] = part[: len(pictures)]
             spread.append(padded)
-        return spread[0], spread[1], spread[2]
+        return spread[0], spread[1]
+
+    def read(self, modality: str, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute tokens (N, T, D'), logits (N, C) and features (N, D) of a modality's pictures (N, 3, S, S).
+
+        There are no tokens where the fusion reads none.
+        """
+        member: Any = self.members[module_key(modality)]
+        maps = member.backbone.feature_map(pictures)
+        features = member.backbone.pool(maps)
+        tokens = pictures.new_zeros(len(pictures), 0, 0)
+        if isinstance(self.fusion, HeadEnsemble):
+            source: Any = self.sources[module_key(modality)] if len(self.sources) else member.backbone
+            tokens = source.tokens(source.feature_map(pictures) if len(self.sources) else maps, self.grid)
+        return tokens, member.head(features), features
 
 
 def module_key(modality: str) -> str:

@@ -3,12 +3,14 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from fusion_ln.cohort.checks.hashes import KnownHashes
 from fusion_ln.cohort.checks.overlap import find_shared_pictures, known_pictures
 from fusion_ln.cohort.checks.thumbnail import grey_copy
 from fusion_ln.cohort.cohort import Cohort
@@ -20,11 +22,11 @@ from fusion_ln.decode.picture import count_frames
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.probabilities.costs import Costs, parse_costs
 from fusion_ln.evaluation.probabilities.prevalence import parse_prevalence
-from fusion_ln.export.trunks import choose_trunks
+from fusion_ln.export.engine.choice import choose_engine
 from fusion_ln.frozen.answer import Answers, answer
 from fusion_ln.frozen.card import warnings_of
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import FrozenModel, load_model
+from fusion_ln.frozen.load import FrozenModel, open_model
 from fusion_ln.frozen.pictures import read_hashes
 from fusion_ln.images.bank import ImageBank, empty_bank, open_bank
 from fusion_ln.images.patients import PatientPictures, gather_pictures
@@ -119,6 +121,11 @@ class Predictor:
         self._refuse_training_pictures(cohort, present, seen)
         return self._predict(banks, cohort.patients)
 
+    @cached_property
+    def _known(self) -> dict[str, KnownHashes]:
+        """Pictures that a frozen model's networks of each modality learnt from."""
+        return read_hashes(ModelFolder(self.model.root), self.model.modalities)
+
     @property
     def _out_of_fold(self) -> str:
         if self.model.digest is None:
@@ -144,8 +151,7 @@ class Predictor:
     def _remark_on_training_picture(self, path: Path, modality: str, taken: Sequence[Taken]) -> None:
         """Say so if a picture was trained on; the pictures of a run are compared by their files alone."""
         if self.model.digest:
-            known = read_hashes(ModelFolder(self.model.root), modality)
-            how = next(filter(None, (known.recognise(each.pixels, each.sha256) for each in taken)), "")
+            how = next(filter(None, (self._known[modality].recognise(each.pixels, each.sha256) for each in taken)), "")
         else:
             try:
                 training = open_run_cohort(RunFolder(self.model.root), None)
@@ -181,8 +187,7 @@ class Predictor:
         Pictures whose grey copies are ``seen``, by image, are not read again.
         """
         if self.model.digest:
-            folder = ModelFolder(self.model.root)
-            found = [read_hashes(folder, modality).find(cohort, modality, seen) for modality in modalities]
+            found = [self._known[modality].find(cohort, modality, seen) for modality in modalities]
         else:
             try:
                 own = open_run_cohort(RunFolder(self.model.root), None)
@@ -247,14 +252,14 @@ def load_predictor(
         root: The folder.
         prevalence: Shares of the classes among the new patients, see `parse_prevalence`; empty: those of the study.
         costs: Costs of decisions, see `parse_costs`; empty: none.
-        engine: What computes the networks, see `choose_trunks`.
+        engine: What computes networks and fusions, see `choose_engine`.
         lasting: Whether many patients are to be predicted.
 
     Raises:
-        ModelError, RunError: See `load_model` and `choose_trunks`.
+        ModelError, RunError: See `open_model` and `choose_engine`.
         SettingsError: If prevalence or costs do not fit the model's classes.
     """
-    model = choose_trunks(load_model(root), engine, lasting=lasting)
+    model = choose_engine(open_model(root), engine, lasting=lasting)
     shares = parse_prevalence(prevalence, model.record.classes) if prevalence else None
     if shares is not None:
         say("Shifted to the prevalence given: exact only if pictures of a class look alike there and in the study.")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fusion_ln.export.trunks import engine_of
+from fusion_ln.export.engine.choice import engine_of
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.predict.predictor import Predictor
 from fusion_ln.terms import MODALITIES_USED, PATIENT, PROB, RAW, UNLIKE
@@ -59,7 +59,7 @@ def as_json(predictor: Predictor, answers: Answers) -> list[dict[str, object]]:
     ``patient_id`` and, of a node, ``node_id``; ``probabilities`` by class, ``set``, ``contributions`` by modality,
     ``alone`` (by modality and class, not calibrated: what its baseline says by itself, where the model still holds
     it), ``modalities``, ``unlike`` (None where the model does not tell), ``model`` with its digest, ``engine`` (what
-    computed the networks, with its version), and a decision where there are costs.
+    computed networks and fusions, with its version), and a decision where there are costs.
     """
     model = predictor.model
     classes, modalities = np.array(model.record.classes), np.array(model.modalities)

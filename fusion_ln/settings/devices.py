@@ -10,12 +10,12 @@ AnswerEngine = Literal["auto", "torch", "onnx"]
 
 
 class AnswerSettings(Settings):
-    """Engine of the networks of a model that answers; no part of the model's identity."""
+    """Engine of the networks and fusions of a model that answers; no part of the model's identity."""
 
     engine: AnswerEngine = Field(
         "auto",
-        description="What computes the networks: torch, or onnxruntime (the extra onnx), which agrees with it to 1e-4; "
-        "auto takes onnxruntime for a cohort or a server where it is installed and faster.",
+        description="What computes the answer: torch, or onnxruntime (the extra onnx), which agrees with it to 1e-4; "
+        "auto takes onnxruntime where it is installed and faster: of a frozen model it keeps the graphs for next time.",
     )
 
 

@@ -12,7 +12,8 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.device import accelerator_of, precision_of
 from fusion_ln.compute.job import Movable, OnEpoch
-from fusion_ln.images.bank import Batches, ImageBank, open_bank
+from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.batches import Batches
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import Classifier, build_classifier
 from fusion_ln.models.precision import suited_precision

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batch, as_network_input
+from fusion_ln.images.batches import Batch, as_network_input
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.predictions import Predictions, predictions_from_logits
 

@@ -4,10 +4,11 @@ from collections import Counter
 
 from fusion_ln.frozen.card import render_card, render_facts
 from fusion_ln.frozen.folder import ModelFolder
-from fusion_ln.frozen.load import check_network, read_scores
-from fusion_ln.frozen.moments import read_moments
+from fusion_ln.frozen.load import read_scores
+from fusion_ln.frozen.networks import check_network
 from fusion_ln.frozen.pictures import read_hashes
-from fusion_ln.frozen.study import ALL_PATIENTS
+from fusion_ln.frozen.record import ALL_PATIENTS
+from fusion_ln.frozen.unlike import read_moments
 from fusion_ln.models.checkpoint import read_checkpoint
 from fusion_ln.verify.deviations import compare_page, compare_values
 
@@ -31,7 +32,7 @@ def verify_model(folder: ModelFolder) -> dict[str, str]:
         for modality in record.modalities:
             check_network(read_checkpoint(folder.network(modality, number)), folder, record, modality, number)
     read_moments(folder.moments, len(record.numbers), list(record.modalities))
-    known = sum(read_hashes(folder, modality).n_own for modality in record.modalities)
+    known = sum(each.n_own for each in read_hashes(folder, list(record.modalities)).values())
     return {
         folder.digest_file.name: f"digest {digest}, every file as it was frozen",
         folder.record.name: f"{sum(found.values())} patients, {len(record.calibration)} subsets calibrated",

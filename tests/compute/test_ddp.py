@@ -32,7 +32,8 @@ from torch import nn
 import fusion_ln.training.pretraining.multitask
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.errors import DivergedError
-from fusion_ln.images.bank import Batches, ImageBank, as_network_input
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.batches import Batches, as_network_input
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.compute.device import make_fabric

@@ -21,7 +21,7 @@ from fusion_ln.export.timm_folder import export_timm
 from fusion_ln.frozen.folder import LOG, ModelFolder
 from fusion_ln.frozen.freeze import freeze
 from fusion_ln.frozen.load import load_model
-from fusion_ln.images.bank import as_network_input
+from fusion_ln.images.batches import as_network_input
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predictions import read_predictions

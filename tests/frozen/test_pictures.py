@@ -37,13 +37,13 @@ def test_pictures_of_the_pre_training_are_found_in_another_cohort(pretraining, m
     beginnings = write_hashes(folder, make_cohort(6, name="study"), ["2d"], trained_from(run.root))
     assert beginnings == ("the pre-training on livers, 18 pictures",)
     assert str(tmp_path) not in folder.pictures.read_bytes().decode("latin1")
-    known = read_hashes(folder, "2d")
+    known = read_hashes(folder, ["2d"])["2d"]
     assert known.n_own == 6
     image = livers.images_of("elastic").iloc[0]
     pixels = livers.read_picture(image["image_id"])
     assert known.recognise(pixels, image["sha256"]) == "the same file of the pre-training on livers"
     assert set(known.find(livers, "cdfi").values()) == {"the same file of the pre-training on livers"}
-    assert read_hashes(folder, "2d").find(make_cohort(6, name="other", seed=9), "2d") == {}
+    assert read_hashes(folder, ["2d"])["2d"].find(make_cohort(6, name="other", seed=9), "2d") == {}
 
 
 def test_a_pre_training_is_found_beside_the_run_from_any_folder(pretraining, make_cohort, tmp_path, capsys):

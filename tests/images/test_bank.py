@@ -7,7 +7,8 @@ from PIL import Image
 
 from fusion_ln.errors import CohortError
 from fusion_ln.images import bank as bank_module
-from fusion_ln.images.bank import Batches, ImageBank, open_bank
+from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.batches import Batches
 from fusion_ln.images.prepare import prepare_picture
 from fusion_ln.terms import cache_folder
 

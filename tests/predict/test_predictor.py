@@ -22,6 +22,7 @@ from fusion_ln.decode.cine import open_cine
 from fusion_ln.errors import CohortError, ModelError, PictureError, RunError, SettingsError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files.hashes import hash_file
+from fusion_ln.frozen.freeze import freeze
 from fusion_ln.models.triplet import TripletModel
 from fusion_ln.predict.predictor import load_predictor
 from fusion_ln.predict.present import as_table
@@ -367,7 +368,7 @@ def test_nodes_are_counted_as_such_and_named_apart_from_their_patients(runs, rng
 def test_probabilities_that_are_not_numbers_are_not_handed_out(runs, monkeypatch):
     cohort, baselines, _ = runs
     predictor = load_predictor(baselines[0].root)
-    monkeypatch.setattr(TripletModel, "fuse", lambda *inputs: torch.full((1, 3), torch.nan))
+    monkeypatch.setattr(TripletModel, "fuse_stacked", lambda *inputs: torch.full((1, 3), torch.nan))
     with pytest.raises(ModelError, match="values that are not finite numbers"):
         predictor.predict_pictures(pictures_of(cohort, "P001"))
 
@@ -394,9 +395,9 @@ def test_a_new_picture_is_cut_as_those_of_the_models_study(runs, tmp_path, capsy
 
 
 UNUSED = (
-    "captum", "django", "highdicom", "lightning_fabric", "matplotlib", "onnx", "onnxruntime", "optuna", "pydicom",
-    "ray", "scipy.ndimage", "scipy.optimize", "scipy.sparse.csgraph", "scipy.stats", "sklearn", "statsmodels", "sympy",
-    "torch._dynamo",
+    "captum", "django", "highdicom", "lightning_fabric", "matplotlib", "onnx", "optuna", "pydicom", "ray",
+    "safetensors.torch", "scipy.linalg", "scipy.ndimage", "scipy.optimize", "scipy.sparse", "scipy.special",
+    "scipy.stats", "sklearn", "statsmodels", "sympy", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 
@@ -404,4 +405,19 @@ def test_what_one_patients_answer_does_not_use_is_not_imported():
     modules = ("cli.predict", "cohort.folder", "predict.predictor", "predict.present", "predict.structured_report")
     code = f"import sys, {', '.join(f'fusion_ln.{module}' for module in modules)}\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert set(UNUSED) & set(loaded) == set()
+    assert {*UNUSED, "onnxruntime"} & set(loaded) == set()
+
+
+def test_one_patients_answer_from_kept_graphs_imports_no_torch(runs, tmp_path):
+    cohort, _, [*_, stacked] = runs
+    freeze(stacked, tmp_path / "model", licence="MIT")
+    given = [f"--{modality}={path}" for modality, path in pictures_of(cohort, "P003").items()]
+    given = ["predict", str(tmp_path / "model"), *given, "--engine", "onnx"]
+    made = fusionln(*given)
+    code = (
+        "import sys; from fusion_ln.cli.main import cli; cli(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    )
+    again = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True)
+    *shown, loaded = again.stdout.splitlines()
+    assert shown == made.splitlines()[-len(shown) :]
+    assert set(UNUSED) & set(loaded.split()) == set()

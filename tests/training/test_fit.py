@@ -11,7 +11,8 @@ from torch import nn
 
 from fusion_ln.compute.device import make_fabric
 from fusion_ln.errors import DivergedError, SettingsError
-from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.batches import Batches
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.training.fit import fit

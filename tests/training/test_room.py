@@ -11,7 +11,8 @@ from tiny import CPU, FIT, HEAD
 from torch import nn
 
 from fusion_ln.errors import RunError
-from fusion_ln.images.bank import Batches, open_bank
+from fusion_ln.images.bank import open_bank
+from fusion_ln.images.batches import Batches
 from fusion_ln.models.checkpoint import Checkpoint, save_checkpoint
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.models.rehearsal import rehearse

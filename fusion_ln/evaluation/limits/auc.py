@@ -7,7 +7,6 @@ from itertools import permutations
 
 import numpy as np
 import scipy  # its parts load when they are first used
-from scipy.special import expit, logit
 
 from fusion_ln.evaluation.limits.clusters import alike_patients, count_patients, sum_by_patient
 from fusion_ln.evaluation.limits.shares import Limits, Z, student_quantile
@@ -253,7 +252,8 @@ def logit_limits(value: np.ndarray, variance: np.ndarray, smallest: np.ndarray |
     with np.errstate(invalid="ignore", divide="ignore"):
         quantile = student_quantile(smallest - 1)
         half = quantile * np.sqrt(variance) / (value * (1 - value))
-        return expit(logit(value) - half), expit(logit(value) + half)
+        place, back = scipy.special.logit(value), scipy.special.expit
+        return back(place - half), back(place + half)
 
 
 def newcombe_limits(auc: np.ndarray, m: np.ndarray | int, n: np.ndarray | int) -> Limits:

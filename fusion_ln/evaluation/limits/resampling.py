@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy  # its parts load when they are first used
 
 from fusion_ln.evaluation.limits.clusters import drawn_among
 from fusion_ln.evaluation.limits.shares import Limits, Z
@@ -53,14 +53,14 @@ def bca(draws: np.ndarray, value: np.ndarray, influence: np.ndarray, quantile: f
     """
     n = len(draws)
     below = ((draws < value) + 0.5 * (draws == value)).mean(axis=0)
-    bias = ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
+    bias = scipy.special.ndtri(np.clip(below, 0.5 / n, 1 - 0.5 / n))
     spread = np.square(influence).sum(axis=0)
     skew = np.power(influence, 3).sum(axis=0)
     acceleration = np.divide(skew, 6 * spread**1.5, out=np.zeros_like(skew), where=spread > 0)
 
     ordered, columns, limits = np.sort(draws, axis=0), np.arange(len(value)), []
     for z in (-quantile, quantile):
-        place = (n - 1) * ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
+        place = (n - 1) * scipy.special.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z)))
         below, part = np.floor(place).astype(int), place % 1
         above = np.minimum(below + 1, n - 1)
         limits.append((1 - part) * ordered[below, columns] + part * ordered[above, columns])

@@ -1,17 +1,19 @@
 """Limits of shares of patients, of their means, and of differences of anything that has limits of its own."""
 
+from statistics import NormalDist
+
 import numpy as np
-from scipy.special import betainc, gammaincinv, ndtri, stdtrit
+import scipy  # its parts load when they are first used
 
 LEVEL = 0.95
-Z = float(ndtri((1 + LEVEL) / 2))
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 Limits = tuple[np.ndarray, np.ndarray]
 MANY = 50  # patients, above which 3 are few
 
 
 def student_quantile(freedom: np.ndarray | float) -> np.ndarray:
     """Compute the quantile of Student's t with so many degrees of freedom, which replaces `Z`; NaN without any."""
-    return np.asarray(stdtrit(freedom, (1 + LEVEL) / 2))
+    return np.asarray(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def middle(draws: np.ndarray) -> Limits:
@@ -41,7 +43,7 @@ def wilson_of_few(hits: np.ndarray, of: np.ndarray) -> Limits:
     most = np.where(of > MANY, 3, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         least_hits, least_rest = (
-            np.where((count > 0.5) & (count < most + 0.5), gammaincinv(count, 1 - LEVEL) / of, np.inf)
+            np.where((count > 0.5) & (count < most + 0.5), scipy.special.gammaincinv(count, 1 - LEVEL) / of, np.inf)
             for count in (hits, of - hits)
         )
     return np.minimum(low, least_hits), np.maximum(high, 1 - least_rest)
@@ -111,4 +113,4 @@ def false_claim(a_alone: np.ndarray, b_alone: np.ndarray) -> np.ndarray:
     cells of right and wrong has the same prior, Dirichlet(1, 1, 1, 1) (Christodoulou et al. 2025, arXiv 2505.04720);
     patients on whom the models agree then carry no weight.
     """
-    return np.asarray(betainc(np.asarray(a_alone) + 1.0, np.asarray(b_alone) + 1.0, 0.5))
+    return np.asarray(scipy.special.betainc(np.asarray(a_alone) + 1.0, np.asarray(b_alone) + 1.0, 0.5))

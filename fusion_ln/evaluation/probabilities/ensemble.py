@@ -11,12 +11,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import scipy  # its parts load when they are first used
-from scipy.special import log_softmax
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.evaluation.probabilities.maps import SLOPES, CalibrationMap, log_ratios
 from fusion_ln.metrics import need_patients
-from fusion_ln.predictions import Predictions
+from fusion_ln.predictions import Predictions, log_softmax
 from fusion_ln.terms import FOLD, PATIENT
 from fusion_ln.threads import one_blas_thread
 
@@ -84,7 +83,7 @@ def calibrate_mean(held_out: Predictions, inner: Predictions, n_models: int) -> 
         (scale, noise), offsets, drift = parameters[:2], parameters[2 : 2 + c], parameters[2 + c :]
         damped = 1 / (1 + noise * beyond)
         logits = (scale * damped)[:, None] * logs + offsets + drift * beyond[:, None]
-        log_probs = log_softmax(logits, axis=1)
+        log_probs = log_softmax(logits)
         residual = (np.exp(log_probs) - truth) * means.weights[:, None]
         along = (residual * logs).sum(axis=1)
         penalty = RIDGE * (np.square(parameters[1]) + np.square(parameters[2:]).sum()) / 2

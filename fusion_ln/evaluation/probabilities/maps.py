@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its parts load when they are first used
-from scipy.special import log_softmax, softmax
 
 from fusion_ln.errors import PredictionsError
 from fusion_ln.metrics import need_patients
-from fusion_ln.predictions import Predictions
+from fusion_ln.predictions import Predictions, log_softmax, softmax
 from fusion_ln.terms import LOGIT, PROB
 from fusion_ln.threads import one_blas_thread
 
@@ -82,11 +81,11 @@ class CalibrationMap:
         calibrated = log_ratios(probs) @ self.matrix.T + self.offsets
         if prevalence is not None:
             calibrated = calibrated + np.log(prevalence / self.shares)
-        return np.asarray(log_softmax(calibrated, axis=1))
+        return log_softmax(calibrated)
 
     def apply(self, probs: np.ndarray, prevalence: np.ndarray | None = None) -> np.ndarray:
         """Calibrate probabilities, as `logits` does. Shape (P, C)."""
-        return np.asarray(softmax(self.logits(probs, prevalence), axis=1))
+        return softmax(self.logits(probs, prevalence))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +137,7 @@ def fit_map(
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         """Compute the penalised log loss and its gradient."""
         slope, offsets, mixing = _split(parameters, n_classes)
-        log_probs = log_softmax(slope * ratios + ratios @ mixing.T + offsets, axis=1)
+        log_probs = log_softmax(slope * ratios + ratios @ mixing.T + offsets)
         surplus = np.exp(log_probs) - truth
         slopes = [(surplus * ratios).sum(), *surplus.sum(axis=0), *(surplus.T @ ratios).ravel()]
         away = parameters - start

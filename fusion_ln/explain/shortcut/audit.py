@@ -43,7 +43,8 @@ from fusion_ln.files.formats import write_parquet
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.files.names import as_file_name
 from fusion_ln.images.bank import open_bank
-from fusion_ln.images.patients import PatientBatch, PatientPictures, gather_pictures
+from fusion_ln.images.patient_batch import PatientBatch
+from fusion_ln.images.patients import PatientPictures, gather_pictures
 from fusion_ln.models.triplet import TrainedRun, load_run, logits_of
 from fusion_ln.predictions import Predictions, predictions_from_logits
 from fusion_ln.progress import progress

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,8 @@ from fusion_ln.export.gradcam import GradCam, fits, gives_planes
 from fusion_ln.export.graph import AnswerGraph, encode, read_maps
 from fusion_ln.export.onnx_file import PRESENT, attach_weights
 from fusion_ln.export.tracing import TRACED_PATIENTS, trace_module
-from fusion_ln.export.trunks import TrunkBody
 from fusion_ln.frozen.load import FrozenModel
-from fusion_ln.models.triplet import TripletModel
+from fusion_ln.models.triplet import TripletModel, module_key
 
 TARGET = "target"  # input of the gradients
 OUTPUTS = ("probabilities", "p_values", "alone", "unlike", "logits")
@@ -64,6 +64,20 @@ def body_name(modality: int, fold: int) -> str:
 def cam_name(modality: int) -> str:
     """Name the map of the modality at a place."""
     return f"cam-{modality}"
+
+
+class TrunkBody(nn.Module):
+    """From pictures in [0, 1], (B, 3, S, S), to the feature maps of a network."""
+
+    def __init__(self, model: TripletModel, modality: str) -> None:
+        super().__init__()
+        member: Any = model.members[module_key(modality)]
+        self.backbone = member.backbone
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Compute the maps, in the network's own layout."""
+        maps: Tensor = self.backbone.feature_map(pictures)
+        return maps
 
 
 class Body(TrunkBody):

@@ -32,7 +32,7 @@ T = TypeVar("T")
 def add_to(api: NinjaAPI, model: FrozenModel) -> None:
     """Add the resource."""
     folder = ModelFolder(model.root)
-    known = {m: read_hashes(folder, m) for m in model.modalities} if model.digest else {}
+    known = read_hashes(folder, model.modalities) if model.digest else {}
 
     @api.post("/predict", response={200: Prediction, **FAILURES}, openapi_extra=describe_request(model))
     async def predict(request: HttpRequest) -> dict[str, object]:

@@ -14,7 +14,7 @@ class ModelName(Schema):
 
 
 class Engine(Schema):
-    """Engine that computed the networks of an answer, torch or onnxruntime, and its version."""
+    """Engine that computed the networks and fusions of an answer, torch or onnxruntime, and its version."""
 
     name: str
     version: str

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusion_ln.images.bank import balanced_rows
+from fusion_ln.images.batches import balanced_rows
 from fusion_ln.training.fit import FitResult
 from fusion_ln.training.tasks import BatchLoader, PatientLogits, ValidationScore
 

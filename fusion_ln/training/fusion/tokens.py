@@ -20,7 +20,8 @@ from fusion_ln.files.formats import write_rows
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.files.locks import LOCK, locked
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batches, ImageBank, as_network_input, open_bank
+from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.batches import Batches, as_network_input
 from fusion_ln.images.patients import rows_by_patient
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import load_member

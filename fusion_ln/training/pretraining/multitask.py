@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusion_ln.compute.threads import one_thread_each
 from fusion_ln.images.augment import augment
-from fusion_ln.images.bank import Batch, Batches, as_network_input
+from fusion_ln.images.batches import Batch, Batches, as_network_input
 from fusion_ln.models.classifier import MultiTaskClassifier
 from fusion_ln.settings.pretraining import Order
 from fusion_ln.threads import cores

@@ -21,7 +21,8 @@ from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
 from fusion_ln.files.locks import locked
-from fusion_ln.images.bank import Batches, ImageBank, open_bank
+from fusion_ln.images.bank import ImageBank, open_bank
+from fusion_ln.images.batches import Batches
 from fusion_ln.models.backbones import Backbone, create_backbone
 from fusion_ln.models.checkpoint import save_tensors
 from fusion_ln.models.classifier import MultiTaskClassifier, mlp_head

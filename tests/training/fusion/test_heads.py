@@ -19,7 +19,8 @@ from fusion_ln.errors import CohortError, RunError, SettingsError
 from fusion_ln.files.atomic import TEMPORARY
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.heads import TRAINED_HEADS
-from fusion_ln.images.bank import as_network_input, open_bank
+from fusion_ln.images.bank import open_bank
+from fusion_ln.images.batches import as_network_input
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.models.checkpoint import load_checkpoint, load_head
 from fusion_ln.models.triplet import load_run, logits_of

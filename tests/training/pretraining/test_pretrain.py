@@ -20,7 +20,8 @@ from fusion_ln.cohort.importing import import_cohort
 from fusion_ln.cohort.source import open_source
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.files.hashes import hash_file
-from fusion_ln.images.bank import Batches, ImageBank
+from fusion_ln.images.bank import ImageBank
+from fusion_ln.images.batches import Batches
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import MultiTaskClassifier, build_classifier
 from fusion_ln.predictions import read_predictions

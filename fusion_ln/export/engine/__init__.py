@@ -1,0 +1,1 @@
+"""Networks and fusions of a model in onnxruntime, for the package itself."""
