@@ -22,7 +22,7 @@ from tiny import (
     write_explanation,
 )
 
-from fusion_ln.cohort.folder import load_cohort
+from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import ModelError, PredictionsError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
 from fusion_ln.files.formats import write_json, write_text
@@ -329,6 +329,8 @@ def test_training_pictures_are_refused_without_the_cohort(study, models, make_co
     assert isinstance(predictor, Predictor)
     other = make_cohort(9, name="other", seed=11)
     other.picture_path(other.images["path"][3]).write_bytes(cohort.picture_path(cohort.images["path"][0]).read_bytes())
+    other.images.loc[3, "sha256"] = cohort.images["sha256"][0]
+    save_cohort(other)
     assert "1 picture of other was used to train" in refused(
         "predict", models["fusion-late-stacked"].root, "--cohort", load_cohort(other.root).root
     )

@@ -71,15 +71,19 @@ def with_graphs(model: FrozenModel, families: tuple[str, ...] = ("",), *, lastin
         raise ModelError(
             "--engine onnx: ONNX and its runtime are not installed.", f"{INSTALL_ONNX} Or `--engine torch`."
         )
-    if model.digest and (kept := read_graphs(graphs_file(model.digest))):
-        described, graphs = kept
-        if not all(name.startswith(families) for name in described.architectures):
-            return model
-        return replace(model, graphs=open_graphs(model.root, described, graphs, lasting=lasting))
-    from fusion_ln.export.engine.traced import architectures_of, trace_graphs
+    kept = read_graphs(graphs_file(model.digest)) if model.digest else None
+    if kept is None:
+        from fusion_ln.export.engine.traced import architectures_of, keep_graphs, open_traced, trace_graphs
 
-    if not all(name.startswith(families) for name in architectures_of(model)):
+        if not all(name.startswith(families) for name in architectures_of(model)):
+            return model
+        if model.digest:
+            say(f"{model.root}: makes its graphs for onnxruntime, once; later answers start without torch.")
+        traced = trace_graphs(model)
+        kept = keep_graphs(model, traced)
+        if kept is None:
+            return replace(model, graphs=open_traced(model, traced))
+    described, graphs = kept
+    if not all(name.startswith(families) for name in described.architectures):
         return model
-    if model.digest:
-        say(f"{model.root}: makes its graphs for onnxruntime, once; later answers start without torch.")
-    return replace(model, graphs=trace_graphs(model))
+    return replace(model, graphs=open_graphs(model.root, described, graphs, lasting=lasting))

@@ -55,12 +55,24 @@ class GraphFold:
         self.fusion = fusion
 
     def encode(self, modality: str, pictures: np.ndarray) -> Encoded:
-        found = _run(self.networks[modality], {PICTURES: pictures})
-        none = np.zeros((len(pictures), 0, 0), np.float32)
-        return Encoded(found.get(TOKENS, none), found[LOGITS], found[FEATURES])
+        return run_network(self.networks[modality], pictures)
 
     def fuse(self, tokens: np.ndarray, logits: np.ndarray, present: np.ndarray, clinical: np.ndarray) -> np.ndarray:
-        return _run(self.fusion, {TOKENS: tokens, LOGITS: logits, PRESENT: present, CLINICAL: clinical})[FUSED]
+        return run_fusion(self.fusion, tokens, logits, present, clinical)
+
+
+def run_network(session: "InferenceSession", pictures: np.ndarray) -> Encoded:
+    """Run the graph of a network as `FoldModel.encode`."""
+    found = _run(session, {PICTURES: pictures})
+    none = np.zeros((len(pictures), 0, 0), np.float32)
+    return Encoded(found.get(TOKENS, none), found[LOGITS], found[FEATURES])
+
+
+def run_fusion(
+    session: "InferenceSession", tokens: np.ndarray, logits: np.ndarray, present: np.ndarray, clinical: np.ndarray
+) -> np.ndarray:
+    """Run the graph of a fusion as `FoldModel.fuse`."""
+    return _run(session, {TOKENS: tokens, LOGITS: logits, PRESENT: present, CLINICAL: clinical})[FUSED]
 
 
 def _run(session: "InferenceSession", values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
-"""Graphs of a model's networks and fusions, traced from torch and compared with it; kept by `graphs`."""
+"""Graphs of a model's networks and fusions: traced from torch, compared with it, and kept, see `graphs`."""
 
 from collections.abc import Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from fusion_ln.export.engine.graphs import (
     KeptGraph,
     KeptGraphs,
     graphs_file,
+    run_fusion,
+    run_network,
     write_graphs,
 )
 from fusion_ln.export.graph import look
@@ -36,6 +39,7 @@ from fusion_ln.models.fold_model import Encoded, FoldModel
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.torch_fold import TorchFold
 from fusion_ln.models.triplet import LateFusion, TripletModel, module_key
+from fusion_ln.threads import cores
 
 if TYPE_CHECKING:
     import onnx
@@ -84,10 +88,14 @@ class Traced:
     Attributes:
         graphs: By name.
         weights: Names of the weights that each graph has outside of itself.
+        folds: Names of the graphs of each fold.
+        examples: What torch makes of pictures, by the graph of a network.
     """
 
     graphs: "dict[str, onnx.ModelProto]" = field(default_factory=dict)
     weights: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    folds: list[GraphNames] = field(default_factory=list)
+    examples: dict[str, Encoded] = field(default_factory=dict)
     _alike: dict[object, str] = field(default_factory=dict)
 
     def add(self, body: Body, built: object, inputs: tuple[Tensor, ...], axes: Mapping[str, Mapping[int, str]]) -> str:
@@ -129,53 +137,69 @@ class Traced:
         return open_session(self.graphs[graph].SerializeToString(), "the graph of a network", weights)
 
 
-def trace_graphs(model: FrozenModel) -> list[FoldModel]:
-    """Trace the graphs of a model, compare each fold with torch and, of a frozen model, keep them.
+def trace_graphs(model: FrozenModel) -> Traced:
+    """Trace the graphs of a model, and compare each of them with torch in the first fold that it serves.
 
     Raises:
         ModelError: If ONNX is not installed, lacks an operator, or gives other values.
     """
     traced = Traced()
-    pairs = [_trace_fold(traced, model, place) for place in range(len(model.models))]
-    _keep(model, traced, [names for names, _ in pairs])
-    return [fold for _, fold in pairs]
+    for place in range(len(model.models)):
+        networks = _trace_networks(traced, model, place)
+        traced.folds.append((networks, _trace_fusion(traced, model, place, networks)))
+    return traced
 
 
-def _trace_fold(traced: Traced, model: FrozenModel, place: int) -> tuple[GraphNames, GraphFold]:
-    """Trace a fold's networks and its fusion; returns the names of the graphs, and what computes them."""
-    one, rng = model.models[place], np.random.default_rng(0)
-    reference, sides = TorchFold(one), model.record.modalities
-    pictures = {m: rng.integers(0, 256, (TRACED_PATIENTS, 3, side, side), np.uint8) for m, side in sides.items()}
-    expected = {modality: reference.encode(modality, each) for modality, each in pictures.items()}
-    bodies: dict[str, Body] = {modality: NetworkBody(one, modality).eval() for modality in sides}
-    networks = {
-        modality: traced.add(
-            body,
-            (modality, one.grid, str(one)),
-            (torch.from_numpy(pictures[modality]),),
-            {name: {0: "batch"} for name in (PICTURES, *body.outputs)},
+def open_traced(model: FrozenModel, traced: Traced) -> list[FoldModel]:
+    """Open the graphs of a model with the weights that torch holds."""
+    jobs: list[tuple[str, Body]] = []
+    for one, (networks, fusion) in zip(model.models, traced.folds, strict=True):
+        jobs += [(graph, NetworkBody(one, modality)) for modality, graph in networks.items()]
+        jobs.append((fusion, FusionBody(one)))
+    with ThreadPoolExecutor(cores()) as pool:
+        opened = pool.map(lambda job: traced.open(*job), jobs)
+        return [
+            GraphFold(one.columns, {modality: next(opened) for modality in networks}, next(opened))
+            for one, (networks, _) in zip(model.models, traced.folds, strict=True)
+        ]
+
+
+def _trace_networks(traced: Traced, model: FrozenModel, place: int) -> dict[str, str]:
+    """Trace the networks of a fold; returns the names of their graphs, by modality."""
+    one, rng, names = model.models[place], np.random.default_rng(0), {}
+    for modality, side in model.record.modalities.items():
+        body, before = NetworkBody(one, modality).eval(), len(traced.graphs)
+        pictures = rng.integers(0, 256, (TRACED_PATIENTS, 3, side, side), np.uint8)
+        axes = {name: {0: "batch"} for name in (PICTURES, *body.outputs)}
+        graph = traced.add(
+            body, (modality, one.grid, str(one), repr(one.networks)), (torch.from_numpy(pictures),), axes
         )
-        for modality, body in bodies.items()
-    }
-    fusion = FusionBody(one).eval()
-    inputs = _fusion_inputs(list(expected.values()), len(one.columns), rng)
+        if len(traced.graphs) > before:
+            expected = TorchFold(one).encode(modality, pictures)
+            found = run_network(traced.open(graph, body), pictures)
+            for part in (TOKENS, LOGITS, FEATURES):
+                _refuse_other(model, f"the network of {modality}", getattr(found, part), getattr(expected, part))
+            traced.examples[graph] = expected
+        names[modality] = graph
+    return names
+
+
+def _trace_fusion(traced: Traced, model: FrozenModel, place: int, networks: Mapping[str, str]) -> str:
+    """Trace the fusion of a fold, which reads what its networks make of pictures; returns the name of its graph."""
+    one, before = model.models[place], len(traced.graphs)
+    body = FusionBody(one).eval()
+    encoded = [traced.examples[graph] for graph in networks.values()]
+    inputs = _fusion_inputs(encoded, len(one.columns), np.random.default_rng(1))
     batch, views = {0: "batch"}, {0: "batch", 2: "views"}
     axes = {TOKENS: views, LOGITS: views, PRESENT: views, CLINICAL: batch, FUSED: batch}
     head = model.record.head[place] if model.record.head else None
     learnt = (one.fusion.head, repr(one.fusion.learnt)) if isinstance(one.fusion, LateFusion) else ()
     built = (str(one.fusion), head.model_dump_json() if head else "", *learnt)
-    fused = traced.add(fusion, built, tuple(torch.from_numpy(each) for each in inputs), axes)
-    found = GraphFold(
-        one.columns,
-        {modality: traced.open(graph, bodies[modality]) for modality, graph in networks.items()},
-        traced.open(fused, fusion),
-    )
-    for modality, each in expected.items():
-        other = found.encode(modality, pictures[modality])
-        for name in (TOKENS, LOGITS, FEATURES):
-            _refuse_other(model, f"the network of {modality}", getattr(other, name), getattr(each, name))
-    _refuse_other(model, "the fusion", found.fuse(*inputs), reference.fuse(*inputs))
-    return (networks, fused), found
+    graph = traced.add(body, built, tuple(torch.from_numpy(each) for each in inputs), axes)
+    if len(traced.graphs) > before:
+        found = run_fusion(traced.open(graph, body), *inputs)
+        _refuse_other(model, "the fusion", found, TorchFold(one).fuse(*inputs))
+    return graph
 
 
 def _fusion_inputs(
@@ -203,15 +227,16 @@ def _refuse_other(model: FrozenModel, part: str, found: np.ndarray, expected: np
         )
 
 
-def _keep(model: FrozenModel, traced: Traced, folds: Sequence[GraphNames]) -> None:
+def keep_graphs(model: FrozenModel, traced: Traced) -> tuple[KeptGraphs, dict[str, bytes]] | None:
     """Keep the graphs of a frozen model, and where in its folder the weights of each fold lie.
 
-    A model whose folder lacks one of its weights, as one that was made in memory, is traced anew each time.
+    Returns:
+        What `read_graphs` gives from then on; None where the folder lacks a weight, as that of a model in memory.
     """
     if model.digest is None:
-        return
+        return None
     kept = []
-    for place, (networks, fusion) in enumerate(folds):
+    for place, (networks, fusion) in enumerate(traced.folds):
         files = _WeightFiles(model, place)
         try:
             graphs = {
@@ -219,12 +244,13 @@ def _keep(model: FrozenModel, traced: Traced, folds: Sequence[GraphNames]) -> No
                 for name in (*networks.values(), fusion)
             }
         except RunError:
-            return
+            return None
         of_networks = {modality: graphs[name] for modality, name in networks.items()}
         kept.append(KeptFold(columns=model.models[place].columns, networks=of_networks, fusion=graphs[fusion]))
     described = KeptGraphs(architectures=architectures_of(model), folds=tuple(kept))
-    graphs_of = {name: proto.SerializeToString() for name, proto in traced.graphs.items()}
-    write_graphs(graphs_file(model.digest), described, graphs_of)
+    content = {name: bytes(proto.SerializeToString()) for name, proto in traced.graphs.items()}
+    write_graphs(graphs_file(model.digest), described, content)
+    return described, content
 
 
 class _WeightFiles:
