@@ -28,11 +28,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as held:
-            with suppress(OSError):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # see `_sweep`
+        handle, temporary = _make_temporary(path)
+        with os.fdopen(handle, "wb"):
             write(temporary)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -52,6 +49,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _make_temporary(path: Path) -> tuple[int, Path]:
+    """Make a file beside ``path`` and lock it, so that no other process takes it for a leftover (see `locks._sweep`).
+
+    One that was taken before it was locked is made anew.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+        with suppress(OSError):  # storage that knows no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if (temporary := Path(name)).exists():
+            return handle, temporary
+        os.close(handle)
 
 
 def _reason(error: Exception, temporary: Path | None) -> OSError | None:

@@ -68,10 +68,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     held = None
     try:
         _sweep(out)
-        made.mkdir(parents=True)
-        held = os.open(made, os.O_RDONLY)
-        with suppress(OSError):  # storage that knows no locks
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = _make(made)
         yield made
         if out.is_dir() and any(out.iterdir()):
             if not _hold_the_same(out, made):
@@ -85,6 +82,19 @@ def new_folder(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(made, ignore_errors=True)
         if held is not None:
+            os.close(held)
+
+
+def _make(folder: Path) -> int:
+    """Make a folder and lock it, so that no other process takes it for a leftover; again if it was taken before."""
+    while True:
+        folder.mkdir(parents=True)
+        with suppress(FileNotFoundError):
+            held = os.open(folder, os.O_RDONLY)
+            with suppress(OSError):  # storage that knows no locks
+                fcntl.flock(held, fcntl.LOCK_EX)
+            if folder.exists():
+                return held
             os.close(held)
 
 

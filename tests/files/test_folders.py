@@ -1,10 +1,12 @@
 """New folders appear whole, or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fusion_ln.errors import RunError
+from fusion_ln.files.atomic import TEMPORARY
 from fusion_ln.files.folders import new_folder
 
 
@@ -39,6 +41,23 @@ def test_what_a_killed_command_left_is_removed_but_not_what_one_writes(tmp_path)
         alive.rename(made)
         (tmp_path / "out").rmdir()
     assert (tmp_path / "out").is_dir()
+
+
+def test_a_folder_that_is_swept_before_its_writer_holds_it_is_made_anew(tmp_path, monkeypatch):
+    opened, really_open = [], os.open
+
+    def be_swept_and_open(path, *arguments, **named):
+        if str(path).endswith(TEMPORARY):
+            opened.append(path)
+            if len(opened) == 1:
+                Path(path).rmdir()
+        return really_open(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", be_swept_and_open)
+    with new_folder(tmp_path / "out") as made:
+        (made / "file").write_text("x")
+    assert (tmp_path / "out" / "file").is_file()
+    assert len(opened) == 2
 
 
 def test_places_that_cannot_be_taken_are_refused(tmp_path):

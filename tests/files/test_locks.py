@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,22 @@ def test_the_file_of_a_living_writer_is_nobodys_leftover(tmp_path):
 
     write_atomically(tmp_path / "file", while_others_work)
     assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_file_that_is_swept_before_its_writer_holds_it_is_made_anew(tmp_path, monkeypatch):
+    made, make = [], tempfile.mkstemp
+
+    def make_and_be_swept(**arguments):
+        made.append(make(**arguments))
+        if len(made) == 1:
+            with locked(tmp_path / ".lock"):
+                assert not list(tmp_path.glob(f"*{TEMPORARY}"))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_be_swept)
+    write_text(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+    assert len(made) == 2
 
 
 def test_a_lock_leaves_no_folder_behind_and_needs_no_writable_folder(tmp_path, monkeypatch):
