@@ -61,18 +61,23 @@ def explain() -> None:
 @click.option("--out", type=DIRECTORY, help="Folder for the explanation.  [default: RUN/explanation]")
 def maps(run: Path, cohort: Path | None, out: Path | None, **options: object) -> None:
     """Explain predictions of RUN, each by the model of the fold that held the patient out."""
+    from fusion_ln.runs import ExplanationFolder, RunFolder
+    from fusion_ln.threads import cores
+
+    settings, folder = take(options, ExplainSettings), RunFolder(run)
+    place = ExplanationFolder(out) if out else folder.explanation
+    if folder.finished and not place.root.exists() and settings.several and cores() > 1:
+        from fusion_ln.compute.processes import preload_now
+
+        preload_now("fusion_ln.explain.job")  # workers load torch while this process does
     from fusion_ln.cohort.folder import open_run_cohort
     from fusion_ln.explain.run import explain_run
     from fusion_ln.frozen.folder import ModelFolder
     from fusion_ln.report.explanation.page import write_explanation
-    from fusion_ln.runs import ExplanationFolder, RunFolder
 
-    settings = take(options, ExplainSettings)
     if ModelFolder(run).record.is_file():
         _explain_model(run, cohort, settings, out)
         return
-    folder = RunFolder(run)
-    place = ExplanationFolder(out) if out else folder.explanation
     explain_run(folder, open_run_cohort(folder, cohort), settings, place)
     page = write_explanation(place)
     click.echo(f"Maps:        {place.root / 'maps'}")

@@ -7,10 +7,8 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from threading import Thread
-
-import torch
 
 from fusion_ln.errors import RunError
 from fusion_ln.files.locks import is_importing_main
@@ -28,6 +26,13 @@ def preload(modules: Iterable[str]) -> None:
     if is_importing_main():  # it would start workers of its own, without end
         raise SystemExit(1)
     WORKERS.set_forkserver_preload(sorted(set(modules)))
+
+
+def preload_now(*modules: str) -> None:
+    """Begin to import the modules of workers to come, beside what this process does until it has jobs for them."""
+    preload(modules)
+    with interrupts_held_back():
+        forkserver.ensure_running()
 
 
 @contextmanager
@@ -61,6 +66,8 @@ def init_worker(environment: Mapping[str, str], threads: int) -> None:
         environment: Variables of the process of the command, which hears Ctrl-C and tells the worker to stop.
         threads: Threads of torch.
     """
+    import torch  # only in the worker: a command calls `preload_now` before it imports torch itself
+
     os.environ.clear()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -54,4 +54,4 @@ def _integrate(explained: Explained, case: Case, steps: int) -> Maps:
             sums = [total + torch.tensordot(weight, each, 1) for total, each in zip(sums, gradients, strict=True)]
         return [(total * picture[0]).sum(1) for total, picture in zip(sums, case.pictures, strict=True)]
 
-    return within_memory(integrate)
+    return within_memory(integrate, case)

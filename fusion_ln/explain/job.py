@@ -9,8 +9,9 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.job import Movable, OnEpoch
+from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.held_out import HeldOut
-from fusion_ln.explain.map_metrics import MapScores, MapTests, random_maps
+from fusion_ln.explain.map_metrics import MapCurves, MapScores, MapTests, random_maps
 from fusion_ln.explain.methods import METHODS
 from fusion_ln.explain.network import Case
 from fusion_ln.files.formats import write_arrays
@@ -65,9 +66,14 @@ class MapsJob(Movable):
         held_out = _held_out(self.run, self.cohort, self.predictions)
         fold = held_out.fold(self.patient)
         maps = _PatientMaps(held_out, fold, held_out.case(self.patient).of(self.target))
+        found = {}
         for number, method in enumerate(self.methods):
-            write_arrays(ExplanationFolder(self.out).maps(method, self.patient), maps.arrays(method, trust=self.trust))
+            found[method] = maps.explain(method, trust=self.trust)
             on_epoch(number, METHODS[method].title if method in METHODS else "random maps")
+        curves = maps.tests.curves([each.maps for each, _ in found.values()]) if self.trust else [None] * len(found)
+        for (method, (attribution, scores)), curve in zip(found.items(), curves, strict=True):
+            arrays = maps.arrays(attribution) | _arrays(scores) | _arrays(curve)
+            write_arrays(ExplanationFolder(self.out).maps(method, self.patient), arrays)
 
 
 @lru_cache(maxsize=1)
@@ -89,18 +95,22 @@ class _PatientMaps:
     def tests(self) -> MapTests:
         return MapTests(self.held_out.explained(self.fold), self.case, EXPLAIN_SEED)
 
-    def arrays(self, method: str, *, trust: bool) -> dict[str, np.ndarray]:
-        """Compute what a file of maps holds: the map of each modality, the class, the error and the scores."""
-        scores: MapScores | None = None
+    def explain(self, method: str, *, trust: bool) -> tuple[Attribution, MapScores | None]:
+        """Compute the maps by a method, and with ``trust`` their scores."""
         if method == RANDOM_MAPS:
             attribution = random_maps(self.case, EXPLAIN_SEED)
-            scores = self.tests.score_random(attribution) if trust else None
-        elif trust:
-            attribution, quick = METHODS[method].both(self.tests.explained, self.case)
-            randomized = self.held_out.randomized(self.fold)
-            scores = self.tests.score(METHODS[method], attribution, quick, randomized)
-        else:
-            attribution = METHODS[method].attribute(self.tests.explained, self.case)
+            return attribution, self.tests.score_random(attribution) if trust else None
+        if not trust:
+            return METHODS[method].attribute(self.tests.explained, self.case), None
+        attribution, quick = METHODS[method].both(self.tests.explained, self.case)
+        randomized = self.held_out.randomized(self.fold)
+        return attribution, self.tests.score(METHODS[method], attribution, quick, randomized)
+
+    def arrays(self, attribution: Attribution) -> dict[str, np.ndarray]:
+        """Name the map of each modality, the class and the error, as a file of maps does."""
         arrays = {m: each.numpy() for m, each in zip(self.held_out.modalities, attribution.maps, strict=True)}
-        arrays |= {"target": np.array(self.case.target), "error": np.array(attribution.error)}
-        return arrays | {name: np.asarray(value) for name, value in (vars(scores) if scores else {}).items()}
+        return arrays | {"target": np.array(self.case.target), "error": np.array(attribution.error)}
+
+
+def _arrays(scores: MapScores | MapCurves | None) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value) for name, value in (vars(scores) if scores else {}).items()}

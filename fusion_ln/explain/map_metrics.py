@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from fusion_ln.explain.attribution import Attribution
+from fusion_ln.explain.attribution import Attribution, Maps
 from fusion_ln.explain.memory import within_memory
 from fusion_ln.explain.methods import AttributionFunction, AttributionMethod
 from fusion_ln.explain.network import Case, Explained
@@ -27,18 +27,29 @@ class MapScores:
     """Scores of the maps of one patient by one method.
 
     Attributes:
-        deletion: Probability of the class while pixels turn black, highest attribution first. Shape (STEPS + 1,).
-        insertion: Probability of the class while pixels return to blurred pictures, in the same order.
         infidelity: Error in predicting the change of the logit when squares turn black, relative to a blank map.
         sensitivity: Largest relative change of the map under invisible noise.
         randomised: Rank correlation with the map of a model with shuffled weights, one per `RANDOMIZED_SHARES`.
     """
 
-    deletion: np.ndarray
-    insertion: np.ndarray
     infidelity: float
     sensitivity: float
     randomised: np.ndarray
+
+
+@dataclass(frozen=True)
+class MapCurves:
+    """Curves of the maps of one patient by one method (Petsiuk et al. 2018, arXiv 1806.07421).
+
+    Attributes:
+        deletion: Probability of the class while pixels turn black, highest attribution first; the faster its fall, the
+            better. Shape (STEPS + 1,).
+        insertion: Probability of the class while pixels return to blurred pictures, in the same order; the faster its
+            rise, the better.
+    """
+
+    deletion: np.ndarray
+    insertion: np.ndarray
 
 
 SCORE_SHAPES: dict[str, tuple[int, ...]] = {
@@ -75,8 +86,6 @@ class MapTests:
         """
         others = [method.quick(model, self.case).maps for model in randomized]
         return MapScores(
-            deletion=self.deletion(attribution.maps),
-            insertion=self.insertion(attribution.maps),
             infidelity=self.infidelity(attribution.maps),
             sensitivity=self.sensitivity(method.quick, quick.maps),
             randomised=np.array([rank_correlation(self.case, quick.maps, other) for other in others]),
@@ -85,20 +94,26 @@ class MapTests:
     def score_random(self, attribution: Attribution) -> MapScores:
         """Score random maps; sensitivity and randomisation are undefined (NaN)."""
         return MapScores(
-            deletion=self.deletion(attribution.maps),
-            insertion=self.insertion(attribution.maps),
             infidelity=self.infidelity(attribution.maps),
             sensitivity=float("nan"),
             randomised=np.full(len(RANDOMIZED_SHARES), np.nan),
         )
 
-    def deletion(self, maps: Sequence[Tensor]) -> np.ndarray:
-        """Compute the deletion curve (Petsiuk et al. 2018, arXiv 1806.07421); the faster its fall, the better."""
-        return self._curve(maps, self._whole, self._black)
+    def curves(self, several: Sequence[Maps]) -> list[MapCurves]:
+        """Compute the curves of maps, those of all maps in the same passes."""
+        whole, black, blurred = self._ends
+        ranks = [self._rank(maps) for maps in several]
+        counts = [round(float(share) * len(ranks[0])) for share in np.linspace(0, 1, CURVE_STEPS + 1)][1:-1]
+        roads = [(rank, *ends) for rank in ranks for ends in ((whole, black), (blurred, whole))]
+        steps = [_Step(*road, count) for road in roads for count in counts]
 
-    def insertion(self, maps: Sequence[Tensor]) -> np.ndarray:
-        """Compute the insertion curve (Petsiuk et al. 2018) from blurred pictures; the faster its rise, the better."""
-        return self._curve(maps, self._blurred, self._whole)
+        def probs(at_once: int) -> np.ndarray:
+            parts = (steps[i : i + at_once] for i in range(0, len(steps), at_once))
+            return np.concatenate([self._probs(_mix(self.case, part)) for part in parts])
+
+        between = within_memory(probs, self.case).reshape(len(roads), -1)
+        curves = [np.array([start.prob, *each, end.prob]) for (_, start, end), each in zip(roads, between, strict=True)]
+        return [MapCurves(*pair) for pair in zip(curves[::2], curves[1::2], strict=True)]
 
     def infidelity(self, maps: Sequence[Tensor]) -> float:
         """Compute infidelity (Yeh et al. 2019, arXiv 1901.09392) under black squares, the map optimally scaled.
@@ -120,18 +135,12 @@ class MapTests:
         return max(_norm([a - b for a, b in zip(maps, each, strict=True)]) / norm for each in noisy)
 
     @cached_property
-    def _whole(self) -> "_End":
-        return _End(self.case.pictures, self._prob(self.case.pictures))
-
-    @cached_property
-    def _black(self) -> "_End":
-        black = [torch.zeros_like(p) for p in self.case.pictures]
-        return _End(black, self._prob(black))
-
-    @cached_property
-    def _blurred(self) -> "_End":
-        blurred = [_blur(p) for p in self.case.pictures]
-        return _End(blurred, self._prob(blurred))
+    def _ends(self) -> list["_End"]:
+        """The pictures as they are, black ones, and blurred ones."""
+        pictures = self.case.pictures
+        ends = [list(pictures), [torch.zeros_like(p) for p in pictures], [_blur(p) for p in pictures]]
+        probs = self._probs([torch.cat(versions) for versions in zip(*ends, strict=True)])
+        return [_End(each, prob) for each, prob in zip(ends, probs.tolist(), strict=True)]
 
     @cached_property
     def _squares(self) -> tuple[list[Tensor], np.ndarray]:
@@ -148,7 +157,7 @@ class MapTests:
 
         with torch.no_grad():
             whole = self.explained.versions(self.case, self.case.pictures)[0, self.case.target]
-            effects: np.ndarray = (whole - within_memory(logits)).double().numpy()
+            effects: np.ndarray = (whole - within_memory(logits, self.case)).double().numpy()
         return masks, effects
 
     @cached_property
@@ -161,28 +170,22 @@ class MapTests:
             drawn.append(picture + NOISE * (2 * noise - 1))
         return [self.case.with_pictures([p[[draw]] for p in drawn]) for draw in range(NOISE_DRAWS)]
 
-    def _prob(self, pictures: Sequence[Tensor]) -> float:
-        return float(self.explained.probs(self.case.with_pictures(pictures))[0, self.case.target])
+    def _probs(self, pictures: Sequence[Tensor]) -> np.ndarray:
+        """Compute the probability of the class for B versions of the pictures. (B,)."""
+        found: np.ndarray = self.explained.probs(self.case.with_pictures(pictures))[:, self.case.target].numpy()
+        return found
 
-    def _curve(self, maps: Sequence[Tensor], start: "_End", end: "_End") -> np.ndarray:
-        """Compute the probability of the class while pixels change from ``start`` to ``end``, highest evidence first.
+    def _rank(self, maps: Maps) -> Tensor:
+        """Rank the pixels of all pictures, the highest evidence first. (N,).
 
-        Ties change in a random order, the same for every map, so that a flat map gains nothing from the order of rows.
+        Ties rank in a random order, the same for every map, so that a flat map gains nothing from the order of rows.
         """
         values = torch.cat([torch.from_numpy(_pixels(self.case, m, each)) for m, each in enumerate(maps)])
         shuffled = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))
         order = shuffled[values[shuffled].argsort(descending=True, stable=True)]
         rank = torch.empty(len(values), dtype=torch.long)
         rank[order] = torch.arange(len(values))
-        between = [round(float(share) * len(values)) for share in np.linspace(0, 1, CURVE_STEPS + 1)][1:-1]
-
-        def probs(at_once: int) -> np.ndarray:
-            parts = [between[i : i + at_once] for i in range(0, len(between), at_once)]
-            mixed = (_mix(self.case, rank, part, start.pictures, end.pictures) for part in parts)
-            found = [self.explained.probs(self.case.with_pictures(each))[:, self.case.target] for each in mixed]
-            return np.concatenate(found)
-
-        return np.concatenate([[start.prob], within_memory(probs), [end.prob]])
+        return rank
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,16 @@ class _End:
 
     pictures: Sequence[Tensor]
     prob: float
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Point of a curve: the ``count`` pixels that rank first have changed from ``start`` to ``end``."""
+
+    rank: Tensor
+    start: _End
+    end: _End
+    count: int
 
 
 def rank_correlation(case: Case, maps: Sequence[Tensor], others: Sequence[Tensor]) -> float:
@@ -208,22 +221,19 @@ def random_maps(case: Case, seed: int) -> Attribution:
     return Attribution([draw * case.present[0, m, :, None, None] for m, draw in enumerate(draws)])
 
 
-def _mix(
-    case: Case, rank: Tensor, counts: Sequence[int], start: Sequence[Tensor], end: Sequence[Tensor]
-) -> list[Tensor]:
-    """Make one version of the pictures for each number of changed pixels. Each of shape (len(counts), V, 3, S, S)."""
-    changed = rank < torch.tensor(counts)[:, None]  # (versions, pixels)
-    pictures, used = [], 0
-    for m, (a, b) in enumerate(zip(start, end, strict=True)):
-        present = case.present[0, m]
-        n_views, side = int(present.sum()), a.shape[-1]
-        n = n_views * side * side
-        mask = changed[:, used : used + n].view(len(counts), n_views, 1, side, side)
-        mixed = a.repeat(len(counts), 1, 1, 1, 1)
-        mixed[:, present] = torch.where(mask, b[:, present], a[:, present])
-        pictures.append(mixed)
-        used += n
-    return pictures
+def _mix(case: Case, steps: Sequence[_Step]) -> list[Tensor]:
+    """Make one version of the pictures for each step of a curve. Each of shape (len(steps), V, 3, S, S)."""
+    mixed = [picture.repeat(len(steps), 1, 1, 1, 1) for picture in case.pictures]
+    for version, step in enumerate(steps):
+        changed, used = step.rank < step.count, 0
+        for m, pictures in enumerate(mixed):
+            present, side = case.present[0, m], pictures.shape[-1]
+            n = int(present.sum()) * side**2
+            mask = changed[used : used + n].view(-1, 1, side, side)
+            a, b = step.start.pictures[m][0], step.end.pictures[m][0]
+            pictures[version, present] = torch.where(mask, b[present], a[present])
+            used += n
+    return mixed
 
 
 def _pixels(case: Case, m: int, values: Tensor) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.models.backbones import Backbone
+from fusion_ln.explain.local import FirstStage, find_first_stage
+from fusion_ln.models.backbones import Backbone, Trunk
 from fusion_ln.models.triplet import TripletModel, module_key
 
 
@@ -101,6 +104,7 @@ class Explained(nn.Module):
         shared: dict[int, object] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
         self.model = copy.deepcopy(model, shared).eval().requires_grad_(False)
         self.grids: dict[str, tuple[int, int]] = {}
+        self._first_stages: dict[tuple[str, int], FirstStage | None] = {}
         for module in self.model.modules():
             if getattr(module, "inplace", False):  # a hook cannot read an output that is overwritten
                 module.inplace = False  # type: ignore[assignment]
@@ -123,12 +127,22 @@ class Explained(nn.Module):
             self.model.encode(m, p, mask) for m, p, mask in zip(self.modalities, case.pictures, present, strict=True)
         ]
 
-    def fuse(self, case: Case, encoded: Sequence[tuple[Tensor, Tensor]], m: int, views: Tensor) -> Tensor:
-        """Compute logits (B, C) for B versions (B, V, 3, S, S) of one modality; others come from ``encoded``."""
+    def fuse(
+        self,
+        case: Case,
+        encoded: Sequence[tuple[Tensor, Tensor]],
+        m: int,
+        views: Tensor,
+        trunk: Trunk | None = None,
+    ) -> Tensor:
+        """Compute logits (B, C) for B versions (B, V, 3, S, S) of one modality; others come from ``encoded``.
+
+        ``trunk`` computes the feature maps of the modality in place of the network itself.
+        """
         n = len(views)
         present = case.present.expand(n, -1, -1)
         parts = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in encoded]
-        parts[m] = self.model.encode(self.modalities[m], views, present[:, m])
+        parts[m] = self.model.encode(self.modalities[m], views, present[:, m], trunk)
         clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         return self.model.fuse(parts, present, clinical)
 
@@ -176,7 +190,22 @@ class Explained(nn.Module):
     def backbone(self, modality: str) -> Backbone:
         """Return the network of a modality: the source of the head's tokens if it has one, else the member's own."""
         sources, key = self.model.sources, module_key(modality)
-        backbone = sources[key] if key in sources else self.model.members[key].backbone
+        if key not in sources:
+            return self.own(modality)
+        backbone = sources[key]
+        assert isinstance(backbone, Backbone)
+        return backbone
+
+    def first_stage(self, modality: str, square: int) -> FirstStage | None:
+        """Return the first stage of a modality's own network for squares of a size: see `find_first_stage`."""
+        key = modality, square
+        if key not in self._first_stages:
+            self._first_stages[key] = find_first_stage(self.own(modality), self.model.sides[modality], square)
+        return self._first_stages[key]
+
+    def own(self, modality: str) -> Backbone:
+        """Return the network that the modality's own head reads."""
+        backbone = self.model.members[module_key(modality)].backbone
         assert isinstance(backbone, Backbone)
         return backbone
 
@@ -221,6 +250,24 @@ class Explained(nn.Module):
             order = torch.randperm(tensor.numel(), generator=generator)
             tensor.data = tensor.data.flatten().index_select(0, order).view_as(tensor)
         return copied
+
+
+@contextmanager
+def outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what each layer returns, in the order of ``layers``, while the context is open."""
+    outputs: dict[nn.Module, Tensor] = {}
+
+    def keep(module: nn.Module, args: Any, out: Tensor) -> None:
+        outputs[module] = out
+
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    collected: list[Tensor] = []
+    try:
+        yield collected
+        collected += [outputs[layer] for layer in layers]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def no_spatial_features(modality: str) -> SettingsError:

@@ -1,13 +1,16 @@
 """Occlusion, for all pictures of a patient."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from fusion_ln.explain.attribution import Attribution, Maps, blank_maps
+from fusion_ln.explain.local import LocalTrunk
 from fusion_ln.explain.memory import within_memory
-from fusion_ln.explain.network import Case, Explained
+from fusion_ln.explain.network import Case, Explained, outputs_of
 
 WINDOWS = 8  # occlusion windows along a side of the picture
 
@@ -34,24 +37,63 @@ def _occlude(explained: Explained, case: Case, overlaps: Sequence[int]) -> list[
     """Compute the maps for each overlap: the square's side divided by the stride. A square they share is tried once."""
     found = [blank_maps(case) for _ in overlaps]
     with torch.no_grad():
-        encoded = explained.encode(case)
-        whole = explained.model.fuse(encoded, *case.more)[0, case.target]
+        uncovered = _uncover(explained, case)
         for m in case.modalities:
-            size = case.pictures[m].shape[-1]
-            side = max(2, round(size / WINDOWS))
+            size, side = case.pictures[m].shape[-1], _square(case.pictures[m])
             views = torch.nonzero(case.present[0, m]).flatten().tolist()
             grids = [_windows(views, size, side, side // overlap) for overlap in overlaps]
             windows = list(dict.fromkeys(window for grid in grids for window in grid))
-
-            def falls(at_once: int, m: int = m, side: int = side, windows: Sequence[Window] = windows) -> Tensor:
-                parts = (windows[i : i + at_once] for i in range(0, len(windows), at_once))
-                versions = (_blacken(case.pictures[m], part, side) for part in parts)
-                return torch.cat([whole - explained.fuse(case, encoded, m, v)[:, case.target] for v in versions])
-
-            of_window = dict(zip(windows, within_memory(falls).tolist(), strict=True))
+            compute = partial(_falls, explained, case, uncovered, m, windows)
+            of_window = dict(zip(windows, within_memory(compute, case).tolist(), strict=True))
             for maps, grid in zip(found, grids, strict=True):
                 maps[m] = _spread(maps[m], {window: of_window[window] for window in grid}, side)
     return found
+
+
+@dataclass(frozen=True)
+class _Uncovered:
+    """A patient's pictures as they are, in the model.
+
+    Attributes:
+        encoded: Output of each modality's network, see `Explained.encode`.
+        logit: That of the class.
+        trunks: Networks that compute only what sees a square, by modality, where they can.
+    """
+
+    encoded: list[tuple[Tensor, Tensor]]
+    logit: Tensor
+    trunks: dict[int, LocalTrunk]
+
+
+def _uncover(explained: Explained, case: Case) -> _Uncovered:
+    found = {m: explained.first_stage(explained.modalities[m], _square(case.pictures[m])) for m in case.modalities}
+    stages = {m: stage for m, stage in found.items() if stage}
+    with outputs_of([stage.module for stage in stages.values()]) as outputs:
+        encoded = explained.encode(case)
+    trunks = {
+        m: LocalTrunk(explained.own(explained.modalities[m]), stage, known, _square(case.pictures[m]))
+        for (m, stage), known in zip(stages.items(), outputs, strict=True)
+    }
+    return _Uncovered(encoded, explained.model.fuse(encoded, *case.more)[0, case.target], trunks)
+
+
+def _falls(
+    explained: Explained, case: Case, uncovered: _Uncovered, m: int, windows: Sequence[Window], at_once: int
+) -> Tensor:
+    """Compute by how much the logit falls while each window of a modality is black. (N,)."""
+    local, n_views, falls = uncovered.trunks.get(m), int(case.present[0, m].sum()), []
+    for part in (windows[i : i + at_once] for i in range(0, len(windows), at_once)):
+        versions = _blacken(case.pictures[m], part, _square(case.pictures[m]))
+        corners = [(top, left) for _, top, left in part for _ in range(n_views)]
+        trunk = partial(local.features, corners=corners) if local else None
+        logits = explained.fuse(case, uncovered.encoded, m, versions, trunk)
+        falls.append(uncovered.logit - logits[:, case.target])
+    return torch.cat(falls)
+
+
+def _square(pictures: Tensor) -> int:
+    """Choose the pixels a side of a square."""
+    return max(2, round(pictures.shape[-1] / WINDOWS))
 
 
 def _windows(views: Sequence[int], size: int, side: int, stride: int) -> list[Window]:

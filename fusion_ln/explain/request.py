@@ -26,6 +26,11 @@ class ExplainSettings(Settings):
     everyone: bool = Field(False, description="Contributions of the modalities for all patients of the run.")
     seed: int = Field(0, ge=0, le=LAST_SEED, description="Seed of the sample.")
 
+    @property
+    def several(self) -> bool:
+        """Whether more than one patient may be explained."""
+        return len(self.patients) != 1 and self.sample != 1
+
     @field_validator("methods")
     @classmethod
     def _check_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:

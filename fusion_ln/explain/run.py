@@ -46,6 +46,7 @@ from fusion_ln.terms import (
     VIEW,
     WIDTH,
 )
+from fusion_ln.threads import cores
 
 
 def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: ExplanationFolder) -> None:
@@ -71,7 +72,7 @@ def explain_run(run: RunFolder, cohort: Cohort, settings: ExplainSettings, out: 
     held_out = HeldOut(trained.models.__getitem__, cohort, predictions)
     methods = settings.methods or tuple(fitting_methods(held_out.explained(0)))
     truth = load_truth(cohort) if cohort.simulated and not cohort.is_cropped else None
-    with locked(out.lock):
+    with locked(out.lock), fixed_threads(cores()):  # single pictures, on which a second thread only waits
         digest = _claim(out, trained, held_out, methods, settings)
         _Explainer(run, held_out, out, truth, settings, digest).explain(patients, methods)
         if len(trained.sides) > 1:

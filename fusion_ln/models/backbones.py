@@ -1,6 +1,7 @@
 """Backbones by name, with or without trained weights. timm is imported by `library`."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,8 @@ from fusion_ln.terms import PAPER_BACKBONES
 
 # The paper's four under their torchvision names, where timm's differ; any other name is timm's own.
 TIMM_NAMES = {"efficientnet_b7": "tf_efficientnet_b7", "vit_b_16": "vit_base_patch16_384"}
+
+Trunk = Callable[[Tensor], Tensor]  # pictures (N, 3, S, S) to the feature maps of a network
 
 
 def memory_layout(model: nn.Module) -> torch.memory_format:

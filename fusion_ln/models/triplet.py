@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.images.patient_batch import PatientBatch
-from fusion_ln.models.backbones import Backbone, create_backbone
+from fusion_ln.models.backbones import Backbone, Trunk, create_backbone
 from fusion_ln.models.checkpoint import Checkpoint, load_head, load_member, load_tensors, load_weights
 from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.fusion.base import HeadEnsemble, Triplets, mean_over_views
@@ -141,11 +141,13 @@ class TripletModel(nn.Module):
         features: Tensor = backbone(pictures)
         return features
 
-    def encode(self, modality: str, views: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, modality: str, views: Tensor, present: Tensor, trunk: Trunk | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Compute tokens (B, V, T, D) and logits (B, V, C) of a modality's views (B, V, 3, S, S), zero where absent."""
         pictures = views[present].contiguous(memory_format=torch.channels_last)
         # Without any picture, a black one gives the shapes.
-        parts = self.read(modality, pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:]))
+        parts = self.read(modality, pictures if len(pictures) else pictures.new_zeros(1, *pictures.shape[1:]), trunk)
         spread = []
         for part in parts[:2]:
             padded = part.new_zeros(*present.shape, *part.shape[1:])
@@ -153,13 +155,13 @@ class TripletModel(nn.Module):
             spread.append(padded)
         return spread[0], spread[1]
 
-    def read(self, modality: str, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, modality: str, pictures: Tensor, trunk: Trunk | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Compute tokens (N, T, D'), logits (N, C) and features (N, D) of a modality's pictures (N, 3, S, S).
 
-        There are no tokens where the fusion reads none.
+        There are no tokens where the fusion reads none. ``trunk`` computes the feature maps in place of the network.
         """
         member: Any = self.members[module_key(modality)]
-        maps = member.backbone.feature_map(pictures)
+        maps = (trunk or member.backbone.feature_map)(pictures)
         features = member.backbone.pool(maps)
         tokens = pictures.new_zeros(len(pictures), 0, 0)
         if isinstance(self.fusion, HeadEnsemble):

@@ -107,3 +107,12 @@ def test_a_script_without_a_guard_ends_with_a_message_that_names_it(tmp_path, fi
     assert done.stdout.splitlines()[0] == message
     assert 'if __name__ == "__main__":' in done.stdout
     assert not done.stderr
+
+
+def test_workers_begin_to_import_before_torch_is_needed():
+    code = (
+        "import sys; from multiprocessing import forkserver; from fusion_ln.compute.processes import preload_now; "
+        "preload_now('json'); print(forkserver._forkserver._forkserver_pid is not None, 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["True", "False"]

@@ -233,8 +233,8 @@ def test_a_last_stage_of_a_single_position_is_refused(make_model, make_case):
         grad_cam(Explained(make_model(side=32)), make_case(side=32))
 
 
-def test_batches_shrink_while_memory_runs_out(capsys):
-    sizes = []
+def test_batches_shrink_while_memory_runs_out(capsys, make_case):
+    sizes, case = [], make_case(side=128)
 
     def compute(at_once):
         sizes.append(at_once)
@@ -242,10 +242,10 @@ def test_batches_shrink_while_memory_runs_out(capsys):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return "done"
 
-    assert within_memory(compute) == "done"
+    assert within_memory(compute, case) == "done"
     assert sizes == [32, 16, 8]
     assert "continuing with batches of 8 versions" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="does not hold a forward"):
-        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
+        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("can't allocate memory")), case)
     with pytest.raises(RuntimeError, match="another"):
-        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("another")))
+        within_memory(lambda at_once: (_ for _ in ()).throw(RuntimeError("another")), case)

@@ -48,21 +48,20 @@ def test_curves_of_the_decisive_pixels_beat_those_of_random_ones(square):
     known, nothing = [inside.float()[None]], random_maps(case, 0).maps
     tests = MapTests(explained, case, 0)
     start, end = explained.probs(case)[0, 0], 1 / 3
-    for maps in (known, nothing):
-        curve = tests.deletion(maps)
-        assert curve[0] == pytest.approx(float(start))
-        assert curve[-1] == pytest.approx(end)
-    assert tests.deletion(known).mean() < tests.deletion(nothing).mean() - 0.1
+    of_known, of_nothing = tests.curves([known, nothing])
+    for curves in (of_known, of_nothing):
+        assert curves.deletion[0] == pytest.approx(float(start))
+        assert curves.deletion[-1] == pytest.approx(end)
+    assert of_known.deletion.mean() < of_nothing.deletion.mean() - 0.1
     # The square is a sixteenth of the picture: two of twenty steps take all of it.
-    assert tests.deletion(known)[2] == pytest.approx(end)
-    assert tests.insertion(known)[2] == pytest.approx(float(start))
+    assert of_known.deletion[2] == pytest.approx(end)
+    assert of_known.insertion[2] == pytest.approx(float(start))
 
 
 def test_a_flat_map_gains_nothing_from_the_order_of_rows(square):
     explained, case, _ = square
     flat, nothing = [torch.zeros(1, SIDE, SIDE)], random_maps(case, 1).maps
-    tests = MapTests(explained, case, 0)
-    curves = [tests.deletion(maps).mean() for maps in (flat, nothing)]
+    curves = [each.deletion.mean() for each in MapTests(explained, case, 0).curves([flat, nothing])]
     assert curves[0] == pytest.approx(curves[1], abs=0.02)
 
 

@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from fusion_ln.manifests import load_manifest
 
@@ -204,5 +203,7 @@ def seen_by_class(
 
 def _auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
     """Compute the weighted AUC, ties counting half."""
+    from sklearn.metrics import roc_auc_score  # takes half a second, and most readers of a truth ask for no AUC
+
     # Equal posteriors reached by different products differ in the last bits: rounding makes them ties again.
     return float(roc_auc_score(positive, scores.round(12), sample_weight=weights))

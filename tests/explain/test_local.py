@@ -1,0 +1,43 @@
+"""Local passes: their features are those of whole pictures, and networks that see the whole picture have none."""
+
+import pytest
+import torch
+
+from fusion_ln.explain.local import LocalTrunk, find_first_stage
+from fusion_ln.explain.network import Explained, outputs_of
+
+SIDE, SQUARE = 64, 8
+CORNERS = [(0, 0), (0, 33), (27, 20), (56, 56), (61, 3)]  # at edges, between cells, and reaching out of the picture
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet10t", "test_efficientnet"])
+def test_local_features_are_those_of_the_whole_pictures(make_model, name):
+    backbone = Explained(make_model(name)).own("2d")
+    stage = find_first_stage(backbone, SIDE, SQUARE)
+    assert stage is not None
+    pictures = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    versions = pictures.repeat(len(CORNERS), 1, 1, 1)
+    for version, (top, left) in enumerate(CORNERS):
+        versions[2 * version, :, top : top + SQUARE, left : left + SQUARE] = 0
+    with torch.no_grad():
+        with outputs_of([stage.module]) as known:
+            backbone.feature_map(pictures)
+        trunk = LocalTrunk(backbone, stage, known[0], SQUARE)
+        sizes = []
+        first = next(module for module in backbone.modules() if isinstance(module, torch.nn.Conv2d))
+        hook = first.register_forward_hook(lambda module, inputs, out: sizes.append(inputs[0].shape[-1]))
+        local = trunk.features(versions, [corner for corner in CORNERS for _ in range(2)])
+        hook.remove()
+        torch.testing.assert_close(local, backbone.feature_map(versions))
+    assert sizes[0] < 0.75 * SIDE
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
+def test_networks_that_see_too_much_have_no_local_stage(make_model, name):
+    assert find_first_stage(Explained(make_model(name)).own("2d"), SIDE, SQUARE) is None
+
+
+def test_a_stage_that_gives_other_features_is_not_used(make_model, monkeypatch):
+    backbone = Explained(make_model("test_resnet")).own("2d")
+    monkeypatch.setattr(LocalTrunk, "features", lambda self, pictures, corners: self.backbone.feature_map(pictures) + 1)
+    assert find_first_stage(backbone, SIDE, SQUARE) is None
