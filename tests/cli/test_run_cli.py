@@ -164,7 +164,10 @@ def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     cohort = make_cohort(20)
     if arguments[:2] in (["run", "baseline"], ["run", "fusion"]):
-        arguments = [*arguments[:2], "--cohort", str(cohort.root), *OPTIONS, *arguments[2:]]
+        others = [
+            word for pair in zip(OPTIONS[::2], OPTIONS[1::2], strict=True) if pair[0] not in arguments for word in pair
+        ]
+        arguments = [*arguments[:2], "--cohort", str(cohort.root), *others, *arguments[2:]]
     (tmp_path / "picture.png").write_bytes(encode_noise())
     said = refused(*arguments)
     assert message in said
