@@ -6,16 +6,16 @@ What is here needs no torch: a command that finds the graphs starts without it.
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
+from fusion_ln import __version__
 from fusion_ln.cohort.clinical import ClinicalColumn
 from fusion_ln.errors import RunError
 from fusion_ln.export.runtime import OPSET, open_session
@@ -24,6 +24,7 @@ from fusion_ln.files.tensors import map_tensors
 from fusion_ln.frozen.folder import ModelFolder
 from fusion_ln.frozen.record import FREEZE_AGAIN
 from fusion_ln.models.fold_model import Encoded, FoldModel
+from fusion_ln.progress import say
 from fusion_ln.records.parts import Strict
 from fusion_ln.terms import cache_folder
 from fusion_ln.threads import cores
@@ -103,16 +104,21 @@ class KeptGraphs(Strict):
     architectures: tuple[str, ...]
     folds: tuple[KeptFold, ...]
 
+    @property
+    def of_all(self) -> list[KeptGraph]:
+        """The graphs of every fold: its networks', then its fusion's."""
+        return [graph for fold in self.folds for graph in (*fold.networks.values(), fold.fusion)]
+
 
 def graphs_file(digest: str) -> Path:
     """Locate the graphs of a model in the cache, on disk or not, by all that they depend on."""
     versions = {name: version(name) for name in ("torch", "timm", "onnx")}
-    found = json.dumps([FORMAT, OPSET, digest, versions])
+    found = json.dumps([FORMAT, OPSET, digest, __version__, versions])
     return cache_folder() / "graphs" / f"{hashlib.sha256(found.encode()).hexdigest()[:32]}.zip"
 
 
 def write_graphs(path: Path, described: KeptGraphs, graphs: Mapping[str, bytes]) -> None:
-    """Keep graphs; a cache that takes no file makes them anew next time."""
+    """Keep graphs; of a cache that takes no file it says that they are made anew next time."""
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
@@ -120,18 +126,21 @@ def write_graphs(path: Path, described: KeptGraphs, graphs: Mapping[str, bytes])
             for name, content in graphs.items():
                 file.writestr(name, content)
 
-    with suppress(RunError):
+    try:
         write_atomically(path, write)
+    except RunError as error:
+        say(f"{error.problem} So the graphs are not kept: the next answer makes them anew.")
 
 
 def read_graphs(path: Path) -> tuple[KeptGraphs, dict[str, bytes]] | None:
     """Read kept graphs; None where there are none, or the file is damaged, which its checksums tell."""
     try:
         with zipfile.ZipFile(path) as file:
-            content = {name: file.read(name) for name in file.namelist()}
-        return KeptGraphs.model_validate_json(content.pop(DESCRIBED)), content
-    except (OSError, zipfile.BadZipFile, KeyError, ValidationError, EOFError, NotImplementedError):
-        return None
+            described = KeptGraphs.model_validate_json(file.read(DESCRIBED))
+            names = dict.fromkeys(graph.name for graph in described.of_all)
+            return described, {name: file.read(name) for name in names}
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, LookupError, EOFError):
+        return None  # where a byte is wrong decides which of them
 
 
 def open_graphs(root: Path, kept: KeptGraphs, graphs: Mapping[str, bytes], *, lasting: bool) -> list[FoldModel]:
@@ -147,7 +156,7 @@ def open_graphs(root: Path, kept: KeptGraphs, graphs: Mapping[str, bytes], *, la
         ModelError: If onnxruntime cannot open a graph.
         RunError: If a file of weights is damaged.
     """
-    jobs = [graph for fold in kept.folds for graph in (*fold.networks.values(), fold.fusion)]
+    jobs = kept.of_all
     names = dict.fromkeys(file for graph in jobs for file, _ in graph.weights.values())
     files = {name: map_tensors(ModelFolder(root).weights / name, FREEZE_AGAIN) for name in names}
 

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fusion_ln.export.engine import traced
 from fusion_ln.export.engine.choice import with_graphs
+from fusion_ln.export.engine.graphs import KeptFold, KeptGraph, KeptGraphs, read_graphs, write_graphs
 from fusion_ln.frozen import networks
 from fusion_ln.frozen.answer import Answers
 from fusion_ln.frozen.load import load_model, open_model
@@ -44,7 +45,7 @@ def test_kept_graphs_answer_whole_as_torch_does(make_model, freeze, ask, cache, 
         assert_close(ask(with_graphs(open_model(model.root), lasting=lasting)), expected)
 
 
-def test_graphs_are_kept_without_weights_and_made_anew_if_lost(make_model, freeze, ask, cache, monkeypatch):
+def test_graphs_are_kept_without_weights_and_made_anew_if_lost(make_model, freeze, ask, cache, monkeypatch, capsys):
     model = freeze(make_model("late-mean", "test_resnet", modalities=("2d",), n_models=2))
     expected = ask(with_graphs(model)).raw
     (kept,) = cache.iterdir()
@@ -58,7 +59,22 @@ def test_graphs_are_kept_without_weights_and_made_anew_if_lost(make_model, freez
         assert len(kept.read_bytes()) == len(whole)
     with monkeypatch.context() as patch:
         patch.setenv("FUSIONLN_CACHE", str(kept))  # a file, in which no graph can be kept
+        capsys.readouterr()
         assert_array_equal(ask(with_graphs(model)).raw, expected)
+        assert "the graphs are not kept" in capsys.readouterr().err
+
+
+def test_a_wrong_byte_in_kept_graphs_is_found_wherever_it_is(tmp_path):
+    file = tmp_path / "graphs.zip"
+    network, fusion = (KeptGraph(name=name, weights={}) for name in ("0.onnx", "1.onnx"))
+    fold = KeptFold(columns=(), networks={"2d": network}, fusion=fusion)
+    described, graphs = KeptGraphs(architectures=("resnet18",), folds=(fold,)), {"0.onnx": b"a" * 99, "1.onnx": b"bc"}
+    write_graphs(file, described, graphs)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        for wrong in (whole[place] ^ 1, whole[place] ^ 0x55):
+            file.write_bytes(whole[:place] + bytes([wrong]) + whole[place + 1 :])
+            assert read_graphs(file) in (None, (described, graphs))
 
 
 def test_graphs_of_a_model_whose_folder_holds_other_weights_are_not_kept(make_model, freeze, cache):
