@@ -135,7 +135,7 @@ def _lymphoma(rows: pd.DataFrame) -> list[str]:
 def _advice(aucs: pd.DataFrame) -> list[str]:
     """Say by number of patients which model leads, and whether the seeds tell it apart from late fusion."""
     lines = ["## Which head for how many patients", ""]
-    lines += [f"The leader is chosen and judged on the same seeds, which flatters it.", ""]
+    lines += ["The leader is chosen and judged on the same seeds, which flatters it.", ""]
     lines += table_head(["patients", "start", "leads", "AUC", f"over {LATE}", "told apart by the seeds"])
     for (start, size), cell in aucs.groupby(["start", "patients"]):
         leader = str(cell[[LATE, *RIVALS]].mean().idxmax())

@@ -1,13 +1,15 @@
 """Attribution maps of a patient, and those that one pass of all pictures gives: Grad-CAM and attention."""
 
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
@@ -41,28 +43,16 @@ def grad_cam(explained: Explained, case: Case) -> Attribution:
     The feature planes of the last stage are weighted by their mean gradients and summed; the positive part of the sum
     is resized to the picture.
     """
-    with outputs_of(_last_stages(explained, case)) as planes, torch.enable_grad():
-        logit = explained.model(case.pictures, *case.more)[0, case.target]
-    return Attribution(_weighted_planes(case, planes, _gradients(logit, planes)))
-
-
-def _last_stages(explained: Explained, case: Case) -> list[nn.Module]:
-    return [explained.planes(explained.modalities[m]) for m in case.modalities]
-
-
-def _gradients(logit: Tensor, inputs: Sequence[Tensor], *, again: bool = False) -> tuple[Tensor, ...]:
-    """Compute the gradients of a logit, zero where it does not depend on the input; ``again``: others will follow."""
-    return torch.autograd.grad(logit, inputs, retain_graph=again, allow_unused=True, materialize_grads=True)
-
-
-def _weighted_planes(case: Case, planes: Sequence[Tensor], gradients: Sequence[Tensor]) -> Maps:
-    """Weight the feature planes by their mean gradients, and resize the positive part of the sum to the pictures."""
     maps = blank_maps(case)
+    layers = [explained.planes(explained.modalities[m]) for m in case.modalities]
+    with outputs_of(layers) as planes, torch.enable_grad():
+        logit = explained.model(case.pictures, *case.more)[0, case.target]
+    gradients = torch.autograd.grad(logit, planes, allow_unused=True, materialize_grads=True)
     for m, plane, gradient in zip(case.modalities, planes, gradients, strict=True):  # one row per present picture
         cam = (gradient.mean((2, 3), keepdim=True) * plane.detach()).sum(1, keepdim=True).relu()
         full = F.interpolate(cam, size=case.pictures[m].shape[-2:], mode="bilinear")
         maps[m][case.present[0, m]] = full[:, 0]
-    return maps
+    return Attribution(maps)
 
 
 def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
@@ -77,42 +67,13 @@ def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
                 f"{explained.modalities[m]}: guided Grad-CAM needs ReLU activations, and the network has none.",
                 "Choose `--method gradcam`, `ig` or `occlusion`.",
             )
-    pictures = [picture.clone().requires_grad_() for picture in case.pictures]
-    layers = _last_stages(explained, case)
-    with _guided_backpropagation(explained) as guidance:
-        with outputs_of(layers) as planes, torch.enable_grad():
-            logit = explained.model(pictures, *case.more)[0, case.target]
-        cams = _weighted_planes(case, planes, _gradients(logit, planes, again=True))
-        guidance.on = True
-        guided = _gradients(logit, pictures)
-    return Attribution([(g[0] * cam[:, None]).sum(1) for g, cam in zip(guided, cams, strict=True)])
-
-
-@dataclass
-class _Guidance:
-    """Switch of guided backpropagation."""
-
-    on: bool = False
-
-
-@contextmanager
-def _guided_backpropagation(explained: Explained) -> Iterator[_Guidance]:
-    """Prepare passes for guided backpropagation (Springenberg et al. 2015, arXiv 1412.6806), which begins switched off.
-
-    Once it is on, each ReLU hands only the positive part of its gradient down.
-    """
-    guidance = _Guidance()
-
-    def keep_positive(module: nn.Module, inputs: tuple[Tensor, ...], outputs: Any) -> tuple[Tensor, ...] | None:
-        return tuple(each.relu() for each in inputs) if guidance.on else None
-
-    rectifiers = [module for module in explained.modules() if isinstance(module, nn.ReLU)]
-    hooks = [module.register_full_backward_hook(keep_positive) for module in rectifiers]
-    try:
-        yield guidance
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="captum")  # a notice of hooks, which captum removes again
+        explained.requires_grad_()  # its hooks need gradients also for the black picture of an absent modality
+        guided = GuidedBackprop(explained).attribute(case.pictures, case.target, additional_forward_args=case.more)
+        explained.requires_grad_(False)
+    cams = grad_cam(explained, case).maps
+    return Attribution([(g[0] * cam[:, None]).sum(1).detach() for g, cam in zip(guided, cams, strict=True)])
 
 
 def attention(explained: Explained, case: Case) -> Attribution:
