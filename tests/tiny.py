@@ -297,6 +297,12 @@ def fusionln(*arguments: object, code: int = 0) -> str:
     return output
 
 
+def options_with(*own: object) -> list[object]:
+    """List `OPTIONS` and a test's own, which stand in place of those that they name."""
+    pairs = zip(OPTIONS[::2], OPTIONS[1::2], strict=True)
+    return [*(word for pair in pairs if pair[0] not in own for word in pair), *own]
+
+
 def refused(*arguments: object) -> str:
     """Run `fusionln`, which must refuse; returns its message."""
     code, output = invoke(*arguments)

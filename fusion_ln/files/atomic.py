@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,13 +21,17 @@ PROBE_BYTES = 2**20  # bytes that a disk which is not full still takes
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place at once.
 
-    A reader, or a run killed at any instant, sees the old file or the new one, never a part of either.
+    A reader, or a run killed at any instant, sees the old file or the new one, never a part of either. A device or a
+    pipe, as `/dev/null` or `/dev/stdout`, takes the bytes and stays what it is.
 
     Raises:
         RunError: If the disk is full or the folder cannot be written to, whatever the library that writes makes of it.
     """
     temporary = None
     try:
+        if _is_stream(path):
+            _write_through(path, write)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _make_temporary(path)
         with os.fdopen(handle, "wb"):
@@ -49,6 +54,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Test if a path is a device, a pipe or a standard stream: a file in its place would destroy it."""
+    special = path.exists() and not (path.is_file() or path.is_dir())
+    return special or (path.is_symlink() and path.absolute().parent == Path("/dev"))
+
+
+def _write_through(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file elsewhere, and hand its bytes to a stream."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(whole := Path(folder) / path.name)
+        with whole.open("rb") as file, os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
+            shutil.copyfileobj(file, stream)
 
 
 def _make_temporary(path: Path) -> tuple[int, Path]:

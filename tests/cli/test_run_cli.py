@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 import pytest
-from tiny import FIT_TABLE, ONE_CPU, OPTIONS, encode_noise, fusionln, refused
+from tiny import FIT_TABLE, ONE_CPU, OPTIONS, encode_noise, fusionln, options_with, refused
 
 pytestmark = pytest.mark.usefixtures("short_pages")
 
@@ -164,10 +164,7 @@ def test_a_mistake_gets_one_message_and_no_traceback(make_cohort, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     cohort = make_cohort(20)
     if arguments[:2] in (["run", "baseline"], ["run", "fusion"]):
-        others = [
-            word for pair in zip(OPTIONS[::2], OPTIONS[1::2], strict=True) if pair[0] not in arguments for word in pair
-        ]
-        arguments = [*arguments[:2], "--cohort", str(cohort.root), *others, *arguments[2:]]
+        arguments = [*arguments[:2], "--cohort", str(cohort.root), *options_with(*arguments[2:])]
     (tmp_path / "picture.png").write_bytes(encode_noise())
     said = refused(*arguments)
     assert message in said

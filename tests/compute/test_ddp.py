@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import OPTIONS, finished, fusionln, refused, started
+from tiny import finished, fusionln, options_with, refused, started
 
 from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
@@ -222,6 +222,8 @@ def test_another_number_of_processes_than_torchruns_is_refused(make_cohort, tmp_
 
 def refused_before_start(make_cohort, folder, arguments):
     cohort, out = make_cohort(20).root, folder / "out"
-    message = refused("run", "baseline", "--modality", "2d", "--cohort", cohort, "--out", out, *OPTIONS, *arguments)
+    message = refused(
+        "run", "baseline", "--modality", "2d", "--cohort", cohort, "--out", out, *options_with(*arguments)
+    )
     assert not out.exists()
     return message

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import CPU, FIT, OPTIONS, refused, started
+from tiny import CPU, FIT, OPTIONS, options_with, refused, started
 
 from fusion_ln.compute import ray as engine
 from fusion_ln.compute.engines import run_jobs
@@ -22,8 +22,7 @@ from fusion_ln.training.fold_files import finish
 EPOCHS = 150  # so that a fit still runs when its node is lost
 LONG = FIT.model_copy(update={"epochs": EPOCHS, "patience": EPOCHS})
 SETTINGS = BaselineSettings(modality="2d", fit=LONG)
-LONG_OPTIONS = [*OPTIONS, "--epochs", EPOCHS, "--patience", EPOCHS, "--precision", "32-true"]
-LONG_OPTIONS += ["--set", "fit.head_width=8", "--workers", 0]  # 0: as many as the cluster takes
+LONG_OPTIONS = ["--epochs", EPOCHS, "--patience", EPOCHS, "--precision", "32-true", "--set", "fit.head_width=8"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 
@@ -108,7 +107,7 @@ def test_neither_a_killed_command_nor_a_lost_node_changes_the_predictions(make_c
     run = RunFolder(tmp_path / "there" / "baseline-2d")
     doomed = cluster.add_node(**NODE)
     arguments = ["--cohort", cohort.root, "--out", run.root.parent, "--engine", "ray", "--address", cluster.address]
-    command = ["run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS, "--workers", 1]
+    command = ["run", "baseline", "--modality", "2d", *arguments, *options_with(*LONG_OPTIONS)]
     prompt = "import fusion_ln.progress; fusion_ln.progress.SECONDS_BETWEEN_LINES = 0; "
     with started(f"{prompt}from fusion_ln.cli.main import cli; cli()", *command) as (killed, output):
         assert any("validation loss" in line for line in output), "no epoch ended"
@@ -144,5 +143,6 @@ def test_an_error_of_a_fit_is_told_once_and_ends_the_others(make_cohort, tmp_pat
     with pytest.raises(DivergedError, match="loss"):
         run_jobs(begin(cohort, diverging, RunFolder(tmp_path / "run"), device), shares=2)
     arguments = ["--cohort", cohort.root, "--engine", "ray", "--address", cluster.address, "--out", tmp_path / "out"]
-    message = refused("run", "baseline", "--modality", "2d", *arguments, *LONG_OPTIONS, "--device", "cuda")
+    options = options_with(*LONG_OPTIONS, "--device", "cuda")
+    message = refused("run", "baseline", "--modality", "2d", *arguments, *options)
     assert "no node of the cluster offers a GPU" in message

@@ -3,8 +3,11 @@
 import errno
 import os
 import resource
+import subprocess
+import sys
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -91,3 +94,23 @@ def test_a_name_that_is_no_text_is_refused_where_it_would_be_written(tmp_path):
         write_json(tmp_path / "a.json", {"first": "text", "root": "/data/caf\udce9"})
     assert "convmv" in caught.value.way_out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_takes_the_bytes_and_stays_a_pipe(tmp_path):
+    """So do devices: a file in place of `/dev/null` would break the machine of whoever may write there."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "whole")
+    assert os.read(reader, 100) == b"whole"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_standard_stream_takes_the_bytes_where_a_shell_sent_it_to_a_file(tmp_path):
+    code = "from pathlib import Path; from fusion_ln.files.formats import write_text; "
+    code += "print('before', flush=True); write_text(Path('/dev/stdout'), 'whole')"
+    with (tmp_path / "out").open("a") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\nwhole"
+    assert Path("/dev/stdout").is_symlink()

@@ -159,7 +159,7 @@ def test_fine_tuning_augments_as_strongly_as_its_baselines_did(train, monkeypatc
         strengths.append(strength)
         return pictures
 
-    monkeypatch.setattr("fusion_ln.images.patients.augment", recorded)
+    monkeypatch.setattr("fusion_ln.images.patient_batch.augment", recorded)
     finetuning = FinetuneSettings(epochs=1, batch_size=8)
     train("head", HEAD.model_copy(update={"epochs": 1, "finetune": finetuning}), augmentation=2.0)
     assert set(strengths) == {2.0}
