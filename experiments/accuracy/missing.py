@@ -5,8 +5,9 @@ Question  Does a trained head keep up with late fusion of what is there where tr
 Command   python experiments/accuracy/missing.py train --device cuda --workers 15   (stopped, the same command goes on)
           python experiments/accuracy/missing.py page
 Time      about 60 CPU minutes a seed, beside one pre-training
-Expect    at 25 and at 50 % broken in training `concat` above late fusion of what is there, cross-attention not below; a
-          modality dropout that rises no better than the constant one; half a grey-scale picture worse than none
+Expect    `concat` above late fusion of what is there at 25 % broken in training, not told apart from it at 50 %,
+          cross-attention not below; a modality dropout that rises no better than the constant one; half a grey-scale
+          picture worse than none
           (it writes benchmarks/missing.md, missing.csv and missing.png)
 
 One cohort of 240 simulated patients a seed; the cells take pictures away from it, so patients, folds and pictures are
