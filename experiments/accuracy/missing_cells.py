@@ -9,6 +9,7 @@ from missing_masks import Pattern
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.phantom.findings import attainable, given_presence, posterior, seen_by_class, tables
 from fusion_ln.cohort.phantom.patients import chances_by_class
+from fusion_ln.predictions import softmax
 from fusion_ln.terms import LABEL, subsets
 
 N_RESAMPLES = 1000
@@ -84,12 +85,6 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     of_positive, of_negative = (weights[:, order] * held for held in (positive[order], ~positive[order]))
     below = of_negative.cumsum(axis=1)
     return np.asarray((of_positive * below).sum(axis=1) / (of_positive.sum(axis=1) * below[:, -1]))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Compute probabilities from logits (P, C)."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
 def tabulate(
