@@ -35,7 +35,7 @@ from side_by_side import processes_of_one_thread
 from fusion_ln.bench.page import describe_origin, table_head, table_row
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import open_run_cohort
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.evaluation.intervals import Resampled, mean_of, resample
 from fusion_ln.evaluation.limits.shares import wilson_of_few
 from fusion_ln.evaluation.probabilities.maps import calibrate

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.heads import LATE_HEADS
 from fusion_ln.images.bank import open_bank

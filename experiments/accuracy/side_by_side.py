@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TypeVar
 
-from lightning_fabric import Fabric
+import torch
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import accelerator_of
 from fusion_ln.compute.engines import run_jobs
 from fusion_ln.compute.job import OnEpoch
 from fusion_ln.compute.processes import WORKERS, init_worker, preload
@@ -45,10 +46,11 @@ class Planned:
 class FoldAndTokens(FoldJob):
     """One fit and then, on the same device, the tokens of its pictures for heads of default tokens."""
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+    def execute(self, on_epoch: OnEpoch) -> None:
         """Fit the fold and store the tokens; who needs them sooner waits for their lock or computes them."""
-        super().execute(fabric, on_epoch)
-        picture_tokens(read_cohort(self.cohort), self.folder, self.fold, HeadSettings(), fabric.device)
+        super().execute(on_epoch)
+        device = torch.device(accelerator_of(self.device))
+        picture_tokens(read_cohort(self.cohort), self.folder, self.fold, HeadSettings(), device)
 
 
 def train_side_by_side(cells: Mapping[K, Planned], device: DeviceSettings, follow: Callable[[K], None]) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from fusion_ln.bench.record import Figure, measure
 from fusion_ln.cohort.default import open_phantom
 from fusion_ln.cohort.phantom.settings import PhantomSettings
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.models.fusion.base import HeadEnsemble, TripletShape
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings

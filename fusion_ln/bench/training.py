@@ -19,7 +19,8 @@ from torchvision.datasets import ImageFolder
 
 from fusion_ln.bench.matrices import FLOOR, count_operations, matrix_rate
 from fusion_ln.bench.record import Figure
-from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of
+from fusion_ln.compute.device import accelerator_of
+from fusion_ln.compute.fabric import make_fabric, precision_of
 from fusion_ln.compute.threads import threads_per_fit
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.batches import Batches

@@ -21,14 +21,14 @@ def audit(run: Path, cohort: Path | None, out: Path | None, seed: int, **options
     Every patient is predicted from altered pictures, by the model of the fold that held the patient out: the node
     hidden, only frame and texts left, texts painted over, colours greyed, pictures swapped between patients.
     """
-    from fusion_ln.compute.device import accelerator_of, make_fabric
+    from fusion_ln.compute.device import accelerator_of, check_device
     from fusion_ln.explain.shortcut.audit import audit_run
     from fusion_ln.report.shortcut import read_audit, shortcut_verdict, write_audit_page
     from fusion_ln.runs import RunFolder
 
     settings, folder = take(options, DeviceSettings), RunFolder(run)
     out = out or folder.audit
-    make_fabric(settings, "32-true")  # refuses a missing device
+    check_device(settings)
     audit_run(folder, cohort, out, device=accelerator_of(settings), seed=seed)
     results = read_audit(out)
     page = write_audit_page(results)

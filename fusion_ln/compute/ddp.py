@@ -6,19 +6,21 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
-from fusion_ln.compute.device import accelerator_of, make_fabric
+from fusion_ln.compute.device import accelerator_of
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.processes import die_with_parent, interrupts_held_back
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.threads import cores
 
-_rank0: list[Fabric] = []  # Fabric of rank 0, while it can broadcast fits
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_rank0: "list[Fabric]" = []  # Fabric of rank 0, while it can broadcast fits
 
 
 def init_ranks(device: DeviceSettings) -> bool:
@@ -35,6 +37,8 @@ def init_ranks(device: DeviceSettings) -> bool:
     started_by_rank0 = os.environ.get("LOCAL_RANK", "0") != "0"
     if started_by_rank0:
         _follow_rank0()
+    from fusion_ln.compute.fabric import make_fabric
+
     # Until all have met: a process that waits for another one hears nothing.
     with nullcontext() if started_by_rank0 else interrupts_held_back():
         fabric = make_fabric(device, "32-true")
@@ -95,7 +99,7 @@ def _check_launcher(device: DeviceSettings) -> None:
         )
 
 
-def _worker_loop(fabric: Fabric) -> None:
+def _worker_loop(fabric: "Fabric") -> None:
     """Execute the fits that rank 0 broadcasts, until it dismisses this rank."""
     _follow_rank0()
     while (message := fabric.broadcast(None)) is not None:

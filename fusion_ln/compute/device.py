@@ -1,14 +1,8 @@
 """Device and precision of a computation."""
 
-import logging
-from datetime import timedelta
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from fusion_ln.errors import SettingsError
 from fusion_ln.images.bank import free_memory
@@ -18,12 +12,25 @@ from fusion_ln.threads import cores
 
 USED_SHARE = 0.9  # of a GPU's free memory, by fits side by side
 MOST_ON_GPU = 5  # fits side by side, which fill it
-RANK_TIMEOUT = timedelta(days=7)  # of ranks that wait while rank 0 prepares, perhaps a million pictures
 
 
 def accelerator_of(settings: DeviceSettings) -> str:
     """Return the kind of device, with ``auto`` resolved on this machine: ``cpu`` or ``cuda``."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
+
+
+def check_device(settings: DeviceSettings) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        SettingsError: If there is no such device, or fewer of them.
+    """
+    if accelerator_of(settings) == "cuda" and torch.cuda.device_count() < settings.devices:
+        raise SettingsError(
+            f"--device cuda --devices {settings.devices}: this machine has {torch.cuda.device_count()} GPUs that "
+            "torch can use.",
+            "Give `--device cpu`, or fewer devices.",
+        )
 
 
 def fits_at_once(settings: DeviceSettings, n_fits: int, memory: int = 0) -> int:
@@ -64,53 +71,13 @@ def check_batch(settings: DeviceSettings, batch_size: int) -> None:
         )
 
 
-def make_fabric(settings: DeviceSettings, precision: Precision, *, find_unused_parameters: bool = False) -> Fabric:
-    """Set up Lightning Fabric for one process or, with several devices or nodes, distributed data parallel.
-
-    Args:
-        settings: The device.
-        precision: ``auto`` takes bf16 where the device is fast at it.
-        find_unused_parameters: Allow parts of the model to take no part in a batch, such as the heads of other tasks.
-
-    Raises:
-        SettingsError: If the machine has no such device, or fewer of them.
-    """
-    accelerator = accelerator_of(settings)
-    if accelerator == "cuda" and torch.cuda.device_count() < settings.devices:
-        raise SettingsError(
-            f"--device cuda --devices {settings.devices}: this machine has {torch.cuda.device_count()} GPUs that "
-            "torch can use.",
-            "Give `--device cpu`, or fewer devices.",
-        )
-    chosen = precision if precision != "auto" else ("bf16-mixed" if _fast_at_bf16(accelerator) else "32-true")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as run.json does
-    strategy = DDPStrategy(timeout=RANK_TIMEOUT, find_unused_parameters=find_unused_parameters)
-    # Named, since Fabric would take the variables of a Slurm, LSF or MPI job for an order to share this fit.
-    launched = torch.distributed.is_torchelastic_launched()
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=strategy if settings.processes > 1 else "auto",
-        precision=chosen,
-        plugins=TorchElasticEnvironment() if launched else LightningEnvironment(),
-    )
-    fabric.launch()
-    return fabric
-
-
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """Open the autocast context of a precision, where no Fabric does."""
-    fast = precision == "bf16-mixed" or (precision == "auto" and _fast_at_bf16(device.type))
+    fast = precision == "bf16-mixed" or (precision == "auto" and fast_at_bf16(device.type))
     return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
-def precision_of(fabric: Fabric) -> str:
-    """Return the precision that ``auto`` became."""
-    return str(fabric._precision.precision)
-
-
-def _fast_at_bf16(accelerator: str) -> bool:
+def fast_at_bf16(accelerator: str) -> bool:
     """Test if bf16 has instructions of its own here; emulated, it is slower than float32."""
     if accelerator == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)

@@ -5,10 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
-from lightning_fabric import Fabric
-
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import Precision
 
 OnEpoch = Callable[[int, str], None]  # number of the finished epoch from 0, and a note on it
 Step = Callable[[str], None]  # one step of a progress bar, with a note
@@ -26,10 +23,6 @@ class Job(Protocol):
         """Devices that compute it."""
 
     @property
-    def precision(self) -> Precision:
-        """Precision of its arithmetic."""
-
-    @property
     def memory(self) -> int:
         """Bytes of a GPU's memory that it takes, about; 0: not known (of all jobs: one at a time)."""
 
@@ -44,28 +37,23 @@ class Job(Protocol):
     def on(self, device: DeviceSettings) -> Self:
         """Move the job to another device."""
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
-        """Compute the fit and write its results.
+    def execute(self, on_epoch: OnEpoch) -> None:
+        """Compute the fit on its device and write its results.
 
         Args:
-            fabric: Of the job's device and precision.
             on_epoch: Called after every epoch; an error that it raises ends the fit.
         """
 
 
 @dataclass(frozen=True)
 class Movable:
-    """Part of a job that says where it runs: in float32 and with a GPU's memory not known, unless the job knows better.
+    """Part of a job that says where it runs: with a GPU's memory not known, unless the job knows better.
 
     Attributes:
         device: See `Job`.
     """
 
     device: DeviceSettings = field(kw_only=True)
-
-    @property
-    def precision(self) -> Precision:
-        return "32-true"
 
     @property
     def memory(self) -> int:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from fusion_ln.compute.ddp import run_on_all_ranks
-from fusion_ln.compute.device import accelerator_of, check_batch, fits_at_once, make_fabric
+from fusion_ln.compute.device import accelerator_of, check_batch, check_device, fits_at_once
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload, refuse_unguarded
 from fusion_ln.errors import RunError, SettingsError
@@ -30,7 +30,7 @@ def validate(device: DeviceSettings, fit: FitSettings) -> None:
     if device.address is not None:
         raise SettingsError("--address: is that of a Ray cluster.", "Give `--engine ray` too, or leave it out.")
     check_batch(device, fit.batch_size)
-    make_fabric(device.one_device, fit.precision)
+    check_device(device)
 
 
 def run(jobs: list[J], threads: int, step: Step) -> None:
@@ -62,14 +62,14 @@ def _execute(job: Job, step: Step) -> None:
         step(f"{job}: {note}")
 
     with run_on_all_ranks(job.device, job.files, partial(_execute_as_other_rank, job)):
-        job.execute(make_fabric(job.device, job.precision), on_epoch)
+        job.execute(on_epoch)
     for _ in range(job.epochs - finished):
         step(f"{job}: stopped early")
 
 
 def _execute_as_other_rank(job: Job) -> None:
     """Compute a job on a rank other than 0, which reports no progress."""
-    job.execute(make_fabric(job.device, job.precision), lambda epoch, note: None)
+    job.execute(lambda epoch, note: None)
 
 
 def _run_in_processes(jobs: list[J], at_once: int, threads: int, step: Step) -> None:

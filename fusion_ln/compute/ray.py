@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.environment import Environment
 from fusion_ln.compute.job import Job, Step
 from fusion_ln.errors import FusionLNError, RunError, SettingsError, in_short, pip_install
@@ -145,7 +144,7 @@ def _fit(number: int, job: Job, environment: Environment, threads: int, notes: A
         send_note(STARTED, platform.node())
         environment.apply()
         torch.set_num_threads(threads)
-        job.execute(make_fabric(job.device, job.precision), send_note)
+        job.execute(send_note)
     except FusionLNError as error:
         return error
     return None

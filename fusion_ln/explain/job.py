@@ -5,7 +5,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-from lightning_fabric import Fabric
 
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.compute.job import Movable, OnEpoch
@@ -61,7 +60,7 @@ class MapsJob(Movable):
     def files(self) -> tuple[Path, ...]:
         return (self.run, self.cohort, self.out)
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+    def execute(self, on_epoch: OnEpoch) -> None:
         """Compute and write the maps by each method, with their scores if asked for."""
         held_out = _held_out(self.run, self.cohort, self.predictions)
         fold = held_out.fold(self.patient)

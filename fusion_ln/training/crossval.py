@@ -10,7 +10,8 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
-from fusion_ln.compute.device import accelerator_of, precision_of
+from fusion_ln.compute.device import accelerator_of
+from fusion_ln.compute.fabric import make_fabric, precision_of
 from fusion_ln.compute.job import Movable, OnEpoch
 from fusion_ln.images.bank import ImageBank, open_bank
 from fusion_ln.images.batches import Batches
@@ -79,9 +80,9 @@ class FoldJob(Movable):
         whole = self.folder.checkpoint(self.fold)
         return whole if self.part is None else self.folder.cross_checkpoint(self.fold, self.part)
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+    def execute(self, on_epoch: OnEpoch) -> None:
         """Fit the fold; see `run_fold`."""
-        run_fold(self, fabric, lambda epoch: on_epoch(epoch.epoch, str(epoch)))
+        run_fold(self, make_fabric(self.device, self.precision), lambda epoch: on_epoch(epoch.epoch, str(epoch)))
 
     def __str__(self) -> str:
         part = "" if self.part is None else f" without part {self.part}"

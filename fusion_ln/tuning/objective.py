@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import learn_columns
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings, TokenSettings

@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from scipy.special import softmax
 from sqlalchemy.exc import SQLAlchemyError
 
-from fusion_ln.compute.device import accelerator_of, make_fabric
+from fusion_ln.compute.device import accelerator_of
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.errors import DivergedError, RunError, StudyError
 from fusion_ln.metrics import score
 from fusion_ln.models.precision import suited_precision

@@ -36,7 +36,7 @@ from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.batches import Batches, as_network_input
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.training import FitSettings
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.training.fit import fit
 from fusion_ln.settings.pretraining import PretrainSettings
@@ -190,7 +190,7 @@ def test_ctrl_c_while_ranks_start_comes_when_they_met_and_dismisses_them(monkeyp
         return Rank0
 
     at_exit = []
-    monkeypatch.setattr(ddp, "make_fabric", launch)
+    monkeypatch.setattr("fusion_ln.compute.fabric.make_fabric", launch)
     monkeypatch.setattr(ddp, "_rank0", [])
     monkeypatch.setattr(ddp.atexit, "register", at_exit.append)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell hears none

@@ -12,7 +12,6 @@ from fusion_ln.compute import local
 from fusion_ln.compute.processes import interrupts_held_back
 from fusion_ln.errors import RunError
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import Precision
 
 IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
@@ -67,12 +66,11 @@ class KilledJob:
     """A fit that is killed as a system without memory kills one."""
 
     device: DeviceSettings
-    precision: Precision = "32-true"
     memory: int = 0
     epochs: int = 1
     files: tuple[()] = ()
 
-    def execute(self, fabric, on_epoch):
+    def execute(self, on_epoch):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -16,8 +16,8 @@ from tiny import FIT_TWICE as FIT
 
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.cohort.folds import draw_folds
-from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.engines import run_jobs
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.errors import CohortError, DivergedError, RunError
 from fusion_ln.files.hashes import hash_file
 from fusion_ln.predictions import read_predictions

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.errors import DivergedError, SettingsError
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.batches import Batches

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import CPU, FIT
 
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.errors import SettingsError
 from fusion_ln.models.backbones import create_backbone
 from fusion_ln.models.classifier import build_classifier

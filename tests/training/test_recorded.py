@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fusion_ln.compute.device import make_fabric
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.models.classifier import build_classifier
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings

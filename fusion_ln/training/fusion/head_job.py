@@ -11,8 +11,8 @@ from lightning_fabric import Fabric
 
 from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import make_fabric, precision_of
 from fusion_ln.compute.engines import run_jobs
+from fusion_ln.compute.fabric import make_fabric, precision_of
 from fusion_ln.compute.job import Job, Movable, OnEpoch
 from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.files.locks import locked
@@ -75,8 +75,9 @@ class HeadJob(Movable):
         """Folder in which the unfinished fits of the fold keep theirs."""
         return self.folder.fold(self.fold) / STATES
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+    def execute(self, on_epoch: OnEpoch) -> None:
         """Fit the head and, if set, the whole model; write the weights, and what they predict for the patients."""
+        fabric = make_fabric(self.device, "32-true")
         cohort, number = read_cohort(self.cohort), self.fold
         self.folder.check_cohort(cohort.describe())
         settings, numbers = self.settings.of_fold(number), count()

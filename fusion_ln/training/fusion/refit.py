@@ -6,8 +6,8 @@ from statistics import median_high
 
 from fusion_ln.cohort.clinical import learn_columns
 from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.compute.device import make_fabric
 from fusion_ln.compute.engines import run_jobs
+from fusion_ln.compute.fabric import make_fabric
 from fusion_ln.errors import RunError
 from fusion_ln.files.locks import locked
 from fusion_ln.models.checkpoint import save_head

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from lightning_fabric import Fabric
+import torch
 
 from fusion_ln.cohort.cohort import Cohort
+from fusion_ln.compute.device import accelerator_of, check_device
 from fusion_ln.compute.job import Movable, OnEpoch
 from fusion_ln.compute.threads import fixed_threads
 from fusion_ln.decode.stored import holds_array
@@ -45,12 +46,13 @@ class TokensJob(Movable):
     def files(self) -> tuple[Path, ...]:
         return (self.cohort / "cohort.toml", self.member.record)
 
-    def execute(self, fabric: Fabric, on_epoch: OnEpoch) -> None:
+    def execute(self, on_epoch: OnEpoch) -> None:
         """Compute the tokens and store them, see `picture_tokens`; later if their network is being fitted."""
+        check_device(self.device)
         cohort = read_cohort(self.cohort)
         if self.member.checkpoint(self.fold).is_file():
             with fixed_threads(cohort.n_folds):
-                picture_tokens(cohort, self.member, self.fold, self.settings, fabric.device)
+                picture_tokens(cohort, self.member, self.fold, self.settings, torch.device(accelerator_of(self.device)))
             on_epoch(0, "tokens stored")
 
 

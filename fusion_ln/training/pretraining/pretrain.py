@@ -16,7 +16,8 @@ from fusion_ln.cohort.cohort import Cohort
 from fusion_ln.cohort.folder import load_cohort
 from fusion_ln.cohort.folds import draw_share
 from fusion_ln.compute.ddp import run_on_all_ranks
-from fusion_ln.compute.device import accelerator_of, make_fabric, precision_of
+from fusion_ln.compute.device import accelerator_of
+from fusion_ln.compute.fabric import make_fabric, precision_of
 from fusion_ln.errors import CohortError, RunError
 from fusion_ln.evaluation.folds import describe_folds
 from fusion_ln.files.formats import write_json, write_parquet
