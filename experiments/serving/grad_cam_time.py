@@ -31,7 +31,7 @@ def main() -> None:
     case = Case(pictures, torch.ones(1, len(MODALITIES), 1, dtype=torch.bool), target=0)
     for _ in range(2):
         start, cpu = time.perf_counter(), time.process_time()
-        grad_cam(explained, case)
+        grad_cam(explained, [case])
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
             f"{time.perf_counter() - start:.1f} s, {time.process_time() - cpu:.1f} s of CPU, "

@@ -73,12 +73,13 @@ def maps(run: Path, cohort: Path | None, out: Path | None, **options: object) ->
     from fusion_ln.cohort.folder import open_run_cohort
     from fusion_ln.explain.run import explain_run
     from fusion_ln.frozen.folder import ModelFolder
-    from fusion_ln.report.explanation.page import write_explanation
 
     if ModelFolder(run).record.is_file():
         _explain_model(run, cohort, settings, out)
         return
     explain_run(folder, open_run_cohort(folder, cohort), settings, place)
+    from fusion_ln.report.explanation.page import write_explanation  # not while the workers begin
+
     page = write_explanation(place)
     click.echo(f"Maps:        {place.root / 'maps'}")
     click.echo(f"Explanation: {page}")

@@ -2,9 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.explain.network import Case, Explained, outputs_of
+from fusion_ln.explain.memory import within_memory
+from fusion_ln.explain.network import Case, Explained, outputs_of, stacked
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.fusion.cross_attention import CrossAttention
 from fusion_ln.models.fusion.layers import TransformerBlock
@@ -37,31 +39,33 @@ class Attribution:
     quick: Maps | None = None
 
 
-def grad_cam(explained: Explained, case: Case) -> Attribution:
-    """Compute Grad-CAM maps (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2).
+def grad_cam(explained: Explained, cases: Sequence[Case]) -> list[Maps]:
+    """Compute Grad-CAM maps (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2) of versions of a patient.
 
     The feature planes of the last stage are weighted by their mean gradients and summed; the positive part of the sum
     is resized to the picture.
     """
-    maps = blank_maps(case)
-    layers = [explained.planes(explained.modalities[m]) for m in case.modalities]
+    first = cases[0]
+    layers = [explained.planes(explained.modalities[m]) for m in first.modalities]
     with outputs_of(layers) as planes, torch.enable_grad():
-        logit = explained.model(case.pictures, *case.more)[0, case.target]
-    gradients = torch.autograd.grad(logit, planes, allow_unused=True, materialize_grads=True)
-    for m, plane, gradient in zip(case.modalities, planes, gradients, strict=True):  # one row per present picture
+        logits = explained.versions(first, stacked(cases))[:, first.target].sum()
+    gradients = torch.autograd.grad(logits, planes, allow_unused=True, materialize_grads=True)
+    found = [blank_maps(case) for case in cases]
+    for m, plane, gradient in zip(first.modalities, planes, gradients, strict=True):  # one row per present picture
         cam = (gradient.mean((2, 3), keepdim=True) * plane.detach()).sum(1, keepdim=True).relu()
-        full = F.interpolate(cam, size=case.pictures[m].shape[-2:], mode="bilinear")
-        maps[m][case.present[0, m]] = full[:, 0]
-    return Attribution(maps)
+        full = F.interpolate(cam, size=first.pictures[m].shape[-2:], mode="bilinear")
+        for maps, views in zip(found, full[:, 0].chunk(len(cases)), strict=True):
+            maps[m][first.present[0, m]] = views
+    return found
 
 
-def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
+def guided_grad_cam(explained: Explained, cases: Sequence[Case]) -> list[Maps]:
     """Compute guided Grad-CAM maps (Selvaraju et al. 2017, section 3.3): Grad-CAM times guided backpropagation.
 
     Raises:
         SettingsError: If the network has no ReLU.
     """
-    for m in case.modalities:
+    for m in cases[0].modalities:
         if not any(isinstance(module, nn.ReLU) for module in explained.backbone(explained.modalities[m]).modules()):
             raise SettingsError(
                 f"{explained.modalities[m]}: guided Grad-CAM needs ReLU activations, and the network has none.",
@@ -70,13 +74,24 @@ def guided_grad_cam(explained: Explained, case: Case) -> Attribution:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="captum")  # a notice of hooks, which captum removes again
         explained.requires_grad_()  # its hooks need gradients also for the black picture of an absent modality
-        guided = GuidedBackprop(explained).attribute(case.pictures, case.target, additional_forward_args=case.more)
+        guided = within_memory(partial(_guided, explained, cases), cases[0])
         explained.requires_grad_(False)
-    cams = grad_cam(explained, case).maps
-    return Attribution([(g[0] * cam[:, None]).sum(1).detach() for g, cam in zip(guided, cams, strict=True)])
+    return [
+        [(g * cam[:, None]).sum(1).detach() for g, cam in zip(gradients, cams, strict=True)]
+        for gradients, cams in zip(zip(*guided, strict=True), grad_cam(explained, cases), strict=True)
+    ]
 
 
-def attention(explained: Explained, case: Case) -> Attribution:
+def _guided(explained: Explained, cases: Sequence[Case], at_once: int) -> list[Tensor]:
+    """Compute the gradients of guided backpropagation for versions of a patient, by modality (B, V, 3, S, S)."""
+    first, parts = cases[0], []
+    for part in zip(*(torch.split(pictures, at_once) for pictures in stacked(cases)), strict=True):
+        more = first.repeated(len(part[0]))
+        parts.append(GuidedBackprop(explained).attribute(part, first.target, additional_forward_args=more))
+    return [torch.cat(each) for each in zip(*parts, strict=True)]
+
+
+def attention(explained: Explained, cases: Sequence[Case]) -> list[Maps]:
     """Read attention maps of a cross-attention head: the share of each token, averaged over all heads and blocks.
 
     They are the same for every class.
@@ -90,6 +105,10 @@ def attention(explained: Explained, case: Case) -> Attribution:
             "attention maps: only a run of the head `cross-attention` has them.",
             "Choose another method, or train such a run with `fusionln run fusion --head cross-attention`.",
         )
+    return [_attention(explained, case, blocks) for case in cases]
+
+
+def _attention(explained: Explained, case: Case, blocks: list[TransformerBlock]) -> Maps:
     with _attention_weights(blocks) as weights, torch.no_grad():
         encoded = explained.encode(case)
         explained.model.fuse(encoded, *case.more)
@@ -99,9 +118,7 @@ def attention(explained: Explained, case: Case) -> Attribution:
     grid = math.isqrt(shares.shape[-1])
     planes = shares.view(n_modalities, n_views, grid, grid)
     sides = [picture.shape[-1] for picture in case.pictures]
-    return Attribution(
-        [F.interpolate(p[:, None], size=(s, s), mode="bilinear")[:, 0] for p, s in zip(planes, sides, strict=True)]
-    )
+    return [F.interpolate(p[:, None], size=(s, s), mode="bilinear")[:, 0] for p, s in zip(planes, sides, strict=True)]
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class FrozenExplainer:
         for each in self.explained:
             case = _case(each, pictures, patients, target)
             for name in methods:
-                found = METHODS[name].quick(each, case).maps
+                [found] = METHODS[name].quick(each, [case])
                 for m in case.modalities:
                     held = sums.setdefault(each.modalities[m], {})
                     held[name] = held.get(name, np.float32(0)) + found[m].float().mean(0).cpu().numpy()

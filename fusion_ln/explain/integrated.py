@@ -1,6 +1,7 @@
 """Integrated Gradients, for all pictures of a patient at once."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from fusion_ln.explain.attribution import Attribution, Maps
 from fusion_ln.explain.memory import within_memory
-from fusion_ln.explain.network import Case, Explained
+from fusion_ln.explain.network import Case, Explained, stacked
 
 FIRST_STEPS, MOST_STEPS = 32, 1024  # of the integral
 QUICK_STEPS = 16
@@ -29,29 +30,34 @@ def integrated_gradients(
     change = whole - black
     steps, error, maps = first_steps, math.inf, list[Tensor]()
     while error > LARGEST_ERROR and steps <= most_steps:
-        maps = _integrate(explained, case, steps)
+        [maps] = _integrate(explained, [case], steps)
         error = abs(sum(float(each.double().sum()) for each in maps) - change) / max(abs(change), 1e-6)
         steps *= 2
     return Attribution(maps, error)
 
 
-def quick_integrated_gradients(explained: Explained, case: Case) -> Attribution:
-    """Compute Integrated Gradients in few steps, whose error is left unknown."""
-    return Attribution(_integrate(explained, case, QUICK_STEPS))
+def quick_integrated_gradients(explained: Explained, cases: Sequence[Case]) -> list[Maps]:
+    """Compute Integrated Gradients of versions of a patient in few steps, whose error is left unknown."""
+    return _integrate(explained, cases, QUICK_STEPS)
 
 
-def _integrate(explained: Explained, case: Case, steps: int) -> Maps:
-    """Integrate the gradients from black to the pictures by the Gauss-Legendre rule."""
-    nodes, weights = (torch.from_numpy(each).float() / 2 for each in np.polynomial.legendre.leggauss(steps))
+def _integrate(explained: Explained, cases: Sequence[Case], steps: int) -> list[Maps]:
+    """Integrate the gradients from black to the pictures of each case by the Gauss-Legendre rule."""
+    rule = (torch.from_numpy(each).float().view(-1, 1, 1, 1, 1) / 2 for each in np.polynomial.legendre.leggauss(steps))
+    nodes, weights = (each.repeat(len(cases), 1, 1, 1, 1) for each in rule)  # one case after another
+    numbers = torch.arange(len(cases)).repeat_interleave(steps)
+    first, pictures = cases[0], stacked(cases)
 
-    def integrate(at_once: int) -> Maps:
-        sums = [torch.zeros_like(picture[0]) for picture in case.pictures]
-        for share, weight in zip(torch.split(nodes + 0.5, at_once), torch.split(weights, at_once), strict=True):
-            scaled = [(picture * share.view(-1, 1, 1, 1, 1)).requires_grad_() for picture in case.pictures]
+    def integrate(at_once: int) -> list[Tensor]:
+        sums = [torch.zeros_like(each) for each in pictures]
+        parts = (torch.split(each, at_once) for each in (numbers, nodes + 0.5, weights))
+        for number, share, weight in zip(*parts, strict=True):
+            scaled = [(each[number] * share).requires_grad_() for each in pictures]
             with torch.enable_grad():
-                logits = explained.versions(case, scaled)[:, case.target].sum()
+                logits = explained.versions(first, scaled)[:, first.target].sum()
             gradients = torch.autograd.grad(logits, scaled, allow_unused=True, materialize_grads=True)
-            sums = [total + torch.tensordot(weight, each, 1) for total, each in zip(sums, gradients, strict=True)]
-        return [(total * picture[0]).sum(1) for total, picture in zip(sums, case.pictures, strict=True)]
+            for total, each in zip(sums, gradients, strict=True):
+                total.index_add_(0, number, each * weight)
+        return [(total * each).sum(2) for total, each in zip(sums, pictures, strict=True)]
 
-    return within_memory(integrate, case)
+    return [list(maps) for maps in zip(*within_memory(integrate, first), strict=True)]

@@ -20,13 +20,13 @@ class FirstStage:
     """First stage of a network, each cell of whose output sees few pixels.
 
     Attributes:
-        module: The module that ends it.
+        name: The module of the network that ends it.
         cells: Cells a side of its output.
         stride: Pixels a side of a cell.
         reach: Cells to either side whose pixels a cell sees.
     """
 
-    module: nn.Module
+    name: str
     cells: int
     stride: int
     reach: int
@@ -75,7 +75,7 @@ class LocalTrunk:
                 maps[:, y : y + n_changed, x : x + n_changed] = part[inside]
             return whole
 
-        with _outputs_through(self.stage.module, paste):
+        with _outputs_through(self.backbone.body.get_submodule(self.stage.name), paste):
             return self.backbone.feature_map(cut)
 
 
@@ -96,7 +96,8 @@ def find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage |
 
 def _find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage | None:
     stages = list(getattr(backbone.body, "feature_info", None) or [{}])
-    module = backbone.body.get_submodule(str(stages[0].get("module", "?")))
+    name = str(stages[0].get("module", "?"))
+    module = backbone.body.get_submodule(name)
     picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     picture = picture.contiguous(memory_format=torch.channels_last)
     kept: list[Tensor] = []
@@ -117,7 +118,7 @@ def _find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage 
         spoilt[..., cell, cell] = torch.nan  # it spreads to every output that sees it
         backbone.feature_map(spoilt)
     reach = int((kept[1][0].isnan().any(0).nonzero() - middle).abs().max())
-    stage = FirstStage(module, cells, stride, reach)
+    stage = FirstStage(name, cells, stride, reach)
     if -(-square // stride) + 1 + 4 * reach > WORTHWHILE * cells:
         return None
     changed = picture.clone()

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from fusion_ln.explain.attribution import Attribution, Maps
 from fusion_ln.explain.memory import within_memory
-from fusion_ln.explain.methods import AttributionFunction, AttributionMethod
+from fusion_ln.explain.methods import AttributionMethod, QuickFunction
 from fusion_ln.explain.network import Case, Explained
 
 CURVE_STEPS = 20  # of insertion and deletion
@@ -74,21 +74,21 @@ class MapTests:
         self.explained, self.case, self.seed = explained, case, seed
 
     def score(
-        self, method: AttributionMethod, attribution: Attribution, quick: Attribution, randomized: Sequence[Explained]
+        self, method: AttributionMethod, attribution: Attribution, quick: Maps, randomized: Sequence[Explained]
     ) -> MapScores:
         """Score the maps of a method.
 
         Args:
             method: Its quick version is repeated for noisy pictures and randomised models.
             attribution: Maps to score.
-            quick: Those of the quick version.
+            quick: Maps of the quick version.
             randomized: Copies of the model with shuffled weights, one per `RANDOMIZED_SHARES`.
         """
-        others = [method.quick(model, self.case).maps for model in randomized]
+        others = [method.quick(model, [self.case])[0] for model in randomized]
         return MapScores(
             infidelity=self.infidelity(attribution.maps),
-            sensitivity=self.sensitivity(method.quick, quick.maps),
-            randomised=np.array([rank_correlation(self.case, quick.maps, other) for other in others]),
+            sensitivity=self.sensitivity(method.quick, quick),
+            randomised=np.array([rank_correlation(self.case, quick, other) for other in others]),
         )
 
     def score_random(self, attribution: Attribution) -> MapScores:
@@ -128,10 +128,10 @@ class MapTests:
             return float("nan")
         return 1 - (float((expected * effects).sum()) ** 2 / (whole * blank) if whole else 0.0)
 
-    def sensitivity(self, attribute: AttributionFunction, maps: Sequence[Tensor]) -> float:
+    def sensitivity(self, attribute: QuickFunction, maps: Sequence[Tensor]) -> float:
         """Compute sensitivity-max (Yeh et al. 2019): largest change of ``maps`` under noise, relative to their norm."""
         norm = _norm(maps) or 1.0
-        noisy = (attribute(self.explained, case).maps for case in self._noisy)
+        noisy = attribute(self.explained, self._noisy)
         return max(_norm([a - b for a, b in zip(maps, each, strict=True)]) / norm for each in noisy)
 
     @cached_property

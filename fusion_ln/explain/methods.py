@@ -1,6 +1,6 @@
 """Attribution methods by name, with the title and the sentence that a reader needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -8,6 +8,7 @@ from torch import nn
 from fusion_ln.errors import SettingsError
 from fusion_ln.explain.attribution import (
     Attribution,
+    Maps,
     attending_blocks,
     attention,
     grad_cam,
@@ -18,6 +19,7 @@ from fusion_ln.explain.network import Case, Explained
 from fusion_ln.explain.occlusion import occlusion, quick_occlusion
 
 AttributionFunction = Callable[[Explained, Case], Attribution]
+QuickFunction = Callable[[Explained, Sequence[Case]], list[Maps]]  # maps of each of some versions of a patient
 
 
 @dataclass(frozen=True)
@@ -34,28 +36,36 @@ class AttributionMethod:
     title: str
     description: str
     attribute: AttributionFunction
-    quick: AttributionFunction
+    quick: QuickFunction
 
-    def both(self, explained: Explained, case: Case) -> tuple[Attribution, Attribution]:
+    def both(self, explained: Explained, case: Case) -> tuple[Attribution, Maps]:
         """Compute the maps and those of the quick version, from the same passes where these give both."""
         exact = self.attribute(explained, case)
-        if self.quick is self.attribute:
-            return exact, exact
-        return exact, self.quick(explained, case) if exact.quick is None else Attribution(exact.quick)
+        return exact, self.quick(explained, [case])[0] if exact.quick is None else exact.quick
+
+
+def _exactly(quick: QuickFunction) -> AttributionFunction:
+    """Make the exact version of a method of which the quick one is exact."""
+
+    def attribute(explained: Explained, case: Case) -> Attribution:
+        [maps] = quick(explained, [case])
+        return Attribution(maps, quick=maps)
+
+    return attribute
 
 
 METHODS: dict[str, AttributionMethod] = {
     "gradcam": AttributionMethod(
         "Grad-CAM",
         "Places of the network’s last stage that speak for the class; coarse, and quick.",
-        grad_cam,
+        _exactly(grad_cam),
         grad_cam,
     ),
     "guided-gradcam": AttributionMethod(
         "Guided Grad-CAM",
         "Grad-CAM refined to edges by guided backpropagation; sharp, but known to follow edges whatever the "
         "network learnt.",
-        guided_grad_cam,
+        _exactly(guided_grad_cam),
         guided_grad_cam,
     ),
     "ig": AttributionMethod(
@@ -73,7 +83,7 @@ METHODS: dict[str, AttributionMethod] = {
     "attention": AttributionMethod(
         "Attention",
         "Share of the cross-attention head’s attention that each token receives; the same for every class.",
-        attention,
+        _exactly(attention),
         attention,
     ),
 }

@@ -37,6 +37,10 @@ class Case:
         """Inputs of the model besides the pictures: presence mask and clinical columns."""
         return self.present, self.clinical
 
+    def repeated(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Return the same for ``n`` versions of the pictures."""
+        return self.present.expand(n, -1, -1), None if self.clinical is None else self.clinical.expand(n, -1)
+
     @property
     def modalities(self) -> list[int]:
         """Positions of the present modalities."""
@@ -49,6 +53,11 @@ class Case:
     def with_pictures(self, pictures: Sequence[Tensor]) -> "Case":
         """Return the same patient with other pixels."""
         return replace(self, pictures=tuple(pictures))
+
+
+def stacked(cases: Sequence[Case]) -> list[Tensor]:
+    """Stack the pictures of versions of a patient, by modality (B, V, 3, S, S)."""
+    return [torch.cat(versions) for versions in zip(*(case.pictures for case in cases), strict=True)]
 
 
 class Planes(nn.Module):
@@ -140,17 +149,14 @@ class Explained(nn.Module):
         ``trunk`` computes the feature maps of the modality in place of the network itself.
         """
         n = len(views)
-        present = case.present.expand(n, -1, -1)
+        present, clinical = case.repeated(n)
         parts = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in encoded]
         parts[m] = self.model.encode(self.modalities[m], views, present[:, m], trunk)
-        clinical = None if case.clinical is None else case.clinical.expand(n, -1)
         return self.model.fuse(parts, present, clinical)
 
     def versions(self, case: Case, pictures: Sequence[Tensor]) -> Tensor:
         """Compute logits (B, C) of a patient whose ``pictures`` come in B versions."""
-        n = len(pictures[0])
-        clinical = None if case.clinical is None else case.clinical.expand(n, -1)
-        logits: Tensor = self.model(pictures, case.present.expand(n, -1, -1), clinical)
+        logits: Tensor = self.model(pictures, *case.repeated(len(pictures[0])))
         return logits
 
     @torch.no_grad()
@@ -241,13 +247,14 @@ class Explained(nn.Module):
             generator: Source of the permutations.
         """
         copied = copy.deepcopy(self)
+        copied._first_stages = self._first_stages  # what a cell sees is the same whatever the weights
         parts: list[nn.Module] = [*copied.model.members.values(), *copied.model.sources.values()]
         chosen = list(copied.model.fusion.parameters())
         for part in parts:
             tensors = list(part.parameters())
             chosen += tensors[len(tensors) - math.ceil(share * len(tensors)) :]
         for tensor in chosen:
-            order = torch.randperm(tensor.numel(), generator=generator)
+            order = torch.randperm(tensor.numel(), generator=generator, dtype=torch.int32)  # half the time of int64
             tensor.data = tensor.data.flatten().index_select(0, order).view_as(tensor)
         return copied
 

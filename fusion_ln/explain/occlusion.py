@@ -27,10 +27,9 @@ def occlusion(explained: Explained, case: Case) -> Attribution:
     return Attribution(maps, quick=quick)
 
 
-def quick_occlusion(explained: Explained, case: Case) -> Attribution:
+def quick_occlusion(explained: Explained, cases: Sequence[Case]) -> list[Maps]:
     """Compute occlusion maps of squares that lie side by side."""
-    [maps] = _occlude(explained, case, overlaps=(1,))
-    return Attribution(maps)
+    return [_occlude(explained, case, overlaps=(1,))[0] for case in cases]
 
 
 def _occlude(explained: Explained, case: Case, overlaps: Sequence[int]) -> list[Maps]:
@@ -68,10 +67,11 @@ class _Uncovered:
 def _uncover(explained: Explained, case: Case) -> _Uncovered:
     found = {m: explained.first_stage(explained.modalities[m], _square(case.pictures[m])) for m in case.modalities}
     stages = {m: stage for m, stage in found.items() if stage}
-    with outputs_of([stage.module for stage in stages.values()]) as outputs:
+    networks = {m: explained.own(explained.modalities[m]) for m in stages}
+    with outputs_of([networks[m].body.get_submodule(stage.name) for m, stage in stages.items()]) as outputs:
         encoded = explained.encode(case)
     trunks = {
-        m: LocalTrunk(explained.own(explained.modalities[m]), stage, known, _square(case.pictures[m]))
+        m: LocalTrunk(networks[m], stage, known, _square(case.pictures[m]))
         for (m, stage), known in zip(stages.items(), outputs, strict=True)
     }
     return _Uncovered(encoded, explained.model.fuse(encoded, *case.more)[0, case.target], trunks)

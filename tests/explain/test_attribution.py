@@ -12,6 +12,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.explain import memory
 from fusion_ln.explain.attribution import grad_cam, guided_grad_cam
 from fusion_ln.explain.integrated import integrated_gradients
 from fusion_ln.explain.memory import within_memory
@@ -61,7 +62,7 @@ def normalised(values):
 
 def target_with_map(case, explained):
     """The class whose Grad-CAM is not blank."""
-    return next(c for c in range(3) if float(grad_cam(explained, case.of(c)).maps[0].sum()) > 0)
+    return next(c for c in range(3) if float(grad_cam(explained, [case.of(c)])[0][0].sum()) > 0)
 
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit"])
@@ -69,7 +70,7 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
     model, case = make_model(backbone), make_case()
     explained = Explained(model)
     case = case.of(target_with_map(case, explained))
-    ours = grad_cam(explained, case).maps[0][0]
+    ours = grad_cam(explained, [case])[0][0][0]
     classifier = model.members["2d"].requires_grad_()  # which the explanation switched off
     body = classifier.backbone.body
     if backbone == "test_vit":
@@ -89,7 +90,7 @@ def test_grad_cam_agrees_with_pytorch_grad_cam(make_model, make_case, backbone):
 def test_grad_cam_of_a_triplet_is_captums_of_each_modality(make_model, make_case, head):
     explained, total = Explained(make_model(head=head)), 0.0
     for case in map(make_case((2, 1, 1)).of, range(3)):
-        maps, encoded = grad_cam(explained, case).maps, explained.encode(case)
+        [maps], encoded = grad_cam(explained, [case]), explained.encode(case)
         for m, name in enumerate(explained.modalities):
             cam = LayerGradCam(partial(explained.fuse, case, encoded, m), explained.planes(name))
             theirs = cam.attribute(case.pictures[m], case.target, relu_attributions=True)
@@ -103,7 +104,7 @@ def test_grad_cam_of_a_triplet_is_captums_of_each_modality(make_model, make_case
 def test_guided_grad_cam_agrees_with_captums_own(make_model, make_case):
     explained, case = Explained(make_model()), make_case()
     case = case.of(target_with_map(case, explained))
-    ours = guided_grad_cam(explained, case).maps[0]
+    ours = guided_grad_cam(explained, [case])[0][0]
     member = explained.model.members["2d"].requires_grad_()
     theirs = GuidedGradCam(member, explained.planes("2d")).attribute(
         case.pictures[0][0], case.target, interpolate_mode="bilinear"
@@ -115,7 +116,7 @@ def test_guided_grad_cam_agrees_with_captums_own(make_model, make_case):
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet", "test_vit", "test_byobnet"])
 def test_every_kind_of_network_has_planes(make_model, make_case, name):
     explained, case = Explained(make_model(name)), make_case()
-    maps = [grad_cam(explained, case.of(target)).maps[0] for target in range(3)]
+    maps = [grad_cam(explained, [case.of(target)])[0][0] for target in range(3)]
     assert all(m.shape == (1, SIDE, SIDE) for m in maps)
     assert any(float(m.sum()) > 0 for m in maps)
     assert explained.grids["2d"] == ((4, 4) if name == "test_vit" else (2, 2))
@@ -169,16 +170,32 @@ def test_quick_and_exact_maps_agree_with_captums(make_model, make_case, side):
     _, quick = METHODS["ig"].both(explained, case)
     more = {"target": case.target, "additional_forward_args": case.more}
     theirs = IntegratedGradients(explained).attribute(case.pictures, n_steps=16, **more)
-    for ours, values in zip(quick.maps, theirs, strict=True):
+    for ours, values in zip(quick, theirs, strict=True):
         torch.testing.assert_close(ours, values[0].sum(1).detach().float(), rtol=1e-3, atol=1e-7)
-    for maps, overlap in zip(METHODS["occlusion"].both(explained, case), (2, 1), strict=True):
+    exact, quick = METHODS["occlusion"].both(explained, case)
+    for maps, overlap in ((exact.maps, 2), (quick, 1)):
         encoded = explained.encode(case)
         for m in case.modalities:
             window = {"sliding_window_shapes": (1, 3, 8, 8), "strides": (1, 3, 8 // overlap, 8 // overlap)}
             method = Occlusion(partial(explained.fuse, case, encoded, m))
             values = method.attribute(case.pictures[m], target=case.target, perturbations_per_eval=16, **window)
             present = case.present[0, m]
-            torch.testing.assert_close(maps.maps[m][present], values[0].mean(1)[present].detach(), rtol=1e-3, atol=1e-6)
+            torch.testing.assert_close(maps[m][present], values[0].mean(1)[present].detach(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:captum")
+@pytest.mark.parametrize("at_once", [2, 128])
+@pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
+def test_versions_have_together_the_maps_that_each_has_alone(
+    make_model, make_case, monkeypatch, backbone, head, at_once
+):
+    monkeypatch.setattr(memory, "MOST_AT_ONCE", at_once)
+    explained, case = Explained(make_model(backbone, head)), make_case((2, 0, 1))
+    versions = [case.with_pictures([p * share for p in case.pictures]) for share in (1, 0.7, 0.2)]
+    for name in fitting_methods(explained):
+        quick = METHODS[name].quick
+        for together, version in zip(quick(explained, versions), versions, strict=True):
+            torch.testing.assert_close(together, quick(explained, [version])[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
@@ -225,12 +242,12 @@ def test_only_grad_cam_refuses_a_network_without_spatial_features(spots, make_ca
     explained, _ = spots
     assert fitting_methods(explained) == ["ig", "occlusion"]
     with pytest.raises(SettingsError, match="keeps no spatial features"):
-        grad_cam(explained, make_case())
+        grad_cam(explained, [make_case()])
 
 
 def test_a_last_stage_of_a_single_position_is_refused(make_model, make_case):
     with pytest.raises(SettingsError, match="32 x 32 pixels to a single position"):
-        grad_cam(Explained(make_model(side=32)), make_case(side=32))
+        grad_cam(Explained(make_model(side=32)), [make_case(side=32)])
 
 
 def test_batches_shrink_while_memory_runs_out(capsys, make_case):

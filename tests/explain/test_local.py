@@ -20,7 +20,7 @@ def test_local_features_are_those_of_the_whole_pictures(make_model, name):
     for version, (top, left) in enumerate(CORNERS):
         versions[2 * version, :, top : top + SQUARE, left : left + SQUARE] = 0
     with torch.no_grad():
-        with outputs_of([stage.module]) as known:
+        with outputs_of([backbone.body.get_submodule(stage.name)]) as known:
             backbone.feature_map(pictures)
         trunk = LocalTrunk(backbone, stage, known[0], SQUARE)
         sizes = []

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from fusion_ln.decode.picture import read_picture
-from fusion_ln.explain.attribution import Attribution
 from fusion_ln.explain.map_metrics import (
     NOISE,
     NOISE_DRAWS,
@@ -79,16 +78,16 @@ def test_infidelity_is_low_for_a_true_map_and_high_for_a_false_one(square):
 def test_sensitivity_is_zero_where_noise_changes_nothing(square):
     explained, case, inside = square
     tests = MapTests(explained, case, 0)
-    fixed = [inside.float()[None]]
-    assert tests.sensitivity(lambda e, c: Attribution(fixed), fixed) == 0
-    assert tests.sensitivity(lambda e, c: Attribution([c.pictures[0][0].mean(1)]), [case.pictures[0][0].mean(1)]) > 0
+    fixed, mean = [inside.float()[None]], [case.pictures[0][0].mean(1)]
+    assert tests.sensitivity(lambda e, cases: [fixed for _ in cases], fixed) == 0
+    assert tests.sensitivity(lambda e, cases: [[c.pictures[0][0].mean(1)] for c in cases], mean) > 0
 
 
 def test_infidelity_and_sensitivity_agree_with_captums(make_model, make_case):
     """Captum computes them map by map; here the squares' effects and the first maps are computed once."""
     explained, case = Explained(make_model(head="late-mean")), make_case((1, 0, 2))
     tests, quick = MapTests(explained, case, 5), METHODS["occlusion"].quick
-    maps = quick(explained, case).maps
+    [maps] = quick(explained, [case])
 
     def infidelity(attributions):
         generator = torch.Generator().manual_seed(5)
@@ -119,7 +118,7 @@ def test_infidelity_and_sensitivity_agree_with_captums(make_model, make_case):
         return tuple(p + NOISE * (2 * torch.rand(p.shape, generator=generator) - 1) for p in pictures)
 
     def repeat(pictures):
-        rows = [quick(explained, case.with_pictures([p[[b]] for p in pictures])).maps for b in range(len(pictures[0]))]
+        rows = quick(explained, [case.with_pictures([p[[b]] for p in pictures]) for b in range(len(pictures[0]))])
         return tuple(torch.stack(each) for each in zip(*rows, strict=True))
 
     expected = captum.metrics.sensitivity_max(
@@ -136,7 +135,7 @@ def test_shuffled_weights_change_the_map_but_not_the_model_itself(make_model, ma
     for name, tensor in explained.named_parameters():
         other = randomized.get_parameter(name)
         torch.testing.assert_close(other.flatten().sort().values, tensor.flatten().sort().values)
-    maps, other = (METHODS["ig"].quick(model, case).maps for model in (explained, randomized))
+    maps, other = (METHODS["ig"].quick(model, [case])[0] for model in (explained, randomized))
     assert rank_correlation(case, maps, maps) == pytest.approx(1)
     assert abs(rank_correlation(case, maps, other)) < 0.5
 

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from fusion_ln.report.kit.style import CARD, INK, MUTED
+from fusion_ln.report.kit.style import CARD, INK, MUTED, PNG_LEVEL
 
 CELL = 192  # pixels a side in the page
 GAP = 8  # pixels between cells of a panel
@@ -98,7 +98,7 @@ def draw_panel(title: str, columns: list[str], rows: list[tuple[str, list[np.nda
             panel.paste(Image.fromarray(cell), (left + x * step, top + y * step))
     pen.text((panel.width - GAP, panel.height - 11), foot, fill=MUTED, font=small, anchor="rm")
     buffer = io.BytesIO()
-    panel.save(buffer, "png")
+    panel.save(buffer, "png", compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 

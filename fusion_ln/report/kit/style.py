@@ -39,6 +39,7 @@ INK, MUTED, LINE, CARD = (LIGHT[name] for name in ("ink", "muted", "line", "card
 OTHERS = tuple(name for name in COLOURS if name.startswith("other"))
 
 PNG_DPI = 200
+PNG_LEVEL = 3  # of zlib: a third of the usual time, for files 8 % larger
 POINTS_PER_INCH = 72  # the unit of SVG files
 TITLE_HEIGHT = 0.3  # inches
 TINY = 0.0005  # three digits would say 0
@@ -102,7 +103,13 @@ def png_of(figure: Figure, title: str) -> bytes:
     buffer = io.BytesIO()
     with _quiet_fonts():
         figure.savefig(
-            buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}, bbox_inches=whole
+            buffer,
+            format="png",
+            dpi=PNG_DPI,
+            facecolor="white",
+            metadata={"Software": None},
+            bbox_inches=whole,
+            pil_kwargs={"compress_level": PNG_LEVEL},
         )
     return buffer.getvalue()
 
