@@ -14,8 +14,9 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
+from fusion_ln.explain.hooks import outputs_of
 from fusion_ln.explain.memory import within_memory
-from fusion_ln.explain.network import Case, Explained, outputs_of, stacked
+from fusion_ln.explain.network import Case, Explained, stacked
 from fusion_ln.models.fusion.base import HeadEnsemble
 from fusion_ln.models.fusion.cross_attention import CrossAttention
 from fusion_ln.models.fusion.layers import TransformerBlock

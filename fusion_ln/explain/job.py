@@ -101,9 +101,9 @@ class _PatientMaps:
             return attribution, self.tests.score_random(attribution) if trust else None
         if not trust:
             return METHODS[method].attribute(self.tests.explained, self.case), None
-        attribution, quick = METHODS[method].both(self.tests.explained, self.case)
         randomized = self.held_out.randomized(self.fold)
-        return attribution, self.tests.score(METHODS[method], attribution, quick, randomized)
+        attribution, quick, others = METHODS[method].with_quick(self.tests.explained, self.case, randomized)
+        return attribution, self.tests.score(METHODS[method], attribution, quick, others)
 
     def arrays(self, attribution: Attribution) -> dict[str, np.ndarray]:
         """Name the map of each modality, the class and the error, as a file of maps does."""

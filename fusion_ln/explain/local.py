@@ -1,15 +1,15 @@
-"""Passes of pictures that differ from known ones in a square: the first stage computes only what sees the square."""
+"""Passes that take up what an earlier one computed: the surroundings of a square, or the stages that networks share."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fusion_ln.models.backbones import Backbone
+from fusion_ln.explain.hooks import outputs_of, outputs_through
+from fusion_ln.models.backbones import Backbone, Trunk
 
+SMALLER = 4  # side of a picture by that of one which only leads to a stage
 WORTHWHILE = 0.75  # largest share of a picture's side that is worth cutting out
 
 Corner = tuple[int, int]  # top and left of a square
@@ -75,8 +75,32 @@ class LocalTrunk:
                 maps[:, y : y + n_changed, x : x + n_changed] = part[inside]
             return whole
 
-        with _outputs_through(self.backbone.body.get_submodule(self.stage.name), paste):
+        with outputs_through(self.backbone.body.get_submodule(self.stage.name), paste):
             return self.backbone.feature_map(cut)
+
+
+@dataclass(frozen=True)
+class LateTrunk:
+    """Network that goes on from the output of a stage which it shares with another network.
+
+    Attributes:
+        backbone: The network.
+        stage: The module that ends the stage.
+        small: A small picture, whose way to the stage costs next to nothing. Shape (1, 3, s, s).
+    """
+
+    backbone: Backbone
+    stage: str
+    small: Tensor
+
+    def going_on(self, known: Tensor) -> Trunk:
+        """Make the network of pictures of which the other network's stage has the output ``known`` (B, C, h, w)."""
+
+        def feature_map(pictures: Tensor) -> Tensor:
+            with outputs_through(self.backbone.body.get_submodule(self.stage), lambda out: known):
+                return self.backbone.feature_map(self.small)
+
+        return feature_map
 
 
 def find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage | None:
@@ -109,7 +133,7 @@ def _find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage 
     def is_plane(out: Tensor) -> bool:
         return out.ndim == 4 and out.shape[2] == out.shape[3] and side % out.shape[2] == 0
 
-    with _outputs_through(module, keep):
+    with outputs_through(module, keep):
         backbone.feature_map(picture)
         cells = kept[0].shape[2] if len(kept) == 1 and is_plane(kept[0]) else 1
         stride, middle = side // cells, cells // 2
@@ -127,18 +151,33 @@ def _find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage 
     return stage if torch.allclose(local, backbone.feature_map(changed), rtol=1e-4, atol=1e-4) else None
 
 
-@contextmanager
-def _outputs_through(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Hand the outputs of a module through a function while the context is open."""
+def find_late_trunk(backbone: Backbone, origin: Backbone, side: int) -> LateTrunk | None:
+    """Find the last stage that a network shares with ``origin``; None if it is at most the first.
 
-    def replace(module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
-        return change(out)
-
-    hook = module.register_forward_hook(replace)
+    Args:
+        backbone: The network.
+        origin: The network whose weights it has in part.
+        side: Pixels a side of their pictures.
+    """
     try:
-        yield
-    finally:
-        hook.remove()
+        with torch.no_grad():
+            return _find_late_trunk(backbone, origin, side)
+    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError):  # it takes no smaller picture
+        return None
+
+
+def _find_late_trunk(backbone: Backbone, origin: Backbone, side: int) -> LateTrunk | None:
+    names = [str(stage["module"]) for stage in getattr(backbone.body, "feature_info", None) or ()]
+    picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with outputs_of([origin.body.get_submodule(name) for name in names]) as theirs:
+        origin.feature_map(picture)
+    with outputs_of([backbone.body.get_submodule(name) for name in names]) as own:
+        whole = backbone.feature_map(picture)
+    shared = max((i for i, pair in enumerate(zip(theirs, own, strict=True)) if torch.equal(*pair)), default=0)
+    if not shared:
+        return None
+    late = LateTrunk(backbone, names[shared], picture[..., : side // SMALLER, : side // SMALLER])
+    return late if torch.allclose(late.going_on(own[shared])(picture), whole, rtol=1e-4, atol=1e-4) else None
 
 
 def _within(value: int, largest: int) -> int:

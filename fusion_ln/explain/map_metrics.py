@@ -74,21 +74,20 @@ class MapTests:
         self.explained, self.case, self.seed = explained, case, seed
 
     def score(
-        self, method: AttributionMethod, attribution: Attribution, quick: Maps, randomized: Sequence[Explained]
+        self, method: AttributionMethod, attribution: Attribution, quick: Maps, randomised: Sequence[Maps]
     ) -> MapScores:
         """Score the maps of a method.
 
         Args:
-            method: Its quick version is repeated for noisy pictures and randomised models.
+            method: Its quick version is repeated for noisy pictures.
             attribution: Maps to score.
             quick: Maps of the quick version.
-            randomized: Copies of the model with shuffled weights, one per `RANDOMIZED_SHARES`.
+            randomised: Those of copies of the model with shuffled weights, one per `RANDOMIZED_SHARES`.
         """
-        others = [method.quick(model, [self.case])[0] for model in randomized]
         return MapScores(
             infidelity=self.infidelity(attribution.maps),
             sensitivity=self.sensitivity(method.quick, quick),
-            randomised=np.array([rank_correlation(self.case, quick, other) for other in others]),
+            randomised=np.array([rank_correlation(self.case, quick, other) for other in randomised]),
         )
 
     def score_random(self, attribution: Attribution) -> MapScores:

@@ -16,9 +16,10 @@ from fusion_ln.explain.attribution import (
 )
 from fusion_ln.explain.integrated import integrated_gradients, quick_integrated_gradients
 from fusion_ln.explain.network import Case, Explained
-from fusion_ln.explain.occlusion import occlusion, quick_occlusion
+from fusion_ln.explain.occlusion import occlusion, occlusion_with_copies, quick_occlusion
 
 AttributionFunction = Callable[[Explained, Case], Attribution]
+CopiesFunction = Callable[[Explained, Case, Sequence[Explained]], tuple[Attribution, list[Maps]]]
 QuickFunction = Callable[[Explained, Sequence[Case]], list[Maps]]  # maps of each of some versions of a patient
 
 
@@ -31,17 +32,25 @@ class AttributionMethod:
         description: Meaning of its maps, in one sentence.
         attribute: Function that computes the maps.
         quick: Less exact version of it where exactness is expensive, for the metrics that repeat it many times.
+        copied: Function of a model, a case and copies of the model that computes the maps and the copies' quick ones
+            from the same passes.
     """
 
     title: str
     description: str
     attribute: AttributionFunction
     quick: QuickFunction
+    copied: CopiesFunction | None = None
 
-    def both(self, explained: Explained, case: Case) -> tuple[Attribution, Maps]:
-        """Compute the maps and those of the quick version, from the same passes where these give both."""
-        exact = self.attribute(explained, case)
-        return exact, self.quick(explained, [case])[0] if exact.quick is None else exact.quick
+    def with_quick(
+        self, explained: Explained, case: Case, copies: Sequence[Explained] = ()
+    ) -> tuple[Attribution, Maps, list[Maps]]:
+        """Compute the maps, those of the quick version, and its of copies of the model; what they share, once."""
+        if self.copied:
+            exact, others = self.copied(explained, case, copies)
+        else:
+            exact, others = self.attribute(explained, case), [self.quick(each, [case])[0] for each in copies]
+        return exact, self.quick(explained, [case])[0] if exact.quick is None else exact.quick, others
 
 
 def _exactly(quick: QuickFunction) -> AttributionFunction:
@@ -79,6 +88,7 @@ METHODS: dict[str, AttributionMethod] = {
         "Fall of the logit while a square of the picture is black; slow, and needs no gradients.",
         occlusion,
         quick_occlusion,
+        occlusion_with_copies,
     ),
     "attention": AttributionMethod(
         "Attention",

@@ -2,16 +2,14 @@
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusion_ln.errors import SettingsError
-from fusion_ln.explain.local import FirstStage, find_first_stage
+from fusion_ln.explain.local import FirstStage, LateTrunk, find_first_stage, find_late_trunk
 from fusion_ln.models.backbones import Backbone, Trunk
 from fusion_ln.models.triplet import TripletModel, module_key
 
@@ -114,6 +112,7 @@ class Explained(nn.Module):
         self.model = copy.deepcopy(model, shared).eval().requires_grad_(False)
         self.grids: dict[str, tuple[int, int]] = {}
         self._first_stages: dict[tuple[str, int], FirstStage | None] = {}
+        self._late_trunks: dict[str, LateTrunk | None] = {}
         for module in self.model.modules():
             if getattr(module, "inplace", False):  # a hook cannot read an output that is overwritten
                 module.inplace = False  # type: ignore[assignment]
@@ -209,6 +208,13 @@ class Explained(nn.Module):
             self._first_stages[key] = find_first_stage(self.own(modality), self.model.sides[modality], square)
         return self._first_stages[key]
 
+    def late_trunk(self, modality: str, origin: "Explained") -> LateTrunk | None:
+        """Return what of a modality's own network comes behind the stages of ``origin``, of which this is a copy."""
+        if modality not in self._late_trunks:
+            own, theirs = self.own(modality), origin.own(modality)
+            self._late_trunks[modality] = find_late_trunk(own, theirs, self.model.sides[modality])
+        return self._late_trunks[modality]
+
     def own(self, modality: str) -> Backbone:
         """Return the network that the modality's own head reads."""
         backbone = self.model.members[module_key(modality)].backbone
@@ -257,24 +263,6 @@ class Explained(nn.Module):
             order = torch.randperm(tensor.numel(), generator=generator, dtype=torch.int32)  # half the time of int64
             tensor.data = tensor.data.flatten().index_select(0, order).view_as(tensor)
         return copied
-
-
-@contextmanager
-def outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what each layer returns, in the order of ``layers``, while the context is open."""
-    outputs: dict[nn.Module, Tensor] = {}
-
-    def keep(module: nn.Module, args: Any, out: Tensor) -> None:
-        outputs[module] = out
-
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
-    collected: list[Tensor] = []
-    try:
-        yield collected
-        collected += [outputs[layer] for layer in layers]
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def no_spatial_features(modality: str) -> SettingsError:

@@ -167,12 +167,12 @@ def test_integrated_gradients_sum_to_the_change_of_the_logit(make_model, make_ca
 @pytest.mark.parametrize("side", [64, 60])  # squares of 8: the last of a row reaches out of the smaller picture
 def test_quick_and_exact_maps_agree_with_captums(make_model, make_case, side):
     explained, case = Explained(make_model(head="late-mean", side=side)), make_case((1, 0, 2), side)
-    _, quick = METHODS["ig"].both(explained, case)
+    _, quick, _ = METHODS["ig"].with_quick(explained, case)
     more = {"target": case.target, "additional_forward_args": case.more}
     theirs = IntegratedGradients(explained).attribute(case.pictures, n_steps=16, **more)
     for ours, values in zip(quick, theirs, strict=True):
         torch.testing.assert_close(ours, values[0].sum(1).detach().float(), rtol=1e-3, atol=1e-7)
-    exact, quick = METHODS["occlusion"].both(explained, case)
+    exact, quick, _ = METHODS["occlusion"].with_quick(explained, case)
     for maps, overlap in ((exact.maps, 2), (quick, 1)):
         encoded = explained.encode(case)
         for m in case.modalities:
@@ -184,8 +184,9 @@ def test_quick_and_exact_maps_agree_with_captums(make_model, make_case, side):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:captum")
-@pytest.mark.parametrize("at_once", [2, 128])
-@pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
+@pytest.mark.parametrize(
+    ("backbone", "head", "at_once"), [("test_resnet", "late-mean", 5), ("test_vit", "cross-attention", 128)]
+)
 def test_versions_have_together_the_maps_that_each_has_alone(
     make_model, make_case, monkeypatch, backbone, head, at_once
 ):
@@ -196,6 +197,17 @@ def test_versions_have_together_the_maps_that_each_has_alone(
         quick = METHODS[name].quick
         for together, version in zip(quick(explained, versions), versions, strict=True):
             torch.testing.assert_close(together, quick(explained, [version])[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "concat"), ("test_vit", "late-mean")])
+def test_copies_have_beside_the_model_the_maps_that_they_have_alone(make_model, make_case, backbone, head):
+    explained, case = Explained(make_model(backbone, head)), make_case((2, 0, 1))
+    copies = [explained.shuffled(share, torch.Generator().manual_seed(0)) for share in (0.1, 1.0)]
+    for name in ("gradcam", "occlusion"):
+        exact, quick, others = METHODS[name].with_quick(explained, case, copies)
+        torch.testing.assert_close(exact.maps, METHODS[name].attribute(explained, case).maps)
+        for each, maps in zip([explained, *copies], [quick, *others], strict=True):
+            torch.testing.assert_close(maps, METHODS[name].quick(each, [case])[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "late-mean"), ("test_vit", "cross-attention")])
