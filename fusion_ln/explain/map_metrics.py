@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
-from scipy.stats import spearmanr
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from fusion_ln.explain.attribution import Attribution, Maps
 from fusion_ln.explain.memory import within_memory
@@ -210,7 +210,7 @@ def rank_correlation(case: Case, maps: Sequence[Tensor], others: Sequence[Tensor
     a, b = (np.concatenate([_pixels(case, m, each) for m, each in enumerate(both)]) for both in (maps, others))
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(spearmanr(a, b).statistic)
+    return float(pd.DataFrame({"map": a, "other": b}).corr("spearman").to_numpy()[0, 1])
 
 
 def random_maps(case: Case, seed: int) -> Attribution:
@@ -244,9 +244,7 @@ def _pixels(case: Case, m: int, values: Tensor) -> np.ndarray:
 def _blur(pictures: Tensor) -> Tensor:
     """Blur until no finding is left, by a Gaussian of a sixteenth of the side. (1, V, 3, S, S)."""
     sigma = pictures.shape[-1] / 16
-    kernel = 2 * round(2 * sigma) + 1
-    blurred: Tensor = gaussian_blur(pictures[0], [kernel, kernel], [sigma, sigma])[None]
-    return blurred
+    return torch.from_numpy(gaussian_filter(pictures, sigma, mode="mirror", radius=round(2 * sigma), axes=(-2, -1)))
 
 
 def _squares(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -3,6 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from fusion_ln.decode.picture import read_picture
 from fusion_ln.explain.map_metrics import (
@@ -55,6 +57,13 @@ def test_curves_of_the_decisive_pixels_beat_those_of_random_ones(square):
     # The square is a sixteenth of the picture: two of twenty steps take all of it.
     assert of_known.deletion[2] == pytest.approx(end)
     assert of_known.insertion[2] == pytest.approx(float(start))
+
+
+def test_insertion_starts_from_pictures_that_torchvision_blurs_alike(square):
+    explained, case, _ = square
+    blurred = gaussian_blur(case.pictures[0][0], [17, 17], [SIDE / 16, SIDE / 16])[None]
+    [curves] = MapTests(explained, case, 0).curves([random_maps(case, 0).maps])
+    assert curves.insertion[0] == pytest.approx(float(explained.probs(case.with_pictures([blurred]))[0, 0]), rel=1e-6)
 
 
 def test_a_flat_map_gains_nothing_from_the_order_of_rows(square):
@@ -125,6 +134,14 @@ def test_infidelity_and_sensitivity_agree_with_captums(make_model, make_case):
         repeat, case.pictures, disturb, n_perturb_samples=NOISE_DRAWS, max_examples_per_batch=NOISE_DRAWS
     )
     assert tests.sensitivity(quick, maps) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_maps_correlate_as_scipy_ranks_their_pixels_ties_and_all(make_case, rng):
+    case = make_case((2, 0, 1))
+    maps, others = ([torch.from_numpy(rng.integers(0, 9, (2, SIDE, SIDE))).float() for _ in range(3)] for _ in range(2))
+    others = [a + b for a, b in zip(maps, others, strict=True)]
+    pixels = [np.concatenate([each[0].flatten(), each[2][0].flatten()]) for each in (maps, others)]  # those present
+    assert rank_correlation(case, maps, others) == pytest.approx(spearmanr(*pixels).statistic)
 
 
 def test_shuffled_weights_change_the_map_but_not_the_model_itself(make_model, make_case):
