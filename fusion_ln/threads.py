@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
@@ -60,14 +60,17 @@ def _read_quota(folder: Path, version: int) -> float | None:
 
 def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield ``function`` of every item, in order; shows progress, and Ctrl-C cancels the rest."""
-    n_threads = cores()
-    pool = ThreadPoolExecutor(n_threads)
+    return results_in_order(ThreadPoolExecutor(cores()), title, function, items)
+
+
+def results_in_order(pool: Executor, title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Yield what a pool computes of every item, in order; shows progress. The pool ends with the last or an error."""
     running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up
     left = iter(items)
     try:
         with progress(title, len(items)) as step:
             for _ in items:
-                running += (pool.submit(function, item) for item in islice(left, 4 * n_threads - len(running)))
+                running += (pool.submit(function, item) for item in islice(left, 4 * cores() - len(running)))
                 result = running.popleft().result()
                 step("")
                 yield result

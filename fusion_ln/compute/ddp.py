@@ -12,8 +12,8 @@ import torch
 
 from fusion_ln.compute.device import accelerator_of
 from fusion_ln.compute.environment import Environment
-from fusion_ln.compute.processes import die_with_parent, interrupts_held_back
 from fusion_ln.errors import DivergedError, FusionLNError, SettingsError
+from fusion_ln.forks import die_with_parent, interrupts_held_back
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.threads import cores
 

@@ -15,8 +15,9 @@ import torch
 from fusion_ln.compute.ddp import run_on_all_ranks
 from fusion_ln.compute.device import accelerator_of, check_batch, check_device, fits_at_once
 from fusion_ln.compute.job import Job, Step
-from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload, refuse_unguarded
+from fusion_ln.compute.processes import WORKERS, init_worker, preload, refuse_unguarded
 from fusion_ln.errors import RunError, SettingsError
+from fusion_ln.forks import interrupts_held_back
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
 from fusion_ln.threads import keep_freed_memory

@@ -1,21 +1,18 @@
 """Worker processes of this machine: how each of them starts."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from multiprocessing import connection, forkserver, resource_tracker
+from collections.abc import Iterable, Mapping
+from multiprocessing import connection, forkserver
 from threading import Thread
 
 from fusion_ln.errors import RunError
 from fusion_ln.files.locks import is_importing_main
+from fusion_ln.forks import interrupts_held_back
 from fusion_ln.threads import keep_freed_memory
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
 # Workers are forked from a process that has imported torch and begun no thread: a fork of this one would inherit its
 # threads as locks, and a fresh interpreter would take seconds to import the same again.
 WORKERS = multiprocessing.get_context("forkserver")
@@ -33,28 +30,6 @@ def preload_now(*modules: str) -> None:
     preload(modules)
     with interrupts_held_back():
         forkserver.ensure_running()
-
-
-@contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the body is done; processes that it starts are deaf from their first instant.
-
-    They would else die while they load torch, and a forkserver would take the workers of a fit along before their
-    states are written. For the main thread.
-    """
-    resource_tracker.ensure_running()  # it lets interrupts through again when it starts
-    heard: list[int] = []
-    # Other threads may receive them.
-    handlers = {end: signal.signal(end, lambda number, _: heard.append(number)) for end in ENDS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for end, handler in handlers.items():
-            signal.signal(end, handler)
-    for number in heard:
-        signal.raise_signal(number)
 
 
 def init_worker(environment: Mapping[str, str], threads: int) -> None:
@@ -96,8 +71,3 @@ def _die_with_command() -> None:
     assert command is not None
     connection.wait([command.sentinel])
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process with the one that started it."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

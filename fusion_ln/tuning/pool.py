@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from fusion_ln.compute.device import accelerator_of, fits_at_once
-from fusion_ln.compute.processes import WORKERS, init_worker, interrupts_held_back, preload, refuse_unguarded
+from fusion_ln.compute.processes import WORKERS, init_worker, preload, refuse_unguarded
 from fusion_ln.compute.threads import threads_per_fit
 from fusion_ln.errors import FusionLNError, StudyError
+from fusion_ln.forks import interrupts_held_back
 from fusion_ln.progress import progress, say
 from fusion_ln.tuning.study import StudyJob
 from fusion_ln.tuning.worker import Conditions, run_worker, unfinished_studies

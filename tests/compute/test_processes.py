@@ -9,37 +9,8 @@ import pytest
 from tiny import CPU, started
 
 from fusion_ln.compute import local
-from fusion_ln.compute.processes import interrupts_held_back
 from fusion_ln.errors import RunError
 from fusion_ln.settings.devices import DeviceSettings
-
-IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
-
-
-@pytest.fixture
-def hears_ctrl_c():
-    """Hear Ctrl-C as a command does that was not started in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("hears_ctrl_c")
-def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
-    started = []
-
-    def start_all():
-        with interrupts_held_back():
-            for _ in range(2):
-                started.append(subprocess.Popen([sys.executable, "-c", IS_DEAF], stdout=subprocess.PIPE))
-                os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        start_all()
-    assert [process.communicate()[0] for process in started] == [b"True\n"] * 2
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
 
 COMMAND = """
 import os, time

@@ -1,14 +1,15 @@
 """Page of an explanation: contributions of the modalities, maps of the patients, tests of the maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fusion_ln.files.names import as_file_name
-from fusion_ln.progress import progress
+from fusion_ln.forks import map_in_forks
 from fusion_ln.report.explanation import figures, overlays
 from fusion_ln.report.explanation.reading import ExplainedPatient, Explanation, read_explanation
 from fusion_ln.report.explanation.tables import (
@@ -32,7 +33,8 @@ from fusion_ln.units import nodes_counted
 GALLERY = 48  # patients with their pictures in the page; of all there is a panel as PNG
 
 # Rows of a patient's panel: the name of a picture, and its cells: the picture, then the map of every method over it.
-Panel = list[tuple[str, list[np.ndarray]]]
+Rows = list[tuple[str, list[np.ndarray]]]
+Panel = tuple[tuple[str, tuple[str, ...]], ...]  # its cells as data URIs; none where the page does not show it
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,11 @@ class GalleryPatient:
 
     Attributes:
         contributions: Of each modality to the predicted class; empty for a run of one modality.
-        panel: The rows of the panel, its cells as data URIs.
     """
 
     patient: ExplainedPatient
     contributions: tuple[tuple[str, float], ...]
-    panel: tuple[tuple[str, tuple[str, ...]], ...]
+    panel: Panel
 
     @property
     def truth(self) -> str:
@@ -71,8 +72,8 @@ def write_explanation(folder: ExplanationFolder) -> Path:
             "contributions": _contribution_plates(read),
             "means": [_mean_plate(read, method) for method in sorted(read.titles, key=lambda name: name != leader)],
         }
-        panels = {patient.id: _draw_cells(read, patient) for patient in read.explained}
-        _write_panels(read, panels)
+        shown = _choose_shown(read)
+        panels = _write_panels(read, {patient.id for patient in shown})
     sheets = [
         Sheet("methods", "Methods", methods),
         Sheet("figures", "Where the weight of every map lies", read.figures),
@@ -98,27 +99,19 @@ def write_explanation(folder: ExplanationFolder) -> Path:
         lead=lead(read, methods, leader),
         shares=truth_shares(read),
         pairs=pair_table(read),
-        gallery=gallery(read, panels),
+        gallery=[GalleryPatient(each, _contributions_to(read, each), panels[each.id]) for each in shown],
         of_views=any(len(panels[patient.id]) > len(patient.modalities) for patient in read.explained),
     )
 
 
-def gallery(read: Explanation, panels: Mapping[str, Panel]) -> list[GalleryPatient]:
+def _choose_shown(read: Explanation) -> list[ExplainedPatient]:
     """Choose the patients of the page, by true class, the most misjudged first."""
     order = sorted(read.explained, key=lambda each: (read.classes.index(each.truth), each.probs[each.truth]))
-    shown = order
-    if len(order) > GALLERY:  # of each class the same number, the most misjudged first
-        truths = pd.Series([patient.truth for patient in order])
-        kept = truths.groupby(truths).cumcount() < GALLERY // len(read.classes)
-        shown = [patient for patient, keep in zip(order, kept, strict=True) if keep]
-    return [
-        GalleryPatient(
-            patient,
-            _contributions_to(read, patient),
-            tuple((name, tuple(overlays.data_uri(cell) for cell in cells)) for name, cells in panels[patient.id]),
-        )
-        for patient in shown
-    ]
+    if len(order) <= GALLERY:
+        return order
+    truths = pd.Series([patient.truth for patient in order])  # of each class the same number
+    kept = truths.groupby(truths).cumcount() < GALLERY // len(read.classes)
+    return [patient for patient, keep in zip(order, kept, strict=True) if keep]
 
 
 def _contributions_to(read: Explanation, patient: ExplainedPatient) -> tuple[tuple[str, float], ...]:
@@ -130,7 +123,24 @@ def _contributions_to(read: Explanation, patient: ExplainedPatient) -> tuple[tup
     return tuple((m, float(c)) for m, c in zip(own[MODALITY], own["contribution"], strict=True))
 
 
-def _draw_cells(read: Explanation, patient: ExplainedPatient) -> Panel:
+def _write_panels(read: Explanation, shown: Collection[str]) -> dict[str, Panel]:
+    """Write the panel of every patient as PNG; returns them by patient."""
+    panels = map_in_forks("Panels", partial(_write_panel, read, shown), read.explained)
+    return {patient.id: panel for patient, panel in zip(read.explained, panels, strict=True)}
+
+
+def _write_panel(read: Explanation, shown: Collection[str], patient: ExplainedPatient) -> Panel:
+    rows = _draw_cells(read, patient)
+    prob = style.number(patient.probs[patient.predicted], 2)
+    title = f"{patient.id}: {patient.predicted} ({prob}), truly {patient.truth}"
+    foot = f"{SIMULATED} patient" if read.simulated else ""
+    panel = overlays.draw_panel(title, ["Picture", *read.titles.values()], rows, foot)
+    write_png(read.folder.root / "figures" / "patients" / f"{as_file_name(patient.id)}.png", panel)
+    is_shown = patient.id in shown
+    return tuple((name, tuple(map(overlays.data_uri, cells if is_shown else ()))) for name, cells in rows)
+
+
+def _draw_cells(read: Explanation, patient: ExplainedPatient) -> Rows:
     pictures = read.pictures(patient.id)
     maps = {
         method: {m: np.stack([overlays.smooth(view) for view in values]) for m, values in held.items()}
@@ -149,18 +159,6 @@ def _draw_cells(read: Explanation, patient: ExplainedPatient) -> Panel:
             name = short_title(modality) + (f" {view + 1}" if len(views) > 1 else "")
             rows.append((name, cells))
     return rows
-
-
-def _write_panels(read: Explanation, panels: Mapping[str, Panel]) -> None:
-    columns = ["Picture", *read.titles.values()]
-    with progress("Panels", len(panels)) as step:
-        for patient in read.explained:
-            prob = style.number(patient.probs[patient.predicted], 2)
-            title = f"{patient.id}: {patient.predicted} ({prob}), truly {patient.truth}"
-            foot = f"{SIMULATED} patient" if read.simulated else ""
-            panel = overlays.draw_panel(title, columns, panels[patient.id], foot)
-            write_png(read.folder.root / "figures" / "patients" / f"{as_file_name(patient.id)}.png", panel)
-            step("")
 
 
 def _trust_plates(read: Explanation) -> list[Plate]:

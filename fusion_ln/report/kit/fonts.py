@@ -1,6 +1,9 @@
 """Fonts of figures: the usual one, and installed ones for signs that it lacks, such as Chinese ones."""
 
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 from matplotlib import font_manager
@@ -16,6 +19,7 @@ OTHER_SCRIPTS = "fonts-noto-core"
 NO_PICTURES = "Last Resort"  # has a box for every sign
 NORMAL_WEIGHT = 400
 _said: set[str] = set()  # packages that the user has been told of
+_say_later = ContextVar[Callable[[list[str]], None] | None]("say_later", default=None)
 
 
 def set_fonts(figure: Figure) -> None:
@@ -43,11 +47,22 @@ def _families(lacking: frozenset[str]) -> tuple[str, ...]:
             break
         chosen.append(family)
         left -= _installed()[family]
-    _say_missing(sorted(map(chr, left)))
+    (_say_later.get() or say_missing)(sorted(map(chr, left)))
     return tuple(chosen)
 
 
-def _say_missing(signs: list[str]) -> None:
+@contextmanager
+def missing_signs() -> Iterator[list[list[str]]]:
+    """Collect what `say_missing` would say of the figures in the body, for another process to say it."""
+    missing: list[list[str]] = []
+    token = _say_later.set(missing.append)
+    try:
+        yield missing
+    finally:
+        _say_later.reset(token)
+
+
+def say_missing(signs: list[str]) -> None:
     """Name signs that no font has and the package that has them, once a package."""
     scripts = {unicodedata.name(sign, "").split(" ")[0].split("-")[0] for sign in signs}
     if packages := {PACKAGES.get(script, OTHER_SCRIPTS) for script in scripts} - _said:

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,8 +14,8 @@ from markupsafe import Markup
 from fusion_ln.files.atomic import write_atomically
 from fusion_ln.files.formats import write_text
 from fusion_ln.files.locks import LOCK, locked
-from fusion_ln.progress import progress
-from fusion_ln.report.kit import style
+from fusion_ln.forks import map_in_forks
+from fusion_ln.report.kit import fonts, style
 from fusion_ln.report.kit.figures import Plate
 from fusion_ln.report.kit.sheets import Sheet, csv_of, heading_of
 from fusion_ln.terms import mark_commands, short_title
@@ -69,16 +71,32 @@ def write_page(
     return page
 
 
+class Rendered(NamedTuple):
+    """A figure as an element of the page and as a PNG file, and its signs that no font has (`fonts.say_missing`)."""
+
+    svg: str
+    png: bytes
+    missing: list[list[str]]
+
+
 def _draw(page: Path, drawn: Sequence[Plate], beside: bool) -> dict[str, Markup]:
     """Draw the figures for a page, and write them beside it unless it stands alone."""
     pictures = {}
-    with style.figure_style(), progress(f"Figures of {page.name}", len(drawn)) as step:
-        for plate in drawn:
-            pictures[plate.name] = Markup(style.svg_of(plate.figure, plate.name))
+    with style.figure_style():
+        each = map_in_forks(f"Figures of {page.name}", partial(_render, beside=beside), drawn)
+        for plate, rendered in zip(drawn, each, strict=True):
+            pictures[plate.name] = Markup(rendered.svg)
             if beside:
-                write_png(page.parent / "figures" / f"{plate.name}.png", style.png_of(plate.figure, plate.title))
-            step("")
+                write_png(page.parent / "figures" / f"{plate.name}.png", rendered.png)
+            for signs in rendered.missing:
+                fonts.say_missing(signs)
     return pictures
+
+
+def _render(plate: Plate, *, beside: bool) -> Rendered:
+    with fonts.missing_signs() as missing:
+        svg = style.svg_of(plate.figure, plate.name)
+        return Rendered(svg, style.png_of(plate.figure, plate.title) if beside else b"", missing)
 
 
 def _environment(titles: Mapping[str, str]) -> Environment:

@@ -71,6 +71,16 @@ def test_where_no_font_has_a_sign_one_line_names_it_and_the_package(capsys):
     assert "fonts-noto-cjk" in line
 
 
+def test_another_process_can_say_which_signs_no_font_has(capsys):
+    with fonts.missing_signs() as missing:
+        draw(NOWHERE)
+    assert capsys.readouterr().err == ""
+    assert missing == [sorted(NOWHERE)]
+    for signs in missing * 2:
+        fonts.say_missing(signs)
+    assert capsys.readouterr().err.count("no installed font has 性 良:") == 1
+
+
 def test_other_names_keep_the_usual_font(monkeypatch):
     monkeypatch.setattr(fonts, "_installed", dict)  # no font is looked for
     figure = figure_of("bénigne α")

@@ -1,0 +1,137 @@
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from tiny import started
+
+from fusion_ln import forks
+from fusion_ln.errors import RunError
+from fusion_ln.forks import interrupts_held_back, map_in_forks
+
+ITEMS = range(3, 11)
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """Two cores, and no thread beside the main one: pytest-xdist has some."""
+    monkeypatch.setattr(forks, "cores", lambda: 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+def process_of(item):
+    return item, os.getpid()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_forks_compute_in_order_with_what_lies_in_memory():
+    lock = threading.Lock()  # could not be sent
+    found = list(map_in_forks("Squares", lambda item: (lock.locked(), item * item, os.getpid()), ITEMS))
+    assert [each[:2] for each in found] == [(False, item * item) for item in ITEMS]
+    assert os.getpid() not in {process for _, _, process in found}
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize("where", ["few items", "one core", "other threads", "a worker"])
+def test_this_process_computes_where_forks_do_not_pay_or_are_not_safe(monkeypatch, where):
+    if where == "one core":
+        monkeypatch.setattr(forks, "cores", lambda: 1)
+    elif where == "other threads":
+        monkeypatch.setattr(threading, "active_count", lambda: 2)
+    elif where == "a worker":
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda: "the command")
+    items = ITEMS[:4] if where == "few items" else ITEMS
+    assert list(map_in_forks("Processes", process_of, items)) == [(item, os.getpid()) for item in items]
+
+
+@pytest.mark.usefixtures("two_cores")
+@pytest.mark.parametrize("n_forks", [0, 1])
+def test_this_process_computes_where_the_system_allows_no_more(monkeypatch, n_forks):
+    fork, left = os.fork, [True] * n_forks
+
+    def limited():
+        if not left:
+            raise BlockingIOError("Resource temporarily unavailable")
+        left.pop()
+        return fork()
+
+    monkeypatch.setattr(os, "fork", limited)
+    assert list(map_in_forks("Processes", process_of, ITEMS)) == [(item, os.getpid()) for item in ITEMS]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_the_error_of_a_fork_is_that_of_the_command():
+    def refuse(item):
+        raise RunError(f"item {item}: is damaged.", "Make it again.")
+
+    with pytest.raises(RunError, match="item 3: is damaged") as caught:
+        list(map_in_forks("Items", refuse, ITEMS))
+    assert caught.value.way_out == "Make it again."
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_a_killed_fork_leaves_is_computed_here(capsys):
+    command = os.getpid()
+
+    def work(item):
+        if item == 7 and os.getpid() != command:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+    assert list(map_in_forks("Squares", work, ITEMS)) == [item * item for item in ITEMS]
+    assert "Squares: a process was killed" in capsys.readouterr().err
+
+
+COMMAND = """
+import os, time
+from fusion_ln import forks
+def work(item):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+forks.cores = lambda: 2
+forks._pays = lambda n_items: True  # though the process that plays the command is a worker itself
+list(forks.map_in_forks("Work", work, range(8)))
+"""
+
+
+def test_a_fork_ends_with_its_command():
+    with started(COMMAND) as (command, output):
+        working = [os.pidfd_open(int(output.readline())) for _ in range(2)]
+        command.kill()
+        for fork in working:
+            assert select.select([fork], [], [], 60)[0], "the fork goes on"
+            os.close(fork)
+
+
+IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Hear Ctrl-C as a command does that was not started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
+    started = []
+
+    def start_all():
+        with interrupts_held_back():
+            for _ in range(2):
+                started.append(subprocess.Popen([sys.executable, "-c", IS_DEAF], stdout=subprocess.PIPE))
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        start_all()
+    assert [process.communicate()[0] for process in started] == [b"True\n"] * 2
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
