@@ -84,6 +84,7 @@ def baseline(
         return
     if modality is None or pictures:
         raise click.UsageError("Give --modality NAME or, for models without pictures, --clinical COLUMN[,COLUMN...].")
+    _begin_workers(options)
     from fusion_ln.report.experiment import baseline_heading, write_runs
     from fusion_ln.training.draws import run_draws
 
@@ -131,13 +132,6 @@ def fusion(
     always computed, since they cost no training, others where they are named; trained heads learn from the tokens of
     the baselines.
     """
-    from fusion_ln.cohort.clinical import check_encodable
-    from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
-    from fusion_ln.report.record import refuse_other_page
-    from fusion_ln.training.clinical import run_beside
-    from fusion_ln.training.draws import run_draws, teachable_heads
-    from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
-
     if refused := [name for name in clinical if not is_clinical(name)]:
         raise click.UsageError(
             f"--clinical {refused[0]}: the class, an id, the site, a fold or a reader's column. Name a clinical column "
@@ -145,6 +139,14 @@ def fusion(
         )
     if accumulate is not None and not (finetune or "finetune" in changes["head"]):
         raise click.UsageError("--accumulate belongs to fine-tuning: give --finetune, too.")
+    _begin_workers(options)
+    from fusion_ln.cohort.clinical import check_encodable
+    from fusion_ln.report.experiment import KINDS, fusion_heading, write_runs
+    from fusion_ln.report.record import refuse_other_page
+    from fusion_ln.training.clinical import run_beside
+    from fusion_ln.training.draws import run_draws, teachable_heads
+    from fusion_ln.training.experiment_file import check_head_changes, fusion_name, head_settings
+
     head_options = given({"tokens": tokens, "modality_dropout": modality_dropout, "clinical": clinical})
     if finetune or accumulate is not None:
         head_options["finetune"] = given({"accumulate": accumulate})
@@ -231,6 +233,16 @@ def _run_columns(columns: tuple[str, ...], pictures: tuple[Path, ...], options: 
     runs = run_beside(cohort, columns, seen, place, seed=seed if isinstance(seed, int) else 0)
     heading = columns_heading(cohort, columns, with_pictures=bool(seen))
     print_paths(write_runs(runs[0].root, [*seen, *runs], cohort, heading))
+
+
+def _begin_workers(options: Mapping[str, object]) -> None:
+    """Let the workers of fits load torch while this process does, if there will be any."""
+    from fusion_ln.threads import cores
+
+    if options["engine"] == "local" and options["workers"] != 1 and cores() > 1:
+        from fusion_ln.compute.processes import preload_now
+
+        preload_now("fusion_ln.training.crossval", "fusion_ln.training.fusion.head_job")
 
 
 def _plan(

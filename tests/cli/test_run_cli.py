@@ -201,3 +201,13 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on(make_cohort, tmp_path, monkeypa
     assert "give the same command again" in fusionln(*arguments, code=130)
     fusionln(*arguments)
     assert len(fits) == 3  # the first fold was not trained again
+
+
+@pytest.mark.parametrize("command", [["fusion"], ["baseline", "--modality", "2d"]])
+def test_workers_begin_beside_the_command_where_fits_will_run_side_by_side(command, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr("fusion_ln.compute.processes.preload_now", lambda *modules: begun.append(modules))
+    monkeypatch.setattr("fusion_ln.threads.cores", lambda: 2)
+    for options, n_begun in ((["--workers", "1"], 0), ([], 1), (["--workers", "2"], 2)):
+        refused("run", *command, "--cohort", tmp_path / "missing", *options)
+        assert len(begun) == n_begun
