@@ -14,6 +14,7 @@ MODELS = (
     "2d", "cdfi", "elastic", "late-mean", "late-logit", "late-stacked", "late-product", "concat", "cross-attention"
 )  # fmt: skip
 POSTERIOR, LATE, HEADS = "posterior", "late-logit", ("concat", "cross-attention")
+LEAST_SEEDS = 3  # that tell a difference apart: two may agree by chance
 RIVALS = tuple(model for model in MODELS if model.startswith("late-") and model != LATE) + HEADS
 COLOURS = {
     "2d": "#9aa5b1", "cdfi": "#c98a5b", "elastic": "#6f9e6a", "late-mean": "#b58900", "late-logit": "#1b2430",
@@ -140,7 +141,7 @@ def _advice(aucs: pd.DataFrame) -> list[str]:
     for (start, size), cell in aucs.groupby(["start", "patients"]):
         leader = str(cell[[LATE, *RIVALS]].mean().idxmax())
         gain = (cell[leader] - cell[LATE]).to_numpy()
-        apart = "" if leader == LATE or len(cell) < 2 else "yes" if interval(gain)[1] > 0 else "no"
-        shown = [leader, f"{cell[leader].mean():.3f}", "" if leader == LATE else written(gain), apart]
+        apart = "too few" if len(cell) < LEAST_SEEDS else "yes" if interval(gain)[1] > 0 else "no"
+        shown = [leader, f"{cell[leader].mean():.3f}", *(["", ""] if leader == LATE else [written(gain), apart])]
         lines.append(table_row([str(size), str(start), *shown]))
     return lines

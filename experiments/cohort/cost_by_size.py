@@ -96,7 +96,7 @@ def draw(table: pd.DataFrame) -> bytes:
         for work, rows in table.groupby("work", sort=False):
             axes.plot(rows["patients"], rows["cpu_seconds"], marker="o", ms=4, lw=1.4, label=work)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:,g}")
+            axis.set_major_formatter("{x:,.7g}")
             axis.set_minor_formatter("")
         axes.legend()
         svg_of(figure, "cost_by_size")
