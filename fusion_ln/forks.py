@@ -8,11 +8,12 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from fusion_ln.progress import progress, say
@@ -39,6 +40,7 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
         function: Needs no thread of this process and no GPU. What it changes in memory is lost.
         items: Large or small, they stay where they are.
     """
+    others = set(multiprocessing.active_children())
     n_done, pool = 0, _fork(function, items) if _pays(len(items)) else None
     if pool:
         try:
@@ -47,6 +49,9 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
                 yield result
         except BrokenProcessPool:
             say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
+        finally:
+            if n_done < len(items):  # a second Ctrl-C may have ended the end of the pool
+                _kill_forks(others)
     if n_done == len(items):
         return
     with progress(title, len(items) - n_done) as step:
@@ -73,20 +78,25 @@ def _fork(function: Callable[[T], R], items: Sequence[T]) -> ProcessPoolExecutor
             # From Python 3.12 on it warns of threads of libraries, which wait for work and hold no lock.
             warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
             pool.submit(os.getpid)  # all start with the first
-    except OSError:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
-            process.join()
+    except (OSError, RuntimeError):  # no more processes, or no more threads
+        _kill_forks(others)
         return None
     finally:
         _inherited.clear()
     return pool
 
 
+def _kill_forks(others: Set[BaseProcess]) -> None:
+    """Kill the children of this process but for ``others``: forks hold no state, and some may wait forever."""
+    for process in set(multiprocessing.active_children()) - others:
+        process.kill()
+        process.join()
+
+
 def _begin(parent: int) -> None:
-    """Begin as a fork: deaf to Ctrl-C and SIGTERM, which its parent hears, and unable to outlive it."""
-    for end in ENDS:
-        signal.signal(end, signal.SIG_IGN)
+    """Begin as a fork: deaf to Ctrl-C, which its parent hears, and unable to outlive it. SIGTERM ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
     die_with_parent()
     if os.getppid() != parent:  # it ended before

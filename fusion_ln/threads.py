@@ -66,11 +66,11 @@ def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]
 def results_in_order(pool: Executor, title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield what a pool computes of every item, in order; shows progress. The pool ends with the last or an error."""
     running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up
-    left = iter(items)
+    left, ahead = iter(items), 4 * cores()
     try:
         with progress(title, len(items)) as step:
             for _ in items:
-                running += (pool.submit(function, item) for item in islice(left, 4 * cores() - len(running)))
+                running += (pool.submit(function, item) for item in islice(left, ahead - len(running)))
                 result = running.popleft().result()
                 step("")
                 yield result

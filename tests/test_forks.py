@@ -77,12 +77,13 @@ def test_the_error_of_a_fork_is_that_of_the_command():
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_what_a_killed_fork_leaves_is_computed_here(capsys):
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_killed_fork_leaves_is_computed_here(capsys, end):
     command = os.getpid()
 
     def work(item):
         if item == 7 and os.getpid() != command:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), end)
         return item * item
 
     assert list(map_in_forks("Squares", work, ITEMS)) == [item * item for item in ITEMS]
@@ -99,6 +100,21 @@ forks.cores = lambda: 2
 forks._pays = lambda n_items: True  # though the process that plays the command is a worker itself
 list(forks.map_in_forks("Work", work, range(8)))
 """
+
+
+def test_a_second_ctrl_c_ends_forks_that_still_work():
+    with started("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + COMMAND) as (
+        command,
+        output,
+    ):
+        working = [os.pidfd_open(int(output.readline())) for _ in range(2)]
+        ended = os.pidfd_open(command.pid)
+        for _ in range(2):  # the first waits for the forks
+            os.kill(command.pid, signal.SIGINT)
+            select.select([ended], [], [], 1)
+        for process in (ended, *working):
+            assert select.select([process], [], [], 60)[0], "a process goes on"
+            os.close(process)
 
 
 def test_a_fork_ends_with_its_command():

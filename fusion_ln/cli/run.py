@@ -239,7 +239,8 @@ def _begin_workers(options: Mapping[str, object]) -> None:
     """Let the workers of fits load torch while this process does, if there will be any."""
     from fusion_ln.threads import cores
 
-    if options["engine"] == "local" and options["workers"] != 1 and cores() > 1:
+    alone = options["engine"] == "local" and options["devices"] == options["nodes"] == 1
+    if alone and options["workers"] != 1 and cores() > 1:
         from fusion_ln.compute.processes import preload_now
 
         preload_now("fusion_ln.training.crossval", "fusion_ln.training.fusion.head_job")

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterable, Mapping
 from multiprocessing import connection, forkserver
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 
 from fusion_ln.errors import RunError
 from fusion_ln.files.locks import is_importing_main
@@ -27,9 +27,10 @@ def preload(modules: Iterable[str]) -> None:
 
 def preload_now(*modules: str) -> None:
     """Begin to import the modules of workers to come, beside what this process does until it has jobs for them."""
-    preload(modules)
-    with interrupts_held_back():
-        forkserver.ensure_running()
+    if current_thread() is main_thread():  # others may not hold signals back
+        preload(modules)
+        with interrupts_held_back():
+            forkserver.ensure_running()
 
 
 def init_worker(environment: Mapping[str, str], threads: int) -> None:

@@ -10,6 +10,8 @@ from fusion_ln.explain.hooks import outputs_of, outputs_through
 from fusion_ln.models.backbones import Backbone, Trunk
 
 SMALLER = 4  # side of a picture by that of one which only leads to a stage
+# Errors of networks that are asked for what they do not have, such as a stage by name, or pictures of any size.
+UNFIT = (AttributeError, AssertionError, LookupError, TypeError, ValueError, RuntimeError)
 WORTHWHILE = 0.75  # largest share of a picture's side that is worth cutting out
 
 Corner = tuple[int, int]  # top and left of a square
@@ -114,7 +116,7 @@ def find_first_stage(backbone: Backbone, side: int, square: int) -> FirstStage |
     try:
         with torch.no_grad():
             return _find_first_stage(backbone, side, square)
-    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError):  # it takes no cut picture
+    except UNFIT:  # it takes no cut picture
         return None
 
 
@@ -162,7 +164,7 @@ def find_late_trunk(backbone: Backbone, origin: Backbone, side: int) -> LateTrun
     try:
         with torch.no_grad():
             return _find_late_trunk(backbone, origin, side)
-    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError):  # it takes no smaller picture
+    except UNFIT:  # it takes no smaller picture, or not every stage has an output
         return None
 
 

@@ -210,7 +210,7 @@ def rank_correlation(case: Case, maps: Sequence[Tensor], others: Sequence[Tensor
     a, b = (np.concatenate([_pixels(case, m, each) for m, each in enumerate(both)]) for both in (maps, others))
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(pd.DataFrame({"map": a, "other": b}).corr("spearman").to_numpy()[0, 1])
+    return float(pd.DataFrame({"map": a, "other": b}).corr("spearman", min_periods=len(a)).to_numpy()[0, 1])
 
 
 def random_maps(case: Case, seed: int) -> Attribution:

@@ -45,7 +45,7 @@ class AttributionMethod:
     def with_quick(
         self, explained: Explained, case: Case, copies: Sequence[Explained] = ()
     ) -> tuple[Attribution, Maps, list[Maps]]:
-        """Compute the maps, those of the quick version, and its of copies of the model; what they share, once."""
+        """Compute the maps, the quick ones, and the quick ones of copies of the model; what they share, once."""
         if self.copied:
             exact, others = self.copied(explained, case, copies)
         else:

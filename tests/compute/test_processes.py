@@ -3,12 +3,15 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
+from multiprocessing import forkserver
 
 import pytest
 from tiny import CPU, started
 
 from fusion_ln.compute import local
+from fusion_ln.compute.processes import preload_now
 from fusion_ln.errors import RunError
 from fusion_ln.settings.devices import DeviceSettings
 
@@ -85,3 +88,13 @@ def test_workers_begin_to_import_before_torch_is_needed():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["True", "False"]
+
+
+def test_other_threads_begin_no_workers(monkeypatch):
+    """Only the main thread can hold signals back while they start."""
+    begun = []
+    monkeypatch.setattr(forkserver, "ensure_running", lambda: begun.append(True))
+    thread = threading.Thread(target=preload_now, args=("json",))
+    thread.start()
+    thread.join()
+    assert not begun

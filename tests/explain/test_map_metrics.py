@@ -142,6 +142,8 @@ def test_maps_correlate_as_scipy_ranks_their_pixels_ties_and_all(make_case, rng)
     others = [a + b for a, b in zip(maps, others, strict=True)]
     pixels = [np.concatenate([each[0].flatten(), each[2][0].flatten()]) for each in (maps, others)]  # those present
     assert rank_correlation(case, maps, others) == pytest.approx(spearmanr(*pixels).statistic)
+    others[0][0, 0, 0] = torch.nan
+    assert np.isnan(rank_correlation(case, maps, others))
 
 
 def test_shuffled_weights_change_the_map_but_not_the_model_itself(make_model, make_case):
