@@ -41,7 +41,7 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
         items: Large or small, they stay where they are.
     """
     others = set(multiprocessing.active_children())
-    n_done, pool = 0, _fork(function, items) if _pays(len(items)) else None
+    n_done, pool = 0, _fork(function, items, others) if _pays(len(items)) else None
     if pool:
         try:
             for result in results_in_order(pool, title, _compute, range(len(items))):
@@ -67,9 +67,8 @@ def _pays(n_items: int) -> bool:
     return n_items > FEW and cores() > 1 and only_thread and not is_worker
 
 
-def _fork(function: Callable[[T], R], items: Sequence[T]) -> ProcessPoolExecutor | None:
-    """Fork this process, at most once for each core; None if the system allows no more processes."""
-    others = set(multiprocessing.active_children())
+def _fork(function: Callable[[T], R], items: Sequence[T], others: Set[BaseProcess]) -> ProcessPoolExecutor | None:
+    """Fork this process, which has ``others``, at most once for each core; None if the system allows no more."""
     _inherited[:] = [lambda index: function(items[index])]
     context, n_forks = multiprocessing.get_context("fork"), min(cores(), math.ceil(len(items) / FEW))
     try:

@@ -168,7 +168,7 @@ class Explained(nn.Module):
         """Compute probabilities (B, C) under B presence masks (B, M, V); each picture passes its network once."""
         n = len(present)
         encoded = [(tokens.expand(n, -1, -1, -1), logits.expand(n, -1, -1)) for tokens, logits in self.encode(case)]
-        clinical = None if case.clinical is None else case.clinical.expand(n, -1)
+        _, clinical = case.repeated(n)
         return self.model.fuse(encoded, present, clinical).double().softmax(1)
 
     def planes(self, modality: str) -> nn.Module:
