@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from tiny import started
+from tiny import handled, started
 
 from fusion_ln import forks
 from fusion_ln.errors import RunError
@@ -132,9 +132,8 @@ IS_DEAF = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.S
 @pytest.fixture
 def hears_ctrl_c():
     """Hear Ctrl-C as a command does that was not started in the background of a shell."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    with handled(signal.SIGINT, signal.default_int_handler):
+        yield
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")

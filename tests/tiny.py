@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import ModuleInfo, walk_packages
+from types import FrameType
 from typing import TextIO
 
 import numpy as np
@@ -80,6 +81,18 @@ def started(code: str, *arguments: object, **variables: str) -> Iterator[tuple[B
     finally:
         process.kill()
         process.join()
+
+
+@contextmanager
+def handled(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], object] | signal.Handlers
+) -> Iterator[None]:
+    """Handle a signal so while the context is open, whatever an earlier test or the shell left."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def execute(printed: Connection, code: str, arguments: list[str], variables: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tiny import invoke
+from tiny import handled, invoke
 
 from fusion_ln.cohort import download
 from fusion_ln.cohort.folder import load_cohort
@@ -205,9 +205,8 @@ def test_check_refuses_a_changed_table_until_the_folds_are_redrawn(fusionln, raw
 @pytest.fixture
 def untouched_sigterm():
     """Python's own way with SIGTERM: Ray leaves its handler in the process of an earlier test."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    with handled(signal.SIGTERM, signal.SIG_DFL):
+        yield
 
 
 @pytest.mark.usefixtures("untouched_sigterm")

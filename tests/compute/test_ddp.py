@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import finished, fusionln, options_with, refused, started
+from tiny import finished, fusionln, handled, options_with, refused, started
 
 from fusion_ln.compute import ddp
 from fusion_ln.predictions import read_predictions
@@ -193,10 +193,9 @@ def test_ctrl_c_while_ranks_start_comes_when_they_met_and_dismisses_them(monkeyp
     monkeypatch.setattr("fusion_ln.compute.fabric.make_fabric", launch)
     monkeypatch.setattr(ddp, "_rank0", [])
     monkeypatch.setattr(ddp.atexit, "register", at_exit.append)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background of a shell hears none
-    with pytest.raises(KeyboardInterrupt):
+    hears = handled(signal.SIGINT, signal.default_int_handler)  # the background of a shell hears none
+    with hears, pytest.raises(KeyboardInterrupt):
         ddp.init_ranks(DeviceSettings(device="cpu", devices=2))
-    signal.signal(signal.SIGINT, before)
     assert ddp._rank0 == [Rank0]
     assert at_exit == [ddp._shutdown]
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from tiny import handled
 from torch import nn
 
 from fusion_ln.compute.fabric import make_fabric
@@ -97,10 +98,8 @@ def test_a_fit_told_to_end_by_sigterm_writes_its_state_first(batches, tmp_path, 
 
     whole = fit_tiny(batches, tmp_path / "whole")
     heard = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
-    with pytest.raises(KeyboardInterrupt):
+    with handled(signal.SIGTERM, lambda number, frame: heard.append(number)), pytest.raises(KeyboardInterrupt):
         fit_tiny(batches, tmp_path / "cut", on_epoch=end)
-    signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
     shuffled, shuffle = [], Batches.shuffled
     monkeypatch.setattr(Batches, "shuffled", lambda self, epoch: shuffled.append(epoch) or shuffle(self, epoch))

@@ -3,6 +3,7 @@ import signal
 
 import pytest
 import torch
+from tiny import handled
 from torch import nn
 
 from fusion_ln.errors import RunError
@@ -80,13 +81,10 @@ def test_a_fit_killed_between_its_two_files_goes_on_from_the_older_one(tmp_path)
 
 def test_sigterm_is_heard_between_two_epochs_and_let_through_at_the_end():
     came = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
-    try:
+    with handled(signal.SIGTERM, lambda number, frame: came.append(number)):
         with termination_held_back() as asked_to_end:
             assert not asked_to_end()
             os.kill(os.getpid(), signal.SIGTERM)
             assert asked_to_end()
             assert came == []
         assert came == [signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGTERM, before)
