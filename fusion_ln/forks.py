@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -40,18 +40,11 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
         function: Needs no thread of this process and no GPU. What it changes in memory is lost.
         items: Large or small, they stay where they are.
     """
-    others = set(multiprocessing.active_children())
-    n_done, pool = 0, _fork(function, items, others) if _pays(len(items)) else None
-    if pool:
-        try:
-            for result in results_in_order(pool, title, _compute, range(len(items))):
-                n_done += 1
-                yield result
-        except BrokenProcessPool:
-            say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
-        finally:
-            if n_done < len(items):  # a second Ctrl-C may have ended the end of the pool
-                _kill_forks(others)
+    n_done = 0
+    if _pays(len(items)):
+        for result in _results_of_forks(title, function, items):
+            n_done += 1
+            yield result
     if n_done == len(items):
         return
     with progress(title, len(items) - n_done) as step:
@@ -61,14 +54,32 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
             yield result
 
 
+def _results_of_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """Yield what forks compute, in order: fewer results if a fork is killed, none if the system allows no forks."""
+    forks: list[BaseProcess] = []
+    with _interrupts_later(lambda: _kill(forks)) as heard:
+        pool = _fork(function, items, forks)
+        if pool is None:
+            return
+        if heard:
+            _kill(forks)
+        try:
+            yield from results_in_order(pool, title, _compute, range(len(items)))
+            return
+        except BrokenProcessPool:
+            pass
+    say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
+
+
 def _pays(n_items: int) -> bool:
     is_worker = multiprocessing.parent_process() is not None
     only_thread = threading.active_count() == 1 and threading.current_thread() is threading.main_thread()
     return n_items > FEW and cores() > 1 and only_thread and not is_worker
 
 
-def _fork(function: Callable[[T], R], items: Sequence[T], others: Set[BaseProcess]) -> ProcessPoolExecutor | None:
-    """Fork this process, which has ``others``, at most once for each core; None if the system allows no more."""
+def _fork(function: Callable[[T], R], items: Sequence[T], forks: list[BaseProcess]) -> ProcessPoolExecutor | None:
+    """Fork this process at most once for each core, and list the forks; None if the system allows no more."""
+    others = set(multiprocessing.active_children())
     _inherited[:] = [lambda index: function(items[index])]
     context, n_forks = multiprocessing.get_context("fork"), min(cores(), math.ceil(len(items) / FEW))
     try:
@@ -78,18 +89,21 @@ def _fork(function: Callable[[T], R], items: Sequence[T], others: Set[BaseProces
             warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
             pool.submit(os.getpid)  # all start with the first
     except (OSError, RuntimeError):  # no more processes, or no more threads
-        _kill_forks(others)
-        return None
+        pool = None
     finally:
         _inherited.clear()
+        forks += set(multiprocessing.active_children()) - others
+    if pool is None:
+        _kill(forks)
+        for fork in forks:
+            fork.join()
     return pool
 
 
-def _kill_forks(others: Set[BaseProcess]) -> None:
-    """Kill the children of this process but for ``others``: forks hold no state, and some may wait forever."""
-    for process in set(multiprocessing.active_children()) - others:
-        process.kill()
-        process.join()
+def _kill(forks: Sequence[BaseProcess]) -> None:
+    """Kill forks: they hold no state, and some may wait forever."""
+    for fork in forks:
+        fork.kill()
 
 
 def _begin(parent: int) -> None:
@@ -115,14 +129,33 @@ def interrupts_held_back() -> Iterator[None]:
     states are written. For the main thread.
     """
     resource_tracker.ensure_running()  # it lets interrupts through again when it starts
+    with _interrupts_later():  # other threads may receive them
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _interrupts_later(at_once: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM do ``at_once`` and take effect when the body is done, unless that ends in an error.
+
+    An exception amid a pool of processes could leave one of its locks held, and the command waiting for it at its end.
+
+    Yields:
+        Numbers of the signals that came.
+    """
     heard: list[int] = []
-    # Other threads may receive them.
-    handlers = {end: signal.signal(end, lambda number, _: heard.append(number)) for end in ENDS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        at_once()
+
+    handlers = {end: signal.signal(end, hear) for end in ENDS}
     try:
-        yield
+        yield heard
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for end, handler in handlers.items():
             signal.signal(end, handler)
     for number in heard:

@@ -94,7 +94,7 @@ COMMAND = """
 import os, time
 from fusion_ln import forks
 def work(item):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # whole, beside the other's
     time.sleep(600)
 forks.cores = lambda: 2
 forks._pays = lambda n_items: True  # though the process that plays the command is a worker itself
@@ -102,16 +102,27 @@ list(forks.map_in_forks("Work", work, range(8)))
 """
 
 
-def test_a_second_ctrl_c_ends_forks_that_still_work():
-    with started("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + COMMAND) as (
-        command,
-        output,
-    ):
+INTERRUPTED = """
+import os, signal
+fork = os.fork
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    return fork()
+os.fork = interrupted
+"""
+
+
+def test_an_interrupt_ends_forks_that_start():
+    with started(INTERRUPTED + COMMAND) as (command, _):
+        assert select.select([command.sentinel], [], [], 60)[0], "the command goes on"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_forks_that_still_work(end):
+    with started(COMMAND) as (command, output):
         working = [os.pidfd_open(int(output.readline())) for _ in range(2)]
         ended = os.pidfd_open(command.pid)
-        for _ in range(2):  # the first waits for the forks
-            os.kill(command.pid, signal.SIGINT)
-            select.select([ended], [], [], 1)
+        os.kill(command.pid, end)
         for process in (ended, *working):
             assert select.select([process], [], [], 60)[0], "a process goes on"
             os.close(process)
