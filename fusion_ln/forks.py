@@ -9,22 +9,23 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from fusion_ln.progress import progress, say
-from fusion_ln.threads import cores, results_in_order
+from fusion_ln.threads import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
 FEW = 4  # items for a fork, at least: a figure takes 0.1 s, a fork 0.04 s of a process that has loaded torch
-_inherited: list[Callable[[int], Any]] = []  # what a fork finds in its memory, by index of the item
+AHEAD = 2  # items that a fork has at once: it computes the next one while this process is busy
 
 
 def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -37,7 +38,8 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
 
     Args:
         title: Title of the progress.
-        function: Needs no thread of this process and no GPU. What it changes in memory is lost.
+        function: Needs no thread of this process and no GPU. What it changes in memory is lost. An interrupt kills it
+            at any point.
         items: Large or small, they stay where they are.
     """
     n_done = 0
@@ -56,19 +58,30 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
 
 def _results_of_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield what forks compute, in order: fewer results if a fork is killed, none if the system allows no forks."""
-    forks: list[BaseProcess] = []
-    with _interrupts_later(lambda: _kill(forks)) as heard:
-        pool = _fork(function, items, forks)
-        if pool is None:
+    forks: dict[Connection, BaseProcess] = {}  # a connection for each: a killed one can keep no lock of others
+    left, found = iter(range(len(items))), dict[int, tuple[Any, BaseException | None]]()
+    try:
+        if not _start(forks, function, items, left):
             return
-        if heard:
-            _kill(forks)
-        try:
-            yield from results_in_order(pool, title, _compute, range(len(items)))
-            return
-        except BrokenProcessPool:
-            pass
-    say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
+        with progress(title, len(items)) as step:
+            for index in range(len(items)):
+                while index not in found:
+                    try:
+                        found |= _receive(forks, left)
+                    except (EOFError, OSError):
+                        say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
+                        return
+                result, error = found.pop(index)
+                if error:
+                    raise error
+                step("")
+                yield result
+    finally:  # nothing is lost: forks hold no state
+        for fork in forks.values():
+            fork.kill()
+        for connection, fork in forks.items():
+            fork.join()
+            connection.close()
 
 
 def _pays(n_items: int) -> bool:
@@ -77,33 +90,54 @@ def _pays(n_items: int) -> bool:
     return n_items > FEW and cores() > 1 and only_thread and not is_worker
 
 
-def _fork(function: Callable[[T], R], items: Sequence[T], forks: list[BaseProcess]) -> ProcessPoolExecutor | None:
-    """Fork this process at most once for each core, and list the forks; None if the system allows no more."""
-    others = set(multiprocessing.active_children())
-    _inherited[:] = [lambda index: function(items[index])]
-    context, n_forks = multiprocessing.get_context("fork"), min(cores(), math.ceil(len(items) / FEW))
+def _start(
+    forks: dict[Connection, BaseProcess], function: Callable[[T], object], items: Sequence[T], left: Iterator[int]
+) -> bool:
+    """Fork this process, at most once for each core, and give out the first items; False if the system allows less."""
+    context = multiprocessing.get_context("fork")
     try:
-        pool = ProcessPoolExecutor(n_forks, context, initializer=_begin, initargs=(os.getpid(),))
         with interrupts_held_back(), warnings.catch_warnings():
             # From Python 3.12 on it warns of threads of libraries, which wait for work and hold no lock.
             warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
-            pool.submit(os.getpid)  # all start with the first
-    except (OSError, RuntimeError):  # no more processes, or no more threads
-        pool = None
-    finally:
-        _inherited.clear()
-        forks += set(multiprocessing.active_children()) - others
-    if pool is None:
-        _kill(forks)
-        for fork in forks:
-            fork.join()
-    return pool
+            for _ in range(min(cores(), math.ceil(len(items) / FEW))):
+                own_end, end_of_fork = context.Pipe()
+                fork = context.Process(target=_compute, args=(end_of_fork, function, items, os.getpid()), daemon=True)
+                fork.start()
+                end_of_fork.close()
+                forks[own_end] = fork
+    except OSError:
+        return False
+    for connection in forks:
+        for index in islice(left, AHEAD):
+            connection.send(index)
+    return True
 
 
-def _kill(forks: Sequence[BaseProcess]) -> None:
-    """Kill forks: they hold no state, and some may wait forever."""
-    for fork in forks:
-        fork.kill()
+def _receive(forks: dict[Connection, BaseProcess], left: Iterator[int]) -> dict[int, tuple[Any, BaseException | None]]:
+    """Wait for results or errors, by index, and give each fork that is done with an item another.
+
+    Raises:
+        EOFError, OSError: If a fork ended.
+    """
+    found = {}
+    for connection in wait(list(forks)):
+        assert isinstance(connection, Connection)
+        index, *outcome = connection.recv()
+        found[index] = tuple(outcome)
+        for following in islice(left, 1):
+            connection.send(following)
+    return found
+
+
+def _compute(connection: Connection, function: Callable[[T], object], items: Sequence[T], parent: int) -> None:
+    """Be a fork: compute the items whose indices come, until it is killed."""
+    _begin(parent)
+    while True:
+        index = connection.recv()
+        try:
+            connection.send((index, function(items[index]), None))
+        except Exception as error:
+            connection.send((index, None, ExceptionWithTraceback(error, error.__traceback__)))
 
 
 def _begin(parent: int) -> None:
@@ -117,10 +151,6 @@ def _begin(parent: int) -> None:
     gc.freeze()  # else the collector of garbage would look through the memory of the parent, and so copy it
 
 
-def _compute(index: int) -> Any:
-    return _inherited[0](index)
-
-
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until the body is done; processes that it starts are deaf from their first instant.
@@ -129,37 +159,18 @@ def interrupts_held_back() -> Iterator[None]:
     states are written. For the main thread.
     """
     resource_tracker.ensure_running()  # it lets interrupts through again when it starts
-    with _interrupts_later():  # other threads may receive them
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
-def _interrupts_later(at_once: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM do ``at_once`` and take effect when the body is done, unless that ends in an error.
-
-    An exception amid a pool of processes could leave one of its locks held, and the command waiting for it at its end.
-
-    Yields:
-        Numbers of the signals that came.
-    """
     heard: list[int] = []
-
-    def hear(number: int, _: object) -> None:
-        heard.append(number)
-        at_once()
-
-    handlers = {end: signal.signal(end, hear) for end in ENDS}
+    # Other threads may receive them.
+    handlers = {end: signal.signal(end, lambda number, _: heard.append(number)) for end in ENDS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # which new processes inherit
     try:
-        yield heard
+        yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for end, handler in handlers.items():
             signal.signal(end, handler)
-    for number in heard:
-        signal.raise_signal(number)
+        for number in heard:  # after an error, too
+            signal.raise_signal(number)
 
 
 def die_with_parent() -> None:

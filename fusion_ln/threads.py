@@ -4,7 +4,7 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import islice
@@ -60,11 +60,7 @@ def _read_quota(folder: Path, version: int) -> float | None:
 
 def map_with_progress(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield ``function`` of every item, in order; shows progress, and Ctrl-C cancels the rest."""
-    return results_in_order(ThreadPoolExecutor(cores()), title, function, items)
-
-
-def results_in_order(pool: Executor, title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Yield what a pool computes of every item, in order; shows progress. The pool ends with the last or an error."""
+    pool = ThreadPoolExecutor(cores())
     running: deque[Future[R]] = deque()  # a few ahead: results of 100,000 pictures must not pile up
     left, ahead = iter(items), 4 * cores()
     try:

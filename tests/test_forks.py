@@ -1,10 +1,12 @@
 import multiprocessing
 import os
+import pickle
 import select
 import signal
 import subprocess
 import sys
 import threading
+from multiprocessing.connection import Connection
 
 import pytest
 from tiny import handled, started
@@ -90,6 +92,26 @@ def test_what_a_killed_fork_leaves_is_computed_here(capsys, end):
     assert "Squares: a process was killed" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("two_cores")
+def test_a_fork_that_is_killed_amid_its_result_leaves_it_to_this_process(capsys):
+    command, send = os.getpid(), Connection.send_bytes
+
+    def send_a_part(connection, buffer, *rest):
+        if len(buffer) > 2**20:
+            os.write(connection.fileno(), b"\xff")
+            os.kill(os.getpid(), signal.SIGKILL)
+        send(connection, buffer, *rest)
+
+    def work(item):
+        if os.getpid() != command:
+            Connection.send_bytes = send_a_part
+            Connection.send = lambda connection, message: connection.send_bytes(pickle.dumps(message))
+        return bytes(2**21) if item == 7 else bytes(1)
+
+    assert [len(result) for result in map_in_forks("Bytes", work, ITEMS)] == [1, 1, 1, 1, 2**21, 1, 1, 1]
+    assert "Bytes: a process was killed" in capsys.readouterr().err
+
+
 COMMAND = """
 import os, time
 from fusion_ln import forks
@@ -100,8 +122,6 @@ forks.cores = lambda: 2
 forks._pays = lambda n_items: True  # though the process that plays the command is a worker itself
 list(forks.map_in_forks("Work", work, range(8)))
 """
-
-
 INTERRUPTED = """
 import os, signal
 fork = os.fork
@@ -112,20 +132,23 @@ os.fork = interrupted
 """
 
 
-def test_an_interrupt_ends_forks_that_start():
-    with started(INTERRUPTED + COMMAND) as (command, _):
-        assert select.select([command.sentinel], [], [], 60)[0], "the command goes on"
-
-
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_forks_that_still_work(end):
+@pytest.mark.parametrize("ends", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_an_interrupt_ends_forks_that_still_work(ends):
     with started(COMMAND) as (command, output):
         working = [os.pidfd_open(int(output.readline())) for _ in range(2)]
-        ended = os.pidfd_open(command.pid)
-        os.kill(command.pid, end)
-        for process in (ended, *working):
+        for end in ends:
+            os.kill(command.pid, end)
+        for process in (command.sentinel, *working):
             assert select.select([process], [], [], 60)[0], "a process goes on"
+        assert ("KeyboardInterrupt" in output.read()) == (signal.SIGINT in ends)
+        for process in working:
             os.close(process)
+
+
+def test_an_interrupt_ends_forks_that_start():
+    with started(INTERRUPTED + COMMAND) as (command, output):
+        assert select.select([command.sentinel], [], [], 60)[0], "the command goes on"
+        assert "KeyboardInterrupt" in output.read()  # to its end: no fork holds it open
 
 
 def test_a_fork_ends_with_its_command():
@@ -161,4 +184,17 @@ def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
         start_all()
     assert [process.communicate()[0] for process in started] == [b"True\n"] * 2
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
+def test_an_interrupt_that_was_held_back_is_not_lost_to_an_error():
+    def fail():
+        with interrupts_held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise OSError
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fail()
+    assert isinstance(caught.value.__context__, OSError)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

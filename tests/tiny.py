@@ -103,6 +103,7 @@ def execute(printed: Connection, code: str, arguments: list[str], variables: dic
 
     init_worker(variables, threads=1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tempfile.tempdir = None  # of these variables
     spare_waiting(pytest.MonkeyPatch())
     sys.argv = ["-c", *arguments]
