@@ -54,7 +54,7 @@ KINDS = ("random", "linked", *tables().modalities)
 WHOLE = Pattern("random", 0)
 PATTERNS = [WHOLE, *(Pattern(kind, broken) for kind, broken in product(KINDS, BROKEN))]
 DAMAGED = "damaged"  # name of the answers about damaged pictures
-FIT = PRESETS[PRETRAINED]
+FIT = PRESETS[PRETRAINED].model_copy(update={"label_smoothing": 0.0})  # as the table began
 MODALITIES = tables().modalities
 Cell = tuple[Pattern, int]  # in training, and a seed
 

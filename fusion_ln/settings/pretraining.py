@@ -40,9 +40,9 @@ class PretrainSettings(Settings):
 
 
 def pretraining_of_runs(fit: FitSettings) -> PretrainSettings:
-    """Choose the pre-training of runs with the settings ``fit``: their network and budget, the usual augmentation.
+    """Choose the pre-training of runs with the settings ``fit``: their network and budget, otherwise as usual.
 
     Batches of all tasks are mixed: one task after another leaves the last one's statistics in the batch norms.
     """
-    changes = {"weights": "scratch", "patience": PRETRAIN_PATIENCE, "augmentation": FitSettings().augmentation}
-    return PretrainSettings(fit=fit.model_copy(update=changes), order="interleaved")
+    changes = {name: getattr(FitSettings(), name) for name in ("weights", "augmentation", "label_smoothing")}
+    return PretrainSettings(fit=fit.model_copy(update={**changes, "patience": PRETRAIN_PATIENCE}), order="interleaved")

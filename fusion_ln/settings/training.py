@@ -65,6 +65,13 @@ class FitSettings(LoopSettings):
     augmentation: float = Field(
         1.0, ge=0, le=3, description="Strength of augmentation; 0 only mirrors.", json_schema_extra=ADDED
     )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of each label that is spread over all classes (Szegedy et al. 2016).",
+        json_schema_extra=ADDED,
+    )
     frozen_epochs: int = Field(
         0, ge=0, le=MOST, description="First epochs in which the head learns alone.", json_schema_extra=ADDED
     )
@@ -82,11 +89,11 @@ class FitSettings(LoopSettings):
 
 PRETRAINED = "pretrained"  # weights of a pre-training that is made for the runs first
 
-# ``pretrained``: measured in experiments/benchmarks/first_run.md.
+# ``pretrained``: measured in experiments/benchmarks/first_run.md and recipes.md.
 # Jiang et al. 2025: Adam, 5e-5, batch 16, 384 px, patience 5. The number of epochs is not stated.
 PRESETS: dict[str, FitSettings] = {
     "fast": FitSettings(),
-    "pretrained": FitSettings(weights=PRETRAINED, image_size=64, augmentation=2.0),
+    "pretrained": FitSettings(weights=PRETRAINED, image_size=64, augmentation=2.0, label_smoothing=0.1),
     "paper": FitSettings(
         backbone="resnet152", image_size=384, epochs=100, lr=5e-5, schedule="constant", patience=5, precision="32-true"
     ),

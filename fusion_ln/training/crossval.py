@@ -230,7 +230,7 @@ def fit_fold(
     validation = cohort.held_out(number) if settings.protocol == "paper" else inner
     torch.manual_seed(seed)  # the first weights
     model = build_classifier(settings.fit, len(cohort.classes))
-    task = PictureTask(settings.modality, model, settings.fit.augmentation)
+    task = PictureTask(settings.modality, model, settings.fit.augmentation, settings.fit.label_smoothing)
     result = fit(
         task,
         Batches(bank, bank.rows_of(training), size, seed, oversample=True, share=share, device=fabric.device),

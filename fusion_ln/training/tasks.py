@@ -106,12 +106,13 @@ class PictureTask:
     modality: str
     model: nn.Module
     augmentation: float = 1.0  # strength
+    label_smoothing: float = 0.0
 
     def loss(self, model: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Compute the cross-entropy of one batch, augmented."""
         pictures = as_network_input(batch.pictures.to(device))
         logits: Tensor = model(augment(pictures, self.modality, self.augmentation))
-        return F.cross_entropy(logits, batch.labels.to(device))
+        return F.cross_entropy(logits, batch.labels.to(device), label_smoothing=self.label_smoothing)
 
     def validate(self, batches: BatchLoader[Batch], device: torch.device) -> ValidationScore:
         """Score the model on the patients of ``batches``."""

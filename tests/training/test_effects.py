@@ -29,7 +29,14 @@ LOOP = {
 CHANGES = {
     "fit": LOOP
     | {"backbone": "test_vit", "weights": "absent.pth", "image_size": 40, "precision": "bf16-mixed"}
-    | {"head_width": 4, "head_dropout": 0.5, "augmentation": 3.0, "frozen_epochs": 1, "layer_decay": 0.5},
+    | {
+        "head_width": 4,
+        "head_dropout": 0.5,
+        "augmentation": 3.0,
+        "label_smoothing": 0.2,
+        "frozen_epochs": 1,
+        "layer_decay": 0.5,
+    },
     "head": LOOP
     | {"head": "gated", "tokens": "cross-fitted", "copies": 1, "grid": 1, "clinical": ("site",), "anchored": False}
     | {"width": 8, "depth": 2, "attention_heads": 2, "dropout": 0.6, "drop_path": 0.5, "modality_dropout": 0.6}

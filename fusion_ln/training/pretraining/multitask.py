@@ -78,6 +78,7 @@ class MultiTaskLearning:
     Attributes:
         modalities: Modality of each task, which decides how its pictures may be augmented.
         augmentation: Strength of augmentation.
+        label_smoothing: Share of each label that is spread over all classes of its task.
         on_scores: Called with the score of each task at each validation.
     """
 
@@ -85,12 +86,14 @@ class MultiTaskLearning:
     modalities: tuple[str, ...]
     on_scores: Callable[[list[ValidationScore]], None] = lambda scores: None
     augmentation: float = 1.0
+    label_smoothing: float = 0.0
 
     def loss(self, model: torch.nn.Module, batch: TaskBatch, device: torch.device) -> Tensor:
         """Compute the cross-entropy of one batch, augmented."""
         pictures = as_network_input(batch.batch.pictures.to(device))
         pictures = augment(pictures, self.modalities[batch.task], self.augmentation)
-        return F.cross_entropy(model(pictures, batch.task), batch.batch.labels.to(device))
+        logits, labels = model(pictures, batch.task), batch.batch.labels.to(device)
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     def validate(self, batches: BatchLoader[TaskBatch], device: torch.device) -> ValidationScore:
         """Average loss and AUC over the tasks: every task counts the same, however large it is."""

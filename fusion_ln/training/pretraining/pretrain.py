@@ -177,7 +177,8 @@ def _build(tasks: list[TaskData], settings: PretrainSettings, scores: "_TaskScor
         mlp_head(backbone.n_features, fit.head_width, len(task.cohort.classes), fit.head_dropout) for task in tasks
     ]
     modalities = tuple(task.modality for task in tasks)
-    return MultiTaskLearning(MultiTaskClassifier(backbone, heads), modalities, scores.keep, fit.augmentation)
+    model = MultiTaskClassifier(backbone, heads)
+    return MultiTaskLearning(model, modalities, scores.keep, fit.augmentation, fit.label_smoothing)
 
 
 def _validation_batches(tasks: list[TaskData], settings: PretrainSettings, device: torch.device) -> TaskBatches:
