@@ -41,7 +41,7 @@ MODALITIES = ("2d", "cdfi", "elastic")
 CPU = DeviceSettings(device="cpu", workers=1)
 FIT = FitSettings(backbone="test_resnet", image_size=32, epochs=1, batch_size=4, head_width=8, precision="32-true")
 FIT_TWICE = FIT.model_copy(update={"epochs": 2})
-HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1, ensemble_size=1)
+HEAD = HeadSettings(width=16, epochs=2, batch_size=8, copies=1, grid=1)
 # The same for the command line.
 SECTIONS = ("performance.models", "performance.folds", "methods.learning", "methods.procedure")  # of short reports
 ONE_CPU = ("--device", "cpu", "--workers", "1")

@@ -92,9 +92,9 @@ def prepare(size: int, seed: int) -> None:
 
 def fuse_and_list(cell: Cell, heads: list[str], table: Path, machine: str) -> None:
     """Fuse the baselines of a cell with some heads; whoever is the last to do so adds the cell's rows to the table."""
-    single = {"ensemble_size": 1} if set(heads) & set(TRAINED) else {}
-    settings = head_settings(heads, single, "few_patients")
-    fuse(cell.cohort(), cell.members(), settings, cell.folder, seed=cell.seed, device=ONE)
+    fuse(
+        cell.cohort(), cell.members(), head_settings(heads, {}, "few_patients"), cell.folder, seed=cell.seed, device=ONE
+    )
     with locked(table.with_suffix(".lock")):
         held = read_table(table)
         if all(run.finished for run in cell.models().values()) and key_of(cell) not in keys_of(held):

@@ -28,7 +28,7 @@ from fusion_ln.training.fusion.tokens import PictureTokens, TokenBank, TokenBatc
 HIGHEST = 0.4  # modality dropout; a picture is missing at 0.37 where 75 % of the triplets are broken at random
 RISING = "rising"  # modality dropout from 0 to `HIGHEST` over the first half of the training
 TRAINED = {
-    f"{head} {label}": HeadSettings(head=head, ensemble_size=1, **changes)
+    f"{head} {label}": HeadSettings(head=head, **changes)
     for head in ("concat", "cross-attention")
     for label, changes in {
         "0.2": {},

@@ -57,7 +57,7 @@ def predict_all(cohort: Cohort, members: list[RunFolder], heads: Sequence[str], 
     fabric = make_fabric(CPU, "32-true")
     banks = [fold_tokens(cohort, members, HeadSettings(), n, (), fabric.device) for n in range(cohort.n_folds)]
     for seed, head in product(range(seeds), heads):
-        path, settings, tables = kept / f"{head}-{seed}.parquet", HeadSettings(head=head, ensemble_size=1), []
+        path, settings, tables = kept / f"{head}-{seed}.parquet", HeadSettings(head=head), []
         for number, bank in enumerate([] if path.is_file() else banks):
             with TemporaryDirectory() as folder, fixed_threads(cohort.n_folds):
                 fitted = fit_head(cohort, bank, settings, number, seed=seed, fabric=fabric, folder=Path(folder))

@@ -54,8 +54,7 @@ FOLDS = 5
 HEADINGS = (
     "model, answer, class, patients, coverage, slope, AUC out of fold, AUC fresh, its change, log loss before, after"
 )
-SINGLE = HeadSettings(ensemble_size=1)
-HEADS = {"late-mean": None, "concat": SINGLE.model_copy(update={"head": "concat"}), "cross-attention": SINGLE}
+HEADS = {"late-mean": None, "concat": HeadSettings(head="concat"), "cross-attention": HeadSettings()}
 PART = 125  # fresh patients that one process simulates
 RESAMPLES = 40  # of the study's patients, for the calibration's own error
 TABLE = Path(__file__).parents[1] / "benchmarks" / "frozen_validity.csv"

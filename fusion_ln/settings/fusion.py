@@ -74,7 +74,7 @@ class HeadSettings(TokenSettings, LoopSettings):
     )
     auxiliary: float = Field(0.0, ge=0, le=100, description="Weight of the loss of each modality alone.")
     anchored: bool = Field(True, description="Start at late fusion.")
-    ensemble_size: int = Field(3, ge=1, le=1024, description="Heads whose logits are averaged.")
+    ensemble_size: int = Field(1, ge=1, le=1024, description="Heads whose logits are averaged.")
     clinical: tuple[str, ...] = Field((), description="Clinical column for trained heads; repeatable.")
     finetune: FinetuneSettings | None = Field(None, description="Then train the whole model of each fold.")
     epochs: int = Field(20, ge=1, le=MOST, description="Epochs of training at most.")
