@@ -8,9 +8,9 @@ import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
@@ -26,6 +26,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDS = (signal.SIGINT, signal.SIGTERM)  # a terminal sends one to all processes of a command, a scheduler the other
 FEW = 4  # items for a fork, at least: a figure takes 0.1 s, a fork 0.04 s of a process that has loaded torch
 AHEAD = 2  # items that a fork has at once: it computes the next one while this process is busy
+AHEAD_OF_ALL = 4  # items, by fork, beyond the one that is due: results must not pile up behind a slow one
 
 
 def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -59,29 +60,27 @@ def map_in_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> 
 def _results_of_forks(title: str, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Yield what forks compute, in order: fewer results if a fork is killed, none if the system allows no forks."""
     forks: dict[Connection, BaseProcess] = {}  # a connection for each: a killed one can keep no lock of others
-    left, found = iter(range(len(items))), dict[int, tuple[Any, BaseException | None]]()
+    left, found = deque(range(len(items))), dict[int, tuple[Any, BaseException | None]]()
     try:
-        if not _start(forks, function, items, left):
+        if not _start(forks, function, items):
             return
+        has = dict.fromkeys(forks, 0)
         with progress(title, len(items)) as step:
             for index in range(len(items)):
                 while index not in found:
                     try:
-                        found |= _receive(forks, left)
+                        _give(has, left, index + AHEAD_OF_ALL * len(forks))
+                        found |= _receive(has)
                     except (EOFError, OSError):
                         say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
                         return
                 result, error = found.pop(index)
-                if error:
+                if error is not None:
                     raise error
                 step("")
                 yield result
-    finally:  # nothing is lost: forks hold no state
-        for fork in forks.values():
-            fork.kill()
-        for connection, fork in forks.items():
-            fork.join()
-            connection.close()
+    finally:
+        _end(forks)
 
 
 def _pays(n_items: int) -> bool:
@@ -90,10 +89,8 @@ def _pays(n_items: int) -> bool:
     return n_items > FEW and cores() > 1 and only_thread and not is_worker
 
 
-def _start(
-    forks: dict[Connection, BaseProcess], function: Callable[[T], object], items: Sequence[T], left: Iterator[int]
-) -> bool:
-    """Fork this process, at most once for each core, and give out the first items; False if the system allows less."""
+def _start(forks: dict[Connection, BaseProcess], function: Callable[[T], object], items: Sequence[T]) -> bool:
+    """Fork this process, at most once for each core; False if the system allows less."""
     context = multiprocessing.get_context("fork")
     try:
         with interrupts_held_back(), warnings.catch_warnings():
@@ -107,26 +104,49 @@ def _start(
                 forks[own_end] = fork
     except OSError:
         return False
-    for connection in forks:
-        for index in islice(left, AHEAD):
-            connection.send(index)
     return True
 
 
-def _receive(forks: dict[Connection, BaseProcess], left: Iterator[int]) -> dict[int, tuple[Any, BaseException | None]]:
-    """Wait for results or errors, by index, and give each fork that is done with an item another.
+def _give(has: dict[Connection, int], left: deque[int], end: int) -> None:
+    """Give out items below ``end`` until each fork has `AHEAD`; ``has`` counts them.
+
+    Raises:
+        OSError: If a fork ended.
+    """
+    for connection, number in has.items():
+        given = [left.popleft() for _ in range(AHEAD - number) if left and left[0] < end]
+        for index in given:
+            connection.send(index)
+        has[connection] = number + len(given)
+
+
+def _receive(has: dict[Connection, int]) -> dict[int, tuple[Any, BaseException | None]]:
+    """Wait for results or errors, by index.
 
     Raises:
         EOFError, OSError: If a fork ended.
     """
     found = {}
-    for connection in wait(list(forks)):
+    for connection in wait(list(has)):
         assert isinstance(connection, Connection)
         index, *outcome = connection.recv()
         found[index] = tuple(outcome)
-        for following in islice(left, 1):
-            connection.send(following)
+        has[connection] -= 1
     return found
+
+
+def _end(forks: dict[Connection, BaseProcess]) -> None:
+    """Kill the forks, which hold no state; an interrupt waits until they are gone."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
+    try:
+        for fork in forks.values():
+            fork.kill()
+        for connection, fork in forks.items():
+            fork.join()
+            fork.close()
+            connection.close()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _compute(connection: Connection, function: Callable[[T], object], items: Sequence[T], parent: int) -> None:

@@ -69,6 +69,26 @@ def test_this_process_computes_where_the_system_allows_no_more(monkeypatch, n_fo
 
 
 @pytest.mark.usefixtures("two_cores")
+def test_results_do_not_pile_up_behind_a_slow_one():
+    reader, writer = os.pipe()
+
+    def work(item):
+        """Compute the first item once the other fork has done all six that it is given meanwhile."""
+        if item == 0:
+            assert sum(len(os.read(reader, 1)) for _ in range(6)) == 6
+        os.write(writer, b".")
+        return item
+
+    results = map_in_forks("Items", work, range(40))
+    assert next(results) == 0
+    os.write(writer, b"!")
+    assert len(os.read(reader, 40)) <= 3  # of the first, perhaps of the second, and this test's own
+    assert list(results) == list(range(1, 40))
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.usefixtures("two_cores")
 def test_the_error_of_a_fork_is_that_of_the_command():
     def refuse(item):
         raise RunError(f"item {item}: is damaged.", "Make it again.")
@@ -178,7 +198,7 @@ def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
         with interrupts_held_back():
             for _ in range(2):
                 started.append(subprocess.Popen([sys.executable, "-c", IS_DEAF], stdout=subprocess.PIPE))
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)  # to this thread: pytest-xdist has others
 
     with pytest.raises(KeyboardInterrupt):
         start_all()
@@ -191,7 +211,7 @@ def test_processes_start_deaf_to_ctrl_c_which_comes_when_all_have_started():
 def test_an_interrupt_that_was_held_back_is_not_lost_to_an_error():
     def fail():
         with interrupts_held_back():
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread: pytest-xdist has others
             raise OSError
 
     with pytest.raises(KeyboardInterrupt) as caught:
