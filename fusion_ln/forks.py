@@ -67,13 +67,13 @@ def _results_of_forks(title: str, function: Callable[[T], R], items: Sequence[T]
         has = dict.fromkeys(forks, 0)
         with progress(title, len(items)) as step:
             for index in range(len(items)):
-                while index not in found:
-                    try:
-                        _give(has, left, index + AHEAD_OF_ALL * len(forks))
+                try:
+                    while index not in found:
+                        _give(has, left, index + AHEAD_OF_ALL * len(has))
                         found |= _receive(has)
-                    except (EOFError, OSError):
-                        say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
-                        return
+                except (EOFError, OSError):
+                    say(f"{title}: a process was killed, perhaps for want of memory; the rest in one process.")
+                    return
                 result, error = found.pop(index)
                 if error is not None:
                     raise error
