@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from few_page import MODELS, draw, render
 from repeated_heads import CLASS, SHOWN, by_rule
-from side_by_side import Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
+from side_by_side import FIT, Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.cohort import Cohort
@@ -39,7 +39,7 @@ from fusion_ln.records.origin import hardware
 from fusion_ln.report.kit.page import write_png
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import PRESETS, PRETRAINED
+from fusion_ln.settings.training import PRETRAINED
 from fusion_ln.terms import LABEL
 from fusion_ln.threads import cores
 from fusion_ln.training.experiment_file import fusion_name, head_settings
@@ -50,7 +50,6 @@ SIZES, SEEDS, STARTS = [60, 120, 240, 586, 1200], [0, 1, 2], [PRETRAINED, "scrat
 LATE, TRAINED = ["late-mean", "late-logit", "late-stacked", "late-product"], ["concat", "cross-attention"]
 SHARES = (LATE, *([head] for head in TRAINED))  # of a cell's heads, each the work of one process
 PAGES = Path(__file__).parents[1] / "benchmarks"
-FIT = PRESETS[PRETRAINED].model_copy(update={"label_smoothing": 0.0})  # as the table began
 ONE = DeviceSettings(device="cpu", workers=1)
 
 

@@ -27,7 +27,7 @@ from missing_answers import TRAINED, ask_fold, ask_fold_damaged
 from missing_cells import tabulate
 from missing_masks import Pattern, masked_cohort
 from missing_page import HEADS, LATE, draw, render
-from side_by_side import Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
+from side_by_side import FIT, Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.cohort import Cohort
@@ -41,7 +41,7 @@ from fusion_ln.progress import say
 from fusion_ln.report.kit.page import write_png
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
-from fusion_ln.settings.training import PRESETS, PRETRAINED
+from fusion_ln.settings.training import PRETRAINED
 from fusion_ln.threads import cores
 from fusion_ln.training.pretraining.start import resolve_weights, start_from
 from fusion_ln.training.run import plan_baselines
@@ -54,7 +54,6 @@ KINDS = ("random", "linked", *tables().modalities)
 WHOLE = Pattern("random", 0)
 PATTERNS = [WHOLE, *(Pattern(kind, broken) for kind, broken in product(KINDS, BROKEN))]
 DAMAGED = "damaged"  # name of the answers about damaged pictures
-FIT = PRESETS[PRETRAINED].model_copy(update={"label_smoothing": 0.0})  # as the table began
 MODALITIES = tables().modalities
 Cell = tuple[Pattern, int]  # in training, and a seed
 

@@ -31,24 +31,23 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fusion_ln.bench.page import describe_origin, table_head, table_row
-from fusion_ln.cohort.cohort import Cohort
-from fusion_ln.cohort.default import open_phantom
-from fusion_ln.cohort.phantom.settings import PhantomSettings
+from fusion_ln.cohort.default import open_cohort
 from fusion_ln.files.formats import write_csv, write_text
 from fusion_ln.images.augment import augment
 from fusion_ln.images.bank import open_bank
-from fusion_ln.images.batches import Batches, as_network_input
+from fusion_ln.images.batches import HOST, Batches, as_network_input
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.models.classifier import build_classifier, mlp_head
 from fusion_ln.settings.training import PRESETS, PRETRAINED
 from fusion_ln.terms import short_title
 from fusion_ln.threads import cores
 from fusion_ln.training.fit import derive_seed
-from fusion_ln.training.tasks import PatientLogits, mean_over_pictures
+from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 PAGES = Path(__file__).parents[1] / "benchmarks"
 FIT, CLASS = PRESETS[PRETRAINED], "lymphoma"
 FUSED = ("mean of probabilities", "mean of logits")
+open_patients = partial(open_cohort, None)  # those of the default command
 bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
 
 
@@ -61,7 +60,8 @@ class Recipe:
         averaged: Decay, per step, of the running mean of the weights that predicts; 0: the weights themselves.
         weighted: The loss is weighted by class, and no class is over-sampled.
         last: The last epoch predicts, not that of the lowest inner validation loss.
-        places: Places a side of the last stage's maps; the command's network has 2 at 64 pixels.
+        maximum: The head sees the maximum of each map, besides its mean.
+        fine: The last stage keeps the places of the one before: at 64 pixels its maps have 4 x 4, not 2 x 2.
         shared_epochs: Epochs in which one network under three heads learns from all modalities, before its copies
             learn from theirs for ``epochs``.
     """
@@ -76,7 +76,7 @@ class Recipe:
     weighted: bool = False
     last: bool = False
     maximum: bool = False
-    places: int = 2
+    fine: bool = False
     shared_epochs: int = 0
 
 
@@ -90,7 +90,7 @@ RECIPES = {
     "dropout 0.3 before the last layer": Recipe(dropout=0.3),
     "the last epoch, not the best": Recipe(last=True),
     "maxima of the maps beside their means": Recipe(maximum=True),
-    "last stage of 4 x 4 places, not 2 x 2": Recipe(places=4),
+    "last stage of 4 x 4 places, not 2 x 2": Recipe(fine=True),
     "one network for three modalities": Recipe(shared_epochs=10, epochs=0),
     "one network for 5 epochs, then 6 epochs each": Recipe(shared_epochs=5, epochs=6, lr=2e-3),
 }
@@ -103,12 +103,11 @@ class Network(nn.Module):
         super().__init__()
         self.maximum = recipe.maximum
         self.backbone = build_classifier(FIT.model_copy(update={"weights": weights}), n_classes).backbone
-        if recipe.places == 4:
-            for layer in self.backbone.body.layer4.modules():
-                if isinstance(layer, nn.Conv2d | nn.AvgPool2d) and layer.stride in (2, (2, 2)):
-                    layer.stride = 1 if isinstance(layer, nn.AvgPool2d) else (1, 1)
-                    if isinstance(layer, nn.AvgPool2d):
-                        layer.kernel_size = 1
+        for layer in self.backbone.body.layer4.modules() if recipe.fine else ():
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (1, 1)
+            elif isinstance(layer, nn.AvgPool2d):
+                layer.stride = layer.kernel_size = 1
         n_features = self.backbone.n_features * (1 + recipe.maximum)
         self.head = mlp_head(n_features, FIT.head_width, n_classes, recipe.dropout)
 
@@ -126,16 +125,10 @@ class Network(nn.Module):
         return other
 
 
-def predict(network: nn.Module, batches: Batches) -> PatientLogits:
+def predict(network: nn.Module, modality: str, batches: Batches) -> PatientLogits:
     """Predict patients, with the mean of their pictures' logits."""
-    network.eval()
-    logits, labels, patients = [], [], []
-    with torch.inference_mode(), bfloat16():
-        for batch in batches.in_order():
-            logits.append(network(as_network_input(batch.pictures)).double())
-            labels.append(batch.labels)
-            patients.append(batch.patients)
-    return mean_over_pictures(np.concatenate(patients), torch.cat(labels).numpy(), torch.cat(logits).numpy())
+    with bfloat16():
+        return PictureTask(modality, network).predict(batches, HOST)
 
 
 def train(
@@ -173,7 +166,7 @@ def train(
             if isinstance(predicting[modality], AveragedModel):
                 predicting[modality].update_parameters(network)
         for modality, network in predicting.items():
-            loss = predict(network, inner[modality]).score.loss
+            loss = predict(network, modality, inner[modality]).score.loss
             if loss < lowest[modality] or recipe.last:
                 lowest[modality] = loss
                 body = network.module if isinstance(network, AveragedModel) else network
@@ -221,13 +214,10 @@ def fit_fold(name: str, seed: int, fold: int, weights: str) -> tuple[list[dict[s
         for modality in cohort.modalities:
             alone = [{modality: each[modality]} for each in (networks, batches, parts[0])]
             networks |= train(*alone, recipe, recipe.epochs, own)
-    predicted = [{modality: predict(networks[modality], part[modality]) for modality in part} for part in parts]
+    predicted = [
+        {modality: predict(networks[modality], modality, part[modality]) for modality in part} for part in parts
+    ]
     return predicted, time.process_time() - started
-
-
-def open_patients() -> Cohort:
-    """Open the default command's patients."""
-    return open_phantom(PhantomSettings(patients=240, seed=0))
 
 
 def row_of(name: str, seed: int, folds: list[list[dict[str, PatientLogits]]], seconds: float) -> dict[str, object]:

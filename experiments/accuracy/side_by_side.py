@@ -20,7 +20,7 @@ from fusion_ln.images.bank import open_bank
 from fusion_ln.runs import RunFolder
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
-from fusion_ln.settings.training import BaselineSettings
+from fusion_ln.settings.training import PRESETS, PRETRAINED, BaselineSettings
 from fusion_ln.terms import PATIENT
 from fusion_ln.threads import cores
 from fusion_ln.training.crossval import FoldJob, begin, read_cohort
@@ -28,6 +28,7 @@ from fusion_ln.training.fold_files import FOLD_RECORD, finish
 from fusion_ln.training.fusion.tokens import picture_tokens
 
 K = TypeVar("K")
+FIT = PRESETS[PRETRAINED].model_copy(update={"label_smoothing": 0.0})  # as the tables of the cells began
 OF_A_PROCESS = 4  # cores that each may use: fewer than folds, so that a fit gets one thread
 LOOK_SECONDS = 0.5
 _given: list[int] = []  # cores of the machine, in a process of the pool
