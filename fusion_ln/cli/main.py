@@ -16,6 +16,8 @@ from fusion_ln import __version__
 from fusion_ln.errors import RENAME, FusionLNError, is_text, printable
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # of what is printed, too
+# Settings use no plugin of pydantic, and its search for some reads the entry points of everything that is installed.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 # Exit codes after Ctrl-C and SIGTERM, by the custom of shells: 128 and the signal's number.
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 # Each command is an object of this name in the module of this name, imported only when it is called: settings and

@@ -17,6 +17,17 @@ def test_help_loads_neither_torch_nor_pandas():
     assert "run" in fusionln("--help")
 
 
+def test_help_of_a_command_reads_no_entry_points():
+    code = (
+        "import sys; read = []\n"
+        "sys.addaudithook(lambda event, of: read.append(str(of[0])) if event == 'open' else None)\n"
+        "from fusion_ln.cli.main import cli; cli(['run', 'baseline', '--help'], standalone_mode=False)\n"
+        "sys.exit(any(name.endswith('entry_points.txt') for name in read) or not read)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, "--modality" in done.stdout) == (0, True)
+
+
 def test_help_names_every_command_as_the_command_does():
     """The group's table spares the help the import of the commands."""
     from fusion_ln.cli.main import COMMANDS, cli
