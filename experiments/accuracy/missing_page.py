@@ -68,7 +68,8 @@ def render(
         origin,
         "",
         f"240 **simulated** patients a seed ({len(seeds)} seed(s): {', '.join(map(str, seeds))}), networks pre-trained "
-        "on the simulated organ tasks, five folds. A triplet is broken if it lacks a picture. Where it lacks *any*, "
+        "on the simulated organ tasks and fine-tuned on labels as they are, which the first run has smoothed since; five "
+        "folds. A triplet is broken if it lacks a picture. Where it lacks *any*, "
         "each picture is missing with the same chance (0.09, 0.21, 0.37 for 25, 50, 75 %); *by class*: with "
         f"{1 + LINK:g} times the chance in benign nodes, {1 - LINK:g} times in metastases. Every fold's models answer "
         f"{len(fresh.patients)} fresh patients from every subset of the modalities; a cell weighs these answers by the "

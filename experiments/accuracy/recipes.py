@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from fusion_ln.images.bank import open_bank
 from fusion_ln.images.batches import HOST, Batches, as_network_input
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.models.classifier import build_classifier, mlp_head
+from fusion_ln.models.weights.load import BACKBONE_PREFIX
 from fusion_ln.settings.training import PRESETS, PRETRAINED
 from fusion_ln.terms import short_title
 from fusion_ln.threads import cores
@@ -57,6 +59,7 @@ class Recipe:
 
     Attributes:
         rising: Share of the steps in which the rate rises.
+        layer_decay: Rate of each layer of the backbone as a share of the next one's.
         averaged: Decay, per step, of the running mean of the weights that predicts; 0: the weights themselves.
         weighted: The loss is weighted by class, and no class is over-sampled.
         last: The last epoch predicts, not that of the lowest inner validation loss.
@@ -69,7 +72,9 @@ class Recipe:
     epochs: int = FIT.epochs
     lr: float = FIT.lr
     rising: float = 0.3
+    layer_decay: float = 1.0
     weight_decay: float = 0.0
+    augmentation: float = FIT.augmentation
     smoothing: float = 0.0
     dropout: float = 0.0
     averaged: float = 0.0
@@ -93,6 +98,13 @@ RECIPES = {
     "last stage of 4 x 4 places, not 2 x 2": Recipe(fine=True),
     "one network for three modalities": Recipe(shared_epochs=10, epochs=0),
     "one network for 5 epochs, then 6 epochs each": Recipe(shared_epochs=5, epochs=6, lr=2e-3),
+    "smoothed by 0.2": Recipe(smoothing=0.2),
+    "smoothed, EMA": Recipe(smoothing=0.1, averaged=0.95),
+    "smoothed, loss weighted by class, nothing over-sampled": Recipe(smoothing=0.1, weighted=True),
+    "smoothed, weighted, 14 epochs": Recipe(smoothing=0.1, weighted=True, epochs=14),
+    "smoothed, maxima of the maps beside their means": Recipe(smoothing=0.1, maximum=True),
+    "smoothed, augmentation 3": Recipe(smoothing=0.1, augmentation=3.0),
+    "smoothed, rates fall by 0.7 from layer to layer": Recipe(smoothing=0.1, layer_decay=0.7),
 }
 
 
@@ -140,10 +152,10 @@ def train(
     seed: int,
 ) -> dict[str, Network]:
     """Train networks by modality, in mixed order where several are given. Returns copies, each at its best epoch."""
-    parameters = {id(each): each for network in networks.values() for each in network.parameters()}  # shared ones once
-    optimizer = torch.optim.AdamW(parameters.values(), recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(_rates(networks, recipe), weight_decay=recipe.weight_decay, fused=True)
     n_steps = epochs * sum(len(part) for part in batches.values())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, n_steps, pct_start=recipe.rising)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, n_steps, pct_start=recipe.rising)
     predicting = {modality: _predicting(network, recipe.averaged) for modality, network in networks.items()}
     lowest, best = dict.fromkeys(networks, np.inf), {}
     for epoch in range(epochs):
@@ -153,7 +165,7 @@ def train(
         for modality in np.random.default_rng([seed, epoch]).permutation(order):
             batch, network = next(parts[modality]), networks[modality].train()
             optimizer.zero_grad()
-            pictures = augment(as_network_input(batch.pictures), modality, FIT.augmentation)
+            pictures = augment(as_network_input(batch.pictures), modality, recipe.augmentation)
             with bfloat16():
                 F.cross_entropy(
                     network(pictures),
@@ -175,6 +187,17 @@ def train(
     for modality, network in trained.items():
         network.load_state_dict(best[modality])
     return trained
+
+
+def _rates(networks: Mapping[str, Network], recipe: Recipe) -> list[dict[str, Any]]:
+    """Give each parameter its rate; parameters that networks share count once."""
+    groups: dict[float, dict[int, nn.Parameter]] = {}
+    for network in networks.values():
+        rates = network.backbone.layer_rates(recipe.layer_decay) if recipe.layer_decay < 1 else {}
+        for name, parameter in network.named_parameters():
+            rate = recipe.lr * rates.get(name.removeprefix(BACKBONE_PREFIX), 1.0)
+            groups.setdefault(rate, {})[id(parameter)] = parameter
+    return [{"params": list(group.values()), "lr": rate} for rate, group in groups.items()]
 
 
 def _predicting(network: Network, decay: float) -> nn.Module:

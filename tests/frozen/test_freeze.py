@@ -3,6 +3,7 @@
 import fcntl
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from tiny import (
     write_explanation,
 )
 
+from fusion_ln.bench.record import measure
 from fusion_ln.cohort.folder import load_cohort, save_cohort
 from fusion_ln.errors import ModelError, PredictionsError, RunError
 from fusion_ln.evaluation.probabilities.ensemble import calibrate_mean
@@ -89,7 +91,8 @@ def refits(study, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_speed_of_a_run_has_a_row_per_task_and_engine(study, tmp_path):
+def test_the_speed_of_a_run_has_a_row_per_task_and_engine(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("fusion_ln.bench.answers.measure", partial(measure, rounds=1))
     out = tmp_path / "speed.json"
     fusionln("bench", "predict", study[1]["baseline-2d"].root, "--patients", 60, "--out", out)
     figures = json.loads(out.read_text())["figures"]
