@@ -103,6 +103,7 @@ RECIPES = {
     "smoothed, loss weighted by class, nothing over-sampled": Recipe(smoothing=0.1, weighted=True),
     "smoothed, weighted, 14 epochs": Recipe(smoothing=0.1, weighted=True, epochs=14),
     "smoothed, maxima of the maps beside their means": Recipe(smoothing=0.1, maximum=True),
+    "smoothed, last stage of 4 x 4 places": Recipe(smoothing=0.1, fine=True),
     "smoothed, augmentation 3": Recipe(smoothing=0.1, augmentation=3.0),
     "smoothed, rates fall by 0.7 from layer to layer": Recipe(smoothing=0.1, layer_decay=0.7),
 }

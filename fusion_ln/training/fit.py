@@ -81,10 +81,7 @@ def fit(
         RunError: If the state cannot be written, or a device that does not compute the same twice was interrupted.
     """
     held = partial(memory_named, name or "Training", settings.batch_size)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch has no such layers for a CPU
-        from timm.layers import convert_sync_batchnorm  # not before `library` imports timm without torch's compiler
-
-        convert_sync_batchnorm(task.model)  # type: ignore[no-untyped-call]  # they then see the whole batch
+    share_batch_norms(task.model, fabric)
     with held():
         model, optimizer = fabric.setup(
             task.model.to(memory_format=memory_layout(task.model)), build_optimizer(task.model, settings, lr_scale)
@@ -137,6 +134,14 @@ def fit(
         weights = fabric.broadcast(weights)
     assert weights is not None
     return FitResult(history, weights)
+
+
+def share_batch_norms(model: nn.Module, fabric: Fabric) -> None:
+    """Let the batch norms of a model that several GPUs fit see the whole batch; torch has no such layers for a CPU."""
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm  # not before `library` imports timm without torch's compiler
+
+        convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
 
 
 def _best_or_start(history: list[Epoch]) -> int:

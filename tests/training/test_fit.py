@@ -3,9 +3,11 @@ import shutil
 import signal
 import zipfile
 from collections import OrderedDict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from tiny import handled
 from torch import nn
@@ -16,7 +18,7 @@ from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.batches import Batches
 from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.training import FitSettings
-from fusion_ln.training.fit import fit
+from fusion_ln.training.fit import fit, share_batch_norms
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 
@@ -266,3 +268,13 @@ def test_named_parameters_learn_at_a_share_of_the_rate(tmp_path):
     step = {name: (result.weights[name] - before[name]).abs().max().item() for name in before}
     assert step["quick.weight"] == pytest.approx(0.01, rel=0.01)
     assert step["slow.weight"] == pytest.approx(0.001, rel=0.01)
+
+
+@pytest.mark.parametrize(("world_size", "device", "shared"), [(2, "cuda", True), (2, "cpu", False), (1, "cuda", False)])
+def test_batch_norms_see_the_whole_batch_where_several_gpus_share_it(world_size, device, shared):
+    network = timm.create_model("test_resnet")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    share_batch_norms(network, SimpleNamespace(world_size=world_size, device=torch.device(device)))
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert {isinstance(layer, nn.SyncBatchNorm) for layer in norms} == {shared}
+    torch.testing.assert_close(dict(network.state_dict()), before)
