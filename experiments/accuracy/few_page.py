@@ -79,8 +79,8 @@ def render(rows: pd.DataFrame, left: list[str], origin: str) -> str:
     lines += [
         "**Simulated** patients, those of each seed its own; resnet10t at 64 px, fine-tuned with twice the "
         "augmentation, as the first run does, on labels as they are, which it has smoothed since, from random weights "
-        "or pre-trained on the simulated organ tasks. Macro AUC, one against the rest, out of fold, mean over the "
-        "seeds. Trained on: "
+        "or pre-trained on the simulated organ tasks. All seeds share one pre-training, whose chance no interval "
+        "knows. Macro AUC, one against the rest, out of fold, mean over the seeds. Trained on: "
         f"{', '.join(sorted(set(rows['machine'])))}. Every cell and model: `few_patients.csv`.", "",
         "![Learning curves](few_patients.png)", "",
         *table_head(["patients", "start", "seeds", "attainable", *MODELS]),

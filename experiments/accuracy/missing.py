@@ -6,8 +6,8 @@ Command   python experiments/accuracy/missing.py train --device cuda --workers 1
           python experiments/accuracy/missing.py page
 Time      about 60 CPU minutes a seed, beside one pre-training
 Expect    `concat` above late fusion of what is there at 25 % broken in training, not told apart from it at 50 %,
-          cross-attention not below; a modality dropout that rises no better than the constant one; half a grey-scale
-          picture worse than none
+          cross-attention hardly below (0.005 where grey scale is missing); a modality dropout that rises no better
+          than the constant one; half a grey-scale picture worse than none
           (it writes benchmarks/missing.md, missing.csv and missing.png)
 
 One cohort of 240 simulated patients a seed; the cells take pictures away from it, so patients, folds and pictures are
@@ -27,7 +27,7 @@ from missing_answers import TRAINED, ask_fold, ask_fold_damaged
 from missing_cells import tabulate
 from missing_masks import Pattern, masked_cohort
 from missing_page import HEADS, LATE, draw, render
-from side_by_side import FIT, Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
+from parallel_training import FIT, Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.cohort import Cohort

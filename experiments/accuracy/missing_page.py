@@ -68,8 +68,8 @@ def render(
         origin,
         "",
         f"240 **simulated** patients a seed ({len(seeds)} seed(s): {', '.join(map(str, seeds))}), networks pre-trained "
-        "on the simulated organ tasks and fine-tuned on labels as they are, which the first run has smoothed since; five "
-        "folds. A triplet is broken if it lacks a picture. Where it lacks *any*, "
+        "on the simulated organ tasks and fine-tuned on labels as they are, which the first run has smoothed since; "
+        "five folds. A triplet is broken if it lacks a picture. Where it lacks *any*, "
         "each picture is missing with the same chance (0.09, 0.21, 0.37 for 25, 50, 75 %); *by class*: with "
         f"{1 + LINK:g} times the chance in benign nodes, {1 - LINK:g} times in metastases. Every fold's models answer "
         f"{len(fresh.patients)} fresh patients from every subset of the modalities; a cell weighs these answers by the "
@@ -150,11 +150,14 @@ def remedies(table: pd.DataFrame) -> list[str]:
     lines = ["", "## Late fusions and modality dropout", "",
              "AUC where as much is broken at test as in training. After the head's name its modality dropout: "
              "constant, or rising from 0 to 0.4 over the first half of the training; *auxiliary*: each modality must "
-             "also do alone (weight 0.5).", "",
+             "also do alone (weight 0.5). In brackets the number of seeds where it is not the page's: means of other "
+             "seeds are of other patients, too.", "",
              *table_head(["head", *(f"{kind}, {share} %" for kind, share in columns)])]  # fmt: skip
     for head in heads:
-        cells = same[same["head"] == head].set_index(["kind", "trained"])["auc"]
-        lines.append(table_row([head, *(f"{cells[column]:.4f}" for column in columns)]))
+        cells = same[same["head"] == head].set_index(["kind", "trained"])[["auc", "seeds"]]
+        shown = [(cells["auc"][column], cells["seeds"][column]) for column in columns]
+        few = [f" ({seeds})" if seeds < table["seeds"].max() else "" for _, seeds in shown]
+        lines.append(table_row([head, *(f"{auc:.4f}{note}" for (auc, _), note in zip(shown, few, strict=True))]))
     return lines
 
 

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.special import softmax
-from side_by_side import prepare_pictures, processes_of_one_thread
+from parallel_training import prepare_pictures, processes_of_one_thread
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 

@@ -3,7 +3,8 @@
 Question  What does a general package for tables with pictures take for the same patients, folds and network?
 Command   python experiments/automl/side_by_side.py --python PATH
 Time      10 minutes on two idle cores
-Expect    open
+Expect    fusion_ln trains 1.7 times the pictures per second, 2.7 times with its own precision, and reaches 0.90 after
+          124 s, to the error of one seed; AutoGluon stands at 0.84 after 157 s
           (it writes benchmarks/automl.md and .csv)
 
 PATH is the Python of an environment of the package's own:
