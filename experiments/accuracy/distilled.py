@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 from missing import fresh_cohort
 from missing_answers import gather_fresh, tokens_of_fresh
-from repeated_heads import AUC, CLASS, RECALL, SHOWN
 from parallel_training import processes_of_one_thread
+from repeated_heads import AUC, CLASS, RECALL, SHOWN
 
 from fusion_ln.bench.page import describe_origin, table_head, table_row
 from fusion_ln.cohort.cohort import Cohort

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 from few_page import MODELS, draw, render
-from repeated_heads import CLASS, SHOWN, by_rule
 from parallel_training import FIT, Planned, prepare_pictures, processes_of_one_thread, train_side_by_side
+from repeated_heads import CLASS, SHOWN, by_rule
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cohort.cohort import Cohort

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.special import softmax
 from parallel_training import prepare_pictures, processes_of_one_thread
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
