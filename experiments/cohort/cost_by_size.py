@@ -1,7 +1,7 @@
 """How do time and memory grow with the number of patients?
 
-Question  What do folds, import, check and comparison cost with so many patients, and does any of them grow faster than
-          their number?
+Question  What do import, folds, check, a run with its report, and a comparison cost with so many patients, and does
+          any of them grow faster than their number?
 Command   python experiments/cohort/cost_by_size.py --sizes 1000 10000 100000 --tables 1000000
 Time      about 15 minutes on two cores; with --sizes 300 1000 3000 two
 Expect    exponents near 1 between the two largest sizes; a comparison of 100,000 patients in 20 s, of 1,000,000 in
@@ -30,7 +30,7 @@ from fusion_ln.report.kit.style import figure_style, png_of, svg_of
 PLACE = Path(__file__).parents[1] / "benchmarks"
 CLASSES = ("benign", "lymphoma", "metastatic")
 SIDE = 64  # pixels
-PICTURES, TABLES = ("import", "folds", "check"), ("compare",)
+PICTURES, TABLES = ("import", "folds", "check", "run and report"), ("compare",)
 COLUMNS = ["work", "patients", "seconds", "cpu_seconds", "memory_mb"]
 
 
@@ -43,6 +43,7 @@ def write_archive(folder: Path, n: int) -> Path:
         coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / "pictures" / f"{number}.png")
     table = pd.DataFrame({"patient_id": [f"p{number:07d}" for number in range(n)]})
     table["label"] = [CLASSES[number % len(CLASSES)] for number in range(n)]
+    table["age"] = 40 + 10 * (np.arange(n) % len(CLASSES)) + rng.normal(0, 10, n).round()
     table["2d"] = [f"pictures/{number}.png" for number in range(n)]
     write_csv(folder / "patients.csv", table)
     return folder / "patients.csv"
@@ -76,10 +77,15 @@ def measure(*arguments: object) -> dict[str, float]:
 
 
 def measure_pictures(folder: Path, n: int) -> dict[str, dict[str, float]]:
-    """Import so many patients, draw their folds anew, and check them."""
+    """Import so many patients, draw their folds anew, check them, and report a regression on their age."""
     table, cohort = write_archive(folder, n), folder / "cohort"
-    commands = (("import", "table", table, "--out", cohort), ("folds", cohort, "--seed", 1), ("check", cohort))
-    return {work: measure("cohort", *command) for work, command in zip(PICTURES, commands, strict=True)}
+    commands = (
+        ("cohort", "import", "table", table, "--out", cohort),
+        ("cohort", "folds", cohort, "--seed", 1),
+        ("cohort", "check", cohort),
+        ("run", "baseline", "--clinical", "age", "--cohort", cohort, "--out", folder / "runs"),
+    )
+    return {work: measure(*command) for work, command in zip(PICTURES, commands, strict=True)}
 
 
 def exponent(rows: pd.DataFrame) -> float:
@@ -122,7 +128,7 @@ def main() -> None:
     write_csv(PLACE / "cost_by_size.csv", table)
     write_png(PLACE / "cost_by_size.png", draw(table))
     lines = ["# Cost by number of patients", "", describe_origin("numpy", "pandas", "scipy"), ""]
-    lines += [f"One picture of {SIDE} px per patient; comparison of two tables of predictions, three classes."]
+    lines += [f"One picture of {SIDE} px per patient; run: a regression on age; comparison of two tables; three classes."]
     lines += [f"Load of the machine at the start: {load:.1f}.", ""]
     lines += [*table_head(COLUMNS), *(table_row(map(str, row)) for row in table.itertuples(index=False)), ""]
     grown = ", ".join(f"{work} {exponent(table[table['work'] == work]):.2f}" for work in (*PICTURES, *TABLES))
