@@ -101,10 +101,10 @@ def render(rows: pd.DataFrame, left: list[str], origin: str) -> str:
 
 def _pretraining(aucs: pd.DataFrame) -> list[str]:
     """Tabulate what pre-training adds, where both starts are there."""
-    starts = set(aucs.index.get_level_values("start"))
+    starts = {start: cell.droplevel("start") for start, cell in aucs.groupby("start")}
     if len(starts) < 2:
         return []
-    gained = (aucs.loc["pretrained"] - aucs.loc["scratch"]).dropna()
+    gained = (starts["pretrained"] - starts["scratch"]).dropna()
     lines = ["## Gain of pre-training", "", "Mean over the seeds with its 95 % interval.", ""]
     lines += table_head(["patients", "seeds", *MODELS])
     for size, cell in gained.groupby("patients"):
@@ -123,7 +123,9 @@ def _lymphoma(rows: pd.DataFrame) -> list[str]:
     best = wide(rows, "auc")[singles].idxmax(axis=1)
     for rule in ("balanced", "prevalence"):
         recalls = wide(rows, f"recall_{rule}")
-        single = pd.Series([recalls.loc[key, name] for key, name in best.items()], index=best.index)
+        single = pd.Series(
+            [recalls.loc[key, name] for key, name in zip(best.index, best, strict=True)], index=best.index
+        )
         for (start, size), cell in recalls.groupby(["start", "patients"]):
             of_single = single.loc[cell.index]
             shown = [f"{cell[POSTERIOR].mean():.2f}", f"{of_single.mean():.2f}"]

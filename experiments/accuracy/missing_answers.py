@@ -127,7 +127,8 @@ def _heads(
     cohort: Cohort, members: list[RunFolder], names: list[str], number: int, seed: int
 ) -> dict[str, torch.nn.Module]:
     """Train the heads of one fold."""
-    device, heads = torch.device("cpu"), {}
+    device = torch.device("cpu")
+    heads: dict[str, torch.nn.Module] = {}
     bank = fold_tokens(cohort, members, HeadSettings(), number, (), device)
     inner = bank.cut(bank.of(cohort.training_part(number)[1]))
     for name in names:

@@ -128,9 +128,12 @@ class Network(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Classify pictures in [0, 1], shape (B, 3, H, W). Logits (B, C)."""
         if not self.maximum:
-            return self.head(self.backbone(pictures))
-        maps = self.backbone.body.forward_features((pictures - self.backbone.mean) / self.backbone.std)
-        return self.head(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))
+            features = self.backbone(pictures)
+        else:
+            maps = self.backbone.body.forward_features((pictures - self.backbone.mean) / self.backbone.std)
+            features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
+        logits: Tensor = self.head(features)
+        return logits
 
     def under_a_head_of_its_own(self) -> "Network":
         """Return a network of the same backbone, which learns with this one, under another head."""
@@ -169,7 +172,7 @@ def train(
             optimizer.zero_grad()
             pictures = augment(as_network_input(batch.pictures), modality, recipe.augmentation)
             with bfloat16():
-                F.cross_entropy(
+                F.cross_entropy(  # type: ignore[no-untyped-call]
                     network(pictures),
                     batch.labels,
                     weight=_weights(batches[modality]) if recipe.weighted else None,
@@ -177,13 +180,13 @@ def train(
                 ).backward()
             optimizer.step()
             schedule.step()
-            if isinstance(predicting[modality], AveragedModel):
-                predicting[modality].update_parameters(network)
-        for modality, network in predicting.items():
-            loss = predict(network, modality, inner[modality]).score.loss
+            if isinstance(mean := predicting[modality], AveragedModel):
+                mean.update_parameters(network)
+        for modality, asked in predicting.items():
+            loss = predict(asked, modality, inner[modality]).score.loss
             if loss < lowest[modality] or recipe.last:
                 lowest[modality] = loss
-                body = network.module if isinstance(network, AveragedModel) else network
+                body = asked.module if isinstance(asked, AveragedModel) else asked
                 best[modality] = copy.deepcopy(body.state_dict())
     trained = {modality: copy.deepcopy(network) for modality, network in networks.items()}
     for modality, network in trained.items():
@@ -205,7 +208,8 @@ def _rates(networks: Mapping[str, Network], recipe: Recipe) -> list[dict[str, An
 def _predicting(network: Network, decay: float) -> nn.Module:
     if not decay:
         return network
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    running_mean = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=running_mean, use_buffers=True)
 
 
 def _weights(part: Batches) -> Tensor:
@@ -237,8 +241,8 @@ def fit_fold(name: str, seed: int, fold: int, weights: str) -> tuple[list[dict[s
         networks = train(networks, batches, parts[0], recipe, recipe.shared_epochs, own)
     if recipe.epochs:
         for modality in cohort.modalities:
-            alone = [{modality: each[modality]} for each in (networks, batches, parts[0])]
-            networks |= train(*alone, recipe, recipe.epochs, own)
+            alone, seen, checked = networks[modality], batches[modality], parts[0][modality]
+            networks |= train({modality: alone}, {modality: seen}, {modality: checked}, recipe, recipe.epochs, own)
     predicted = [
         {modality: predict(networks[modality], modality, part[modality]) for modality in part} for part in parts
     ]

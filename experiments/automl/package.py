@@ -11,6 +11,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import timm
@@ -25,7 +26,7 @@ PRECISION = "32-true"  # all that the package computes in on a CPU
 def draw_network(backbone: str, folder: Path, seed: int) -> Path:
     """Write a network of timm with random weights, in the folder that the package takes in place of a download."""
     torch.manual_seed(seed)
-    network = timm.create_model(backbone, pretrained=False, num_classes=0)
+    network: Any = timm.create_model(backbone, pretrained=False, num_classes=0)
     folder.mkdir(parents=True)
     torch.save(network.state_dict(), folder / "pytorch_model.bin")
     known = {key: network.pretrained_cfg[key] for key in ("input_size", "mean", "std")}
@@ -34,7 +35,7 @@ def draw_network(backbone: str, folder: Path, seed: int) -> Path:
     return folder
 
 
-def fit_fold(plan: dict, table: pd.DataFrame, fold: int, folder: Path) -> MultiModalPredictor:
+def fit_fold(plan: dict[str, Any], table: pd.DataFrame, fold: int, folder: Path) -> MultiModalPredictor:
     """Train on the training part of a fold; inner validation stops, as in ours."""
     columns = [*plan["modalities"], LABEL]
     inner = table[f"inner_{fold}"]

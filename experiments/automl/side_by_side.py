@@ -23,6 +23,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -80,7 +81,7 @@ def write_table(cohort: Cohort, file: Path) -> pd.DataFrame:
     return table
 
 
-def take_turn(who: Contestant, plan: dict[str, object], folder: Path) -> dict[str, object]:
+def take_turn(who: Contestant, plan: dict[str, object], folder: Path) -> dict[str, Any]:
     """Let one train and predict every fold; return what it wrote, wall time and peak memory.
 
     Raises:
@@ -109,7 +110,7 @@ def take_turn(who: Contestant, plan: dict[str, object], folder: Path) -> dict[st
     return {**json.loads(out.read_text(encoding="utf-8")), "wall": seconds, "peak": peak}
 
 
-def auc_of(found: dict[str, object], cohort: Cohort) -> float:
+def auc_of(found: dict[str, Any], cohort: Cohort) -> float:
     """Compute the macro AUC of the predictions of all patients, each once."""
     predicted = pd.DataFrame(found["predictions"]).set_index(PATIENT)
     labels = cohort.patients.set_index(PATIENT)[LABEL]
@@ -128,7 +129,9 @@ def climb(options: argparse.Namespace, cohort: Cohort, folder: Path) -> tuple[pd
         "precision": "auto",
     }  # fmt: skip
     write_table(cohort, folder / "table.csv")
-    rows, versions, climbing = [], {}, contestants(options.python)
+    rows: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    climbing = contestants(options.python)
     for rung, epochs in enumerate(options.epochs):
         for who in climbing[:: -1 if rung % 2 else 1]:
             found = take_turn(who, {**plan, "epochs": epochs}, folder / f"{len(rows)}")
@@ -150,7 +153,7 @@ def climb(options: argparse.Namespace, cohort: Cohort, folder: Path) -> tuple[pd
 
 def time_to_target(rows: pd.DataFrame) -> str:
     """Say when a contestant reached the AUC, or how near it came."""
-    best = rows.loc[rows["auc"].idxmax()]
+    best = rows.iloc[rows["auc"].argmax()]
     if best["auc"] < TARGET:
         return f"not reached ({best['auc']:.3f} after at most {best['epochs']} epochs, {best['wall_seconds']:.0f} s)"
     return f"{best['wall_seconds']:.0f} s (at most {best['epochs']} epochs, AUC {best['auc']:.3f})"
@@ -191,7 +194,9 @@ def render(table: pd.DataFrame, cohort: Cohort, options: argparse.Namespace, ori
     for name, rows in table.groupby("contestant", sort=False):
         ratio = f"{rates[name] / rates.iloc[0]:.2f}"
         lines.append(
-            table_row([name, time_to_target(rows), f"{rates[name]:.0f}", ratio, f"{rows['whole_rate'].median():.0f}"])
+            table_row(
+                [str(name), time_to_target(rows), f"{rates[name]:.0f}", ratio, f"{rows['whole_rate'].median():.0f}"]
+            )
         )
     return "\n".join([*lines, ""])
 

@@ -105,7 +105,7 @@ def main() -> None:
         f"Recognised where {AGREEING:.0%} of the bits of the thumbnail's hash agree, and {SAME_CONTENT:.0%} of the "
         "hash of what differs between the study's pictures. Columns from `copies` on: altered copies of known "
         "pictures, and how many are recognised.\n",
-        f"| {' | '.join(table)} |",
+        f"| {' | '.join(table.columns)} |",
         "| --- " * table.shape[1] + "|",
         *(f"| {' | '.join(map(str, row))} |" for row in table.itertuples(index=False)),
     ]

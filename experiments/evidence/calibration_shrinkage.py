@@ -80,7 +80,7 @@ def regrets(*, replicates: int, sizes: tuple[int, ...] = SIZES, pool: int = 30_0
                 losses = [
                     log_loss(fit_map(probs[part], labels[part], CLASSES, each).apply(fresh), truth) for part in draws
                 ]
-                rows.append((name, n, each.slope, each.mixing, np.mean(losses) - best))
+                rows.append((name, n, each.slope, each.mixing, float(np.mean(losses)) - best))
             rows.append((name, n, np.nan, np.nan, log_loss(fresh, truth) - best))  # as it is
     return pd.DataFrame(rows, columns=["bent_by", "patients", "slope", "mixing", "regret"])
 

@@ -78,20 +78,20 @@ def figures(a: Predictions, b: Predictions | None) -> Found:
     curve = decision_curve(a, positive).set_index("threshold")
     thresholds = dict.fromkeys(range(5), 0.4)
     for t in THRESHOLDS:
-        found["net benefit", f"{t}"] = _row(curve.loc[t, ["net_benefit", *ends]])
+        found["net benefit", f"{t}"] = _row(curve[["net_benefit", *ends]].loc[[t]].iloc[0])
     for _, row in figures_at(a, PREVALENCE).iterrows():
         found[f"{row['metric']} at a prevalence", row["class"]] = _row(row[["value", *ends]])
     for _, row in point_at(a, thresholds, positive, prevalence=PREVALENCE).iterrows():
         found[f"{row['metric']} of a point", "malignant"] = _row(row[["value", *ends]])
     costs = mean_costs(a, COSTS, prevalence=PREVALENCE).set_index("policy")
-    found["mean cost", "all"] = _row(costs.loc[LEAST_COST, ["mean_cost", *ends]])
+    found["mean cost", "all"] = _row(costs[["mean_cost", *ends]].loc[[LEAST_COST]].iloc[0])
     for _, row in recalibration(a).iterrows():
         for figure in ("intercept", "slope"):
             found[f"calibration {figure}", row["class"]] = _row(row[[figure, f"{figure}_low", f"{figure}_high"]])
     if b is not None:
         gains = net_benefit_difference(a, b, positive).set_index("threshold")
         for t in THRESHOLDS:
-            found["difference in net benefit", f"{t}"] = _row(gains.loc[t, ["difference", *ends]])
+            found["difference in net benefit", f"{t}"] = _row(gains[["difference", *ends]].loc[[t]].iloc[0])
         gap = cost_difference(a, b, COSTS, prevalence=PREVALENCE).iloc[0]
         found["difference in mean cost", "all"] = _row(gap[["difference", *ends]])
     return found

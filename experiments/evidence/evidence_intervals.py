@@ -26,7 +26,8 @@ def replicate_models(
     n: int, ranges: tuple[tuple[float, float], ...], draws: int, replicates: int, seed: list[int]
 ) -> Hits:
     """Hits of intervals on the models of `MODELS`."""
-    rng, labels, hits = np.random.default_rng(seed), labels_of(n), defaultdict(list)
+    rng, labels = np.random.default_rng(seed), labels_of(n)
+    hits: Hits = defaultdict(list)
     for start in range(0, replicates, BLOCK):
         skills = skills_for(ranges, rng.random(min(BLOCK, replicates - start)))
         probs = softmax(simulate(labels, skills, rng), axis=-1)
@@ -40,7 +41,8 @@ def replicate_models(
 def closed_figures(labels: np.ndarray, probs: np.ndarray) -> dict[str, Figures]:
     """Value, limits and influence of what has limits in closed form, for both models (2, R, ...)."""
     ranked = aucs(labels, probs)
-    guesses, found = probs.argmax(axis=-1), {}
+    guesses = probs.argmax(axis=-1)
+    found: dict[str, Figures] = {}
     right = guesses == labels
     for name, own in (("recall", labels[None, None]), ("precision", guesses)):
         of = np.stack([own == c for c in range(3)], axis=-1) & np.ones((*right.shape, 1), dtype=bool)
@@ -52,9 +54,12 @@ def closed_figures(labels: np.ndarray, probs: np.ndarray) -> dict[str, Figures]:
             f"{name}:{c}": (value[..., k], low[..., k], high[..., k], influence[..., k]) for k, c in enumerate(CLASSES)
         }
         found[name] = (value.mean(axis=-1), *mean_share_limits(value, total), influence.mean(axis=-1))
-    found["accuracy"] = (right.mean(axis=-1), *wilson(right.sum(axis=-1), len(labels)), right / len(labels))
-    by_class = (ranked.by_class, *ranked.limits)
-    found |= {f"auc:{c}": (*(x[..., k] for x in by_class), ranked.influence[..., k]) for k, c in enumerate(CLASSES)}
+    found["accuracy"] = (right.mean(axis=-1), *wilson(right.sum(axis=-1), np.array(len(labels))), right / len(labels))
+    low, high = ranked.limits
+    found |= {
+        f"auc:{c}": (ranked.by_class[..., k], low[..., k], high[..., k], ranked.influence[..., k])
+        for k, c in enumerate(CLASSES)
+    }
     found["auc_ovr"] = (ranked.macro, *ranked.macro_limits, ranked.macro_influence)
     found["auc_ovo"] = one_vs_one(labels, probs, few=ranked.few)
     return found
@@ -67,7 +72,7 @@ def count_closed(hits: Hits, method: str, figures: dict[str, Figures], truths: l
         covariances = [covariance(influence[i], influence[k], groups) for i, k in ((0, 0), (1, 1), (0, 1))]
         spread = np.sqrt(covariances[0] * covariances[1])
         r = np.divide(covariances[2], spread, out=np.zeros_like(spread), where=spread > 0)
-        both = difference_limits(*value, (low[0], high[0]), (low[1], high[1]), r)
+        both = difference_limits(value[0], value[1], (low[0], high[0]), (low[1], high[1]), r)
         _count(hits, (METRIC, name, method), (low[0], high[0]), truths[0][name])
         _count(hits, (DIFFERENCE, name, method), both, truths[0][name] - truths[1][name])
 
@@ -119,10 +124,11 @@ def _of_confusion(cells: np.ndarray) -> Resamples:
 def _losses(name: str, labels: np.ndarray, probs: np.ndarray) -> np.ndarray:
     """Loss of each patient, of the metric of this name. Shape of ``probs`` without its last axis."""
     if name == "brier":
-        return np.square(probs - np.eye(3)[labels]).sum(axis=-1)
-    return -np.log(
-        np.maximum(np.take_along_axis(probs, np.broadcast_to(labels, probs.shape[:-1])[..., None], -1)[..., 0], 1e-15)
-    )
+        losses: np.ndarray = np.square(probs - np.eye(3)[labels]).sum(axis=-1)
+    else:
+        own = np.take_along_axis(probs, np.broadcast_to(labels, probs.shape[:-1])[..., None], -1)[..., 0]
+        losses = -np.log(np.maximum(own, 1e-15))
+    return losses
 
 
 def _columns(

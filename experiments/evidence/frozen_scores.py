@@ -61,7 +61,7 @@ def one_study(n: int, seed: int) -> list[dict[str, object]]:
     whole = draw_model(rng, ERROR * np.sqrt(ALL_PATIENTS))
     names, folds = np.array([f"{i:05}" for i in range(n)]), rng.permutation(np.arange(n) % FOLDS)
     logits = np.stack([model(seen, exact) for model in models])
-    held_out = predictions_from_logits(("0", "1", "2"), names, folds, labels, logits[folds, np.arange(n)])
+    held_out = predictions_from_logits(("0", "1", "2"), names.tolist(), folds, labels, logits[folds, np.arange(n)])
     tables = []
     for fold in range(FOLDS):
         chosen = rng.choice(np.flatnonzero(folds != fold), round(0.15 * (folds != fold).sum()), replace=False)
@@ -74,8 +74,8 @@ def one_study(n: int, seed: int) -> list[dict[str, object]]:
         probs = np.stack([softmax(model(new_seen, new_exact), axis=1) for model in these])
         taught = inner if answer == "ensemble" else Predictions(inner.classes, inner.table.iloc[:0])
         calibrated = calibrate_mean(held_out, taught, len(these)).apply(probs.mean(axis=0))
-        own = held_out.table if answer == "ensemble" else held_out.table.assign(**{FOLD: 0})
-        member = FoldScores.of(Predictions(held_out.classes, own)).p_values(probs) > ALPHA
+        scored = held_out.table if answer == "ensemble" else held_out.table.assign(**{FOLD: 0})
+        member = FoldScores.of(Predictions(held_out.classes, scored)).p_values(probs) > ALPHA
         for c in range(3):
             found = {"coverage": member[new == c, c].mean(), "slope": slope_of(calibrated, new, c)}
             rows.append({"patients": n, "answer": answer, "class": c, **found})
@@ -101,7 +101,7 @@ def mean_table(rows: list[dict[str, object]]) -> list[str]:
     return [
         "| patients | answer | class | coverage | slope |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| {n} | {answer} | {c} | {row.coverage} | {row.slope} |" for (n, answer, c), row in cells.iterrows()),
+        *(f"| {' | '.join(map(str, row))} |" for row in cells.reset_index().itertuples(index=False)),
     ]
 
 

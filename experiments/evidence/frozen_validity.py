@@ -148,7 +148,7 @@ def speeds(folder: Path) -> str:
     images = cohorts[0].images[cohorts[0].images[PATIENT] == cohorts[0].images[PATIENT].iloc[0]]
     triplet = {row.modality: cohorts[0].picture_path(row.path) for row in images.itertuples()}
     one = np.median([_seconds(lambda: predictor.predict_pictures(triplet)) for _ in range(6)][1:])
-    many = sum(_seconds(lambda each=each: predictor.predict_cohort(each)) for each in cohorts)
+    many = sum(_seconds(partial(predictor.predict_cohort, each)) for each in cohorts)
     n = sum(len(each.patients) for each in cohorts)
     return (
         f"\nOn two cores, {name} as an ensemble of {FOLDS}: frozen in {freezing:.1f} s, loaded in {loading:.2f} s, one "
@@ -182,8 +182,8 @@ def assess(
     for c, name in enumerate(held_out.classes):
         hits, n = int(member[labels == c, c].sum()), int((labels == c).sum())
         low, high = share_interval(hits, n)
-        value = float(slopes.loc[name, "slope"])
-        half = 1.96 * np.hypot((slopes.loc[name, "slope_high"] - slopes.loc[name, "slope_low"]) / 3.92, errors[c])
+        value = float(slopes["slope"][name])
+        half = 1.96 * np.hypot((slopes["slope_high"][name] - slopes["slope_low"][name]) / 3.92, errors[c])
         rows.append(
             {
                 "model": model, "answer": answer, "class": name, "patients": n, "coverage": hits / n,
@@ -209,9 +209,10 @@ def _calibration_errors(
         drawn["new"] = [f"{i:05}" for i in range(len(drawn))]
         tables = [drawn.merge(each.table, on=PATIENT).drop(columns=PATIENT) for each in (held_out, inner)]
         parts = [Predictions(held_out.classes, table.rename(columns={"new": PATIENT})) for table in tables]
-        calibrated = calibrate_mean(*parts, n_models).apply(raw)
+        calibrated = calibrate_mean(parts[0], parts[1], n_models).apply(raw)
         slopes.append([slope_of(calibrated, labels, c) for c in range(calibrated.shape[1])])
-    return np.std(slopes, axis=0)
+    errors: np.ndarray = np.std(slopes, axis=0)
+    return errors
 
 
 def study(options: argparse.Namespace, folder: Path, pool: ProcessPoolExecutor) -> Iterator[list[dict[str, object]]]:

@@ -62,7 +62,9 @@ def simulate(n: int, part: float, skill: float, rng: np.random.Generator) -> lis
     names = [f"P{owner:06d}::{node:07d}" for node, owner in enumerate(owners)]
 
     def noise() -> np.ndarray:
-        return np.sqrt(part) * rng.normal(size=(n, 3))[owners] + np.sqrt(1 - part) * rng.normal(size=(len(owners), 3))
+        of_patients, own = rng.normal(size=(n, 3))[owners], rng.normal(size=(len(owners), 3))
+        mixed: np.ndarray = np.sqrt(part) * of_patients + np.sqrt(1 - part) * own
+        return mixed
 
     shared = noise()
     return [
@@ -141,7 +143,7 @@ def _hits(
 def calibration_truth(kind: str, part: float) -> dict[tuple[str, str], float]:
     model = simulate(TRUTH_PATIENTS, part, SKILLS[kind], np.random.default_rng([9, int(10 * part)]))[0]
     table = recalibration(model).set_index("class")
-    return {(figure, of): float(table.loc[of, figure]) for figure in CALIBRATION for of in CLASSES}
+    return {(figure, of): float(table[figure][of]) for figure in CALIBRATION for of in CLASSES}
 
 
 def replicate_calibration(job: Job) -> list[Hit]:
@@ -152,7 +154,7 @@ def replicate_calibration(job: Job) -> list[Hit]:
         for way, each in ((OURS, model), (NAIVE, as_patients(model))):
             table = recalibration(each).set_index("class")
             for (figure, of), true in calibration_truth(kind, part).items():
-                low, high = table.loc[of, [f"{figure}_low", f"{figure}_high"]]
+                low, high = table[f"{figure}_low"][of], table[f"{figure}_high"][of]
                 hit = np.nan if low is None else float(low <= true <= high)
                 hits.append((kind, n, part, way, f"calibration {figure}", of, hit))
     return hits

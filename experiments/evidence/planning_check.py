@@ -97,11 +97,11 @@ def reach(job: tuple[str, str, str, int, int, int]) -> float:
         elif aim == "gain":
             auc, covariance = auc_covariance(labels == c, np.stack([each[:, c] for each in probs]))
             _, p = z_test(auc[0] - auc[1], covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-            found.append(p < 0.05)
+            found.append(float(p < 0.05))
         else:
             ranked = aucs(labels, probs[0])
-            low, high = ranked.macro_limits if of_class == MACRO else (end[c] for end in ranked.limits)
-            found.append(high - low)
+            ends = ranked.macro_limits if of_class == MACRO else tuple(end[c] for end in ranked.limits)
+            found.append(float(ends[1] - ends[0]))
     return float(np.mean(found))
 
 

@@ -83,7 +83,7 @@ def page(table: pd.DataFrame, p: np.ndarray, seconds: float) -> str:
         f"- {len(p)} tables of {PATIENTS} patients without a link: p below {LINKED_BELOW} in "
         f"{(p < LINKED_BELOW).mean():.4f} of them, at most 0.05 in {(p <= 0.05).mean():.4f}."
     )
-    lines += ["", "| " + " | ".join(table) + " |", "|" + " --- |" * table.shape[1]]
+    lines += ["", "| " + " | ".join(table.columns) + " |", "|" + " --- |" * table.shape[1]]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     lines += [
         "",

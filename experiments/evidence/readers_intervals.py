@@ -33,12 +33,14 @@ AUCS = ((0.8, 0.75), (0.92, 0.92), (0.96, 0.9))
 CUTS = np.array([-0.2, 0.5, 1.0, 1.8])  # of a reader's suspicion
 CORRELATION = 0.5
 LOWEST = 0.93
+Setting = tuple[str | float, float]  # name of the classes' shares, and skill; or the figures of model and reader
+Limits = tuple[float, float, float]  # low, high, and the truth
 TABLE = Path(__file__).parents[1] / "benchmarks" / "readers_intervals.csv"
 
 
-def kappas(kind: str, setting: tuple, n: int, replicates: int, rng: np.random.Generator) -> list:
+def kappas(kind: str, setting: Setting, n: int, replicates: int, rng: np.random.Generator) -> list[Limits]:
     """Limits of kappas with their truth: of two raters, or of five."""
-    prevalence, skill = np.array(PREVALENCES[setting[0]]), setting[1]
+    prevalence, skill = np.array(PREVALENCES[str(setting[0])]), setting[1]
     n_classes, raters = len(prevalence), 2 if kind == "Cohen's kappa" else 5
     skills = np.linspace(skill - 0.05, skill + 0.05, raters)
     matrices = [np.full((n_classes, n_classes), (1 - s) / (n_classes - 1)) for s in skills]
@@ -56,7 +58,7 @@ def kappas(kind: str, setting: tuple, n: int, replicates: int, rng: np.random.Ge
     return found
 
 
-def differences(kind: str, setting: tuple, n: int, replicates: int, rng: np.random.Generator) -> list:
+def differences(kind: str, setting: Setting, n: int, replicates: int, rng: np.random.Generator) -> list[Limits]:
     """Limits of the difference of two paired shares, or AUCs, with their truth."""
     found = []
     for _ in range(replicates):
@@ -68,7 +70,7 @@ def differences(kind: str, setting: tuple, n: int, replicates: int, rng: np.rand
         else:
             positive = np.arange(n) < round(n / 3)
             held = noise + positive * np.sqrt(2) * ndtri(np.array(setting))[:, None]
-            held[1], truth = np.digitize(held[1], CUTS), setting[0] - cut_auc(setting[1])
+            held[1], truth = np.digitize(held[1], CUTS), float(setting[0]) - cut_auc(setting[1])
             cases = Cases("auc", "a", positive, held)
         row = compare_with_reader(cases)
         found.append((row[5], row[6], truth))
@@ -82,7 +84,7 @@ def cut_auc(auc: float) -> float:
     return float(positive @ (others.cumsum() - others / 2))
 
 
-def cover(job: tuple) -> tuple:
+def cover(job: tuple[str, Setting, int, int, int]) -> tuple[str, str, int, float, float, float]:
     """Row of the table."""
     kind, setting, n, replicates, seed = job
     draw = kappas if "kappa" in kind else differences
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=1, help="processes")
     options = parser.parse_args()
-    configurations = [
+    configurations: list[tuple[str, Setting, int]] = [
         *product(("Cohen's kappa", "Fleiss' kappa"), product(PREVALENCES, SKILLS), SIZES),
         *product(("share",), SHARES, SIZES),
         *product(("AUC",), AUCS, (30, *SIZES[2:])),
@@ -115,11 +117,11 @@ def main() -> None:
         f"| interval | patients | printed | coverage: mean (lowest to highest) | rows below {LOWEST} |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for (kind, n), rows in often.groupby(["interval", "patients"], sort=False):
-        held = rows["coverage"]
+    for (kind, n), of_kind in often.groupby(["interval", "patients"], sort=False):
+        held = of_kind["coverage"]
         lines.append(
-            f"| {kind} | {n} | {rows['printed'].mean():.2f} | {held.mean():.3f} ({held.min():.3f} to {held.max():.3f}) "
-            f"| {(held < LOWEST).sum()} of {len(rows)} |"
+            f"| {kind} | {n} | {of_kind['printed'].mean():.2f} "
+            f"| {held.mean():.3f} ({held.min():.3f} to {held.max():.3f}) | {(held < LOWEST).sum()} of {len(held)} |"
         )
     write_text(TABLE.with_suffix(".md"), "\n".join(lines) + "\n")
     print(table.to_string(index=False))

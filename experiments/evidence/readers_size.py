@@ -41,6 +41,7 @@ AGAIN, OTHER_SEED = 10, 1000  # times the studies; added to the seeds
 COLUMNS = [
     "measure", "figure", "reader_sd", "positive", "others", "readers", "tested", "size", "hillis_size", "median_df",
 ]  # fmt: skip
+Job = tuple[str, float, float, tuple[int, int], int, int, int]  # measure, AUC, SD, patients, readers, studies, seed
 TABLE = Path(__file__).parents[1] / "benchmarks" / "readers_size.csv"
 
 
@@ -85,7 +86,7 @@ def draw(kind: str, auc: float, sd: float, n_readers: int, sizes: tuple[int, int
     return Cases("auc", "positive", positive, held)
 
 
-def measure_size(job: tuple) -> list:
+def measure_size(job: Job) -> list[str | float]:
     """Row of the table: rejection rates where the page prints a test, and how often it does."""
     kind, auc, sd, sizes, n_readers, replicates, seed = job
     rng, found, tested = np.random.default_rng([3, seed]), [], 0

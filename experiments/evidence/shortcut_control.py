@@ -143,7 +143,7 @@ def page(table: pd.DataFrame, alarms: int, n_audits: int, seconds: float) -> str
         lines.append(
             f"- Simulated audits (150 patients) of models that rely on nothing: {alarms} alarms in {n_audits}."
         )
-    lines += ["", "| " + " | ".join(table) + " |", "|" + " --- |" * table.shape[1]]
+    lines += ["", "| " + " | ".join(table.columns) + " |", "|" + " --- |" * table.shape[1]]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     lines += [
         "",

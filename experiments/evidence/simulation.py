@@ -8,7 +8,8 @@ from threadpoolctl import threadpool_limits
 
 from fusion_ln.progress import progress
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, title: str) -> list[Result]:

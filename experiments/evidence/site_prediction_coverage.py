@@ -80,7 +80,7 @@ def main() -> None:
         f"{describe_origin('numpy', 'scipy')} {time.monotonic() - started:.0f} s.\n",
         f"{options.replicates} replicates a row (standard error at 0.95: {np.sqrt(0.0475 / options.replicates):.4f}); "
         f"sites of {PATIENTS[0]} to {PATIENTS[1]} patients, macro AUC about 0.92.\n",
-        f"| {' | '.join(table)} |",
+        f"| {' | '.join(table.columns)} |",
         "| --- " * table.shape[1] + "|",
         *(f"| {r[0]:.0f} | {r[1]:.1f} | {r[2]:.3f} | {r[3]:.3f} | {r[4]:.2f} |" for r in table.itertuples(index=False)),
         "\nThe interval of a new site is Nagashima, Noma and Furukawa's (2019). That of Riley et al. (2011), which was "

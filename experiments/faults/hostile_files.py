@@ -23,6 +23,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from fusion_ln.bench.page import describe_origin
 from fusion_ln.cli.main import cli
@@ -39,8 +40,8 @@ TINY = "--backbone test_resnet --image-size 32 --epochs 1 --batch-size 4 --devic
 def dicom(body: bytes, syntax: str = EXPLICIT, preamble: bytes = bytes(128)) -> bytes:
     """Build a file with this data set."""
     meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.6.1", "1.2.3"
-    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID("1.2.840.10008.5.1.4.1.1.6.1"), UID("1.2.3")
+    meta.TransferSyntaxUID = UID(syntax)
     file = io.BytesIO()
     pydicom.filewriter.write_file_meta_info(pydicom.filebase.DicomFileLike(file), meta)
     return preamble + b"DICM" + file.getvalue() + body

@@ -8,6 +8,7 @@ are also trained for a step. Weights are random, so nothing is downloaded. Some 
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -45,7 +46,7 @@ def count_parameters(module: str) -> dict[str, int]:
     return {name: held[name] for name in names}
 
 
-def answer(check) -> str:
+def answer(check: Callable[[], object]) -> str:
     """Return `yes`, or the sentence with which a command refuses."""
     try:
         check()
@@ -108,16 +109,17 @@ which the command refuses. It also lies in `timm_networks.csv`, which the tests 
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
     rows = (
-        f"| {row.module} | {row.network} | {row.parameters / 1e6:.1f} | {row.size} | {row.baseline} | {row.tokens} | "
+        f"| {row.module} | {row.network} | {millions:.1f} | {row.size} | {row.baseline} | {row.tokens} | "
         f"{row.grad_cam} | {row.note} |\n"
-        for row in table.itertuples()
+        for row, millions in zip(table.itertuples(), table["parameters"] / 1e6, strict=True)
     )
     write_text(PAGE, head + "".join(rows))
 
 
 def main() -> None:
     warnings.filterwarnings("ignore")
-    rows = pd.read_csv(TABLE, keep_default_na=False).to_dict("records") if TABLE.is_file() else []
+    held = pd.read_csv(TABLE, keep_default_na=False).to_dict("records") if TABLE.is_file() else []
+    rows: list[dict[str, object]] = [{str(name): value for name, value in row.items()} for row in held]
     for module in timm.list_modules():
         if module in [row["module"] for row in rows]:
             continue

@@ -85,7 +85,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def _other_type(rng: np.random.Generator, largest: int) -> bytes:
     heads = (b"", b"\x7fELF", b"PK\x03\x04", b"GIF89a", b"\xff\xd8\xff", b"BM", b"II*\x00", b"RIFF", b"<svg/>", b"\x00")
-    return heads[rng.integers(len(heads))] + rng.bytes(rng.integers(0, 2_000))
+    return heads[rng.integers(len(heads))] + rng.bytes(int(rng.integers(0, 2_000)))
 
 
 def _dicom(rng: np.random.Generator, largest: int) -> bytes:
@@ -154,7 +154,7 @@ def main() -> None:
     write_text(PAGE, _page(statuses, memory, took, alive, len(found)))
 
 
-def _page(statuses: Counter, memory: list[float], took: float, alive: bool, found: int) -> str:
+def _page(statuses: Counter[tuple[str, int]], memory: list[float], took: float, alive: bool, found: int) -> str:
     columns = sorted({status for _, status in statuses})
     titles = [{-1: "echoed"}.get(status, str(status)) for status in columns]
     rows = [table_row([kind, *(str(statuses[kind, status]) for status in columns)]) for kind in KINDS]

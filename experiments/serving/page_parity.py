@@ -21,11 +21,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from playwright.sync_api import Page, sync_playwright
+from torch import nn
 
 from fusion_ln.bench.page import describe_origin, table_head, table_row
 from fusion_ln.cohort.phantom.examples import Example, draw_examples
@@ -39,6 +41,7 @@ from fusion_ln.frozen.unlike import Known
 from fusion_ln.images.bank import ImageBank
 from fusion_ln.images.patients import gather_pictures
 from fusion_ln.images.prepare import prepare_picture
+from fusion_ln.models.classifier import Classifier
 from fusion_ln.models.triplet import module_key
 
 KINDS = {"png": {}, "jpeg": {"quality": 90}}
@@ -51,9 +54,12 @@ def take_first(model: FrozenModel, patients: list[Example], *, spread: bool) -> 
     with torch.no_grad():
         for modality, side in model.record.modalities.items() if spread else ():
             member = model.models[0].members[module_key(modality)]
+            assert isinstance(member, Classifier)
             pictures = [np.asarray(patient.pictures[modality].convert("RGB")) for patient in patients]
             logits = member(torch.from_numpy(np.stack([prepare_picture(each, side) for each in pictures])) / 255)
-            last, factor = member.head[-1], float(SPREAD / logits.std(0).mean())
+            *_, last = member.head.children()
+            assert isinstance(last, nn.Linear)
+            factor = float(SPREAD / logits.std(0).mean())
             last.weight.mul_(factor)
             last.bias.copy_(factor * (last.bias - logits.mean(0)))
         for weights in model.models[0].parameters():
@@ -90,7 +96,7 @@ def predict(model: FrozenModel, paths: list[Path]) -> Answers:
     return answer(model, pictures, pd.DataFrame({"patient_id": pictures.patients}))
 
 
-def ask(page: Page, paths: list[Path]) -> list[dict[str, object]]:
+def ask(page: Page, paths: list[Path]) -> list[dict[str, Any]]:
     """Have the page answer a batch."""
     page.get_by_role("link", name="Batch", exact=True).click()
     page.locator(".drop-buttons input").last.set_input_files([str(path) for path in paths])
@@ -99,7 +105,7 @@ def ask(page: Page, paths: list[Path]) -> list[dict[str, object]]:
     page.get_by_text(f"{n} of {n} patients").wait_for()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save JSON").click()
-    answers: list[dict[str, object]] = json.loads(Path(saved.value.path()).read_text())
+    answers: list[dict[str, Any]] = json.loads(Path(saved.value.path()).read_text())
     return sorted(answers, key=lambda each: str(each["patient_id"]))
 
 
@@ -134,7 +140,8 @@ def measure(root: Path, n_patients: int, *, spread: bool) -> str:
         command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            port = re.search(r"port (\d+)", process.stdout.readline())[1]
+            assert process.stdout is not None
+            [port] = re.findall(r"port (\d+)", process.stdout.readline())
             browser = started.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             context = browser.new_context(locale="en-GB")
             page = context.new_page()

@@ -14,7 +14,7 @@ from pathlib import Path
 class ServerProcess:
     """A server that runs, and where it is asked."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     address: str
 
 
