@@ -128,7 +128,9 @@ def main() -> None:
     write_csv(PLACE / "cost_by_size.csv", table)
     write_png(PLACE / "cost_by_size.png", draw(table))
     lines = ["# Cost by number of patients", "", describe_origin("numpy", "pandas", "scipy"), ""]
-    lines += [f"One picture of {SIDE} px per patient; run: a regression on age; comparison of two tables; three classes."]
+    lines += [
+        f"One picture of {SIDE} px per patient; run: a regression on age; comparison of two tables; three classes."
+    ]
     lines += [f"Load of the machine at the start: {load:.1f}.", ""]
     lines += [*table_head(COLUMNS), *(table_row(map(str, row)) for row in table.itertuples(index=False)), ""]
     grown = ", ".join(f"{work} {exponent(table[table['work'] == work]):.2f}" for work in (*PICTURES, *TABLES))
