@@ -5,8 +5,8 @@ Question  What do smoothed labels, averaged weights, another warm-up, weights of
 Command   python experiments/accuracy/recipes.py --weights RUNS/pretraining   (stopped, the same command goes on)
           python experiments/accuracy/recipes.py --page                       (of the table alone, trains nothing)
 Time      about 200 CPU seconds a row and seed
-Expect    smoothed labels, which the command took over since, above labels as they are by inner validation in each of
-          three seeds; what other rows bring, one seed does not show
+Expect    smoothed labels, which the command took over since, above labels as they are by inner validation (AUC) in each
+          of three seeds; maxima above both, and out of fold not; what rows of one seed bring, it does not show
           (it writes benchmarks/recipes.csv, a row as it ends, and of all rows recipes.md)
 
 The loop is the shortest that trains as `fusion_ln.training.fit` does. Rows that begin with "smoothed" change the second
