@@ -99,12 +99,8 @@ RECIPES = {
     "last stage of 4 x 4 places, not 2 x 2": Recipe(fine=True),
     "one network for three modalities": Recipe(shared_epochs=10, epochs=0),
     "two stages: one network for 5 epochs, then 6 epochs each": Recipe(shared_epochs=5, epochs=6, lr=2e-3),
-    "smoothed by 0.2": Recipe(smoothing=0.2),
-    "smoothed, EMA": Recipe(smoothing=0.1, averaged=0.95),
     "smoothed, loss weighted by class, nothing over-sampled": Recipe(smoothing=0.1, weighted=True),
-    "smoothed, weighted, 14 epochs": Recipe(smoothing=0.1, weighted=True, epochs=14),
     "smoothed, maxima of the maps beside their means": Recipe(smoothing=0.1, maximum=True),
-    "smoothed, last stage of 4 x 4 places": Recipe(smoothing=0.1, fine=True),
     "smoothed, augmentation 3": Recipe(smoothing=0.1, augmentation=3.0),
     "smoothed, rates fall by 0.7 from layer to layer": Recipe(smoothing=0.1, layer_decay=0.7),
 }
