@@ -46,7 +46,7 @@ class Figure(Recorded):
 
 
 class SpeedRecord(Recorded):
-    """Figures of one run of `fusionln bench`, with machine, versions and date."""
+    """Figures of one run of `fusionln bench`, with machine, its load before, versions and date."""
 
     format: int = 1
     command: str
@@ -57,12 +57,12 @@ class SpeedRecord(Recorded):
     figures: tuple[Figure, ...]
 
     @classmethod
-    def of(cls, figures: Iterable[Figure]) -> "SpeedRecord":
-        """Make the record of figures that were measured now."""
+    def of(cls, figures: Iterable[Figure], load: float) -> "SpeedRecord":
+        """Make the record of figures that were measured now, on a machine of this load when they began."""
         return cls(
             command=PASSWORD.sub(r"\1:***@", shlex.join(["fusionln", *sys.argv[1:]])),
             date=f"{datetime.now(UTC):%Y-%m-%d}",
-            load=round(os.getloadavg()[0], 1),
+            load=round(load, 1),
             hardware=hardware(),
             versions=installed_versions(),
             figures=tuple(figures),
@@ -112,7 +112,7 @@ def speed_page(figures: Iterable[Figure], *, against: Path | None, out: Path | N
     """
     before = SpeedRecord.read(against) if against else None
     earlier = {(each.benchmark, each.task): each for each in before.figures} if before else {}
-    page, found = [], []
+    page, found, load = [], [], os.getloadavg()[0]
 
     def line(text: str) -> str:
         page.append(text)
@@ -134,7 +134,7 @@ def speed_page(figures: Iterable[Figure], *, against: Path | None, out: Path | N
             cells += _change(figure, earlier.get((figure.benchmark, figure.task)))
         yield line(table_row(cells))
     if out and out.suffix == ".json":
-        write_json(out, SpeedRecord.of(found).model_dump(mode="json"))
+        write_json(out, SpeedRecord.of(found, load).model_dump(mode="json"))
     elif out:
         write_text(out, "\n".join(page) + "\n")
     if out:

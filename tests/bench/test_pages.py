@@ -34,6 +34,19 @@ def test_a_record_is_read_back_and_stands_beside_the_next_one(tmp_path):
     assert new[-2:] == ["not measured", ""]
 
 
+def test_page_and_record_tell_the_load_before_the_measurement(tmp_path, monkeypatch):
+    now = [0.3]
+
+    def figures():
+        now[0] = 1.8
+        yield figure()
+
+    monkeypatch.setattr("os.getloadavg", lambda: (now[0], 0.0, 0.0))
+    page = "\n".join(speed_page(figures(), against=None, out=tmp_path / "speed.json"))
+    assert "load of the machine at the start: 0.3\n" in page
+    assert json.loads((tmp_path / "speed.json").read_text())["load"] == 0.3
+
+
 def test_a_file_that_is_no_record_is_refused(tmp_path):
     other = tmp_path / "other.json"
     other.write_text("[]")
