@@ -4,8 +4,8 @@ Question  Does a model of a fifth of the weights keep the frozen ensemble's accu
           beyond a refit on the labels?
 Command   python experiments/accuracy/distilled.py RUNS     (the folder of `fusionln run fusion`; it goes on if stopped)
 Time      about 8 CPU minutes
-Expect    a fifth of the weights, a sixth of the time, costs 0.003 of AUC, which 400 fresh patients do not tell from
-          nothing; soft targets bring nothing beyond the labels, so `fusionln freeze --as refit` is the small model
+Expect    a fifth of the weights, a sixth of the time, costs no AUC that 400 fresh patients tell; soft targets bring
+          nothing beyond the labels, alone they cost 0.009, so `fusionln freeze --as refit` is the small model
           (it writes benchmarks/distilled.md)
 
 A patient's soft target is the calibrated out-of-fold answer of the fused model, which never saw the patient, at equal
@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from missing import fresh_cohort
 from missing_answers import gather_fresh, tokens_of_fresh
 from parallel_training import processes_of_one_thread
-from repeated_heads import AUC, CLASS, RECALL, SHOWN
+from repeated_heads import AUC, CLASS, RECALL, SHOWN, labels_of
 
 from fusion_ln.bench.page import describe_origin, table_head, table_row
 from fusion_ln.cohort.cohort import Cohort
@@ -217,7 +217,7 @@ def judge(
     )
 
 
-def render(judged: dict[str, list[Judged]], n_study: int, head: str, origin: str) -> str:
+def render(judged: dict[str, list[Judged]], study: str, origin: str) -> str:
     """Write the page."""
     flat = [each.predictions for held in judged.values() for each in held]
     resampled = iter(resample(flat, n_resamples=RESAMPLES, seed=0, metrics=SHOWN, share_limits=wilson_of_few))
@@ -225,7 +225,7 @@ def render(judged: dict[str, list[Judged]], n_study: int, head: str, origin: str
     ensemble, (_, refitted, *_) = next(iter(means.values())), means.values()
     lines = [
         "# A distilled student of the fused ensemble", "", origin, "",
-        f"Trained on {n_study} **simulated** patients (head: {head}), judged once on {len(flat[0].patients)} fresh "
+        f"Trained on {study}, judged once on {len(flat[0].patients)} fresh "
         f"ones; macro AUC, recall of {CLASS} by the most probable class, classes weighed equally. *Soft* is the share "
         "of the ensemble's calibrated out-of-fold answer in the loss, the rest is the label. Means over the seeds of "
         "the training on all patients; 95 % intervals are for other patients at test, the trained models given. "
@@ -279,7 +279,8 @@ def main() -> None:
             )
             for seed in options.seeds
         ]
-    write_text(PAGE, render(judged, len(cohort.patients), options.head, describe_origin("torch", "timm")))
+    study = f"{len(cohort.patients)} **simulated** patients ({labels_of(cohort, members[0])}; head: {options.head})"
+    write_text(PAGE, render(judged, study, describe_origin("torch", "timm")))
     print(PAGE.read_text(encoding="utf-8"))
 
 

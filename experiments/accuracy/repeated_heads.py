@@ -39,7 +39,7 @@ from fusion_ln.settings.devices import DeviceSettings
 from fusion_ln.settings.fusion import HeadSettings
 from fusion_ln.terms import LABEL, PROB, short_title
 from fusion_ln.training.fusion.heads import fit_head, fold_tokens
-from fusion_ln.training.fusion.late import fuse_late
+from fusion_ln.training.fusion.late import finished_baseline, fuse_late
 from fusion_ln.training.fusion.task import PatientBatches
 
 PAGE = Path(__file__).parents[1] / "benchmarks" / "repeated_heads.md"
@@ -50,6 +50,12 @@ RULES = {"balanced": "equally", "prevalence": "as frequent as they are"}
 CPU = DeviceSettings(device="cpu", workers=1)
 SHOWN = tuple(m for m in METRICS if m.name == PRIMARY or (m.name == "recall" and m.per_class))
 AUC, RECALL = 0, 1 + tables().classes.index(CLASS)  # places among the values of `SHOWN`
+
+
+def labels_of(cohort: Cohort, member: RunFolder) -> str:
+    """Say on which labels a network learnt."""
+    smoothing = finished_baseline(cohort, member).fit.label_smoothing
+    return f"labels smoothed by {smoothing:g}" if smoothing else "labels as they are"
 
 
 def predict_all(cohort: Cohort, members: list[RunFolder], heads: Sequence[str], seeds: int, kept: Path) -> None:
@@ -165,7 +171,7 @@ def rows_of(models: dict[str, list[Predictions]], cohort: Cohort) -> dict[str, R
     return rows
 
 
-def render(rows: dict[str, Row], cohort: Cohort, origin: str) -> str:
+def render(rows: dict[str, Row], cohort: Cohort, labels: str, origin: str) -> str:
     """Write the page: AUC, recall of lymphoma by two rules, and gains, each with its interval."""
     single = max((rows[modality] for modality in cohort.modalities), key=lambda row: row.of_seeds)
     figures = cohort.details.attainable.cohort["+".join(cohort.modalities)]
@@ -177,8 +183,8 @@ def render(rows: dict[str, Row], cohort: Cohort, origin: str) -> str:
             "",
             origin,
             "",
-            f"{len(cohort.patients)} **simulated** patients; AUC is macro, one against the rest, out of fold. 95 % "
-            "intervals are for other patients under the given networks; of a head with several seeds, of their mean.",
+            f"{len(cohort.patients)} **simulated** patients, networks that learnt from {labels}; AUC is macro, one "
+            "against the rest, out of fold. 95 % intervals are for other patients under the given networks; of a head with several seeds, of their mean.",
             f"Recall of {CLASS} is that of the most probable class, classes weighed in two ways ({rules}); neither "
             "bounds a model. A gain whose interval holds 0 is none.",
             "",
@@ -210,7 +216,9 @@ def main() -> None:
     models |= {head: [fuse_late(cohort, members, head, RunFolder(kept / head))] for head in LATE_HEADS}
     for head in options.heads:
         models[head] = [read_predictions(kept / f"{head}-{seed}.parquet") for seed in range(options.seeds)]
-    write_text(PAGE, render(rows_of(models, cohort), cohort, describe_origin("torch", "timm")))
+    write_text(
+        PAGE, render(rows_of(models, cohort), cohort, labels_of(cohort, members[0]), describe_origin("torch", "timm"))
+    )
     print(PAGE.read_text(encoding="utf-8"))
 
 
