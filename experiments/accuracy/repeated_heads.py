@@ -184,7 +184,8 @@ def render(rows: dict[str, Row], cohort: Cohort, labels: str, origin: str) -> st
             origin,
             "",
             f"{len(cohort.patients)} **simulated** patients, networks that learnt from {labels}; AUC is macro, one "
-            "against the rest, out of fold. 95 % intervals are for other patients under the given networks; of a head with several seeds, of their mean.",
+            "against the rest, out of fold. 95 % intervals are for other patients under the given networks; of a head "
+            "with several seeds, of their mean.",
             f"Recall of {CLASS} is that of the most probable class, classes weighed in two ways ({rules}); neither "
             "bounds a model. A gain whose interval holds 0 is none.",
             "",
