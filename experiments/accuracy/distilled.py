@@ -4,7 +4,7 @@ Question  Does a model of a fifth of the weights keep the frozen ensemble's accu
           beyond a refit on the labels?
 Command   python experiments/accuracy/distilled.py RUNS     (the folder of `fusionln run fusion`; it goes on if stopped)
 Time      about 8 CPU minutes
-Expect    a fifth of the weights, a sixth of the time, costs no AUC that 400 fresh patients tell; soft targets bring
+Expect    a fifth of the weights and of the time costs no AUC that 400 fresh patients tell; soft targets bring
           nothing beyond the labels, alone they cost 0.009, so `fusionln freeze --as refit` is the small model
           (it writes benchmarks/distilled.md)
 

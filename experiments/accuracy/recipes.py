@@ -3,10 +3,12 @@
 Question  What do smoothed labels, averaged weights, another warm-up, weights of the loss, other pooling or a network
           that first learns from all modalities bring to the first run?
 Command   python experiments/accuracy/recipes.py --weights RUNS/pretraining   (stopped, the same command goes on)
+          the same with --seeds 1 2 --rows 0 1 4 8 9 13                       (the rows of three seeds)
           python experiments/accuracy/recipes.py --page                       (of the table alone, trains nothing)
 Time      about 200 CPU seconds a row and seed
 Expect    smoothed labels, which the command took over since, above labels as they are by inner validation (AUC) in each
-          of three seeds; maxima above both, and out of fold not; what rows of one seed bring, it does not show
+          of three seeds; maxima above both there, out of fold not above smoothed labels; what rows of one seed bring,
+          it does not show
           (it writes benchmarks/recipes.csv, a row as it ends, and of all rows recipes.md)
 
 The loop is the shortest that trains as `fusion_ln.training.fit` does. Rows that begin with "smoothed" change the second

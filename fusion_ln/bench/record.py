@@ -20,6 +20,10 @@ from fusion_ln.records.parts import Recorded
 
 PACKAGES = ("fusion_ln", "torch", "timm", "numpy")
 NOTABLE = 0.1  # change of a ratio that is marked
+RATIO = (
+    "Ratio: time over that of the floor, which is meant as the least possible: below 1 the floor computes more, or was "
+    "slow."
+)
 
 
 class Figure(Recorded):
@@ -118,7 +122,7 @@ def speed_page(figures: Iterable[Figure], *, against: Path | None, out: Path | N
         page.append(text)
         return text
 
-    for text in header("Measured speed", PACKAGES, "Ratio: time over that of the floor, which is the least possible."):
+    for text in header("Measured speed", PACKAGES, RATIO):
         yield line(text)
     if before:
         yield line(f"Before: {before.date}, {before.hardware.processor}, {before.hardware.cores} cores, {against}")
