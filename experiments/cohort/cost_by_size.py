@@ -4,8 +4,8 @@ Question  What do import, folds, check, a run with its report, and a comparison 
           any of them grow faster than their number?
 Command   python experiments/cohort/cost_by_size.py --sizes 1000 10000 100000 --tables 1000000
 Time      about 15 minutes on two cores; with --sizes 300 1000 3000 two
-Expect    exponents near 1 or below between the two largest sizes; a comparison of 100,000 patients in 20 s, of 1,000,000 in
-          120 s and 4 GB
+Expect    exponents near 1 or below between the two largest sizes; a comparison of 100,000 patients in 20 s, of
+          1,000,000 in 120 s and 4 GB
           (it writes benchmarks/cost_by_size.md, .csv and .png)
 """
 
