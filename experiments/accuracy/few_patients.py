@@ -91,9 +91,8 @@ def prepare(size: int, seed: int) -> None:
 
 def fuse_and_list(cell: Cell, heads: list[str], table: Path, machine: str) -> None:
     """Fuse the baselines of a cell with some heads; whoever is the last to do so adds the cell's rows to the table."""
-    fuse(
-        cell.cohort(), cell.members(), head_settings(heads, {}, "few_patients"), cell.folder, seed=cell.seed, device=ONE
-    )
+    settings = head_settings(heads, {}, "few_patients")
+    fuse(cell.cohort(), cell.members(), settings, cell.folder, seed=cell.seed, device=ONE)
     with locked(table.with_suffix(".lock")):
         held = read_table(table)
         if all(run.finished for run in cell.models().values()) and key_of(cell) not in keys_of(held):

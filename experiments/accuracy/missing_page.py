@@ -145,7 +145,7 @@ def remedies(table: pd.DataFrame) -> list[str]:
     """Tabulate every head where as much is broken at test as in training, of the kinds that have all of them."""
     same = table[(table["trained"] == table["tested"]) & table["kind"].isin(["random", "linked"])]
     same = same[(same["kind"] == "random") | (same["trained"] > 0)]  # complete triplets are the same of any kind
-    heads = list(dict.fromkeys(table["head"]))
+    heads, most = list(dict.fromkeys(table["head"])), table["seeds"].max()
     columns = [key for key, cells in same.groupby(["kind", "trained"], sort=False) if len(cells) == len(heads)]
     lines = ["", "## Late fusions and modality dropout", "",
              "AUC where as much is broken at test as in training. After the head's name its modality dropout: "
@@ -154,10 +154,9 @@ def remedies(table: pd.DataFrame) -> list[str]:
              "seeds are of other patients, too.", "",
              *table_head(["head", *(f"{kind}, {share} %" for kind, share in columns)])]  # fmt: skip
     for head in heads:
-        cells = same[same["head"] == head].set_index(["kind", "trained"])[["auc", "seeds"]]
-        shown = [(cells["auc"][column], cells["seeds"][column]) for column in columns]
-        few = [f" ({seeds})" if seeds < table["seeds"].max() else "" for _, seeds in shown]
-        lines.append(table_row([head, *(f"{auc:.4f}{note}" for (auc, _), note in zip(shown, few, strict=True))]))
+        cells = same[same["head"] == head].set_index(["kind", "trained"])
+        notes = {column: f" ({n})" if n < most else "" for column, n in cells["seeds"].items()}
+        lines.append(table_row([head, *(f"{cells['auc'][column]:.4f}{notes[column]}" for column in columns)]))
     return lines
 
 

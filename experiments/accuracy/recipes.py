@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,16 +41,17 @@ from fusion_ln.images.bank import open_bank
 from fusion_ln.images.batches import HOST, Batches, as_network_input
 from fusion_ln.metrics import PRIMARY, score
 from fusion_ln.models.classifier import build_classifier, mlp_head
-from fusion_ln.models.weights.load import BACKBONE_PREFIX
 from fusion_ln.settings.training import PRESETS, PRETRAINED
 from fusion_ln.terms import short_title
 from fusion_ln.threads import cores
 from fusion_ln.training.fit import derive_seed
+from fusion_ln.training.optimizer import build_optimizer, layer_rates
 from fusion_ln.training.tasks import PatientLogits, PictureTask
 
 PAGES = Path(__file__).parents[1] / "benchmarks"
 FIT, CLASS = PRESETS[PRETRAINED], "lymphoma"
 FUSED = ("mean of probabilities", "mean of logits")
+OPTIMIZED = ("lr", "weight_decay", "layer_decay")  # of a recipe, as settings name them
 open_patients = partial(open_cohort, None)  # those of the default command
 bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
 
@@ -155,7 +155,13 @@ def train(
     seed: int,
 ) -> dict[str, Network]:
     """Train networks by modality, in mixed order where several are given. Returns copies, each at its best epoch."""
-    optimizer = torch.optim.AdamW(_rates(networks, recipe), weight_decay=recipe.weight_decay, fused=True)
+    settings = FIT.with_changes({name: getattr(recipe, name) for name in OPTIMIZED}, "recipe")
+    scales = {
+        f"{modality}.{name}": scale
+        for modality, network in networks.items()
+        for name, scale in layer_rates(network.backbone, settings).items()
+    }
+    optimizer = build_optimizer(nn.ModuleDict(networks), settings, scales)  # parameters that networks share count once
     n_steps = epochs * sum(len(part) for part in batches.values())
     rates = [group["lr"] for group in optimizer.param_groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, n_steps, pct_start=recipe.rising)
@@ -190,17 +196,6 @@ def train(
     for modality, network in trained.items():
         network.load_state_dict(best[modality])
     return trained
-
-
-def _rates(networks: Mapping[str, Network], recipe: Recipe) -> list[dict[str, Any]]:
-    """Give each parameter its rate; parameters that networks share count once."""
-    groups: dict[float, dict[int, nn.Parameter]] = {}
-    for network in networks.values():
-        rates = network.backbone.layer_rates(recipe.layer_decay) if recipe.layer_decay < 1 else {}
-        for name, parameter in network.named_parameters():
-            rate = recipe.lr * rates.get(name.removeprefix(BACKBONE_PREFIX), 1.0)
-            groups.setdefault(rate, {})[id(parameter)] = parameter
-    return [{"params": list(group.values()), "lr": rate} for rate, group in groups.items()]
 
 
 def _predicting(network: Network, decay: float) -> nn.Module:

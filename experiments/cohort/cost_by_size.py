@@ -138,9 +138,9 @@ def main() -> None:
     grown = ", ".join(f"{work} {exponent(table[table['work'] == work]):.2f}" for work in (*PICTURES, *TABLES))
     lines += [f"CPU seconds grow with this power of the number, between the two largest sizes: {grown}.", ""]
     lines += [
-        f"From {LARGE:,} patients on a comparison draws by sums over cells of patients instead of patient by patient."
+        f"From {LARGE:,} patients on a comparison draws by sums over cells of patients instead of patient by patient.",
+        "",
     ]
-    lines += [""]
     lines += ["![CPU seconds by number of patients](cost_by_size.png)", ""]
     write_text(PLACE / "cost_by_size.md", "\n".join(lines))
 
